@@ -1,0 +1,85 @@
+# make            the program, build/distill
+# make demo       Fashion-MNIST: teacher, distilled student, int8 file, report      (minutes)
+# make test       every fast test, in three builds                                  (minutes)
+# make help       everything else
+
+PREFIX ?= /usr/local
+ARCH   ?= $(if $(filter x86_64,$(shell uname -m)),x86-64-v3,native)
+CC     ?= gcc
+PACKAGES = build-essential pkg-config libopenblas-openmp-dev libhdf5-dev libsndfile1-dev \
+           libsamplerate0-dev libcjson-dev libdnnl-dev libcmocka-dev zlib1g-dev libxxhash-dev \
+           libpng-dev libgemmlowp-dev dataset-fashion-mnist python3-h5py python3-numpy
+
+MODES    = release debug double
+CFLAGS   = -std=c11 -D_GNU_SOURCE -Isrc -g -march=$(ARCH) -fopenmp -fno-math-errno -MMD -MP \
+           -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
+           -Wmissing-prototypes -Wvla $(shell pkg-config --cflags hdf5 sndfile samplerate \
+           libcjson libpng openblas 2>/dev/null)
+LDLIBS   = $(shell pkg-config --libs hdf5 sndfile samplerate libcjson libpng openblas \
+           2>/dev/null) -lz -lxxhash -lm -lpthread
+CFLAGS_release = -O3
+CFLAGS_debug   = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS_double  = -O2 -DKD_DOUBLE
+
+# oneDNN is optional: without it products are float32 only. WITH_DNNL=0 leaves it out.
+WITH_DNNL = $(shell test -f /usr/include/oneapi/dnnl/dnnl.h && echo 1 || echo 0)
+CFLAGS   += $(if $(filter 1,$(WITH_DNNL)),-DKD_HAVE_DNNL)
+LDLIBS   += $(if $(filter 1,$(WITH_DNNL)),-ldnnl)
+
+SOURCES = $(filter-out src/main.c,$(wildcard src/*/*.c))
+TESTS   = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
+
+all: build/distill
+
+build/distill: build/release/distill
+	ln -f $< $@
+
+# One set of rules for each mode: objects, the library, the program, the tests.
+define MODE_RULES
+OBJECTS_$(1) = $$(SOURCES:src/%.c=build/$(1)/%.o)
+build/$(1)/%.o: src/%.c | packages
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -c -o $$@ $$<
+build/$(1)/libdistill.a: $$(OBJECTS_$(1))
+	@rm -f $$@
+	ar rcs $$@ $$^
+build/$(1)/distill: build/$(1)/main.o build/$(1)/libdistill.a
+	$$(CC) $$(CFLAGS_$(1)) -fopenmp -o $$@ $$^ $$(LDLIBS)
+build/$(1)/test_%: tests/test_%.c build/$(1)/libdistill.a build/ops_list.h
+	$$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -Itests -Ibuild -o $$@ $$< build/$(1)/libdistill.a \
+	    -lcmocka $$(LDLIBS)
+-include $$(OBJECTS_$(1):.o=.d) build/$(1)/main.d $$(TESTS:%=build/$(1)/%.d)
+endef
+$(foreach mode,$(MODES),$(eval $(call MODE_RULES,$(mode))))
+
+# Every op of the headers, one X(name) a line: the op tests must have a case for each.
+build/ops_list.h: src/autograd/ops.h src/distill/loss.h
+	@mkdir -p $(@D)
+	sed -n 's/^kd_tensor \*kd_\([a-z0-9_]*\)(.*/X(\1)/p' $^ > $@
+
+include tests/targets.mk
+
+# Debian packages, installed when they are missing and this is a Debian with apt.
+packages:
+	@command -v dpkg-query >/dev/null || exit 0; \
+	missing=$$(for p in $(PACKAGES); do \
+	    dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q ' installed$$' || echo $$p; done); \
+	[ -z "$$missing" ] && exit 0; \
+	echo "installing Debian packages:" $$missing; \
+	sudo=$$([ $$(id -u) = 0 ] || echo sudo); \
+	$$sudo apt-get update -qq && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+
+install: build/distill
+	install -D -m 755 build/distill $(DESTDIR)$(PREFIX)/bin/distill
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/distill
+
+clean:
+	rm -rf build
+
+help:
+	@sed -n 's/^# make/make/p' Makefile tests/targets.mk
+
+.PHONY: all packages install uninstall clean help

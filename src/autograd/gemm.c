@@ -1,0 +1,111 @@
+#include "autograd/gemm.h"
+
+#include <cblas.h>
+#include <omp.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+
+/* Products smaller than this many multiply-adds are not worth waking the other threads for. */
+static const int64_t SERIAL_MACS = 1 << 17;
+/* A larger product is cut into about this many tiles; more would repeat the packing too often. */
+enum { TILE_TARGET = 8, TILE_ALIGN = 16, TILE_SMALLEST = 48 };
+
+static bool counting;
+static kd_gemm_counters counters;
+
+void kd_gemm_init(void) {
+    openblas_set_num_threads(1);
+}
+
+void kd_gemm_count_enable(bool on) {
+    counting = on;
+    counters = (kd_gemm_counters){0};
+}
+
+kd_gemm_counters kd_gemm_count(void) {
+    return counters;
+}
+
+static void count_products(double began, double products, int64_t M, int64_t N, int64_t K) {
+    counters.calls++;
+    counters.seconds += kd_clock() - began;
+    counters.flop += 2.0 * products * (double)M * (double)N * (double)K;
+}
+
+void kd_gemm_serial(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
+                    const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
+                    kd_real *C, int64_t ldc) {
+    enum CBLAS_TRANSPOSE a = ta == KD_PLAIN ? CblasNoTrans : CblasTrans;
+    enum CBLAS_TRANSPOSE b = tb == KD_PLAIN ? CblasNoTrans : CblasTrans;
+#ifdef KD_DOUBLE
+    cblas_dgemm(CblasRowMajor, a, b, (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, beta,
+                C, (int)ldc);
+#else
+    cblas_sgemm(CblasRowMajor, a, b, (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, beta,
+                C, (int)ldc);
+#endif
+}
+
+/* How a product is cut: `rows` × `columns` tiles of `row_step` × `column_step`. A function of the
+ * shape alone. */
+typedef struct {
+    int64_t rows, columns, row_step, column_step;
+} tiling;
+
+static int64_t step_for(int64_t extent, int64_t parts) {
+    int64_t step = (extent + parts - 1) / parts;
+    return (step + TILE_ALIGN - 1) / TILE_ALIGN * TILE_ALIGN;
+}
+
+static tiling choose_tiling(int64_t M, int64_t N, int64_t K) {
+    tiling t = {1, 1, M, N};
+    if (M * N * K < SERIAL_MACS) return t;
+    /* Halve the longer side until there are enough tiles. */
+    int64_t row_parts = 1, column_parts = 1;
+    while (row_parts * column_parts < TILE_TARGET) {
+        bool by_rows = M / row_parts >= N / column_parts;
+        if ((by_rows ? M / row_parts : N / column_parts) < 2 * TILE_SMALLEST) break;
+        if (by_rows) row_parts *= 2;
+        else column_parts *= 2;
+    }
+    t.row_step = step_for(M, row_parts);
+    t.column_step = step_for(N, column_parts);
+    t.rows = (M + t.row_step - 1) / t.row_step;
+    t.columns = (N + t.column_step - 1) / t.column_step;
+    return t;
+}
+
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
+                     kd_real alpha, const kd_real *A, int64_t lda, int64_t stride_a,
+                     const kd_real *B, int64_t ldb, int64_t stride_b, kd_real beta, kd_real *C,
+                     int64_t ldc, int64_t stride_c) {
+    KD_CONTRACT(M <= INT32_MAX && N <= INT32_MAX && K <= INT32_MAX, "product %lld x %lld x %lld",
+                (long long)M, (long long)N, (long long)K);
+    double began = counting ? kd_clock() : 0;
+    tiling t = choose_tiling(M, N, K);
+    int64_t tiles = count * t.rows * t.columns;
+#pragma omp parallel for schedule(dynamic, 1) if (tiles > 1 && count * M * N * K >= SERIAL_MACS)
+    for (int64_t tile = 0; tile < tiles; tile++) {
+        int64_t which = tile / (t.rows * t.columns), place = tile % (t.rows * t.columns);
+        int64_t i = place / t.columns * t.row_step, j = place % t.columns * t.column_step;
+        const kd_real *a = A + which * stride_a + (ta == KD_PLAIN ? i * lda : i);
+        const kd_real *b = B + which * stride_b + (tb == KD_PLAIN ? j : j * ldb);
+        kd_gemm_serial(ta, tb, smaller(t.row_step, M - i), smaller(t.column_step, N - j), K, alpha,
+                       a, lda, b, ldb, beta, C + which * stride_c + i * ldc + j, ldc);
+    }
+    if (counting) count_products(began, (double)count, M, N, K);
+}
+
+void kd_gemm(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
+             const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta, kd_real *C,
+             int64_t ldc) {
+    kd_gemm_batched(1, ta, tb, M, N, K, alpha, A, lda, 0, B, ldb, 0, beta, C, ldc, 0);
+}

@@ -1,0 +1,62 @@
+/* Matrix products. The only place that includes BLAS or oneDNN.
+ *
+ * All matrices are row-major; ld is the distance between rows. With op(A) = A or Aᵀ:
+ *
+ *     C (M,N) = alpha · op(A) (M,K) · op(B) (K,N) + beta · C        beta = 0: C is only written
+ *
+ * Same bits at any thread count: the work is cut into tiles whose sizes depend on M, N and K only,
+ * and each tile is one single-threaded library call.
+ */
+#ifndef KD_AUTOGRAD_GEMM_H
+#define KD_AUTOGRAD_GEMM_H
+
+#include "autograd/param.h"
+#include "autograd/tape.h"
+
+typedef enum { KD_PLAIN, KD_TRANSPOSED } kd_trans;
+
+/* Threaded; call from outside parallel regions. */
+void kd_gemm(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
+             const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta, kd_real *C,
+             int64_t ldc);
+
+/* One product on the calling thread; safe inside OpenMP regions. For ops that tile themselves. */
+void kd_gemm_serial(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
+                    const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
+                    kd_real *C, int64_t ldc);
+
+/* `count` products of one shape; stride_* is the distance between successive matrices, 0 to reuse
+ * one (never stride_c). */
+void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
+                     kd_real alpha, const kd_real *A, int64_t lda, int64_t stride_a,
+                     const kd_real *B, int64_t ldb, int64_t stride_b, kd_real beta, kd_real *C,
+                     int64_t ldc, int64_t stride_c);
+
+/* The product at the tape's precision. With bfloat16, A and B are rounded to bfloat16 and summed in
+ * float32; when `b_param` is not NULL, B is that parameter's value and its packed copy is made once
+ * per params->version, not once per product. */
+void kd_gemm_tape(kd_tape *tape, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
+                  kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb,
+                  kd_param *b_param, kd_real beta, kd_real *C, int64_t ldc);
+
+/* "float32", "bfloat16" or "auto" (bfloat16 where it is fast, else float32) → *out. A request for
+ * bfloat16 on a processor without it is granted through rounding and float32 products. */
+int kd_precision_parse(kd_precision *out, const char *text);
+bool kd_bfloat16_is_fast(void);
+
+/* Nearest bfloat16, ties to even, as a float. */
+float kd_round_bfloat16(float x);
+
+/* Calls made and seconds spent in matrix products by this process so far, for the bench. */
+typedef struct {
+    int64_t calls;
+    double seconds, flop;
+} kd_gemm_counters;
+kd_gemm_counters kd_gemm_count(void);
+/* Timing costs two clock reads per product; off by default. */
+void kd_gemm_count_enable(bool on);
+
+/* Call once at the start of the process: one owner of threads (OpenMP). */
+void kd_gemm_init(void);
+
+#endif

@@ -1,0 +1,133 @@
+/* The operations of the engine, each with its formula. B batch, T time, C channels, H heads (or
+ * height, in images), N rows in general; the last axis is always channels.
+ *
+ * Every op returns a new tensor on the tape, never fails to (see tape.h on memory), and aborts with
+ * both shapes when they do not fit. Tensors are never modified. The list of these prototypes is the
+ * list of rows of the op tests: a missing row does not compile.
+ */
+#ifndef KD_AUTOGRAD_OPS_H
+#define KD_AUTOGRAD_OPS_H
+
+#include "autograd/gemm.h"
+#include "autograd/tape.h"
+
+typedef enum { KD_ACT_NONE, KD_ACT_RELU } kd_act;
+
+/* --- op_matmul.c ---------------------------------------------------------------------------- */
+
+/* C = op(A)·op(B). A (N,K) or (B,N,K); B (K,M) or (B,K,M); a rank-2 B serves a whole batch. */
+kd_tensor *kd_matmul(kd_tape *tape, kd_tensor *a, kd_tensor *b, kd_trans ta, kd_trans tb);
+/* y = act(x·Wᵀ + b). x (…,K), W (M,K), b (M) or NULL → (…,M) */
+kd_tensor *kd_linear(kd_tape *tape, kd_tensor *x, kd_tensor *weight, kd_tensor *bias, kd_act act);
+
+/* --- op_elementwise.c ----------------------------------------------------------------------- */
+
+/* y = x + b, b (C) over the last axis of x */
+kd_tensor *kd_bias(kd_tape *tape, kd_tensor *x, kd_tensor *b);
+/* y = act(a + b), same shapes */
+kd_tensor *kd_add(kd_tape *tape, kd_tensor *a, kd_tensor *b, kd_act act);
+/* y = a ∘ b, same shapes */
+kd_tensor *kd_mul(kd_tape *tape, kd_tensor *a, kd_tensor *b);
+/* y = factor · x, a constant */
+kd_tensor *kd_scale(kd_tape *tape, kd_tensor *x, kd_real factor);
+/* y[i,…] = x[i,…] · s[i]: every slice of the first axis by its own factor, s (shape[0]) */
+kd_tensor *kd_scale_rows(kd_tape *tape, kd_tensor *x, kd_tensor *s);
+
+/* --- op_activation.c ------------------------------------------------------------------------ */
+
+/* y = max(x, 0) */
+kd_tensor *kd_relu(kd_tape *tape, kd_tensor *x);
+/* y = x/2 · (1 + erf(x/√2)) */
+kd_tensor *kd_gelu(kd_tape *tape, kd_tensor *x);
+/* y = x/2 · (1 + tanh(√(2/π)(x + 0.044715 x³))) */
+kd_tensor *kd_gelu_tanh(kd_tape *tape, kd_tensor *x);
+/* y = 1/(1 + e^−x) */
+kd_tensor *kd_sigmoid(kd_tape *tape, kd_tensor *x);
+/* y = tanh x */
+kd_tensor *kd_tanh(kd_tape *tape, kd_tensor *x);
+
+/* --- op_softmax.c --------------------------------------------------------------------------- */
+
+/* y = e^{x−max} / Σ e^{x−max} over the last axis */
+kd_tensor *kd_softmax(kd_tape *tape, kd_tensor *x);
+/* y = x − max − log Σ e^{x−max} over the last axis */
+kd_tensor *kd_log_softmax(kd_tape *tape, kd_tensor *x);
+
+/* --- op_norm.c ------------------------------------------------------------------------------ */
+
+/* y = γ(x − μ)/√(σ² + ε) + β, μ and σ² over the last axis; γ, β (C) */
+kd_tensor *kd_layer_norm(kd_tape *tape, kd_tensor *x, kd_tensor *gamma, kd_tensor *beta,
+                         kd_real epsilon);
+/* y = act(γ(x − μ)/√(σ² + ε) + β), per channel of the last axis. Training: μ, σ² (biased) of the
+ * batch, and running ← (1−m)·running + m·batch (unbiased variance), written when the forward runs.
+ * Otherwise μ = running_mean, σ² = running_var (state, no gradient). All (C). */
+kd_tensor *kd_batch_norm(kd_tape *tape, kd_tensor *x, kd_tensor *gamma, kd_tensor *beta,
+                         kd_tensor *running_mean, kd_tensor *running_var, kd_real momentum,
+                         kd_real epsilon, kd_act act);
+
+/* --- op_dropout.c --------------------------------------------------------------------------- */
+
+/* y = x ∘ mask/(1−p), mask ~ Bernoulli(1−p); the identity unless tape->training */
+kd_tensor *kd_dropout(kd_tape *tape, kd_tensor *x, kd_real p);
+
+/* --- op_embedding.c ------------------------------------------------------------------------- */
+
+/* y[i] = table[id[i]]. table (V,C), id: `n` integers in 0 … V−1 that outlive the backward → (n,C) */
+kd_tensor *kd_embedding(kd_tape *tape, kd_tensor *table, const int32_t *id, int64_t n);
+
+/* --- op_conv.c ------------------------------------------------------------------------------ */
+
+typedef struct {
+    int stride[2], padding[2], groups; /* {height, width}; 1-d convolutions use width */
+} kd_conv_spec;
+
+/* y[b,i,j,o] = bias[o] + Σ_{u,v,c} x[b, i·s−p+u, j·s−p+v, c] · w[o,u,v,c], zeros outside.
+ * x (B,H,W,C), w (O,KH,KW,C/groups), bias (O) or NULL → (B,H',W',O) with
+ * H' = ⌊(H + 2p − KH)/s⌋ + 1. groups divides C and O; groups = C is depthwise. */
+kd_tensor *kd_conv2d(kd_tape *tape, kd_tensor *x, kd_tensor *weight, kd_tensor *bias,
+                     kd_conv_spec spec, kd_act act);
+/* The same over time: x (B,T,C), w (O,K,C/groups) → (B,T',O) */
+kd_tensor *kd_conv1d(kd_tape *tape, kd_tensor *x, kd_tensor *weight, kd_tensor *bias, int stride,
+                     int padding, int groups);
+
+/* --- op_pool.c ------------------------------------------------------------------------------ */
+
+typedef struct {
+    int kernel[2], stride[2], padding[2]; /* {height, width} */
+} kd_pool_spec;
+
+/* y = max over the window; padding counts as −∞. x (B,H,W,C) → (B,H',W',C) */
+kd_tensor *kd_max_pool2d(kd_tape *tape, kd_tensor *x, kd_pool_spec spec);
+/* y = sum over the window / (KH·KW); padding counts as 0. x (B,H,W,C) → (B,H',W',C) */
+kd_tensor *kd_avg_pool2d(kd_tape *tape, kd_tensor *x, kd_pool_spec spec);
+/* y[b,c] = mean over all positions. x (B,…,C) → (B,C) */
+kd_tensor *kd_global_avg_pool(kd_tape *tape, kd_tensor *x);
+
+/* --- op_shape.c ----------------------------------------------------------------------------- */
+
+/* The same numbers under another shape of the same size. */
+kd_tensor *kd_reshape(kd_tape *tape, kd_tensor *x, int rank, const int64_t *shape);
+/* y has axis order[i] of x as its axis i. */
+kd_tensor *kd_transpose(kd_tape *tape, kd_tensor *x, const int *order);
+/* y = x[…, start:stop:step, …] along `axis` */
+kd_tensor *kd_slice(kd_tape *tape, kd_tensor *x, int axis, int64_t start, int64_t stop,
+                    int64_t step);
+/* a and b behind each other along `axis` */
+kd_tensor *kd_concat(kd_tape *tape, kd_tensor *a, kd_tensor *b, int axis);
+/* x with `before` and `after` zeros put around `axis` */
+kd_tensor *kd_pad(kd_tape *tape, kd_tensor *x, int axis, int64_t before, int64_t after);
+
+/* --- op_attention.c ------------------------------------------------------------------------- */
+
+/* Per head h of width D = C/heads: y_h = softmax(q_h·k_hᵀ/√D + mask)·v_h. q (B,T,C); k, v (B,S,C)
+ * → (B,T,C). causal: position t sees s ≤ t + (S − T). valid: NULL, or per batch row the number of
+ * keys that exist (1 … S); it outlives the backward. */
+kd_tensor *kd_attention(kd_tape *tape, kd_tensor *q, kd_tensor *k, kd_tensor *v, int heads,
+                        bool causal, const int32_t *valid);
+
+/* --- op_reduce.c ---------------------------------------------------------------------------- */
+
+/* y = Σ x / size, a scalar (1) */
+kd_tensor *kd_mean(kd_tape *tape, kd_tensor *x);
+
+#endif

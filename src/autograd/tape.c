@@ -1,0 +1,138 @@
+#include "autograd/tape.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+/* A block of the pool; the memory it describes follows this 64-byte header. */
+typedef struct kd_pool_block {
+    size_t bytes;
+    struct kd_pool_block *next;
+    unsigned char padding[64 - sizeof(size_t) - sizeof(void *)];
+} kd_pool_block;
+
+static const size_t ARENA_CHUNK = (size_t)16 << 20;
+
+int kd_tape_create(kd_tape **out, uint64_t seed) {
+    kd_tape *tape = calloc(1, sizeof *tape);
+    if (!tape) return kd_fail_memory(sizeof *tape, "a tape");
+    int status = kd_arena_create(&tape->arena, ARENA_CHUNK);
+    if (status < 0) {
+        free(tape);
+        return status;
+    }
+    tape->training = tape->recording = true;
+    tape->rng = kd_rng_init(seed, 0x74617065);
+    *out = tape;
+    return KD_OK;
+}
+
+void kd_tape_free(kd_tape *tape) {
+    if (!tape) return;
+    kd_arena_free(tape->arena);
+    free(tape);
+}
+
+void kd_tape_reset(kd_tape *tape) {
+    kd_arena_reset(tape->arena);
+    tape->last = NULL;
+    tape->pool = NULL;
+}
+
+void *kd_tape_alloc(kd_tape *tape, size_t bytes) {
+    void *memory = kd_arena_alloc(tape->arena, bytes);
+    if (memory) return memory;
+    kd_fail_memory(bytes, "the tape");
+    KD_CONTRACT(tape->guarded, "%s, outside kd_tape_guard", kd_error());
+    longjmp(tape->escape, 1);
+}
+
+/* The smallest free block that fits without wasting more than half of it, else new memory. The list
+ * is sorted by size, so the first that fits is the best. */
+void *kd_tape_take(kd_tape *tape, size_t bytes) {
+    for (kd_pool_block **link = &tape->pool; *link; link = &(*link)->next) {
+        kd_pool_block *block = *link;
+        if (block->bytes < bytes) continue;
+        if (block->bytes / 2 > bytes) break;
+        *link = block->next;
+        return block + 1;
+    }
+    kd_pool_block *block = kd_tape_alloc(tape, sizeof *block + bytes);
+    block->bytes = bytes;
+    return block + 1;
+}
+
+void kd_tape_give(kd_tape *tape, void *memory) {
+    kd_pool_block *block = (kd_pool_block *)memory - 1;
+    kd_pool_block **link = &tape->pool;
+    while (*link && (*link)->bytes < block->bytes) link = &(*link)->next;
+    block->next = *link;
+    *link = block;
+}
+
+static kd_tensor *tensor_create(kd_tape *tape, int rank, const int64_t *shape) {
+    KD_CONTRACT(rank >= 1 && rank <= KD_MAX_RANK, "rank %d", rank);
+    kd_tensor *x = kd_tape_alloc(tape, sizeof *x);
+    *x = (kd_tensor){.rank = rank, .size = 1};
+    for (int i = 0; i < rank; i++) {
+        KD_CONTRACT(shape[i] >= 1, "axis %d has size %lld", i, (long long)shape[i]);
+        x->shape[i] = shape[i];
+        x->size *= shape[i];
+    }
+    x->value = kd_tape_alloc(tape, (size_t)x->size * sizeof(kd_real));
+    return x;
+}
+
+kd_tensor *kd_tape_input(kd_tape *tape, int rank, const int64_t *shape) {
+    return tensor_create(tape, rank, shape);
+}
+
+kd_tensor *kd_tape_output(kd_tape *tape, int rank, const int64_t *shape) {
+    return tensor_create(tape, rank, shape);
+}
+
+bool kd_tape_record(kd_tape *tape, const char *op, void (*backward)(kd_tape *, kd_node *),
+                    kd_tensor *out, void *saved, int n, kd_tensor *const *in) {
+    KD_CONTRACT(n <= KD_MAX_INPUTS, "%s: %d inputs", op, n);
+    bool needed = false;
+    for (int i = 0; i < n; i++) needed = needed || (in[i] && in[i]->needs_grad);
+    if (!tape->recording || !needed) return false;
+    kd_node *node = kd_tape_alloc(tape, sizeof *node);
+    *node = (kd_node){.backward = backward, .op = op, .out = out, .saved = saved};
+    for (int i = 0; i < n; i++) node->in[i] = in[i];
+    node->previous = tape->last;
+    tape->last = node;
+    out->needs_grad = true;
+    return true;
+}
+
+kd_real *kd_tape_grad_beta(kd_tape *tape, kd_tensor *x, kd_real *beta) {
+    *beta = 0;
+    if (!x || !x->needs_grad) return NULL;
+    if (!x->grad) x->grad = kd_tape_take(tape, (size_t)x->size * sizeof(kd_real));
+    *beta = x->grad_written;
+    x->grad_written = true;
+    return x->grad;
+}
+
+kd_real *kd_tape_grad(kd_tape *tape, kd_tensor *x) {
+    kd_real beta;
+    kd_real *grad = kd_tape_grad_beta(tape, x, &beta);
+    if (grad && beta == 0) memset(grad, 0, (size_t)x->size * sizeof *grad);
+    return grad;
+}
+
+void kd_tape_backward(kd_tape *tape, kd_tensor *loss) {
+    KD_CONTRACT(loss->size == 1, "the loss has %lld elements", (long long)loss->size);
+    if (!loss->needs_grad) return;
+    *kd_tape_grad(tape, loss) = 1;
+    for (kd_node *node = tape->last; node; node = node->previous) {
+        kd_tensor *out = node->out;
+        if (!out->grad || !out->grad_written) continue; /* nothing downstream used it */
+        node->backward(tape, node);
+        kd_tape_give(tape, out->grad);
+        out->grad = NULL;
+        out->grad_written = false;
+    }
+}

@@ -1,0 +1,154 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+
+static int fail_errno(const char *path, const char *doing) {
+    return kd_fail(errno == ENOENT ? KD_ENOINPUT : KD_EIO, "%s: cannot %s: %s", path, doing,
+                   strerror(errno));
+}
+
+static int read_fully(int fd, char *bytes, size_t length, const char *path) {
+    size_t done = 0;
+    while (done < length) {
+        ssize_t n = read(fd, bytes + done, length - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return fail_errno(path, "read");
+        if (n == 0) return kd_fail(KD_EIO, "%s: became shorter while it was read", path);
+        done += (size_t)n;
+    }
+    return KD_OK;
+}
+
+int kd_file_read(char **out, size_t *out_length, const char *path, size_t limit) {
+    *out = NULL;
+    *out_length = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return fail_errno(path, "open");
+    int status = KD_OK;
+    char *bytes = NULL;
+    struct stat info;
+    if (fstat(fd, &info) < 0) {
+        status = fail_errno(path, "examine");
+        goto done;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        status = kd_fail(KD_ENOINPUT, "%s: is not a regular file", path);
+        goto done;
+    }
+    if ((unsigned long long)info.st_size > limit) {
+        status = kd_fail(KD_EDATA, "%s: %lld bytes, more than the %zu such a file may have", path,
+                         (long long)info.st_size, limit);
+        goto done;
+    }
+    size_t length = (size_t)info.st_size;
+    bytes = malloc(length + 1);
+    if (!bytes) {
+        status = kd_fail_memory(length + 1, path);
+        goto done;
+    }
+    status = read_fully(fd, bytes, length, path);
+    if (status < 0) goto done;
+    bytes[length] = '\0';
+    *out = bytes;
+    *out_length = length;
+    bytes = NULL;
+done:
+    free(bytes);
+    close(fd);
+    return status;
+}
+
+static int write_fully(int fd, const char *bytes, size_t length, const char *path) {
+    size_t done = 0;
+    while (done < length) {
+        ssize_t n = write(fd, bytes + done, length - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return fail_errno(path, "write");
+        done += (size_t)n;
+    }
+    return KD_OK;
+}
+
+/* fsync of the folder that holds `path`, so that a rename in it survives a power cut. */
+static int sync_folder(const char *path) {
+    char folder[KD_PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t length = slash ? (size_t)(slash - path) : 0;
+    if (length >= sizeof folder) return kd_fail(KD_EIO, "%s: path too long", path);
+    if (!slash) memcpy(folder, ".", 2);
+    else if (length == 0) memcpy(folder, "/", 2);
+    else {
+        memcpy(folder, path, length);
+        folder[length] = '\0';
+    }
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return fail_errno(folder, "open");
+    int status = fsync(fd) < 0 && errno != EINVAL ? fail_errno(folder, "fsync") : KD_OK;
+    close(fd);
+    return status;
+}
+
+int kd_file_commit(const char *part, const char *path) {
+    int fd = open(part, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return fail_errno(part, "open");
+    int status = fsync(fd) < 0 ? fail_errno(part, "fsync") : KD_OK;
+    if (close(fd) < 0 && status == KD_OK) status = fail_errno(part, "close");
+    if (status == KD_OK && rename(part, path) < 0) status = fail_errno(path, "rename to");
+    if (status < 0) {
+        unlink(part);
+        return status;
+    }
+    return sync_folder(path);
+}
+
+int kd_file_replace(const char *path, const void *bytes, size_t length) {
+    char part[KD_PATH_MAX];
+    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
+        return kd_fail(KD_EIO, "%s: path too long", path);
+    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0) return kd_fail(KD_EIO, "%s: cannot create: %s", part, strerror(errno));
+    int status = write_fully(fd, bytes, length, part);
+    if (close(fd) < 0 && status == KD_OK) status = fail_errno(part, "close");
+    if (status < 0) {
+        unlink(part);
+        return status;
+    }
+    return kd_file_commit(part, path);
+}
+
+int kd_file_make_folders(const char *path) {
+    char partial[KD_PATH_MAX];
+    size_t length = strlen(path);
+    if (length == 0 || length >= sizeof partial)
+        return kd_fail(KD_EIO, "'%s': not a usable folder name", path);
+    memcpy(partial, path, length + 1);
+    for (size_t i = 1; i <= length; i++) {
+        if (partial[i] != '/' && partial[i] != '\0') continue;
+        char keep = partial[i];
+        partial[i] = '\0';
+        if (mkdir(partial, 0755) < 0 && errno != EEXIST)
+            return kd_fail(KD_EIO, "%s: cannot create the folder: %s", partial, strerror(errno));
+        partial[i] = keep;
+    }
+    return KD_OK;
+}
+
+bool kd_file_exists(const char *path) {
+    return access(path, F_OK) == 0;
+}
+
+int kd_path_join(char out[KD_PATH_MAX], const char *folder, const char *name) {
+    size_t length = strlen(folder);
+    const char *separator = length && folder[length - 1] == '/' ? "" : "/";
+    if (snprintf(out, KD_PATH_MAX, "%s%s%s", folder, separator, name) >= KD_PATH_MAX)
+        return kd_fail(KD_EIO, "%s/%s: path too long", folder, name);
+    return KD_OK;
+}

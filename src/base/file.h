@@ -1,0 +1,31 @@
+/* Files: reading whole ones, and replacing them so that a reader finds the old or the new, never
+ * half of one. */
+#ifndef KD_BASE_FILE_H
+#define KD_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum { KD_PATH_MAX = 4096 };
+
+/* The whole file, with a 0 byte behind it; the caller frees *out. A file larger than `limit` bytes
+ * is refused. Errors: KD_ENOINPUT (not there), KD_EIO, KD_EDATA (too large). */
+int kd_file_read(char **out, size_t *out_length, const char *path, size_t limit);
+
+/* Writes `path` whole: "<path>.part", fsync, rename, fsync of the folder. On any error the
+ * temporary is removed and the old file is untouched. */
+int kd_file_replace(const char *path, const void *bytes, size_t length);
+
+/* The second half of kd_file_replace, for a file some library wrote as `part`: fsync, rename to
+ * `path`, fsync of the folder. On any error `part` is removed. */
+int kd_file_commit(const char *part, const char *path);
+
+/* mkdir -p */
+int kd_file_make_folders(const char *path);
+
+bool kd_file_exists(const char *path);
+
+/* Joins with '/', refusing a path that does not fit KD_PATH_MAX. */
+int kd_path_join(char out[KD_PATH_MAX], const char *folder, const char *name);
+
+#endif

@@ -1,0 +1,21 @@
+/* 128-bit content hashes (XXH3): they key a stage's result by what went into it. They catch
+ * accidents and mix-ups, not an adversary. */
+#ifndef KD_BASE_HASH_H
+#define KD_BASE_HASH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+    char hex[33]; /* 32 lower-case digits and a 0 byte */
+} kd_hash;
+
+kd_hash kd_hash_bytes(const void *bytes, size_t length);
+
+/* The hash of several hashes in order. */
+kd_hash kd_hash_join(const kd_hash *parts, int count);
+
+/* 64 bits of the same family, for checksums inside files. */
+uint64_t kd_checksum64(const void *bytes, size_t length);
+
+#endif

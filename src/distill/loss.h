@@ -1,0 +1,53 @@
+/* The losses of distillation, as ops on the tape (rows of the op tests like any other).
+ *
+ * Each is a sum over the valid rows divided by `normalizer`, the number of valid rows of the whole
+ * (accumulated, all-rank) batch, so that splitting a batch never changes the result.
+ */
+#ifndef KD_DISTILL_LOSS_H
+#define KD_DISTILL_LOSS_H
+
+#include "autograd/tape.h"
+
+typedef struct {
+    kd_real hard_weight;     /* w_hard                                         */
+    kd_real kl_weight;       /* w_kl; 0 without a teacher                      */
+    kd_real temperature;     /* τ > 0                                          */
+    kd_real label_smoothing; /* ε: the hard target is (1−ε)·onehot + ε/V       */
+    double normalizer;       /* valid rows of the whole batch, > 0             */
+} kd_loss_spec;
+
+/* What the soft targets are: dense logits, or the k largest and the rest's mass. */
+typedef struct {
+    const kd_real *logits; /* (N,V) dense teacher logits v, or NULL                              */
+    int k;                 /* entries per row of the next three; 0 when dense                    */
+    const int32_t *index;  /* (N,k) class of each kept logit                                     */
+    const kd_real *kept;   /* (N,k) their logits                                                 */
+    const kd_real *tail;   /* (N) log Σ_{dropped} e^{v/τ} at this τ; the tail is one class       */
+} kd_soft_targets;
+
+/* Sums over the valid rows, for the log: parts of the same loss, before weighting. */
+typedef struct {
+    double hard; /* Σ CE                                */
+    double kl;   /* Σ τ²·KL                             */
+    double rows; /* number of valid rows                */
+} kd_loss_parts;
+
+/* L = Σ_valid [w_hard·CE(z, y) + w_kl·τ²·KL(softmax(v/τ) ‖ softmax(z/τ))] / normalizer
+ * ∂L/∂z = [w_hard(q_1 − target) + w_kl·τ(q_τ − p_τ)] / normalizer
+ * With top-k targets the dropped classes are one bucket in both p and q (the bucket of q is
+ * Σ_{dropped} q_τ), a lower bound of the dense KL by the log-sum inequality.
+ * z (N,V); label (N); valid (N) of 0/1 or NULL for all; all outlive the backward. A masked row has
+ * gradient exactly 0. `parts` (may be NULL) is added to. → scalar (1) */
+kd_tensor *kd_distill_loss(kd_tape *tape, kd_tensor *z, const int32_t *label,
+                           const uint8_t *valid, const kd_soft_targets *soft, kd_loss_spec spec,
+                           kd_loss_parts *parts);
+
+/* L = weight · Σ_rows mean_c (x − target)² / normalizer. x, target (N,…); target constant. */
+kd_tensor *kd_hint_mse(kd_tape *tape, kd_tensor *x, const kd_real *target, kd_real weight,
+                       double normalizer);
+
+/* L = weight · Σ_rows (1 − cos(x_row, target_row)) / normalizer. x (N,C), target (N,C) constant. */
+kd_tensor *kd_hint_cosine(kd_tape *tape, kd_tensor *x, const kd_real *target, kd_real weight,
+                          double normalizer);
+
+#endif

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Runs test programs one after the other and closes with one line of totals.
+# usage: run.sh PROGRAM...     exit status 0 only when nothing failed and something passed
+passed=0 failed=0 skipped=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+for program in "$@"; do
+    echo "== $program"
+    start=$(date +%s)
+    "$program" >"$log" 2>&1
+    status=$?
+    ok=$(grep -c '^\[       OK \]' "$log")
+    bad=$(grep -c '^\[  FAILED  \] [^0-9]' "$log")
+    skip=$(grep -c '^\[  SKIPPED \] [^0-9]' "$log")
+    # A program that dies without cmocka's summary is one failure.
+    if [ "$status" -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
+    if [ "$bad" -ne 0 ]; then cat "$log"; fi
+    grep '^SKIP' "$log"
+    echo "   $ok passed, $bad failed, $skip skipped, $(($(date +%s) - start)) s"
+    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
