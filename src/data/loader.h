@@ -1,0 +1,58 @@
+/* Batches in a deterministic order, made ahead of time by a background thread.
+ *
+ * The order of an epoch is a permutation drawn from (seed, epoch); what augmentation does to a sample
+ * is drawn from (seed, view, id). Both are pure functions, so a loader can be put to any cursor and
+ * hands on exactly what an uninterrupted one would have.
+ */
+#ifndef KD_DATA_LOADER_H
+#define KD_DATA_LOADER_H
+
+#include <stdbool.h>
+
+#include "data/dataset.h"
+
+typedef struct {
+    int shift_h, shift_w; /* uniform in −n … n, zeros (after normalisation) shifted in: the same as
+                             zero padding by n and a random crop                               */
+    bool flip;            /* mirror the width with probability 1/2                             */
+} kd_augment;
+
+typedef struct {
+    int64_t batch;
+    bool shuffle;
+    bool drop_last;     /* leave out a last batch that is not full             */
+    kd_augment augment;
+    int64_t views;      /* 0: each epoch draws new augmentations (view = epoch); V > 0: epoch e uses
+                           view e mod V, for which the teacher store has rows  */
+    uint64_t seed;
+} kd_loader_spec;
+
+typedef struct {
+    int64_t n;             /* samples in this batch                        */
+    const float *x;        /* (n,h,w,c), normalised and augmented          */
+    const int32_t *label;  /* (n)                                          */
+    const uint64_t *id;    /* (n)                                          */
+    int64_t view;          /* of every sample of the batch                 */
+    int64_t epoch, index;  /* this batch's place                           */
+} kd_batch;
+
+typedef struct kd_loader kd_loader;
+
+/* `dataset` is borrowed. The loader starts at epoch 0, batch 0. */
+int kd_loader_create(kd_loader **out, const kd_dataset *dataset, const kd_loader_spec *spec);
+void kd_loader_free(kd_loader *loader);
+
+int64_t kd_loader_batches(const kd_loader *loader); /* per epoch */
+
+/* The next kd_loader_next returns batch `index` of `epoch`. */
+void kd_loader_seek(kd_loader *loader, int64_t epoch, int64_t index);
+
+/* The next batch; after the last of an epoch comes the first of the next. Pointers are valid until
+ * the following call. Allocates nothing. */
+void kd_loader_next(kd_loader *loader, kd_batch *out);
+
+/* One augmented view of a sample, the function behind the loader, for the teacher's stage. */
+void kd_augmented_sample(const kd_dataset *dataset, int64_t index, const kd_augment *augment,
+                         uint64_t seed, int64_t view, float *out);
+
+#endif
