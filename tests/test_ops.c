@@ -1,0 +1,24 @@
+/* Every op of autograd/ops.h and distill/loss.h against its formula's properties: see op_test.h.
+ * build/ops_list.h names them all, so an op without a case does not compile. */
+#include "op_test.c"
+
+#include "ops_basic.c"
+#include "ops_golden.c"
+#include "ops_loss.c"
+#include "ops_vision.c"
+
+static void test_case(void **state) {
+    const op_case *c = *state;
+    for (int i = 0; i < c->count; i++) run_variant(&c->variant[i]);
+}
+
+int main(void) {
+    struct CMUnitTest tests[] = {
+#define X(op) {#op, test_case, NULL, NULL, (void *)&case_##op},
+#include "ops_list.h"
+#undef X
+        {"golden values", test_case, NULL, NULL, (void *)&case_golden},
+    };
+    kd_gemm_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
