@@ -73,6 +73,9 @@ int kd_net_find(const kd_net *net, const char *name);
  * NULL it has net->count entries and receives every node's output tensor (for hints). */
 kd_tensor *kd_net_forward(const kd_net *net, kd_tape *tape, kd_tensor *x, kd_tensor **taps);
 
+/* x[::stride, ::stride] with zero channels around, the SHORTCUT node alone. x (B,H,W,C). */
+kd_tensor *kd_net_shortcut_forward(const kd_net_node *node, kd_tape *tape, kd_tensor *x);
+
 /* Multiply-adds of one sample's forward pass. */
 int64_t kd_net_macs(const kd_net *net);
 
