@@ -1,0 +1,45 @@
+/* What a run found out: one table, for the terminal, for a browser and for machines. */
+#ifndef KD_DISTILL_REPORT_H
+#define KD_DISTILL_REPORT_H
+
+#include <stdint.h>
+
+#include "distill/config.h"
+
+/* One model measured on the test split. */
+typedef struct {
+    char name[64];          /* "teacher", "student float", "student alone", "student PTQ", "student int8" */
+    char kind[16];          /* "teacher" | "student" | "alone" | "ptq" | "blob"                */
+    int64_t samples, correct;
+    int classes;
+    int64_t *class_samples, *class_correct; /* (classes), owned by the result                  */
+    int64_t parameters;
+    int64_t bytes;          /* of the weights as this model stores them; the file for a blob   */
+    int64_t memory;         /* bytes to run one sample: weights and activations                */
+    double ms_per_sample;   /* batch of one hundred, all threads                               */
+    double largest_difference; /* blob: largest |blob logit − fake-quant logit|; −1 when not measured */
+    int64_t disagreements;     /* blob: predictions that differ from the fake-quant model's; −1  */
+} kd_result;
+
+void kd_result_free_counts(kd_result *result);
+
+/* Wilson's 95 % interval of correct/samples, as fractions. */
+void kd_result_interval(const kd_result *result, double *low, double *high);
+/* The class that lost most against `teacher` (or, without one, the worst class). */
+int kd_result_worst_class(const kd_result *result, const kd_result *teacher);
+
+typedef struct {
+    const kd_config *config;
+    const char *run_folder;            /* holds log.jsonl, the curves                        */
+    int count;
+    kd_result result[8];
+    int classes;
+    const char (*class_name)[KD_CLASS_NAME_MAX];
+} kd_report;
+
+/* The table as text on stdout. */
+void kd_report_print(const kd_report *report);
+/* <run>/report.json and <run>/report.html (self-contained, inline SVG), each whole or absent. */
+int kd_report_write(const kd_report *report);
+
+#endif
