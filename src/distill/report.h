@@ -11,6 +11,7 @@ typedef struct {
     char name[64];          /* "teacher", "student float", "student alone", "student PTQ", "student int8" */
     char kind[16];          /* "teacher" | "student" | "alone" | "ptq" | "blob"                */
     int64_t samples, correct;
+    double loss;            /* mean cross-entropy                                          */
     int classes;
     int64_t *class_samples, *class_correct; /* (classes), owned by the result                  */
     int64_t parameters;

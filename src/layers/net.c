@@ -281,3 +281,19 @@ int64_t kd_net_macs(const kd_net *net) {
     }
     return macs;
 }
+
+int64_t kd_net_peak_activations(const kd_net *net) {
+    int64_t peak = 0;
+    for (int now = 0; now < net->count; now++) {
+        int64_t alive = 0;
+        for (int made = 0; made <= now; made++) {
+            bool needed = made == now;
+            for (int user = now; user < net->count; user++)
+                needed = needed || net->node[user].in[0] == made || net->node[user].in[1] == made;
+            kd_extent e = net->node[made].out;
+            if (needed) alive += e.h * e.w * e.c;
+        }
+        if (alive > peak) peak = alive;
+    }
+    return peak;
+}

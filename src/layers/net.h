@@ -79,6 +79,10 @@ kd_tensor *kd_net_shortcut_forward(const kd_net_node *node, kd_tape *tape, kd_te
 /* Multiply-adds of one sample's forward pass. */
 int64_t kd_net_macs(const kd_net *net);
 
+/* The largest number of activation values alive at once while one sample goes through, when every
+ * output is dropped after its last use. */
+int64_t kd_net_peak_activations(const kd_net *net);
+
 const char *kd_node_kind_name(kd_node_kind kind);
 
 #endif

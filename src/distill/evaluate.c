@@ -1,0 +1,151 @@
+#include "distill/evaluate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+
+enum { EVALUATION_BATCH = 100 };
+
+double kd_result_accuracy(const kd_result *result) {
+    return result->samples ? (double)result->correct / (double)result->samples : 0;
+}
+
+static int begin_result(kd_result *out, const kd_dataset *dataset) {
+    memset(out, 0, sizeof *out);
+    out->classes = dataset->classes;
+    out->largest_difference = -1;
+    out->disagreements = -1;
+    out->class_samples = calloc((size_t)dataset->classes, sizeof *out->class_samples);
+    out->class_correct = calloc((size_t)dataset->classes, sizeof *out->class_correct);
+    if (out->class_samples && out->class_correct) return KD_OK;
+    kd_result_free_counts(out);
+    return kd_fail_memory((unsigned long long)dataset->classes * 16, "per-class counts");
+}
+
+static int argmax(const float *row, int n) {
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        if (row[i] > row[best]) best = i;
+    return best;
+}
+
+static void count_row(kd_result *result, const float *row, int label) {
+    bool right = argmax(row, result->classes) == label;
+    result->samples++;
+    result->correct += right;
+    result->class_samples[label]++;
+    result->class_correct[label] += right;
+    double top = row[argmax(row, result->classes)], sum = 0;
+    for (int v = 0; v < result->classes; v++) sum += exp((double)row[v] - top);
+    result->loss += top + log(sum) - (double)row[label];
+}
+
+/* Fills x with samples [first, first + n). */
+static void gather(const kd_dataset *dataset, int64_t first, int64_t n, float *x) {
+    int64_t size = dataset->h * dataset->w * dataset->c;
+#pragma omp parallel for
+    for (int64_t i = 0; i < n; i++) kd_dataset_sample(dataset, first + i, x + i * size);
+}
+
+static int64_t batch_size(const kd_dataset *dataset, int64_t first) {
+    int64_t left = dataset->count - first;
+    return left < EVALUATION_BATCH ? left : EVALUATION_BATCH;
+}
+
+/* One batch through the learner; logits (n,V) as float. */
+static int run_batch(const kd_learner *learner, kd_run_mode mode, kd_tape *tape, int64_t n,
+                     const float *x, float *logits) {
+    if (kd_tape_guard(tape)) return KD_EINTERNAL;
+    kd_tape_reset(tape);
+    kd_tensor *z =
+        kd_learner_forward(learner, tape, kd_learner_input(learner, tape, n, x), mode, NULL);
+    for (int64_t i = 0; i < z->size; i++) logits[i] = (float)z->value[i];
+    return KD_OK;
+}
+
+static float *sample_buffer(const kd_dataset *dataset) {
+    size_t bytes = (size_t)(EVALUATION_BATCH * dataset->h * dataset->w * dataset->c) * sizeof(float);
+    float *x = malloc(bytes);
+    if (!x) kd_fail_memory(bytes, "an evaluation batch");
+    return x;
+}
+
+/* How a batch is run: by a learner, or by a blob. */
+typedef struct {
+    const kd_learner *learner;
+    kd_run_mode mode;
+    kd_tape *tape;
+    kd_blob *blob;
+} runner;
+
+static int evaluate_with(kd_result *out, const runner *run, const kd_dataset *dataset,
+                         float *logits) {
+    int status = begin_result(out, dataset);
+    if (status < 0) return status;
+    const int64_t classes = dataset->classes;
+    float *x = sample_buffer(dataset);
+    float *batch = malloc((size_t)(EVALUATION_BATCH * classes) * sizeof *batch);
+    if (!x || !batch) status = kd_fail_memory(4096, "an evaluation batch");
+    double seconds = 0;
+    for (int64_t first = 0; first < dataset->count && status == KD_OK; first += EVALUATION_BATCH) {
+        int64_t n = batch_size(dataset, first);
+        gather(dataset, first, n, x);
+        double began = kd_clock();
+        status = run->blob ? kd_blob_run(run->blob, n, x, batch)
+                           : run_batch(run->learner, run->mode, run->tape, n, x, batch);
+        seconds += kd_clock() - began;
+        for (int64_t i = 0; i < n && status == KD_OK; i++)
+            count_row(out, batch + i * classes, dataset->label[first + i]);
+        if (logits)
+            memcpy(logits + first * classes, batch, (size_t)(n * classes) * sizeof *logits);
+    }
+    free(x);
+    free(batch);
+    if (status < 0) {
+        kd_result_free_counts(out);
+        return status;
+    }
+    if (out->samples) {
+        out->ms_per_sample = 1e3 * seconds / (double)out->samples;
+        out->loss /= (double)out->samples;
+    }
+    return KD_OK;
+}
+
+int kd_evaluate(kd_result *out, const kd_learner *learner, kd_run_mode mode, kd_tape *tape,
+                const kd_dataset *dataset, float *logits) {
+    bool training = tape->training, recording = tape->recording;
+    tape->training = tape->recording = false;
+    runner run = {.learner = learner, .mode = mode, .tape = tape};
+    int status = evaluate_with(out, &run, dataset, logits);
+    tape->training = training;
+    tape->recording = recording;
+    if (status < 0) return status;
+    out->parameters = kd_learner_parameters(learner);
+    out->bytes = out->parameters * (int64_t)sizeof(float);
+    out->memory = out->bytes + kd_net_peak_activations(learner->net) * (int64_t)sizeof(float);
+    return KD_OK;
+}
+
+int kd_evaluate_blob(kd_result *out, kd_blob *blob, const kd_dataset *dataset,
+                     const float *reference) {
+    int64_t size = dataset->count * dataset->classes;
+    float *logits = malloc((size_t)size * sizeof *logits);
+    if (!logits) return kd_fail_memory((unsigned long long)size * sizeof *logits, "logits");
+    runner run = {.blob = blob};
+    int status = evaluate_with(out, &run, dataset, logits);
+    if (status == KD_OK && reference) {
+        out->largest_difference = out->disagreements = 0;
+        for (int64_t i = 0; i < dataset->count; i++) {
+            const float *a = logits + i * dataset->classes, *b = reference + i * dataset->classes;
+            out->disagreements += argmax(a, dataset->classes) != argmax(b, dataset->classes);
+            for (int v = 0; v < dataset->classes; v++)
+                out->largest_difference = fmax(out->largest_difference, fabs((double)a[v] - b[v]));
+        }
+    }
+    free(logits);
+    return status;
+}

@@ -1,0 +1,23 @@
+/* The same test set through every model, counted per class. */
+#ifndef KD_DISTILL_EVALUATE_H
+#define KD_DISTILL_EVALUATE_H
+
+#include "distill/learner.h"
+#include "distill/report.h"
+#include "quant/blob.h"
+
+/* Accuracy, per-class counts, mean cross-entropy and time of `learner` on `dataset`. `tape` is used
+ * without recording and reset. `logits` (count,classes) receives every output unless NULL. The
+ * caller frees the counts with kd_result_free_counts. */
+int kd_evaluate(kd_result *out, const kd_learner *learner, kd_run_mode mode, kd_tape *tape,
+                const kd_dataset *dataset, float *logits);
+
+/* The same through the integers of a blob. `reference` (count,classes), the fake-quant model's
+ * logits, fills largest_difference and disagreements; NULL leaves them −1. */
+int kd_evaluate_blob(kd_result *out, kd_blob *blob, const kd_dataset *dataset,
+                     const float *reference);
+
+/* The accuracy of counts that a result holds; 0 when it has no samples. */
+double kd_result_accuracy(const kd_result *result);
+
+#endif

@@ -1,0 +1,105 @@
+#include "distill/learner.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "data/safetensors.h"
+#include "distill/checkpoint.h"
+#include "layers/import.h"
+
+/* The learned projections of the hints whose two nodes have different widths. */
+static int add_projections(kd_learner *learner, const kd_loss_config *loss,
+                           const kd_net *teacher) {
+    for (int i = 0; i < loss->hint_count; i++) {
+        const kd_hint_spec *hint = &loss->hint[i];
+        int s = kd_net_find(learner->net, hint->student), t = kd_net_find(teacher, hint->teacher);
+        if (s < 0 || t < 0)
+            return kd_fail(KD_ECONFIG,
+                           "loss.hints[%d]: the %s has no node \"%s\" (`distill inspect` lists them)",
+                           i, s < 0 ? "student" : "teacher", s < 0 ? hint->student : hint->teacher);
+        kd_extent from = learner->net->node[s].out, to = teacher->node[t].out;
+        if (from.h != to.h || from.w != to.w)
+            return kd_fail(KD_ECONFIG,
+                           "loss.hints[%d]: \"%s\" is %lldx%lld but \"%s\" is %lldx%lld; hints need "
+                           "the same height and width",
+                           i, hint->student, (long long)from.h, (long long)from.w, hint->teacher,
+                           (long long)to.h, (long long)to.w);
+        if (from.c == to.c) continue;
+        char name[KD_NAME_MAX];
+        snprintf(name, sizeof name, "hint%d.projection", i);
+        int64_t shape[2] = {to.c, from.c};
+        learner->projection[i] = kd_params_add(learner->params, name, 2, shape, KD_INIT_HE_NORMAL,
+                                               from.c, to.c, KD_PARAM_TRAINED);
+        if (!learner->projection[i]) return KD_EINTERNAL;
+    }
+    return KD_OK;
+}
+
+int kd_learner_create(kd_learner **out, const kd_learner_spec *spec) {
+    kd_learner *learner = calloc(1, sizeof *learner);
+    if (!learner) return kd_fail_memory(sizeof *learner, "a network");
+    int status = kd_params_create(&learner->params);
+    if (status == KD_OK)
+        status = kd_model_build(&learner->net, learner->params, spec->model, spec->input,
+                                spec->classes);
+    if (status == KD_OK && spec->quant)
+        status = kd_qnet_create(&learner->qnet, learner->net, spec->quant);
+    if (status == KD_OK && spec->loss && spec->teacher)
+        status = add_projections(learner, spec->loss, spec->teacher);
+    if (status == KD_OK) status = kd_params_layout(learner->params, spec->seed);
+    if (status < 0) {
+        kd_learner_free(learner);
+        return status;
+    }
+    *out = learner;
+    return KD_OK;
+}
+
+void kd_learner_free(kd_learner *learner) {
+    if (!learner) return;
+    kd_qnet_free(learner->qnet);
+    kd_net_free(learner->net);
+    kd_params_free(learner->params);
+    free(learner);
+}
+
+static bool ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+int kd_learner_load(kd_learner *learner, const char *path) {
+    if (!ends_with(path, ".safetensors"))
+        return kd_checkpoint_load_params(path, learner->params, true);
+    return kd_import_safetensors(learner->net, path);
+}
+
+kd_tensor *kd_learner_forward(const kd_learner *learner, kd_tape *tape, kd_tensor *x,
+                              kd_run_mode mode, kd_tensor **taps) {
+    static const kd_quant_mode quant_mode[] = {[KD_RUN_OBSERVE] = KD_QUANT_OBSERVE,
+                                               [KD_RUN_FAKE_TRAIN] = KD_QUANT_TRAIN,
+                                               [KD_RUN_FAKE_EVAL] = KD_QUANT_EVAL};
+    if (mode == KD_RUN_FLOAT) return kd_net_forward(learner->net, tape, x, taps);
+    KD_CONTRACT(learner->qnet, "a quantized forward without a qnet");
+    return kd_qnet_forward(learner->qnet, tape, x, quant_mode[mode], taps);
+}
+
+kd_tensor *kd_learner_input(const kd_learner *learner, kd_tape *tape, int64_t n, const float *x) {
+    kd_extent in = learner->net->node[0].out;
+    int64_t shape[4] = {n, in.h, in.w, in.c};
+    kd_tensor *input = kd_tape_input(tape, 4, shape);
+    for (int64_t i = 0; i < input->size; i++) input->value[i] = (kd_real)x[i];
+    return input;
+}
+
+int64_t kd_learner_parameters(const kd_learner *learner) {
+    int64_t count = 0;
+    for (int i = 0; i < learner->net->count; i++) {
+        const kd_net_node *node = &learner->net->node[i];
+        const kd_param *own[] = {node->weight, node->bias, node->gamma, node->beta};
+        for (int p = 0; p < 4; p++) count += own[p] ? own[p]->tensor.size : 0;
+    }
+    return count;
+}

@@ -1,0 +1,44 @@
+/* SGD with momentum and AdamW over the parameter slab, and the learning-rate schedules. */
+#ifndef KD_DISTILL_OPTIMIZER_H
+#define KD_DISTILL_OPTIMIZER_H
+
+#include "autograd/param.h"
+#include "distill/config.h"
+
+enum { KD_OPTIMIZER_MOMENTS = 2 };
+
+/* A piece of the slab small enough to share out, of one parameter. */
+typedef struct {
+    int64_t offset, size;
+    bool decayed;
+} kd_segment;
+
+typedef struct {
+    kd_params *params;        /* borrowed */
+    const kd_train_spec *spec; /* borrowed */
+    int moment_count;          /* 1 for SGD, 2 for AdamW */
+    kd_real *moment[KD_OPTIMIZER_MOMENTS]; /* slabs of params->trained_size */
+    int64_t step;              /* updates done (Adam's t) */
+    kd_segment *segment;
+    int segment_count;
+    double *partial;           /* one sum per segment */
+} kd_optimizer;
+
+/* Call after kd_params_layout. The caller frees the inside with kd_optimizer_clear. */
+int kd_optimizer_init(kd_optimizer *optimizer, kd_params *params, const kd_train_spec *spec);
+void kd_optimizer_clear(kd_optimizer *optimizer);
+
+/* One update from params->grad with clipping to spec->clip, then the max-norm bound.
+ *
+ *   SGD    d = g + λw;  v ← μv + d;  w ← w − η·(nesterov ? d + μv : v)
+ *   AdamW  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;
+ *          w ← w − ηλw − η·(m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + ε)      (Loshchilov and Hutter 2019)
+ *
+ * λ applies to weights, not to biases and norms. Returns the gradient's norm before clipping. */
+double kd_optimizer_update(kd_optimizer *optimizer, double learning_rate);
+
+/* η at update `step` of `total`: warm-up rises linearly over the first `warmup` updates, then the
+ * schedule falls to final_fraction·η at the end. */
+double kd_schedule_rate(const kd_train_spec *spec, int64_t step, int64_t warmup, int64_t total);
+
+#endif
