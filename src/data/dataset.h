@@ -11,34 +11,39 @@
 #include "base/hash.h"
 #include "base/rng.h"
 
-enum { KD_CLASS_NAME_MAX = 48, KD_CLASSES_MAX = 4096, KD_IMAGE_CHANNELS_MAX = 4 };
+enum {
+    KD_CLASS_NAME_MAX = 48,
+    KD_CLASSES_MAX = 4096,
+    KD_CLASS_NAMES_GIVEN_MAX = 64,
+    KD_IMAGE_CHANNELS_MAX = 4
+};
 
 typedef enum { KD_DATA_IDX, KD_DATA_CIFAR10, KD_DATA_AUDIO } kd_data_kind;
 typedef enum { KD_SPLIT_TRAIN, KD_SPLIT_VALIDATION, KD_SPLIT_TEST } kd_split;
 
-/* Sound → log-mel frames. */
+/* Sound → log-mel frames (data/logmel.h gives the formula). */
 typedef struct {
-    int sample_rate;   /* Hz; files at other rates are resampled                 */
-    int window, hop;   /* samples of the Hann window and between frames; n_fft = window */
-    int mels;          /* filters of the Slaney mel scale from 0 to sample_rate/2 */
-    double seconds;    /* every clip is cut or zero-padded to this               */
+    int sample_rate; /* Hz; files at other rates are resampled                 */
+    int window, hop; /* samples of the Hann window and between frames; n_fft = window */
+    int mels;        /* filters of the Slaney mel scale from 0 to sample_rate/2 */
+    double seconds;  /* every clip is cut or zero-padded to this               */
 } kd_audio_spec;
 
 typedef struct {
     kd_data_kind kind;
-    char folder[1024];          /* IDX: the four idx files, .gz or not; CIFAR10: the .bin files  */
-    char train_manifest[1024];  /* AUDIO: TSV lines "path<TAB>label", or a folder of class folders */
-    char test_manifest[1024];
+    char folder[1024];         /* IDX: the four idx files, .gz or not; CIFAR10: the .bin files  */
+    char train_manifest[1024]; /* AUDIO: TSV lines "path<TAB>label", or a folder of class folders */
+    char test_manifest[1024];  /* its labels must be among the training manifest's                */
     kd_audio_spec audio;
-    int mean_count;             /* 0: no normalisation beyond /255                                */
+    int mean_count; /* 0: no normalisation beyond /255                                */
     float mean[KD_IMAGE_CHANNELS_MAX], deviation[KD_IMAGE_CHANNELS_MAX];
-    int64_t validation;         /* samples held out of the training files, chosen by a fixed
-                                   shuffle of the sample ids that ignores the run's seed          */
-    int64_t train_limit;        /* 0: all; else only this many training samples                   */
-    int exclude_count;          /* labels left out of the training split (Hinton's omitted digits) */
+    int64_t validation;  /* samples held out of the training files, chosen by a fixed
+                            shuffle of the sample ids that ignores the run's seed          */
+    int64_t train_limit; /* 0: all; else the first so many of the same shuffle's rest       */
+    int exclude_count;   /* labels left out of the training split (Hinton's omitted digits) */
     int exclude[16];
-    char class_names[KD_CLASSES_MAX > 64 ? 64 : KD_CLASSES_MAX][KD_CLASS_NAME_MAX]; /* IDX: given  */
-    int class_name_count;
+    int class_name_count; /* IDX: 0 means the ten classes "0" … "9"                         */
+    char class_names[KD_CLASS_NAMES_GIVEN_MAX][KD_CLASS_NAME_MAX];
 } kd_data_spec;
 
 /* What turns a stored sample into the network's input: x = (raw·unit − mean[c]) / deviation[c],
@@ -50,28 +55,35 @@ typedef struct {
 } kd_normaliser;
 
 typedef struct kd_dataset {
-    int64_t count, h, w, c;  /* samples; the shape of one. Sound: (frames, mels, 1)        */
+    int64_t count, h, w, c; /* samples; the shape of one. Sound: (frames, mels, 1)        */
     int classes;
     char (*class_name)[KD_CLASS_NAME_MAX];
-    uint8_t *bytes;          /* (count,h,w,c) or NULL                                       */
-    float *features;         /* (count,h,w,c) or NULL                                       */
-    int32_t *label;          /* (count)                                                     */
-    uint64_t *id;            /* (count) unique; the row of the sample in its source file(s) */
+    uint8_t *bytes;  /* (count,h,w,c) or NULL                                       */
+    float *features; /* (count,h,w,c) or NULL                                       */
+    int32_t *label;  /* (count)                                                     */
+    uint64_t *id;    /* (count) unique; the row of the sample in its source file(s) */
     kd_normaliser normaliser;
-    kd_hash hash;            /* of samples, labels and ids                                  */
+    kd_hash hash; /* of samples, labels and ids                                  */
 } kd_dataset;
 
-/* The caller frees. Errors name the file and offset. */
+/* The caller frees. Rows keep the order of their files. Errors name the file and offset:
+ * KD_ENOINPUT when a file is missing, KD_EDATA for wrong content, KD_ECONFIG when the spec asks for
+ * the impossible (more held out than there is, a mean for each of 3 channels of a grey image …). */
 int kd_dataset_open(kd_dataset **out, const kd_data_spec *spec, kd_split split);
 void kd_dataset_free(kd_dataset *dataset);
 
-/* Sample `index` as the network sees it, into out (h·w·c). */
+/* Sample `index` as the network sees it, into out (h,w,c). */
 void kd_dataset_sample(const kd_dataset *dataset, int64_t index, float *out);
 
-/* Normalises `pixels` positions of `c` channels from bytes or from features. */
+/* Normalises `pixels` positions of `c` channels from bytes or from features; how->channels is 0 or
+ * c. */
 void kd_normalise_bytes(float *out, const uint8_t *raw, int64_t pixels, int64_t c,
                         const kd_normaliser *how);
 void kd_normalise_features(float *out, const float *raw, int64_t pixels, int64_t c,
                            const kd_normaliser *how);
+
+/* What kd_normalise_bytes makes of each byte, so that a batch is made by looking up: the value of
+ * byte b in channel k is table[k][b], or table[0][b] for all k when how->channels is 0. */
+void kd_normalise_table(float table[KD_IMAGE_CHANNELS_MAX][256], const kd_normaliser *how);
 
 #endif

@@ -1,8 +1,8 @@
 /* Batches in a deterministic order, made ahead of time by a background thread.
  *
- * The order of an epoch is a permutation drawn from (seed, epoch); what augmentation does to a sample
- * is drawn from (seed, view, id). Both are pure functions, so a loader can be put to any cursor and
- * hands on exactly what an uninterrupted one would have.
+ * The order of an epoch is a permutation drawn from (seed, epoch); what augmentation does to a
+ * sample is drawn from (seed, view, id). Both are pure functions, so a loader can be put to any
+ * cursor and hands on exactly what an uninterrupted one would have.
  */
 #ifndef KD_DATA_LOADER_H
 #define KD_DATA_LOADER_H
@@ -20,31 +20,33 @@ typedef struct {
 typedef struct {
     int64_t batch;
     bool shuffle;
-    bool drop_last;     /* leave out a last batch that is not full             */
+    bool drop_last; /* leave out a last batch that is not full             */
     kd_augment augment;
-    int64_t views;      /* 0: each epoch draws new augmentations (view = epoch); V > 0: epoch e uses
-                           view e mod V, for which the teacher store has rows  */
+    int64_t views; /* 0: each epoch draws new augmentations (view = epoch); V > 0: epoch e uses
+                      view e mod V, for which the teacher store has rows  */
     uint64_t seed;
 } kd_loader_spec;
 
 typedef struct {
-    int64_t n;             /* samples in this batch                        */
-    const float *x;        /* (n,h,w,c), normalised and augmented          */
-    const int32_t *label;  /* (n)                                          */
-    const uint64_t *id;    /* (n)                                          */
-    int64_t view;          /* of every sample of the batch                 */
-    int64_t epoch, index;  /* this batch's place                           */
+    int64_t n;            /* samples in this batch                        */
+    const float *x;       /* (n,h,w,c), normalised and augmented          */
+    const int32_t *label; /* (n)                                          */
+    const uint64_t *id;   /* (n)                                          */
+    int64_t view;         /* of every sample of the batch                 */
+    int64_t epoch, index; /* this batch's place                           */
 } kd_batch;
 
 typedef struct kd_loader kd_loader;
 
-/* `dataset` is borrowed. The loader starts at epoch 0, batch 0. */
+/* `dataset` is borrowed and must outlive the loader. It starts at epoch 0, batch 0. KD_ECONFIG when
+ * drop_last leaves no batch or a shift exceeds the sample. */
 int kd_loader_create(kd_loader **out, const kd_dataset *dataset, const kd_loader_spec *spec);
 void kd_loader_free(kd_loader *loader);
 
 int64_t kd_loader_batches(const kd_loader *loader); /* per epoch */
 
-/* The next kd_loader_next returns batch `index` of `epoch`. */
+/* The next kd_loader_next returns batch `index` of `epoch`; an index equal to kd_loader_batches
+ * means the first batch of the following epoch. Pointers handed out before become invalid. */
 void kd_loader_seek(kd_loader *loader, int64_t epoch, int64_t index);
 
 /* The next batch; after the last of an epoch comes the first of the next. Pointers are valid until

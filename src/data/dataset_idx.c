@@ -1,0 +1,212 @@
+/* IDX, the format of MNIST: 0, 0, type, rank; `rank` big-endian u32 sizes; the values. */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "data/dataset_source.h"
+
+enum { UNSIGNED_BYTES = 8, HEADER_MAX = 4 + 4 * KD_IDX_RANK_MAX };
+
+static const char DEBIAN_FASHION[] = "/usr/share/datasets/fashion-mnist";
+
+static uint32_t big_endian(const uint8_t *b) {
+    return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
+}
+
+/* Reads the header from the first `length` bytes of the file: dim[] and the file's whole size. */
+static int read_header(kd_idx *out, size_t *total, int rank, const uint8_t *bytes, size_t length,
+                       const char *name) {
+    size_t header = 4 + 4 * (size_t)rank, values = 1;
+    if (length < header)
+        return kd_fail(KD_EDATA, "%s: ends after %zu bytes, inside the header of %zu", name, length,
+                       header);
+    uint32_t magic = big_endian(bytes), right = UNSIGNED_BYTES << 8 | (uint32_t)rank;
+    if (magic != right)
+        return kd_fail(KD_EDATA,
+                       "%s: at byte 0: magic 0x%08x, should be 0x%08x (idx, unsigned bytes, %d "
+                       "dimension%s)",
+                       name, magic, right, rank, rank == 1 ? "" : "s");
+    for (int i = 0; i < rank; i++) {
+        uint32_t size = big_endian(bytes + 4 + 4 * i);
+        if (size == 0 || __builtin_mul_overflow(values, (size_t)size, &values) ||
+            values > UINT_MAX - HEADER_MAX - 1)
+            return kd_fail(KD_EDATA,
+                           "%s: at byte %d: dimension %d is %u; all must be at least 1 and their "
+                           "product below 4 GiB",
+                           name, 4 + 4 * i, i, size);
+        out->dim[i] = size;
+    }
+    *total = header + values;
+    return KD_OK;
+}
+
+static int fail_length(const char *name, const kd_idx *idx, int rank, size_t total,
+                       const char *found) {
+    char shape[64];
+    int used = 0;
+    for (int i = 0; i < rank; i++)
+        used += snprintf(shape + used, sizeof shape - (size_t)used, "%s%lld", i ? "x" : "",
+                         (long long)idx->dim[i]);
+    return kd_fail(KD_EDATA, "%s: the header says %s, which makes %zu bytes; %s", name, shape,
+                   total, found);
+}
+
+static int decode_plain(kd_idx *out, int rank, const uint8_t *bytes, size_t length,
+                        const char *name) {
+    size_t total, header = 4 + 4 * (size_t)rank;
+    int status = read_header(out, &total, rank, bytes, length, name);
+    if (status < 0) return status;
+    if (length != total) {
+        char found[64];
+        snprintf(found, sizeof found, "the file has %zu", length);
+        return fail_length(name, out, rank, total, found);
+    }
+    out->values = malloc(total - header);
+    if (!out->values) return kd_fail_memory(total - header, name);
+    memcpy(out->values, bytes + header, total - header);
+    return KD_OK;
+}
+
+/* The values behind the header of a gzip stream that has just given the header. */
+static int inflate_values(kd_idx *out, int rank, z_stream *stream, size_t total, size_t length,
+                          const char *name) {
+    size_t header = 4 + 4 * (size_t)rank, count = total - header;
+    /* Deflate packs at most 1032 to 1, so this also bounds the memory asked for. */
+    if (count / 1032 > length)
+        return fail_length(name, out, rank, total, "the gzip stream is too short for that");
+    out->values = malloc(count + 1); /* one more, to notice what is too much */
+    if (!out->values) return kd_fail_memory(count + 1, name);
+    stream->next_out = out->values;
+    stream->avail_out = (uInt)(count + 1);
+    int result = inflate(stream, Z_FINISH);
+    size_t got = count + 1 - stream->avail_out;
+    if (got > count) return fail_length(name, out, rank, total, "the gzip stream has more");
+    if (result != Z_STREAM_END)
+        return kd_fail(KD_EDATA, "%s: gzip stream broken at byte %zu of %zu: %s", name,
+                       length - stream->avail_in, length,
+                       stream->msg ? stream->msg : "it ends too early");
+    if (got < count) return fail_length(name, out, rank, total, "the gzip stream has less");
+    if (stream->avail_in > 0)
+        return kd_fail(KD_EDATA, "%s: at byte %zu: %u bytes behind the end of the gzip stream",
+                       name, length - stream->avail_in, stream->avail_in);
+    return KD_OK;
+}
+
+static int decode_gzip(kd_idx *out, int rank, const uint8_t *bytes, size_t length,
+                       const char *name) {
+    z_stream stream = {0};
+    if (length > UINT_MAX) return kd_fail(KD_EDATA, "%s: larger than 4 GiB", name);
+    if (inflateInit2(&stream, 15 + 16) != Z_OK) return kd_fail_memory(1 << 16, "zlib");
+    uint8_t header[HEADER_MAX];
+    uInt wanted = 4 + 4 * (uInt)rank;
+    stream.next_in = (Bytef *)(uintptr_t)bytes; /* zlib reads only, its type lacks the const */
+    stream.avail_in = (uInt)length;
+    stream.next_out = header;
+    stream.avail_out = wanted;
+    int result = inflate(&stream, Z_SYNC_FLUSH), status;
+    size_t total = 0;
+    if (result != Z_OK && result != Z_STREAM_END)
+        status = kd_fail(KD_EDATA, "%s: gzip stream broken in its first bytes: %s", name,
+                         stream.msg ? stream.msg : "it ends too early");
+    else
+        status = read_header(out, &total, rank, header, wanted - stream.avail_out, name);
+    if (status == KD_OK) status = inflate_values(out, rank, &stream, total, length, name);
+    inflateEnd(&stream);
+    return status;
+}
+
+int kd_idx_decode(kd_idx *out, int rank, const uint8_t *bytes, size_t length, const char *name) {
+    KD_CONTRACT(rank >= 1 && rank <= KD_IDX_RANK_MAX, "rank %d", rank);
+    *out = (kd_idx){0};
+    bool packed = length >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b;
+    int status = packed ? decode_gzip(out, rank, bytes, length, name)
+                        : decode_plain(out, rank, bytes, length, name);
+    if (status < 0) {
+        free(out->values);
+        out->values = NULL;
+    }
+    return status;
+}
+
+/* "<folder>/<name>" or the same with .gz. */
+static int read_file(kd_idx *out, char path[KD_PATH_MAX], int rank, const char *folder,
+                     const char *name) {
+    int status = kd_path_join(path, folder, name);
+    if (status < 0) return status;
+    if (!kd_file_exists(path)) {
+        char packed[64];
+        snprintf(packed, sizeof packed, "%s.gz", name);
+        status = kd_path_join(path, folder, packed);
+        if (status < 0) return status;
+    }
+    if (!kd_file_exists(path)) {
+        bool debian = strncmp(folder, DEBIAN_FASHION, strlen(DEBIAN_FASHION)) == 0;
+        return kd_fail(KD_ENOINPUT, "%s/%s: not there, nor with .gz; %s", folder, name,
+                       debian ? "apt-get install dataset-fashion-mnist brings it"
+                              : "the folder must hold the four idx files of the data set "
+                                "(Fashion-MNIST: apt-get install dataset-fashion-mnist, then use "
+                                "/usr/share/datasets/fashion-mnist)");
+    }
+    char *bytes;
+    size_t length;
+    status = kd_file_read(&bytes, &length, path, UINT_MAX);
+    if (status < 0) return status;
+    status = kd_idx_decode(out, rank, (const uint8_t *)bytes, length, path);
+    free(bytes);
+    return status;
+}
+
+static int name_classes(kd_source *out, const kd_data_spec *spec) {
+    int given = spec->class_name_count;
+    int status = kd_source_make_classes(out, given ? given : 10);
+    if (status < 0) return status;
+    for (int i = 0; i < out->classes; i++) {
+        if (given)
+            memcpy(out->class_name[i], spec->class_names[i], KD_CLASS_NAME_MAX);
+        else
+            snprintf(out->class_name[i], KD_CLASS_NAME_MAX, "%d", i);
+    }
+    return KD_OK;
+}
+
+static int take_labels(kd_source *out, const kd_idx *labels, const char *path) {
+    if (labels->dim[0] != out->count)
+        return kd_fail(KD_EDATA, "%s: %lld labels for %lld images", path, (long long)labels->dim[0],
+                       (long long)out->count);
+    out->label = malloc((size_t)out->count * sizeof *out->label);
+    if (!out->label) return kd_fail_memory((size_t)out->count * sizeof *out->label, path);
+    for (int64_t i = 0; i < out->count; i++) {
+        if (labels->values[i] >= out->classes)
+            return kd_fail(KD_EDATA,
+                           "%s: at byte %lld (unpacked): label %d; with %d classes it must be 0 to "
+                           "%d (class names in the config set the number)",
+                           path, (long long)i + 8, labels->values[i], out->classes,
+                           out->classes - 1);
+        out->label[i] = labels->values[i];
+    }
+    return KD_OK;
+}
+
+int kd_source_idx(kd_source *out, const kd_data_spec *spec, bool train) {
+    char path[KD_PATH_MAX];
+    kd_idx images = {0}, labels = {0};
+    int status = name_classes(out, spec);
+    if (status < 0) return status;
+    status = read_file(&images, path, 3, spec->folder,
+                       train ? "train-images-idx3-ubyte" : "t10k-images-idx3-ubyte");
+    if (status < 0) return status;
+    out->bytes = images.values;
+    out->count = images.dim[0];
+    out->h = images.dim[1];
+    out->w = images.dim[2];
+    out->c = 1;
+    status = read_file(&labels, path, 1, spec->folder,
+                       train ? "train-labels-idx1-ubyte" : "t10k-labels-idx1-ubyte");
+    if (status == KD_OK) status = take_labels(out, &labels, path);
+    free(labels.values);
+    return status;
+}

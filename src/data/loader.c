@@ -1,0 +1,304 @@
+#include "data/loader.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+enum { RING = 4 }; /* one in the caller's hands, the others ahead */
+
+static const uint64_t ORDER_STREAM = 0x6f72646572, AUGMENT_STREAM = 0x6175676d;
+
+typedef struct {
+    float *x;
+    int32_t *label;
+    uint64_t *id;
+    int64_t n, view, epoch, index;
+} batch_slot;
+
+struct kd_loader {
+    const kd_dataset *dataset;
+    kd_loader_spec spec;
+    int64_t batches, sample; /* per epoch; values of one sample */
+    float table[KD_IMAGE_CHANNELS_MAX][256];
+    batch_slot slot[RING];
+
+    /* The background thread's own; others touch it only while `filling` is false. */
+    int64_t *order, order_epoch; /* (dataset->count), the permutation of order_epoch */
+
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* Under the lock. Slots first … first+ready−1 (mod RING) are full; `held` of the slots before
+     * `first` (0 or 1) is in the caller's hands. */
+    int first, ready, held;
+    int64_t epoch, index; /* the batch to make next */
+    bool filling, stop;
+};
+
+static uint64_t stream_key(uint64_t seed, uint64_t stream, int64_t number) {
+    return kd_rng_init(kd_rng_init(seed, stream).key, (uint64_t)number).key;
+}
+
+/* What augmentation does to one sample. */
+typedef struct {
+    int64_t dh, dw;
+    bool flip;
+} transform;
+
+static transform draw_transform(const kd_augment *augment, uint64_t view_key, uint64_t id) {
+    uint32_t word[4];
+    kd_rng_block(view_key, id, word);
+    uint64_t spread_h = 2 * (uint64_t)augment->shift_h + 1;
+    uint64_t spread_w = 2 * (uint64_t)augment->shift_w + 1;
+    return (transform){
+        .dh = (int64_t)(word[0] * spread_h >> 32) - augment->shift_h,
+        .dw = (int64_t)(word[1] * spread_w >> 32) - augment->shift_w,
+        .flip = augment->flip && (word[2] & 1),
+    };
+}
+
+/* `count` pixels from pixel `from` of sample `index` on, forwards or backwards (step ±1). */
+static void put_pixels(float *out, const kd_dataset *d, int64_t index, int64_t from, int64_t count,
+                       int64_t step, float (*table)[256]) {
+    int64_t c = d->c, base = (index * d->h * d->w + from) * c;
+    if (!d->bytes) {
+        if (step > 0)
+            kd_normalise_features(out, d->features + base, count, c, &d->normaliser);
+        else
+            for (int64_t x = 0; x < count; x++)
+                kd_normalise_features(out + x * c, d->features + base - x * c, 1, c,
+                                      &d->normaliser);
+        return;
+    }
+    const uint8_t *raw = d->bytes + base;
+    if (step > 0 && (c == 1 || d->normaliser.channels == 0)) {
+        for (int64_t i = 0; i < count * c; i++) out[i] = table[0][raw[i]];
+        return;
+    }
+    int64_t row = d->normaliser.channels ? 1 : 0;
+    for (int64_t x = 0; x < count; x++)
+        for (int64_t k = 0; k < c; k++) out[x * c + k] = table[k * row][raw[x * step * c + k]];
+}
+
+/* out[y][x] = sample[y−dh][x'−dw] with x' = x, or w−1−x when flipped; 0 outside. */
+static void put_sample(float *out, const kd_dataset *d, int64_t index, transform t,
+                       float (*table)[256]) {
+    int64_t h = d->h, w = d->w, c = d->c, shift = t.flip ? -t.dw : t.dw;
+    int64_t begin = shift > 0 ? shift : 0, end = shift < 0 ? w + shift : w;
+    if (begin > w) begin = w;
+    if (end < begin) end = begin;
+    for (int64_t y = 0; y < h; y++) {
+        float *line = out + y * w * c;
+        int64_t from_y = y - t.dh;
+        if (from_y < 0 || from_y >= h || begin == end) {
+            memset(line, 0, (size_t)(w * c) * sizeof *line);
+            continue;
+        }
+        memset(line, 0, (size_t)(begin * c) * sizeof *line);
+        memset(line + end * c, 0, (size_t)((w - end) * c) * sizeof *line);
+        int64_t from_x = t.flip ? w - 1 - begin - t.dw : begin - t.dw;
+        put_pixels(line + begin * c, d, index, from_y * w + from_x, end - begin, t.flip ? -1 : 1,
+                   table);
+    }
+}
+
+void kd_augmented_sample(const kd_dataset *dataset, int64_t index, const kd_augment *augment,
+                         uint64_t seed, int64_t view, float *out) {
+    KD_CONTRACT(index >= 0 && index < dataset->count, "sample %lld of %lld", (long long)index,
+                (long long)dataset->count);
+    float table[KD_IMAGE_CHANNELS_MAX][256];
+    if (dataset->bytes) kd_normalise_table(table, &dataset->normaliser);
+    uint64_t key = stream_key(seed, AUGMENT_STREAM, view);
+    put_sample(out, dataset, index, draw_transform(augment, key, dataset->id[index]), table);
+}
+
+static void fill(kd_loader *loader, batch_slot *slot, int64_t epoch, int64_t index) {
+    const kd_dataset *d = loader->dataset;
+    const kd_loader_spec *spec = &loader->spec;
+    if (spec->shuffle && loader->order_epoch != epoch) {
+        kd_rng rng = {.key = stream_key(spec->seed, ORDER_STREAM, epoch)};
+        kd_rng_permutation(&rng, loader->order, d->count);
+        loader->order_epoch = epoch;
+    }
+    int64_t first = index * spec->batch;
+    slot->n = d->count - first < spec->batch ? d->count - first : spec->batch;
+    slot->epoch = epoch;
+    slot->index = index;
+    slot->view = spec->views > 0 ? epoch % spec->views : epoch;
+    uint64_t key = stream_key(spec->seed, AUGMENT_STREAM, slot->view);
+    for (int64_t i = 0; i < slot->n; i++) {
+        int64_t row = spec->shuffle ? loader->order[first + i] : first + i;
+        slot->label[i] = d->label[row];
+        slot->id[i] = d->id[row];
+        put_sample(slot->x + i * loader->sample, d, row,
+                   draw_transform(&spec->augment, key, d->id[row]), loader->table);
+    }
+}
+
+static void advance(kd_loader *loader) {
+    if (++loader->index < loader->batches) return;
+    loader->index = 0;
+    loader->epoch++;
+}
+
+static void *fill_ahead(void *argument) {
+    kd_loader *loader = argument;
+    pthread_mutex_lock(&loader->lock);
+    for (;;) {
+        while (!loader->stop && loader->ready + loader->held == RING)
+            pthread_cond_wait(&loader->changed, &loader->lock);
+        if (loader->stop) break;
+        batch_slot *slot = &loader->slot[(loader->first + loader->ready) % RING];
+        int64_t epoch = loader->epoch, index = loader->index;
+        loader->filling = true;
+        pthread_mutex_unlock(&loader->lock);
+        fill(loader, slot, epoch, index);
+        pthread_mutex_lock(&loader->lock);
+        loader->filling = false;
+        loader->ready++;
+        advance(loader);
+        pthread_cond_broadcast(&loader->changed);
+    }
+    pthread_mutex_unlock(&loader->lock);
+    return NULL;
+}
+
+/* Signals are the main thread's business: the background thread is born with all of them blocked.
+ */
+static int start_thread(kd_loader *loader) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int result = pthread_create(&loader->thread, NULL, fill_ahead, loader);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (result != 0)
+        return kd_fail(KD_EINTERNAL, "cannot start the loader's thread: %s", strerror(result));
+    loader->started = true;
+    return KD_OK;
+}
+
+static int check_spec(const kd_dataset *d, const kd_loader_spec *spec) {
+    KD_CONTRACT(spec->batch >= 1 && spec->views >= 0 && d->count >= 1,
+                "batch %lld, views %lld, samples %lld", (long long)spec->batch,
+                (long long)spec->views, (long long)d->count);
+    if (spec->drop_last && d->count < spec->batch)
+        return kd_fail(KD_ECONFIG,
+                       "batches of %lld with the last partial one left out: %lld samples make none",
+                       (long long)spec->batch, (long long)d->count);
+    const kd_augment *a = &spec->augment;
+    if (a->shift_h < 0 || a->shift_h > d->h || a->shift_w < 0 || a->shift_w > d->w)
+        return kd_fail(KD_ECONFIG, "shifts of %d and %d; must be 0 to %lld and 0 to %lld",
+                       a->shift_h, a->shift_w, (long long)d->h, (long long)d->w);
+    return KD_OK;
+}
+
+static int allocate(kd_loader *loader) {
+    size_t batch = (size_t)(loader->spec.batch < loader->dataset->count ? loader->spec.batch
+                                                                        : loader->dataset->count);
+    size_t values;
+    if (__builtin_mul_overflow((size_t)loader->sample * sizeof(float), batch, &values))
+        values = SIZE_MAX; /* which malloc refuses */
+    if (loader->spec.shuffle) {
+        size_t bytes = (size_t)loader->dataset->count * sizeof *loader->order;
+        loader->order = malloc(bytes);
+        if (!loader->order) return kd_fail_memory(bytes, "the order of an epoch");
+    }
+    for (int i = 0; i < RING; i++) {
+        batch_slot *slot = &loader->slot[i];
+        slot->x = malloc(values);
+        slot->label = malloc(batch * sizeof *slot->label);
+        slot->id = malloc(batch * sizeof *slot->id);
+        if (!slot->x || !slot->label || !slot->id) return kd_fail_memory(values, "batches");
+    }
+    return KD_OK;
+}
+
+int kd_loader_create(kd_loader **out, const kd_dataset *dataset, const kd_loader_spec *spec) {
+    *out = NULL;
+    int status = check_spec(dataset, spec);
+    if (status < 0) return status;
+    kd_loader *loader = calloc(1, sizeof *loader);
+    if (!loader) return kd_fail_memory(sizeof *loader, "a loader");
+    pthread_mutex_init(&loader->lock, NULL);
+    pthread_cond_init(&loader->changed, NULL);
+    loader->dataset = dataset;
+    loader->spec = *spec;
+    loader->order_epoch = -1;
+    loader->sample = dataset->h * dataset->w * dataset->c;
+    int64_t rounded_up = spec->drop_last ? 0 : spec->batch - 1;
+    loader->batches = (dataset->count + rounded_up) / spec->batch;
+    if (dataset->bytes) kd_normalise_table(loader->table, &dataset->normaliser);
+    status = allocate(loader);
+    if (status == KD_OK) status = start_thread(loader);
+    if (status < 0) {
+        kd_loader_free(loader);
+        return status;
+    }
+    *out = loader;
+    return KD_OK;
+}
+
+void kd_loader_free(kd_loader *loader) {
+    if (!loader) return;
+    if (loader->started) {
+        pthread_mutex_lock(&loader->lock);
+        loader->stop = true;
+        pthread_cond_broadcast(&loader->changed);
+        pthread_mutex_unlock(&loader->lock);
+        pthread_join(loader->thread, NULL);
+    }
+    for (int i = 0; i < RING; i++) {
+        free(loader->slot[i].x);
+        free(loader->slot[i].label);
+        free(loader->slot[i].id);
+    }
+    free(loader->order);
+    pthread_cond_destroy(&loader->changed);
+    pthread_mutex_destroy(&loader->lock);
+    free(loader);
+}
+
+int64_t kd_loader_batches(const kd_loader *loader) {
+    return loader->batches;
+}
+
+void kd_loader_seek(kd_loader *loader, int64_t epoch, int64_t index) {
+    KD_CONTRACT(epoch >= 0 && index >= 0 && index <= loader->batches, "batch %lld of epoch %lld",
+                (long long)index, (long long)epoch);
+    pthread_mutex_lock(&loader->lock);
+    while (loader->filling) pthread_cond_wait(&loader->changed, &loader->lock);
+    loader->first = loader->ready = loader->held = 0;
+    loader->epoch = epoch;
+    loader->index = index;
+    if (index == loader->batches) {
+        loader->epoch++;
+        loader->index = 0;
+    }
+    pthread_cond_broadcast(&loader->changed);
+    pthread_mutex_unlock(&loader->lock);
+}
+
+void kd_loader_next(kd_loader *loader, kd_batch *out) {
+    pthread_mutex_lock(&loader->lock);
+    if (loader->held) { /* the previous batch is given back */
+        loader->held = 0;
+        pthread_cond_broadcast(&loader->changed);
+    }
+    while (loader->ready == 0) pthread_cond_wait(&loader->changed, &loader->lock);
+    const batch_slot *slot = &loader->slot[loader->first];
+    loader->first = (loader->first + 1) % RING;
+    loader->ready--;
+    loader->held = 1;
+    pthread_mutex_unlock(&loader->lock);
+    *out = (kd_batch){.n = slot->n,
+                      .x = slot->x,
+                      .label = slot->label,
+                      .id = slot->id,
+                      .view = slot->view,
+                      .epoch = slot->epoch,
+                      .index = slot->index};
+}
