@@ -1,0 +1,50 @@
+/* Strict JSON that knows where everything stands.
+ *
+ * The tree is cJSON's; on top of it, every item knows its line and column, and what cJSON would let
+ * pass is refused: duplicate keys, numbers JSON does not have (01, 1., +1, NaN, 1e999), control
+ * characters and broken UTF-8 in strings, \u0000, nesting beyond KD_JSON_DEPTH_MAX, anything behind
+ * the end. Use the case-sensitive functions of cJSON only, and leave `valueint` alone: it holds the
+ * place.
+ */
+#ifndef KD_BASE_JSON_H
+#define KD_BASE_JSON_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { KD_JSON_DEPTH_MAX = 64, KD_JSON_SETS_MAX = 64 };
+
+typedef struct kd_json kd_json;
+
+/* Parses `length` bytes of text, which are copied. `name` (borrowed until the free) is what
+ * messages call it. KD_EDATA with "name:line:column: what is wrong". The caller frees. */
+int kd_json_parse(kd_json **out, const char *text, size_t length, const char *name);
+/* The same for a file of at most `limit` bytes. */
+int kd_json_read(kd_json **out, const char *path, size_t limit);
+void kd_json_free(kd_json *json);
+
+cJSON *kd_json_root(const kd_json *json);
+/* The member called exactly `key`, or NULL. */
+const cJSON *kd_json_get(const cJSON *object, const char *key);
+
+/* Changes the tree by one "a.b.0=value": the path's members are made as needed, list entries must
+ * exist. The value is JSON, or else a bare string; null takes the member away. `assignment` is
+ * borrowed until the free. KD_EUSAGE says what is wrong with it. At most KD_JSON_SETS_MAX. */
+int kd_json_set(kd_json *json, const char *assignment);
+
+/* Writes "file:line:column" of the item's value (or of its key) into `out`, and returns `out`; for
+ * an item that came from kd_json_set, "--set a.b". Lines and columns count from 1, columns in
+ * characters. */
+const char *kd_json_place(char *out, size_t capacity, const kd_json *json, const cJSON *item,
+                          bool of_key);
+
+/* True when the item is a number without a fraction that a double holds exactly (|x| ≤ 2^53). */
+bool kd_json_is_integer(const cJSON *item);
+
+/* Appends `text` to `out` as a JSON string, quotes included, and returns the length it needs (like
+ * snprintf; always terminated when capacity > 0). For writers that cannot allocate. */
+size_t kd_json_quote(char *out, size_t capacity, const char *text);
+
+#endif

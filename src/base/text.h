@@ -1,0 +1,39 @@
+/* Small helps with text: what was meant by a misspelt word, UTF-8, growing strings. */
+#ifndef KD_BASE_TEXT_H
+#define KD_BASE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours,
+ * case ignored. Words of more than 63 bytes are as far apart as the longer one is long. */
+int kd_edit_distance(const char *a, const char *b);
+
+/* The candidate nearest to `word`, or NULL when none is near enough to be meant: at most one edit
+ * for every three letters, and at least one. Feed candidates one after the other. */
+typedef struct {
+    const char *word, *best; /* borrowed */
+    int distance;
+} kd_guess;
+
+kd_guess kd_guess_begin(const char *word);
+void kd_guess_offer(kd_guess *guess, const char *candidate);
+
+/* The length of the valid UTF-8 character at the start of `length` bytes, or 0. */
+int kd_utf8_length(const char *text, size_t length);
+/* Characters of a 0-terminated text: bytes that do not continue one. */
+int kd_utf8_count(const char *text);
+
+/* A string that grows. Start with {0}. After a failed allocation `failed` stays set and the rest is
+ * harmless, so a writer checks once at the end. */
+typedef struct {
+    char *text; /* 0-terminated once anything was added; free() it */
+    size_t length, capacity;
+    bool failed;
+} kd_text;
+
+void kd_text_add(kd_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* KD_OK or KD_EINTERNAL (text is freed then); makes sure text->text is not NULL. */
+int kd_text_finish(kd_text *text, const char *what);
+
+#endif
