@@ -1,0 +1,64 @@
+/* What the files of convolution share; internal to op_conv*.c. */
+#ifndef KD_AUTOGRAD_CONV_KERNELS_H
+#define KD_AUTOGRAD_CONV_KERNELS_H
+
+#include "autograd/ops.h"
+#include "autograd/vec.h"
+
+/* B is kept in panels of this many columns, zeros behind the last column. */
+enum { KD_PANEL = 2 * KD_VEC };
+
+/* C[i,n] = act(init[i,n] + Σ_{s,k} A[i,s,k] · B[s,k,n]) where the rows of A may overlap in memory:
+ *
+ *     A[i,s,k] = a[a_at[i] + s·a_pitch + k·a_step]                 s < segments, k < length
+ *     B[s,k,n] = b[n/PANEL · b_panel + (s·length + k)·PANEL + n mod PANEL]
+ *     C[i,n]   = c[c_at[i] + n]                                    i < rows, n < columns
+ *     init     = bias[n], or C when `add`, or 0
+ *
+ * A window of an image is such a row: no copy of it is ever made. */
+typedef struct {
+    const kd_real *a, *b, *bias; /* bias may be NULL */
+    kd_real *c;
+    const int32_t *a_at, *c_at;
+    int64_t rows, columns, segments, length, a_pitch, a_step, b_panel;
+    bool add, relu;
+} kd_window_product;
+
+/* On the calling thread. */
+void kd_window_product_run(const kd_window_product *p);
+
+/* One convolution: images (B, in[0], in[1], C), weights (O, kernel[0], kernel[1], C/groups), result
+ * (B, out[0], out[1], O). */
+typedef struct {
+    int64_t B, C, O, groups, in[2], kernel[2], out[2], stride[2], padding[2];
+    kd_act act;
+} kd_conv_shape;
+
+/* The gradient of a result before its activation, where it is still to be computed: g where
+ * y > 0, else 0; g everywhere when y is NULL. */
+typedef struct {
+    const kd_real *g, *y;
+} kd_conv_source;
+
+/* A rectangle of one image, which may reach over its edges. */
+typedef struct {
+    int64_t top, left, height, width, channel, channels;
+} kd_conv_region;
+
+/* out (height, width, channels) = the region of an image (H, W, C), zeros over the edges. */
+void kd_conv_copy_region(kd_real *out, kd_conv_source image, int64_t H, int64_t W, int64_t C,
+                         kd_conv_region region);
+
+/* y = act(bias + x ∗ w), and dx (+)= the gradient by x: op_conv_windows.c. */
+void kd_conv_forward(kd_tape *tape, const kd_conv_shape *s, const kd_real *x, const kd_real *w,
+                     const kd_real *bias, kd_real *y);
+void kd_conv_backward_input(kd_tape *tape, const kd_conv_shape *s, kd_conv_source dy,
+                            const kd_real *w, kd_real beta, kd_real *dx);
+
+/* dw (+)= the gradient by the weights, db (+)= by the bias; either may be NULL: op_conv_weights.c.
+ */
+void kd_conv_backward_weights(kd_tape *tape, const kd_conv_shape *s, const kd_real *x,
+                              kd_conv_source dy, kd_real beta_w, kd_real *dw, kd_real beta_b,
+                              kd_real *db);
+
+#endif

@@ -1,0 +1,131 @@
+#include <string.h>
+
+#include "autograd/conv_kernels.h"
+#include "base/error.h"
+
+/* y[b,i,j,o] = act(bias[o] + Σ_{u,v,c} x[b, i·s−p+u, j·s−p+v, c] · w[o,u,v,c]), zeros outside.
+ *
+ *     x (B,H,W,C), w (O,KH,KW,C/groups), bias (O) → y (B,H',W',O)
+ *     da = dy where y > 0 (all of dy without an activation)
+ *     dx[b,i,j,c]  ← Σ_{u,v,o} da[b, (i+p−u)/s, (j+p−v)/s, o] · w[o,u,v,c]   where s divides
+ *     dw[o,u,v,c]  ← Σ_{b,i,j} da[b,i,j,o] · x[b, i·s−p+u, j·s−p+v, c]
+ *     dbias[o]     ← Σ_{b,i,j} da[b,i,j,o]
+ *
+ * Nothing is saved but the shape: y, kept by the tape anyway, is the mask of the activation, and da
+ * is made of dy where dy is read. The padded copy of an image costs less to repeat than to keep.
+ *
+ * tape->precision is not looked at yet: all products are in kd_real. A product with bfloat16 inputs
+ * would change kd_conv_copy_region and the packing of weights and dy, and add one inner loop. */
+
+static void backward_conv(kd_tape *tape, kd_node *node) {
+    const kd_conv_shape *s = node->saved;
+    kd_tensor *x = node->in[0], *w = node->in[1], *bias = node->in[2];
+    kd_conv_source dy = {node->out->grad, s->act == KD_ACT_RELU ? node->out->value : NULL};
+    kd_real beta_x, beta_w, beta_b;
+    kd_real *dx = kd_tape_grad_beta(tape, x, &beta_x);
+    kd_real *dw = kd_tape_grad_beta(tape, w, &beta_w);
+    kd_real *db = kd_tape_grad_beta(tape, bias, &beta_b);
+    if (dx) kd_conv_backward_input(tape, s, dy, w->value, beta_x, dx);
+    if (dw || db) kd_conv_backward_weights(tape, s, x->value, dy, beta_w, dw, beta_b, db);
+}
+
+static kd_tensor *conv(kd_tape *tape, const char *op, kd_tensor *x, kd_tensor *w, kd_tensor *bias,
+                       kd_conv_shape s, int rank, const int64_t *shape) {
+    char a[80], b[80];
+    KD_CONTRACT(s.groups >= 1 && s.C % s.groups == 0 && s.O % s.groups == 0 &&
+                    kd_channels(w) == s.C / s.groups,
+                "%s: x %s, weight %s, %lld groups", op, kd_shape_text(a, sizeof a, x),
+                kd_shape_text(b, sizeof b, w), (long long)s.groups);
+    KD_CONTRACT(!bias || bias->size == s.O, "%s: weight %s, bias %s", op,
+                kd_shape_text(a, sizeof a, w), kd_shape_text(b, sizeof b, bias));
+    for (int i = 0; i < 2; i++)
+        KD_CONTRACT(s.stride[i] >= 1 && s.padding[i] >= 0 && s.out[i] >= 1,
+                    "%s: x %s, weight %s, stride %lld, padding %lld", op,
+                    kd_shape_text(a, sizeof a, x), kd_shape_text(b, sizeof b, w),
+                    (long long)s.stride[i], (long long)s.padding[i]);
+    KD_CONTRACT(x->size / s.B <= INT32_MAX, "%s: x %s, one image is too large", op,
+                kd_shape_text(a, sizeof a, x));
+    kd_tensor *y = kd_tape_output(tape, rank, shape);
+    kd_conv_forward(tape, &s, x->value, w->value, bias ? bias->value : NULL, y->value);
+    kd_conv_shape *saved = kd_tape_alloc(tape, sizeof *saved);
+    *saved = s;
+    kd_tape_record(tape, op, backward_conv, y, saved, 3, (kd_tensor *[]){x, w, bias});
+    return y;
+}
+
+static int64_t out_extent(int64_t in, int64_t kernel, int64_t stride, int64_t padding) {
+    return in + 2 * padding < kernel ? 0 : (in + 2 * padding - kernel) / stride + 1;
+}
+
+kd_tensor *kd_conv2d(kd_tape *tape, kd_tensor *x, kd_tensor *weight, kd_tensor *bias,
+                     kd_conv_spec spec, kd_act act) {
+    char a[80], b[80];
+    KD_CONTRACT(x->rank == 4 && weight->rank == 4, "conv2d: x %s, weight %s",
+                kd_shape_text(a, sizeof a, x), kd_shape_text(b, sizeof b, weight));
+    kd_conv_shape s = {.B = x->shape[0],
+                       .C = x->shape[3],
+                       .O = weight->shape[0],
+                       .groups = spec.groups,
+                       .act = act};
+    for (int i = 0; i < 2; i++) {
+        s.in[i] = x->shape[1 + i];
+        s.kernel[i] = weight->shape[1 + i];
+        s.stride[i] = spec.stride[i];
+        s.padding[i] = spec.padding[i];
+        s.out[i] =
+            s.stride[i] < 1 ? 0 : out_extent(s.in[i], s.kernel[i], s.stride[i], s.padding[i]);
+    }
+    return conv(tape, "conv2d", x, weight, bias, s, 4, (int64_t[]){s.B, s.out[0], s.out[1], s.O});
+}
+
+/* y[b,t,o] = bias[o] + Σ_{u,c} x[b, t·s−p+u, c] · w[o,u,c]: an image one pixel high.
+ *
+ *     x (B,T,C), w (O,K,C/groups), bias (O) → y (B,T',O) */
+kd_tensor *kd_conv1d(kd_tape *tape, kd_tensor *x, kd_tensor *weight, kd_tensor *bias, int stride,
+                     int padding, int groups) {
+    char a[80], b[80];
+    KD_CONTRACT(x->rank == 3 && weight->rank == 3, "conv1d: x %s, weight %s",
+                kd_shape_text(a, sizeof a, x), kd_shape_text(b, sizeof b, weight));
+    int64_t T = x->shape[1], K = weight->shape[1];
+    kd_conv_shape s = {.B = x->shape[0],
+                       .C = x->shape[2],
+                       .O = weight->shape[0],
+                       .groups = groups,
+                       .in = {1, T},
+                       .kernel = {1, K},
+                       .out = {1, stride < 1 ? 0 : out_extent(T, K, stride, padding)},
+                       .stride = {1, stride},
+                       .padding = {0, padding}};
+    return conv(tape, "conv1d", x, weight, bias, s, 3, (int64_t[]){s.B, s.out[1], s.O});
+}
+
+void kd_conv_copy_region(kd_real *out, kd_conv_source image, int64_t H, int64_t W, int64_t C,
+                         kd_conv_region r) {
+    int64_t before = r.left < 0 ? -r.left : 0, after = r.left + r.width - W;
+    if (before > r.width) before = r.width;
+    if (after < 0) after = 0;
+    if (after > r.width - before) after = r.width - before;
+    int64_t inner = r.width - before - after;
+    for (int64_t i = 0; i < r.height; i++) {
+        int64_t row = r.top + i;
+        if (row < 0 || row >= H || inner == 0) {
+            memset(out, 0, (size_t)(r.width * r.channels) * sizeof *out);
+            out += r.width * r.channels;
+            continue;
+        }
+        memset(out, 0, (size_t)(before * r.channels) * sizeof *out);
+        out += before * r.channels;
+        int64_t at = (row * W + r.left + before) * C + r.channel;
+        /* Rows of all channels are copied in one go. */
+        int64_t pieces = r.channels == C ? 1 : inner, length = inner * r.channels / pieces;
+        for (int64_t j = 0; j < pieces; j++, at += C, out += length) {
+            if (image.y)
+                for (int64_t c = 0; c < length; c++)
+                    out[c] = image.y[at + c] > 0 ? image.g[at + c] : 0;
+            else
+                memcpy(out, image.g + at, (size_t)length * sizeof *out);
+        }
+        memset(out, 0, (size_t)(after * r.channels) * sizeof *out);
+        out += after * r.channels;
+    }
+}

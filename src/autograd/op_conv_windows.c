@@ -1,0 +1,286 @@
+/* Forward and input gradient: both give every position of a result the weighted sum of a window of
+ * a source.
+ *
+ *     forward:   y[i]  = Σ_u x[i·s − p + u] · w[u]                     one line of positions
+ *     gradient:  dx[i] = Σ_u dy[(i + p − u)/s] · w[u],  s | i + p − u
+ *
+ * The second, for the positions of one remainder r = (i + p) mod s, is again a sum over a window,
+ * that of the taps u = r, r+s, r+2s …: s lines, none of which multiplies by a zero between the
+ * strides. Along both axes that makes s·s phases, each one window product (conv_kernels.h).
+ *
+ * An image, or a tile of a large one, is copied with its padding into a scratch that stays in the
+ * second-level cache; the products read windows straight out of it. */
+#include <omp.h>
+#include <string.h>
+
+#include "autograd/conv_kernels.h"
+
+/* Elements of a tile's source; and how many tiles there should be to share out. */
+enum { TILE_ELEMENTS = 48 << 10, TILE_TARGET = 16, TILE_SMALLEST = 256 };
+
+/* Positions to + to_step·t of the result, along one axis: the sum over τ < taps of the source at
+ * from + from_step·t + τ times the weight at tap + tap_step·τ. */
+typedef struct {
+    int64_t to, to_step, from, from_step, taps, tap, tap_step;
+} line;
+
+/* One axis, cut into tiles: tile i is the result from i·tile on and reads the source from
+ * low + i·advance on, `span` long. */
+typedef struct {
+    int64_t extent, source; /* lengths of result and source */
+    int64_t tile, tiles, low, span, advance;
+    int64_t lines;
+    line *line;
+} axis;
+
+typedef struct {
+    axis axis[2];
+    int64_t B, groups, from_channels, to_channels; /* channels of all groups together */
+    int64_t w_from, w_to; /* distance between weights of successive source and result channels */
+    int64_t w_group, w_tap[2];
+    int64_t packed_group; /* size of one group's packed weights */
+    bool direct;          /* no tile reaches over an edge: read the image itself */
+    kd_window_product *phase;
+    int32_t *offsets;
+    kd_real *packed;
+} plan;
+
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+/* How many positions of the line lie below `end`. */
+static int64_t line_count(const line *l, int64_t end) {
+    return l->to < end ? (end - l->to + l->to_step - 1) / l->to_step : 0;
+}
+
+static axis forward_axis(const kd_conv_shape *s, int which, line *lines) {
+    lines[0] = (line){0, 1, -s->padding[which], s->stride[which], s->kernel[which], 0, 1};
+    return (axis){.extent = s->out[which], .source = s->in[which], .lines = 1, .line = lines};
+}
+
+static axis backward_axis(const kd_conv_shape *s, int which, line *lines) {
+    int64_t stride = s->stride[which], padding = s->padding[which], kernel = s->kernel[which];
+    for (int64_t r = 0; r < stride; r++) {
+        int64_t to = ((r - padding) % stride + stride) % stride;
+        int64_t taps = r < kernel ? (kernel - r + stride - 1) / stride : 0;
+        lines[r] = (line){.to = to,
+                          .to_step = stride,
+                          .from = (to + padding - r) / stride - (taps - 1),
+                          .from_step = 1,
+                          .taps = taps,
+                          .tap = r + stride * (taps - 1),
+                          .tap_step = -stride};
+    }
+    return (axis){.extent = s->in[which], .source = s->out[which], .lines = stride, .line = lines};
+}
+
+/* Every tile begins at a multiple of all to_steps, which are `lines`. */
+static void cut_axis(axis *a, int64_t tile) {
+    a->tile = (tile + a->lines - 1) / a->lines * a->lines;
+    a->tiles = (a->extent + a->tile - 1) / a->tile;
+    a->advance = a->tile * a->line[0].from_step / a->line[0].to_step;
+    int64_t low = INT64_MAX, high = INT64_MIN;
+    for (int64_t i = 0; i < a->lines; i++) {
+        const line *l = &a->line[i];
+        int64_t count = line_count(l, smaller(a->tile, a->extent));
+        if (count == 0 || l->taps == 0) continue;
+        low = smaller(low, l->from);
+        high = larger(high, l->from + (count - 1) * l->from_step + l->taps);
+    }
+    a->low = low < high ? low : 0;
+    a->span = low < high ? high - low : 0;
+}
+
+/* Halves the rows, then the columns, until the source of a tile stays in the cache and there are
+ * enough tiles. Depends on the shape alone. */
+static void cut_tiles(plan *p) {
+    axis *rows = &p->axis[0], *columns = &p->axis[1];
+    int64_t tile[2] = {rows->extent, columns->extent};
+    for (;;) {
+        cut_axis(rows, tile[0]);
+        cut_axis(columns, tile[1]);
+        int64_t elements = rows->span * columns->span * (p->from_channels / p->groups);
+        int64_t tasks = p->B * p->groups * rows->tiles * columns->tiles;
+        if (elements <= TILE_ELEMENTS &&
+            (tasks >= TILE_TARGET || tile[0] * tile[1] < 2 * TILE_SMALLEST))
+            return;
+        int which = tile[0] > rows->lines ? 0 : 1;
+        if (tile[which] <= p->axis[which].lines) return;
+        tile[which] = (tile[which] + 1) / 2;
+    }
+}
+
+/* The weights of one phase and group in panels: [column / PANEL][τ₀][τ₁][source channel][PANEL]. */
+static void pack_phase(const plan *p, kd_real *out, const kd_real *w, const line *l0,
+                       const line *l1) {
+    int64_t columns = p->to_channels / p->groups, depth = p->from_channels / p->groups;
+    for (int64_t first = 0; first < columns; first += KD_PANEL)
+        for (int64_t i = 0; i < l0->taps; i++)
+            for (int64_t j = 0; j < l1->taps; j++) {
+                const kd_real *tap = w + first * p->w_to +
+                                     (l0->tap + i * l0->tap_step) * p->w_tap[0] +
+                                     (l1->tap + j * l1->tap_step) * p->w_tap[1];
+                int64_t used = smaller(KD_PANEL, columns - first);
+                for (int64_t k = 0; k < depth; k++, out += KD_PANEL) {
+                    for (int64_t n = 0; n < used; n++) out[n] = tap[k * p->w_from + n * p->w_to];
+                    for (int64_t n = used; n < KD_PANEL; n++) out[n] = 0;
+                }
+            }
+}
+
+/* Where the windows of a full tile begin and where their results go. A tile cut short uses a
+ * beginning of the same table: tiles are cut by columns only when they are one row high. */
+static void fill_offsets(const plan *p, int32_t *a_at, int32_t *c_at, const line *l0,
+                         const line *l1) {
+    const axis *rows = &p->axis[0], *columns = &p->axis[1];
+    int64_t depth = p->direct ? p->from_channels : p->from_channels / p->groups;
+    int64_t pitch = p->direct ? columns->source : columns->span;
+    int64_t count0 = line_count(l0, smaller(rows->tile, rows->extent));
+    int64_t count1 = line_count(l1, smaller(columns->tile, columns->extent));
+    for (int64_t i = 0; i < count0; i++)
+        for (int64_t j = 0; j < count1; j++) {
+            int64_t from0 = l0->from - rows->low + i * l0->from_step;
+            int64_t from1 = l1->from - columns->low + j * l1->from_step;
+            int64_t to0 = l0->to + i * l0->to_step, to1 = l1->to + j * l1->to_step;
+            *a_at++ = (int32_t)((from0 * pitch + from1) * depth);
+            *c_at++ = (int32_t)((to0 * columns->extent + to1) * p->to_channels);
+        }
+}
+
+static bool inside(const axis *a) {
+    return a->low >= 0 && a->low + (a->tiles - 1) * a->advance + a->span <= a->source;
+}
+
+/* Cuts the tiles, packs the weights and makes the product of every phase, all but its place. */
+static void make_phases(kd_tape *tape, plan *p, const kd_real *w, bool masked) {
+    axis *rows = &p->axis[0], *columns = &p->axis[1];
+    cut_tiles(p);
+    p->direct = !masked && p->groups == 1 && inside(rows) && inside(columns);
+    int64_t phases = rows->lines * columns->lines;
+    int64_t depth = p->from_channels / p->groups, width = p->to_channels / p->groups;
+    int64_t panels = (width + KD_PANEL - 1) / KD_PANEL;
+    int64_t taps0 = 0, taps1 = 0;
+    for (int64_t i = 0; i < rows->lines; i++) taps0 += rows->line[i].taps;
+    for (int64_t i = 0; i < columns->lines; i++) taps1 += columns->line[i].taps;
+    p->packed_group = panels * KD_PANEL * taps0 * taps1 * depth;
+    int64_t positions = smaller(rows->tile, rows->extent) * smaller(columns->tile, columns->extent);
+    p->phase = kd_tape_take(tape, (size_t)phases * sizeof *p->phase);
+    p->packed = kd_tape_take(tape, (size_t)(p->groups * p->packed_group) * sizeof *p->packed);
+    p->offsets = kd_tape_take(tape, (size_t)(2 * positions) * sizeof *p->offsets);
+    int64_t pitch = p->direct ? columns->source : columns->span;
+    kd_real *packed = p->packed;
+    int32_t *offsets = p->offsets;
+    for (int64_t i = 0; i < phases; i++) {
+        const line *l0 = &rows->line[i / columns->lines], *l1 = &columns->line[i % columns->lines];
+        int64_t count = line_count(l0, smaller(rows->tile, rows->extent)) *
+                        line_count(l1, smaller(columns->tile, columns->extent));
+        fill_offsets(p, offsets, offsets + count, l0, l1);
+        p->phase[i] = (kd_window_product){.b = packed,
+                                          .a_at = offsets,
+                                          .c_at = offsets + count,
+                                          .columns = width,
+                                          .segments = l0->taps,
+                                          .length = l1->taps * depth,
+                                          .a_pitch = pitch * depth,
+                                          .a_step = 1,
+                                          .b_panel = l0->taps * l1->taps * depth * KD_PANEL};
+#pragma omp parallel for if (p->groups > 1)
+        for (int64_t group = 0; group < p->groups; group++)
+            pack_phase(p, packed + group * p->packed_group, w + group * p->w_group, l0, l1);
+        packed += panels * p->phase[i].b_panel;
+        offsets += 2 * count;
+    }
+}
+
+/* One tile of one group of one image, all phases. */
+static void run_tile(const plan *p, int64_t image, int64_t group, int64_t tile, kd_conv_source from,
+                     kd_real *scratch, const kd_window_product *ending) {
+    const axis *rows = &p->axis[0], *columns = &p->axis[1];
+    int64_t tile0 = tile / columns->tiles, tile1 = tile % columns->tiles;
+    int64_t depth = p->from_channels / p->groups, width = p->to_channels / p->groups;
+    int64_t top = rows->low + tile0 * rows->advance, left = columns->low + tile1 * columns->advance;
+    int64_t start = image * rows->source * columns->source * p->from_channels;
+    from.g += start;
+    if (from.y) from.y += start;
+    const kd_real *a = scratch;
+    if (p->direct)
+        a = from.g + (top * columns->source + left) * depth;
+    else
+        kd_conv_copy_region(
+            scratch, from, rows->source, columns->source, p->from_channels,
+            (kd_conv_region){top, left, rows->span, columns->span, group * depth, depth});
+    int64_t to0 = tile0 * rows->tile, to1 = tile1 * columns->tile;
+    int64_t height = smaller(rows->tile, rows->extent - to0);
+    int64_t breadth = smaller(columns->tile, columns->extent - to1);
+    int64_t place = ((image * rows->extent + to0) * columns->extent + to1) * p->to_channels;
+    for (int64_t i = 0; i < rows->lines * columns->lines; i++) {
+        kd_window_product product = p->phase[i];
+        product.rows = line_count(&rows->line[i / columns->lines], height) *
+                       line_count(&columns->line[i % columns->lines], breadth);
+        product.a = a;
+        product.b += group * p->packed_group;
+        product.c = ending->c + place + group * width;
+        product.bias = ending->bias ? ending->bias + group * width : NULL;
+        product.add = ending->add;
+        product.relu = ending->relu;
+        kd_window_product_run(&product);
+    }
+}
+
+/* `ending` says where the result goes and what happens to it there: c, bias, add, relu. */
+static void run(kd_tape *tape, plan *p, kd_conv_source from, const kd_real *w,
+                const kd_window_product *ending) {
+    make_phases(tape, p, w, from.y != NULL);
+    int64_t span = p->axis[0].span * p->axis[1].span * (p->from_channels / p->groups);
+    int64_t tiles = p->axis[0].tiles * p->axis[1].tiles, tasks = p->B * p->groups * tiles;
+    kd_real *scratch = kd_tape_take(tape, (size_t)(span * omp_get_max_threads()) * sizeof *scratch);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t task = 0; task < tasks; task++)
+        run_tile(p, task / tiles / p->groups, task / tiles % p->groups, task % tiles, from,
+                 scratch + omp_get_thread_num() * span, ending);
+    kd_tape_give(tape, scratch);
+    kd_tape_give(tape, p->offsets);
+    kd_tape_give(tape, p->packed);
+    kd_tape_give(tape, p->phase);
+}
+
+void kd_conv_forward(kd_tape *tape, const kd_conv_shape *s, const kd_real *x, const kd_real *w,
+                     const kd_real *bias, kd_real *y) {
+    int64_t group_C = s->C / s->groups, group_O = s->O / s->groups;
+    int64_t filter = s->kernel[0] * s->kernel[1] * group_C;
+    line lines[2];
+    plan p = {.axis = {forward_axis(s, 0, &lines[0]), forward_axis(s, 1, &lines[1])},
+              .B = s->B,
+              .groups = s->groups,
+              .from_channels = s->C,
+              .to_channels = s->O,
+              .w_from = 1,
+              .w_to = filter,
+              .w_group = group_O * filter,
+              .w_tap = {s->kernel[1] * group_C, group_C}};
+    run(tape, &p, (kd_conv_source){x, NULL}, w,
+        &(kd_window_product){.c = y, .bias = bias, .relu = s->act == KD_ACT_RELU});
+}
+
+void kd_conv_backward_input(kd_tape *tape, const kd_conv_shape *s, kd_conv_source dy,
+                            const kd_real *w, kd_real beta, kd_real *dx) {
+    int64_t group_C = s->C / s->groups, group_O = s->O / s->groups;
+    int64_t filter = s->kernel[0] * s->kernel[1] * group_C;
+    line *lines = kd_tape_take(tape, (size_t)(s->stride[0] + s->stride[1]) * sizeof *lines);
+    plan p = {.axis = {backward_axis(s, 0, lines), backward_axis(s, 1, lines + s->stride[0])},
+              .B = s->B,
+              .groups = s->groups,
+              .from_channels = s->O,
+              .to_channels = s->C,
+              .w_from = filter,
+              .w_to = 1,
+              .w_group = group_O * filter,
+              .w_tap = {s->kernel[1] * group_C, group_C}};
+    run(tape, &p, dy, w, &(kd_window_product){.c = dx, .add = beta != 0});
+    kd_tape_give(tape, lines);
+}
