@@ -1,0 +1,114 @@
+#include "base/text.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+enum { WORD_MAX = 63 };
+
+static int smallest(int a, int b) {
+    return a < b ? a : b;
+}
+
+static bool same_letter(char a, char b) {
+    return tolower((unsigned char)a) == tolower((unsigned char)b);
+}
+
+int kd_edit_distance(const char *a, const char *b) {
+    int n = (int)strlen(a), m = (int)strlen(b);
+    if (n > WORD_MAX || m > WORD_MAX) return n > m ? n : m;
+    int row[3][WORD_MAX + 1]; /* distances of a[:i] for i, i−1, i−2 to every b[:j] */
+    int *now = row[0], *before = row[1], *older = row[2];
+    for (int j = 0; j <= m; j++) now[j] = j;
+    for (int i = 1; i <= n; i++) {
+        int *spare = older;
+        older = before;
+        before = now;
+        now = spare;
+        now[0] = i;
+        for (int j = 1; j <= m; j++) {
+            int changed = before[j - 1] + !same_letter(a[i - 1], b[j - 1]);
+            now[j] = smallest(changed, 1 + smallest(before[j], now[j - 1]));
+            if (i > 1 && j > 1 && same_letter(a[i - 1], b[j - 2]) &&
+                same_letter(a[i - 2], b[j - 1]))
+                now[j] = smallest(now[j], older[j - 2] + 1);
+        }
+    }
+    return now[m];
+}
+
+kd_guess kd_guess_begin(const char *word) {
+    int length = (int)strlen(word);
+    return (kd_guess){.word = word, .distance = (length < 3 ? 1 : length / 3) + 1};
+}
+
+void kd_guess_offer(kd_guess *guess, const char *candidate) {
+    int distance = kd_edit_distance(guess->word, candidate);
+    /* A word of one or two letters is near to everything short: something must remain in common. */
+    if (distance >= guess->distance || distance >= (int)strlen(candidate)) return;
+    guess->distance = distance;
+    guess->best = candidate;
+}
+
+int kd_utf8_length(const char *text, size_t length) {
+    const unsigned char *s = (const unsigned char *)text;
+    if (length == 0) return 0;
+    if (s[0] < 0x80) return 1;
+    int n = s[0] >= 0xC2 && s[0] <= 0xDF   ? 2
+            : (s[0] & 0xF0) == 0xE0        ? 3
+            : s[0] >= 0xF0 && s[0] <= 0xF4 ? 4
+                                           : 0;
+    if (n == 0 || (size_t)n > length) return 0;
+    for (int i = 1; i < n; i++)
+        if ((s[i] & 0xC0) != 0x80) return 0;
+    bool overlong = (s[0] == 0xE0 && s[1] < 0xA0) || (s[0] == 0xF0 && s[1] < 0x90);
+    bool surrogate = s[0] == 0xED && s[1] > 0x9F, beyond = s[0] == 0xF4 && s[1] > 0x8F;
+    return overlong || surrogate || beyond ? 0 : n;
+}
+
+int kd_utf8_count(const char *text) {
+    int count = 0;
+    for (; *text; text++) count += (*text & 0xC0) != 0x80;
+    return count;
+}
+
+static bool reserve(kd_text *text, size_t more) {
+    size_t needed = text->length + more + 1;
+    if (needed <= text->capacity) return true;
+    size_t capacity = text->capacity ? text->capacity : 256;
+    while (capacity < needed) capacity *= 2;
+    char *grown = realloc(text->text, capacity);
+    if (!grown) return false;
+    text->text = grown;
+    text->capacity = capacity;
+    return true;
+}
+
+void kd_text_add(kd_text *text, const char *format, ...) {
+    if (text->failed) return;
+    va_list arguments, again;
+    va_start(arguments, format);
+    va_copy(again, arguments);
+    int length = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    if (length < 0 || !reserve(text, (size_t)length)) {
+        text->failed = true;
+    } else {
+        vsnprintf(text->text + text->length, (size_t)length + 1, format, again);
+        text->length += (size_t)length;
+    }
+    va_end(again);
+}
+
+int kd_text_finish(kd_text *text, const char *what) {
+    kd_text_add(text, "%s", "");
+    if (!text->failed) return KD_OK;
+    size_t bytes = text->capacity;
+    free(text->text);
+    *text = (kd_text){0};
+    return kd_fail_memory(bytes, what);
+}
