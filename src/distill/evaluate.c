@@ -55,14 +55,17 @@ static int64_t batch_size(const kd_dataset *dataset, int64_t first) {
     return left < EVALUATION_BATCH ? left : EVALUATION_BATCH;
 }
 
-/* One batch through the learner; logits (n,V) as float. */
-static int run_batch(const kd_learner *learner, kd_run_mode mode, kd_tape *tape, int64_t n,
-                     const float *x, float *logits) {
+int kd_learner_logits(const kd_learner *learner, kd_run_mode mode, kd_tape *tape, int64_t n,
+                      const float *x, float *logits) {
+    const bool training = tape->training, recording = tape->recording;
     if (kd_tape_guard(tape)) return KD_EINTERNAL;
+    tape->training = tape->recording = false;
     kd_tape_reset(tape);
     kd_tensor *z =
         kd_learner_forward(learner, tape, kd_learner_input(learner, tape, n, x), mode, NULL);
     for (int64_t i = 0; i < z->size; i++) logits[i] = (float)z->value[i];
+    tape->training = training;
+    tape->recording = recording;
     return KD_OK;
 }
 
@@ -73,16 +76,8 @@ static float *sample_buffer(const kd_dataset *dataset) {
     return x;
 }
 
-/* How a batch is run: by a learner, or by a blob. */
-typedef struct {
-    const kd_learner *learner;
-    kd_run_mode mode;
-    kd_tape *tape;
-    kd_blob *blob;
-} runner;
-
-static int evaluate_with(kd_result *out, const runner *run, const kd_dataset *dataset,
-                         float *logits) {
+int kd_evaluate_with(kd_result *out, kd_logits_function run, void *context,
+                     const kd_dataset *dataset, float *logits) {
     int status = begin_result(out, dataset);
     if (status < 0) return status;
     const int64_t classes = dataset->classes;
@@ -94,8 +89,7 @@ static int evaluate_with(kd_result *out, const runner *run, const kd_dataset *da
         int64_t n = batch_size(dataset, first);
         gather(dataset, first, n, x);
         double began = kd_clock();
-        status = run->blob ? kd_blob_run(run->blob, n, x, batch)
-                           : run_batch(run->learner, run->mode, run->tape, n, x, batch);
+        status = run(context, n, x, batch);
         seconds += kd_clock() - began;
         for (int64_t i = 0; i < n && status == KD_OK; i++)
             count_row(out, batch + i * classes, dataset->label[first + i]);
@@ -115,14 +109,21 @@ static int evaluate_with(kd_result *out, const runner *run, const kd_dataset *da
     return KD_OK;
 }
 
+typedef struct {
+    const kd_learner *learner;
+    kd_run_mode mode;
+    kd_tape *tape;
+} learner_run;
+
+static int run_learner(void *context, int64_t n, const float *x, float *logits) {
+    const learner_run *run = context;
+    return kd_learner_logits(run->learner, run->mode, run->tape, n, x, logits);
+}
+
 int kd_evaluate(kd_result *out, const kd_learner *learner, kd_run_mode mode, kd_tape *tape,
                 const kd_dataset *dataset, float *logits) {
-    bool training = tape->training, recording = tape->recording;
-    tape->training = tape->recording = false;
-    runner run = {.learner = learner, .mode = mode, .tape = tape};
-    int status = evaluate_with(out, &run, dataset, logits);
-    tape->training = training;
-    tape->recording = recording;
+    learner_run run = {learner, mode, tape};
+    int status = kd_evaluate_with(out, run_learner, &run, dataset, logits);
     if (status < 0) return status;
     out->parameters = kd_learner_parameters(learner);
     out->bytes = out->parameters * (int64_t)sizeof(float);
@@ -130,13 +131,16 @@ int kd_evaluate(kd_result *out, const kd_learner *learner, kd_run_mode mode, kd_
     return KD_OK;
 }
 
+static int run_blob(void *context, int64_t n, const float *x, float *logits) {
+    return kd_blob_run(context, n, x, logits);
+}
+
 int kd_evaluate_blob(kd_result *out, kd_blob *blob, const kd_dataset *dataset,
                      const float *reference) {
     int64_t size = dataset->count * dataset->classes;
     float *logits = malloc((size_t)size * sizeof *logits);
     if (!logits) return kd_fail_memory((unsigned long long)size * sizeof *logits, "logits");
-    runner run = {.blob = blob};
-    int status = evaluate_with(out, &run, dataset, logits);
+    int status = kd_evaluate_with(out, run_blob, blob, dataset, logits);
     if (status == KD_OK && reference) {
         out->largest_difference = out->disagreements = 0;
         for (int64_t i = 0; i < dataset->count; i++) {

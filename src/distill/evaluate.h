@@ -6,11 +6,22 @@
 #include "distill/report.h"
 #include "quant/blob.h"
 
-/* Accuracy, per-class counts, mean cross-entropy and time of `learner` on `dataset`. `tape` is used
- * without recording and reset. `logits` (count,classes) receives every output unless NULL. The
- * caller frees the counts with kd_result_free_counts. */
+/* Anything that turns n samples x (n,h,w,c) into logits (n,classes). */
+typedef int (*kd_logits_function)(void *context, int64_t n, const float *x, float *logits);
+
+/* Accuracy, per-class counts, mean cross-entropy and time of `run` on `dataset`, in batches of one
+ * hundred. `logits` (count,classes) receives every output unless NULL. The caller frees the counts
+ * with kd_result_free_counts. */
+int kd_evaluate_with(kd_result *out, kd_logits_function run, void *context,
+                     const kd_dataset *dataset, float *logits);
+
+/* The same for a learner, with its size and memory filled in. `tape` is used without recording. */
 int kd_evaluate(kd_result *out, const kd_learner *learner, kd_run_mode mode, kd_tape *tape,
                 const kd_dataset *dataset, float *logits);
+
+/* The logits of n samples through a learner, without recording. */
+int kd_learner_logits(const kd_learner *learner, kd_run_mode mode, kd_tape *tape, int64_t n,
+                      const float *x, float *logits);
 
 /* The same through the integers of a blob. `reference` (count,classes), the fake-quant model's
  * logits, fills largest_difference and disagreements; NULL leaves them −1. */

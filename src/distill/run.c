@@ -1,0 +1,269 @@
+#include "distill/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "distill/teach.h"
+
+/* Bumped when the same inputs would give another result. */
+static const char *const ALGORITHM = "distill-1";
+
+/* What a run leaves in its folder besides the store. */
+static const char *const RESULTS[] = {
+    "train.last.h5", "train.best.h5", "alone.last.h5",   "alone.best.h5",    "qat.last.h5",
+    "qat.best.h5",   "log.jsonl",     "student.ptq.gguf", "student.int8.gguf", "report.html",
+    "report.json",   "config.json"};
+
+static int lock_folder(kd_run *run) {
+    char path[KD_PATH_MAX];
+    int status = kd_path_join(path, run->folder, "lock");
+    if (status < 0) return status;
+    run->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+    if (run->lock < 0) return kd_fail(KD_EIO, "%s: cannot create: %s", path, strerror(errno));
+    if (flock(run->lock, LOCK_EX | LOCK_NB) < 0)
+        return kd_fail(KD_EIO, "%s: another distill process is at work in this folder",
+                       run->folder);
+    return KD_OK;
+}
+
+static int remove_results(kd_run *run) {
+    char path[KD_PATH_MAX];
+    for (size_t i = 0; i < sizeof RESULTS / sizeof *RESULTS; i++) {
+        int status = kd_path_join(path, run->folder, RESULTS[i]);
+        if (status < 0) return status;
+        if (unlink(path) < 0 && errno != ENOENT)
+            return kd_fail(KD_EIO, "%s: cannot remove: %s", path, strerror(errno));
+    }
+    return kd_teach_remove(run);
+}
+
+/* The training samples as the network sees them: normalised, and augmented unless `clean`. */
+static kd_hash data_hash(const kd_run *run, bool clean) {
+    const kd_config *c = run->config;
+    const kd_normaliser *n = &run->train->normaliser;
+    char text[512];
+    int used = snprintf(text, sizeof text, "%s %.9g", run->train->hash.hex, (double)n->unit);
+    for (int i = 0; i < n->channels && used < (int)sizeof text; i++)
+        used += snprintf(text + used, sizeof text - (size_t)used, " %.9g %.9g",
+                         (double)n->mean[i], (double)n->deviation[i]);
+    if (!clean && used < (int)sizeof text)
+        snprintf(text + used, sizeof text - (size_t)used, " %llu %lld %d %d %d",
+                 (unsigned long long)c->seed, (long long)c->teacher.views, c->augment.shift_h,
+                 c->augment.shift_w, c->augment.flip);
+    return kd_hash_bytes(text, strlen(text));
+}
+
+int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fresh) {
+    memset(run, 0, sizeof *run);
+    run->config = config;
+    run->lock = -1;
+    snprintf(run->runs, sizeof run->runs, "%s", runs);
+    int status = kd_precision_parse(&run->precision, config->precision);
+    if (status == KD_OK) status = kd_path_join(run->folder, runs, config->name);
+    if (status == KD_OK) status = kd_dataset_open(&run->train, &config->data, KD_SPLIT_TRAIN);
+    if (status == KD_OK)
+        status = kd_dataset_open(&run->validation, &config->data, KD_SPLIT_VALIDATION);
+    if (status == KD_OK) status = kd_dataset_open(&run->test, &config->data, KD_SPLIT_TEST);
+    if (status == KD_OK) status = kd_file_make_folders(run->folder);
+    if (status == KD_OK) status = lock_folder(run);
+    if (status == KD_OK && fresh) status = remove_results(run);
+    if (status == KD_OK) status = kd_tape_create(&run->tape, config->seed);
+    if (status < 0) return status;
+    run->tape->precision = run->precision;
+    run->data = data_hash(run, false);
+    run->taught_data = data_hash(run, config->teacher.views == 0);
+    char path[KD_PATH_MAX];
+    status = kd_path_join(path, run->folder, "config.json");
+    return status < 0 ? status
+                      : kd_file_replace(path, config->resolved, strlen(config->resolved));
+}
+
+void kd_run_close(kd_run *run) {
+    kd_ensemble_clear(&run->teacher);
+    kd_store_free(run->store);
+    kd_dataset_free(run->train);
+    kd_dataset_free(run->validation);
+    kd_dataset_free(run->test);
+    kd_tape_free(run->tape);
+    if (run->lock >= 0) close(run->lock);
+    run->lock = -1;
+}
+
+/* The hash of one section of the resolved config. */
+static int section_hash(const kd_run *run, const char *section, kd_hash *out) {
+    char *text;
+    int status = kd_config_section(&text, run->config, section);
+    if (status < 0) return status;
+    *out = kd_hash_bytes(text, strlen(text));
+    free(text);
+    return KD_OK;
+}
+
+/* What the soft targets are, independent of where they lie. */
+static kd_hash store_hash(const kd_store *store) {
+    const kd_store_header *h = kd_store_describe(store);
+    char text[256];
+    snprintf(text, sizeof text, "%s %s %d %d %d %lld %lld", h->teacher.hex, h->data.hex,
+             (int)h->kind, (int)h->dtype, h->k, (long long)h->views,
+             (long long)kd_store_rows(store));
+    return kd_hash_bytes(text, strlen(text));
+}
+
+/* The key of a training stage: everything that decides its result. */
+static int stage_key(const kd_run *run, const char *stage, kd_hash *out) {
+    kd_hash part[8];
+    int n = 0, status = KD_OK;
+    char text[128];
+    snprintf(text, sizeof text, "%s %s %llu %d", ALGORITHM, stage,
+             (unsigned long long)run->config->seed, (int)run->precision);
+    part[n++] = kd_hash_bytes(text, strlen(text));
+    part[n++] = run->data;
+    const char *const sections[] = {"model", "train", "loss", "quantize"};
+    int count = strcmp(stage, "qat") == 0 ? 4 : 3;
+    for (int i = 0; i < count && status == KD_OK; i++)
+        status = section_hash(run, sections[i], &part[n++]);
+    if (run->store && strcmp(stage, "alone") != 0) part[n++] = store_hash(run->store);
+    *out = kd_hash_join(part, n);
+    return status;
+}
+
+int kd_run_job(const kd_run *run, const char *stage, kd_train_job *out) {
+    static const kd_loss_config labels_only = {.hard = 1, .temperature = 1};
+    const kd_config *c = run->config;
+    bool qat = strcmp(stage, "qat") == 0, alone = strcmp(stage, "alone") == 0;
+    bool taught = !alone && run->store;
+    *out = (kd_train_job){.stage = stage,
+                          .folder = run->folder,
+                          .spec = qat ? &c->quantize.train : &c->train,
+                          .loss = alone ? &labels_only : &c->loss,
+                          .mode = qat ? KD_RUN_FAKE_TRAIN : KD_RUN_FLOAT,
+                          .delay_steps = qat ? c->quantize.delay_steps : 0,
+                          .train = run->train,
+                          .validation = run->validation,
+                          .augment = c->augment,
+                          .views = c->teacher.views,
+                          .store = taught ? run->store : NULL,
+                          .precision = run->precision,
+                          .seed = c->seed,
+                          .config_json = c->resolved};
+    if (!alone && c->loss.hint_count > 0 && run->teacher.count > 0)
+        out->teacher = run->teacher.member[0];
+    return stage_key(run, stage, &out->key);
+}
+
+static kd_extent sample_extent(const kd_dataset *d) {
+    return (kd_extent){d->h, d->w, d->c};
+}
+
+int kd_run_train(kd_run *run, bool alone, kd_learner **out) {
+    kd_train_job job;
+    int status = kd_run_job(run, alone ? "alone" : "train", &job);
+    if (status < 0) return status;
+    kd_learner_spec spec = {.model = &run->config->model,
+                            .input = sample_extent(run->train),
+                            .classes = run->train->classes,
+                            .seed = run->config->seed,
+                            .loss = job.loss,
+                            .teacher = job.teacher ? job.teacher->net : NULL};
+    status = kd_learner_create(out, &spec);
+    if (status < 0) return status;
+    bool done;
+    status = kd_train_finished(*out, &job, &done);
+    if (status == KD_OK && done) kd_log("%s: already trained", job.stage);
+    if (status == KD_OK && !done) status = kd_train(*out, &job);
+    if (status < 0) {
+        kd_learner_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+int kd_run_blob_path(const kd_run *run, bool qat, char out[KD_PATH_MAX]) {
+    return kd_path_join(out, run->folder, qat ? "student.int8.gguf" : "student.ptq.gguf");
+}
+
+/* Runs calibration samples through the observers, then fixes the ranges. */
+static int calibrate(kd_run *run, kd_learner *learner) {
+    enum { CALIBRATION_BATCH = 64 };
+    int64_t size = run->train->h * run->train->w * run->train->c;
+    int64_t total = run->config->quantize.calibration_samples;
+    if (total > run->train->count) total = run->train->count;
+    size_t bytes = (size_t)(CALIBRATION_BATCH * size) * sizeof(float);
+    float *x = malloc(bytes);
+    float *logits = malloc((size_t)(CALIBRATION_BATCH * run->train->classes) * sizeof *logits);
+    int status = x && logits ? KD_OK : kd_fail_memory(bytes, "calibration samples");
+    for (int64_t first = 0; first < total && status == KD_OK; first += CALIBRATION_BATCH) {
+        int64_t n = total - first < CALIBRATION_BATCH ? total - first : CALIBRATION_BATCH;
+        for (int64_t i = 0; i < n; i++)
+            kd_dataset_sample(run->train, first + i, x + i * size);
+        status = kd_learner_logits(learner, KD_RUN_OBSERVE, run->tape, n, x, logits);
+    }
+    free(x);
+    free(logits);
+    return status < 0 ? status : kd_qnet_calibrated(learner->qnet);
+}
+
+/* Copies every parameter of the float net into the one with quantizers. */
+static void copy_values(const kd_learner *from, kd_learner *to) {
+    for (int i = 0; i < from->params->count; i++) {
+        const kd_param *p = from->params->list[i];
+        kd_param *q = kd_params_find(to->params, p->name);
+        if (q) memcpy(q->tensor.value, p->tensor.value, (size_t)p->tensor.size * sizeof(kd_real));
+    }
+    kd_params_touch(to->params);
+}
+
+static int train_quantized(kd_run *run, const kd_train_job *job, kd_learner *learner) {
+    bool done;
+    int status = kd_train_finished(learner, job, &done);
+    if (status < 0) return status;
+    if (done) {
+        kd_log("qat: already trained");
+        return KD_OK;
+    }
+    return kd_train(learner, job);
+}
+
+static int write_blob(const kd_run *run, bool qat, const kd_learner *learner) {
+    char path[KD_PATH_MAX], teacher[256] = "";
+    int status = kd_run_blob_path(run, qat, path);
+    if (status < 0) return status;
+    if (run->store)
+        snprintf(teacher, sizeof teacher, "%s", kd_store_describe(run->store)->description);
+    kd_blob_info info = {.name = run->config->name,
+                         .teacher = teacher,
+                         .dataset = run->train,
+                         .data = &run->config->data};
+    return kd_blob_write(path, learner->qnet, &info);
+}
+
+int kd_run_quantize(kd_run *run, const kd_learner *student, bool qat, kd_learner **out) {
+    kd_train_job job;
+    int status = kd_run_job(run, "qat", &job);
+    if (status < 0) return status;
+    kd_learner_spec spec = {.model = &run->config->model,
+                            .input = sample_extent(run->train),
+                            .classes = run->train->classes,
+                            .seed = run->config->seed,
+                            .quant = &run->config->quantize.spec,
+                            .loss = job.loss,
+                            .teacher = job.teacher ? job.teacher->net : NULL};
+    status = kd_learner_create(out, &spec);
+    if (status < 0) return status;
+    copy_values(student, *out);
+    status = calibrate(run, *out);
+    if (status == KD_OK && qat) status = train_quantized(run, &job, *out);
+    if (status == KD_OK) status = write_blob(run, qat, *out);
+    if (status < 0) {
+        kd_learner_free(*out);
+        *out = NULL;
+    }
+    return status;
+}

@@ -1,0 +1,67 @@
+/* A run: a config carried out in its folder, stage by stage.
+ *
+ *   teachers → teach (soft targets into the store) → train → ptq → qat → report
+ *
+ * Every stage is skipped when its result is there and was made from the same things (its key), goes
+ * on where it was interrupted, and refuses a result made from other things.
+ */
+#ifndef KD_DISTILL_RUN_H
+#define KD_DISTILL_RUN_H
+
+#include "distill/evaluate.h"
+#include "distill/trainer.h"
+
+/* Several networks that answer as one: the mean of their probabilities, as logits. */
+typedef struct {
+    int count;
+    kd_learner *member[KD_TEACHERS_MAX];
+    kd_tape *tape;
+    kd_hash hash; /* of all weights */
+} kd_ensemble;
+
+/* Logits of n samples: of the one member as they are, of several log(mean softmax). */
+int kd_ensemble_logits(void *ensemble, int64_t n, const float *x, float *logits);
+void kd_ensemble_clear(kd_ensemble *ensemble);
+
+typedef struct {
+    const kd_config *config; /* borrowed */
+    char runs[KD_PATH_MAX];  /* the folder of all runs */
+    char folder[KD_PATH_MAX];
+    kd_dataset *train, *validation, *test;
+    kd_hash data;            /* of the training samples and how they are presented */
+    kd_hash taught_data;     /* of the samples as the teacher sees them             */
+    kd_precision precision;
+    kd_ensemble teacher;     /* count 0 until kd_run_teachers, or without teachers */
+    kd_store *store;         /* NULL until kd_run_teach, or without soft targets   */
+    kd_tape *tape;           /* for evaluation */
+    int lock;                /* the folder's lock, −1 when not held */
+} kd_run;
+
+/* Opens the data, makes and locks the folder; with `fresh` removes what earlier starts left in it.
+ * The caller closes, also after an error. */
+int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fresh);
+void kd_run_close(kd_run *run);
+
+/* Trains or loads the teacher networks. */
+int kd_run_teachers(kd_run *run);
+/* Makes the store, or opens the one the config names. Needs the teachers. */
+int kd_run_teach(kd_run *run);
+
+/* Trains the config's network against the store (or, `alone`, against labels only); *out holds the
+ * result and is the caller's. */
+int kd_run_train(kd_run *run, bool alone, kd_learner **out);
+
+/* Writes <run>/student.ptq.gguf from `student` with calibration only, or with `qat` trains on with
+ * fake-quant nodes and writes <run>/student.int8.gguf. *out is the fake-quantized learner. */
+int kd_run_quantize(kd_run *run, const kd_learner *student, bool qat, kd_learner **out);
+
+/* Path of the blob of either kind. */
+int kd_run_blob_path(const kd_run *run, bool qat, char out[KD_PATH_MAX]);
+
+/* The training job of a stage, for the trainer; used by the stages and by --dry-run. */
+int kd_run_job(const kd_run *run, const char *stage, kd_train_job *out);
+
+/* All stages, then the table on stdout and report.html, report.json. */
+int kd_run_everything(kd_run *run);
+
+#endif

@@ -1,0 +1,259 @@
+#include "distill/teach.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "distill/checkpoint.h"
+
+enum { TEACH_BATCH = 200 };
+
+static int store_path(const kd_run *run, char out[KD_PATH_MAX]) {
+    return kd_path_join(out, run->folder, "store");
+}
+
+int kd_teach_remove(const kd_run *run) {
+    char folder[KD_PATH_MAX], path[KD_PATH_MAX];
+    int status = store_path(run, folder);
+    if (status < 0) return status;
+    DIR *listing = opendir(folder);
+    if (!listing) return KD_OK;
+    for (struct dirent *entry; status == KD_OK && (entry = readdir(listing));) {
+        if (entry->d_name[0] == '.') continue;
+        status = kd_path_join(path, folder, entry->d_name);
+        if (status == KD_OK && unlink(path) < 0)
+            status = kd_fail(KD_EIO, "%s: cannot remove: %s", path, strerror(errno));
+    }
+    closedir(listing);
+    return status;
+}
+
+kd_hash kd_class_list_hash(const kd_dataset *dataset) {
+    size_t used = 0, capacity = (size_t)dataset->classes * (KD_CLASS_NAME_MAX + 1) + 1;
+    char *text = malloc(capacity);
+    if (!text) return (kd_hash){""};
+    text[0] = '\0';
+    for (int i = 0; i < dataset->classes; i++)
+        used += (size_t)snprintf(text + used, capacity - used, i ? "\n%s" : "%s",
+                                 dataset->class_name[i]);
+    kd_hash hash = kd_hash_bytes(text, used);
+    free(text);
+    return hash;
+}
+
+void kd_ensemble_clear(kd_ensemble *ensemble) {
+    for (int i = 0; i < ensemble->count; i++) kd_learner_free(ensemble->member[i]);
+    kd_tape_free(ensemble->tape);
+    *ensemble = (kd_ensemble){0};
+}
+
+/* sum[v] += softmax(logits)[v] */
+static void add_probabilities(const float *logits, int classes, double *sum) {
+    double top = logits[0], total = 0;
+    for (int v = 1; v < classes; v++) top = fmax(top, (double)logits[v]);
+    for (int v = 0; v < classes; v++) total += exp((double)logits[v] - top);
+    for (int v = 0; v < classes; v++) sum[v] += exp((double)logits[v] - top) / total;
+}
+
+int kd_ensemble_logits(void *context, int64_t n, const float *x, float *logits) {
+    kd_ensemble *ensemble = context;
+    if (ensemble->count == 1)
+        return kd_learner_logits(ensemble->member[0], KD_RUN_FLOAT, ensemble->tape, n, x, logits);
+    kd_extent out = ensemble->member[0]->net->node[ensemble->member[0]->net->count - 1].out;
+    const int64_t classes = out.h * out.w * out.c;
+    double *mean = calloc((size_t)(n * classes), sizeof *mean);
+    if (!mean) return kd_fail_memory((unsigned long long)(n * classes) * 8, "an ensemble's mean");
+    int status = KD_OK;
+    for (int m = 0; m < ensemble->count && status == KD_OK; m++) {
+        status = kd_learner_logits(ensemble->member[m], KD_RUN_FLOAT, ensemble->tape, n, x, logits);
+        for (int64_t i = 0; i < n && status == KD_OK; i++)
+            add_probabilities(logits + i * classes, (int)classes, mean + i * classes);
+    }
+    for (int64_t i = 0; i < n * classes; i++)
+        logits[i] = (float)log(fmax(mean[i] / ensemble->count, 1e-30));
+    free(mean);
+    return status;
+}
+
+/* Trains (or finds trained) the network of another config. */
+static int train_member(kd_run *run, const char *path, kd_learner **out) {
+    kd_config *config;
+    int status = kd_config_load(&config, path, 0, NULL);
+    if (status < 0) return status;
+    kd_run child;
+    status = strcmp(config->name, run->config->name) == 0
+                 ? kd_fail(KD_ECONFIG, "%s: a teacher's config needs a name other than \"%s\"",
+                           path, config->name)
+                 : kd_run_open(&child, config, run->runs, false);
+    if (status == KD_OK || strcmp(config->name, run->config->name) != 0) {
+        if (status == KD_OK) status = kd_run_teachers(&child);
+        if (status == KD_OK) status = kd_run_teach(&child);
+        if (status == KD_OK) status = kd_run_train(&child, false, out);
+        kd_run_close(&child);
+    }
+    kd_config_free(config);
+    return status;
+}
+
+static int load_member(const kd_run *run, const kd_teacher_source *source, kd_learner **out) {
+    kd_learner_spec spec = {.model = &source->model,
+                            .input = {run->train->h, run->train->w, run->train->c},
+                            .classes = run->train->classes,
+                            .seed = run->config->seed};
+    int status = kd_learner_create(out, &spec);
+    if (status < 0) return status;
+    status = kd_learner_load(*out, source->weights);
+    if (status == KD_OK) return KD_OK;
+    kd_learner_free(*out);
+    *out = NULL;
+    return status;
+}
+
+/* A teacher must see what the student sees and answer with the same classes. */
+static int check_member(const kd_run *run, const kd_learner *member, const char *from) {
+    kd_extent in = member->net->node[0].out, out = member->net->node[member->net->count - 1].out;
+    const kd_dataset *d = run->train;
+    if (in.h == d->h && in.w == d->w && in.c == d->c && out.h * out.w * out.c == d->classes)
+        return KD_OK;
+    return kd_fail(KD_EDATA,
+                   "%s: the teacher maps %lldx%lldx%lld to %lld classes, the data are "
+                   "%lldx%lldx%lld with %d classes",
+                   from, (long long)in.h, (long long)in.w, (long long)in.c,
+                   (long long)(out.h * out.w * out.c), (long long)d->h, (long long)d->w,
+                   (long long)d->c, d->classes);
+}
+
+int kd_run_teachers(kd_run *run) {
+    const kd_teacher_config *teacher = &run->config->teacher;
+    if (!teacher->present || teacher->count == 0) return KD_OK;
+    int status = kd_tape_create(&run->teacher.tape, run->config->seed);
+    kd_hash hash[KD_TEACHERS_MAX];
+    for (int i = 0; i < teacher->count && status == KD_OK; i++) {
+        const kd_teacher_source *source = &teacher->source[i];
+        const char *from = source->config[0] ? source->config : source->weights;
+        kd_learner *member = NULL;
+        status = source->config[0] ? train_member(run, source->config, &member)
+                                   : load_member(run, source, &member);
+        if (status < 0) return status;
+        run->teacher.member[run->teacher.count++] = member;
+        status = check_member(run, member, from);
+        if (status == KD_OK) status = kd_params_hash(&hash[i], member->params);
+    }
+    if (status == KD_OK) {
+        run->teacher.tape->precision = run->precision;
+        run->teacher.hash = kd_hash_join(hash, teacher->count);
+    }
+    return status;
+}
+
+static kd_store_header describe_store(const kd_run *run) {
+    const kd_teacher_config *teacher = &run->config->teacher;
+    kd_store_header header = {.kind = teacher->kind,
+                              .dtype = teacher->dtype,
+                              .classes = run->train->classes,
+                              .k = teacher->k,
+                              .temperature_count = 1,
+                              .temperature = {run->config->loss.temperature},
+                              .views = teacher->views > 0 ? teacher->views : 1,
+                              .augmented = teacher->views > 0,
+                              .teacher = run->teacher.hash,
+                              .class_list = kd_class_list_hash(run->train),
+                              .data = run->taught_data};
+    const kd_teacher_source *first = &teacher->source[0];
+    const char *from = first->config[0] ? first->config : first->weights;
+    const char *slash = strrchr(from, '/');
+    snprintf(header.description, sizeof header.description, "%s%.200s",
+             teacher->count > 1 ? "ensemble of " : "", slash ? slash + 1 : from);
+    return header;
+}
+
+/* Rows [row, row + n) of the store: one view of n successive samples. */
+static int teach_batch(kd_run *run, kd_store_writer *writer, int64_t row, int64_t n, float *x,
+                       float *logits) {
+    const kd_dataset *d = run->train;
+    const kd_augment none = {0};
+    const bool augmented = run->config->teacher.views > 0;
+    int64_t view = row / d->count, first = row % d->count, size = d->h * d->w * d->c;
+#pragma omp parallel for
+    for (int64_t i = 0; i < n; i++)
+        kd_augmented_sample(d, first + i, augmented ? &run->config->augment : &none,
+                            run->config->seed, view, x + i * size);
+    int status = kd_ensemble_logits(&run->teacher, n, x, logits);
+    if (status < 0) return status;
+    return kd_store_writer_append(writer, n, view, d->id + first, d->label + first, logits);
+}
+
+static int write_rows(kd_run *run, kd_store_writer *writer, int64_t done, int64_t total) {
+    const kd_dataset *d = run->train;
+    size_t bytes = (size_t)(TEACH_BATCH * d->h * d->w * d->c) * sizeof(float);
+    float *x = malloc(bytes);
+    float *logits = malloc((size_t)(TEACH_BATCH * d->classes) * sizeof *logits);
+    int status = x && logits ? KD_OK : kd_fail_memory(bytes, "the teacher's batch");
+    kd_progress progress;
+    kd_progress_begin(&progress, "teach", "samples", 1, done, total);
+    while (done < total && status == KD_OK) {
+        int64_t left = d->count - done % d->count; /* a batch stays within one view */
+        int64_t n = left < TEACH_BATCH ? left : TEACH_BATCH;
+        status = teach_batch(run, writer, done, n, x, logits);
+        done += n;
+        kd_progress_show(&progress, done, "");
+    }
+    kd_progress_end(&progress);
+    free(x);
+    free(logits);
+    return status;
+}
+
+static int make_store(kd_run *run, const char *path) {
+    kd_store_header header = describe_store(run);
+    int64_t done, total = header.views * run->train->count;
+    kd_store_writer *writer;
+    int status = kd_store_writer_open(&writer, path, &header, total, &done);
+    if (status < 0) return status;
+    if (done == total) {
+        kd_log("teach: the store is complete (%lld rows)", (long long)total);
+    } else {
+        kd_log("teach: %lld rows of soft targets into %s%s", (long long)(total - done), path,
+               done ? " (going on)" : "");
+        status = write_rows(run, writer, done, total);
+    }
+    if (status == KD_OK) return kd_store_writer_close(writer);
+    kd_store_writer_abort(writer);
+    return status;
+}
+
+/* A store made elsewhere must fit the data and the loss. */
+static int check_store(const kd_run *run, const char *path) {
+    const kd_store_header *h = kd_store_describe(run->store);
+    kd_hash classes = kd_class_list_hash(run->train);
+    if (h->classes != run->train->classes)
+        return kd_fail(KD_EDATA, "%s: made for %d classes, the data have %d", path, h->classes,
+                       run->train->classes);
+    if (h->class_list.hex[0] && strcmp(h->class_list.hex, classes.hex) != 0)
+        return kd_fail(KD_EDATA, "%s: made for another class list (hash %s, the data's is %s)",
+                       path, h->class_list.hex, classes.hex);
+    if (h->kind == KD_STORE_TOPK &&
+        kd_store_temperature_index(run->store, run->config->loss.temperature) < 0)
+        return kd_fail(KD_ECONFIG,
+                       "%s: its tails were not summed at loss.temperature = %g; `distill inspect` "
+                       "lists the temperatures it has",
+                       path, run->config->loss.temperature);
+    return KD_OK;
+}
+
+int kd_run_teach(kd_run *run) {
+    const kd_teacher_config *teacher = &run->config->teacher;
+    if (!teacher->present) return KD_OK;
+    char own[KD_PATH_MAX];
+    int status = store_path(run, own);
+    const char *path = teacher->store[0] ? teacher->store : own;
+    if (status == KD_OK && !teacher->store[0]) status = make_store(run, own);
+    if (status == KD_OK) status = kd_store_open(&run->store, path);
+    return status < 0 ? status : check_store(run, path);
+}
