@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/error.h"
 #include "op_test.h"
 
 #define STEP 1e-5 /* of the finite differences */
@@ -41,8 +42,8 @@ static void fill_leaf(kd_real *value, int64_t size, const op_leaf *leaf, uint64_
     int64_t *order = malloc((size_t)size * sizeof *order);
     kd_rng_permutation(&rng, order, size);
     for (int64_t i = 0; i < size; i++) {
-        double place = leaf->distinct ? ((double)order[i] + 0.5) / (double)size
-                                      : kd_rng_uniform(&rng);
+        double place =
+            leaf->distinct ? ((double)order[i] + 0.5) / (double)size : kd_rng_uniform(&rng);
         double x = low + (high - low) * place;
         if (fabs(x) < leaf->gap) x += x < 0 ? -leaf->gap : leaf->gap;
         value[i] = (kd_real)x;
@@ -99,8 +100,7 @@ static kd_tensor *forward(op_run *run, kd_tensor **leaf, int wanting) {
     for (int i = 0; i < run->leaves; i++) {
         const op_leaf *l = &run->variant->leaf[i];
         leaf[i] = kd_tape_input(tape, l->rank, l->shape);
-        leaf[i]->needs_grad =
-            !l->constant && !l->state && (wanting == ALL_LEAVES || wanting == i);
+        leaf[i]->needs_grad = !l->constant && !l->state && (wanting == ALL_LEAVES || wanting == i);
         memcpy(leaf[i]->value, run->value[i], (size_t)run->size[i] * sizeof(kd_real));
     }
     return run->variant->call(tape, leaf, run->variant->args);
@@ -141,12 +141,6 @@ static void free_result(op_result *result) {
 
 /* --- comparing ------------------------------------------------------------------------------ */
 
-static double root_mean_square(const kd_real *x, int64_t size) {
-    double sum = 0;
-    for (int64_t i = 0; i < size; i++) sum += (double)x[i] * (double)x[i];
-    return sqrt(sum / (double)size);
-}
-
 static void assert_same_bits(const op_run *run, const char *what, const kd_real *a,
                              const kd_real *b, int64_t size) {
     if (!a && !b) return;
@@ -166,8 +160,8 @@ static void assert_near(const op_run *run, const char *what, const kd_real *foun
     for (int64_t i = 0; i < size; i++) {
         double error = fabs((double)found[i] - expected[i]);
         if (!(error <= tolerance * fmax(fabs(expected[i]), rms)))
-            fail_msg("%s, %s[%lld]: %.17g, should be %.17g", run->variant->name, what,
-                     (long long)i, (double)found[i], expected[i]);
+            fail_msg("%s, %s[%lld]: %.17g, should be %.17g", run->variant->name, what, (long long)i,
+                     (double)found[i], expected[i]);
     }
 }
 
@@ -233,6 +227,12 @@ static void check_memory(op_run *run) {
 }
 
 #ifdef KD_DOUBLE
+static double root_mean_square(const kd_real *x, int64_t size) {
+    double sum = 0;
+    for (int64_t i = 0; i < size; i++) sum += (double)x[i] * (double)x[i];
+    return sqrt(sum / (double)size);
+}
+
 /* Σ weights ∘ (out(x+h) − out(x−h)) / 2h for element j of leaf i */
 static double finite_difference(op_run *run, int i, int64_t j) {
     kd_tensor *leaf[KD_MAX_INPUTS] = {0};
@@ -302,7 +302,7 @@ static bool golden_find(golden_entry *out, const char *record, const char *part)
 
 static void load_golden(op_run *run) {
     golden_entry entry;
-    char part[16];
+    char part[24];
     for (int i = 0; i < run->leaves; i++) {
         snprintf(part, sizeof part, "in%d", i);
         if (!golden_find(&entry, run->variant->golden, part))
@@ -327,12 +327,11 @@ static void compare_golden(op_run *run, const op_result *result) {
     kd_tape_reset(run->tape);
     forward(run, leaf, NO_LEAF);
     for (int i = 0; i < run->leaves; i++) {
-        char part[16];
+        char part[24];
         snprintf(part, sizeof part, "grad%d", i);
         bool found = golden_find(&entry, golden, part);
         assert_int_equal(found, result->grad[i] != NULL);
-        if (found)
-            assert_near(run, part, result->grad[i], entry.value, run->size[i], tolerance);
+        if (found) assert_near(run, part, result->grad[i], entry.value, run->size[i], tolerance);
         snprintf(part, sizeof part, "after%d", i);
         if (golden_find(&entry, golden, part))
             assert_near(run, part, leaf[i]->value, entry.value, run->size[i], tolerance);

@@ -14,8 +14,8 @@
  *     };
  *     OP_CASE(foo, foo_variants);
  *
- * For every variant the harness (op_test.c) makes the scalar loss Σ out ∘ weights, runs backward and
- * checks that
+ * For every variant the harness (op_test.c) makes the scalar loss Σ out ∘ weights, runs backward
+ * and checks that
  *   - every gradient equals the central finite difference (double build; `tolerance`);
  *   - value and gradients have the same bits with 1, 2 and 3 threads, in memory that starts as NaN;
  *   - the op used twice on the same leaves adds its gradients up;
@@ -24,8 +24,8 @@
  *   - the leaves are not modified (a `state` leaf may be);
  *   - a second identical step takes no new memory;
  *   - `check`, if there is one, is content with the output.
- * So an op with a kink needs leaves that stay away from it by more than STEP: `gap` keeps values off
- * zero, `distinct` keeps them off each other.
+ * So an op with a kink needs leaves that stay away from it by more than STEP: `gap` keeps values
+ * off zero, `distinct` keeps them off each other.
  */
 #ifndef KD_OP_TEST_H
 #define KD_OP_TEST_H
@@ -46,8 +46,12 @@ typedef struct {
 } op_leaf;
 
 #define OP_RANK(...) ((int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
-#define LEAF(...)     {.rank = OP_RANK(__VA_ARGS__), .shape = {__VA_ARGS__}}
-#define CONSTANT(...) {.rank = OP_RANK(__VA_ARGS__), .shape = {__VA_ARGS__}, .constant = true}
+#define LEAF(...)                                                                                  \
+    {                                                                                              \
+        .rank = OP_RANK(__VA_ARGS__), .shape = { __VA_ARGS__ }                                     \
+    }
+#define CONSTANT(...)                                                                              \
+    { .rank = OP_RANK(__VA_ARGS__), .shape = {__VA_ARGS__}, .constant = true }
 
 typedef struct {
     const char *name; /* what is special about it                                           */
@@ -69,7 +73,6 @@ typedef struct {
     int count;
 } op_case;
 
-#define OP_CASE(op, variants)                                                                      \
-    static const op_case case_##op = {#op, variants, OP_COUNT(variants)}
+#define OP_CASE(op, variants) static const op_case case_##op = {#op, variants, OP_COUNT(variants)}
 
 #endif

@@ -5,6 +5,7 @@
 #include "ops_basic.c"
 #include "ops_golden.c"
 #include "ops_loss.c"
+#include "ops_shape.c"
 #include "ops_vision.c"
 
 static void test_case(void **state) {

@@ -1,0 +1,45 @@
+#include "autograd/op_common.h"
+#include "autograd/ops.h"
+
+/* Element i takes word i mod 4 of the generator's block (first + i/4): a function of the element,
+ * not of the thread that asks. The tape's counter moves on by the blocks used. */
+
+typedef struct {
+    kd_real scale; /* 1/(1−p) */
+    uint8_t *kept; /* (size) of 0/1 */
+} dropout_record;
+
+/* ∂x ← ∂x + ∂y ∘ mask/(1−p). Saved: the mask, one byte an element; drawing it again would cost more
+ * than reading it. */
+static void dropout_backward(kd_tape *tape, kd_node *node) {
+    const dropout_record *record = node->saved;
+    const kd_real *restrict dy = node->out->grad;
+    const uint8_t *restrict kept = record->kept;
+    const kd_real scale = record->scale;
+    KD_ADD_GRAD(tape, node->in[0], kept[i] ? scale * dy[i] : 0);
+}
+
+/* y = x ∘ mask/(1−p), mask ~ Bernoulli(1−p) */
+kd_tensor *kd_dropout(kd_tape *tape, kd_tensor *x, kd_real p) {
+    KD_CONTRACT(p >= 0 && p < 1, "dropout: probability %g is not in [0, 1)", (double)p);
+    if (!tape->training || p == 0) return x;
+    kd_tensor *y = kd_tape_output(tape, x->rank, x->shape);
+    dropout_record *record = kd_tape_alloc(tape, sizeof *record);
+    record->scale = 1 / (1 - p);
+    record->kept = kd_tape_alloc(tape, (size_t)x->size);
+    const uint64_t key = tape->rng.key, first = tape->rng.counter;
+    const uint32_t threshold = (uint32_t)((double)p * 0x1p32); /* a smaller word is dropped */
+    const int64_t blocks = (x->size + 3) / 4;
+#pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE / 8)
+    for (int64_t b = 0; b < blocks; b++) {
+        uint32_t word[4];
+        kd_rng_block(key, first + (uint64_t)b, word);
+        for (int64_t i = 4 * b; i < 4 * b + 4 && i < x->size; i++) {
+            record->kept[i] = word[i % 4] >= threshold;
+            y->value[i] = record->kept[i] ? record->scale * x->value[i] : 0;
+        }
+    }
+    tape->rng.counter += (uint64_t)blocks;
+    kd_tape_record(tape, "dropout", dropout_backward, y, record, 1, &x);
+    return y;
+}
