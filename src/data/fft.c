@@ -1,0 +1,83 @@
+/* Cooley and Tukey: with n = p·m, the transform of n is p transforms of m (of every p-th element,
+ * each starting one later), joined by
+ *
+ *     X[r·m + k] = Σ_{q<p} (w^{qk} X_q[k]) · w^{q·r·m},   w = exp(−2πi/n), k < m, r < p.
+ *
+ * The primes of n are split off one by one; a prime p costs p operations per element.
+ */
+#include "data/fft.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+
+enum { FACTORS_MAX = 32 };
+
+struct kd_fft {
+    int n, factor_count;
+    int factor[FACTORS_MAX]; /* primes, their product is n */
+    kd_complex root[];       /* (n) exp(−2πi·j/n)          */
+};
+
+int kd_fft_create(kd_fft **out, int n) {
+    KD_CONTRACT(n >= 1, "length %d", n);
+    *out = NULL;
+    size_t bytes = sizeof(kd_fft) + (size_t)n * sizeof(kd_complex);
+    kd_fft *fft = malloc(bytes);
+    if (!fft) return kd_fail_memory(bytes, "a Fourier transform");
+    fft->n = n;
+    fft->factor_count = 0;
+    int rest = n;
+    for (int p = 2; rest > 1; p++) {
+        if (p > rest / p) p = rest; /* no divisor up to its square root: a prime */
+        while (rest % p == 0) {
+            fft->factor[fft->factor_count++] = p;
+            rest /= p;
+        }
+    }
+    const double turn = 2.0 * 3.14159265358979323846 / n;
+    for (int j = 0; j < n; j++) fft->root[j] = (kd_complex){cos(turn * j), -sin(turn * j)};
+    *out = fft;
+    return KD_OK;
+}
+
+void kd_fft_free(kd_fft *fft) {
+    free(fft);
+}
+
+static inline kd_complex multiply(kd_complex a, kd_complex b) {
+    return (kd_complex){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
+
+/* The transform of n elements in[0], in[stride] …; stride·n = fft->n. */
+static void transform(const kd_fft *fft, int level, int n, int stride, kd_complex *out,
+                      const kd_complex *in, kd_complex *scratch) {
+    if (n == 1) {
+        out[0] = in[0];
+        return;
+    }
+    int p = fft->factor[level], m = n / p;
+    for (int q = 0; q < p; q++)
+        transform(fft, level + 1, m, stride * p, out + q * m, in + q * stride, scratch);
+    for (int k = 0; k < m; k++) {
+        for (int q = 0; q < p; q++)
+            scratch[q] = multiply(out[q * m + k], fft->root[q * k * stride]);
+        for (int r = 0; r < p; r++) {
+            kd_complex sum = scratch[0];
+            int step = r * m * stride, turn = 0; /* turn = q·step mod fft->n */
+            for (int q = 1; q < p; q++) {
+                turn += step;
+                if (turn >= fft->n) turn -= fft->n;
+                kd_complex term = multiply(scratch[q], fft->root[turn]);
+                sum.re += term.re;
+                sum.im += term.im;
+            }
+            out[r * m + k] = sum;
+        }
+    }
+}
+
+void kd_fft_run(const kd_fft *fft, kd_complex *out, const kd_complex *in, kd_complex *scratch) {
+    transform(fft, 0, fft->n, 1, out, in, scratch);
+}
