@@ -1,0 +1,286 @@
+/* Three passes: json_scan.c checks the text strictly and notes the offset of every value (of the
+ * key, for a member) in document order; cJSON builds the tree; a walk over the tree, which meets
+ * the items in the same order, gives each its offset.
+ *
+ * The offset is kept in cJSON's `valueint`, a truncated copy of the number that nobody needs. An
+ * item from kd_json_set has −1 − index of the assignment there instead. */
+#include "base/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json_scan.h"
+#include "base/text.h"
+
+struct kd_json {
+    const char *name;
+    char *text;
+    cJSON *root;
+    int set_count;
+    const char *set[KD_JSON_SETS_MAX];
+};
+
+static void line_and_column(const char *text, size_t offset, int *line, int *column) {
+    *line = *column = 1;
+    for (size_t i = 0; i < offset; i++) {
+        if (text[i] == '\n') {
+            (*line)++;
+            *column = 1;
+        } else if (((unsigned char)text[i] & 0xC0) != 0x80) {
+            (*column)++;
+        }
+    }
+}
+
+static int fail_at(const kd_json *json, size_t offset, const char *what) {
+    int line, column;
+    line_and_column(json->text, offset, &line, &column);
+    return kd_fail(KD_EDATA, "%s:%d:%d: %s", json->name, line, column, what);
+}
+
+static const int *place_items(cJSON *item, const int *offset) {
+    item->valueint = *offset++;
+    for (cJSON *child = item->child; child; child = child->next)
+        offset = place_items(child, offset);
+    return offset;
+}
+
+static int by_key(const void *a, const void *b) {
+    const cJSON *x = *(cJSON *const *)a, *y = *(cJSON *const *)b;
+    int order = strcmp(x->string, y->string);
+    return order ? order : (x->valueint > y->valueint) - (x->valueint < y->valueint);
+}
+
+/* Finds the first key, in text order of the objects, that its object has twice. */
+static int refuse_duplicates(const kd_json *json, const cJSON *item) {
+    int status = KD_OK, n = 0;
+    const cJSON **member = NULL;
+    if (cJSON_IsObject(item) && item->child && item->child->next) {
+        n = cJSON_GetArraySize(item);
+        member = malloc((size_t)n * sizeof *member);
+        if (!member) return kd_fail_memory((size_t)n * sizeof *member, json->name);
+        int i = 0;
+        for (const cJSON *child = item->child; child; child = child->next) member[i++] = child;
+        qsort(member, (size_t)n, sizeof *member, by_key);
+    }
+    for (int i = 1; i < n && status == KD_OK; i++) {
+        if (strcmp(member[i - 1]->string, member[i]->string) != 0) continue;
+        int line, column;
+        line_and_column(json->text, (size_t)member[i - 1]->valueint, &line, &column);
+        char what[256];
+        snprintf(what, sizeof what, "the key \"%.100s\" is there twice, first on line %d",
+                 member[i]->string, line);
+        status = fail_at(json, (size_t)member[i]->valueint, what);
+    }
+    free(member);
+    for (const cJSON *child = item->child; child && status == KD_OK; child = child->next)
+        status = refuse_duplicates(json, child);
+    return status;
+}
+
+static int build(kd_json *json, size_t length) {
+    kd_json_scan scan = {.text = json->text, .length = length};
+    int status = KD_OK;
+    if (!kd_json_scan_all(&scan)) {
+        status = scan.failed_memory ? kd_fail_memory(length, json->name)
+                                    : fail_at(json, scan.at, scan.what);
+        goto done;
+    }
+    json->root = cJSON_ParseWithLength(json->text, length);
+    if (!json->root) {
+        status = kd_fail_memory(length, json->name);
+        goto done;
+    }
+    place_items(json->root, scan.offset);
+    status = refuse_duplicates(json, json->root);
+done:
+    free(scan.offset);
+    return status;
+}
+
+int kd_json_parse(kd_json **out, const char *text, size_t length, const char *name) {
+    *out = NULL;
+    kd_json *json = calloc(1, sizeof *json);
+    if (!json) return kd_fail_memory(sizeof *json, name);
+    json->name = name;
+    json->text = malloc(length + 1);
+    int status = json->text ? KD_OK : kd_fail_memory(length + 1, name);
+    if (status == KD_OK) {
+        memcpy(json->text, text, length);
+        json->text[length] = '\0';
+        status = build(json, length);
+    }
+    if (status < 0) {
+        kd_json_free(json);
+        return status;
+    }
+    *out = json;
+    return KD_OK;
+}
+
+int kd_json_read(kd_json **out, const char *path, size_t limit) {
+    *out = NULL;
+    char *text;
+    size_t length;
+    int status = kd_file_read(&text, &length, path, limit);
+    if (status == KD_OK) status = kd_json_parse(out, text, length, path);
+    free(text);
+    return status;
+}
+
+void kd_json_free(kd_json *json) {
+    if (!json) return;
+    cJSON_Delete(json->root);
+    free(json->text);
+    free(json);
+}
+
+cJSON *kd_json_root(const kd_json *json) {
+    return json->root;
+}
+
+const cJSON *kd_json_get(const cJSON *object, const char *key) {
+    return cJSON_GetObjectItemCaseSensitive(object, key);
+}
+
+bool kd_json_is_integer(const cJSON *item) {
+    double x = item->valuedouble;
+    return cJSON_IsNumber(item) && x == floor(x) && fabs(x) <= 9007199254740992.0;
+}
+
+/* Gives a new item and all below it the place "assignment `index`". */
+static void mark_as_set(cJSON *item, int index) {
+    item->valueint = -1 - index;
+    for (cJSON *child = item->child; child; child = child->next) mark_as_set(child, index);
+}
+
+/* The entry of a list that `step` names, or NULL. */
+static cJSON *list_entry(const cJSON *list, const char *step) {
+    char *end;
+    long index = strtol(step, &end, 10);
+    return *end == '\0' && index >= 0 && index < 1 << 20 ? cJSON_GetArrayItem(list, (int)index)
+                                                         : NULL;
+}
+
+/* Puts `value`, or nothing when it is NULL, where `step` of `parent` is. Takes `value` over. */
+static int put(cJSON *parent, const char *step, cJSON *value, const char *assignment) {
+    bool done = true;
+    cJSON *entry;
+    if (cJSON_IsArray(parent)) {
+        entry = list_entry(parent, step);
+        if (!entry || !value) {
+            cJSON_Delete(value);
+            return kd_fail(KD_EUSAGE, "--set %s: the list has no entry '%s' to change", assignment,
+                           step);
+        }
+        done = cJSON_ReplaceItemViaPointer(parent, entry, value);
+    } else {
+        cJSON_DeleteItemFromObjectCaseSensitive(parent, step);
+        if (value) done = cJSON_AddItemToObject(parent, step, value);
+    }
+    if (done) return KD_OK;
+    cJSON_Delete(value);
+    return kd_fail_memory(sizeof *value, "--set");
+}
+
+/* The container below `parent` that `step` names; made when an object lacks it. */
+static cJSON *descend(cJSON *parent, const char *step, int index) {
+    cJSON *child = cJSON_IsArray(parent) ? list_entry(parent, step)
+                                         : cJSON_GetObjectItemCaseSensitive(parent, step);
+    if (!child && cJSON_IsObject(parent)) {
+        child = cJSON_AddObjectToObject(parent, step);
+        if (child) mark_as_set(child, index);
+    }
+    return child && (cJSON_IsObject(child) || cJSON_IsArray(child)) ? child : NULL;
+}
+
+/* The value behind '=': JSON, or else the bare text. NULL for null, and when memory is out. */
+static int value_of(cJSON **out, const char *text, int index) {
+    kd_json *parsed;
+    *out = NULL;
+    if (kd_json_parse(&parsed, text, strlen(text), "value") == KD_OK) {
+        if (!cJSON_IsNull(parsed->root)) {
+            *out = parsed->root;
+            parsed->root = NULL;
+        }
+        kd_json_free(parsed);
+    } else {
+        for (const char *p = text; *p; p += kd_utf8_length(p, strlen(p)))
+            if (!kd_utf8_length(p, strlen(p)))
+                return kd_fail(KD_EUSAGE, "--set: the value is not UTF-8");
+        *out = cJSON_CreateString(text);
+        if (!*out) return kd_fail_memory(strlen(text), "--set");
+    }
+    if (*out) mark_as_set(*out, index);
+    return KD_OK;
+}
+
+int kd_json_set(kd_json *json, const char *assignment) {
+    const char *equals = strchr(assignment, '=');
+    char path[256];
+    if (!equals || equals == assignment || equals - assignment >= (ptrdiff_t)sizeof path)
+        return kd_fail(KD_EUSAGE, "--set %s: expected KEY=VALUE, such as train.epochs=5",
+                       assignment);
+    if (json->set_count == KD_JSON_SETS_MAX)
+        return kd_fail(KD_EUSAGE, "--set: more than %d of them", KD_JSON_SETS_MAX);
+    if (!cJSON_IsObject(json->root)) return kd_fail(KD_EUSAGE, "--set: the file is no object");
+    snprintf(path, sizeof path, "%.*s", (int)(equals - assignment), assignment);
+    int index = json->set_count;
+    json->set[json->set_count++] = assignment;
+    cJSON *value, *parent = json->root;
+    int status = value_of(&value, equals + 1, index);
+    if (status < 0) return status;
+    char *step = path;
+    for (char *dot; (dot = strchr(step, '.')) != NULL; step = dot + 1) {
+        *dot = '\0';
+        parent = descend(parent, step, index);
+        if (parent) continue;
+        cJSON_Delete(value);
+        return kd_fail(KD_EUSAGE, "--set %s: there is nothing below '%s' to change", assignment,
+                       step);
+    }
+    return put(parent, step, value, assignment);
+}
+
+const char *kd_json_place(char *out, size_t capacity, const kd_json *json, const cJSON *item,
+                          bool of_key) {
+    if (item->valueint < 0) {
+        const char *assignment = json->set[-1 - item->valueint];
+        snprintf(out, capacity, "--set %.*s", (int)strcspn(assignment, "="), assignment);
+        return out;
+    }
+    size_t offset = (size_t)item->valueint;
+    if (item->string && !of_key) offset = kd_json_value_behind_key(json->text, offset);
+    int line, column;
+    line_and_column(json->text, offset, &line, &column);
+    snprintf(out, capacity, "%s:%d:%d", json->name, line, column);
+    return out;
+}
+
+static void quote_byte(char *out, size_t capacity, size_t *length, char byte) {
+    if (*length + 1 < capacity) out[*length] = byte;
+    (*length)++;
+}
+
+size_t kd_json_quote(char *out, size_t capacity, const char *text) {
+    static const char digit[] = "0123456789abcdef";
+    size_t length = 0;
+    quote_byte(out, capacity, &length, '"');
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c < 0x20) {
+            const char escape[6] = {'\\', 'u', '0', '0', digit[c >> 4], digit[c & 15]};
+            for (int i = 0; i < 6; i++) quote_byte(out, capacity, &length, escape[i]);
+            continue;
+        }
+        if (c == '"' || c == '\\') quote_byte(out, capacity, &length, '\\');
+        quote_byte(out, capacity, &length, *text);
+    }
+    quote_byte(out, capacity, &length, '"');
+    if (capacity > 0) out[length < capacity ? length : capacity - 1] = '\0';
+    return length;
+}

@@ -1,0 +1,222 @@
+/* base/json: strictness, places, --set; base/text. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/text.h"
+
+static kd_json *parse(const char *text) {
+    kd_json *json;
+    if (kd_json_parse(&json, text, strlen(text), "t.json") < 0) fail_msg("%s", kd_error());
+    return json;
+}
+
+static const struct {
+    const char *text, *message; /* the message begins so */
+} BAD[] = {
+    {"", "t.json:1:1: expected a value, but the text ends"},
+    {"{\"a\": 1,}", "t.json:1:9: a comma must not stand before '}'"},
+    {"[1, 2,\n ]", "t.json:2:2: a comma must not stand before ']'"},
+    {"{\"a\" 1}", "t.json:1:6: expected ':' behind the key"},
+    {"{\"a\": 1 \"b\": 2}", "t.json:1:9: expected ',' or '}'"},
+    {"[1 2]", "t.json:1:4: expected ',' or ']'"},
+    {"{a: 1}", "t.json:1:2: expected a key in double quotes, found 'a'"},
+    {"{'a': 1}", "t.json:1:2: expected a key in double quotes; JSON strings have double quotes"},
+    {"{\"a\": 1} // end", "t.json:1:10: expected nothing behind the end of the value; JSON has no"},
+    {"{} {}", "t.json:1:4: expected nothing behind the end"},
+    {"[\"a]", "t.json:1:2: this string has no closing quote"},
+    {"[\"a\nb\"]", "t.json:1:2: this string has no closing quote"},
+    {"[\"\t\"]", "t.json:1:3: the control character 0x09"},
+    {"[\"\\x\"]", "t.json:1:3: an escape that JSON does not have"},
+    {"[\"\\u12g4\"]", "t.json:1:3: \\u wants four hexadecimal digits"},
+    {"[\"\\u0000\"]", "t.json:1:3: \\u0000"},
+    {"[\"\\ud800\"]", "t.json:1:3: half of a surrogate pair"},
+    {"[\"\\ud800\\u0041\"]", "t.json:1:3: half of a surrogate pair"},
+    {"[\"\\udc00\"]", "t.json:1:3: half of a surrogate pair"},
+    {"[\"\xc3\"]", "t.json:1:3: the byte 0xC3 is not UTF-8"},
+    {"[\"\xed\xa0\x80\"]", "t.json:1:3: the byte 0xED is not UTF-8"},
+    {"[01]", "t.json:1:2: a number must not begin with 0"},
+    {"[1.]", "t.json:1:2: a number needs a digit behind its dot"},
+    {"[.5]", "t.json:1:2: expected a value, found '.'"},
+    {"[+1]", "t.json:1:2: expected a value, found '+'"},
+    {"[-]", "t.json:1:2: a number needs a digit"},
+    {"[1e]", "t.json:1:2: a number needs digits behind its e"},
+    {"[1e999]", "t.json:1:2: a number too large"},
+    {"[NaN]", "t.json:1:2: expected a value, found 'NaN'"},
+    {"[True]", "t.json:1:2: expected a value, found 'True'"},
+    {"{\"a\": 1,\n \"b\": 2,\n \"a\": 3}",
+     "t.json:3:2: the key \"a\" is there twice, first on line 1"},
+    {"[{\"x\": {\"k\": 1, \"\\u006b\": 1}}]", "t.json:1:17: the key \"k\" is there twice"},
+    {"\xef\xbb\xbf{}", "t.json:1:1: expected a value, found the byte 0xEF"},
+};
+
+static void refuses_what_is_not_json(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+        kd_json *json;
+        int status = kd_json_parse(&json, BAD[i].text, strlen(BAD[i].text), "t.json");
+        if (status != KD_EDATA) fail_msg("accepted %s", BAD[i].text);
+        if (strncmp(kd_error(), BAD[i].message, strlen(BAD[i].message)) != 0)
+            fail_msg("%s\n  gave   %s\n  wanted %s", BAD[i].text, kd_error(), BAD[i].message);
+        assert_null(json);
+    }
+}
+
+static void refuses_zero_bytes_and_long_numbers(void **state) {
+    (void)state;
+    kd_json *json;
+    assert_int_equal(kd_json_parse(&json, "[1]\0", 4, "t.json"), KD_EDATA);
+    assert_int_equal(kd_json_parse(&json, "[\"a\0b\"]", 7, "t.json"), KD_EDATA);
+    char digits[128] = "0.";
+    memset(digits + 2, '1', 100);
+    assert_int_equal(kd_json_parse(&json, digits, strlen(digits), "t.json"), KD_EDATA);
+}
+
+static void bounds_the_nesting(void **state) {
+    (void)state;
+    char text[2 * KD_JSON_DEPTH_MAX + 3];
+    for (int extra = 0; extra <= 1; extra++) {
+        size_t depth = (size_t)(KD_JSON_DEPTH_MAX + extra);
+        memset(text, '[', depth);
+        memset(text + depth, ']', depth);
+        kd_json *json;
+        assert_int_equal(kd_json_parse(&json, text, 2 * depth, "t.json"), extra ? KD_EDATA : KD_OK);
+        kd_json_free(json);
+    }
+}
+
+static void knows_where_everything_stands(void **state) {
+    (void)state;
+    kd_json *json = parse("{\n  \"é\\\"\" : {\"list\":\n[10, -2.5e1, {\"deep\": true}]},\n"
+                          "\t\"next\":null}");
+    const cJSON *root = kd_json_root(json), *first = root->child;
+    const cJSON *list = kd_json_get(first, "list"), *deep = cJSON_GetArrayItem(list, 2)->child;
+    char place[64];
+    assert_string_equal(kd_json_place(place, sizeof place, json, root, false), "t.json:1:1");
+    assert_string_equal(kd_json_place(place, sizeof place, json, first, true), "t.json:2:3");
+    assert_string_equal(kd_json_place(place, sizeof place, json, first, false), "t.json:2:11");
+    assert_string_equal(kd_json_place(place, sizeof place, json, list, false), "t.json:3:1");
+    assert_string_equal(kd_json_place(place, sizeof place, json, list->child->next, false),
+                        "t.json:3:6");
+    assert_string_equal(kd_json_place(place, sizeof place, json, deep, true), "t.json:3:15");
+    assert_string_equal(kd_json_place(place, sizeof place, json, deep, false), "t.json:3:23");
+    assert_string_equal(kd_json_place(place, sizeof place, json, kd_json_get(root, "next"), false),
+                        "t.json:4:9");
+    assert_true(list->child->next->valuedouble == -25.0);
+    assert_string_equal(first->string, "é\"");
+    assert_null(kd_json_get(first, "LIST"));
+    kd_json_free(json);
+}
+
+static void tells_whole_numbers(void **state) {
+    (void)state;
+    kd_json *json = parse("[3, 3.0, 3e2, -9007199254740992, 3.5, 1e300, \"3\"]");
+    const bool whole[] = {true, true, true, true, false, false, false};
+    for (int i = 0; i < 7; i++)
+        assert_int_equal(kd_json_is_integer(cJSON_GetArrayItem(kd_json_root(json), i)), whole[i]);
+    kd_json_free(json);
+}
+
+static void sets_values(void **state) {
+    (void)state;
+    kd_json *json =
+        parse("{\"train\": {\"epochs\": 5}, \"model\": {\"hidden\": [1, 2]}, \"x\": 1}");
+    const char *const sets[] = {"train.epochs=7",   "train.clip.deep=0.5",
+                                "name=hello world", "model.hidden.1=30",
+                                "x=null",           "list=[1,{\"a\":2}]"};
+    for (int i = 0; i < 6; i++)
+        if (kd_json_set(json, sets[i]) < 0) fail_msg("%s", kd_error());
+    char *text = cJSON_PrintUnformatted(kd_json_root(json));
+    assert_string_equal(text, "{\"train\":{\"epochs\":7,\"clip\":{\"deep\":0.5}},"
+                              "\"model\":{\"hidden\":[1,30]},\"name\":\"hello world\","
+                              "\"list\":[1,{\"a\":2}]}");
+    cJSON_free(text);
+    char place[64];
+    const cJSON *list = kd_json_get(kd_json_root(json), "list");
+    assert_string_equal(kd_json_place(place, sizeof place, json, list->child->next->child, true),
+                        "--set list");
+    kd_json_free(json);
+}
+
+static void refuses_bad_sets(void **state) {
+    (void)state;
+    kd_json *json = parse("{\"a\": 1, \"l\": [1]}");
+    const char *const sets[] = {"a", "=1", "a.b=1", "l.1=5", "l.x=5", "l.0.q=1", "b=\xff"};
+    for (int i = 0; i < 7; i++)
+        if (kd_json_set(json, sets[i]) != KD_EUSAGE) fail_msg("accepted %s", sets[i]);
+    kd_json_free(json);
+}
+
+static void quotes(void **state) {
+    (void)state;
+    char out[64];
+    size_t needed = kd_json_quote(out, sizeof out, "a\"b\\c\n\x01é");
+    assert_string_equal(out, "\"a\\\"b\\\\c\\u000a\\u0001é\"");
+    assert_int_equal(needed, strlen(out));
+    assert_int_equal(kd_json_quote(out, 4, "abcdef"), 8);
+    assert_string_equal(out, "\"ab");
+    kd_json *json = parse("[\"\\ud83d\\ude00 \\u00e9\\n\"]");
+    assert_string_equal(kd_json_root(json)->child->valuestring, "😀 é\n");
+    kd_json_free(json);
+}
+
+static void guesses(void **state) {
+    (void)state;
+    assert_int_equal(kd_edit_distance("kitten", "sitting"), 3);
+    assert_int_equal(kd_edit_distance("temprature", "temperature"), 1);
+    assert_int_equal(kd_edit_distance("ehcos", "echos"), 1);
+    assert_int_equal(kd_edit_distance("KL", "kl"), 0);
+    assert_int_equal(kd_edit_distance("", "abc"), 3);
+    const char *const words[] = {"temperature", "kl", "hard", "label_smoothing", "hints"};
+    const struct {
+        const char *word, *best;
+    } expect[] = {{"temprature", "temperature"},
+                  {"labelsmoothing", "label_smoothing"},
+                  {"hint", "hints"},
+                  {"k", "kl"},
+                  {"xyz", NULL},
+                  {"q", NULL},
+                  {"tau", NULL}};
+    for (size_t i = 0; i < sizeof expect / sizeof *expect; i++) {
+        kd_guess guess = kd_guess_begin(expect[i].word);
+        for (int w = 0; w < 5; w++) kd_guess_offer(&guess, words[w]);
+        if (!expect[i].best)
+            assert_null(guess.best);
+        else
+            assert_string_equal(guess.best, expect[i].best);
+    }
+}
+
+static void grows_text(void **state) {
+    (void)state;
+    kd_text text = {0};
+    for (int i = 0; i < 1000; i++) kd_text_add(&text, "%d,", i);
+    assert_int_equal(kd_text_finish(&text, "test"), KD_OK);
+    assert_int_equal(text.length, strlen(text.text));
+    assert_int_equal(text.length, 10 * 2 + 90 * 3 + 900 * 4);
+    free(text.text);
+    assert_int_equal(kd_utf8_count("Bär 😀"), 5);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refuses_what_is_not_json),
+        cmocka_unit_test(refuses_zero_bytes_and_long_numbers),
+        cmocka_unit_test(bounds_the_nesting),
+        cmocka_unit_test(knows_where_everything_stands),
+        cmocka_unit_test(tells_whole_numbers),
+        cmocka_unit_test(sets_values),
+        cmocka_unit_test(refuses_bad_sets),
+        cmocka_unit_test(quotes),
+        cmocka_unit_test(guesses),
+        cmocka_unit_test(grows_text),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
