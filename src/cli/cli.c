@@ -1,0 +1,70 @@
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
+
+#ifndef KD_VERSION
+#define KD_VERSION "0.1"
+#endif
+
+typedef struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} command;
+
+/* In the order of use. */
+static const command COMMANDS[] = {
+    {"schema", kd_cmd_schema, "print the JSON schema of configs, or the table of their keys"},
+};
+enum { COMMAND_COUNT = (int)(sizeof COMMANDS / sizeof *COMMANDS) };
+
+static void print_overview(FILE *to) {
+    fputs("usage: distill COMMAND [OPTION…] [ARGUMENT…]\n\n"
+          "Trains a small network against a large teacher's soft targets, teaches it to live with\n"
+          "low-precision numbers, and writes a quantized file.\n\n",
+          to);
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        fprintf(to, "  %-10s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+    fputs("\nEach command explains itself: distill COMMAND --help\n"
+          "example:\n  distill train configs/fashion.json\n",
+          to);
+}
+
+static int unknown_command(const char *name) {
+    kd_guess guess = kd_guess_begin(name);
+    for (int i = 0; i < COMMAND_COUNT; i++) kd_guess_offer(&guess, COMMANDS[i].name);
+    if (guess.best)
+        return kd_fail(KD_EUSAGE, "there is no command '%s'; did you mean '%s'?", name, guess.best);
+    return kd_fail(KD_EUSAGE, "there is no command '%s'; see distill --help", name);
+}
+
+static int dispatch(int argc, char **argv) {
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        print_overview(stdout);
+        return KD_OK;
+    }
+    if (strcmp(name, "--version") == 0) {
+        puts("distill " KD_VERSION);
+        return KD_OK;
+    }
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(COMMANDS[i].name, name) == 0) return COMMANDS[i].run(argc - 1, argv + 1);
+    return unknown_command(name);
+}
+
+int kd_cli_main(int argc, char **argv) {
+    if (argc < 2) {
+        print_overview(stderr);
+        return -KD_EUSAGE;
+    }
+    int status = dispatch(argc, argv);
+    if (status >= 0 && (fflush(stdout) != 0 || ferror(stdout)))
+        status = kd_fail(KD_EIO, "writing to the standard output failed");
+    if (status >= 0) return 0;
+    fprintf(stderr, "distill: %s\n", kd_error());
+    return -status;
+}
