@@ -1,0 +1,33 @@
+#include "base/log.h"
+#include "cli/plan.h"
+#include "cli/stage.h"
+
+static const kd_option OPTIONS[] = {
+    KD_STAGE_OPTIONS,
+    {"dry-run", NULL, "say what would be done, how long it takes and whether it fits; train nothing"},
+    {NULL, NULL, NULL}};
+
+static const kd_usage USAGE = {
+    .command = "train",
+    .positional = "CONFIG",
+    .least = 1,
+    .most = 1,
+    .summary = "Runs the stages of a config that are missing: teachers, soft targets, training,\n"
+               "quantization (PTQ, then QAT), export. Ends with one table of every model on the\n"
+               "test set, and writes runs/<name>/report.html. An interrupted run goes on by itself.",
+    .options = OPTIONS,
+    .example = "distill train configs/fashion_mnist.json\n"
+               "distill train configs/fashion_mnist.json --dry-run\n"
+               "distill train configs/fashion_mnist.json --set train.epochs=3 --set name=short"};
+
+int kd_cmd_train(int argc, char **argv) {
+    kd_arguments arguments;
+    int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
+    if (status != KD_OK) return status;
+    if (kd_arguments_has(&arguments, "dry-run")) return kd_plan_print(&arguments);
+    kd_stage stage;
+    status = kd_stage_open(&stage, &arguments);
+    if (status == KD_OK) status = kd_run_everything(&stage.run);
+    kd_stage_close(&stage);
+    return status;
+}
