@@ -1,17 +1,31 @@
 # make test       every fast test, in the three builds
-# make debug      build/debug/distill, with address and undefined-behaviour sanitizers
-# make double     build/double/distill, double precision for gradient checks
 # make gradcheck  the op tests in double precision
+# make lint       the laws a compiler does not check
+# make check      longer tests: kills, injected faults                               (tens of minutes)
+# make fuzz       every parser under sanitizers; FUZZ_RUNS executions each
+# make bench      this machine's matrix-product peak and what training makes of it
+# make debug      build/debug/distill, with address and undefined-behaviour sanitizers
+# make double     build/double/distill, double precision
+# make format     clang-format over src and tests
 
 debug: build/debug/distill
 double: build/double/distill
 
 test_binaries = $(foreach mode,$(MODES),$(TESTS:%=build/$(mode)/%))
 
-test: build/distill $(test_binaries)
+test: lint build/distill build/debug/distill $(test_binaries)
 	sh tests/run.sh $(test_binaries)
 
 gradcheck: build/double/test_ops
 	build/double/test_ops
 
-.PHONY: test debug double gradcheck
+lint:
+	sh tests/lint.sh
+
+bench: build/distill
+	build/distill bench
+
+format:
+	clang-format -i src/*.c src/*/*.[ch] tests/*.[ch]
+
+.PHONY: test debug double gradcheck lint bench format

@@ -1,0 +1,173 @@
+/* `distill bench`: what this machine's matrix products can do, and what training makes of it. */
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/gemm.h"
+#include "base/log.h"
+#include "cli/cli.h"
+#include "distill/trainer.h"
+#include "quant/int8_kernel.h"
+
+enum { PEAK_SIZE = 1536, REPEATS = 9, STEPS = 24 };
+
+static const kd_option OPTIONS[] = {
+    {"model", "NAME", "only this step: mlp or resnet8"},
+    {"batch", "N", "samples per step (default 128)"},
+    {"precision", "NAME", "float32, bfloat16 or auto (default float32)"},
+    {NULL, NULL, NULL}};
+
+static const kd_usage USAGE = {
+    .command = "bench",
+    .positional = "",
+    .least = 0,
+    .most = 0,
+    .summary = "Measures this machine's matrix-product peak (float32, bfloat16, int8), then training\n"
+               "steps: samples per second, the share of the step's time spent in products, and the\n"
+               "share of the peak they reach there. Medians; data in memory, random weights.",
+    .options = OPTIONS,
+    .example = "distill bench\n"
+               "distill bench --model mlp --batch 256"};
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, int n) {
+    qsort(values, (size_t)n, sizeof *values, compare_doubles);
+    return values[n / 2];
+}
+
+/* Operations per second of a square product at `precision`. */
+static int measure_peak(kd_precision precision, double *out) {
+    const int64_t n = PEAK_SIZE;
+    const int64_t shape[2] = {n, n};
+    kd_tape *tape;
+    int status = kd_tape_create(&tape, 1);
+    if (status < 0) return status;
+    if (kd_tape_guard(tape)) {
+        kd_tape_free(tape);
+        return KD_EINTERNAL;
+    }
+    tape->precision = precision;
+    kd_tensor *a = kd_tape_input(tape, 2, shape), *b = kd_tape_input(tape, 2, shape);
+    kd_tensor *c = kd_tape_input(tape, 2, shape);
+    for (int64_t i = 0; i < n * n; i++) {
+        a->value[i] = (kd_real)(i % 13) - 6;
+        b->value[i] = (kd_real)(i % 7) - 3;
+    }
+    double seconds[REPEATS];
+    for (int r = -1; r < REPEATS; r++) {
+        double began = kd_clock();
+        kd_gemm_tape(tape, KD_PLAIN, KD_TRANSPOSED, n, n, n, 1, a->value, n, b->value, n, NULL, 0,
+                     c->value, n);
+        if (r >= 0) seconds[r] = kd_clock() - began;
+    }
+    *out = 2.0 * (double)n * (double)n * (double)n / median(seconds, REPEATS);
+    kd_tape_free(tape);
+    return KD_OK;
+}
+
+/* A data set of noise, so that the bench needs no files. */
+static int make_dataset(kd_dataset *d, int64_t count, kd_extent extent) {
+    *d = (kd_dataset){.count = count, .h = extent.h, .w = extent.w, .c = extent.c, .classes = 10};
+    int64_t size = count * extent.h * extent.w * extent.c;
+    d->bytes = malloc((size_t)size);
+    d->label = malloc((size_t)count * sizeof *d->label);
+    d->id = malloc((size_t)count * sizeof *d->id);
+    if (!d->bytes || !d->label || !d->id) return kd_fail_memory((size_t)size, "the bench's data");
+    d->normaliser.unit = 1 / 255.0f;
+    kd_rng rng = kd_rng_init(1, 2);
+    for (int64_t i = 0; i < size; i++) d->bytes[i] = (uint8_t)kd_rng_u32(&rng);
+    for (int64_t i = 0; i < count; i++) {
+        d->label[i] = (int32_t)(i % 10);
+        d->id[i] = (uint64_t)i;
+    }
+    return KD_OK;
+}
+
+static void clear_dataset(kd_dataset *d) {
+    free(d->bytes);
+    free(d->label);
+    free(d->id);
+}
+
+typedef struct {
+    const char *name, *text;
+    kd_model_spec model;
+    kd_extent input;
+} step_case;
+
+static const step_case CASES[] = {
+    {"mlp", "MLP 784-1200-1200-10",
+     {.kind = KD_MODEL_MLP, .hidden_count = 2, .hidden = {1200, 1200}}, {28, 28, 1}},
+    {"resnet8", "ResNet-8, 32x32x3",
+     {.kind = KD_MODEL_RESNET, .depth = 8, .width = 16, .shortcut = KD_SHORTCUT_A}, {32, 32, 3}},
+};
+
+static int measure_step(const step_case *c, int64_t batch, kd_precision precision, double peak) {
+    kd_dataset data;
+    kd_learner *learner = NULL;
+    int status = make_dataset(&data, batch * (STEPS + 2), c->input);
+    kd_learner_spec spec = {.model = &c->model, .input = c->input, .classes = 10, .seed = 1};
+    if (status == KD_OK) status = kd_learner_create(&learner, &spec);
+    kd_train_spec train = {.epochs = 1, .batch = batch, .accumulate = 1,
+                           .optimizer = KD_OPTIMIZER_SGD, .learning_rate = 0.01, .momentum = 0.9,
+                           .evaluate_every = 1};
+    kd_loss_config loss = {.hard = 1, .temperature = 1};
+    kd_train_job job = {.stage = "bench", .folder = ".", .spec = &train, .loss = &loss,
+                        .mode = KD_RUN_FLOAT, .train = &data, .precision = precision, .seed = 1};
+    double step = 0;
+    size_t arena = 0;
+    kd_gemm_count_enable(true);
+    if (status == KD_OK) status = kd_train_measure(learner, &job, STEPS, &step, &arena);
+    kd_gemm_counters count = kd_gemm_count();
+    kd_gemm_count_enable(false);
+    if (status == KD_OK) {
+        double products = count.seconds / (STEPS + 1), flop = count.flop / (STEPS + 1);
+        char memory[32];
+        kd_format_bytes(memory, sizeof memory, (double)arena);
+        printf("%-22s %9.0f samples/s  %8.2f ms a step  products %3.0f %% of the time, at %3.0f %% "
+               "of the peak  %s of activations\n",
+               c->text, (double)batch / step, 1e3 * step, 100 * products / step,
+               100 * flop / products / peak, memory);
+    }
+    kd_learner_free(learner);
+    clear_dataset(&data);
+    return status;
+}
+
+int kd_cmd_bench(int argc, char **argv) {
+    kd_arguments arguments;
+    int64_t batch;
+    int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
+    if (status != KD_OK) return status;
+    status = kd_arguments_integer(&batch, &arguments, "batch", 1, 65536, 128);
+    const char *only = kd_arguments_value(&arguments, "model");
+    const char *name = kd_arguments_value(&arguments, "precision");
+    kd_precision precision = KD_PRECISION_FLOAT32;
+    if (status == KD_OK && name) status = kd_precision_parse(&precision, name);
+    double peak[2] = {0}, int8_peak = 0;
+    if (status == KD_OK) status = measure_peak(KD_PRECISION_FLOAT32, &peak[0]);
+    if (status == KD_OK) status = measure_peak(KD_PRECISION_BFLOAT16, &peak[1]);
+    if (status == KD_OK) status = kd_int8_measure_peak(PEAK_SIZE, REPEATS, &int8_peak);
+    if (status < 0) return status;
+    printf("%d threads; products of %d x %d matrices, billions of operations per second\n",
+           omp_get_max_threads(), PEAK_SIZE, PEAK_SIZE);
+    printf("  float32  %7.1f\n  bfloat16 %7.1f%s\n  int8     %7.1f  (%s)\n", 1e-9 * peak[0],
+           1e-9 * peak[1], kd_bfloat16_is_fast() ? "" : "  (rounded, multiplied in float32)",
+           1e-9 * int8_peak, kd_int8_kernel_name());
+    bool found = false;
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES && status == KD_OK; i++) {
+        if (only && strcmp(only, CASES[i].name) != 0) continue;
+        found = true;
+        status = measure_step(&CASES[i], batch, precision,
+                              peak[precision == KD_PRECISION_BFLOAT16]);
+    }
+    if (status == KD_OK && !found)
+        status = kd_fail(KD_EUSAGE, "--model %s: there are mlp and resnet8", only);
+    return status;
+}
