@@ -1,5 +1,15 @@
 /* HDF5 the way every file of ours is written: libver latest, fletcher32, every return code checked,
- * and a message of ours instead of the library's stack. */
+ * and a message of ours instead of the library's stack.
+ *
+ * libhdf5 never writes to the disk: a file is made in memory and then written by
+ * kd_file_replace, sealed. The seal is a 512-byte block in front of the HDF5 data (a "user block",
+ * which every HDF5 reader skips) with the length and the CRC-32 of everything behind it. It is
+ * checked before libhdf5 sees a byte, so that a damaged file is refused instead of parsed. A plain
+ * HDF5 file has no seal and is opened as it is.
+ *
+ * Errors: KD_ENOINPUT (not there), KD_EDATA (damaged, or not what is asked for), KD_EIO (reading or
+ * writing failed), KD_EINTERNAL (no memory).
+ */
 #ifndef KD_DATA_H5_H
 #define KD_DATA_H5_H
 
@@ -8,36 +18,54 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* "<path>.part" is created; kd_h5_commit makes it `path` (flush, close, fsync, rename, fsync of the
- * folder). kd_h5_abandon closes and removes it. */
+enum { KD_H5_RANK_MAX = 5 };
+
+/* A new file in memory. kd_h5_commit seals it and makes it `path` ("<path>.part", fsync, rename,
+ * fsync of the folder); it ends `file` also when it fails. kd_h5_close instead forgets it. A
+ * "<path>.part" that a killed process left is removed. */
 int kd_h5_create(hid_t *out, const char *path);
 int kd_h5_commit(hid_t file, const char *path);
-void kd_h5_abandon(hid_t file, const char *path);
 
-int kd_h5_open(hid_t *out, const char *path); /* read only; refuses what is not HDF5 */
+/* Read only; refuses what is not HDF5, or does not match its seal. */
+int kd_h5_open(hid_t *out, const char *path);
 void kd_h5_close(hid_t file);
 
 /* A group, created with its parents ("params/stem"). The caller closes with H5Gclose. */
 int kd_h5_make_group(hid_t *out, hid_t parent, const char *name);
+/* The number of links in the group `name`, and the name of link `index` in order of names. */
+int kd_h5_count(hid_t parent, const char *name, int64_t *out);
+int kd_h5_child(hid_t parent, const char *name, int64_t index, char *out, size_t capacity);
 
 /* Datasets: contiguous numbers of `type` (a native type, e.g. H5T_NATIVE_FLOAT; `stored` may be a
- * narrower file type), chunked with fletcher32. Parents in `name` are created. */
+ * narrower file type), chunked with fletcher32. Parents in `name` are created. Sizes ≥ 1. */
 int kd_h5_write(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t stored,
                 hid_t type, const void *values);
-/* Reads a dataset whose shape must be exactly this. */
+/* Reads a dataset whose shape and stored type must be exactly these: nothing is converted. */
 int kd_h5_read(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type,
                void *values);
-/* The shape of a dataset: *rank ≤ 5 and shape[]. */
+/* The shape of a dataset: *rank ≤ KD_H5_RANK_MAX and shape[]. A dataset larger than the file that
+ * holds it is refused, so that the caller may allocate what the shape asks for. */
 int kd_h5_shape(hid_t parent, const char *name, int *rank, int64_t *shape);
+/* Links other than hard ones do not count: they can lead to other files. */
 bool kd_h5_has(hid_t parent, const char *name);
 
-/* Attributes on `object`. Strings are UTF-8, at most capacity−1 bytes. */
+/* A group or dataset to hang attributes on. The caller closes with H5Oclose. */
+int kd_h5_open_object(hid_t *out, hid_t parent, const char *name);
+
+/* Attributes of a file, group or dataset. Strings are UTF-8 of fixed
+ * length, at most capacity−1 bytes; those of variable length (h5py's) are read too. */
 int kd_h5_set_string(hid_t object, const char *name, const char *text);
 int kd_h5_set_int(hid_t object, const char *name, int64_t value);
 int kd_h5_set_double(hid_t object, const char *name, double value);
+int kd_h5_set_doubles(hid_t object, const char *name, int count, const double *values);
 int kd_h5_get_string(hid_t object, const char *name, char *out, size_t capacity);
 int kd_h5_get_int(hid_t object, const char *name, int64_t *out);
 int kd_h5_get_double(hid_t object, const char *name, double *out);
+/* *count ≤ capacity values of a one-dimensional attribute. */
+int kd_h5_get_doubles(hid_t object, const char *name, int capacity, int *count, double *values);
+/* The string, whatever its length up to `limit`; the caller frees. */
+int kd_h5_get_text(hid_t object, const char *name, size_t limit, char **out);
+bool kd_h5_has_attribute(hid_t object, const char *name);
 
 /* IEEE half precision as an HDF5 type (close with H5Tclose). */
 hid_t kd_h5_half(void);

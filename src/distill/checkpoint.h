@@ -9,27 +9,30 @@
 enum { KD_MOMENTS_MAX = 2 };
 
 typedef struct {
-    int64_t step;            /* updates done                                         */
-    int64_t epoch, batch;    /* the data cursor: the next micro-batch                */
-    kd_rng dropout;          /* the tape's generator                                 */
-    int64_t optimizer_step;  /* Adam's t                                             */
-    double best_accuracy;    /* on the validation split so far; −1 before the first  */
+    int64_t step;           /* updates done                                         */
+    int64_t epoch, batch;   /* the data cursor: the next micro-batch                */
+    kd_rng dropout;         /* the tape's generator                                 */
+    int64_t optimizer_step; /* Adam's t                                             */
+    double best_accuracy;   /* on the validation split so far; −1 before the first  */
     int64_t best_epoch;
-    double elapsed;          /* seconds of training, over all starts                 */
+    double elapsed; /* seconds of training, over all starts                 */
 } kd_progress_state;
 
 typedef struct {
-    kd_params *params;               /* values are saved and restored by name and shape */
-    int moment_count;                /* slabs parallel to the trained part              */
+    kd_params *params; /* values are saved and restored by name and shape */
+    int moment_count;  /* slabs parallel to the trained part              */
     kd_real *moment[KD_MOMENTS_MAX];
     kd_progress_state state;
-    kd_hash key;                     /* of config, data, store: what went into the run   */
-    const char *config_json;         /* the resolved config, for people and `inspect`    */
-    const char *stage;               /* "train", "qat" …                                  */
+    kd_hash key;             /* of config, data, store: what went into the run   */
+    const char *config_json; /* the resolved config, for people and `inspect`    */
+    const char *stage;       /* "train", "qat" …                                  */
 } kd_checkpoint;
 
-/* Layout: /params/<name>, /moments/<i>/<name> float32 (float64 in the double build) datasets;
- * attributes schema, version, stage, key, config, checksum and the fields of the state. */
+/* Layout: /params/<name>, /moments/<i>/<name> float32 (float64 in the double build) datasets, each
+ * with its checksum as an attribute; attributes of the file: schema, version, dtype, stage, key,
+ * config, moments, checksum (over all the others and all numbers) and the fields of the state. The
+ * whole file is sealed besides (data/h5.h), so that no bit of it can change unnoticed. Numbers come
+ * back with the same bits, NaN and infinities included. Replaces `path` whole or leaves it. */
 int kd_checkpoint_save(const char *path, const kd_checkpoint *checkpoint);
 
 /* Restores values, moments and state. Refuses (KD_EDATA) a file with another key or stage, naming
@@ -38,7 +41,8 @@ int kd_checkpoint_save(const char *path, const kd_checkpoint *checkpoint);
 int kd_checkpoint_load(const char *path, kd_checkpoint *checkpoint);
 
 /* Parameters only, from a checkpoint of any key and stage whose names and shapes fit; parameters in
- * the file that `params` does not have are ignored, missing ones are an error unless `partial`. */
+ * the file that `params` does not have are ignored, missing ones are an error unless `partial`
+ * (then at least one must be there). */
 int kd_checkpoint_load_params(const char *path, kd_params *params, bool partial);
 
 /* The hash of all values in `params`, names included. */

@@ -1,0 +1,277 @@
+/* Datasets, groups and attributes of h5.h. What is read may come from anywhere: no size is believed
+ * beyond what the file could hold, and nothing leads out of the file. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "data/h5_inside.h"
+
+enum { CHUNK_BYTES = 1 << 20, FOREIGN_CHUNK_MAX = 1 << 28 };
+
+hid_t kd_h5_half(void) {
+    hid_t half = H5Tcopy(H5T_IEEE_F32LE);
+    /* sign bit 15, exponent at 10 of 5 bits, mantissa at 0 of 10 bits */
+    if (half >= 0 && (H5Tset_fields(half, 15, 10, 5, 0, 10) < 0 || H5Tset_size(half, 2) < 0 ||
+                      H5Tset_ebias(half, 15) < 0)) {
+        H5Tclose(half);
+        return H5I_INVALID_HID;
+    }
+    return half;
+}
+
+/* --- links ---------------------------------------------------------------------------------- */
+
+/* Every link on the way must exist and be a hard one. */
+bool kd_h5_has(hid_t parent, const char *name) {
+    kd_h5_quiet();
+    char prefix[256];
+    size_t length = strlen(name);
+    if (length == 0 || length >= sizeof prefix) return false;
+    for (size_t i = 1; i <= length; i++) {
+        if (name[i] != '/' && name[i] != '\0') continue;
+        memcpy(prefix, name, i);
+        prefix[i] = '\0';
+        H5L_info_t link;
+        if (H5Lexists(parent, prefix, H5P_DEFAULT) <= 0) return false;
+        if (H5Lget_info(parent, prefix, &link, H5P_DEFAULT) < 0) return false;
+        if (link.type != H5L_TYPE_HARD) return false;
+    }
+    return true;
+}
+
+static int require(hid_t parent, const char *name) {
+    char place[KD_H5_PLACE_MAX];
+    if (kd_h5_has(parent, name)) return KD_OK;
+    return kd_fail(KD_EDATA, "%s: is missing", kd_h5_place(place, parent, name));
+}
+
+/* Intermediate groups are made; names are UTF-8. */
+static hid_t link_creation(void) {
+    hid_t list = H5Pcreate(H5P_LINK_CREATE);
+    if (list >= 0 && (H5Pset_create_intermediate_group(list, 1) < 0 ||
+                      H5Pset_char_encoding(list, H5T_CSET_UTF8) < 0)) {
+        H5Pclose(list);
+        return H5I_INVALID_HID;
+    }
+    return list;
+}
+
+int kd_h5_make_group(hid_t *out, hid_t parent, const char *name) {
+    kd_h5_quiet();
+    *out = H5I_INVALID_HID;
+    hid_t links = link_creation();
+    if (links >= 0) *out = H5Gcreate2(parent, name, links, H5P_DEFAULT, H5P_DEFAULT);
+    int status = *out >= 0 ? KD_OK : kd_h5_fail(KD_EINTERNAL, parent, name, "make the group");
+    if (links >= 0) H5Pclose(links);
+    return status;
+}
+
+int kd_h5_open_object(hid_t *out, hid_t parent, const char *name) {
+    kd_h5_quiet();
+    *out = H5I_INVALID_HID;
+    int status = require(parent, name);
+    if (status < 0) return status;
+    *out = H5Oopen(parent, name, H5P_DEFAULT);
+    return *out >= 0 ? KD_OK : kd_h5_fail(KD_EDATA, parent, name, "open");
+}
+
+int kd_h5_count(hid_t parent, const char *name, int64_t *out) {
+    kd_h5_quiet();
+    int status = require(parent, name);
+    if (status < 0) return status;
+    H5G_info_t info;
+    if (H5Gget_info_by_name(parent, name, &info, H5P_DEFAULT) < 0)
+        return kd_h5_fail(KD_EDATA, parent, name, "read the group");
+    *out = (int64_t)info.nlinks;
+    return KD_OK;
+}
+
+int kd_h5_child(hid_t parent, const char *name, int64_t index, char *out, size_t capacity) {
+    kd_h5_quiet();
+    int status = require(parent, name);
+    if (status < 0) return status;
+    ssize_t length = H5Lget_name_by_idx(parent, name, H5_INDEX_NAME, H5_ITER_INC, (hsize_t)index,
+                                        out, capacity, H5P_DEFAULT);
+    if (length < 0) return kd_h5_fail(KD_EDATA, parent, name, "read the group");
+    char place[KD_H5_PLACE_MAX];
+    if ((size_t)length >= capacity)
+        return kd_fail(KD_EDATA, "%s: holds a name of %zd bytes, more than %zu",
+                       kd_h5_place(place, parent, name), length, capacity - 1);
+    return KD_OK;
+}
+
+/* --- datasets ------------------------------------------------------------------------------- */
+
+/* Whole rows, as many as fit CHUNK_BYTES. */
+static hid_t dataset_creation(int rank, const hsize_t *size, size_t element) {
+    hsize_t chunk[KD_H5_RANK_MAX], bytes = element;
+    for (int i = 0; i < rank; i++) {
+        chunk[i] = size[i];
+        bytes *= size[i];
+    }
+    for (int i = 0; i < rank && bytes > CHUNK_BYTES; i++) {
+        bytes /= chunk[i];
+        chunk[i] = bytes >= CHUNK_BYTES ? 1 : CHUNK_BYTES / bytes;
+        bytes *= chunk[i];
+    }
+    hid_t list = H5Pcreate(H5P_DATASET_CREATE);
+    if (list >= 0 && (H5Pset_chunk(list, rank, chunk) < 0 || H5Pset_fletcher32(list) < 0 ||
+                      H5Pset_fill_time(list, H5D_FILL_TIME_NEVER) < 0 ||
+                      H5Pset_obj_track_times(list, false) < 0)) {
+        H5Pclose(list);
+        return H5I_INVALID_HID;
+    }
+    return list;
+}
+
+int kd_h5_write(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t stored,
+                hid_t type, const void *values) {
+    KD_CONTRACT(rank >= 1 && rank <= KD_H5_RANK_MAX, "%s: rank %d", name, rank);
+    kd_h5_quiet();
+    hsize_t size[KD_H5_RANK_MAX];
+    for (int i = 0; i < rank; i++) {
+        KD_CONTRACT(shape[i] >= 1, "%s: axis %d has size %lld", name, i, (long long)shape[i]);
+        size[i] = (hsize_t)shape[i];
+    }
+    hid_t space = H5Screate_simple(rank, size, NULL), set = H5I_INVALID_HID;
+    hid_t links = link_creation(), create = dataset_creation(rank, size, H5Tget_size(stored));
+    if (space >= 0 && links >= 0 && create >= 0)
+        set = H5Dcreate2(parent, name, stored, space, links, create, H5P_DEFAULT);
+    int status = KD_OK;
+    if (set < 0 || H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+        status = kd_h5_fail(KD_EINTERNAL, parent, name, "store");
+    /* Closing writes out the chunk cache, so it can fail like a write. */
+    if (set >= 0 && H5Dclose(set) < 0 && status == KD_OK)
+        status = kd_h5_fail(KD_EINTERNAL, parent, name, "store");
+    if (create >= 0) H5Pclose(create);
+    if (links >= 0) H5Pclose(links);
+    if (space >= 0) H5Sclose(space);
+    return status;
+}
+
+/* Stored in this file, in chunks of a bearable size, unpacked by nothing but checksums: filters
+ * that decompress could ask for any amount of memory. */
+static int check_layout(hid_t list, size_t element, const char *place) {
+    H5D_layout_t layout = H5Pget_layout(list);
+    if (layout != H5D_COMPACT && layout != H5D_CONTIGUOUS && layout != H5D_CHUNKED)
+        return kd_fail(KD_EDATA, "%s: has a layout this program does not read", place);
+    if (H5Pget_external_count(list) != 0)
+        return kd_fail(KD_EDATA, "%s: keeps its numbers in another file", place);
+    int filters = H5Pget_nfilters(list);
+    for (int i = 0; i < filters; i++) {
+        unsigned flags, config;
+        size_t parameters = 0;
+        H5Z_filter_t filter =
+            H5Pget_filter2(list, (unsigned)i, &flags, &parameters, NULL, 0, NULL, &config);
+        if (filter != H5Z_FILTER_FLETCHER32 && filter != H5Z_FILTER_SHUFFLE)
+            return kd_fail(KD_EDATA, "%s: is compressed (filter %d); store it uncompressed", place,
+                           (int)filter);
+    }
+    if (layout != H5D_CHUNKED) return KD_OK;
+    hsize_t chunk[KD_H5_RANK_MAX], bytes = element;
+    int rank = H5Pget_chunk(list, KD_H5_RANK_MAX, chunk);
+    for (int i = 0; i < rank && i < KD_H5_RANK_MAX; i++) {
+        if (chunk[i] == 0 || chunk[i] > FOREIGN_CHUNK_MAX / bytes)
+            return kd_fail(KD_EDATA, "%s: has chunks larger than %d bytes", place,
+                           (int)FOREIGN_CHUNK_MAX);
+        bytes *= chunk[i];
+    }
+    return KD_OK;
+}
+
+static int check_size(hid_t set, int rank, const int64_t *shape, size_t element,
+                      const char *place) {
+    hsize_t file_size = 0, elements = 1;
+    hid_t file = H5Iget_file_id(set);
+    if (file < 0 || H5Fget_filesize(file, &file_size) < 0) file_size = 0;
+    if (file >= 0) H5Fclose(file);
+    for (int i = 0; i < rank; i++) {
+        if (shape[i] < 1) return kd_fail(KD_EDATA, "%s: is empty", place);
+        if ((hsize_t)shape[i] > file_size / element / elements)
+            return kd_fail(KD_EDATA, "%s: claims more numbers than the file could hold", place);
+        elements *= (hsize_t)shape[i];
+    }
+    return KD_OK;
+}
+
+/* Opens a dataset that passed every check; *type is its stored type. The caller closes both. */
+static int open_checked(hid_t *set, hid_t *type, hid_t parent, const char *name, int *rank,
+                        int64_t *shape) {
+    *set = *type = H5I_INVALID_HID;
+    int status = require(parent, name);
+    if (status < 0) return status;
+    hid_t space = H5I_INVALID_HID, list = H5I_INVALID_HID;
+    char place[KD_H5_PLACE_MAX];
+    *set = H5Dopen2(parent, name, H5P_DEFAULT);
+    if (*set >= 0) *type = H5Dget_type(*set);
+    if (*type >= 0) space = H5Dget_space(*set);
+    if (space >= 0) list = H5Dget_create_plist(*set);
+    if (list < 0) {
+        status = kd_h5_fail(KD_EDATA, parent, name, "open the dataset");
+        goto done;
+    }
+    kd_h5_place(place, parent, name);
+    hsize_t size[KD_H5_RANK_MAX];
+    *rank = H5Sget_simple_extent_ndims(space);
+    if (*rank < 1 || *rank > KD_H5_RANK_MAX || H5Sget_simple_extent_dims(space, size, NULL) < 0) {
+        status = kd_fail(KD_EDATA, "%s: must have 1 to %d axes", place, KD_H5_RANK_MAX);
+        goto done;
+    }
+    for (int i = 0; i < *rank; i++) shape[i] = size[i] > INT64_MAX ? INT64_MAX : (int64_t)size[i];
+    size_t element = H5Tget_size(*type);
+    H5T_class_t class = H5Tget_class(*type);
+    if (element == 0 || element > 8 || (class != H5T_INTEGER && class != H5T_FLOAT)) {
+        status = kd_fail(KD_EDATA, "%s: does not hold plain numbers", place);
+        goto done;
+    }
+    status = check_layout(list, element, place);
+    if (status == KD_OK) status = check_size(*set, *rank, shape, element, place);
+done:
+    if (list >= 0) H5Pclose(list);
+    if (space >= 0) H5Sclose(space);
+    return status;
+}
+
+int kd_h5_shape(hid_t parent, const char *name, int *rank, int64_t *shape) {
+    kd_h5_quiet();
+    hid_t set, type;
+    int status = open_checked(&set, &type, parent, name, rank, shape);
+    if (type >= 0) H5Tclose(type);
+    if (set >= 0) H5Dclose(set);
+    return status;
+}
+
+static void shape_text(char *out, size_t capacity, int rank, const int64_t *shape) {
+    size_t used = 0;
+    for (int i = 0; i < rank && used < capacity; i++)
+        used += (size_t)snprintf(out + used, capacity - used, "%s%lld", i ? ", " : "(",
+                                 (long long)shape[i]);
+    if (used < capacity) snprintf(out + used, capacity - used, ")");
+}
+
+int kd_h5_read(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type,
+               void *values) {
+    kd_h5_quiet();
+    hid_t set, stored;
+    int found_rank;
+    int64_t found[KD_H5_RANK_MAX];
+    char place[KD_H5_PLACE_MAX], have[128], want[128];
+    int status = open_checked(&set, &stored, parent, name, &found_rank, found);
+    if (status < 0) goto done;
+    kd_h5_place(place, parent, name);
+    if (found_rank != rank || memcmp(found, shape, (size_t)rank * sizeof *shape) != 0) {
+        shape_text(have, sizeof have, found_rank, found);
+        shape_text(want, sizeof want, rank, shape);
+        status = kd_fail(KD_EDATA, "%s: has shape %s, not %s", place, have, want);
+    } else if (H5Tequal(stored, type) <= 0) {
+        static const char *const kind[] = {"integers", "floating-point numbers"};
+        status = kd_fail(KD_EDATA, "%s: holds %s of %zu bytes, not %s of %zu", place,
+                         kind[H5Tget_class(stored) == H5T_FLOAT], H5Tget_size(stored),
+                         kind[H5Tget_class(type) == H5T_FLOAT], H5Tget_size(type));
+    } else if (H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+        status = kd_h5_fail(KD_EDATA, parent, name, "read");
+done:
+    if (stored >= 0) H5Tclose(stored);
+    if (set >= 0) H5Dclose(set);
+    return status;
+}

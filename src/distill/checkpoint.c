@@ -1,0 +1,396 @@
+#include "distill/checkpoint.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "data/h5.h"
+
+static const char SCHEMA[] = "distill-checkpoint";
+enum { VERSION = 1, CONFIG_MAX = 1 << 24, DATASET_NAME_MAX = KD_NAME_MAX + 32 };
+
+#ifdef KD_DOUBLE
+static const char DTYPE[] = "float64";
+#define REAL_TYPE H5T_NATIVE_DOUBLE
+#else
+static const char DTYPE[] = "float32";
+#define REAL_TYPE H5T_NATIVE_FLOAT
+#endif
+
+/* --- the state, field by field -------------------------------------------------------------- */
+
+/* Every field is 8 bytes; unsigned ones are stored as the signed number of the same bits. */
+typedef struct {
+    const char *name;
+    size_t offset;
+    bool is_double;
+} field;
+
+#define FIELD(name, member, is_double)                                                             \
+    { name, offsetof(kd_progress_state, member), is_double }
+static const field FIELDS[] = {
+    FIELD("step", step, false),
+    FIELD("epoch", epoch, false),
+    FIELD("batch", batch, false),
+    FIELD("dropout_key", dropout.key, false),
+    FIELD("dropout_counter", dropout.counter, false),
+    FIELD("optimizer_step", optimizer_step, false),
+    FIELD("best_accuracy", best_accuracy, true),
+    FIELD("best_epoch", best_epoch, false),
+    FIELD("elapsed", elapsed, true),
+};
+enum { FIELD_COUNT = sizeof FIELDS / sizeof *FIELDS };
+
+static int write_state(hid_t file, const kd_progress_state *state) {
+    for (int i = 0; i < FIELD_COUNT; i++) {
+        const void *at = (const char *)state + FIELDS[i].offset;
+        int status = FIELDS[i].is_double
+                         ? kd_h5_set_double(file, FIELDS[i].name, *(const double *)at)
+                         : kd_h5_set_int(file, FIELDS[i].name, *(const int64_t *)at);
+        if (status < 0) return status;
+    }
+    return KD_OK;
+}
+
+static int read_state(hid_t file, kd_progress_state *state) {
+    for (int i = 0; i < FIELD_COUNT; i++) {
+        void *at = (char *)state + FIELDS[i].offset;
+        int status = FIELDS[i].is_double ? kd_h5_get_double(file, FIELDS[i].name, at)
+                                         : kd_h5_get_int(file, FIELDS[i].name, at);
+        if (status < 0) return status;
+    }
+    return KD_OK;
+}
+
+/* --- the checksum over everything ----------------------------------------------------------- */
+
+typedef struct {
+    kd_hash *part;
+    int count, capacity;
+} sums;
+
+static int sums_create(sums *out, int capacity) {
+    size_t bytes = (size_t)capacity * sizeof *out->part;
+    *out = (sums){.part = malloc(bytes ? bytes : 1), .capacity = capacity};
+    return out->part ? KD_OK : kd_fail_memory(bytes, "checksums");
+}
+
+static kd_hash sums_add(sums *all, const void *bytes, size_t length) {
+    KD_CONTRACT(all->count < all->capacity, "more than %d checksums", all->capacity);
+    return all->part[all->count++] = kd_hash_bytes(bytes, length);
+}
+
+/* Room for the texts, the state and a name and values for every tensor. */
+static int sums_for(sums *out, const kd_checkpoint *c) {
+    return sums_create(out, 4 + 2 * c->params->count * (1 + c->moment_count));
+}
+
+static void sums_add_head(sums *all, const char *stage, const kd_hash *key, const char *config,
+                          const kd_progress_state *state) {
+    uint64_t numbers[FIELD_COUNT];
+    for (int i = 0; i < FIELD_COUNT; i++)
+        memcpy(&numbers[i], (const char *)state + FIELDS[i].offset, sizeof numbers[i]);
+    sums_add(all, stage, strlen(stage));
+    sums_add(all, key->hex, strlen(key->hex));
+    sums_add(all, config, strlen(config));
+    sums_add(all, numbers, sizeof numbers);
+}
+
+int kd_params_hash(kd_hash *out, const kd_params *params) {
+    sums all;
+    int status = sums_create(&all, 2 * params->count);
+    if (status < 0) return status;
+    for (int i = 0; i < params->count; i++) {
+        const kd_param *p = params->list[i];
+        sums_add(&all, p->name, strlen(p->name));
+        sums_add(&all, p->tensor.value, (size_t)p->tensor.size * sizeof(kd_real));
+    }
+    *out = kd_hash_join(all.part, all.count);
+    free(all.part);
+    return KD_OK;
+}
+
+/* --- tensors -------------------------------------------------------------------------------- */
+
+/* What is saved: slab −1 is the values, 0 … the moments, which only trained parameters have. */
+static bool in_slab(const kd_param *p, int slab) {
+    return slab < 0 || (p->flags & KD_PARAM_TRAINED);
+}
+
+static void group_name(char out[DATASET_NAME_MAX], int slab) {
+    if (slab < 0)
+        snprintf(out, DATASET_NAME_MAX, "params");
+    else
+        snprintf(out, DATASET_NAME_MAX, "moments/%d", slab);
+}
+
+static void dataset_name(char out[DATASET_NAME_MAX], int slab, const kd_param *p) {
+    if (slab < 0)
+        snprintf(out, DATASET_NAME_MAX, "params/%s", p->name);
+    else
+        snprintf(out, DATASET_NAME_MAX, "moments/%d/%s", slab, p->name);
+}
+
+static int write_tensor(hid_t file, const char *name, const kd_param *p, const kd_real *values,
+                        sums *all) {
+    int status = kd_h5_write(file, name, p->tensor.rank, p->tensor.shape, REAL_TYPE, REAL_TYPE,
+                             values + p->offset);
+    if (status < 0) return status;
+    sums_add(all, p->name, strlen(p->name));
+    kd_hash sum = sums_add(all, values + p->offset, (size_t)p->tensor.size * sizeof *values);
+    hid_t set;
+    status = kd_h5_open_object(&set, file, name);
+    if (status < 0) return status;
+    status = kd_h5_set_string(set, "checksum", sum.hex);
+    H5Oclose(set);
+    return status;
+}
+
+static int read_tensor(hid_t file, const char *path, const char *name, const kd_param *p,
+                       kd_real *values, sums *all) {
+    int status =
+        kd_h5_read(file, name, p->tensor.rank, p->tensor.shape, REAL_TYPE, values + p->offset);
+    if (status < 0) return status;
+    sums_add(all, p->name, strlen(p->name));
+    kd_hash sum = sums_add(all, values + p->offset, (size_t)p->tensor.size * sizeof *values), said;
+    hid_t set;
+    status = kd_h5_open_object(&set, file, name);
+    if (status < 0) return status;
+    status = kd_h5_get_string(set, "checksum", said.hex, sizeof said.hex);
+    H5Oclose(set);
+    if (status == KD_OK && strcmp(sum.hex, said.hex) != 0)
+        status = kd_fail(KD_EDATA, "%s: /%s: damaged: wrong checksum", path, name);
+    return status;
+}
+
+static int write_slab(hid_t file, int slab, const kd_checkpoint *c, sums *all) {
+    char name[DATASET_NAME_MAX];
+    group_name(name, slab);
+    hid_t group;
+    int status = kd_h5_make_group(&group, file, name);
+    if (status < 0) return status;
+    H5Gclose(group);
+    for (int i = 0; i < c->params->count && status == KD_OK; i++) {
+        const kd_param *p = c->params->list[i];
+        KD_CONTRACT(!strchr(p->name, '/'), "%s: a parameter's name may not hold '/'", p->name);
+        if (!in_slab(p, slab)) continue;
+        dataset_name(name, slab, p);
+        status = write_tensor(file, name, p, slab < 0 ? c->params->value : c->moment[slab], all);
+    }
+    return status;
+}
+
+/* Names one of the file's tensors that the network does not have. */
+static int refuse_extra(hid_t file, const char *path, int slab, const kd_params *params) {
+    char group[DATASET_NAME_MAX], name[256];
+    int64_t found, expected = 0;
+    group_name(group, slab);
+    for (int i = 0; i < params->count; i++) expected += in_slab(params->list[i], slab);
+    int status = kd_h5_count(file, group, &found);
+    if (status < 0 || found == expected) return status;
+    for (int64_t i = 0; i < found; i++) {
+        status = kd_h5_child(file, group, i, name, sizeof name);
+        if (status < 0) return status;
+        const kd_param *p = kd_params_find(params, name);
+        if (!p || !in_slab(p, slab)) break;
+    }
+    return kd_fail(KD_EDATA, "%s: /%s/%s: this network has no such parameter", path, group, name);
+}
+
+static int read_slab(hid_t file, const char *path, int slab, const kd_params *params, kd_real *out,
+                     sums *all) {
+    char name[DATASET_NAME_MAX];
+    for (int i = 0; i < params->count; i++) {
+        if (!in_slab(params->list[i], slab)) continue;
+        dataset_name(name, slab, params->list[i]);
+        int status = read_tensor(file, path, name, params->list[i], out, all);
+        if (status < 0) return status;
+    }
+    return refuse_extra(file, path, slab, params);
+}
+
+/* --- saving --------------------------------------------------------------------------------- */
+
+static int write_head(hid_t file, const kd_checkpoint *c, const char *config, const char *stage) {
+    int status = kd_h5_set_string(file, "schema", SCHEMA);
+    if (status == KD_OK) status = kd_h5_set_int(file, "version", VERSION);
+    if (status == KD_OK) status = kd_h5_set_string(file, "dtype", DTYPE);
+    if (status == KD_OK) status = kd_h5_set_string(file, "stage", stage);
+    if (status == KD_OK) status = kd_h5_set_string(file, "key", c->key.hex);
+    if (status == KD_OK) status = kd_h5_set_string(file, "config", config);
+    if (status == KD_OK) status = kd_h5_set_int(file, "moments", c->moment_count);
+    return status == KD_OK ? write_state(file, &c->state) : status;
+}
+
+int kd_checkpoint_save(const char *path, const kd_checkpoint *c) {
+    KD_CONTRACT(c->moment_count >= 0 && c->moment_count <= KD_MOMENTS_MAX, "%d moments",
+                c->moment_count);
+    const char *config = c->config_json ? c->config_json : "", *stage = c->stage ? c->stage : "";
+    sums all;
+    int status = sums_for(&all, c);
+    if (status < 0) return status;
+    hid_t file;
+    status = kd_h5_create(&file, path);
+    if (status < 0) goto done;
+    sums_add_head(&all, stage, &c->key, config, &c->state);
+    status = write_head(file, c, config, stage);
+    for (int slab = -1; slab < c->moment_count && status == KD_OK; slab++)
+        status = write_slab(file, slab, c, &all);
+    if (status == KD_OK)
+        status = kd_h5_set_string(file, "checksum", kd_hash_join(all.part, all.count).hex);
+    if (status == KD_OK)
+        status = kd_h5_commit(file, path);
+    else
+        kd_h5_close(file);
+done:
+    free(all.part);
+    return status;
+}
+
+/* --- loading -------------------------------------------------------------------------------- */
+
+static int open_checkpoint(hid_t *out, const char *path) {
+    char text[64];
+    int64_t version = 0;
+    int status = kd_h5_open(out, path);
+    if (status < 0) return status;
+    status = kd_h5_get_string(*out, "schema", text, sizeof text);
+    if (status < 0) return status;
+    if (strcmp(text, SCHEMA) != 0)
+        return kd_fail(KD_EDATA, "%s: is a '%s', not a checkpoint ('%s')", path, text, SCHEMA);
+    status = kd_h5_get_int(*out, "version", &version);
+    if (status < 0) return status;
+    if (version != VERSION)
+        return kd_fail(KD_EDATA, "%s: checkpoint of version %lld; this program reads version %d",
+                       path, (long long)version, VERSION);
+    status = kd_h5_get_string(*out, "dtype", text, sizeof text);
+    if (status < 0) return status;
+    if (strcmp(text, DTYPE) != 0)
+        return kd_fail(KD_EDATA, "%s: holds %s numbers; this build of the program reads %s", path,
+                       text, DTYPE);
+    return KD_OK;
+}
+
+/* That the file belongs to this run. */
+static int check_origin(hid_t file, const char *path, const kd_checkpoint *c) {
+    char stage[64];
+    kd_hash key;
+    int64_t moments = 0;
+    int status = kd_h5_get_string(file, "stage", stage, sizeof stage);
+    if (status == KD_OK) status = kd_h5_get_string(file, "key", key.hex, sizeof key.hex);
+    if (status == KD_OK) status = kd_h5_get_int(file, "moments", &moments);
+    if (status < 0) return status;
+    if (strcmp(key.hex, c->key.hex) != 0)
+        return kd_fail(KD_EDATA,
+                       "%s: was made from another configuration, data or teacher store (its key is "
+                       "%s, this run's %s)",
+                       path, key.hex, c->key.hex);
+    if (strcmp(stage, c->stage ? c->stage : "") != 0)
+        return kd_fail(KD_EDATA, "%s: is of the stage '%s', not '%s'", path, stage,
+                       c->stage ? c->stage : "");
+    if (moments != c->moment_count)
+        return kd_fail(KD_EDATA, "%s: has %lld moments of the optimizer, this run's has %d", path,
+                       (long long)moments, c->moment_count);
+    return KD_OK;
+}
+
+/* Everything into `staged` (the value slab, then the moments) and `state`, checked. */
+static int read_all(hid_t file, const char *path, const kd_checkpoint *c, kd_real *staged,
+                    kd_progress_state *state) {
+    sums all = {0};
+    char *config = NULL;
+    kd_hash said;
+    int status = read_state(file, state);
+    if (status == KD_OK) status = kd_h5_get_text(file, "config", CONFIG_MAX, &config);
+    if (status == KD_OK) status = sums_for(&all, c);
+    if (status < 0) goto done;
+    sums_add_head(&all, c->stage ? c->stage : "", &c->key, config, state);
+    for (int slab = -1; slab < c->moment_count && status == KD_OK; slab++) {
+        status = read_slab(file, path, slab, c->params, staged, &all);
+        staged += slab < 0 ? c->params->slab_size : c->params->trained_size;
+    }
+    if (status == KD_OK) status = kd_h5_get_string(file, "checksum", said.hex, sizeof said.hex);
+    if (status == KD_OK && strcmp(said.hex, kd_hash_join(all.part, all.count).hex) != 0)
+        status = kd_fail(KD_EDATA, "%s: damaged: wrong checksum", path);
+done:
+    free(config);
+    free(all.part);
+    return status;
+}
+
+static void restore(const kd_params *params, int slab, kd_real *to, const kd_real *staged) {
+    for (int i = 0; i < params->count; i++) {
+        const kd_param *p = params->list[i];
+        if (in_slab(p, slab))
+            memcpy(to + p->offset, staged + p->offset, (size_t)p->tensor.size * sizeof *to);
+    }
+}
+
+static int stage_create(kd_real **out, int64_t size) {
+    size_t bytes = (size_t)size * sizeof **out;
+    *out = malloc(bytes ? bytes : 1);
+    return *out ? KD_OK : kd_fail_memory(bytes, "reading a checkpoint");
+}
+
+int kd_checkpoint_load(const char *path, kd_checkpoint *c) {
+    kd_real *staged = NULL;
+    kd_progress_state state;
+    hid_t file;
+    int status = open_checkpoint(&file, path);
+    if (status == KD_OK) status = check_origin(file, path, c);
+    if (status == KD_OK)
+        status =
+            stage_create(&staged, c->params->slab_size + c->moment_count * c->params->trained_size);
+    if (status == KD_OK) status = read_all(file, path, c, staged, &state);
+    if (status == KD_OK) {
+        const kd_real *from = staged + c->params->slab_size;
+        restore(c->params, -1, c->params->value, staged);
+        for (int i = 0; i < c->moment_count; i++, from += c->params->trained_size)
+            restore(c->params, i, c->moment[i], from);
+        c->state = state;
+        kd_params_touch(c->params);
+    }
+    free(staged);
+    kd_h5_close(file);
+    return status;
+}
+
+/* Reads the parameters that are there; the others keep the values already in `staged`. */
+static int read_params(hid_t file, const char *path, const kd_params *params, bool partial,
+                       kd_real *staged) {
+    char name[DATASET_NAME_MAX];
+    int found = 0;
+    for (int i = 0; i < params->count; i++) {
+        sums sum;
+        kd_hash pair[2];
+        sum = (sums){pair, 0, 2};
+        dataset_name(name, -1, params->list[i]);
+        if (partial && !kd_h5_has(file, name)) continue;
+        int status = read_tensor(file, path, name, params->list[i], staged, &sum);
+        if (status < 0) return status;
+        found++;
+    }
+    if (found == 0 && params->count > 0)
+        return kd_fail(KD_EDATA, "%s: holds none of this network's parameters", path);
+    return KD_OK;
+}
+
+int kd_checkpoint_load_params(const char *path, kd_params *params, bool partial) {
+    kd_real *staged = NULL;
+    hid_t file;
+    int status = open_checkpoint(&file, path);
+    if (status == KD_OK) status = stage_create(&staged, params->slab_size);
+    if (status == KD_OK) {
+        memcpy(staged, params->value, (size_t)params->slab_size * sizeof *staged);
+        status = read_params(file, path, params, partial, staged);
+    }
+    if (status == KD_OK) {
+        restore(params, -1, params->value, staged);
+        kd_params_touch(params);
+    }
+    free(staged);
+    kd_h5_close(file);
+    return status;
+}

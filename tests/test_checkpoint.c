@@ -1,0 +1,411 @@
+/* Checkpoints: the same bits come back, or nothing is touched. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "data/h5.h"
+#include "distill/checkpoint.h"
+
+static char folder[64], path[128];
+
+#define assert_ok(call)                                                                            \
+    do {                                                                                           \
+        if ((call) != KD_OK) fail_msg("%s: %s", #call, kd_error());                                \
+    } while (0)
+#define assert_refused(call, status, part)                                                         \
+    do {                                                                                           \
+        assert_int_equal(call, status);                                                            \
+        if (!strstr(kd_error(), part)) fail_msg("'%s' does not say '%s'", kd_error(), part);       \
+    } while (0)
+
+static int make_folder(void **state) {
+    (void)state;
+    strcpy(folder, "/tmp/kd-test-checkpoint-XXXXXX");
+    if (!mkdtemp(folder)) return -1;
+    snprintf(path, sizeof path, "%s/last.h5", folder);
+    return 0;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    if (system(command) != 0) return -1;
+    return H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL) == 0 ? 0 : -1;
+}
+
+/* Writes without waiting for the disk, unlike kd_file_replace. */
+static void put(const char *bytes, size_t length) {
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, length, file), length);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* --- a run to be saved ---------------------------------------------------------------------- */
+
+typedef enum { PLAIN, OTHER_SHAPE, ONE_LESS, ONE_MORE, NOT_TRAINED } variant;
+
+static kd_params *make_params(variant v, uint64_t seed) {
+    kd_params *params;
+    assert_ok(kd_params_create(&params));
+    const int trained = KD_PARAM_TRAINED | KD_PARAM_DECAYED;
+    int64_t wide[2] = {v == OTHER_SHAPE ? 6 : 5, 7}, one[1] = {5};
+    kd_params_add(params, "fc.weight", 2, wide, KD_INIT_HE_NORMAL, 7, 5, trained);
+    if (v != ONE_LESS)
+        kd_params_add(params, "fc.bias", 1, one, KD_INIT_HE_NORMAL, 7, 5,
+                      v == NOT_TRAINED ? KD_PARAM_STATE : KD_PARAM_TRAINED);
+    kd_params_add(params, "bn.mean", 1, one, KD_INIT_HE_NORMAL, 7, 5, KD_PARAM_STATE);
+    if (v == ONE_MORE) kd_params_add(params, "more", 1, one, KD_INIT_ZERO, 7, 5, KD_PARAM_TRAINED);
+    assert_ok(kd_params_layout(params, seed));
+    return params;
+}
+
+static kd_checkpoint make_run(variant v, uint64_t seed) {
+    kd_checkpoint run = {.params = make_params(v, seed), .moment_count = 2};
+    for (int m = 0; m < 2; m++) {
+        run.moment[m] = calloc((size_t)run.params->trained_size, sizeof(kd_real));
+        assert_non_null(run.moment[m]);
+        for (int i = 0; i < run.params->count; i++) {
+            const kd_param *p = run.params->list[i];
+            if (!(p->flags & KD_PARAM_TRAINED)) continue;
+            for (int64_t j = 0; j < p->tensor.size; j++)
+                run.moment[m][p->offset + j] = (kd_real)(seed + 1) / (kd_real)(3 + j + m);
+        }
+    }
+    run.state = (kd_progress_state){.step = 12345678901,
+                                    .epoch = 3,
+                                    .batch = 7,
+                                    .dropout = {.key = UINT64_MAX - seed, .counter = 99},
+                                    .optimizer_step = 12345,
+                                    .best_accuracy = 1.0 / 3,
+                                    .best_epoch = 2,
+                                    .elapsed = 1e5};
+    run.key = kd_hash_bytes("key", 3);
+    run.config_json = "{\"name\": \"π\"}\n";
+    run.stage = "train";
+    return run;
+}
+
+static void free_run(kd_checkpoint *run) {
+    kd_params_free(run->params);
+    for (int m = 0; m < KD_MOMENTS_MAX; m++) free(run->moment[m]);
+}
+
+static void assert_same_run(const kd_checkpoint *a, const kd_checkpoint *b) {
+    size_t slab = (size_t)a->params->slab_size * sizeof(kd_real);
+    size_t trained = (size_t)a->params->trained_size * sizeof(kd_real);
+    assert_memory_equal(a->params->value, b->params->value, slab);
+    for (int m = 0; m < a->moment_count; m++)
+        assert_memory_equal(a->moment[m], b->moment[m], trained);
+    assert_memory_equal(&a->state, &b->state, sizeof a->state);
+}
+
+/* Loading into `run` fails and leaves it as a fresh one of the same variant. */
+static void assert_load_refused(kd_checkpoint *run, variant v, uint64_t seed, const char *part) {
+    assert_refused(kd_checkpoint_load(path, run), KD_EDATA, part);
+    kd_checkpoint fresh = make_run(v, seed);
+    assert_same_run(run, &fresh);
+    free_run(&fresh);
+}
+
+/* --- tests ---------------------------------------------------------------------------------- */
+
+static void test_round_trip(void **state) {
+    (void)state;
+    kd_checkpoint saved = make_run(PLAIN, 1), loaded = make_run(PLAIN, 2);
+    /* Numbers that a conversion would change: NaNs with a payload, −0, a denormal, infinity. */
+    kd_real *odd = saved.params->list[0]->tensor.value;
+    uint64_t bits = UINT64_C(0x7fa5123400000000) | (sizeof(kd_real) == 4 ? 0x7fa51234 : 0);
+    memcpy(&odd[0], &bits, sizeof odd[0]);
+    odd[1] = -(kd_real)0;
+    odd[2] = (kd_real)ldexp(1, sizeof(kd_real) == 4 ? -149 : -1074);
+    odd[3] = (kd_real)-INFINITY;
+    memcpy(&saved.moment[1][0], &bits, sizeof(kd_real));
+    int64_t version = loaded.params->version;
+    assert_ok(kd_checkpoint_save(path, &saved));
+    assert_ok(kd_checkpoint_load(path, &loaded));
+    assert_same_run(&saved, &loaded);
+    assert_true(loaded.params->version > version);
+    free_run(&saved);
+    free_run(&loaded);
+}
+
+static void test_save_over_an_old_one(void **state) {
+    (void)state;
+    kd_checkpoint first = make_run(PLAIN, 1), second = make_run(PLAIN, 2);
+    kd_checkpoint loaded = make_run(PLAIN, 3);
+    assert_ok(kd_checkpoint_save(path, &first));
+    assert_ok(kd_checkpoint_save(path, &second));
+    assert_ok(kd_checkpoint_load(path, &loaded));
+    assert_same_run(&second, &loaded);
+    char part[160];
+    snprintf(part, sizeof part, "%s.part", path);
+    assert_false(kd_file_exists(part));
+    free_run(&first);
+    free_run(&second);
+    free_run(&loaded);
+}
+
+static void test_without_moments(void **state) {
+    (void)state;
+    kd_checkpoint saved = make_run(PLAIN, 1), loaded = make_run(PLAIN, 2);
+    saved.moment_count = loaded.moment_count = 0;
+    saved.config_json = NULL;
+    assert_ok(kd_checkpoint_save(path, &saved));
+    assert_ok(kd_checkpoint_load(path, &loaded));
+    assert_same_run(&saved, &loaded);
+    loaded.moment_count = 2;
+    assert_refused(kd_checkpoint_load(path, &loaded), KD_EDATA, "has 0 moments");
+    free_run(&saved);
+    free_run(&loaded);
+}
+
+static void test_refuses_another_run(void **state) {
+    (void)state;
+    kd_checkpoint saved = make_run(PLAIN, 1), run = make_run(PLAIN, 2);
+    assert_ok(kd_checkpoint_save(path, &saved));
+    run.key = kd_hash_bytes("other", 5);
+    char part[128];
+    snprintf(part, sizeof part, "its key is %s, this run's %s", saved.key.hex, run.key.hex);
+    assert_load_refused(&run, PLAIN, 2, part);
+    run.key = saved.key;
+    run.stage = "qat";
+    assert_load_refused(&run, PLAIN, 2, "is of the stage 'train', not 'qat'");
+    free_run(&run);
+    static const struct {
+        variant v;
+        const char *part;
+    } other[] = {
+        {OTHER_SHAPE, "/params/fc.weight: has shape (5, 7), not (6, 7)"},
+        {ONE_LESS, "/params/fc.bias: this network has no such parameter"},
+        {ONE_MORE, "/params/more: is missing"},
+        {NOT_TRAINED, "/moments/0/fc.bias: this network has no such parameter"},
+    };
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+        run = make_run(other[i].v, 2);
+        assert_load_refused(&run, other[i].v, 2, other[i].part);
+        free_run(&run);
+    }
+    free_run(&saved);
+}
+
+static void test_refuses_other_files(void **state) {
+    (void)state;
+    kd_checkpoint run = make_run(PLAIN, 2);
+    hid_t file;
+    assert_refused(kd_checkpoint_load(path, &run), KD_ENOINPUT, "last.h5: cannot open");
+    put("not a checkpoint", 16);
+    assert_load_refused(&run, PLAIN, 2, "not an HDF5 file");
+    assert_ok(kd_h5_create(&file, path));
+    assert_ok(kd_h5_set_string(file, "schema", "distill-teacher-store"));
+    assert_ok(kd_h5_commit(file, path));
+    assert_load_refused(&run, PLAIN, 2, "is a 'distill-teacher-store', not a checkpoint");
+    assert_ok(kd_h5_create(&file, path));
+    assert_ok(kd_h5_set_string(file, "schema", "distill-checkpoint"));
+    assert_ok(kd_h5_set_int(file, "version", 2));
+    assert_ok(kd_h5_commit(file, path));
+    assert_load_refused(&run, PLAIN, 2, "of version 2; this program reads version 1");
+    assert_ok(kd_h5_create(&file, path));
+    assert_ok(kd_h5_set_string(file, "schema", "distill-checkpoint"));
+    assert_ok(kd_h5_set_int(file, "version", 1));
+    assert_ok(kd_h5_set_string(file, "dtype", "float128"));
+    assert_ok(kd_h5_commit(file, path));
+    assert_load_refused(&run, PLAIN, 2, "holds float128 numbers");
+    free_run(&run);
+}
+
+/* The saved file's bytes; the caller frees. */
+static char *saved_bytes(size_t *length) {
+    kd_checkpoint saved = make_run(PLAIN, 1);
+    char *bytes;
+    assert_ok(kd_checkpoint_save(path, &saved));
+    assert_ok(kd_file_read(&bytes, length, path, SIZE_MAX));
+    free_run(&saved);
+    return bytes;
+}
+
+static void test_every_truncation(void **state) {
+    (void)state;
+    size_t length;
+    char *bytes = saved_bytes(&length);
+    kd_checkpoint run = make_run(PLAIN, 2);
+    for (size_t cut = 0; cut < length; cut += 1 + length / 400) {
+        put(bytes, cut);
+        assert_int_equal(kd_checkpoint_load(path, &run), KD_EDATA);
+    }
+    put(bytes, length / 2);
+    assert_int_equal(truncate(path, (off_t)length), 0); /* the length back, as zeros */
+    assert_load_refused(&run, PLAIN, 2, "damaged");
+    free_run(&run);
+    free(bytes);
+}
+
+static void test_single_bit_flips(void **state) {
+    (void)state;
+    size_t length;
+    char *bytes = saved_bytes(&length);
+    kd_checkpoint run = make_run(PLAIN, 2);
+    size_t step = 8 * length / 600 | 1;
+    for (size_t bit = 0; bit < 8 * length; bit += step) {
+        bytes[bit / 8] ^= (char)(1 << bit % 8);
+        put(bytes, length);
+        if (kd_checkpoint_load(path, &run) != KD_EDATA) fail_msg("bit %zu was not noticed", bit);
+        bytes[bit / 8] ^= (char)(1 << bit % 8);
+    }
+    kd_checkpoint fresh = make_run(PLAIN, 2);
+    assert_same_run(&run, &fresh);
+    free_run(&fresh);
+    put(bytes, length);
+    assert_ok(kd_checkpoint_load(path, &run));
+    free_run(&run);
+    free(bytes);
+}
+
+/* Without the seal, our own checksum still covers every number: change one through libhdf5. */
+static void change_one(const char *dataset, const char *attribute) {
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    assert_true(file >= 0);
+    if (attribute) {
+        int64_t step = 5;
+        hid_t id = H5Aopen(file, attribute, H5P_DEFAULT);
+        assert_true(H5Awrite(id, H5T_NATIVE_INT64, &step) >= 0);
+        H5Aclose(id);
+    } else {
+        hid_t set = H5Dopen2(file, dataset, H5P_DEFAULT);
+        kd_real values[64];
+        hid_t type = sizeof(kd_real) == 4 ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE;
+        assert_true(H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
+        values[3] = 17;
+        assert_true(H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
+        H5Dclose(set);
+    }
+    assert_true(H5Fclose(file) >= 0);
+    /* Cut the seal off: what is left is a plain HDF5 file. */
+    char *bytes;
+    size_t length;
+    assert_ok(kd_file_read(&bytes, &length, path, SIZE_MAX));
+    put(bytes + 512, length - 512);
+    free(bytes);
+}
+
+static void test_own_checksum(void **state) {
+    (void)state;
+    kd_checkpoint run = make_run(PLAIN, 2);
+    free(saved_bytes(&(size_t){0}));
+    change_one("params/bn.mean", NULL);
+    assert_load_refused(&run, PLAIN, 2, "/params/bn.mean: damaged: wrong checksum");
+    assert_refused(kd_checkpoint_load_params(path, run.params, false), KD_EDATA, "wrong checksum");
+    free(saved_bytes(&(size_t){0}));
+    change_one("moments/1/fc.bias", NULL);
+    assert_load_refused(&run, PLAIN, 2, "/moments/1/fc.bias: damaged: wrong checksum");
+    free(saved_bytes(&(size_t){0}));
+    change_one(NULL, "batch");
+    assert_load_refused(&run, PLAIN, 2, "last.h5: damaged: wrong checksum");
+    free_run(&run);
+}
+
+static void test_load_params(void **state) {
+    (void)state;
+    kd_checkpoint saved = make_run(ONE_MORE, 1);
+    assert_ok(kd_checkpoint_save(path, &saved));
+    kd_params *plain = make_params(PLAIN, 2);
+    assert_ok(kd_checkpoint_load_params(path, plain, false));
+    for (int i = 0; i < plain->count; i++) {
+        const kd_param *p = plain->list[i], *from = kd_params_find(saved.params, p->name);
+        assert_memory_equal(p->tensor.value, from->tensor.value,
+                            (size_t)p->tensor.size * sizeof(kd_real));
+    }
+    kd_params_free(plain);
+    /* The other way one is missing: an error, or with `partial` left as it is. */
+    kd_checkpoint less = make_run(ONE_LESS, 3);
+    assert_ok(kd_checkpoint_save(path, &less));
+    plain = make_params(PLAIN, 2);
+    kd_params *before = make_params(PLAIN, 2);
+    assert_refused(kd_checkpoint_load_params(path, plain, false), KD_EDATA,
+                   "/params/fc.bias: is missing");
+    assert_memory_equal(plain->value, before->value, (size_t)plain->slab_size * sizeof(kd_real));
+    assert_ok(kd_checkpoint_load_params(path, plain, true));
+    assert_memory_equal(kd_params_find(plain, "fc.bias")->tensor.value,
+                        kd_params_find(before, "fc.bias")->tensor.value, 5 * sizeof(kd_real));
+    assert_memory_equal(kd_params_find(plain, "fc.weight")->tensor.value,
+                        kd_params_find(less.params, "fc.weight")->tensor.value,
+                        35 * sizeof(kd_real));
+    kd_params_free(plain);
+    kd_params_free(before);
+    free_run(&saved);
+    free_run(&less);
+    /* A network that shares nothing. */
+    assert_ok(kd_params_create(&plain));
+    kd_params_add(plain, "stem", 1, (int64_t[]){3}, KD_INIT_ZERO, 1, 1, KD_PARAM_TRAINED);
+    assert_ok(kd_params_layout(plain, 0));
+    assert_refused(kd_checkpoint_load_params(path, plain, true), KD_EDATA, "holds none");
+    kd_params_free(plain);
+}
+
+static void test_params_hash(void **state) {
+    (void)state;
+    kd_params *a = make_params(PLAIN, 1), *b = make_params(PLAIN, 1),
+              *less = make_params(ONE_LESS, 1);
+    kd_hash first, second;
+    assert_ok(kd_params_hash(&first, a));
+    assert_ok(kd_params_hash(&second, b));
+    assert_string_equal(first.hex, second.hex);
+    kd_params_find(b, "bn.mean")->tensor.value[4] += 1;
+    assert_ok(kd_params_hash(&second, b));
+    assert_string_not_equal(first.hex, second.hex);
+    assert_ok(kd_params_hash(&second, less));
+    assert_string_not_equal(first.hex, second.hex);
+    memcpy(kd_params_find(a, "bn.mean")->name, "bn.moan", 7);
+    assert_ok(kd_params_hash(&second, a));
+    assert_string_not_equal(first.hex, second.hex);
+    kd_params_free(a);
+    kd_params_free(b);
+    kd_params_free(less);
+}
+
+/* Another reader, from outside of this project. */
+static void test_h5py_reads_it(void **state) {
+    (void)state;
+    if (system("/usr/bin/python3 -c 'import h5py' 2>/dev/null") != 0) {
+        printf("SKIP reading a checkpoint with h5py: python3-h5py is not installed\n");
+        skip();
+    }
+    kd_checkpoint saved = make_run(PLAIN, 1);
+    assert_ok(kd_checkpoint_save(path, &saved));
+    char command[1024];
+    const kd_param *bias = kd_params_find(saved.params, "fc.bias");
+    snprintf(command, sizeof command,
+             "/usr/bin/python3 -c 'import h5py\n"
+             "f = h5py.File(\"%s\")\n"
+             "assert f.attrs[\"step\"] == 12345678901 and f.attrs[\"best_accuracy\"] == 1 / 3\n"
+             "assert f.attrs[\"config\"].decode() == \"{\\\"name\\\": \\\"π\\\"}\\n\"\n"
+             "assert f[\"params/fc.weight\"].shape == (5, 7)\n"
+             "assert float(f[\"params/fc.bias\"][2]) == %.17g\n"
+             "assert sorted(f[\"moments/1\"]) == [\"fc.bias\", \"fc.weight\"]\n'",
+             path, (double)bias->tensor.value[2]);
+    assert_int_equal(system(command), 0);
+    free_run(&saved);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
+        TEST(test_round_trip),          TEST(test_save_over_an_old_one),
+        TEST(test_without_moments),     TEST(test_refuses_another_run),
+        TEST(test_refuses_other_files), TEST(test_every_truncation),
+        TEST(test_single_bit_flips),    TEST(test_own_checksum),
+        TEST(test_load_params),         TEST(test_params_hash),
+        TEST(test_h5py_reads_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
