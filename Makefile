@@ -6,6 +6,7 @@
 PREFIX ?= /usr/local
 ARCH   ?= $(if $(filter x86_64,$(shell uname -m)),x86-64-v3,native)
 CC     ?= gcc
+MAKEFLAGS += -j$(shell nproc)
 PACKAGES = build-essential pkg-config libopenblas-openmp-dev libhdf5-dev libsndfile1-dev \
            libsamplerate0-dev libcjson-dev libdnnl-dev libcmocka-dev zlib1g-dev libxxhash-dev \
            libpng-dev libgemmlowp-dev dataset-fashion-mnist python3-h5py python3-numpy
