@@ -1,0 +1,17 @@
+/* One picture from a PNG, PGM (P5) or PPM (P6) file, as the bytes a network is fed. */
+#ifndef KD_DATA_IMAGE_H
+#define KD_DATA_IMAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Into out (h,w,c) with c = 1 (grey) or 3 (RGB). A picture of another size is refused (KD_EDATA,
+ * both sizes named); colours are converted: grey = 0.299 R + 0.587 G + 0.114 B, RGB = grey three
+ * times. What is transparent is put on black. KD_ENOINPUT when the file is missing. */
+int kd_image_read(uint8_t *out, const char *path, int64_t h, int64_t w, int64_t c);
+
+/* The same from a whole file in memory; `name` is for messages. */
+int kd_image_decode(uint8_t *out, const void *bytes, size_t length, const char *name, int64_t h,
+                    int64_t w, int64_t c);
+
+#endif
