@@ -18,10 +18,11 @@ enum { KD_VEC = KD_VEC_BYTES / sizeof(kd_real) }; /* lanes */
 
 typedef kd_real kd_vec __attribute__((vector_size(KD_VEC_BYTES)));
 #ifdef KD_DOUBLE
-typedef int64_t kd_vec_mask __attribute__((vector_size(KD_VEC_BYTES)));
+typedef int64_t kd_vec_lane;
 #else
-typedef int32_t kd_vec_mask __attribute__((vector_size(KD_VEC_BYTES)));
+typedef int32_t kd_vec_lane;
 #endif
+typedef kd_vec_lane kd_vec_mask __attribute__((vector_size(KD_VEC_BYTES)));
 
 #define KD_INLINE static inline __attribute__((always_inline))
 
