@@ -36,17 +36,22 @@ typedef struct {
  * ∂L/∂z = [w_hard(q_1 − target) + w_kl·τ(q_τ − p_τ)] / normalizer
  * With top-k targets the dropped classes are one bucket in both p and q (the bucket of q is
  * Σ_{dropped} q_τ), a lower bound of the dense KL by the log-sum inequality.
- * z (N,V); label (N); valid (N) of 0/1 or NULL for all; all outlive the backward. A masked row has
- * gradient exactly 0. `parts` (may be NULL) is added to. → scalar (1) */
+ * z (N,V); label (N), or NULL when w_hard is 0; soft NULL when w_kl is 0; valid (N) of 0/1 or NULL
+ * for all. They are read now and not kept. A masked row is not read and has gradient exactly 0.
+ * `parts` (may be NULL) is added to: `hard` whenever there are labels, `kl` whenever w_kl ≠ 0.
+ * With τ² in front the soft gradient keeps its size as τ changes; as τ → ∞ it tends to (z − v)/V for
+ * logits of mean 0 (Hinton, Vinyals, Dean 2015, equation 4). → scalar (1) */
 kd_tensor *kd_distill_loss(kd_tape *tape, kd_tensor *z, const int32_t *label,
                            const uint8_t *valid, const kd_soft_targets *soft, kd_loss_spec spec,
                            kd_loss_parts *parts);
 
-/* L = weight · Σ_rows mean_c (x − target)² / normalizer. x, target (N,…); target constant. */
+/* L = weight · Σ_i mean (x[i,…] − target[i,…])² / normalizer: a row is a slice of the first axis, its
+ * mean goes over all its numbers. x, target (N,…); target is constant and outlives the backward. */
 kd_tensor *kd_hint_mse(kd_tape *tape, kd_tensor *x, const kd_real *target, kd_real weight,
                        double normalizer);
 
-/* L = weight · Σ_rows (1 − cos(x_row, target_row)) / normalizer. x (N,C), target (N,C) constant. */
+/* L = weight · Σ_rows (1 − cos(x_row, target_row)) / normalizer over the last axis. x (…,C), target
+ * the same, constant, outlives the backward. A row of zeros has cosine 0 and gradient 0. */
 kd_tensor *kd_hint_cosine(kd_tape *tape, kd_tensor *x, const kd_real *target, kd_real weight,
                           double normalizer);
 

@@ -1,0 +1,141 @@
+/* Cases of the losses. What they must do beyond having the right gradient: test_loss.c. */
+#include "distill/loss.h"
+
+typedef struct {
+    kd_loss_spec spec;
+    int topk; /* 0: dense */
+    const uint8_t *valid;
+} loss_args;
+
+enum { LOSS_ROWS = 9, LOSS_CLASSES = 1031 };
+static const int32_t loss_labels[LOSS_ROWS] = {4, 0, 2, 1, 3, 4};
+static const uint8_t loss_valid[LOSS_ROWS] = {1, 0, 1, 1, 0};
+
+/* The teacher: N·V logits in −3 … 3, the same in every call. */
+static kd_real *make_teacher(int64_t size) {
+    static kd_real logits[33 * LOSS_CLASSES];
+    fill_leaf(logits, size, &(op_leaf){.low = -3, .high = 3, .distinct = true}, 99);
+    return logits;
+}
+
+/* The k first classes by order of their logits, and the tail's log-sum of the others. */
+static kd_soft_targets make_topk(const kd_real *logits, int64_t N, int64_t V, int k,
+                                 double temperature) {
+    static int32_t index[LOSS_ROWS * LOSS_CLASSES];
+    static kd_real kept[LOSS_ROWS * LOSS_CLASSES], tail[LOSS_ROWS];
+    for (int64_t i = 0; i < N; i++) {
+        const kd_real *v = logits + i * V;
+        double sum = 0;
+        int n = 0;
+        for (int32_t c = 0; c < V; c++) {
+            int64_t larger = 0;
+            for (int64_t other = 0; other < V; other++) larger += v[other] > v[c];
+            if (larger >= k) {
+                sum += exp((double)v[c] / temperature);
+                continue;
+            }
+            index[i * k + n] = c;
+            kept[i * k + n++] = v[c];
+        }
+        tail[i] = (kd_real)log(sum);
+    }
+    return (kd_soft_targets){.k = k, .index = index, .kept = kept, .tail = tail};
+}
+
+static kd_tensor *call_distill_loss(kd_tape *tape, kd_tensor **leaf, const void *args) {
+    const loss_args *a = args;
+    kd_tensor *z = leaf[0];
+    kd_soft_targets soft = {.logits = make_teacher(z->size)};
+    if (a->topk)
+        soft = make_topk(soft.logits, kd_rows(z), kd_channels(z), a->topk,
+                         (double)a->spec.temperature);
+    return kd_distill_loss(tape, z, a->spec.hard_weight != 0 ? loss_labels : NULL, a->valid,
+                           a->spec.kl_weight != 0 ? &soft : NULL, a->spec, NULL);
+}
+
+/* z feeds an op before the loss too, so the loss is not the first to write its gradient. */
+static kd_tensor *call_loss_behind(kd_tape *tape, kd_tensor **leaf, const void *args) {
+    kd_tensor *loss = call_distill_loss(tape, leaf, args);
+    return kd_add(tape, loss, kd_mean(tape, leaf[0]), KD_ACT_NONE);
+}
+
+#define SPEC(hard, kl, tau, eps)                                                                   \
+    .spec = {.hard_weight = KD_REAL(hard),                                                         \
+             .kl_weight = KD_REAL(kl),                                                             \
+             .temperature = KD_REAL(tau),                                                          \
+             .label_smoothing = KD_REAL(eps),                                                      \
+             .normalizer = 7}
+
+static const op_variant distill_loss_variants[] = {
+    {.name = "hard",
+     .call = call_distill_loss,
+     .args = &(loss_args){SPEC(1.0, 0.0, 1.0, 0.0)},
+     .leaf = {LEAF(5, 7)}},
+    {.name = "hard, smoothed",
+     .call = call_distill_loss,
+     .args = &(loss_args){SPEC(0.7, 0.0, 1.0, 0.1)},
+     .leaf = {LEAF(5, 7)}},
+    {.name = "soft",
+     .call = call_distill_loss,
+     .args = &(loss_args){SPEC(0.0, 1.0, 4.0, 0.0)},
+     .leaf = {LEAF(3, 5)}},
+    {.name = "both, cold",
+     .call = call_distill_loss,
+     .args = &(loss_args){SPEC(0.3, 0.7, 0.5, 0.1)},
+     .leaf = {LEAF(6, 5)}},
+    {.name = "both, masked",
+     .call = call_distill_loss,
+     .args = &(loss_args){SPEC(0.8, 1.0, 2.0, 0.0), .valid = loss_valid},
+     .leaf = {LEAF(5, 7)}},
+    {.name = "top 2 of 7",
+     .call = call_distill_loss,
+     .args = &(loss_args){SPEC(0.5, 0.5, 2.0, 0.0), .topk = 2},
+     .leaf = {LEAF(5, 7)}},
+    {.name = "top 6 of 7, masked",
+     .call = call_distill_loss,
+     .args = &(loss_args){SPEC(0.0, 1.0, 3.0, 0.0), .topk = 6, .valid = loss_valid},
+     .leaf = {LEAF(5, 7)}},
+    {.name = "top 7 of 7",
+     .call = call_distill_loss,
+     .args = &(loss_args){SPEC(0.0, 1.0, 3.0, 0.0), .topk = 7},
+     .leaf = {LEAF(5, 7)}},
+    {.name = "not the first",
+     .call = call_loss_behind,
+     .args = &(loss_args){SPEC(0.5, 0.5, 2.0, 0.0)},
+     .leaf = {LEAF(3, 5)}},
+    {.name = "many classes",
+     .call = call_distill_loss,
+     .tolerance = 1e-5,
+     .args = &(loss_args){SPEC(0.5, 0.5, 2.0, 0.1)},
+     .leaf = {LEAF(LOSS_ROWS, LOSS_CLASSES)}},
+    {.name = "many classes, top 10",
+     .call = call_distill_loss,
+     .tolerance = 1e-5,
+     .args = &(loss_args){SPEC(0.0, 1.0, 2.0, 0.0), .topk = 10},
+     .leaf = {LEAF(LOSS_ROWS, LOSS_CLASSES)}},
+};
+OP_CASE(distill_loss, distill_loss_variants);
+
+static kd_tensor *call_hint_mse(kd_tape *tape, kd_tensor **leaf, const void *args) {
+    (void)args;
+    return kd_hint_mse(tape, leaf[0], make_teacher(leaf[0]->size), KD_REAL(0.7), 3);
+}
+
+static const op_variant hint_mse_variants[] = {
+    {.name = "rows", .call = call_hint_mse, .leaf = {LEAF(3, 7)}},
+    {.name = "images", .call = call_hint_mse, .leaf = {LEAF(2, 3, 5, 7)}},
+    {.name = "large", .call = call_hint_mse, .tolerance = 1e-5, .leaf = {LEAF(33, LOSS_CLASSES)}},
+};
+OP_CASE(hint_mse, hint_mse_variants);
+
+static kd_tensor *call_hint_cosine(kd_tape *tape, kd_tensor **leaf, const void *args) {
+    (void)args;
+    return kd_hint_cosine(tape, leaf[0], make_teacher(leaf[0]->size), KD_REAL(0.7), 3);
+}
+
+static const op_variant hint_cosine_variants[] = {
+    {.name = "rows", .call = call_hint_cosine, .leaf = {LEAF(3, 7)}},
+    {.name = "time", .call = call_hint_cosine, .leaf = {LEAF(2, 3, 5)}},
+    {.name = "large", .call = call_hint_cosine, .tolerance = 1e-5, .leaf = {LEAF(33, LOSS_CLASSES)}},
+};
+OP_CASE(hint_cosine, hint_cosine_variants);
