@@ -9,10 +9,10 @@
 
 /* What the blob says of itself, besides the network. */
 typedef struct {
-    const char *name;               /* of the run                                         */
-    const char *teacher;            /* for people                                         */
-    const kd_dataset *dataset;      /* class list, sample shape, normaliser                */
-    const kd_data_spec *data;       /* kind; for sound how to make the features            */
+    const char *name;          /* of the run                                         */
+    const char *teacher;       /* for people                                         */
+    const kd_dataset *dataset; /* class list, sample shape, normaliser                */
+    const kd_data_spec *data;  /* kind; for sound how to make the features            */
 } kd_blob_info;
 
 /* Writes the calibrated or trained qnet. Refuses what integers cannot do exactly: an accumulator
@@ -28,7 +28,7 @@ void kd_blob_free(kd_blob *blob);
 int kd_blob_classes(const kd_blob *blob);
 const char *kd_blob_class_name(const kd_blob *blob, int label);
 kd_extent kd_blob_input(const kd_blob *blob);
-const kd_data_spec *kd_blob_data(const kd_blob *blob);          /* kind and audio spec     */
+const kd_data_spec *kd_blob_data(const kd_blob *blob); /* kind and audio spec     */
 const kd_normaliser *kd_blob_normaliser(const kd_blob *blob);
 int64_t kd_blob_parameters(const kd_blob *blob);
 
@@ -36,8 +36,8 @@ int64_t kd_blob_parameters(const kd_blob *blob);
  * Threaded over samples. Scratch for up to n samples is kept from the first call. */
 int kd_blob_run(kd_blob *blob, int64_t n, const float *x, float *logits);
 
-/* The kernels in use: "portable", "avx2", "vnni", "amx". Chosen at run time; DISTILL_ISA=portable or
- * avx2 forces a lower one. All give the same bits. */
+/* The kernels in use: "portable", "avx2", "vnni", "amx". Chosen at run time; DISTILL_ISA=portable
+ * or avx2 forces a lower one. All give the same bits. */
 const char *kd_int8_kernel_name(void);
 
 #endif

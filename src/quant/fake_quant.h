@@ -66,4 +66,13 @@ kd_tensor *kd_dequantize(kd_tape *tape, const kd_accumulator *acc, const int32_t
                          float scale_in, const float *scale_weight, kd_tensor *bias_tensor,
                          bool relu);
 
+/* --- what observers need ---------------------------------------------------------------------- */
+
+/* Smallest and largest of each channel of x (…,C): min, max (C). */
+void kd_channel_extrema(kd_tape *tape, const kd_tensor *x, kd_real *min, kd_real *max);
+
+/* Smallest and largest of scale_a·a + scale_b·b. */
+void kd_sum_extrema(const kd_tensor *a, float scale_a, const kd_tensor *b, float scale_b,
+                    double *min, double *max);
+
 #endif

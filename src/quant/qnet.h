@@ -30,7 +30,8 @@ typedef struct {
 typedef struct kd_qnet kd_qnet;
 
 /* Registers the quantizer state (ranges; with LSQ the scales, as trained parameters) beside the
- * net's own parameters, so it is saved with them: call before kd_params_layout. `net` is borrowed. */
+ * net's own parameters, so it is saved with them: call before kd_params_layout. `net` is borrowed.
+ */
 int kd_qnet_create(kd_qnet **out, kd_net *net, const kd_quant_spec *spec);
 void kd_qnet_free(kd_qnet *qnet);
 

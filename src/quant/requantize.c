@@ -260,3 +260,52 @@ kd_tensor *kd_add_quantized(kd_tape *tape, kd_tensor *a, const kd_grid *grid_a, 
                    (kd_tensor *[]){a, b, learned.scale});
     return y;
 }
+
+/* --- what observers need ---------------------------------------------------------------------- */
+
+void kd_channel_extrema(kd_tape *tape, const kd_tensor *x, kd_real *min, kd_real *max) {
+    const int64_t C = kd_channels(x), rows = kd_rows(x), step = tile_rows(rows);
+    const int64_t tiles = (rows + step - 1) / step;
+    kd_real *part = kd_tape_take(tape, (size_t)(2 * tiles * C) * sizeof *part);
+#pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
+    for (int64_t tile = 0; tile < tiles; tile++) {
+        kd_real *restrict low = part + 2 * tile * C, *restrict high = low + C;
+        const kd_real *restrict first = x->value + tile * step * C;
+        for (int64_t c = 0; c < C; c++) low[c] = high[c] = first[c];
+        for (int64_t row = tile * step + 1; row < smaller(rows, (tile + 1) * step); row++) {
+            const kd_real *restrict from = x->value + row * C;
+#pragma omp simd
+            for (int64_t c = 0; c < C; c++) {
+                low[c] = from[c] < low[c] ? from[c] : low[c];
+                high[c] = from[c] > high[c] ? from[c] : high[c];
+            }
+        }
+    }
+    for (int64_t c = 0; c < C; c++) {
+        min[c] = part[c];
+        max[c] = part[C + c];
+        for (int64_t tile = 1; tile < tiles; tile++) {
+            const kd_real low = part[2 * tile * C + c], high = part[(2 * tile + 1) * C + c];
+            min[c] = low < min[c] ? low : min[c];
+            max[c] = high > max[c] ? high : max[c];
+        }
+    }
+    kd_tape_give(tape, part);
+}
+
+void kd_sum_extrema(const kd_tensor *a, float scale_a, const kd_tensor *b, float scale_b,
+                    double *min, double *max) {
+    const kd_real s0 = (kd_real)scale_a, s1 = (kd_real)scale_b;
+    const kd_real *restrict x0 = a->value, *restrict x1 = b->value;
+    kd_real low = s0 * x0[0] + s1 * x1[0], high = low;
+#pragma omp parallel for simd reduction(min                                                        \
+                                        : low) reduction(max                                       \
+                                                         : high) if (a->size >= KD_PARALLEL_SIZE)
+    for (int64_t i = 0; i < a->size; i++) {
+        const kd_real sum = s0 * x0[i] + s1 * x1[i];
+        low = sum < low ? sum : low;
+        high = sum > high ? sum : high;
+    }
+    *min = (double)low;
+    *max = (double)high;
+}

@@ -1,0 +1,65 @@
+/* Inside of a qnet, shared by its parts and by the blob writer. */
+#ifndef KD_QUANT_QNET_INTERNAL_H
+#define KD_QUANT_QNET_INTERNAL_H
+
+#include "quant/fake_quant.h"
+#include "quant/qnet.h"
+
+/* One node of the net, as far as quantization goes. */
+typedef struct {
+    int source;             /* the node whose grid this node's output is on; itself, or −1 for the
+                               last LINEAR, which has none                                        */
+    int bits, weight_bits;  /* of a node with a grid of its own; of a CONV or LINEAR              */
+    kd_param *range;        /* (KD_RANGE_SIZE) state, where source is the node itself; else NULL  */
+    kd_param *scale;        /* LSQ: (1) beside each range; else NULL                              */
+    kd_param *weight_scale; /* LSQ: (O) of a CONV or LINEAR; else NULL                            */
+    kd_observer *observer;  /* beside each range                                                  */
+} kd_qnode;
+
+struct kd_qnet {
+    kd_net *net; /* borrowed */
+    kd_quant_spec spec;
+    kd_qnode *node; /* net->count */
+    kd_grid *grid;  /* net->count: grids in use in the present forward */
+};
+
+/* A CONV or LINEAR with batch norm folded. */
+typedef struct {
+    kd_tensor *weight; /* (O,…)          */
+    kd_tensor *bias;   /* (O), or NULL   */
+} kd_folded;
+
+kd_folded kd_qnet_fold(const kd_qnet *qnet, kd_tape *tape, int node);
+
+/* The same in integers. Everything lives on the tape. */
+typedef struct {
+    kd_tensor *steps;     /* (O,…) whole numbers −Q … Q                                     */
+    float *scale;         /* (O)                                                            */
+    int32_t *bias;        /* (O) rint(bias/(s_x·s_w[c])), |bias| ≤ 2^28; zeros without bias */
+    kd_tensor *real_bias; /* (O) what it was rounded from, for gradients; or NULL           */
+    int64_t channels;
+} kd_qlayer;
+
+kd_qlayer kd_qnet_layer(const kd_qnet *qnet, kd_tape *tape, int node, float scale_in);
+
+/* x (N…,C) steps and the layer's integer weights → the accumulator, exact when `exact` (which may
+ * take several products), else exact as long as sums stay below 2^24. */
+kd_accumulator kd_qnet_accumulate(const kd_net_node *node, kd_tape *tape, kd_tensor *x,
+                                  const kd_qlayer *layer, int32_t reach, bool exact);
+
+/* Rounding of the layer's accumulator to `out`: factor, shift and ratio are made on the tape. */
+kd_rescale kd_qlayer_rescale(kd_tape *tape, const kd_qlayer *layer, float scale_in,
+                             const kd_grid *out, kd_act act);
+
+/* The same for means of `window` values of C channels. */
+kd_rescale kd_mean_rescale(kd_tape *tape, int64_t channels, int64_t window, float scale_in,
+                           const kd_grid *out);
+
+/* The values a pool averages at each place. */
+int64_t kd_pool_window(const kd_net *net, int node);
+
+/* The grid of the numbers that node `i` makes (qnet->node[i].source == i), from its range or
+ * learned scale. A range never observed is a broken contract. */
+kd_grid kd_qnet_grid(const kd_qnet *qnet, int i);
+
+#endif
