@@ -65,6 +65,45 @@ void kd_learner_free(kd_learner *learner) {
     free(learner);
 }
 
+static void free_arrays(kd_foreign_array *array, int n) {
+    for (int i = 0; i < n; i++) free((void *)(uintptr_t)array[i].values);
+    free(array);
+}
+
+/* Entry `entry` as an array of its own; a number without axes counts as an array of one. */
+static int read_array(kd_foreign_array *out, const kd_safetensors *file,
+                      const kd_safetensors_entry *entry, const char *path) {
+    if (entry->rank > KD_MAX_RANK)
+        return kd_fail(KD_EDATA, "%s: \"%s\" has %d axes, more than the %d a parameter may have",
+                       path, entry->name, entry->rank, KD_MAX_RANK);
+    *out = (kd_foreign_array){.name = entry->name, .rank = entry->rank ? entry->rank : 1};
+    out->shape[0] = 1;
+    for (int i = 0; i < entry->rank; i++) out->shape[i] = entry->shape[i];
+    float *values = malloc((size_t)entry->count * sizeof *values + 1);
+    if (!values) return kd_fail_memory((size_t)entry->count * sizeof *values, path);
+    out->values = values;
+    return kd_safetensors_read(file, entry, values);
+}
+
+static int load_safetensors(kd_net *net, const char *path) {
+    kd_safetensors *file;
+    int status = kd_safetensors_open(&file, path);
+    if (status < 0) return status;
+    int64_t count = kd_safetensors_count(file);
+    int n = 0;
+    kd_foreign_array *array = calloc((size_t)count + 1, sizeof *array);
+    if (!array) status = kd_fail_memory((size_t)count * sizeof *array, path);
+    for (int64_t i = 0; i < count && status == KD_OK; i++) {
+        const kd_safetensors_entry *entry = kd_safetensors_at(file, i);
+        if (entry->dtype[0] == 'I' || entry->dtype[0] == 'U') continue; /* counters of PyTorch */
+        status = read_array(&array[n++], file, entry, path);
+    }
+    if (status == KD_OK) status = kd_import_params(net, n, array, path);
+    if (array) free_arrays(array, n);
+    kd_safetensors_close(file);
+    return status;
+}
+
 static bool ends_with(const char *text, const char *end) {
     size_t n = strlen(text), m = strlen(end);
     return n >= m && strcmp(text + n - m, end) == 0;
@@ -73,7 +112,7 @@ static bool ends_with(const char *text, const char *end) {
 int kd_learner_load(kd_learner *learner, const char *path) {
     if (!ends_with(path, ".safetensors"))
         return kd_checkpoint_load_params(path, learner->params, true);
-    return kd_import_safetensors(learner->net, path);
+    return load_safetensors(learner->net, path);
 }
 
 kd_tensor *kd_learner_forward(const kd_learner *learner, kd_tape *tape, kd_tensor *x,
