@@ -17,6 +17,12 @@ typedef struct {
 
 /* In the order of use. */
 static const command COMMANDS[] = {
+    {"train", kd_cmd_train, "run the stages of a config that are missing, measure every model"},
+    {"teach", kd_cmd_teach, "write the teacher's soft targets to the store"},
+    {"quantize", kd_cmd_quantize, "int8 by calibration alone (PTQ)"},
+    {"export", kd_cmd_export, "int8 by training with fake-quant nodes (QAT), as a GGUF file"},
+    {"eval", kd_cmd_eval, "measure one model on the test set, class by class"},
+    {"bench", kd_cmd_bench, "matrix-product peak of this machine, and training's share of it"},
     {"schema", kd_cmd_schema, "print the JSON schema of configs, or the table of their keys"},
 };
 enum { COMMAND_COUNT = (int)(sizeof COMMANDS / sizeof *COMMANDS) };

@@ -187,7 +187,7 @@ int kd_cmd_bench(int argc, char **argv) {
            omp_get_max_threads(), PEAK_SIZE, PEAK_SIZE);
     printf("  float32  %7.1f\n  bfloat16 %7.1f%s\n  int8     %7.1f  (%s)\n", 1e-9 * peak[0],
            1e-9 * peak[1], kd_bfloat16_is_fast() ? "" : "  (rounded, multiplied in float32)",
-           1e-9 * int8_peak, kd_int8_kernel_name());
+           1e-9 * int8_peak, kd_int8_kernel_choose()->name);
     bool found = false;
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES && status == KD_OK; i++) {
         if (only && strcmp(only, CASES[i].name) != 0) continue;
