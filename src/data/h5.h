@@ -40,7 +40,9 @@ int kd_h5_child(hid_t parent, const char *name, int64_t index, char *out, size_t
  * narrower file type), chunked with fletcher32. Parents in `name` are created. Sizes ≥ 1. */
 int kd_h5_write(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t stored,
                 hid_t type, const void *values);
-/* Reads a dataset whose shape and stored type must be exactly these: nothing is converted. */
+/* That a dataset has exactly this shape and stored type, and is not larger than its file. */
+int kd_h5_expect(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type);
+/* Reads a dataset that is as kd_h5_expect wants it: nothing is converted. */
 int kd_h5_read(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type,
                void *values);
 /* The shape of a dataset: *rank ≤ KD_H5_RANK_MAX and shape[]. A dataset larger than the file that

@@ -249,14 +249,14 @@ static void shape_text(char *out, size_t capacity, int rank, const int64_t *shap
     if (used < capacity) snprintf(out + used, capacity - used, ")");
 }
 
-int kd_h5_read(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type,
-               void *values) {
-    kd_h5_quiet();
-    hid_t set, stored;
+/* Opens the dataset and checks its shape and type. Close it also after an error. */
+static int open_expected(hid_t *set, hid_t parent, const char *name, int rank, const int64_t *shape,
+                         hid_t type) {
+    hid_t stored;
     int found_rank;
     int64_t found[KD_H5_RANK_MAX];
     char place[KD_H5_PLACE_MAX], have[128], want[128];
-    int status = open_checked(&set, &stored, parent, name, &found_rank, found);
+    int status = open_checked(set, &stored, parent, name, &found_rank, found);
     if (status < 0) goto done;
     kd_h5_place(place, parent, name);
     if (found_rank != rank || memcmp(found, shape, (size_t)rank * sizeof *shape) != 0) {
@@ -268,10 +268,27 @@ int kd_h5_read(hid_t parent, const char *name, int rank, const int64_t *shape, h
         status = kd_fail(KD_EDATA, "%s: holds %s of %zu bytes, not %s of %zu", place,
                          kind[H5Tget_class(stored) == H5T_FLOAT], H5Tget_size(stored),
                          kind[H5Tget_class(type) == H5T_FLOAT], H5Tget_size(type));
-    } else if (H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
-        status = kd_h5_fail(KD_EDATA, parent, name, "read");
+    }
 done:
     if (stored >= 0) H5Tclose(stored);
+    return status;
+}
+
+int kd_h5_expect(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type) {
+    kd_h5_quiet();
+    hid_t set;
+    int status = open_expected(&set, parent, name, rank, shape, type);
+    if (set >= 0) H5Dclose(set);
+    return status;
+}
+
+int kd_h5_read(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type,
+               void *values) {
+    kd_h5_quiet();
+    hid_t set;
+    int status = open_expected(&set, parent, name, rank, shape, type);
+    if (status == KD_OK && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+        status = kd_h5_fail(KD_EDATA, parent, name, "read");
     if (set >= 0) H5Dclose(set);
     return status;
 }

@@ -1,0 +1,217 @@
+#include "data/store_format.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+static const char SCHEMA[] = "distill-teacher-store";
+enum { VERSION = 1, CLASSES_MAX = 1 << 24, CLASS_NAMES_MAX = 1 << 26 };
+
+static const char *const KIND[] = {"dense", "topk"};
+static const char *const DTYPE[] = {"float32", "float16"};
+
+int kd_shard_path(char out[KD_PATH_MAX], const char *folder, int64_t index) {
+    char name[48];
+    snprintf(name, sizeof name, "shard-%05lld.h5", (long long)index);
+    return kd_path_join(out, folder, name);
+}
+
+/* --- columns -------------------------------------------------------------------------------- */
+
+const char *kd_column_name(kd_column c) {
+    static const char *const name[] = {"id", "view", "label", "logits", "index", "kept", "tail"};
+    return name[c];
+}
+
+int64_t kd_column_width(const kd_store_header *h, kd_column c) {
+    switch (c) {
+    case KD_COLUMN_LOGITS:
+        return h->kind == KD_STORE_DENSE ? h->classes : 0;
+    case KD_COLUMN_INDEX:
+    case KD_COLUMN_KEPT:
+        return h->kind == KD_STORE_TOPK ? h->k : 0;
+    case KD_COLUMN_TAIL:
+        return h->kind == KD_STORE_TOPK ? h->temperature_count : 0;
+    default:
+        return 1;
+    }
+}
+
+static bool has_dtype(kd_column c) {
+    return c == KD_COLUMN_LOGITS || c == KD_COLUMN_KEPT;
+}
+
+size_t kd_column_element(const kd_store_header *h, kd_column c) {
+    if (c == KD_COLUMN_ID) return 8;
+    return has_dtype(c) && h->dtype == KD_STORE_F16 ? 2 : 4;
+}
+
+hid_t kd_column_type(const kd_store_header *h, kd_column c) {
+    if (c == KD_COLUMN_ID) return H5Tcopy(H5T_STD_U64LE);
+    if (has_dtype(c) && h->dtype == KD_STORE_F16) return kd_h5_half();
+    return H5Tcopy(has_dtype(c) || c == KD_COLUMN_TAIL ? H5T_IEEE_F32LE : H5T_STD_I32LE);
+}
+
+int kd_column_shape(const kd_store_header *h, kd_column c, int64_t rows, int64_t shape[2]) {
+    shape[0] = rows;
+    shape[1] = kd_column_width(h, c);
+    return c >= KD_COLUMN_LOGITS ? 2 : 1;
+}
+
+size_t kd_store_row_bytes(const kd_store_header *h) {
+    size_t bytes = 0;
+    for (kd_column c = 0; c < KD_COLUMN_COUNT; c++)
+        bytes += (size_t)kd_column_width(h, c) * kd_column_element(h, c);
+    return bytes;
+}
+
+/* --- the header ----------------------------------------------------------------------------- */
+
+const char *kd_store_header_difference(const kd_store_header *a, const kd_store_header *b) {
+    if (a->kind != b->kind) return "kind";
+    if (a->dtype != b->dtype) return "dtype";
+    if (a->classes != b->classes) return "classes";
+    if (a->k != b->k) return "k";
+    if (a->temperature_count != b->temperature_count) return "temperatures";
+    for (int i = 0; i < a->temperature_count; i++)
+        if (a->temperature[i] != b->temperature[i]) return "temperatures";
+    if (a->views != b->views) return "views";
+    if (a->augmented != b->augmented) return "augmented";
+    if (strcmp(a->teacher.hex, b->teacher.hex) != 0) return "teacher";
+    if (strcmp(a->class_list.hex, b->class_list.hex) != 0) return "class_list";
+    if (strcmp(a->data.hex, b->data.hex) != 0) return "data";
+    return NULL;
+}
+
+int kd_shard_head_write(hid_t file, const kd_shard_head *head) {
+    const kd_store_header *h = &head->header;
+    int status = kd_h5_set_string(file, "schema", SCHEMA);
+    if (status == KD_OK) status = kd_h5_set_int(file, "version", VERSION);
+    if (status == KD_OK) status = kd_h5_set_string(file, "kind", KIND[h->kind]);
+    if (status == KD_OK) status = kd_h5_set_string(file, "dtype", DTYPE[h->dtype]);
+    if (status == KD_OK) status = kd_h5_set_int(file, "classes", h->classes);
+    if (status == KD_OK && h->kind == KD_STORE_TOPK) {
+        status = kd_h5_set_int(file, "k", h->k);
+        if (status == KD_OK)
+            status = kd_h5_set_doubles(file, "temperatures", h->temperature_count, h->temperature);
+    }
+    if (status == KD_OK) status = kd_h5_set_int(file, "views", h->views);
+    if (status == KD_OK) status = kd_h5_set_int(file, "augmented", h->augmented);
+    if (status == KD_OK) status = kd_h5_set_string(file, "teacher", h->teacher.hex);
+    if (status == KD_OK) status = kd_h5_set_string(file, "class_list", h->class_list.hex);
+    if (status == KD_OK) status = kd_h5_set_string(file, "data", h->data.hex);
+    if (status == KD_OK) status = kd_h5_set_string(file, "description", h->description);
+    if (status == KD_OK) status = kd_h5_set_int(file, "first_row", head->first_row);
+    if (status == KD_OK) status = kd_h5_set_int(file, "rows", head->rows);
+    if (status == KD_OK) status = kd_h5_set_int(file, "total_rows", head->total_rows);
+    return status;
+}
+
+/* --- reading it back ------------------------------------------------------------------------ */
+
+/* A word out of a list; *out is its place. */
+static int read_word(hid_t file, const char *path, const char *name, int count,
+                     const char *const *words, int *out) {
+    char text[32];
+    int status = kd_h5_get_string(file, name, text, sizeof text);
+    if (status < 0) return status;
+    for (*out = 0; *out < count; ++*out)
+        if (strcmp(words[*out], text) == 0) return KD_OK;
+    return kd_fail(KD_EDATA, "%s: /%s is '%s', must be '%s' or '%s'", path, name, text, words[0],
+                   words[count - 1]);
+}
+
+/* An integer from low to high; missing: `otherwise`, when that is not below `low`. */
+static int read_integer(hid_t file, const char *path, const char *name, int64_t low, int64_t high,
+                        int64_t otherwise, int64_t *out) {
+    *out = otherwise;
+    if (otherwise >= low && !kd_h5_has_attribute(file, name)) return KD_OK;
+    int status = kd_h5_get_int(file, name, out);
+    if (status < 0) return status;
+    if (*out >= low && *out <= high) return KD_OK;
+    return kd_fail(KD_EDATA, "%s: /%s is %lld, must be %lld to %lld", path, name, (long long)*out,
+                   (long long)low, (long long)high);
+}
+
+/* Missing or empty: not stated. */
+static int read_hash(hid_t file, const char *path, const char *name, kd_hash *out) {
+    out->hex[0] = '\0';
+    if (!kd_h5_has_attribute(file, name)) return KD_OK;
+    int status = kd_h5_get_string(file, name, out->hex, sizeof out->hex);
+    if (status < 0) return status;
+    size_t length = strlen(out->hex);
+    if ((length != 0 && length != 32) || strspn(out->hex, "0123456789abcdef") != length)
+        return kd_fail(KD_EDATA, "%s: /%s is '%s', must be 32 hexadecimal digits or empty", path,
+                       name, out->hex);
+    return KD_OK;
+}
+
+/* Programs without XXH3 store the names themselves. */
+static int read_class_list(hid_t file, const char *path, kd_hash *out) {
+    int status = read_hash(file, path, "class_list", out);
+    if (status < 0 || out->hex[0] || !kd_h5_has_attribute(file, "class_names")) return status;
+    char *names;
+    status = kd_h5_get_text(file, "class_names", CLASS_NAMES_MAX, &names);
+    if (status < 0) return status;
+    if (names[0]) *out = kd_hash_bytes(names, strlen(names));
+    free(names);
+    return KD_OK;
+}
+
+static int read_topk(hid_t file, const char *path, kd_store_header *h) {
+    int64_t k = 0;
+    int status = read_integer(file, path, "k", 1, h->classes - 1, 0, &k);
+    h->k = (int)k;
+    if (status == KD_OK)
+        status = kd_h5_get_doubles(file, "temperatures", KD_STORE_TEMPERATURES_MAX,
+                                   &h->temperature_count, h->temperature);
+    for (int i = 0; i < h->temperature_count && status == KD_OK; i++)
+        if (!(h->temperature[i] > 0) || !isfinite(h->temperature[i]))
+            status = kd_fail(KD_EDATA, "%s: /temperatures: %g is not a temperature", path,
+                             h->temperature[i]);
+    return status;
+}
+
+int kd_shard_head_read(hid_t file, const char *path, kd_shard_head *out) {
+    *out = (kd_shard_head){0};
+    kd_store_header *h = &out->header;
+    char schema[64];
+    int kind = 0, dtype = 0;
+    int64_t number = 0;
+    int status = kd_h5_get_string(file, "schema", schema, sizeof schema);
+    if (status < 0) return status;
+    if (strcmp(schema, SCHEMA) != 0)
+        return kd_fail(KD_EDATA, "%s: is a '%s', not a teacher store ('%s')", path, schema, SCHEMA);
+    status = kd_h5_get_int(file, "version", &number);
+    if (status < 0) return status;
+    if (number != VERSION)
+        return kd_fail(KD_EDATA, "%s: teacher store of version %lld; this program reads version %d",
+                       path, (long long)number, VERSION);
+    status = read_word(file, path, "kind", 2, KIND, &kind);
+    if (status == KD_OK) status = read_word(file, path, "dtype", 2, DTYPE, &dtype);
+    if (status == KD_OK) status = read_integer(file, path, "classes", 2, CLASSES_MAX, 0, &number);
+    if (status < 0) return status;
+    h->kind = kind == 0 ? KD_STORE_DENSE : KD_STORE_TOPK;
+    h->dtype = dtype == 0 ? KD_STORE_F32 : KD_STORE_F16;
+    h->classes = (int)number;
+    if (h->kind == KD_STORE_TOPK) status = read_topk(file, path, h);
+    if (status == KD_OK) status = read_integer(file, path, "views", 1, INT32_MAX, 1, &h->views);
+    if (status == KD_OK) status = read_integer(file, path, "augmented", 0, 1, 0, &number);
+    h->augmented = number == 1;
+    if (status == KD_OK) status = read_hash(file, path, "teacher", &h->teacher);
+    if (status == KD_OK) status = read_class_list(file, path, &h->class_list);
+    if (status == KD_OK) status = read_hash(file, path, "data", &h->data);
+    if (status == KD_OK && kd_h5_has_attribute(file, "description"))
+        status = kd_h5_get_string(file, "description", h->description, sizeof h->description);
+    if (status == KD_OK) status = read_integer(file, path, "rows", 1, INT64_MAX, 0, &out->rows);
+    if (status == KD_OK)
+        status =
+            read_integer(file, path, "first_row", 0, INT64_MAX - out->rows, 0, &out->first_row);
+    if (status == KD_OK)
+        status = read_integer(file, path, "total_rows", out->first_row + out->rows, INT64_MAX,
+                              out->rows, &out->total_rows);
+    return status;
+}

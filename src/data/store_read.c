@@ -1,0 +1,341 @@
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <zlib.h>
+
+#include "base/error.h"
+#include "data/half.h"
+#include "data/store_format.h"
+
+struct kd_store {
+    char path[KD_PATH_MAX];
+    kd_store_header header;
+    int64_t rows;
+    void *column[KD_COLUMN_COUNT];
+    /* Open addressing: slot[h], slot[h+1] … until −1 hold the rows whose key hashes to h. */
+    int64_t *slot;
+    uint64_t mask;
+};
+
+/* --- finding a row -------------------------------------------------------------------------- */
+
+/* The finaliser of splitmix64 (Steele, Lea, Flood, OOPSLA 2014). */
+static uint64_t hash_key(uint64_t id, int64_t view) {
+    uint64_t x = id + (uint64_t)(view + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
+
+/* The row of (view, id), or −1; *at is its slot or the free one where it belongs. */
+static int64_t find_row(const kd_store *s, uint64_t id, int64_t view, uint64_t *at) {
+    const uint64_t *ids = s->column[KD_COLUMN_ID];
+    const int32_t *views = s->column[KD_COLUMN_VIEW];
+    for (*at = hash_key(id, view) & s->mask;; *at = (*at + 1) & s->mask) {
+        int64_t row = s->slot[*at];
+        if (row < 0 || (ids[row] == id && views[row] == view)) return row;
+    }
+}
+
+static int make_index(kd_store *s) {
+    uint64_t size = 2;
+    while (size < 2 * (uint64_t)s->rows) size *= 2;
+    s->slot = malloc(size * sizeof *s->slot);
+    if (!s->slot) return kd_fail_memory(size * sizeof *s->slot, "the index of the teacher store");
+    for (uint64_t i = 0; i < size; i++) s->slot[i] = -1;
+    s->mask = size - 1;
+    for (int64_t row = 0; row < s->rows; row++) {
+        uint64_t id = ((uint64_t *)s->column[KD_COLUMN_ID])[row], at;
+        int32_t view = ((int32_t *)s->column[KD_COLUMN_VIEW])[row];
+        if (find_row(s, id, view, &at) >= 0)
+            return kd_fail(KD_EDATA, "%s: has two rows of sample %llu, view %d", s->path,
+                           (unsigned long long)id, (int)view);
+        s->slot[at] = row;
+    }
+    return KD_OK;
+}
+
+/* --- one shard ------------------------------------------------------------------------------ */
+
+/* Columns that a store without views or labels leaves out. */
+static bool fill_default(kd_store *s, hid_t file, kd_column c, int64_t rows) {
+    bool optional = (c == KD_COLUMN_VIEW && s->header.views == 1) || c == KD_COLUMN_LABEL;
+    if (!optional || kd_h5_has(file, kd_column_name(c))) return false;
+    int32_t *values = (int32_t *)s->column[c] + s->rows;
+    for (int64_t i = 0; i < rows; i++) values[i] = c == KD_COLUMN_LABEL ? -1 : 0;
+    return true;
+}
+
+static int check_crc(hid_t file, const char *path, const char *name, const void *bytes,
+                     size_t length) {
+    hid_t set;
+    int64_t stated = 0;
+    int status = kd_h5_open_object(&set, file, name);
+    if (status < 0) return status;
+    status = kd_h5_get_int(set, "crc32", &stated);
+    H5Oclose(set);
+    if (status == KD_OK && (uint64_t)stated != crc32_z(crc32_z(0, NULL, 0), bytes, length))
+        status = kd_fail(KD_EDATA, "%s: /%s: damaged: wrong checksum", path, name);
+    return status;
+}
+
+/* Appends a column's rows to those of the shards before. */
+static int read_column(kd_store *s, hid_t file, const char *path, kd_column c, int64_t rows) {
+    const char *name = kd_column_name(c);
+    int64_t shape[2];
+    int rank = kd_column_shape(&s->header, c, rows, shape);
+    size_t row_bytes = (size_t)kd_column_width(&s->header, c) * kd_column_element(&s->header, c);
+    if (row_bytes == 0) return KD_OK;
+    hid_t type = kd_column_type(&s->header, c);
+    int status = KD_OK;
+    /* Only a dataset that is really as large as the header says may cost that much memory; ids are
+     * always there, and so bound the columns that may be missing. */
+    if (c == KD_COLUMN_ID || kd_h5_has(file, name))
+        status = kd_h5_expect(file, name, rank, shape, type);
+    if (status < 0) goto done;
+    char *grown = realloc(s->column[c], (size_t)(s->rows + rows) * row_bytes);
+    if (!grown) {
+        status = kd_fail_memory((unsigned long long)(s->rows + rows) * row_bytes, path);
+        goto done;
+    }
+    s->column[c] = grown;
+    if (fill_default(s, file, c, rows)) goto done;
+    char *values = grown + (size_t)s->rows * row_bytes;
+    status = kd_h5_read(file, name, rank, shape, type, values);
+    if (status == KD_OK) status = check_crc(file, path, name, values, (size_t)rows * row_bytes);
+done:
+    if (type >= 0) H5Tclose(type);
+    return status;
+}
+
+/* The place of the first of n numbers that is not finite, or −1. */
+static int64_t find_not_finite(const kd_store_header *h, const void *column, int64_t first,
+                               int64_t n) {
+    if (h->dtype == KD_STORE_F16) {
+        const uint16_t *half = (const uint16_t *)column + first;
+        for (int64_t i = 0; i < n; i++)
+            if ((half[i] & 0x7c00) == 0x7c00) return i;
+    } else {
+        const float *x = (const float *)column + first;
+        for (int64_t i = 0; i < n; i++)
+            if (!isfinite(x[i])) return i;
+    }
+    return -1;
+}
+
+static int refuse_row(const kd_store *s, const char *path, int64_t row, const char *what) {
+    return kd_fail(KD_EDATA, "%s: row %lld (sample %llu): %s", path, (long long)row,
+                   (unsigned long long)((uint64_t *)s->column[KD_COLUMN_ID])[s->rows + row], what);
+}
+
+/* Kept classes exist and are all different; `seen` has a place for each class. */
+static int check_topk(const kd_store *s, const char *path, int64_t rows, int64_t *seen) {
+    const int k = s->header.k, temperatures = s->header.temperature_count;
+    const int32_t *index = (const int32_t *)s->column[KD_COLUMN_INDEX] + s->rows * k;
+    const float *tail = (const float *)s->column[KD_COLUMN_TAIL] + s->rows * temperatures;
+    for (int64_t row = 0; row < rows; row++) {
+        for (int i = 0; i < k; i++) {
+            int32_t class = index[row * k + i];
+            if (class < 0 || class >= s->header.classes)
+                return refuse_row(s, path, row, "keeps a class that does not exist");
+            if (seen[class] == row + 1) return refuse_row(s, path, row, "keeps a class twice");
+            seen[class] = row + 1;
+        }
+        for (int i = 0; i < temperatures; i++)
+            if (!isfinite(tail[row * temperatures + i]))
+                return refuse_row(s, path, row, "has a tail that is not finite");
+    }
+    return KD_OK;
+}
+
+static int check_numbers(const kd_store *s, const char *path, int64_t rows) {
+    const kd_store_header *h = &s->header;
+    const int32_t *view = (const int32_t *)s->column[KD_COLUMN_VIEW] + s->rows;
+    for (int64_t row = 0; row < rows; row++)
+        if (view[row] < 0 || view[row] >= h->views)
+            return refuse_row(s, path, row, "is of a view that does not exist");
+    kd_column c = h->kind == KD_STORE_DENSE ? KD_COLUMN_LOGITS : KD_COLUMN_KEPT;
+    int64_t width = kd_column_width(h, c);
+    int64_t bad = find_not_finite(h, s->column[c], s->rows * width, rows * width);
+    if (bad >= 0) return refuse_row(s, path, bad / width, "has a logit that is not finite");
+    if (h->kind == KD_STORE_DENSE) return KD_OK;
+    int64_t *seen = calloc((size_t)h->classes, sizeof *seen);
+    if (!seen) return kd_fail_memory((unsigned long long)h->classes * sizeof *seen, path);
+    int status = check_topk(s, path, rows, seen);
+    free(seen);
+    return status;
+}
+
+/* Appends a shard's rows; `head` is its own, `first` that of the first shard (NULL for that one).
+ */
+static int read_shard(kd_store *s, const char *path, const kd_shard_head *first,
+                      kd_shard_head *head) {
+    hid_t file;
+    int status = kd_h5_open(&file, path);
+    if (status == KD_OK) status = kd_shard_head_read(file, path, head);
+    if (status < 0) goto done;
+    const char *field = first ? kd_store_header_difference(&first->header, &head->header) : NULL;
+    if (first && !field && first->total_rows != head->total_rows) field = "total_rows";
+    if (field) {
+        status = kd_fail(KD_EDATA, "%s: belongs to another store: its %s is not the first shard's",
+                         path, field);
+        goto done;
+    }
+    if (head->first_row != s->rows) {
+        status = kd_fail(KD_EDATA, "%s: begins with row %lld, must begin with %lld", path,
+                         (long long)head->first_row, (long long)s->rows);
+        goto done;
+    }
+    if (!first) s->header = head->header;
+    for (kd_column c = 0; c < KD_COLUMN_COUNT && status == KD_OK; c++)
+        status = read_column(s, file, path, c, head->rows);
+    if (status == KD_OK) status = check_numbers(s, path, head->rows);
+    if (status == KD_OK) s->rows += head->rows;
+done:
+    kd_h5_close(file);
+    return status;
+}
+
+/* --- the whole store ------------------------------------------------------------------------ */
+
+static int read_folder(kd_store *s) {
+    char path[KD_PATH_MAX];
+    kd_shard_head first = {.total_rows = 1}, head;
+    int64_t shard = 0;
+    int status;
+    for (; s->rows < first.total_rows; shard++) {
+        status = kd_shard_path(path, s->path, shard);
+        if (status < 0) return status;
+        if (!kd_file_exists(path))
+            return shard == 0 ? kd_fail(KD_ENOINPUT, "%s: is missing: no teacher store here", path)
+                              : kd_fail(KD_EDATA,
+                                        "%s: is missing: the store is not complete, it has %lld of "
+                                        "%lld rows",
+                                        path, (long long)s->rows, (long long)first.total_rows);
+        status = read_shard(s, path, shard ? &first : NULL, &head);
+        if (status < 0) return status;
+        if (shard == 0) first = head;
+    }
+    status = kd_shard_path(path, s->path, shard);
+    if (status == KD_OK && kd_file_exists(path))
+        status =
+            kd_fail(KD_EDATA, "%s: does not belong here: the %lld rows are complete without it",
+                    path, (long long)s->rows);
+    return status;
+}
+
+static int read_file(kd_store *s) {
+    kd_shard_head head;
+    int status = read_shard(s, s->path, NULL, &head);
+    if (status == KD_OK && head.rows != head.total_rows)
+        status = kd_fail(KD_EDATA, "%s: is one shard of a store: name its folder", s->path);
+    return status;
+}
+
+int kd_store_open(kd_store **out, const char *path) {
+    *out = NULL;
+    kd_store *s = calloc(1, sizeof *s);
+    if (!s) return kd_fail_memory(sizeof *s, "the teacher store");
+    struct stat info;
+    int status = KD_OK;
+    if (strlen(path) >= sizeof s->path)
+        status = kd_fail(KD_EIO, "%s: path too long", path);
+    else
+        memcpy(s->path, path, strlen(path) + 1);
+    if (status == KD_OK)
+        status = stat(path, &info) == 0 && S_ISDIR(info.st_mode) ? read_folder(s) : read_file(s);
+    if (status == KD_OK) status = make_index(s);
+    if (status < 0) {
+        kd_store_free(s);
+        return status;
+    }
+    *out = s;
+    return KD_OK;
+}
+
+void kd_store_free(kd_store *s) {
+    if (!s) return;
+    for (kd_column c = 0; c < KD_COLUMN_COUNT; c++) free(s->column[c]);
+    free(s->slot);
+    free(s);
+}
+
+const kd_store_header *kd_store_describe(const kd_store *s) {
+    return &s->header;
+}
+
+int64_t kd_store_rows(const kd_store *s) {
+    return s->rows;
+}
+
+int kd_store_temperature_index(const kd_store *s, double temperature) {
+    for (int i = 0; i < s->header.temperature_count; i++)
+        if (s->header.temperature[i] == temperature) return i;
+    return -1;
+}
+
+/* --- rows ----------------------------------------------------------------------------------- */
+
+static int get_row(const kd_store *s, uint64_t id, int64_t view, int64_t *row) {
+    uint64_t at;
+    *row = find_row(s, id, view, &at);
+    if (*row >= 0) return KD_OK;
+    return kd_fail(KD_EDATA, "%s: has no row for sample %llu, view %lld", s->path,
+                   (unsigned long long)id, (long long)view);
+}
+
+int kd_store_check(const kd_store *s, int64_t n, const uint64_t *id, const int32_t *label) {
+    const int32_t *stored = s->column[KD_COLUMN_LABEL];
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t view = 0; view < s->header.views; view++) {
+            int64_t row;
+            int status = get_row(s, id[i], view, &row);
+            if (status < 0) return status;
+            if (stored[row] >= 0 && stored[row] != label[i])
+                return kd_fail(KD_EDATA,
+                               "%s: sample %llu has label %d in the store and %d in the data: they "
+                               "do not belong together",
+                               s->path, (unsigned long long)id[i], (int)stored[row], (int)label[i]);
+        }
+    return KD_OK;
+}
+
+static void load_logits(const kd_store *s, kd_column c, int64_t row, float *out) {
+    int64_t width = kd_column_width(&s->header, c);
+    if (s->header.dtype == KD_STORE_F16)
+        kd_half_decode(out, (const uint16_t *)s->column[c] + row * width, width);
+    else
+        memcpy(out, (const float *)s->column[c] + row * width, (size_t)width * sizeof *out);
+}
+
+int kd_store_read(const kd_store *s, int64_t n, int64_t view, const uint64_t *id, float *logits) {
+    KD_CONTRACT(s->header.kind == KD_STORE_DENSE, "%s: not a dense store", s->path);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row;
+        int status = get_row(s, id[i], view % s->header.views, &row);
+        if (status < 0) return status;
+        load_logits(s, KD_COLUMN_LOGITS, row, logits + i * s->header.classes);
+    }
+    return KD_OK;
+}
+
+int kd_store_read_topk(const kd_store *s, int64_t n, int64_t view, const uint64_t *id,
+                       int temperature_index, int32_t *index, float *kept, float *tail) {
+    const kd_store_header *h = &s->header;
+    KD_CONTRACT(h->kind == KD_STORE_TOPK, "%s: not a top-k store", s->path);
+    KD_CONTRACT(temperature_index >= 0 && temperature_index < h->temperature_count,
+                "%s: temperature %d of %d", s->path, temperature_index, h->temperature_count);
+    const int k = h->k;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t row;
+        int status = get_row(s, id[i], view % h->views, &row);
+        if (status < 0) return status;
+        memcpy(index + i * k, (const int32_t *)s->column[KD_COLUMN_INDEX] + row * k,
+               (size_t)k * sizeof *index);
+        load_logits(s, KD_COLUMN_KEPT, row, kept + i * k);
+        tail[i] = ((const float *)
+                       s->column[KD_COLUMN_TAIL])[row * h->temperature_count + temperature_index];
+    }
+    return KD_OK;
+}

@@ -1,0 +1,331 @@
+#include <dirent.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "data/half.h"
+#include "data/store_format.h"
+
+/* A shard is what a killed run may lose. */
+enum { SHARD_BYTES = 1 << 26, SHARD_ROWS_MAX = 1 << 16 };
+
+struct kd_store_writer {
+    char folder[KD_PATH_MAX];
+    kd_shard_head head;            /* of the shard being filled; rows says how far      */
+    int64_t shard, shard_rows;     /* its number; the rows of a full one                */
+    void *column[KD_COLUMN_COUNT]; /* its rows                                          */
+};
+
+/* A function of the header alone, so that the shards of a resumed store fit together. */
+static int64_t shard_rows(const kd_store_header *h) {
+    int64_t rows = SHARD_BYTES / (int64_t)kd_store_row_bytes(h);
+    if (rows < 1) rows = 1;
+    return rows < SHARD_ROWS_MAX ? rows : SHARD_ROWS_MAX;
+}
+
+static int64_t full_shard(const kd_store_writer *w) {
+    int64_t left = w->head.total_rows - w->head.first_row;
+    return left < w->shard_rows ? left : w->shard_rows;
+}
+
+/* --- opening -------------------------------------------------------------------------------- */
+
+static int check_header(const kd_store_header *h, const char *path) {
+    if (h->classes < 2) return kd_fail(KD_ECONFIG, "%s: a store needs 2 or more classes", path);
+    if (h->views < 1 || h->views > INT32_MAX)
+        return kd_fail(KD_ECONFIG, "%s: a store cannot have %lld views", path, (long long)h->views);
+    if (h->kind == KD_STORE_DENSE) return KD_OK;
+    if (h->k < 1 || h->k >= h->classes)
+        return kd_fail(KD_ECONFIG, "%s: k is %d, must be 1 to %d (fewer than the classes)", path,
+                       h->k, h->classes - 1);
+    if (h->temperature_count < 1 || h->temperature_count > KD_STORE_TEMPERATURES_MAX)
+        return kd_fail(KD_ECONFIG, "%s: a top-k store needs 1 to %d temperatures", path,
+                       KD_STORE_TEMPERATURES_MAX);
+    for (int i = 0; i < h->temperature_count; i++)
+        if (!(h->temperature[i] > 0) || !isfinite(h->temperature[i]))
+            return kd_fail(KD_ECONFIG, "%s: %g is not a temperature", path, h->temperature[i]);
+    return KD_OK;
+}
+
+/* Whether the shard stays: *fault says why not, or is NULL. A shard that could not be read is an
+ * error; only one that was read and found wrong is at fault. */
+static int examine_shard(const kd_store_writer *w, const char *path, const char **fault) {
+    kd_shard_head found;
+    hid_t file;
+    int status = kd_h5_open(&file, path);
+    if (status == KD_OK) status = kd_shard_head_read(file, path, &found);
+    kd_h5_close(file);
+    *fault = status == KD_EDATA ? kd_error() : NULL;
+    if (status < 0) return status == KD_EDATA ? KD_OK : status;
+    *fault = kd_store_header_difference(&w->head.header, &found.header);
+    if (!*fault && found.total_rows != w->head.total_rows) *fault = "total_rows";
+    if (!*fault && found.first_row != w->head.first_row) *fault = "first_row";
+    if (!*fault && found.rows != full_shard(w)) *fault = "rows";
+    return KD_OK;
+}
+
+/* Moves behind the whole shards that are already there. */
+static int find_whole_shards(kd_store_writer *w) {
+    char path[KD_PATH_MAX];
+    const char *fault;
+    for (; w->head.first_row < w->head.total_rows; w->shard++) {
+        int status = kd_shard_path(path, w->folder, w->shard);
+        if (status < 0) return status;
+        if (!kd_file_exists(path)) return KD_OK;
+        status = examine_shard(w, path, &fault);
+        if (status < 0) return status;
+        if (fault) {
+            kd_warn("%s: made again, and all that follow it: it does not fit (%s)", path, fault);
+            return KD_OK;
+        }
+        w->head.first_row += full_shard(w);
+    }
+    return KD_OK;
+}
+
+/* "shard-00012.h5" → 12, "shard-00012.h5.part" → INT64_MAX, anything else → −1 */
+static int64_t shard_number(const char *name) {
+    long long number;
+    int length = 0;
+    if (sscanf(name, "shard-%lld.h5%n", &number, &length) != 1 || length == 0) return -1;
+    if (strcmp(name + length, ".part") == 0) return INT64_MAX;
+    return name[length] == '\0' && number >= 0 ? number : -1;
+}
+
+/* Removes shards from number w->shard on, and what a killed run left half written. */
+static int remove_others(const kd_store_writer *w) {
+    char path[KD_PATH_MAX];
+    DIR *folder = opendir(w->folder);
+    if (!folder) return kd_fail(KD_EIO, "%s: cannot list: %s", w->folder, strerror(errno));
+    int status = KD_OK;
+    for (struct dirent *entry; status == KD_OK && (entry = readdir(folder));) {
+        if (shard_number(entry->d_name) < w->shard) continue;
+        status = kd_path_join(path, w->folder, entry->d_name);
+        if (status == KD_OK && unlink(path) < 0)
+            status = kd_fail(KD_EIO, "%s: cannot remove: %s", path, strerror(errno));
+    }
+    closedir(folder);
+    return status;
+}
+
+static int make_columns(kd_store_writer *w) {
+    for (kd_column c = 0; c < KD_COLUMN_COUNT; c++) {
+        size_t bytes = (size_t)kd_column_width(&w->head.header, c) *
+                       kd_column_element(&w->head.header, c) * (size_t)w->shard_rows;
+        if (bytes == 0) continue;
+        w->column[c] = malloc(bytes);
+        if (!w->column[c]) return kd_fail_memory(bytes, "a shard of the teacher store");
+    }
+    return KD_OK;
+}
+
+int kd_store_writer_open(kd_store_writer **out, const char *path, const kd_store_header *header,
+                         int64_t total_rows, int64_t *rows_done) {
+    KD_CONTRACT(total_rows >= 1, "%lld rows", (long long)total_rows);
+    *out = NULL;
+    int status = check_header(header, path);
+    if (status < 0) return status;
+    kd_store_writer *w = calloc(1, sizeof *w);
+    if (!w) return kd_fail_memory(sizeof *w, "the teacher store");
+    w->head = (kd_shard_head){.header = *header, .total_rows = total_rows};
+    if (header->kind == KD_STORE_DENSE) w->head.header.k = w->head.header.temperature_count = 0;
+    w->shard_rows = shard_rows(&w->head.header);
+    if (snprintf(w->folder, sizeof w->folder, "%s", path) >= (int)sizeof w->folder)
+        status = kd_fail(KD_EIO, "%s: path too long", path);
+    if (status == KD_OK) status = kd_file_make_folders(path);
+    if (status == KD_OK) status = find_whole_shards(w);
+    if (status == KD_OK) status = remove_others(w);
+    if (status == KD_OK) status = make_columns(w);
+    if (status < 0) {
+        kd_store_writer_abort(w);
+        return status;
+    }
+    *rows_done = w->head.first_row;
+    *out = w;
+    return KD_OK;
+}
+
+/* --- appending ------------------------------------------------------------------------------ */
+
+/* What is wrong with a row of logits; NULL when nothing is. */
+static const char *row_fault(const kd_store_header *h, const float *logits) {
+    float low = logits[0], high = logits[0];
+    bool finite = true;
+    for (int v = 0; v < h->classes; v++) {
+        finite &= isfinite(logits[v]);
+        low = logits[v] < low ? logits[v] : low;
+        high = logits[v] > high ? logits[v] : high;
+    }
+    if (!finite) return "is not finite";
+    if (h->dtype == KD_STORE_F16 && (high > KD_HALF_MAX || (low < -KD_HALF_MAX && high < -32768)))
+        return "does not fit float16; store them as float32";
+    return NULL;
+}
+
+static int check_rows(const kd_store_writer *w, int64_t n, const uint64_t *id,
+                      const float *logits) {
+    const kd_store_header *h = &w->head.header;
+    int64_t bad = n;
+#pragma omp parallel for reduction(min : bad)
+    for (int64_t i = 0; i < n; i++)
+        if (i < bad && row_fault(h, logits + i * h->classes)) bad = i;
+    if (bad == n) return KD_OK;
+    return kd_fail(KD_EDATA, "%s: a logit of the teacher for sample %llu %s", w->folder,
+                   (unsigned long long)id[bad], row_fault(h, logits + bad * h->classes));
+}
+
+static void store_logits(const kd_store_header *h, void *column, int64_t at, const float *logits,
+                         int64_t n) {
+    if (h->dtype == KD_STORE_F32) {
+        memcpy((float *)column + at, logits, (size_t)n * sizeof *logits);
+        return;
+    }
+    uint16_t *out = (uint16_t *)column + at;
+    kd_half_encode(out, logits, n);
+    for (int64_t i = 0; i < n; i++)
+        if (out[i] == 0xfc00) out[i] = 0xfbff; /* −infinity → −65504 */
+}
+
+/* Classes in falling order of their logits, the lower class first among equals. */
+static inline bool ranks_before(const float *logits, int32_t a, int32_t b) {
+    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+}
+
+/* Restores the heap `class` of n, whose root ranks last, after class[i] changed. */
+static void sift(int32_t *class, int n, int i, const float *logits) {
+    for (int child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && ranks_before(logits, class[child], class[child + 1])) child++;
+        if (ranks_before(logits, class[child], class[i])) return;
+        int32_t swap = class[i];
+        class[i] = class[child];
+        class[child] = swap;
+    }
+}
+
+/* The k classes that rank first, in order. */
+static void select_top(int32_t *class, int k, const float *logits, int classes) {
+    for (int i = 0; i < k; i++) class[i] = i;
+    for (int i = k / 2; i-- > 0;) sift(class, k, i, logits);
+    for (int32_t v = k; v < classes; v++) {
+        if (!ranks_before(logits, v, class[0])) continue;
+        class[0] = v;
+        sift(class, k, 0, logits);
+    }
+    for (int n = k; n-- > 1;) {
+        int32_t last = class[0];
+        class[0] = class[n];
+        class[n] = last;
+        sift(class, n, 0, logits);
+    }
+}
+
+/* log Σ_{dropped} e^{v/τ}; dropped is what ranks behind `last`, the last class kept. */
+static float tail_of(const float *logits, int classes, int32_t last, double temperature) {
+    double top = -INFINITY, sum = 0;
+    for (int32_t v = 0; v < classes; v++)
+        if (ranks_before(logits, last, v) && logits[v] > top) top = logits[v];
+    for (int32_t v = 0; v < classes; v++)
+        if (ranks_before(logits, last, v)) sum += exp((logits[v] - top) / temperature);
+    return (float)(top / temperature + log(sum));
+}
+
+static void store_topk(kd_store_writer *w, int64_t row, const float *logits) {
+    const kd_store_header *h = &w->head.header;
+    int32_t *class = (int32_t *)w->column[KD_COLUMN_INDEX] + row * h->k;
+    float *tail = (float *)w->column[KD_COLUMN_TAIL] + row * h->temperature_count;
+    select_top(class, h->k, logits, h->classes);
+    for (int i = 0; i < h->k; i++)
+        store_logits(h, w->column[KD_COLUMN_KEPT], row * h->k + i, logits + class[i], 1);
+    for (int i = 0; i < h->temperature_count; i++)
+        tail[i] = tail_of(logits, h->classes, class[h->k - 1], h -> temperature[i]);
+}
+
+static int write_column(hid_t file, const kd_store_writer *w, kd_column c) {
+    const kd_store_header *h = &w->head.header;
+    const char *name = kd_column_name(c);
+    int64_t shape[2];
+    int rank = kd_column_shape(h, c, w->head.rows, shape);
+    size_t bytes = (size_t)w->head.rows * (size_t)kd_column_width(h, c) * kd_column_element(h, c);
+    hid_t type = kd_column_type(h, c), set;
+    int status = kd_h5_write(file, name, rank, shape, type, type, w->column[c]);
+    if (type >= 0) H5Tclose(type);
+    if (status == KD_OK) status = kd_h5_open_object(&set, file, name);
+    if (status < 0) return status;
+    status =
+        kd_h5_set_int(set, "crc32", (int64_t)crc32_z(crc32_z(0, NULL, 0), w->column[c], bytes));
+    H5Oclose(set);
+    return status;
+}
+
+/* The rows so far become a shard; the next one begins. */
+static int commit_shard(kd_store_writer *w) {
+    char path[KD_PATH_MAX];
+    hid_t file;
+    int status = kd_shard_path(path, w->folder, w->shard);
+    if (status == KD_OK) status = kd_h5_create(&file, path);
+    if (status < 0) return status;
+    status = kd_shard_head_write(file, &w->head);
+    for (kd_column c = 0; c < KD_COLUMN_COUNT && status == KD_OK; c++)
+        if (w->column[c]) status = write_column(file, w, c);
+    if (status < 0)
+        kd_h5_close(file);
+    else
+        status = kd_h5_commit(file, path);
+    if (status < 0) return status;
+    w->shard++;
+    w->head.first_row += w->head.rows;
+    w->head.rows = 0;
+    return KD_OK;
+}
+
+int kd_store_writer_append(kd_store_writer *w, int64_t n, int64_t view, const uint64_t *id,
+                           const int32_t *label, const float *logits) {
+    const kd_store_header *h = &w->head.header;
+    KD_CONTRACT(view >= 0 && view < h->views, "view %lld of %lld", (long long)view,
+                (long long)h->views);
+    KD_CONTRACT(n <= w->head.total_rows - w->head.first_row - w->head.rows,
+                "more rows than the %lld announced", (long long)w->head.total_rows);
+    int status = check_rows(w, n, id, logits);
+    while (n > 0 && status == KD_OK) {
+        int64_t at = w->head.rows, room = full_shard(w) - at, take = n < room ? n : room;
+        memcpy((uint64_t *)w->column[KD_COLUMN_ID] + at, id, (size_t)take * sizeof *id);
+        memcpy((int32_t *)w->column[KD_COLUMN_LABEL] + at, label, (size_t)take * sizeof *label);
+        for (int64_t i = 0; i < take; i++)
+            ((int32_t *)w->column[KD_COLUMN_VIEW])[at + i] = (int32_t)view;
+        if (h->kind == KD_STORE_DENSE)
+            store_logits(h, w->column[KD_COLUMN_LOGITS], at * h->classes, logits,
+                         take * h->classes);
+        else {
+#pragma omp parallel for
+            for (int64_t i = 0; i < take; i++) store_topk(w, at + i, logits + i * h->classes);
+        }
+        w->head.rows += take;
+        if (take == room) status = commit_shard(w);
+        n -= take;
+        id += take;
+        label += take;
+        logits += take * h->classes;
+    }
+    return status;
+}
+
+/* --- ending --------------------------------------------------------------------------------- */
+
+int kd_store_writer_close(kd_store_writer *w) {
+    /* A full shard is committed at once, so a complete store has none left over. */
+    KD_CONTRACT(w->head.first_row == w->head.total_rows, "%lld of %lld rows appended",
+                (long long)(w->head.first_row + w->head.rows), (long long)w->head.total_rows);
+    kd_store_writer_abort(w);
+    return KD_OK;
+}
+
+void kd_store_writer_abort(kd_store_writer *w) {
+    for (kd_column c = 0; c < KD_COLUMN_COUNT; c++) free(w->column[c]);
+    free(w);
+}
