@@ -32,7 +32,7 @@ TESTS   = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
 all: build/distill
 
-build/distill: build/release/distill
+build/distill: build/release/bin/distill
 	ln -f $< $@
 
 # One set of rules for each mode: objects, the library, the program, the tests.
@@ -44,7 +44,8 @@ build/$(1)/%.o: src/%.c | packages
 build/$(1)/libdistill.a: $$(OBJECTS_$(1))
 	@rm -f $$@
 	ar rcs $$@ $$^
-build/$(1)/distill: build/$(1)/main.o build/$(1)/libdistill.a
+build/$(1)/bin/distill: build/$(1)/main.o build/$(1)/libdistill.a
+	@mkdir -p $$(@D)
 	$$(CC) $$(CFLAGS_$(1)) -fopenmp -o $$@ $$^ $$(LDLIBS)
 build/$(1)/test_%: tests/test_%.c build/$(1)/libdistill.a build/ops_list.h
 	$$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -Itests -Ibuild -o $$@ $$< build/$(1)/libdistill.a \

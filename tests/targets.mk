@@ -4,16 +4,16 @@
 # make check      longer tests: kills, injected faults                               (tens of minutes)
 # make fuzz       every parser under sanitizers; FUZZ_RUNS executions each
 # make bench      this machine's matrix-product peak and what training makes of it
-# make debug      build/debug/distill, with address and undefined-behaviour sanitizers
-# make double     build/double/distill, double precision
+# make debug      build/debug/bin/distill, with address and undefined-behaviour sanitizers
+# make double     build/double/bin/distill, double precision
 # make format     clang-format over src and tests
 
-debug: build/debug/distill
-double: build/double/distill
+debug: build/debug/bin/distill
+double: build/double/bin/distill
 
 test_binaries = $(foreach mode,$(MODES),$(TESTS:%=build/$(mode)/%))
 
-test: lint build/distill build/debug/distill $(test_binaries)
+test: lint build/distill build/debug/bin/distill $(test_binaries)
 	sh tests/run.sh $(test_binaries)
 
 gradcheck: build/double/test_ops
