@@ -1,5 +1,5 @@
-/* A run's configuration, from strict JSON. docs/configuration.md lists every key; configs/schema.json
- * says the same to editors. */
+/* A run's configuration, from strict JSON. docs/configuration.md lists every key;
+ * configs/schema.json says the same to editors. */
 #ifndef KD_DISTILL_CONFIG_H
 #define KD_DISTILL_CONFIG_H
 
@@ -18,25 +18,26 @@ typedef enum { KD_SCHEDULE_CONSTANT, KD_SCHEDULE_LINEAR, KD_SCHEDULE_COSINE } kd
 /* How a network is trained: "train", and "qat" with its own numbers. */
 typedef struct {
     int64_t epochs, batch;
-    int64_t accumulate;           /* micro-batches per update, default 1                     */
+    int64_t accumulate; /* micro-batches per update, default 1                     */
     kd_optimizer_kind optimizer;
-    double learning_rate, momentum, weight_decay; /* SGD: momentum (default 0.9), decay coupled (L2);
-                                                     AdamW: decay decoupled                  */
+    double learning_rate, momentum, weight_decay; /* SGD: momentum (default 0.9), decay coupled
+                                                     (L2); AdamW: decay decoupled */
     bool nesterov;
     double beta1, beta2, epsilon; /* AdamW                                                   */
     kd_schedule_kind schedule;
     double warmup_epochs;
-    double final_fraction;        /* of the learning rate at the end (linear, cosine); default 0 */
-    double clip;                  /* global gradient norm; 0: no clipping                    */
-    double max_norm;              /* bound on the L2 norm of each unit's incoming weights; 0: none */
-    int64_t evaluate_every;       /* epochs between evaluations on the validation split      */
-    double checkpoint_seconds;    /* at most this long between "last" checkpoints, default 60 */
+    double final_fraction;     /* of the learning rate at the end (linear, cosine); default 0 */
+    double clip;               /* global gradient norm; 0: no clipping                    */
+    double max_norm;           /* bound on the L2 norm of each unit's incoming weights; 0: none */
+    int64_t evaluate_every;    /* epochs between evaluations on the validation split      */
+    double checkpoint_seconds; /* at most this long between "last" checkpoints, default 60 */
 } kd_train_spec;
 
 typedef enum { KD_HINT_MSE, KD_HINT_COSINE } kd_hint_kind;
 
 /* A loss on a hidden layer: student node against teacher node, with a learned linear projection on
- * the student's side when their widths differ. Needs a teacher that runs beside (not a foreign store). */
+ * the student's side when their widths differ. Needs a teacher that runs beside (not a foreign
+ * store). */
 typedef struct {
     kd_hint_kind kind;
     char student[KD_NAME_MAX], teacher[KD_NAME_MAX]; /* node names; see `distill inspect`     */
@@ -58,46 +59,50 @@ typedef struct {
 
 typedef struct {
     bool present;
-    int count;                       /* networks; > 1: an ensemble, mean of probabilities   */
+    int count; /* networks; > 1: an ensemble, mean of probabilities   */
     kd_teacher_source source[KD_TEACHERS_MAX];
-    char store[KD_PATH_MAX];         /* "" or a store made elsewhere; then count = 0        */
-    kd_store_kind kind;              /* of the store we make; default dense float16         */
+    char store[KD_PATH_MAX]; /* "" or a store made elsewhere; then count = 0        */
+    kd_store_kind kind;      /* of the store we make; default dense float16         */
     kd_store_dtype dtype;
     int k;
-    int64_t views;                   /* 0: one clean row per sample; V: V augmented views   */
+    int64_t views; /* 0: one clean row per sample; V: V augmented views   */
 } kd_teacher_config;
 
 typedef struct {
     bool present;
     kd_quant_spec spec;
-    int64_t calibration_samples;     /* of the training split, default 512                  */
-    bool qat;                        /* false: PTQ only                                     */
-    kd_train_spec train;             /* QAT; inherits "train", with epochs and rate of its own */
-    int64_t delay_steps;             /* QAT updates before activation fake-quant begins     */
+    int64_t calibration_samples; /* of the training split, default 512                  */
+    bool qat;                    /* false: PTQ only                                     */
+    kd_train_spec train;         /* QAT; inherits "train", with epochs and rate of its own */
+    int64_t delay_steps;         /* QAT updates before activation fake-quant begins     */
 } kd_quantize_config;
 
 typedef struct {
-    char name[64];                   /* of the run; its folder is <runs>/<name>             */
+    char name[64]; /* of the run; its folder is <runs>/<name>             */
     uint64_t seed;
-    char precision[16];              /* "float32", "bfloat16", "auto"                       */
+    char precision[16]; /* "float32", "bfloat16", "auto"                       */
     kd_data_spec data;
     kd_augment augment;
-    kd_model_spec model;             /* the network this config trains (the student)        */
+    kd_model_spec model; /* the network this config trains (the student)        */
     kd_teacher_config teacher;
     kd_loss_config loss;
     kd_train_spec train;
     kd_quantize_config quantize;
-    bool alone;                      /* also train the same network without the teacher     */
-    char *resolved;                  /* JSON text with every default filled in and --set applied */
-    kd_hash hash;                    /* of `resolved`                                       */
-    char path[KD_PATH_MAX];          /* where it came from                                  */
+    bool alone;             /* also train the same network without the teacher     */
+    char *resolved;         /* JSON text with every default filled in and --set applied */
+    kd_hash hash;           /* of `resolved`                                       */
+    char path[KD_PATH_MAX]; /* where it came from                                  */
 } kd_config;
 
 /* Reads, checks everything and reports ALL errors at once through kd_log, each as
- * "file:line:column: $.path: what is wrong; did you mean …?", then returns KD_ECONFIG with a summary.
- * `sets` are n "a.b=value" strings (value: JSON, or a bare string). Relative paths in the config are
- * relative to the config's folder, unless absolute. The caller frees with kd_config_free. */
+ * "file:line:column: $.path: what is wrong; did you mean …?", then returns KD_ECONFIG with a
+ * summary. `sets` are n "a.b=value" strings (value: JSON, or a bare string). Relative paths in the
+ * config are relative to the config's folder, unless absolute. The caller frees with
+ * kd_config_free. */
 int kd_config_load(kd_config **out, const char *path, int n, const char *const *sets);
+/* The same from `length` bytes of text; `path` is what messages and relative paths refer to. */
+int kd_config_parse(kd_config **out, const char *text, size_t length, const char *path, int n,
+                    const char *const *sets);
 void kd_config_free(kd_config *config);
 
 /* The resolved JSON text of one section ("data", "model", "train" …), to key a stage by what went

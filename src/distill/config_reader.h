@@ -1,0 +1,58 @@
+/* Reads objects by their tables, gathering every error and the resolved text. */
+#ifndef KD_DISTILL_CONFIG_READER_H
+#define KD_DISTILL_CONFIG_READER_H
+
+#include "base/json.h"
+#include "distill/config.h"
+#include "distill/config_keys.h"
+
+enum { KD_CONFIG_PATH_MAX = 160 }; /* "$.model.layers[3].kernel" */
+
+typedef struct {
+    int offset; /* in the file; set values stand behind all of it */
+    char *text; /* the whole message                               */
+} kd_config_error;
+
+typedef struct kd_config_reader {
+    const kd_json *json;
+    const char *folder;    /* paths are relative to it; "" for the working folder */
+    kd_config *config;     /* being filled                                        */
+    const cJSON *resolved; /* the root of what is known so far                    */
+    kd_config_error *error;
+    int error_count;
+    int failed; /* memory: negative status                             */
+} kd_config_reader;
+
+/* Reads `object`, which stands at `path`, by `table` into `base`; what it says, with defaults, is
+ * added to `resolved`. */
+void kd_config_read_object(kd_config_reader *reader, const cJSON *object, const char *path,
+                           const kd_config_table *table, void *base, cJSON *resolved);
+
+/* Gathers "place: path: message". The place is the item's value, or its key. */
+void kd_config_complain(kd_config_reader *reader, const cJSON *item, bool of_key, const char *path,
+                        const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* The same about the member `key` of `object`, or about `object` when it has no such member. */
+void kd_config_complain_key(kd_config_reader *reader, const cJSON *object, const char *path,
+                            const char *key, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* Logs the errors in the order of the file and forgets them; returns how many there were. */
+int kd_config_report_errors(kd_config_reader *reader);
+
+/* Checks one value against its row; complains and returns false when it does not fit. */
+bool kd_config_check_value(kd_config_reader *reader, const cJSON *item, const char *path,
+                           const kd_config_key *key);
+
+/* The place of `word` in "a|b|c", or −1. */
+int kd_config_choice(const char *choices, const char *word);
+
+/* "a whole number from 1 to 8" for people. */
+void kd_config_describe(char *out, size_t capacity, const kd_config_key *key);
+
+/* Fills in a leading "${NAME}" or "${NAME:-otherwise}" and makes the result relative to the
+ * config's folder, unless it is absolute. NULL, or what is wrong. */
+const char *kd_config_resolve_path(char *out, size_t capacity, const char *folder,
+                                   const char *written);
+
+#endif

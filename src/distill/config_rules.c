@@ -1,0 +1,328 @@
+#include "distill/config_rules.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+
+/* Of what stands in another section the rules look at the JSON, never at the fields, which may not
+ * have been read for an error. */
+static const cJSON *section_of(const kd_config_reader *reader, const char *name) {
+    return kd_json_get(kd_json_root(reader->json), name);
+}
+
+static void fail_memory(kd_config_reader *reader) {
+    reader->failed = kd_fail_memory(sizeof(cJSON), "the configuration");
+}
+
+static void set_default(kd_config_reader *reader, cJSON *out, const char *key, double value) {
+    if (!cJSON_AddNumberToObject(out, key, value)) fail_memory(reader);
+}
+
+static void copy_default(kd_config_reader *reader, cJSON *out, const char *key, const cJSON *from) {
+    cJSON *copy = cJSON_Duplicate(from, true);
+    if (copy && cJSON_AddItemToObject(out, key, copy)) return;
+    cJSON_Delete(copy);
+    fail_memory(reader);
+}
+
+/* --- the whole ------------------------------------------------------------------------------ */
+
+static bool is_name_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c && strchr("._-", c));
+}
+
+void kd_config_root_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
+    (void)object;
+    const char *slash = strrchr(reader->config->path, '/');
+    const char *file = slash ? slash + 1 : reader->config->path;
+    char name[sizeof reader->config->name];
+    size_t length = strlen(file);
+    if (length > 5 && strcmp(file + length - 5, ".json") == 0) length -= 5;
+    if (length >= sizeof name) length = sizeof name - 1;
+    memcpy(name, file, length);
+    name[length] = '\0';
+    for (char *c = name; *c; c++)
+        if (!is_name_letter(*c)) *c = '_';
+    if (!is_name_letter(name[0]) || name[0] == '.') snprintf(name, sizeof name, "run");
+    if (!cJSON_AddStringToObject(out, "name", name)) fail_memory(reader);
+}
+
+void kd_config_root_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                           void *base) {
+    (void)base;
+    const cJSON *name = kd_json_get(object, "name");
+    if (cJSON_IsString(name)) {
+        bool good = name->valuestring[0] != '.';
+        for (const char *c = name->valuestring; *c && good; c++) good = is_name_letter(*c);
+        if (!good)
+            kd_config_complain_key(
+                reader, object, path, "name",
+                "a folder has this name: letters, digits, '.', '_' and '-' only, "
+                "and no '.' in front");
+    }
+    if (cJSON_IsTrue(kd_json_get(object, "alone")) && !kd_json_get(object, "teacher"))
+        kd_config_complain_key(reader, object, path, "alone",
+                               "trains the network also without the teacher, but there is no "
+                               "\"teacher\"");
+}
+
+/* --- data ----------------------------------------------------------------------------------- */
+
+void kd_config_audio_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                            void *base) {
+    const kd_audio_spec *audio = base;
+    if (audio->seconds * audio->sample_rate <= audio->window)
+        kd_config_complain_key(
+            reader, object, path, "window", "%d samples, but a clip of %g s at %d Hz has only %.0f",
+            audio->window, audio->seconds, audio->sample_rate, audio->seconds * audio->sample_rate);
+}
+
+void kd_config_data_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
+    const cJSON *kind = kd_json_get(object, "kind");
+    if (cJSON_IsString(kind) && strcmp(kind->valuestring, "audio") == 0 &&
+        !cJSON_AddObjectToObject(out, "audio"))
+        fail_memory(reader);
+}
+
+/* The keys that belong to one kind of data must be there for it, or must not. */
+static void check_kind_keys(kd_config_reader *reader, const cJSON *object, const char *path,
+                            bool audio) {
+    static const struct {
+        const char *name;
+        bool audio, needed;
+    } special[] = {{"folder", false, true}, {"train", true, true},  {"test", true, true},
+                   {"audio", true, false},  {"mean", false, false}, {"deviation", false, false}};
+    const char *kind = kd_json_get(object, "kind")->valuestring;
+    for (size_t i = 0; i < sizeof special / sizeof *special; i++) {
+        const cJSON *item = kd_json_get(object, special[i].name);
+        if (special[i].audio == audio && special[i].needed && !item)
+            kd_config_complain_key(reader, object, path, special[i].name,
+                                   "missing; data of kind \"%s\" needs it", kind);
+        if (special[i].audio != audio && item)
+            kd_config_complain_key(reader, object, path, special[i].name,
+                                   "does not belong to data of kind \"%s\"", kind);
+    }
+}
+
+void kd_config_data_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                           void *base) {
+    const kd_config *config = base;
+    kd_data_kind kind = config->data.kind;
+    check_kind_keys(reader, object, path, kind == KD_DATA_AUDIO);
+    int means = cJSON_GetArraySize(kd_json_get(object, "mean"));
+    int deviations = cJSON_GetArraySize(kd_json_get(object, "deviation"));
+    if (means != deviations)
+        kd_config_complain_key(reader, object, path, deviations ? "deviation" : "mean",
+                               "%d of \"mean\" but %d of \"deviation\"", means, deviations);
+    if (kind == KD_DATA_CIFAR10 && means != 0 && means != 3)
+        kd_config_complain_key(reader, object, path, "mean",
+                               "%d numbers, but CIFAR-10 has 3 channels", means);
+    if (kind != KD_DATA_IDX && kd_json_get(object, "classes"))
+        kd_config_complain_key(reader, object, path, "classes",
+                               "is for idx files, which do not name their classes");
+}
+
+/* --- model ---------------------------------------------------------------------------------- */
+
+/* The kinds in the order of kd_layer_kind. */
+static kd_layer_kind layer_kind(const cJSON *object) {
+    static const char *const name[] = {"conv",   "max_pool", "avg_pool", "global_avg_pool",
+                                       "linear", "dropout"};
+    int kind = KD_LAYER_CONV;
+    while (!kd_json_get(object, name[kind])) kind++;
+    return (kd_layer_kind)kind;
+}
+
+void kd_config_layer_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
+    const cJSON *window = kd_json_get(object, "max_pool");
+    if (!window) window = kd_json_get(object, "avg_pool");
+    if (window) copy_default(reader, out, "stride", window);
+}
+
+void kd_config_layer_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                            void *base) {
+    kd_layer_spec *layer = base;
+    layer->kind = layer_kind(object);
+    bool pool = layer->kind == KD_LAYER_MAX_POOL || layer->kind == KD_LAYER_AVG_POOL;
+    if (layer->kind == KD_LAYER_GLOBAL_AVG_POOL &&
+        !cJSON_IsTrue(kd_json_get(object, "global_avg_pool")))
+        kd_config_complain_key(reader, object, path, "global_avg_pool",
+                               "can only be true; leave the layer out instead");
+    for (int axis = 0; axis < 2; axis++) {
+        if (layer->kind == KD_LAYER_CONV && layer->padding[axis] < 0) {
+            if (layer->kernel[axis] % 2 == 0) {
+                kd_config_complain_key(reader, object, path, "kernel",
+                                       "padding \"same\" needs an odd kernel, this one has %d",
+                                       layer->kernel[axis]);
+                return;
+            }
+            layer->padding[axis] = (layer->kernel[axis] - 1) / 2;
+        }
+        if (pool && 2 * layer->padding[axis] > layer->kernel[axis]) {
+            kd_config_complain_key(reader, object, path, "padding",
+                                   "%d is more than half of the window of %d", layer->padding[axis],
+                                   layer->kernel[axis]);
+            return;
+        }
+    }
+}
+
+void kd_config_cnn_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                          void *base) {
+    const kd_model_spec *model = base;
+    if (model->layer_count == 0)
+        kd_config_complain_key(reader, object, path, "layers", "expected at least one layer");
+}
+
+void kd_config_resnet_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                             void *base) {
+    const kd_model_spec *model = base;
+    int below = (model->depth - 2) / 6 * 6 + 2;
+    if (model->depth != below)
+        kd_config_complain_key(reader, object, path, "depth",
+                               "%d, but these networks have 6n + 2 layers: %d or %d", model->depth,
+                               below, below + 6);
+}
+
+/* --- teacher -------------------------------------------------------------------------------- */
+
+/* "model" goes with "weights", and only with them. */
+static void check_weights(kd_config_reader *reader, const cJSON *object, const char *path) {
+    bool weights = kd_json_get(object, "weights") != NULL;
+    bool model = kd_json_get(object, "model") != NULL;
+    if (weights && !model)
+        kd_config_complain_key(
+            reader, object, path, "model",
+            "missing; \"weights\" alone do not tell which network they belong to");
+    if (model && !weights)
+        kd_config_complain_key(reader, object, path, "model", "goes with \"weights\" only");
+}
+
+void kd_config_source_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                             void *base) {
+    (void)base;
+    if (!kd_json_get(object, "config") == !kd_json_get(object, "weights"))
+        kd_config_complain(reader, object, false, path,
+                           "expected either \"config\", or \"weights\" and \"model\"");
+    else
+        check_weights(reader, object, path);
+}
+
+static bool is_augmented(const kd_config_reader *reader) {
+    const cJSON *data = section_of(reader, "data"), *augment = kd_json_get(data, "augment");
+    return augment && (kd_json_get(augment, "shift") || kd_json_get(augment, "flip"));
+}
+
+void kd_config_teacher_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                              void *base) {
+    static const char *const source[] = {"config", "weights", "ensemble", "store"};
+    kd_teacher_config *teacher = base;
+    int given = 0;
+    for (int i = 0; i < 4; i++) given += kd_json_get(object, source[i]) != NULL;
+    if (given != 1) {
+        kd_config_complain(reader, object, false, path,
+                           "expected exactly one of \"config\", \"weights\", \"ensemble\" and "
+                           "\"store\", found %d of them",
+                           given);
+        return;
+    }
+    check_weights(reader, object, path);
+    bool foreign = kd_json_get(object, "store") != NULL;
+    const cJSON *ensemble = kd_json_get(object, "ensemble");
+    if (!ensemble && !foreign) teacher->count = 1;
+    if (ensemble && teacher->count == 0)
+        kd_config_complain_key(reader, object, path, "ensemble", "expected at least one network");
+    if (foreign && kd_json_get(object, "targets"))
+        kd_config_complain_key(reader, object, path, "targets",
+                               "says how a store is to be made, but \"store\" is made already");
+    if (teacher->views > 0 && !is_augmented(reader))
+        kd_config_complain_key(reader, object, path, "views",
+                               "views differ by augmentation, but data.augment says nothing");
+}
+
+void kd_config_targets_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                              void *base) {
+    const kd_teacher_config *teacher = base;
+    bool topk = teacher->kind == KD_STORE_TOPK, k = kd_json_get(object, "k") != NULL;
+    if (topk && !k)
+        kd_config_complain_key(reader, object, path, "k", "missing; kind \"topk\" needs it");
+    if (k && !topk)
+        kd_config_complain_key(reader, object, path, "k", "goes with kind \"topk\" only");
+}
+
+/* --- loss, train ---------------------------------------------------------------------------- */
+
+void kd_config_loss_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
+    (void)object;
+    bool taught = section_of(reader, "teacher") != NULL;
+    set_default(reader, out, "temperature", taught ? 4 : 1);
+    set_default(reader, out, "kl", taught ? 0.9 : 0);
+    set_default(reader, out, "hard", taught ? 0.1 : 1);
+}
+
+void kd_config_loss_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                           void *base) {
+    const kd_loss_config *loss = base;
+    const cJSON *teacher = section_of(reader, "teacher");
+    if (!teacher && loss->kl > 0)
+        kd_config_complain_key(reader, object, path, "kl",
+                               "%g, but there is no \"teacher\" to be near to", loss->kl);
+    if (loss->kl <= 0 && loss->hard <= 0 && loss->hint_count == 0)
+        kd_config_complain(reader, object, false, path,
+                           "\"kl\" and \"hard\" are both 0: nothing is left to learn from");
+    else if (teacher && loss->kl <= 0 && loss->hint_count == 0)
+        kd_warn(
+            "%s: there is a teacher, but loss.kl is 0 and there are no hints: nothing of it will "
+            "be learnt",
+            reader->config->path);
+    if (loss->hint_count == 0) return;
+    if (!teacher)
+        kd_config_complain_key(reader, object, path, "hints", "there is no \"teacher\"");
+    else if (kd_json_get(teacher, "store") || kd_json_get(teacher, "ensemble"))
+        kd_config_complain_key(reader, object, path, "hints",
+                               "look into one teacher network, but the teacher is %s",
+                               kd_json_get(teacher, "store") ? "a store" : "an ensemble");
+}
+
+void kd_config_train_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
+    const cJSON *optimizer = kd_json_get(object, "optimizer");
+    bool adam = cJSON_IsString(optimizer) && strcmp(optimizer->valuestring, "adamw") == 0;
+    set_default(reader, out, "learning_rate", adam ? 0.001 : 0.1);
+}
+
+static void check_train(kd_config_reader *reader, const cJSON *object, const char *path,
+                        const kd_train_spec *train) {
+    if (train->warmup_epochs > (double)train->epochs)
+        kd_config_complain_key(reader, object, path, "warmup_epochs",
+                               "%g epochs of warm-up in a training of %lld", train->warmup_epochs,
+                               (long long)train->epochs);
+    if (train->nesterov && train->optimizer == KD_OPTIMIZER_SGD && train->momentum <= 0)
+        kd_config_complain_key(reader, object, path, "nesterov", "needs a momentum above 0");
+}
+
+void kd_config_train_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                            void *base) {
+    check_train(reader, object, path, base);
+}
+
+void kd_config_qat_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
+    (void)object;
+    static const char *const own[] = {"epochs", "learning_rate", "warmup_epochs"};
+    const cJSON *train = kd_json_get(reader->resolved, "train");
+    for (const cJSON *item = train ? train->child : NULL; item; item = item->next) {
+        bool inherited = true;
+        for (int i = 0; i < 3; i++) inherited = inherited && strcmp(item->string, own[i]) != 0;
+        if (inherited) copy_default(reader, out, item->string, item);
+    }
+    const cJSON *rate = kd_json_get(train, "learning_rate");
+    set_default(reader, out, "learning_rate", rate ? rate->valuedouble / 10 : 0.01);
+}
+
+void kd_config_qat_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                          void *base) {
+    const kd_quantize_config *quantize = base;
+    check_train(reader, object, path, &quantize->train);
+}

@@ -1,0 +1,428 @@
+/* distill/config: every key read, every mistake found at once, the resolved text, the schema. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "distill/config.h"
+
+/* Parses `text` as configs/test.json; what kd_log says goes to logged[]. */
+static char logged[16384];
+
+static int parse_with(kd_config **out, const char *text, int n, const char *const *sets) {
+    char path[] = "/tmp/distill-test-XXXXXX";
+    int file = mkstemp(path), keep = dup(STDERR_FILENO);
+    assert_true(file >= 0 && keep >= 0);
+    fflush(stderr);
+    dup2(file, STDERR_FILENO);
+    int status = kd_config_parse(out, text, strlen(text), "configs/test.json", n, sets);
+    fflush(stderr);
+    dup2(keep, STDERR_FILENO);
+    ssize_t length = pread(file, logged, sizeof logged - 1, 0);
+    logged[length > 0 ? length : 0] = '\0';
+    close(keep);
+    close(file);
+    unlink(path);
+    return status;
+}
+
+static kd_config *parse(const char *text, int n, const char *const *sets) {
+    kd_config *config;
+    if (parse_with(&config, text, n, sets) < 0) fail_msg("%s\n%s", logged, kd_error());
+    return config;
+}
+
+#define DATA            "\"data\": {\"kind\": \"idx\", \"folder\": \"mnist\"}"
+#define MODEL           "\"model\": {\"type\": \"mlp\", \"hidden\": [30]}"
+#define TRAIN           "\"train\": {\"epochs\": 3}"
+#define SMALL           "{" DATA ", " MODEL ", " TRAIN "}"
+#define TAUGHT(teacher) "{" DATA ", " MODEL ", " TRAIN ", \"teacher\": " teacher "}"
+
+static void fills_in_defaults(void **state) {
+    (void)state;
+    kd_config *c = parse(SMALL, 0, NULL);
+    assert_string_equal(c->name, "test");
+    assert_int_equal(c->seed, 1);
+    assert_string_equal(c->precision, "float32");
+    assert_string_equal(c->data.folder, "configs/mnist");
+    assert_false(c->teacher.present || c->quantize.present || c->alone);
+    assert_true(c->loss.temperature == 1 && c->loss.kl == 0 && c->loss.hard == 1);
+    assert_int_equal(c->train.epochs, 3);
+    assert_int_equal(c->train.batch, 128);
+    assert_int_equal(c->train.accumulate, 1);
+    assert_int_equal(c->train.optimizer, KD_OPTIMIZER_SGD);
+    assert_true(c->train.learning_rate == 0.1 && c->train.momentum == 0.9);
+    assert_int_equal(c->train.schedule, KD_SCHEDULE_COSINE);
+    assert_true(c->train.checkpoint_seconds == 60);
+    kd_config_free(c);
+}
+
+static void reads_every_key(void **state) {
+    (void)state;
+    static const char text[] =
+        "{\"$schema\": \"schema.json\", \"name\": \"full\", \"seed\": 9007199254740992,"
+        " \"precision\": \"auto\", \"alone\": true,"
+        " \"data\": {\"kind\": \"cifar10\", \"folder\": \"/c10\", \"mean\": [0.485, 0.456, 0.406],"
+        "  \"deviation\": [0.229, 0.224, 0.225], \"validation\": 5000, \"train_limit\": 100,"
+        "  \"exclude\": [3, 5], \"augment\": {\"shift\": [4, 2], \"flip\": true}},"
+        " \"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 16, \"kernel\": [3, 5],"
+        "  \"stride\": [1, 2], \"padding\": \"same\"}, {\"conv\": 8, \"kernel\": 1, \"padding\": 0,"
+        "  \"groups\": \"depthwise\", \"batch_norm\": false, \"relu\": false}, {\"max_pool\": 2},"
+        "  {\"avg_pool\": [2, 3], \"stride\": 1, \"padding\": [1, 1]}, {\"global_avg_pool\": true},"
+        "  {\"linear\": 64, \"relu\": false}, {\"dropout\": 0.25}]},"
+        " \"teacher\": {\"weights\": \"t.safetensors\", \"model\": {\"type\": \"resnet\","
+        "  \"depth\": 56, \"width\": 8, \"shortcut\": \"B\"}, \"views\": 4,"
+        "  \"targets\": {\"kind\": \"topk\", \"dtype\": \"float32\", \"k\": 5}},"
+        " \"loss\": {\"temperature\": 2.5, \"kl\": 0.7, \"hard\": 0.3, \"label_smoothing\": 0.1,"
+        "  \"hints\": [{\"kind\": \"cosine\", \"student\": \"conv0\", \"teacher\": \"conv1\","
+        "  \"weight\": 2}, {\"kind\": \"mse\", \"student\": \"a\", \"teacher\": \"b\"}]},"
+        " \"train\": {\"epochs\": 20, \"batch\": 64, \"accumulate\": 2, \"optimizer\": \"adamw\","
+        "  \"weight_decay\": 0.01, \"beta1\": 0.8, \"beta2\": 0.99, \"epsilon\": 1e-6,"
+        "  \"momentum\": 0.5, \"nesterov\": true, \"schedule\": \"linear\", \"warmup_epochs\": 1.5,"
+        "  \"final_fraction\": 0.1, \"clip\": 1, \"max_norm\": 3, \"evaluate_every\": 2,"
+        "  \"checkpoint_seconds\": 5},"
+        " \"quantize\": {\"weight_bits\": 4, \"activation_bits\": 6, \"method\": \"lsq\","
+        "  \"symmetric_activations\": true, \"observer\": \"percentile\", \"percentile\": 99,"
+        "  \"ema\": 0.5, \"calibration_samples\": 64, \"qat\": {\"epochs\": 2, \"delay_steps\": 7,"
+        "  \"batch\": 32}}}";
+    kd_config *c = parse(text, 0, NULL);
+    assert_string_equal(c->name, "full");
+    assert_true(c->seed == 9007199254740992u && c->alone);
+    assert_string_equal(c->precision, "auto");
+    assert_int_equal(c->data.kind, KD_DATA_CIFAR10);
+    assert_string_equal(c->data.folder, "/c10");
+    assert_true(c->data.mean_count == 3 && c->data.mean[1] == 0.456f);
+    assert_true(c->data.deviation[2] == 0.225f);
+    assert_true(c->data.validation == 5000 && c->data.train_limit == 100);
+    assert_true(c->data.exclude_count == 2 && c->data.exclude[1] == 5);
+    assert_true(c->augment.shift_h == 4 && c->augment.shift_w == 2 && c->augment.flip);
+
+    assert_int_equal(c->model.kind, KD_MODEL_CNN);
+    assert_int_equal(c->model.layer_count, 7);
+    const kd_layer_spec *l = c->model.layer;
+    assert_true(l[0].kind == KD_LAYER_CONV && l[0].channels == 16 && l[0].kernel[1] == 5);
+    assert_true(l[0].stride[0] == 1 && l[0].stride[1] == 2);
+    assert_true(l[0].padding[0] == 1 && l[0].padding[1] == 2);
+    assert_true(l[0].groups == 1 && l[0].batch_norm && l[0].relu);
+    assert_true(l[1].groups == -1 && !l[1].batch_norm && !l[1].relu && l[1].padding[0] == 0);
+    assert_true(l[2].kind == KD_LAYER_MAX_POOL && l[2].kernel[1] == 2 && l[2].stride[0] == 2);
+    assert_true(l[3].kind == KD_LAYER_AVG_POOL && l[3].kernel[1] == 3 && l[3].stride[1] == 1);
+    assert_true(l[3].padding[0] == 1);
+    assert_true(l[4].kind == KD_LAYER_GLOBAL_AVG_POOL);
+    assert_true(l[5].kind == KD_LAYER_LINEAR && l[5].channels == 64 && !l[5].relu);
+    assert_true(l[6].kind == KD_LAYER_DROPOUT && l[6].drop == 0.25);
+
+    const kd_teacher_config *t = &c->teacher;
+    assert_true(t->present && t->count == 1 && t->views == 4);
+    assert_string_equal(t->source[0].weights, "configs/t.safetensors");
+    assert_true(t->source[0].model.kind == KD_MODEL_RESNET && t->source[0].model.depth == 56);
+    assert_true(t->source[0].model.width == 8 && t->source[0].model.shortcut == KD_SHORTCUT_B);
+    assert_true(t->kind == KD_STORE_TOPK && t->dtype == KD_STORE_F32 && t->k == 5);
+
+    assert_true(c->loss.temperature == 2.5 && c->loss.kl == 0.7 && c->loss.hard == 0.3);
+    assert_true(c->loss.label_smoothing == 0.1 && c->loss.hint_count == 2);
+    assert_int_equal(c->loss.hint[0].kind, KD_HINT_COSINE);
+    assert_string_equal(c->loss.hint[0].student, "conv0");
+    assert_string_equal(c->loss.hint[1].teacher, "b");
+    assert_true(c->loss.hint[0].weight == 2 && c->loss.hint[1].weight == 1);
+
+    const kd_train_spec *s = &c->train;
+    assert_true(s->epochs == 20 && s->batch == 64 && s->accumulate == 2);
+    assert_true(s->optimizer == KD_OPTIMIZER_ADAMW && s->learning_rate == 0.001);
+    assert_true(s->weight_decay == 0.01 && s->beta1 == 0.8 && s->beta2 == 0.99);
+    assert_true(s->epsilon == 1e-6 && s->momentum == 0.5 && s->nesterov);
+    assert_true(s->schedule == KD_SCHEDULE_LINEAR && s->warmup_epochs == 1.5);
+    assert_true(s->final_fraction == 0.1 && s->clip == 1 && s->max_norm == 3);
+    assert_true(s->evaluate_every == 2 && s->checkpoint_seconds == 5);
+
+    const kd_quantize_config *q = &c->quantize;
+    assert_true(q->present && q->spec.weight_bits == 4 && q->spec.activation_bits == 6);
+    assert_true(q->spec.method == KD_QUANT_LSQ && q->spec.symmetric_activations);
+    assert_true(q->spec.observer == KD_OBSERVER_PERCENTILE && q->spec.percentile == 99);
+    assert_true(q->spec.ema == 0.5 && q->calibration_samples == 64);
+    assert_true(q->qat && q->delay_steps == 7);
+    assert_true(q->train.epochs == 2 && q->train.batch == 32 && q->train.beta1 == 0.8);
+    assert_true(q->train.learning_rate == 0.0001 && q->train.warmup_epochs == 0);
+    assert_true(q->train.optimizer == KD_OPTIMIZER_ADAMW && q->train.checkpoint_seconds == 5);
+    kd_config_free(c);
+}
+
+static void reads_sound_and_ensembles(void **state) {
+    (void)state;
+    kd_config *c =
+        parse("{\"data\": {\"kind\": \"audio\", \"train\": \"a.tsv\", \"test\": \"/b\", \"audio\":"
+              " {\"sample_rate\": 8000, \"window\": 256, \"hop\": 128, \"mels\": 32, \"seconds\": "
+              "0.75}}, " MODEL ", " TRAIN ", \"teacher\": {\"ensemble\": [{\"config\": \"t.json\"},"
+              " {\"weights\": \"../w.h5\", \"model\": {\"type\": \"mlp\", \"hidden\": []}}]}}",
+              0, NULL);
+    assert_string_equal(c->data.train_manifest, "configs/a.tsv");
+    assert_string_equal(c->data.test_manifest, "/b");
+    assert_true(c->data.audio.sample_rate == 8000 && c->data.audio.window == 256);
+    assert_true(c->data.audio.hop == 128 && c->data.audio.mels == 32);
+    assert_true(c->data.audio.seconds == 0.75);
+    assert_int_equal(c->teacher.count, 2);
+    assert_string_equal(c->teacher.source[0].config, "configs/t.json");
+    assert_string_equal(c->teacher.source[1].weights, "configs/../w.h5");
+    assert_int_equal(c->teacher.source[1].model.hidden_count, 0);
+    assert_true(c->teacher.kind == KD_STORE_DENSE && c->teacher.dtype == KD_STORE_F16);
+    assert_true(c->loss.temperature == 4 && c->loss.kl == 0.9 && c->loss.hard == 0.1);
+    kd_config_free(c);
+    c = parse("{\"data\": {\"kind\": \"audio\", \"train\": \"a\", \"test\": \"b\"}, " MODEL
+              ", " TRAIN "}",
+              0, NULL);
+    assert_true(c->data.audio.sample_rate == 16000 && c->data.audio.mels == 40);
+    kd_config_free(c);
+}
+
+static void reads_class_names_and_stores(void **state) {
+    (void)state;
+    kd_config *c =
+        parse("{\"data\": {\"kind\": \"idx\", \"folder\": \"m\", \"classes\": [\"shirt\","
+              " \"Stiefel – groß\"]}, " MODEL ", " TRAIN ", \"teacher\": {\"store\":"
+              " \"s\"}}",
+              0, NULL);
+    assert_int_equal(c->data.class_name_count, 2);
+    assert_string_equal(c->data.class_names[1], "Stiefel – groß");
+    assert_string_equal(c->teacher.store, "configs/s");
+    assert_true(c->teacher.present && c->teacher.count == 0);
+    kd_config_free(c);
+}
+
+/* Each text has one mistake; the message, behind the place, contains `says`. */
+static const struct {
+    const char *text, *says;
+} WRONG[] = {
+    {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 3, \"lerning_rate\": 1}}",
+     "$.train.lerning_rate: unknown key; did you mean \"learning_rate\"?"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"zzz\": 1}", "$.zzz: unknown key; see docs"},
+    {"{" DATA ", " MODEL ", \"train\": {\"epochs\": \"3\"}}",
+     "$.train.epochs: expected a whole number of at least 1, found \"3\""},
+    {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 0}}", "expected a whole number"},
+    {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 2.5}}", "found 2.5"},
+    {"{" DATA ", " MODEL ", \"train\": {}}", "$.train.epochs: missing; expected a whole number"},
+    {"{" DATA ", " MODEL "}", "$.train: missing; expected an object"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"alone\": 1}", "$.alone: expected true or false, found 1"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"a/b\"}", "$.name: a folder has this name"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"..\"}", "$.name: a folder has this name"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"\"}", "$.name: expected a text"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"seed\": 1e17}", "$.seed"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"precision\": \"bf16\"}",
+     "expected \"float32\", \"bfloat16\" or \"auto\", found \"bf16\""},
+    {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 1, \"optimizer\": \"adam\"}}",
+     "did you mean \"adamw\"?"},
+    {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 1, \"momentum\": 1}}",
+     "expected a number of at least 0, below 1, found 1"},
+    {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 1, \"learning_rate\": 0}}",
+     "expected a number above 0, found 0"},
+    {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 1, \"warmup_epochs\": 2}}", "2 epochs of warm"},
+    {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 1, \"nesterov\": true, \"momentum\": 0}}",
+     "$.train.nesterov: needs a momentum"},
+    {"{\"data\": {\"kind\": \"idx\"}, " MODEL ", " TRAIN "}",
+     "$.data.folder: missing; data of kind"},
+    {"{\"data\": {\"kind\": \"idx\", \"folder\": \"m\", \"train\": \"t\"}, " MODEL ", " TRAIN "}",
+     "$.data.train: does not belong to data of kind \"idx\""},
+    {"{\"data\": {\"kind\": \"cifar10\", \"folder\": \"m\", \"mean\": [1, 2, 3]}, " MODEL ", " TRAIN
+     "}",
+     "3 of \"mean\" but 0 of \"deviation\""},
+    {"{\"data\": {\"kind\": \"cifar10\", \"folder\": \"m\", \"mean\": [1], \"deviation\": "
+     "[1]}, " MODEL ", " TRAIN "}",
+     "CIFAR-10 has 3 channels"},
+    {"{\"data\": {\"kind\": \"idx\", \"folder\": \"m\", \"mean\": [1], \"deviation\": [0]}, " MODEL
+     ", " TRAIN "}",
+     "found 0 in it"},
+    {"{\"data\": {\"kind\": \"idx\", \"folder\": \"m\", \"mean\": [1,1,1,1,1]}, " MODEL ", " TRAIN
+     "}",
+     "a list of 5, but at most 4"},
+    {"{\"data\": {\"kind\": \"audio\", \"train\": \"t\", \"test\": \"t\", \"audio\": {\"window\":"
+     " 512, \"seconds\": 0.03}}, " MODEL ", " TRAIN "}",
+     "$.data.audio.window: 512 samples"},
+    {"{\"data\": {\"kind\": \"idx\", \"folder\": \"${DISTILL_NO_SUCH}/m\"}, " MODEL ", " TRAIN "}",
+     "the environment variable is not set"},
+    {"{\"data\": {\"kind\": \"idx\", \"folder\": \"${A\"}, " MODEL ", " TRAIN "}", "expected '}'"},
+    {"{" DATA ", \"model\": {\"type\": \"rnn\"}, " TRAIN "}",
+     "$.model.type: expected one of \"mlp\", \"cnn\", \"resnet\""},
+    {"{" DATA ", \"model\": {\"hidden\": [3]}, " TRAIN "}", "$.model.type: missing"},
+    {"{" DATA ", \"model\": {\"type\": \"mlp\", \"hidden\": [3, 0]}, " TRAIN "}", "found 0 in it"},
+    {"{" DATA ", \"model\": {\"type\": \"mlp\", \"layers\": []}, " TRAIN "}",
+     "$.model.layers: unknown key for mlp"},
+    {"{" DATA ", \"model\": {\"type\": \"resnet\", \"depth\": 18}, " TRAIN "}", "14 or 20"},
+    {"{" DATA ", \"model\": {\"type\": \"cnn\", \"layers\": []}, " TRAIN "}", "at least one layer"},
+    {"{" DATA ", \"model\": {\"type\": \"cnn\", \"layers\": [{\"cnov\": 3}]}, " TRAIN "}",
+     "$.model.layers[0]: expected a key that is one of \"conv\""},
+    {"{" DATA ", \"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 3, \"kernel\": 2}]}, " TRAIN
+     "}",
+     "$.model.layers[0].kernel: padding \"same\" needs an odd kernel"},
+    {"{" DATA
+     ", \"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 3, \"padding\": \"valid\"}]}, " TRAIN
+     "}",
+     "or \"same\", found \"valid\""},
+    {"{" DATA
+     ", \"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 3, \"stride\": [1,2,3]}]}, " TRAIN
+     "}",
+     "or a list of two"},
+    {"{" DATA
+     ", \"model\": {\"type\": \"cnn\", \"layers\": [{\"max_pool\": 2, \"padding\": 2}]}, " TRAIN
+     "}",
+     "more than half of the window"},
+    {"{" DATA ", \"model\": {\"type\": \"cnn\", \"layers\": [{\"global_avg_pool\": false}]}, " TRAIN
+     "}",
+     "can only be true"},
+    {"{" DATA ", \"model\": {\"type\": \"cnn\", \"layers\": [7]}, " TRAIN "}",
+     "expected an object"},
+    {TAUGHT("{}"), "expected exactly one of \"config\""},
+    {TAUGHT("{\"config\": \"a\", \"store\": \"b\"}"), "found 2 of them"},
+    {TAUGHT("{\"weights\": \"a\"}"), "$.teacher.model: missing"},
+    {TAUGHT("{\"config\": \"a\", \"model\": {\"type\": \"mlp\", \"hidden\": []}}"),
+     "goes with \"weights\" only"},
+    {TAUGHT("{\"ensemble\": []}"), "at least one network"},
+    {TAUGHT("{\"ensemble\": [{}]}"), "$.teacher.ensemble[0]: expected either \"config\""},
+    {TAUGHT("{\"store\": \"s\", \"targets\": {}}"), "is made already"},
+    {TAUGHT("{\"config\": \"a\", \"targets\": {\"kind\": \"topk\"}}"), "$.teacher.targets.k: miss"},
+    {TAUGHT("{\"config\": \"a\", \"targets\": {\"k\": 3}}"), "goes with kind \"topk\" only"},
+    {TAUGHT("{\"config\": \"a\", \"views\": 3}"), "views differ by augmentation"},
+    {TAUGHT("{\"store\": \"a\"}, \"loss\": {\"hints\": [{\"kind\": \"mse\", \"student\": \"a\","
+            " \"teacher\": \"b\"}]}"),
+     "but the teacher is a store"},
+    {TAUGHT("{\"store\": \"a\"}, \"loss\": {\"kl\": 0, \"hard\": 0}"), "nothing is left to learn"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"loss\": {\"kl\": 0.5}}", "but there is no \"teacher\""},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"loss\": {\"temperature\": 0}}", "above 0"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"alone\": true}", "but there is no \"teacher\""},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": {\"weight_bits\": 9}}",
+     "from 2 to 8, found 9"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": {\"qat\": {}}}",
+     "$.quantize.qat.epochs: miss"},
+    {"{" DATA ", " MODEL ", " TRAIN
+     ", \"quantize\": {\"qat\": {\"epochs\": 1, \"warmup_epochs\": 4}}}",
+     "$.quantize.qat.warmup_epochs: 4 epochs"},
+    {"[]", "$: expected an object"},
+};
+
+static void finds_each_mistake(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof WRONG / sizeof *WRONG; i++) {
+        kd_config *config;
+        int status = parse_with(&config, WRONG[i].text, 0, NULL);
+        if (status != KD_ECONFIG) fail_msg("status %d for %s", status, WRONG[i].text);
+        assert_null(config);
+        if (!strstr(logged, WRONG[i].says) || strstr(logged, "\n") != strrchr(logged, '\n'))
+            fail_msg("%s\n  gave    %s\n  wanted  %s", WRONG[i].text, logged, WRONG[i].says);
+    }
+}
+
+static void reports_all_at_once_in_order(void **state) {
+    (void)state;
+    kd_config *config;
+    int status = parse_with(&config,
+                            "{\n  \"data\": {\"kind\": \"idx\", \"folder\": \"m\"},\n"
+                            "  \"model\": {\"type\": \"resnet\", \"depth\": 9},\n"
+                            "  \"loss\": {\"temprature\": 4, \"kl\": 1},\n"
+                            "  \"train\": {\"epochs\": -1,\n\t\"batch\": \"many\"},\n"
+                            "  \"alone\": true\n}\n",
+                            1, (const char *const[]){"train.clip=x"});
+    assert_int_equal(status, KD_ECONFIG);
+    assert_string_equal(
+        logged,
+        "configs/test.json:3:40: $.model.depth: 9, but these networks have 6n + 2 layers: 8 or 14\n"
+        "configs/test.json:4:12: $.loss.temprature: unknown key; did you mean \"temperature\"?\n"
+        "configs/test.json:5:23: $.train.epochs: expected a whole number of at least 1, found -1\n"
+        "configs/test.json:6:11: $.train.batch: expected a whole number from 1 to 1048576, found"
+        " \"many\"\n"
+        "configs/test.json:7:12: $.alone: trains the network also without the teacher, but there is"
+        " no \"teacher\"\n"
+        "--set train.clip: $.train.clip: expected a number of at least 0, found \"x\"\n");
+    assert_string_equal(kd_error(), "configs/test.json: 6 errors in the configuration");
+}
+
+static void says_where_json_ends(void **state) {
+    (void)state;
+    kd_config *config;
+    assert_int_equal(parse_with(&config, "{\n\"data\": }", 0, NULL), KD_ECONFIG);
+    assert_string_equal(kd_error(), "configs/test.json:2:9: expected a value, found '}'");
+    assert_int_equal(kd_config_load(&config, "/nowhere/c.json", 0, NULL), KD_ENOINPUT);
+}
+
+static void resolves_stably(void **state) {
+    (void)state;
+    kd_config *a = parse(SMALL, 0, NULL);
+    kd_config *b =
+        parse("{" TRAIN ", " MODEL ",\n\n " DATA ", \"seed\": 1.0, \"loss\": {}}", 0, NULL);
+    assert_string_equal(a->resolved, b->resolved);
+    assert_string_equal(a->hash.hex, b->hash.hex);
+    kd_config_free(b);
+    /* The resolved text is a config itself, with the same hash. */
+    b = parse(a->resolved, 0, NULL);
+    assert_string_equal(a->resolved, b->resolved);
+    kd_config_free(b);
+    b = parse(SMALL, 1, (const char *const[]){"train.epochs=4"});
+    assert_int_equal(b->train.epochs, 4);
+    assert_string_not_equal(a->hash.hex, b->hash.hex);
+    char *section;
+    assert_int_equal(kd_config_section(&section, b, "model"), KD_OK);
+    assert_string_equal(section, "{\"type\":\"mlp\",\"hidden\":[30],\"input_dropout\":0,"
+                                 "\"dropout\":0}");
+    free(section);
+    assert_int_equal(kd_config_section(&section, b, "teacher"), KD_OK);
+    assert_string_equal(section, "");
+    free(section);
+    kd_config_free(a);
+    kd_config_free(b);
+}
+
+static void takes_sections_away(void **state) {
+    (void)state;
+    kd_config *c =
+        parse(TAUGHT("{\"store\": \"s\"}"), 2, (const char *const[]){"teacher=null", "name=other"});
+    assert_false(c->teacher.present);
+    assert_true(c->loss.kl == 0 && c->loss.hard == 1);
+    assert_string_equal(c->name, "other");
+    kd_config_free(c);
+    kd_config *none;
+    assert_int_equal(parse_with(&none, SMALL, 1, (const char *const[]){"seed"}), KD_EUSAGE);
+}
+
+static void fills_in_variables(void **state) {
+    (void)state;
+    static const struct {
+        const char *written, *value, *resolved;
+    } paths[] = {
+        {"${DISTILL_T}/m", "/data", "/data/m"},
+        {"${DISTILL_T}/m", "data", "configs/data/m"},
+        {"${DISTILL_T:-d}/m", NULL, "configs/d/m"},
+        {"${DISTILL_T:-/d}/m", NULL, "/d/m"},
+        {"${DISTILL_T:-/d}/m", "/e", "/e/m"},
+        {"${DISTILL_T:-/d}/m", "", "/d/m"},
+        {"${DISTILL_T:-}m", NULL, "configs/m"},
+        {"a/${DISTILL_T}", "x", "configs/a/${DISTILL_T}"},
+    };
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        char set[128];
+        snprintf(set, sizeof set, "data.folder=%s", paths[i].written);
+        if (paths[i].value)
+            setenv("DISTILL_T", paths[i].value, 1);
+        else
+            unsetenv("DISTILL_T");
+        kd_config *c = parse(SMALL, 1, (const char *const[]){set});
+        assert_string_equal(c->data.folder, paths[i].resolved);
+        assert_non_null(strstr(c->resolved, paths[i].written));
+        kd_config_free(c);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fills_in_defaults),         cmocka_unit_test(reads_every_key),
+        cmocka_unit_test(reads_sound_and_ensembles), cmocka_unit_test(reads_class_names_and_stores),
+        cmocka_unit_test(finds_each_mistake),        cmocka_unit_test(reports_all_at_once_in_order),
+        cmocka_unit_test(says_where_json_ends),      cmocka_unit_test(resolves_stably),
+        cmocka_unit_test(takes_sections_away),       cmocka_unit_test(fills_in_variables),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
