@@ -135,21 +135,25 @@ static int run_blob(void *context, int64_t n, const float *x, float *logits) {
     return kd_blob_run(context, n, x, logits);
 }
 
+static void compare_logits(kd_result *out, int64_t rows, const float *a, const float *b) {
+    out->largest_difference = 0;
+    out->disagreements = 0;
+    for (int64_t i = 0; i < rows; i++, a += out->classes, b += out->classes) {
+        out->disagreements += argmax(a, out->classes) != argmax(b, out->classes);
+        for (int v = 0; v < out->classes; v++)
+            out->largest_difference =
+                fmax(out->largest_difference, fabs((double)a[v] - (double)b[v]));
+    }
+}
+
 int kd_evaluate_blob(kd_result *out, kd_blob *blob, const kd_dataset *dataset,
                      const float *reference) {
     int64_t size = dataset->count * dataset->classes;
     float *logits = malloc((size_t)size * sizeof *logits);
     if (!logits) return kd_fail_memory((unsigned long long)size * sizeof *logits, "logits");
     int status = kd_evaluate_with(out, run_blob, blob, dataset, logits);
-    if (status == KD_OK && reference) {
-        out->largest_difference = out->disagreements = 0;
-        for (int64_t i = 0; i < dataset->count; i++) {
-            const float *a = logits + i * dataset->classes, *b = reference + i * dataset->classes;
-            out->disagreements += argmax(a, dataset->classes) != argmax(b, dataset->classes);
-            for (int v = 0; v < dataset->classes; v++)
-                out->largest_difference = fmax(out->largest_difference, fabs((double)a[v] - b[v]));
-        }
-    }
+    if (status == KD_OK && reference)
+        compare_logits(out, dataset->count, logits, reference);
     free(logits);
     return status;
 }

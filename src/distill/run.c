@@ -162,6 +162,15 @@ static kd_extent sample_extent(const kd_dataset *d) {
     return (kd_extent){d->h, d->w, d->c};
 }
 
+static int train_unless_done(kd_learner *learner, const kd_train_job *job) {
+    bool done;
+    int status = kd_train_finished(learner, job, &done);
+    if (status < 0) return status;
+    if (!done) return kd_train(learner, job);
+    kd_log("%s: already trained", job->stage);
+    return KD_OK;
+}
+
 int kd_run_train(kd_run *run, bool alone, kd_learner **out) {
     kd_train_job job;
     int status = kd_run_job(run, alone ? "alone" : "train", &job);
@@ -174,10 +183,7 @@ int kd_run_train(kd_run *run, bool alone, kd_learner **out) {
                             .teacher = job.teacher ? job.teacher->net : NULL};
     status = kd_learner_create(out, &spec);
     if (status < 0) return status;
-    bool done;
-    status = kd_train_finished(*out, &job, &done);
-    if (status == KD_OK && done) kd_log("%s: already trained", job.stage);
-    if (status == KD_OK && !done) status = kd_train(*out, &job);
+    status = train_unless_done(*out, &job);
     if (status < 0) {
         kd_learner_free(*out);
         *out = NULL;
@@ -220,17 +226,6 @@ static void copy_values(const kd_learner *from, kd_learner *to) {
     kd_params_touch(to->params);
 }
 
-static int train_quantized(kd_run *run, const kd_train_job *job, kd_learner *learner) {
-    bool done;
-    int status = kd_train_finished(learner, job, &done);
-    if (status < 0) return status;
-    if (done) {
-        kd_log("qat: already trained");
-        return KD_OK;
-    }
-    return kd_train(learner, job);
-}
-
 static int write_blob(const kd_run *run, bool qat, const kd_learner *learner) {
     char path[KD_PATH_MAX], teacher[256] = "";
     int status = kd_run_blob_path(run, qat, path);
@@ -259,7 +254,7 @@ int kd_run_quantize(kd_run *run, const kd_learner *student, bool qat, kd_learner
     if (status < 0) return status;
     copy_values(student, *out);
     status = calibrate(run, *out);
-    if (status == KD_OK && qat) status = train_quantized(run, &job, *out);
+    if (status == KD_OK && qat) status = train_unless_done(*out, &job);
     if (status == KD_OK) status = write_blob(run, qat, *out);
     if (status < 0) {
         kd_learner_free(*out);
