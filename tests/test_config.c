@@ -251,7 +251,7 @@ static const struct {
      "$.model.type: expected one of \"mlp\", \"cnn\", \"resnet\""},
     {"{" DATA ", \"model\": {\"hidden\": [3]}, " TRAIN "}", "$.model.type: missing"},
     {"{" DATA ", \"model\": {\"type\": \"mlp\", \"hidden\": [3, 0]}, " TRAIN "}", "found 0 in it"},
-    {"{" DATA ", \"model\": {\"type\": \"mlp\", \"layers\": []}, " TRAIN "}",
+    {"{" DATA ", \"model\": {\"type\": \"mlp\", \"hidden\": [], \"layers\": []}, " TRAIN "}",
      "$.model.layers: unknown key for mlp"},
     {"{" DATA ", \"model\": {\"type\": \"resnet\", \"depth\": 18}, " TRAIN "}", "14 or 20"},
     {"{" DATA ", \"model\": {\"type\": \"cnn\", \"layers\": []}, " TRAIN "}", "at least one layer"},
