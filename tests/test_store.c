@@ -546,6 +546,109 @@ static void test_damage(void **state) {
     free(bytes);
 }
 
+/* --- another program's stores --------------------------------------------------------------- */
+
+/* Runs tools/teacher_store.py's functions; false when python3-h5py is not installed. */
+static bool run_python(const char *program) {
+    if (system("/usr/bin/python3 -c 'import h5py, numpy' 2>/dev/null") != 0) {
+        printf("SKIP stores written and read by h5py: python3-h5py is not installed\n");
+        return false;
+    }
+    char script[160], command[512];
+    snprintf(script, sizeof script, "%s/script.py", folder);
+    put(script, program, strlen(program));
+    snprintf(command, sizeof command,
+             "PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tools /usr/bin/python3 '%s' '%s'", script, path);
+    assert_int_equal(system(command), 0);
+    return true;
+}
+
+static float foreign_logit(int64_t i, int v) {
+    return (float)((i * 31 + v * 17) % 101) / 8 - 6;
+}
+
+static void test_stores_from_python(void **state) {
+    (void)state;
+    enum { ROWS = 20, CLASSES = 12 };
+    if (!run_python("import sys, numpy as np\n"
+                    "from teacher_store import write_store\n"
+                    "i, v = np.arange(20)[:, None], np.arange(12)\n"
+                    "ids, logits = np.arange(20) * 3, ((i * 31 + v * 17) % 101) / 8 - 6\n"
+                    "names = [f'class {n}' for n in v]\n"
+                    "write_store(sys.argv[1] + '.h5', ids, None, logits, class_names=names)\n"
+                    "write_store(sys.argv[1], ids, ids % 12, logits, kind='topk', k=4,\n"
+                    "            temperatures=[1, 4], shard_rows=7, teacher='0f' * 16,\n"
+                    "            description='π')\n"))
+        skip();
+    kd_store *s;
+    char single[160], names[256] = "";
+    uint64_t id[ROWS];
+    int32_t label[ROWS];
+    float logits[ROWS * CLASSES];
+    for (int v = 0; v < CLASSES; v++)
+        snprintf(names + strlen(names), 32, v ? "\nclass %d" : "class %d", v);
+    for (int i = 0; i < ROWS; i++) {
+        id[i] = (uint64_t)(3 * i);
+        label[i] = 3 * i % CLASSES;
+        for (int v = 0; v < CLASSES; v++) logits[i * CLASSES + v] = foreign_logit(i, v);
+    }
+    snprintf(single, sizeof single, "%s.h5", path);
+    assert_ok(kd_store_open(&s, single));
+    assert_string_equal(kd_store_describe(s)->class_list.hex,
+                        kd_hash_bytes(names, strlen(names)).hex);
+    float read[CLASSES];
+    for (int i = 0; i < ROWS; i++) {
+        assert_ok(kd_store_read(s, 1, 0, &id[i], read));
+        assert_memory_equal(read, logits + i * CLASSES, sizeof read);
+    }
+    kd_store_free(s);
+    /* The same top-k as ours. */
+    kd_store *ours;
+    kd_store_writer *w;
+    int64_t done;
+    assert_ok(kd_store_open(&s, path));
+    assert_int_equal(kd_store_rows(s), ROWS);
+    assert_string_equal(kd_store_describe(s)->description, "π");
+    assert_string_equal(kd_store_describe(s)->teacher.hex, "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f");
+    assert_ok(kd_store_check(s, ROWS, id, label));
+    strcat(path, "-ours");
+    assert_ok(kd_store_writer_open(&w, path, kd_store_describe(s), ROWS, &done));
+    assert_ok(kd_store_writer_append(w, ROWS, 0, id, label, logits));
+    assert_ok(kd_store_writer_close(w));
+    assert_ok(kd_store_open(&ours, path));
+    for (int i = 0; i < 2 * ROWS; i++) {
+        int32_t index[2][4];
+        float kept[2][4], tail[2];
+        assert_ok(kd_store_read_topk(s, 1, 0, &id[i / 2], i % 2, index[0], kept[0], &tail[0]));
+        assert_ok(kd_store_read_topk(ours, 1, 0, &id[i / 2], i % 2, index[1], kept[1], &tail[1]));
+        assert_memory_equal(index[0], index[1], sizeof index[0]);
+        assert_memory_equal(kept[0], kept[1], sizeof kept[0]);
+        assert_true(fabsf(tail[0] - tail[1]) < 1e-6f);
+    }
+    kd_store_free(s);
+    kd_store_free(ours);
+}
+
+static void test_python_reads_ours(void **state) {
+    (void)state;
+    kd_store_header h = make_header(KD_STORE_TOPK, KD_STORE_F16, 12);
+    h.views = 2;
+    make_store(&h, 30);
+    if (!run_python("import sys, numpy as np\n"
+                    "from teacher_store import read_store\n"
+                    "head, columns = read_store(sys.argv[1])\n"
+                    "assert head['kind'] == 'topk' and head['dtype'] == 'float16'\n"
+                    "assert list(head['temperatures']) == [1, 4] and head['views'] == 2\n"
+                    "assert head['description'] == 'a test' and head['data'] == ''\n"
+                    "assert columns['id'][31] == 7919 and columns['view'][31] == 1\n"
+                    "assert columns['label'][31] == 7919 % 12\n"
+                    "assert columns['kept'].dtype == np.float16\n"
+                    "assert columns['kept'].shape == (60, 4) == columns['index'].shape\n"
+                    "assert (np.diff(columns['kept'].astype(float)) <= 0).all()\n"
+                    "assert columns['tail'].shape == (60, 2)\n"))
+        skip();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
@@ -560,6 +663,8 @@ int main(void) {
         TEST(test_single_files_and_their_faults),
         TEST(test_mixed_shards),
         TEST(test_damage),
+        TEST(test_stores_from_python),
+        TEST(test_python_reads_ours),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

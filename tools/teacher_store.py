@@ -1,0 +1,287 @@
+#!/usr/bin/env python3
+"""Teacher stores for distill, written and read with h5py: the way in for a teacher that does not
+run in distill (a PyTorch model, an API, an ensemble). The format: docs/teacher-store.md.
+
+    teacher_store.py write STORE --npz ROWS.npz [--teacher WEIGHTS] [--class-names NAMES.txt]
+                     [--kind topk --k 16 --temperatures 4] [--dtype float16]
+    teacher_store.py show STORE
+
+ROWS.npz holds `id` (N), `logits` (N,V) and, if there are, `label` (N) and `view` (N). From Python:
+
+    from teacher_store import write_store
+    write_store("store", ids, labels, logits, class_names=names, teacher=hash_of_file("resnet.pt"))
+"""
+import argparse
+import hashlib
+import os
+import sys
+import zlib
+
+import h5py
+import numpy as np
+
+SCHEMA, VERSION = "distill-teacher-store", 1
+SEAL_BYTES = 512
+SHARD_BYTES, SHARD_ROWS = 1 << 26, 1 << 16
+HALF_MAX = 65504.0
+
+
+class StoreError(Exception):
+    pass
+
+
+def hash_of_file(path):
+    """32 hexadecimal digits that identify a file of weights."""
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# --- sealed files --------------------------------------------------------------------------------
+
+
+def seal_of(file):
+    """The block that must stand in front of what `file` holds behind it."""
+    file.seek(SEAL_BYTES)
+    length = crc = 0
+    while block := file.read(1 << 20):
+        length += len(block)
+        crc = zlib.crc32(block, crc)
+    return b"distill-sealed-hdf5 1 length %d crc32 %08x\n" % (length, crc)
+
+
+def write_sealed(path, fill):
+    """Makes `path` whole or not at all: fill(h5py.File), seal, fsync, rename, fsync of the folder."""
+    part = path + ".part"
+    try:
+        with h5py.File(part, "w", libver="latest", userblock_size=SEAL_BYTES) as file:
+            fill(file)
+        with open(part, "r+b") as file:
+            seal = seal_of(file)
+            file.seek(0)
+            file.write(seal.ljust(SEAL_BYTES, b"\0"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(part, path)
+    except BaseException:
+        if os.path.exists(part):
+            os.unlink(part)
+        raise
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def check_seal(path):
+    with open(path, "rb") as file:
+        found = file.read(SEAL_BYTES)
+        if not found.startswith(b"\x89HDF\r\n\x1a\n") and found.rstrip(b"\0") != seal_of(file):
+            raise StoreError(f"{path}: damaged: its content does not match its seal")
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def to_dtype(logits, dtype):
+    """Rounds to the stored type. The rule for float16 is kd_store_writer_append's."""
+    if dtype == "float32":
+        return logits
+    high = logits.max(axis=1)
+    low = logits.min(axis=1)
+    if (high > HALF_MAX).any() or ((low < -HALF_MAX) & (high < -32768)).any():
+        raise StoreError("a logit does not fit float16; store them as float32")
+    return np.maximum(logits, np.float32(-HALF_MAX)).astype(np.float16)
+
+
+def top_k(logits, k, temperatures):
+    """index and logits of the k largest (the lower class first among equals), and the logarithm of
+    the sum of e^(v/t) over the rest, for each temperature t."""
+    order = np.argsort(-logits, axis=1, kind="stable")
+    index = order[:, :k].astype(np.int32)
+    rest = np.take_along_axis(logits, order[:, k:], axis=1).astype(np.float64)
+    top = rest[:, :1]
+    tail = [top[:, 0] / t + np.log(np.exp((rest - top) / t).sum(axis=1)) for t in temperatures]
+    return index, np.take_along_axis(logits, index, axis=1), np.stack(tail, 1).astype(np.float32)
+
+
+def columns_of(ids, labels, views, logits, kind, dtype, k, temperatures):
+    columns = {"id": ids, "view": views, "label": labels}
+    if kind == "dense":
+        columns["logits"] = to_dtype(logits, dtype)
+    else:
+        index, kept, tail = top_k(logits, k, temperatures)
+        columns.update(index=index, kept=to_dtype(kept, dtype), tail=tail)
+    return columns
+
+
+def fill_shard(file, attributes, columns):
+    for name, value in attributes.items():
+        file.attrs[name] = value
+    for name, values in columns.items():
+        values = np.ascontiguousarray(values)
+        row_bytes = values.nbytes // len(values)
+        rows = max(1, min(len(values), (1 << 20) // row_bytes))
+        dataset = file.create_dataset(name, data=values, chunks=(rows,) + values.shape[1:],
+                                      fletcher32=True)
+        dataset.attrs["crc32"] = np.int64(zlib.crc32(values.tobytes()))
+
+
+def check_rows(ids, labels, view, logits, views):
+    rows = len(ids)
+    if logits.ndim != 2 or len(logits) != rows or len(labels) != rows or len(view) != rows:
+        raise StoreError("ids, labels, view and logits must have as many rows as each other")
+    if rows == 0 or logits.shape[1] < 2:
+        raise StoreError("a store needs rows, and 2 or more classes")
+    bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if len(bad):
+        raise StoreError(f"a logit of the teacher for sample {ids[bad[0]]} is not finite")
+    if view.min() < 0 or view.max() >= views:
+        raise StoreError(f"a view is not one of 0 … {views - 1}")
+    pairs = np.stack([ids, view.astype(np.uint64)], 1)
+    if len(np.unique(pairs, axis=0)) != rows:
+        raise StoreError("two rows are of the same sample and view")
+
+
+def write_store(path, ids, labels, logits, *, class_names=None, teacher="", data="", kind="dense",
+                dtype="float16", k=None, temperatures=(), view=None, views=1, augmented=False,
+                description="", shard_rows=None):
+    """Writes a store from arrays: ids (N), labels (N) or None, logits (N,V).
+
+    path         one file when it ends with .h5, else a folder of shards, which must not have any yet
+    class_names  V names in order; distill compares them with its data's
+    teacher      32 hexadecimal digits that identify the weights, see hash_of_file
+    data         the same for the samples
+    kind         "dense", or "topk" with `k` and the `temperatures` that training will use
+    view, views  with augmented views: each row's view, and how many there are
+    """
+    ids = np.asarray(ids, dtype=np.uint64)
+    rows = len(ids)
+    labels = np.full(rows, -1, np.int32) if labels is None else np.asarray(labels, dtype=np.int32)
+    view = np.zeros(rows, np.int32) if view is None else np.asarray(view, dtype=np.int32)
+    logits = np.asarray(logits, dtype=np.float32)
+    check_rows(ids, labels, view, logits, views)
+    classes = logits.shape[1]
+    if class_names is not None and len(class_names) != classes:
+        raise StoreError(f"{len(class_names)} class names for {classes} classes")
+    if kind == "topk" and (k is None or not 1 <= k < classes or not 1 <= len(temperatures) <= 8):
+        raise StoreError("topk needs k of 1 … classes−1 and 1 to 8 temperatures")
+    if kind not in ("dense", "topk") or dtype not in ("float16", "float32"):
+        raise StoreError("kind must be dense or topk, dtype float16 or float32")
+    attributes = {"schema": SCHEMA, "version": VERSION, "kind": kind, "dtype": dtype,
+                  "classes": classes, "views": views, "augmented": int(augmented),
+                  "teacher": teacher, "data": data, "description": description[:255],
+                  "total_rows": rows}
+    if class_names is not None:
+        attributes["class_names"] = "\n".join(class_names)
+    if kind == "topk":
+        attributes.update(k=k, temperatures=np.asarray(temperatures, np.float64))
+    single = path.endswith(".h5")
+    if single:
+        shard_rows = rows
+    else:
+        os.makedirs(path, exist_ok=True)
+        if any(name.startswith("shard-") for name in os.listdir(path)):
+            raise StoreError(f"{path}: there is a store already; remove it first")
+        shard_rows = shard_rows or max(1, min(SHARD_ROWS, SHARD_BYTES // (2 * classes)))
+    for number, first in enumerate(range(0, rows, shard_rows)):
+        part = slice(first, min(first + shard_rows, rows))
+        columns = columns_of(ids[part], labels[part], view[part], logits[part], kind, dtype, k,
+                             temperatures)
+        head = dict(attributes, first_row=first, rows=part.stop - first)
+        name = path if single else os.path.join(path, f"shard-{number:05d}.h5")
+        write_sealed(name, lambda file: fill_shard(file, head, columns))
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def text(value):
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def read_shard(path):
+    check_seal(path)
+    with h5py.File(path, "r") as file:
+        head = {name: text(value) for name, value in file.attrs.items()}
+        if head.get("schema") != SCHEMA or head.get("version") != VERSION:
+            raise StoreError(f"{path}: is not a teacher store of version {VERSION}")
+        columns = {}
+        for name, dataset in file.items():
+            columns[name] = dataset[()]
+            if zlib.crc32(columns[name].tobytes()) != dataset.attrs["crc32"]:
+                raise StoreError(f"{path}: /{name}: wrong checksum")
+    return head, columns
+
+
+def read_store(path):
+    """(attributes, columns) of a whole store, checked."""
+    if not os.path.isdir(path):
+        return read_shard(path)
+    shards = []
+    rows = 0
+    while not shards or rows < shards[0][0]["total_rows"]:
+        shards.append(read_shard(os.path.join(path, f"shard-{len(shards):05d}.h5")))
+        if shards[-1][0]["first_row"] != rows:
+            raise StoreError(f"{path}: shard {len(shards) - 1} is not the one that comes next")
+        rows += shards[-1][0]["rows"]
+    names = shards[0][1]
+    return shards[0][0], {name: np.concatenate([c[name] for _, c in shards]) for name in names}
+
+
+# --- command line --------------------------------------------------------------------------------
+
+
+def write_command(options):
+    rows = np.load(options.npz)
+    names = None
+    if options.class_names:
+        with open(options.class_names, encoding="utf-8") as file:
+            names = file.read().splitlines()
+    view = rows["view"] if "view" in rows else None
+    write_store(options.store, rows["id"], rows["label"] if "label" in rows else None,
+                rows["logits"], class_names=names, view=view,
+                views=1 if view is None else int(view.max()) + 1, augmented=view is not None,
+                teacher=hash_of_file(options.teacher) if options.teacher else "",
+                kind=options.kind, dtype=options.dtype, k=options.k,
+                temperatures=[float(t) for t in options.temperatures.split(",") if t],
+                description=options.description)
+
+
+def show_command(options):
+    head, columns = read_store(options.store)
+    for name, value in sorted(head.items()):
+        print(f"{name:14} {value!r}")
+    for name, values in columns.items():
+        print(f"/{name:13} {values.dtype} {values.shape}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    commands = parser.add_subparsers(required=True)
+    write = commands.add_parser("write", help="make a store from the arrays of an .npz file")
+    write.add_argument("store", help="a folder, or one file ending with .h5")
+    write.add_argument("--npz", required=True, help="arrays id, logits and maybe label, view")
+    write.add_argument("--teacher", help="the teacher's file of weights, to be hashed")
+    write.add_argument("--class-names", help="a text file, one name a line")
+    write.add_argument("--kind", choices=["dense", "topk"], default="dense")
+    write.add_argument("--dtype", choices=["float16", "float32"], default="float16")
+    write.add_argument("--k", type=int, help="topk: logits kept per row")
+    write.add_argument("--temperatures", default="", help="topk: for example 1,4")
+    write.add_argument("--description", default="")
+    write.set_defaults(run=write_command)
+    show = commands.add_parser("show", help="check a store and print what it says of itself")
+    show.add_argument("store")
+    show.set_defaults(run=show_command)
+    options = parser.parse_args()
+    try:
+        options.run(options)
+    except (StoreError, OSError, KeyError) as error:
+        sys.exit(f"teacher_store.py: {error}")
+
+
+if __name__ == "__main__":
+    main()
