@@ -58,6 +58,7 @@ void kd_gguf_writer_free(kd_gguf_writer *writer);
 
 void kd_gguf_add_u32(kd_gguf_writer *writer, const char *key, uint32_t value);
 void kd_gguf_add_f32(kd_gguf_writer *writer, const char *key, float value);
+void kd_gguf_add_f64(kd_gguf_writer *writer, const char *key, double value);
 void kd_gguf_add_string(kd_gguf_writer *writer, const char *key, const char *value);
 void kd_gguf_add_f32s(kd_gguf_writer *writer, const char *key, const float *value, uint64_t n);
 void kd_gguf_add_strings(kd_gguf_writer *writer, const char *key, const char *const *value,

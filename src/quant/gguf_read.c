@@ -62,7 +62,7 @@ static size_t kind_bytes(kd_gguf_kind kind) {
 }
 
 static int take_kind(kd_gguf_kind *out, cursor *c) {
-    uint32_t number;
+    uint32_t number = 0;
     int status = take(&number, c, sizeof number);
     if (status < 0) return status;
     if (number >= KD_GGUF_KIND_COUNT)
@@ -77,7 +77,7 @@ static int skip_values(cursor *c, kd_gguf_kind kind, uint64_t count) {
     if (kind == KD_GGUF_STRING) {
         if (count > left(c) / 8) return fail_at(c, "a list has more texts than the file has room");
         for (uint64_t i = 0; i < count; i++) {
-            kd_gguf_string ignored;
+            kd_gguf_string ignored = {0};
             int status = take_string(&ignored, c);
             if (status < 0) return status;
         }
@@ -217,7 +217,7 @@ static int check_names(const kd_gguf *g, const char *file) {
 }
 
 static int read_header(kd_gguf *g, cursor *c) {
-    char magic[4];
+    char magic[4] = {0};
     uint32_t version = 0;
     int status = take(magic, c, sizeof magic);
     if (status == KD_OK && memcmp(magic, "GGUF", 4) != 0)

@@ -94,6 +94,11 @@ void kd_gguf_add_f32(kd_gguf_writer *w, const char *key, float value) {
     append(w, &w->keys, &value, sizeof value);
 }
 
+void kd_gguf_add_f64(kd_gguf_writer *w, const char *key, double value) {
+    begin_key(w, key, KD_GGUF_F64);
+    append(w, &w->keys, &value, sizeof value);
+}
+
 void kd_gguf_add_string(kd_gguf_writer *w, const char *key, const char *value) {
     begin_key(w, key, KD_GGUF_STRING);
     append_string(w, &w->keys, value);

@@ -1,0 +1,183 @@
+/* GGUF → a blob that can be run: the keys, and then the graph (blob_graph.c). */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "quant/blob_internal.h"
+
+static const size_t FILE_MAX = (size_t)1 << 31;
+
+const char *const kd_blob_data_kind[KD_BLOB_DATA_KINDS] = {
+    [KD_DATA_IDX] = "idx", [KD_DATA_CIFAR10] = "cifar10", [KD_DATA_AUDIO] = "audio"};
+
+typedef struct {
+    const char *name; /* of the file */
+    const kd_gguf *file;
+    kd_blob *blob;
+} reader;
+
+/* --- keys ------------------------------------------------------------------------------------- */
+
+static int find_key(const reader *r, const kd_gguf_key **out, const char *name,
+                    kd_gguf_kind element, uint64_t most) {
+    const kd_gguf_key *key = kd_gguf_find_key(r->file, name);
+    if (!key) return kd_fail(KD_EDATA, "%s: key \"%s\" is missing", r->name, name);
+    if (key->element != element || key->count < 1 || key->count > most ||
+        (most == 1) != (key->kind != KD_GGUF_ARRAY))
+        return kd_fail(KD_EDATA, "%s: key \"%s\" has the wrong type or number of values", r->name,
+                       name);
+    *out = key;
+    return KD_OK;
+}
+
+static int read_u32(const reader *r, const char *name, uint32_t most, int *out) {
+    const kd_gguf_key *key = NULL;
+    uint32_t value;
+    int status = find_key(r, &key, name, KD_GGUF_U32, 1);
+    if (status < 0) return status;
+    memcpy(&value, key->value, sizeof value);
+    if (value < 1 || value > most)
+        return kd_fail(KD_EDATA, "%s: key \"%s\" is %u: must be 1 … %u", r->name, name, value,
+                       most);
+    *out = (int)value;
+    return KD_OK;
+}
+
+static int read_graph(reader *r) {
+    const kd_gguf_key *key = NULL;
+    int status = find_key(r, &key, "distill.graph", KD_GGUF_STRING, 1);
+    if (status < 0) return status;
+    const unsigned char *at = key->value;
+    const kd_gguf_string text = kd_gguf_next_string(&at);
+    return kd_blob_read_graph(r->blob, r->file, text.text, (size_t)text.length, r->name);
+}
+
+static int read_classes(reader *r) {
+    const kd_gguf_key *key = NULL;
+    const kd_extent out = r->blob->node[r->blob->count - 1].out;
+    int status = find_key(r, &key, "distill.classes", KD_GGUF_STRING, KD_CLASSES_MAX);
+    if (status < 0) return status;
+    if ((uint64_t)(out.h * out.w * out.c) != key->count)
+        return kd_fail(KD_EDATA, "%s: names %llu classes for %lld outputs", r->name,
+                       (unsigned long long)key->count, (long long)(out.h * out.w * out.c));
+    r->blob->classes = (int)key->count;
+    r->blob->class_name = calloc((size_t)key->count, sizeof *r->blob->class_name);
+    if (!r->blob->class_name) return kd_fail_memory(key->count * KD_CLASS_NAME_MAX, r->name);
+    const unsigned char *at = key->value;
+    for (int i = 0; i < r->blob->classes; i++) {
+        const kd_gguf_string name = kd_gguf_next_string(&at);
+        if (name.length >= KD_CLASS_NAME_MAX || memchr(name.text, 0, (size_t)name.length))
+            return kd_fail(KD_EDATA,
+                           "%s: the name of class %d is not a text shorter than %d "
+                           "bytes",
+                           r->name, i, KD_CLASS_NAME_MAX);
+        memcpy(r->blob->class_name[i], name.text, (size_t)name.length);
+    }
+    return KD_OK;
+}
+
+static int read_floats(const reader *r, const char *name, int n, float *out) {
+    const kd_gguf_key *key = kd_gguf_find_key(r->file, name);
+    if (!key || key->kind != KD_GGUF_ARRAY || key->element != KD_GGUF_F32 ||
+        key->count != (uint64_t)n)
+        return kd_fail(KD_EDATA, "%s: key \"%s\" must be a list of %d numbers", r->name, name, n);
+    memcpy(out, key->value, (size_t)n * sizeof *out);
+    return KD_OK;
+}
+
+static int read_normaliser(reader *r) {
+    kd_normaliser *how = &r->blob->normaliser;
+    const kd_extent in = r->blob->node[0].out;
+    const kd_gguf_key *key = NULL;
+    int status = find_key(r, &key, "distill.normaliser.unit", KD_GGUF_F32, 1);
+    if (status < 0) return status;
+    memcpy(&how->unit, key->value, sizeof how->unit);
+    if (kd_gguf_find_key(r->file, "distill.normaliser.mean")) {
+        if (in.c > KD_IMAGE_CHANNELS_MAX)
+            return kd_fail(KD_EDATA, "%s: means for %lld channels: at most %d", r->name,
+                           (long long)in.c, KD_IMAGE_CHANNELS_MAX);
+        how->channels = (int)in.c;
+        status = read_floats(r, "distill.normaliser.mean", how->channels, how->mean);
+        if (status == KD_OK)
+            status = read_floats(r, "distill.normaliser.deviation", how->channels, how->deviation);
+    }
+    bool finite = isfinite(how->unit) && how->unit > 0;
+    for (int k = 0; k < how->channels; k++)
+        finite = finite && isfinite(how->mean[k]) && isfinite(how->deviation[k]) &&
+                 how->deviation[k] > 0;
+    if (status == KD_OK && !finite)
+        return kd_fail(KD_EDATA,
+                       "%s: distill.normaliser: must hold finite numbers, units and "
+                       "deviations above 0",
+                       r->name);
+    return status;
+}
+
+static int read_audio(reader *r) {
+    kd_audio_spec *audio = &r->blob->data.audio;
+    const kd_gguf_key *key = NULL;
+    int status = read_u32(r, "distill.audio.sample_rate", 1 << 20, &audio->sample_rate);
+    if (status == KD_OK) status = read_u32(r, "distill.audio.window", 1 << 16, &audio->window);
+    if (status == KD_OK) status = read_u32(r, "distill.audio.hop", 1 << 16, &audio->hop);
+    if (status == KD_OK) status = read_u32(r, "distill.audio.mels", 1 << 12, &audio->mels);
+    if (status == KD_OK) status = find_key(r, &key, "distill.audio.seconds", KD_GGUF_F64, 1);
+    if (status < 0) return status;
+    memcpy(&audio->seconds, key->value, sizeof audio->seconds);
+    if (audio->seconds > 0 && audio->seconds <= 3600) return KD_OK;
+    return kd_fail(KD_EDATA, "%s: distill.audio.seconds is %g: must be above 0 and at most 3600",
+                   r->name, audio->seconds);
+}
+
+static int read_data(reader *r) {
+    const kd_gguf_key *key = NULL;
+    int status = find_key(r, &key, "distill.data.kind", KD_GGUF_STRING, 1);
+    if (status < 0) return status;
+    const unsigned char *at = key->value;
+    const kd_gguf_string kind = kd_gguf_next_string(&at);
+    for (int k = 0; k < KD_BLOB_DATA_KINDS; k++) {
+        if (kind.length != strlen(kd_blob_data_kind[k]) ||
+            memcmp(kind.text, kd_blob_data_kind[k], (size_t)kind.length) != 0)
+            continue;
+        r->blob->data.kind = (kd_data_kind)k;
+        return k == KD_DATA_AUDIO ? read_audio(r) : KD_OK;
+    }
+    return kd_fail(KD_EDATA, "%s: distill.data.kind must be \"idx\", \"cifar10\" or \"audio\"",
+                   r->name);
+}
+
+static int read_all(reader *r) {
+    int version = 0;
+    int status = kd_gguf_verify(r->file, r->name);
+    if (status == KD_OK) status = read_u32(r, "distill.version", 1, &version);
+    if (status == KD_OK) status = read_graph(r);
+    if (status == KD_OK) status = read_classes(r);
+    if (status == KD_OK) status = read_normaliser(r);
+    if (status == KD_OK) status = read_data(r);
+    if (status == KD_OK) status = kd_blob_prepare(r->blob);
+    return status;
+}
+
+int kd_blob_parse(kd_blob **out, const void *bytes, size_t length, const char *name) {
+    kd_gguf *file;
+    int status = kd_gguf_parse(&file, bytes, length, name);
+    if (status < 0) return status;
+    reader r = {.name = name, .file = file, .blob = calloc(1, sizeof *r.blob)};
+    status = r.blob ? read_all(&r) : kd_fail_memory(sizeof *r.blob, name);
+    kd_gguf_free(file);
+    if (status < 0)
+        kd_blob_free(r.blob);
+    else
+        *out = r.blob;
+    return status;
+}
+
+int kd_blob_open(kd_blob **out, const char *path) {
+    char *bytes = NULL;
+    size_t length = 0;
+    int status = kd_file_read(&bytes, &length, path, FILE_MAX);
+    if (status == KD_OK) status = kd_blob_parse(out, bytes, length, path);
+    free(bytes);
+    return status;
+}
