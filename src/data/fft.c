@@ -50,16 +50,10 @@ static inline kd_complex multiply(kd_complex a, kd_complex b) {
     return (kd_complex){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
 }
 
-/* The transform of n elements in[0], in[stride] …; stride·n = fft->n. */
-static void transform(const kd_fft *fft, int level, int n, int stride, kd_complex *out,
-                      const kd_complex *in, kd_complex *scratch) {
-    if (n == 1) {
-        out[0] = in[0];
-        return;
-    }
-    int p = fft->factor[level], m = n / p;
-    for (int q = 0; q < p; q++)
-        transform(fft, level + 1, m, stride * p, out + q * m, in + q * stride, scratch);
+/* Joins the p transforms of m that stand one behind the other in out (n = p·m; stride·n = fft->n).
+ */
+static void join(const kd_fft *fft, int p, int m, int stride, kd_complex *out,
+                 kd_complex *scratch) {
     for (int k = 0; k < m; k++) {
         for (int q = 0; q < p; q++)
             scratch[q] = multiply(out[q * m + k], fft->root[q * k * stride]);
@@ -76,6 +70,31 @@ static void transform(const kd_fft *fft, int level, int n, int stride, kd_comple
             out[r * m + k] = sum;
         }
     }
+}
+
+/* The same for p = 2, where the inner roots are 1 and −1. */
+static void join_two(const kd_fft *fft, int m, int stride, kd_complex *out) {
+    for (int k = 0; k < m; k++) {
+        kd_complex a = out[k], b = multiply(out[m + k], fft->root[k * stride]);
+        out[k] = (kd_complex){a.re + b.re, a.im + b.im};
+        out[m + k] = (kd_complex){a.re - b.re, a.im - b.im};
+    }
+}
+
+/* The transform of n elements in[0], in[stride] …; stride·n = fft->n. */
+static void transform(const kd_fft *fft, int level, int n, int stride, kd_complex *out,
+                      const kd_complex *in, kd_complex *scratch) {
+    if (n == 1) {
+        out[0] = in[0];
+        return;
+    }
+    int p = fft->factor[level], m = n / p;
+    for (int q = 0; q < p; q++)
+        transform(fft, level + 1, m, stride * p, out + q * m, in + q * stride, scratch);
+    if (p == 2)
+        join_two(fft, m, stride, out);
+    else
+        join(fft, p, m, stride, out, scratch);
 }
 
 void kd_fft_run(const kd_fft *fft, kd_complex *out, const kd_complex *in, kd_complex *scratch) {
