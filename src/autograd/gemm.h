@@ -33,8 +33,11 @@ void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t
                      int64_t ldc, int64_t stride_c);
 
 /* The product at the tape's precision. With bfloat16, A and B are rounded to bfloat16 and summed in
- * float32; when `b_param` is not NULL, B is that parameter's value and its packed copy is made once
- * per params->version, not once per product. */
+ * float32: by oneDNN where the processor has AMX or AVX512-BF16 (DISTILL_ISA=avx2 in the environment
+ * leaves it out), else by rounding and a float32 product. The two differ in the order of the sums,
+ * so bits are the same at any thread count, but not on both kinds of processor. The low-precision
+ * copies live in the tape's scratch for the length of the call; b_param, the parameter that B is the
+ * value of or NULL, is for keeping them longer and is not used yet. */
 void kd_gemm_tape(kd_tape *tape, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
                   kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb,
                   kd_param *b_param, kd_real beta, kd_real *C, int64_t ldc);
@@ -44,7 +47,7 @@ void kd_gemm_tape(kd_tape *tape, kd_trans ta, kd_trans tb, int64_t M, int64_t N,
 int kd_precision_parse(kd_precision *out, const char *text);
 bool kd_bfloat16_is_fast(void);
 
-/* Nearest bfloat16, ties to even, as a float. */
+/* Nearest bfloat16, ties to even, as a float; infinities stay, a NaN comes out quiet. */
 float kd_round_bfloat16(float x);
 
 /* Calls made and seconds spent in matrix products by this process so far, for the bench. */

@@ -1,0 +1,266 @@
+/* Matrix products: against the definition, with every transposition, at any thread count. */
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "autograd/gemm.h"
+
+static const double EPSILON = sizeof(kd_real) == 4 ? 0x1p-23 : 0x1p-52;
+
+/* One product with rows that are farther apart than they are long. */
+typedef struct {
+    kd_trans ta, tb;
+    int64_t M, N, K, lda, ldb, ldc;
+    kd_real alpha, beta;
+    kd_real *A, *B, *C;
+    int64_t a_size, b_size, c_size;
+} problem;
+
+static kd_real *random_numbers(int64_t n, uint64_t stream) {
+    kd_real *x = malloc((size_t)n * sizeof *x);
+    assert_non_null(x);
+    kd_rng rng = kd_rng_init(3, stream);
+    for (int64_t i = 0; i < n; i++) x[i] = (kd_real)kd_rng_normal(&rng);
+    return x;
+}
+
+static problem make_problem(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
+                            int64_t gap) {
+    problem p = {.ta = ta, .tb = tb, .M = M, .N = N, .K = K, .alpha = 1};
+    p.lda = (ta == KD_PLAIN ? K : M) + gap;
+    p.ldb = (tb == KD_PLAIN ? N : K) + gap;
+    p.ldc = N + gap;
+    p.a_size = p.lda * (ta == KD_PLAIN ? M : K);
+    p.b_size = p.ldb * (tb == KD_PLAIN ? K : N);
+    p.c_size = p.ldc * M;
+    p.A = random_numbers(p.a_size, 1);
+    p.B = random_numbers(p.b_size, 2);
+    p.C = random_numbers(p.c_size, 3);
+    return p;
+}
+
+static void free_problem(problem *p) {
+    free(p->A);
+    free(p->B);
+    free(p->C);
+}
+
+/* The definition, on operands that went through `change`; and between the rows of C nothing moved.
+ */
+static void check_product(const problem *p, const kd_real *before, float (*change)(float)) {
+    for (int64_t i = 0; i < p->M; i++)
+        for (int64_t j = 0; j < p->ldc; j++) {
+            const double found = (double)p->C[i * p->ldc + j], old = (double)before[i * p->ldc + j];
+            double sum = 0, size = 0;
+            for (int64_t k = 0; j < p->N && k < p->K; k++) {
+                double a = (double)p->A[p->ta == KD_PLAIN ? i * p->lda + k : k * p->lda + i];
+                double b = (double)p->B[p->tb == KD_PLAIN ? k * p->ldb + j : j * p->ldb + k];
+                if (change) a = (double)change((float)a), b = (double)change((float)b);
+                sum += a * b;
+                size += fabs(a * b);
+            }
+            double expected = (double)p->alpha * sum, bound = fabs((double)p->alpha) * size;
+            if (p->beta != 0)
+                expected += (double)p->beta * old, bound += fabs((double)p->beta * old);
+            if (j >= p->N) expected = old;
+            if (!(fabs(found - expected) <= 4 * EPSILON * sqrt((double)p->K) * bound))
+                fail_msg("%dx%dx%d, C[%d,%d] = %g, not %g", (int)p->M, (int)p->N, (int)p->K, (int)i,
+                         (int)j, found, expected);
+        }
+}
+
+static kd_real *copy_of(const kd_real *x, int64_t n) {
+    kd_real *y = malloc((size_t)n * sizeof *y);
+    assert_non_null(y);
+    memcpy(y, x, (size_t)n * sizeof *y);
+    return y;
+}
+
+static void run_gemm(const problem *p) {
+    kd_gemm(p->ta, p->tb, p->M, p->N, p->K, p->alpha, p->A, p->lda, p->B, p->ldb, p->beta, p->C,
+            p->ldc);
+}
+
+static void check_gemm(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K) {
+    const kd_real factors[][2] = {{1, 0}, {1, 1}, {KD_REAL(-0.5), 2}};
+    for (int f = 0; f < 3; f++) {
+        problem p = make_problem(ta, tb, M, N, K, f);
+        p.alpha = factors[f][0];
+        p.beta = factors[f][1];
+        kd_real *before = copy_of(p.C, p.c_size);
+        run_gemm(&p);
+        check_product(&p, before, NULL);
+        free(before);
+        free_problem(&p);
+    }
+}
+
+static void test_odd_sizes(void **state) {
+    (void)state;
+    const int64_t sizes[] = {1, 2, 3, 5, 7};
+    for (int t = 0; t < 4; t++)
+        for (int m = 0; m < 5; m++)
+            for (int n = 0; n < 5; n++)
+                for (int k = 0; k < 5; k++) check_gemm(t & 1, t >> 1, sizes[m], sizes[n], sizes[k]);
+}
+
+static void test_sizes_with_tiles(void **state) {
+    (void)state;
+    for (int t = 0; t < 4; t++) {
+        check_gemm(t & 1, t >> 1, 129, 127, 65);
+        check_gemm(t & 1, t >> 1, 1, 300, 129);
+        check_gemm(t & 1, t >> 1, 300, 1, 129);
+    }
+}
+
+/* beta = 0 must not read C. */
+static void test_beta_zero_only_writes(void **state) {
+    (void)state;
+    problem p = make_problem(KD_PLAIN, KD_PLAIN, 65, 67, 33, 0);
+    for (int64_t i = 0; i < p.c_size; i++) p.C[i] = (kd_real)NAN;
+    run_gemm(&p);
+    for (int64_t i = 0; i < p.c_size; i++) assert_true(isfinite((double)p.C[i]));
+    free_problem(&p);
+}
+
+static void test_threads_change_no_bit(void **state) {
+    (void)state;
+    for (int t = 0; t < 4; t++) {
+        problem p = make_problem(t & 1, t >> 1, 257, 127, 129, 0);
+        omp_set_num_threads(1);
+        run_gemm(&p);
+        kd_real *alone = copy_of(p.C, p.c_size);
+        for (int threads = 2; threads <= 5; threads++) {
+            omp_set_num_threads(threads);
+            memset(p.C, 0, (size_t)p.c_size * sizeof *p.C);
+            run_gemm(&p);
+            assert_memory_equal(p.C, alone, (size_t)p.c_size * sizeof *p.C);
+        }
+        omp_set_num_threads(1);
+        free(alone);
+        free_problem(&p);
+    }
+}
+
+/* A batch is its products one by one; stride 0 uses one matrix for all. */
+static void test_batch(void **state) {
+    (void)state;
+    enum { COUNT = 3, M = 5, N = 7, K = 3 };
+    kd_real *A = random_numbers(COUNT * M * K, 1), *B = random_numbers(K * N, 2);
+    kd_real batch[COUNT * M * N], single[M * N];
+    kd_gemm_batched(COUNT, KD_PLAIN, KD_PLAIN, M, N, K, 1, A, K, M * K, B, N, 0, 0, batch, N,
+                    M * N);
+    for (int i = 0; i < COUNT; i++) {
+        kd_gemm(KD_PLAIN, KD_PLAIN, M, N, K, 1, A + i * M * K, K, B, N, 0, single, N);
+        assert_memory_equal(batch + i * M * N, single, sizeof single);
+    }
+    free(A);
+    free(B);
+}
+
+/* --- bfloat16 -------------------------------------------------------------------------------- */
+
+static uint32_t rounded_bits(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    x = kd_round_bfloat16(x);
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static void test_rounding(void **state) {
+    (void)state;
+    assert_true(kd_round_bfloat16(1.0F) == 1.0F);
+    assert_true(kd_round_bfloat16(-3.140625F) == -3.140625F);
+    assert_true(kd_round_bfloat16(3.14159265F) == 3.140625F);
+    assert_int_equal(rounded_bits(0x3F808000), 0x3F800000); /* a tie goes to even: down */
+    assert_int_equal(rounded_bits(0x3F818000), 0x3F820000); /* and up                    */
+    assert_int_equal(rounded_bits(0x3F808001), 0x3F810000); /* just above a tie          */
+    assert_int_equal(rounded_bits(0x3F817FFF), 0x3F810000); /* just below                */
+    assert_int_equal(rounded_bits(0xBF808001), 0xBF810000); /* the sign does not matter  */
+    assert_int_equal(rounded_bits(0x7F7FFFFF), 0x7F800000); /* the largest float → ∞     */
+    assert_int_equal(rounded_bits(0x80000000), 0x80000000); /* −0                        */
+    assert_int_equal(rounded_bits(0x00000001), 0);          /* the smallest subnormal    */
+    assert_int_equal(rounded_bits(0x7F800000), 0x7F800000); /* ∞                         */
+    assert_int_equal(rounded_bits(0xFF800000), 0xFF800000);
+    assert_int_equal(rounded_bits(0x7F800001), 0x7FC00000); /* a NaN never becomes ∞     */
+    assert_int_equal(rounded_bits(0xFFFFFFFF), 0xFFFF0000);
+}
+
+/* A tape at bfloat16 gives the product of the rounded operands, by whatever way the processor has.
+ */
+static void test_bfloat16_product(void **state) {
+    (void)state;
+    kd_tape *tape;
+    assert_int_equal(kd_tape_create(&tape, 1), 0);
+    tape->precision = KD_PRECISION_BFLOAT16;
+    for (int t = 0; t < 8; t++) {
+        problem p = make_problem(t & 1, (t >> 1) & 1, 65, 300, 129, t & 3);
+        p.beta = (kd_real)(t >> 2);
+        kd_real *before = copy_of(p.C, p.c_size), *alone = NULL;
+        for (int threads = 1; threads <= 3; threads++) {
+            omp_set_num_threads(threads);
+            memcpy(p.C, before, (size_t)p.c_size * sizeof *before);
+            kd_gemm_tape(tape, p.ta, p.tb, p.M, p.N, p.K, p.alpha, p.A, p.lda, p.B, p.ldb, NULL,
+                         p.beta, p.C, p.ldc);
+            if (!alone) alone = copy_of(p.C, p.c_size);
+            assert_memory_equal(p.C, alone, (size_t)p.c_size * sizeof *alone);
+        }
+        omp_set_num_threads(1);
+        check_product(&p, before, kd_round_bfloat16);
+        free(before);
+        free(alone);
+        free_problem(&p);
+        kd_tape_reset(tape);
+    }
+    kd_tape_free(tape);
+}
+
+/* At float32 the tape's product is kd_gemm's, bit by bit. */
+static void test_float32_product(void **state) {
+    (void)state;
+    kd_tape *tape;
+    assert_int_equal(kd_tape_create(&tape, 1), 0);
+    problem p = make_problem(KD_PLAIN, KD_TRANSPOSED, 65, 67, 33, 1);
+    run_gemm(&p);
+    kd_real *expected = copy_of(p.C, p.c_size);
+    kd_gemm_tape(tape, p.ta, p.tb, p.M, p.N, p.K, p.alpha, p.A, p.lda, p.B, p.ldb, NULL, p.beta,
+                 p.C, p.ldc);
+    assert_memory_equal(p.C, expected, (size_t)p.c_size * sizeof *expected);
+    free(expected);
+    free_problem(&p);
+    kd_tape_free(tape);
+}
+
+static void test_precision_names(void **state) {
+    (void)state;
+    kd_precision p;
+    assert_int_equal(kd_precision_parse(&p, "float32"), 0);
+    assert_int_equal(p, KD_PRECISION_FLOAT32);
+    assert_int_equal(kd_precision_parse(&p, "bfloat16"), 0);
+    assert_int_equal(p, KD_PRECISION_BFLOAT16);
+    assert_int_equal(kd_precision_parse(&p, "auto"), 0);
+    assert_int_equal(p, kd_bfloat16_is_fast() ? KD_PRECISION_BFLOAT16 : KD_PRECISION_FLOAT32);
+    assert_true(kd_precision_parse(&p, "fp16") < 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_odd_sizes),
+        cmocka_unit_test(test_sizes_with_tiles),
+        cmocka_unit_test(test_beta_zero_only_writes),
+        cmocka_unit_test(test_threads_change_no_bit),
+        cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_rounding),
+        cmocka_unit_test(test_bfloat16_product),
+        cmocka_unit_test(test_float32_product),
+        cmocka_unit_test(test_precision_names),
+    };
+    kd_gemm_init();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
