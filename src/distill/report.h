@@ -8,18 +8,19 @@
 
 /* One model measured on the test split. */
 typedef struct {
-    char name[64];          /* "teacher", "student float", "student alone", "student PTQ", "student int8" */
-    char kind[16];          /* "teacher" | "student" | "alone" | "ptq" | "blob"                */
+    char name[64]; /* "teacher", "student float", "student alone", "student PTQ", "student int8" */
+    char kind[16]; /* "teacher" | "student" | "alone" | "ptq" | "blob"                */
     int64_t samples, correct;
-    double loss;            /* mean cross-entropy                                          */
+    double loss; /* mean cross-entropy                                          */
     int classes;
     int64_t *class_samples, *class_correct; /* (classes), owned by the result                  */
     int64_t parameters;
-    int64_t bytes;          /* of the weights as this model stores them; the file for a blob   */
-    int64_t memory;         /* bytes to run one sample: weights and activations                */
-    double ms_per_sample;   /* batch of one hundred, all threads                               */
-    double largest_difference; /* blob: largest |blob logit − fake-quant logit|; −1 when not measured */
-    int64_t disagreements;     /* blob: predictions that differ from the fake-quant model's; −1  */
+    int64_t bytes;             /* of the weights as this model stores them; the file for a blob   */
+    int64_t memory;            /* bytes to run one sample: weights and activations                */
+    double ms_per_sample;      /* batch of one hundred, all threads                               */
+    double largest_difference; /* blob: largest |blob logit − fake-quant logit|; −1 when not
+                                  measured */
+    int64_t disagreements; /* blob: predictions that differ from the fake-quant model's; −1  */
 } kd_result;
 
 void kd_result_free_counts(kd_result *result);
@@ -31,7 +32,7 @@ int kd_result_worst_class(const kd_result *result, const kd_result *teacher);
 
 typedef struct {
     const kd_config *config;
-    const char *run_folder;            /* holds log.jsonl, the curves                        */
+    const char *run_folder; /* holds log.jsonl, the curves                        */
     int count;
     kd_result result[8];
     int classes;

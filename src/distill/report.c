@@ -1,0 +1,103 @@
+#include "distill/report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "distill/report_parts.h"
+
+void kd_result_free_counts(kd_result *result) {
+    free(result->class_samples);
+    free(result->class_correct);
+    result->class_samples = result->class_correct = NULL;
+}
+
+void kd_result_interval(const kd_result *result, double *low, double *high) {
+    *low = 0;
+    *high = 1;
+    if (result->samples <= 0) return;
+    const double z = 1.959963984540054; /* 97.5 % quantile of the normal distribution */
+    double n = (double)result->samples, p = (double)result->correct / n;
+    double centre = (p + z * z / (2 * n)) / (1 + z * z / n);
+    double reach = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
+    /* The ends are exact where rounding would put them a hair off. */
+    if (result->correct > 0) *low = centre - reach;
+    if (result->correct < result->samples) *high = centre + reach;
+}
+
+double kd_result_class_accuracy(const kd_result *result, int label) {
+    int64_t n = result->class_samples[label];
+    return n > 0 ? (double)result->class_correct[label] / (double)n : NAN;
+}
+
+int kd_result_worst_class(const kd_result *result, const kd_result *teacher) {
+    int worst = -1;
+    double most = -INFINITY;
+    for (int label = 0; label < result->classes; label++) {
+        double lost = -kd_result_class_accuracy(result, label);
+        if (teacher) lost += kd_result_class_accuracy(teacher, label);
+        if (isnan(lost) || lost <= most) continue;
+        most = lost;
+        worst = label;
+    }
+    return worst;
+}
+
+const kd_result *kd_report_teacher(const kd_report *report) {
+    for (int i = 0; i < report->count; i++)
+        if (strcmp(report->result[i].kind, "teacher") == 0) return &report->result[i];
+    return NULL;
+}
+
+const char *kd_report_kind_class(const kd_result *result) {
+    static const char *const known[] = {"teacher", "student", "alone", "ptq", "blob"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(result->kind, known[i]) == 0) return known[i];
+    return "other";
+}
+
+void kd_format_count(char *out, size_t capacity, int64_t count) {
+    char digits[24];
+    int n = snprintf(digits, sizeof digits, "%lld", (long long)(count < 0 ? 0 : count));
+    size_t used = 0;
+    for (int i = 0; i < n && used + 2 < capacity; i++) {
+        if (i > 0 && (n - i) % 3 == 0) out[used++] = ',';
+        out[used++] = digits[i];
+    }
+    out[used] = '\0';
+}
+
+void kd_report_print(const kd_report *report) {
+    kd_text text = {0};
+    kd_report_add_text(&text, report);
+    if (kd_text_finish(&text, "the report") == KD_OK) fputs(text.text, stdout);
+    free(text.text);
+}
+
+/* Writes a finished text as <run>/name. */
+static int write_file(const kd_report *report, const char *name, kd_text *text) {
+    char path[KD_PATH_MAX];
+    int status = kd_text_finish(text, "the report");
+    if (status == KD_OK) status = kd_path_join(path, report->run_folder, name);
+    if (status == KD_OK) status = kd_file_replace(path, text->text, text->length);
+    free(text->text);
+    return status;
+}
+
+int kd_report_write(const kd_report *report) {
+    char path[KD_PATH_MAX];
+    kd_text json = {0}, html = {0};
+    kd_report_add_json(&json, report);
+    int status = write_file(report, "report.json", &json);
+    if (status == KD_OK) status = kd_path_join(path, report->run_folder, "log.jsonl");
+    if (status < 0) return status;
+    kd_runlog_curves curves;
+    status = kd_runlog_read(&curves, path);
+    if (status < 0) return status;
+    kd_report_add_html(&html, report, &curves);
+    kd_runlog_free(&curves);
+    return write_file(report, "report.html", &html);
+}
