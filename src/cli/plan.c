@@ -54,7 +54,7 @@ static int plan_training(const kd_config *config, const kd_run *run, const char 
     kd_loss_config loss = {.hard = 1, .temperature = 1};
     kd_train_job job = {.stage = stage, .folder = run->folder, .spec = spec, .loss = &loss,
                         .mode = qat ? KD_RUN_OBSERVE : KD_RUN_FLOAT, .train = run->train,
-                        .validation = run->validation, .augment = config->augment,
+                        .augment = config->augment,
                         .precision = run->precision, .seed = config->seed};
     double step = 0;
     size_t arena = 0;
@@ -84,8 +84,6 @@ static int open_data(const kd_config *config, kd_run *run) {
     run->lock = -1;
     int status = kd_precision_parse(&run->precision, config->precision);
     if (status == KD_OK) status = kd_dataset_open(&run->train, &config->data, KD_SPLIT_TRAIN);
-    if (status == KD_OK)
-        status = kd_dataset_open(&run->validation, &config->data, KD_SPLIT_VALIDATION);
     return status;
 }
 

@@ -68,7 +68,7 @@ int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fre
     int status = kd_precision_parse(&run->precision, config->precision);
     if (status == KD_OK) status = kd_path_join(run->folder, runs, config->name);
     if (status == KD_OK) status = kd_dataset_open(&run->train, &config->data, KD_SPLIT_TRAIN);
-    if (status == KD_OK)
+    if (status == KD_OK && config->data.validation > 0)
         status = kd_dataset_open(&run->validation, &config->data, KD_SPLIT_VALIDATION);
     if (status == KD_OK) status = kd_dataset_open(&run->test, &config->data, KD_SPLIT_TEST);
     if (status == KD_OK) status = kd_file_make_folders(run->folder);

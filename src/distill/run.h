@@ -27,7 +27,7 @@ typedef struct {
     const kd_config *config; /* borrowed */
     char runs[KD_PATH_MAX];  /* the folder of all runs */
     char folder[KD_PATH_MAX];
-    kd_dataset *train, *validation, *test;
+    kd_dataset *train, *validation, *test; /* validation is NULL when none is held out */
     kd_hash data;            /* of the training samples and how they are presented */
     kd_hash taught_data;     /* of the samples as the teacher sees them             */
     kd_precision precision;

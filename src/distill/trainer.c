@@ -281,7 +281,7 @@ static int evaluate_epoch(trainer *t) {
     const kd_train_job *job = t->job;
     bool last = t->state.epoch == job->spec->epochs;
     if (t->state.epoch % job->spec->evaluate_every != 0 && !last) return KD_OK;
-    if (job->validation->count == 0) return last ? save(t, t->best_path) : KD_OK;
+    if (!job->validation) return last ? save(t, t->best_path) : KD_OK;
     kd_result result;
     kd_run_mode mode = job->mode == KD_RUN_FLOAT ? KD_RUN_FLOAT : KD_RUN_FAKE_EVAL;
     int status = kd_evaluate(&result, t->learner, mode, t->tape, job->validation, NULL);
@@ -317,10 +317,12 @@ static int loop(trainer *t) {
         if (status == KD_OK && (due || stop_requested || t->state.epoch == spec->epochs))
             status = save(t, t->last_path);
         if (status < 0) return status;
-        if (stop_requested && t->state.epoch < spec->epochs)
+        if (stop_requested && t->state.epoch < spec->epochs) {
+            stop_requested = 0;
             return kd_fail(KD_EAGAIN, "%s: stopped on request after update %lld of %lld; saved: the "
                            "same command goes on from here",
                            t->job->stage, (long long)t->state.step, (long long)t->total);
+        }
         kd_progress_show(&progress, t->state.step, detail);
     }
     kd_progress_end(&progress);

@@ -14,7 +14,7 @@ typedef struct {
     kd_run_mode mode;             /* KD_RUN_FLOAT or KD_RUN_FAKE_TRAIN                          */
     int64_t delay_steps;          /* FAKE_TRAIN: updates before fake-quant begins               */
     const kd_dataset *train;
-    const kd_dataset *validation; /* may hold no samples; then the last weights are the result  */
+    const kd_dataset *validation; /* NULL: the last weights are the result                       */
     kd_augment augment;
     int64_t views;
     const kd_store *store;        /* soft targets, or NULL                                      */
