@@ -2,13 +2,14 @@
  * build/ops_list.h names them all, so an op without a case does not compile. */
 #include "op_test.c"
 
-/* In this order: the golden table uses the calls of the others. */
+/* In this order: the last two use the calls of the others. */
 /* clang-format off */
 #include "ops_basic.c"
 #include "ops_shape.c"
 #include "ops_loss.c"
 #include "ops_vision.c"
 #include "ops_golden.c"
+#include "ops_contract.c"
 /* clang-format on */
 
 static void test_case(void **state) {
@@ -22,6 +23,9 @@ int main(void) {
 #include "ops_list.h"
 #undef X
         {"golden values", test_case, NULL, NULL, (void *)&case_golden},
+        cmocka_unit_test(test_misfits),
+        cmocka_unit_test(test_dropout_consumes_the_generator),
+        cmocka_unit_test(test_loss_gradient_needs_one_buffer),
     };
     kd_gemm_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
