@@ -36,16 +36,12 @@ static void add_fact(kd_text *out, const char *term, const char *value, const ch
     kd_text_add(out, "<div><dt>%s</dt><dd><b>%s</b>%s</dd></div>\n", term, value, more);
 }
 
-/* "2.4 points below the teacher", and a hint when chance explains as much. */
-static void compare(char *out, size_t capacity, const kd_result *a, const kd_result *b,
-                    const char *than) {
-    double points = 100 * (accuracy_of(a) - accuracy_of(b));
+/* Whether chance may explain the difference of two models. */
+static bool intervals_overlap(const kd_result *a, const kd_result *b) {
     double a_low, a_high, b_low, b_high;
     kd_result_interval(a, &a_low, &a_high);
     kd_result_interval(b, &b_low, &b_high);
-    bool overlap = a_low <= b_high && b_low <= a_high;
-    snprintf(out, capacity, "%.2f points %s %s%s", fabs(points), points < 0 ? "below" : "above",
-             than, overlap ? "; the intervals overlap" : "");
+    return a_low <= b_high && b_low <= a_high;
 }
 
 static void add_facts(kd_text *out, const kd_report *report) {
@@ -59,12 +55,18 @@ static void add_facts(kd_text *out, const kd_report *report) {
     char value[64], more[160] = "";
     kd_text_add(out, "<dl class=\"facts\">\n");
     snprintf(value, sizeof value, "%.2f %%", 100 * accuracy_of(final));
-    if (teacher) compare(more, sizeof more, final, teacher, "the teacher");
+    if (teacher) {
+        double points = 100 * (accuracy_of(final) - accuracy_of(teacher));
+        snprintf(more, sizeof more, "%.2f points %s the teacher%s", fabs(points),
+                 points < 0 ? "below" : "above",
+                 intervals_overlap(final, teacher) ? "; the intervals overlap" : "");
+    }
     add_fact(out, blob ? "Accuracy of the exported file" : "Accuracy of the student", value, more);
     if (alone && student) {
         double points = 100 * (accuracy_of(student) - accuracy_of(alone));
         snprintf(value, sizeof value, "%s%.2f points", points < 0 ? "−" : "+", fabs(points));
-        compare(more, sizeof more, student, alone, "the same network alone");
+        snprintf(more, sizeof more, "student float over the same network alone%s",
+                 intervals_overlap(student, alone) ? "; the intervals overlap" : "");
         add_fact(out, "What the teacher brought", value, more);
     }
     kd_format_bytes(value, sizeof value, (double) final->bytes);

@@ -44,7 +44,7 @@ static const char REPORT_STYLE[] =
     "2.25rem}\n"
     ".classes{display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:1.1rem "
     "2.5rem}\n"
-    "figure{margin:0;min-width:0}\n"
+    "figure{margin:0;min-width:0;display:flex;flex-direction:column}figure svg{margin-top:auto}\n"
     "figcaption{font-weight:600;font-size:.95rem}\n"
     "svg{display:block;width:100%;height:auto;max-width:30rem;overflow:visible}\n"
     "svg text{font:11px system-ui,sans-serif;fill:var(--soft);font-variant-numeric:tabular-nums}\n"

@@ -60,7 +60,7 @@ void kd_svg_add_class_bars(kd_text *out, const kd_report *report, int label) {
 
 /* --- curves --------------------------------------------------------------------------------- */
 
-enum { LEFT = 46, RIGHT = 352, TOP = 10, BOTTOM = 186, WIDTH = 360, HEIGHT = 222, HITS = 40 };
+enum { LEFT = 46, RIGHT = 352, TOP = 14, BOTTOM = 190, WIDTH = 360, HEIGHT = 226, HITS = 40 };
 
 typedef struct {
     double x0, x1, y0, y1;
@@ -145,12 +145,10 @@ static void add_axes(kd_text *out, const kd_svg_chart *chart, const window *w) {
                 LEFT, BOTTOM, RIGHT, RIGHT, BOTTOM + 31, chart->x_name);
     if (!(chart->mark_x > w->x0 && chart->mark_x < w->x1)) return;
     double x = place_x(w, chart->mark_x);
-    bool right = x > (LEFT + RIGHT) / 2.0;
     kd_text_add(out,
                 "<path class=\"mark\" d=\"M%.1f %d V%d\"/>"
-                "<text class=\"tick%s\" x=\"%.1f\" y=\"%d\">%s</text>\n",
-                x, TOP, BOTTOM, right ? " end" : "", x + (right ? -4 : 4), TOP + 9,
-                chart->mark_name);
+                "<text class=\"tick mid\" x=\"%.1f\" y=\"%d\">%s</text>\n",
+                x, TOP, BOTTOM, x, TOP - 3, chart->mark_name);
 }
 
 static void add_line(kd_text *out, const kd_svg_chart *chart, const kd_svg_line *line,

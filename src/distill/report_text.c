@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "distill/report_parts.h"
 
-enum { COLUMNS_MAX = 10, ROWS_MAX = 32, CELL_MAX = 96, CLASSES_SHOWN_MAX = 24 };
+enum { COLUMNS_MAX = 10, ROWS_MAX = 32, CELL_MAX = 96, CLASSES_SHOWN_MAX = 24, GAP = 3 };
 
 typedef struct {
     int rows, columns;
@@ -22,11 +22,18 @@ static void add_table(kd_text *out, const table *t) {
             if (n > width[c]) width[c] = n;
         }
     for (int r = 0; r < t->rows; r++) {
+        int blank = 0; /* spaces owed, so that none stand at a line's end */
         for (int c = 0; c < t->columns; c++) {
-            int gap = width[c] - kd_utf8_count(t->cell[r][c]);
-            bool last = c == t->columns - 1;
-            kd_text_add(out, "%s%*s%s%*s", c ? "   " : "", t->left[c] ? 0 : gap, "", t->cell[r][c],
-                        t->left[c] && !last ? gap : 0, "");
+            const char *cell = t->cell[r][c];
+            int gap = width[c] - kd_utf8_count(cell), trailing = 0;
+            if (!t->left[c]) blank += gap;
+            size_t length = strlen(cell);
+            for (; length > 0 && cell[length - 1] == ' '; length--) trailing++;
+            if (length > 0) {
+                kd_text_add(out, "%*s%.*s", blank, "", (int)length, cell);
+                blank = 0;
+            }
+            blank += trailing + (t->left[c] ? gap : 0) + GAP;
         }
         kd_text_add(out, "\n");
     }
