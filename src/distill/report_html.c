@@ -133,13 +133,15 @@ static void add_table(kd_text *out, const kd_report *report) {
         kd_report_teacher(report) ? "Lost most against the teacher" : "Worst class");
     for (int i = 0; i < report->count; i++) add_model_row(out, report, &report->result[i]);
     kd_text_add(out, "</tbody></table></div>\n");
-    if (report->count > 0)
-        kd_text_add(
-            out,
-            "<p class=\"soft\">All on the same %lld test samples. The interval is Wilson's. "
-            "Size: the weights, for an exported model its file. Memory: weights and "
-            "activations for one sample. Time: in batches of one hundred.</p>\n",
-            (long long)report->result[0].samples);
+    if (report->count > 0) {
+        char samples[32];
+        kd_format_count(samples, sizeof samples, report->result[0].samples);
+        kd_text_add(out,
+                    "<p class=\"soft\">All on the same %s test samples. The interval is Wilson's. "
+                    "Size: the weights, for an exported model its file. Memory: weights and "
+                    "activations for one sample. Time: in batches of one hundred.</p>\n",
+                    samples);
+    }
     for (int i = 0; i < report->count; i++) {
         const kd_result *r = &report->result[i];
         if (r->disagreements < 0) continue;

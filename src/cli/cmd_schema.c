@@ -1,0 +1,30 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/cli.h"
+#include "distill/config_schema.h"
+
+static const kd_option OPTIONS[] = {
+    {"markdown", NULL, "tables for people, as in docs/configuration.md"}, {NULL, NULL, NULL}};
+
+static const kd_usage USAGE = {
+    .command = "schema",
+    .positional = "",
+    .summary = "Prints what a config may say: the JSON schema that editors complete and check by.",
+    .options = OPTIONS,
+    .example = "distill schema > configs/schema.json"};
+
+int kd_cmd_schema(int argc, char **argv) {
+    kd_arguments arguments;
+    int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
+    if (status != KD_OK) return status;
+    kd_text text = {0};
+    if (kd_arguments_has(&arguments, "markdown"))
+        kd_config_add_markdown(&text);
+    else
+        kd_config_add_schema(&text);
+    status = kd_text_finish(&text, "the schema");
+    if (status == KD_OK) fputs(text.text, stdout);
+    free(text.text);
+    return status;
+}
