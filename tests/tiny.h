@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "base/error.h"
 #include "distill/trainer.h"
 
 enum { TINY_CLASSES = 4, TINY_SIDE = 8 };

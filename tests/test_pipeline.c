@@ -1,0 +1,241 @@
+/* The program as its user runs it, on a small data set made here: every stage, the files it leaves,
+ * the exit codes, and the same bits from another start and another thread count. */
+#include <cjson/cJSON.h>
+#include <omp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "cli/cli.h"
+#include "tiny.h"
+
+enum { TRAINING = 600, TESTING = 200 };
+
+static char root[] = "/tmp/distill-pipeline-XXXXXX";
+
+static void put_u32(unsigned char *out, uint32_t value) {
+    for (int i = 0; i < 4; i++) out[i] = (unsigned char)(value >> (24 - 8 * i));
+}
+
+static void write_file(const char *name, const void *bytes, size_t length) {
+    char path[KD_PATH_MAX];
+    assert_int_equal(kd_path_join(path, root, name), KD_OK);
+    assert_int_equal(kd_file_replace(path, bytes, length), KD_OK);
+}
+
+/* The idx pair of samples [first, first + n). */
+static void write_idx(const kd_dataset *d, int64_t first, int64_t n, const char *images,
+                      const char *labels) {
+    const size_t size = TINY_SIDE * TINY_SIDE;
+    unsigned char *file = calloc(16 + (size_t)n * size, 1);
+    assert_non_null(file);
+    put_u32(file, 0x803);
+    put_u32(file + 4, (uint32_t)n);
+    put_u32(file + 8, TINY_SIDE);
+    put_u32(file + 12, TINY_SIDE);
+    memcpy(file + 16, d->bytes + (size_t)first * size, (size_t)n * size);
+    write_file(images, file, 16 + (size_t)n * size);
+    put_u32(file, 0x801);
+    for (int64_t i = 0; i < n; i++) file[8 + i] = (unsigned char)d->label[first + i];
+    write_file(labels, file, 8 + (size_t)n);
+    free(file);
+}
+
+static void write_config(const char *name, const char *rest) {
+    char text[4096];
+    int n = snprintf(text, sizeof text,
+                     "{\"name\": \"%s\", \"seed\": 2,\n"
+                     " \"data\": {\"kind\": \"idx\", \"folder\": \".\", \"validation\": 100,\n"
+                     "  \"classes\": [\"a\", \"b\", \"c\", \"d\"], \"augment\": {\"shift\": 1}},\n%s}\n",
+                     name, rest);
+    assert_true(n > 0 && n < (int)sizeof text);
+    char file[80];
+    snprintf(file, sizeof file, "%s.json", name);
+    write_file(file, text, (size_t)n);
+}
+
+#define TRAIN                                                                                      \
+    " \"train\": {\"epochs\": 2, \"batch\": 32, \"optimizer\": \"adamw\", "                        \
+    "\"learning_rate\": 0.01}"
+#define CNN                                                                                        \
+    " \"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 6, \"kernel\": 3}, "                  \
+    "{\"max_pool\": 2}, {\"conv\": 8, \"kernel\": 3}, {\"global_avg_pool\": true}]},\n"
+
+static int setup(void **state) {
+    (void)state;
+    if (!mkdtemp(root)) return -1;
+    kd_dataset d;
+    tiny_dataset(&d, TRAINING + TESTING);
+    write_idx(&d, 0, TRAINING, "train-images-idx3-ubyte", "train-labels-idx1-ubyte");
+    write_idx(&d, TRAINING, TESTING, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte");
+    tiny_dataset_clear(&d);
+    write_config("big", " \"model\": {\"type\": \"resnet\", \"depth\": 8, \"width\": 4},\n" TRAIN);
+    write_config("wide", " \"model\": {\"type\": \"mlp\", \"hidden\": [24]},\n" TRAIN);
+    write_config("small",
+                 CNN " \"teacher\": {\"config\": \"big.json\", \"views\": 2},\n"
+                     " \"loss\": {\"temperature\": 3, \"kl\": 0.8, \"hard\": 0.2},\n" TRAIN ",\n"
+                     " \"quantize\": {\"calibration_samples\": 64, \"qat\": {\"epochs\": 1, "
+                     "\"learning_rate\": 0.001}}, \"alone\": true");
+    write_config("hinted",
+                 CNN " \"teacher\": {\"config\": \"big.json\"},\n"
+                     " \"loss\": {\"hints\": [{\"kind\": \"cosine\", \"student\": \"conv0\", "
+                     "\"teacher\": \"conv1\", \"weight\": 0.1}]},\n" TRAIN);
+    write_config("topk",
+                 CNN " \"teacher\": {\"ensemble\": [{\"config\": \"big.json\"}, "
+                     "{\"config\": \"wide.json\"}], \"targets\": {\"kind\": \"topk\", \"k\": 2}},\n"
+                     " \"loss\": {\"temperature\": 2},\n" TRAIN ",\n"
+                     " \"quantize\": {\"weight_bits\": 4, \"method\": \"lsq\", \"qat\": "
+                     "{\"epochs\": 1, \"learning_rate\": 0.001, \"delay_steps\": 5}}");
+    return chdir(root);
+}
+
+static int teardown(void **state) {
+    (void)state;
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", root);
+    return chdir("/") == 0 && system(command) == 0 ? 0 : -1;
+}
+
+/* distill ARGUMENT…; the exit code. */
+static int distill(int n, const char *const *arguments) {
+    char *argv[16];
+    argv[0] = strdup("distill");
+    for (int i = 0; i < n; i++) argv[i + 1] = strdup(arguments[i]);
+    argv[n + 1] = NULL;
+    char *owned[16];
+    memcpy(owned, argv, sizeof owned);
+    int code = kd_cli_main(n + 1, argv);
+    for (int i = 0; i <= n; i++) free(owned[i]);
+    return code;
+}
+#define DISTILL(...)                                                                               \
+    distill((int)(sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)),                         \
+            (const char *[]){__VA_ARGS__})
+
+static cJSON *read_report(const char *path) {
+    char *text;
+    size_t length;
+    assert_int_equal(kd_file_read(&text, &length, path, 1 << 20), KD_OK);
+    cJSON *report = cJSON_Parse(text);
+    free(text);
+    assert_non_null(report);
+    return report;
+}
+
+/* The model of `kind` in a report. */
+static const cJSON *find_model(const cJSON *report, const char *kind) {
+    const cJSON *model;
+    cJSON_ArrayForEach(model, cJSON_GetObjectItem(report, "models")) {
+        if (strcmp(cJSON_GetObjectItem(model, "kind")->valuestring, kind) == 0) return model;
+    }
+    fail_msg("the report has no model of kind %s", kind);
+    return NULL;
+}
+
+static double number(const cJSON *object, const char *key) {
+    const cJSON *item = cJSON_GetObjectItem(object, key);
+    assert_true(cJSON_IsNumber(item));
+    return item->valuedouble;
+}
+
+static void whole_run(void **state) {
+    (void)state;
+    assert_int_equal(DISTILL("train", "small.json"), 0);
+    cJSON *report = read_report("runs/small/report.json");
+    static const char *const kinds[] = {"teacher", "student", "alone", "ptq", "blob"};
+    for (int i = 0; i < 5; i++) {
+        const cJSON *model = find_model(report, kinds[i]);
+        assert_true(number(model, "accuracy") > 0.8);
+        assert_true(number(model, "bytes") > 0);
+        assert_true(number(model, "ms_per_sample") > 0);
+        assert_true(number(model, "parameters") > 0);
+        assert_true(cJSON_HasObjectItem(cJSON_GetObjectItem(model, "worst_class"), "name"));
+    }
+    for (int i = 3; i < 5; i++) { /* the gate */
+        assert_true(number(find_model(report, kinds[i]), "disagreements") == 0);
+        assert_true(number(find_model(report, kinds[i]), "largest_difference") == 0);
+    }
+    assert_true(number(find_model(report, "blob"), "bytes") <
+                number(find_model(report, "teacher"), "bytes"));
+    cJSON_Delete(report);
+    assert_true(kd_file_exists("runs/small/report.html"));
+    assert_int_equal(DISTILL("eval", "small.json", "runs/small/student.int8.gguf"), 0);
+    assert_int_equal(DISTILL("eval", "small.json", "runs/small/train.best.h5"), 0);
+    assert_int_equal(DISTILL("verify", "runs/small/student.int8.gguf"), 0);
+    assert_int_equal(DISTILL("inspect", "runs/small/student.int8.gguf"), 0);
+    assert_int_equal(DISTILL("inspect", "runs/small/train.best.h5"), 0);
+    assert_int_equal(DISTILL("inspect", "runs/small/store"), 0);
+    assert_int_equal(DISTILL("inspect", "small.json"), 0);
+    assert_int_equal(DISTILL("run", "runs/small/student.int8.gguf", "t10k-images-idx3-ubyte"), 0);
+}
+
+static void same_bits_elsewhere(void **state) {
+    (void)state;
+    omp_set_num_threads(1);
+    assert_int_equal(DISTILL("export", "small.json", "--runs", "other"), 0);
+    omp_set_num_threads(2);
+    char *a, *b;
+    size_t a_length, b_length;
+    assert_int_equal(kd_file_read(&a, &a_length, "runs/small/student.int8.gguf", 1 << 24), KD_OK);
+    assert_int_equal(kd_file_read(&b, &b_length, "other/small/student.int8.gguf", 1 << 24), KD_OK);
+    assert_int_equal(a_length, b_length);
+    assert_memory_equal(a, b, a_length);
+    free(a);
+    free(b);
+}
+
+static void a_changed_config_is_refused(void **state) {
+    (void)state;
+    assert_int_equal(DISTILL("train", "small.json", "--set", "train.learning_rate=0.02"), 65);
+    assert_int_equal(
+        DISTILL("train", "small.json", "--set", "train.learning_rate=0.02", "--fresh"), 0);
+}
+
+static void hints_train(void **state) {
+    (void)state;
+    assert_int_equal(DISTILL("train", "hinted.json"), 0);
+    assert_int_equal(DISTILL("train", "hinted.json", "--set", "name=bad", "--set",
+                             "loss.hints=[{\"kind\":\"mse\",\"student\":\"conv9\","
+                             "\"teacher\":\"conv1\",\"weight\":1}]"),
+                     78);
+}
+
+static void ensemble_topk_lsq_4_bit(void **state) {
+    (void)state;
+    assert_int_equal(DISTILL("train", "topk.json"), 0);
+    cJSON *report = read_report("runs/topk/report.json");
+    const cJSON *blob = find_model(report, "blob");
+    assert_true(number(blob, "accuracy") > 0.7);
+    assert_true(number(blob, "disagreements") == 0);
+    cJSON_Delete(report);
+}
+
+static void exit_codes(void **state) {
+    (void)state;
+    assert_int_equal(DISTILL("trian", "small.json"), 64);
+    assert_int_equal(DISTILL("train"), 64);
+    assert_int_equal(DISTILL("train", "small.json", "--frsh"), 64);
+    assert_int_equal(DISTILL("train", "nowhere.json"), 66);
+    assert_int_equal(DISTILL("train", "small.json", "--set", "train.epoch=3"), 78);
+    assert_int_equal(DISTILL("train", "big.json", "--set", "name=x", "--set", "data.folder=no"), 66);
+    assert_int_equal(DISTILL("verify", "small.json"), 65);
+    assert_int_equal(DISTILL("train", "small.json", "--help"), 0);
+    assert_int_equal(DISTILL("train", "small.json", "--dry-run"), 0);
+    assert_int_equal(DISTILL("--version"), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whole_run),         cmocka_unit_test(same_bits_elsewhere),
+        cmocka_unit_test(hints_train),       cmocka_unit_test(ensemble_topk_lsq_4_bit),
+        cmocka_unit_test(a_changed_config_is_refused), cmocka_unit_test(exit_codes)};
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
