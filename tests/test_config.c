@@ -1,4 +1,5 @@
 /* distill/config: every key read, every mistake found at once, the resolved text, the schema. */
+#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +14,8 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "distill/config.h"
+#include "distill/config_reader.h"
+#include "distill/config_schema.h"
 
 /* Parses `text` as configs/test.json; what kd_log says goes to logged[]. */
 static char logged[16384];
@@ -416,13 +419,96 @@ static void fills_in_variables(void **state) {
     }
 }
 
+/* The files in the tree are what the tables say. */
+static void schema_and_documentation_agree(void **state) {
+    (void)state;
+    kd_text schema = {0}, tables = {0};
+    kd_config_add_schema(&schema);
+    kd_config_add_markdown(&tables);
+    assert_int_equal(kd_text_finish(&schema, "test"), KD_OK);
+    assert_int_equal(kd_text_finish(&tables, "test"), KD_OK);
+    kd_json *json; /* is JSON, and has every key of a config that uses them all */
+    if (kd_json_parse(&json, schema.text, schema.length, "schema") < 0) fail_msg("%s", kd_error());
+    kd_json_free(json);
+    char *file;
+    size_t length;
+    assert_int_equal(kd_file_read(&file, &length, "configs/schema.json", 1 << 20), KD_OK);
+    if (strcmp(file, schema.text) != 0)
+        fail_msg("configs/schema.json is stale: distill schema > configs/schema.json");
+    free(file);
+    assert_int_equal(kd_file_read(&file, &length, "docs/configuration.md", 1 << 20), KD_OK);
+    while (tables.length > 0 && tables.text[tables.length - 1] == '\n')
+        tables.text[--tables.length] = '\0';
+    if (!strstr(file, tables.text))
+        fail_msg("docs/configuration.md is stale: put in what distill schema --markdown prints");
+    free(file);
+    free(schema.text);
+    free(tables.text);
+}
+
+/* The example of the documentation, and the recipes. */
+static void examples_are_right(void **state) {
+    (void)state;
+    char *text;
+    size_t length;
+    assert_int_equal(kd_file_read(&text, &length, "docs/configuration.md", 1 << 20), KD_OK);
+    char *begin = strstr(text, "```json\n"), *end = begin ? strstr(begin + 8, "```") : NULL;
+    assert_non_null(end);
+    *end = '\0';
+    kd_config_free(parse(begin + 8, 0, NULL));
+    free(text);
+    glob_t found;
+    assert_int_equal(glob("configs/*.json", 0, NULL, &found), 0);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        kd_config *config;
+        if (strstr(found.gl_pathv[i], "schema.json")) continue;
+        if (kd_config_load(&config, found.gl_pathv[i], 0, NULL) < 0) fail_msg("%s", kd_error());
+        kd_config_free(config);
+    }
+    globfree(&found);
+}
+
+/* Fields are as wide as their rows' ranges; every default passes its own check. */
+static void check_table(const kd_config_table *table) {
+    for (int i = 0; i < table->variant_count; i++) check_table(table->variant[i]);
+    for (int i = 0; i < table->count; i++) {
+        const kd_config_key *key = &table->key[i];
+        if (key->type == KD_KEY_INTEGER && key->size == sizeof(int))
+            assert_true(key->low >= -1 && key->high <= 2147483647.0);
+        if (key->type == KD_KEY_PAIR) assert_int_equal(key->size, 2 * sizeof(int));
+        if (key->type == KD_KEY_SWITCH && key->size) assert_int_equal(key->size, sizeof(bool));
+        assert_true(key->doc && key->doc[strlen(key->doc) - 1] != '.');
+        if (key->fallback && key->type != KD_KEY_OBJECT) {
+            cJSON *item = cJSON_Parse(key->fallback);
+            kd_config_reader reader = {0};
+            assert_non_null(item);
+            assert_true(kd_config_check_value(&reader, item, "", key));
+            cJSON_Delete(item);
+        }
+        if (key->table) check_table(key->table);
+    }
+}
+
+static void tables_are_sound(void **state) {
+    (void)state;
+    check_table(&kd_config_root);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fills_in_defaults),         cmocka_unit_test(reads_every_key),
-        cmocka_unit_test(reads_sound_and_ensembles), cmocka_unit_test(reads_class_names_and_stores),
-        cmocka_unit_test(finds_each_mistake),        cmocka_unit_test(reports_all_at_once_in_order),
-        cmocka_unit_test(says_where_json_ends),      cmocka_unit_test(resolves_stably),
-        cmocka_unit_test(takes_sections_away),       cmocka_unit_test(fills_in_variables),
+        cmocka_unit_test(fills_in_defaults),
+        cmocka_unit_test(reads_every_key),
+        cmocka_unit_test(reads_sound_and_ensembles),
+        cmocka_unit_test(reads_class_names_and_stores),
+        cmocka_unit_test(finds_each_mistake),
+        cmocka_unit_test(reports_all_at_once_in_order),
+        cmocka_unit_test(says_where_json_ends),
+        cmocka_unit_test(resolves_stably),
+        cmocka_unit_test(takes_sections_away),
+        cmocka_unit_test(fills_in_variables),
+        cmocka_unit_test(schema_and_documentation_agree),
+        cmocka_unit_test(examples_are_right),
+        cmocka_unit_test(tables_are_sound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

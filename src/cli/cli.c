@@ -35,7 +35,7 @@ static void print_overview(FILE *to) {
     for (int i = 0; i < COMMAND_COUNT; i++)
         fprintf(to, "  %-10s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
     fputs("\nEach command explains itself: distill COMMAND --help\n"
-          "example:\n  distill train configs/fashion.json\n",
+          "example:\n  distill train configs/fashion_mnist.json\n",
           to);
 }
 

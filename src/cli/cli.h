@@ -13,7 +13,7 @@
  *         .command = "train", .positional = "CONFIG", .least = 1, .most = 1,
  *         .summary = "Runs the missing stages of a config in order.",
  *         .options = OPTIONS,
- *         .example = "distill train configs/fashion.json --set train.epochs=3"};
+ *         .example = "distill train configs/fashion_mnist.json --set train.epochs=3"};
  *
  *     int kd_cmd_train(int argc, char **argv) {
  *         kd_arguments arguments;
