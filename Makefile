@@ -72,6 +72,13 @@ packages:
 	$$sudo apt-get update -qq && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
 
+# The main job on real data: see README.
+demo: build/distill
+	build/distill train configs/fashion_mnist.json
+	@echo "open runs/fashion_mnist/report.html in a browser, or try:"
+	@echo "  build/distill run runs/fashion_mnist/student.int8.gguf \\"
+	@echo "      /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz"
+
 install: build/distill
 	install -D -m 755 build/distill $(DESTDIR)$(PREFIX)/bin/distill
 
@@ -84,4 +91,4 @@ clean:
 help:
 	@sed -n 's/^# make/make/p' Makefile tests/targets.mk
 
-.PHONY: all packages install uninstall clean help
+.PHONY: all demo packages install uninstall clean help
