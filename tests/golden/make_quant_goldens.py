@@ -83,3 +83,25 @@ path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "quant.bin")
 with open(path, "wb") as file:
     file.write(b"".join(records))
 print(path, sum(map(len, records)), "bytes")
+
+# tests/golden/tiny.gguf: the same keys and tensors test_gguf.c writes, by the gguf package.
+import gguf
+
+path = os.path.join(os.path.dirname(path), "tiny.gguf")
+writer = gguf.GGUFWriter(path, "distill")
+writer.add_uint32("general.quantization_version", 2)
+writer.add_uint32("general.alignment", 32)
+writer.add_uint64("distill.checksum", 0)
+writer.add_string("general.name", "tiny")
+writer.add_float32("a.number", 0.1)
+writer.add_float64("a.double", 1 / 3)
+writer.add_array("some.numbers", [0.5, -1.25, 3.0])
+writer.add_array("some.texts", ["ankle boot", "", "äöü"])
+writer.add_tensor("bytes", np.arange(-15, 15, dtype=np.int8).reshape(2, 3, 5))
+writer.add_tensor("integers", np.array([1, -2, 2**31 - 1], dtype=np.int32))
+writer.add_tensor("reals", np.array([[0.5], [1e-30]], dtype=np.float32))
+writer.write_header_to_file()
+writer.write_kv_data_to_file()
+writer.write_tensors_to_file()
+writer.close()
+print(path, os.path.getsize(path), "bytes")
