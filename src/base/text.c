@@ -104,6 +104,54 @@ void kd_text_add(kd_text *text, const char *format, ...) {
     va_end(again);
 }
 
+/* Characters of the cell at `cell`, and its bytes without spaces at the end. */
+static int measure_cell(const char *cell, size_t *bytes) {
+    size_t length = strcspn(cell, "\t\n");
+    int count = 0;
+    for (size_t i = 0; i < length; i++) count += (cell[i] & 0xC0) != 0x80;
+    while (length > 0 && cell[length - 1] == ' ') length--;
+    *bytes = length;
+    return count;
+}
+
+static void add_cell(kd_text *text, int blank, const char *cell, size_t bytes) {
+    kd_text_add(text, "%*s", blank, "");
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned char c = (unsigned char)cell[i];
+        kd_text_add(text, "%c", c < 0x20 || c == 0x7F ? '?' : c);
+    }
+}
+
+void kd_text_add_table(kd_text *text, const char *align, const char *rows) {
+    enum { COLUMNS_MAX = 32, GAP = 3 };
+    int width[COLUMNS_MAX] = {0}, columns = (int)strlen(align), column = 0;
+    size_t bytes;
+    KD_CONTRACT(columns <= COLUMNS_MAX, "a table of %d columns", columns);
+    for (const char *p = rows; *p; p += strcspn(p, "\t\n") + 1) {
+        KD_CONTRACT(column < columns, "a row of more than %d cells", columns);
+        int n = measure_cell(p, &bytes);
+        if (n > width[column]) width[column] = n;
+        column = p[strcspn(p, "\t\n")] == '\n' ? 0 : column + 1;
+    }
+    int blank = 0; /* spaces owed, so that none stand at a line's end */
+    for (const char *p = rows; *p; p += strcspn(p, "\t\n") + 1) {
+        int gap = width[column] - measure_cell(p, &bytes);
+        int trailing = (int)(strcspn(p, "\t\n") - bytes);
+        if (align[column] == 'r') blank += gap;
+        if (bytes > 0) {
+            add_cell(text, blank, p, bytes);
+            blank = 0;
+        }
+        blank += trailing + (align[column] == 'r' ? 0 : gap) + GAP;
+        if (p[strcspn(p, "\t\n")] != '\n') {
+            column++;
+            continue;
+        }
+        kd_text_add(text, "\n");
+        column = blank = 0;
+    }
+}
+
 int kd_text_finish(kd_text *text, const char *what) {
     kd_text_add(text, "%s", "");
     if (!text->failed) return KD_OK;

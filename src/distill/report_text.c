@@ -1,47 +1,13 @@
 /* The report on a terminal: one table of models, one of classes. */
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
+#include "base/error.h"
 #include "base/log.h"
 #include "distill/report_parts.h"
 
-enum { COLUMNS_MAX = 10, ROWS_MAX = 32, CELL_MAX = 96, CLASSES_SHOWN_MAX = 24, GAP = 3 };
-
-typedef struct {
-    int rows, columns;
-    bool left[COLUMNS_MAX]; /* aligned to the left */
-    char cell[ROWS_MAX][COLUMNS_MAX][CELL_MAX];
-} table;
-
-static void add_table(kd_text *out, const table *t) {
-    int width[COLUMNS_MAX] = {0};
-    for (int r = 0; r < t->rows; r++)
-        for (int c = 0; c < t->columns; c++) {
-            int n = kd_utf8_count(t->cell[r][c]);
-            if (n > width[c]) width[c] = n;
-        }
-    for (int r = 0; r < t->rows; r++) {
-        int blank = 0; /* spaces owed, so that none stand at a line's end */
-        for (int c = 0; c < t->columns; c++) {
-            const char *cell = t->cell[r][c];
-            int gap = width[c] - kd_utf8_count(cell), trailing = 0;
-            if (!t->left[c]) blank += gap;
-            size_t length = strlen(cell);
-            for (; length > 0 && cell[length - 1] == ' '; length--) trailing++;
-            if (length > 0) {
-                kd_text_add(out, "%*s%.*s", blank, "", (int)length, cell);
-                blank = 0;
-            }
-            blank += trailing + (t->left[c] ? gap : 0) + GAP;
-        }
-        kd_text_add(out, "\n");
-    }
-}
-
-static void set_cell(table *t, int row, int column, const char *text) {
-    snprintf(t->cell[row][column], CELL_MAX, "%s", text);
-}
+enum { CELL_MAX = 96, CLASSES_SHOWN_MAX = 24 };
 
 /* "shirt 71.2 % (−6.8)" */
 static void worst_cell(char *out, const kd_report *report, const kd_result *r) {
@@ -58,55 +24,60 @@ static void worst_cell(char *out, const kd_report *report, const kd_result *r) {
              fabs(change));
 }
 
-static void fill_model_row(table *t, int row, const kd_report *report, const kd_result *r) {
+static void add_model_row(kd_text *rows, const kd_report *report, const kd_result *r) {
+    char count[CELL_MAX], bytes[CELL_MAX], memory[CELL_MAX], worst[CELL_MAX];
     double low, high;
     kd_result_interval(r, &low, &high);
+    kd_format_count(count, sizeof count, r->parameters);
+    kd_format_bytes(bytes, sizeof bytes, (double)r->bytes);
+    kd_format_bytes(memory, sizeof memory, (double)r->memory);
+    worst_cell(worst, report, r);
     double accuracy = r->samples ? (double)r->correct / (double)r->samples : 0;
-    set_cell(t, row, 0, r->name);
-    snprintf(t->cell[row][1], CELL_MAX, "%.2f %%", 100 * accuracy);
-    snprintf(t->cell[row][2], CELL_MAX, "%.2f … %.2f", 100 * low, 100 * high);
-    kd_format_count(t->cell[row][3], CELL_MAX, r->parameters);
-    kd_format_bytes(t->cell[row][4], CELL_MAX, (double)r->bytes);
-    kd_format_bytes(t->cell[row][5], CELL_MAX, (double)r->memory);
-    snprintf(t->cell[row][6], CELL_MAX, "%.3f", r->ms_per_sample);
-    worst_cell(t->cell[row][7], report, r);
+    kd_text_add(rows, "%s\t%.2f %%\t%.2f … %.2f\t%s\t%s\t%s\t%.3f\t%s\n", r->name, 100 * accuracy,
+                100 * low, 100 * high, count, bytes, memory, r->ms_per_sample, worst);
+}
+
+static void add_table(kd_text *out, const char *align, kd_text *rows) {
+    if (kd_text_finish(rows, "a table") == KD_OK)
+        kd_text_add_table(out, align, rows->text);
+    else
+        out->failed = true;
+    free(rows->text);
 }
 
 static void add_models(kd_text *out, const kd_report *report) {
-    static const char *const title[] = {"model", "accuracy", "95 % interval", "parameters",
-                                        "size",  "memory",   "ms/sample"};
-    table t = {.rows = report->count + 1, .columns = 8, .left = {[0] = true, [7] = true}};
-    for (int c = 0; c < 7; c++) set_cell(&t, 0, c, title[c]);
-    set_cell(&t, 0, 7,
-             kd_report_teacher(report) ? "class that lost most against the teacher"
-                                       : "worst class");
-    for (int i = 0; i < report->count; i++) fill_model_row(&t, i + 1, report, &report->result[i]);
-    add_table(out, &t);
+    kd_text rows = {0};
+    kd_text_add(&rows, "model\taccuracy\t95 %% interval\tparameters\tsize\tmemory\tms/sample\t%s\n",
+                kd_report_teacher(report) ? "class that lost most against the teacher"
+                                          : "worst class");
+    for (int i = 0; i < report->count; i++) add_model_row(&rows, report, &report->result[i]);
+    add_table(out, "lrrrrrrl", &rows);
 }
 
 /* One row for each class; the one that lost most against the teacher is marked. */
 static void add_classes(kd_text *out, const kd_report *report) {
     const kd_result *teacher = kd_report_teacher(report);
-    table t = {.rows = report->classes + 1, .columns = report->count + 1, .left = {[0] = true}};
-    set_cell(&t, 0, 0, "class");
-    for (int i = 0; i < report->count; i++) {
-        const kd_result *r = &report->result[i];
-        int worst = kd_result_worst_class(r, teacher);
-        snprintf(t.cell[0][i + 1], CELL_MAX, "%s  ", r->name);
-        for (int label = 0; label < report->classes; label++) {
+    kd_text rows = {0};
+    kd_text_add(&rows, "class");
+    for (int i = 0; i < report->count; i++) kd_text_add(&rows, "\t%s  ", report->result[i].name);
+    for (int label = 0; label < report->classes; label++) {
+        kd_text_add(&rows, "\n%s", report->class_name[label]);
+        for (int i = 0; i < report->count; i++) {
+            const kd_result *r = &report->result[i];
             double accuracy = kd_result_class_accuracy(r, label);
-            char *cell = t.cell[label + 1][i + 1];
+            bool worst = teacher && r != teacher && kd_result_worst_class(r, teacher) == label;
             if (isnan(accuracy))
-                snprintf(cell, CELL_MAX, "–  ");
+                kd_text_add(&rows, "\t–  ");
             else
-                snprintf(cell, CELL_MAX, "%.1f %s", 100 * accuracy,
-                         teacher && r != teacher && label == worst ? "▼" : " ");
+                kd_text_add(&rows, "\t%.1f %s", 100 * accuracy, worst ? "▼" : " ");
         }
     }
-    for (int label = 0; label < report->classes; label++)
-        set_cell(&t, label + 1, 0, report->class_name[label]);
+    kd_text_add(&rows, "\n");
     kd_text_add(out, "\n");
-    add_table(out, &t);
+    static const char right[] = "lrrrrrrrr";
+    char align[sizeof right];
+    snprintf(align, sizeof align, "%.*s", report->count + 1, right);
+    add_table(out, align, &rows);
     if (teacher && report->count > 1) kd_text_add(out, "▼ lost most against the teacher\n");
 }
 
