@@ -8,9 +8,19 @@
 /* B is kept in panels of this many columns, zeros behind the last column. */
 enum { KD_PANEL = 2 * KD_VEC };
 
+/* Memory that will be read next. The product asks for it little by little, so that waiting for it
+ * costs nothing: copying an image would otherwise take a tenth of the time. */
+typedef struct {
+    const kd_real *at;
+    int64_t size; /* elements */
+} kd_ahead;
+
+/* Part i of n of it. */
+kd_ahead kd_ahead_part(kd_ahead all, int64_t i, int64_t n);
+
 /* C[i,n] = act(init[i,n] + Σ_{s,k} A[i,s,k] · B[s,k,n]) where the rows of A may overlap in memory:
  *
- *     A[i,s,k] = a[a_at[i] + s·a_pitch + k·a_step]                 s < segments, k < length
+ *     A[i,s,k] = a[a_at[i] + segment_at[s] + k·a_step]             s < segments, k < length
  *     B[s,k,n] = b[n/PANEL · b_panel + (s·length + k)·PANEL + n mod PANEL]
  *     C[i,n]   = c[c_at[i] + n]                                    i < rows, n < columns
  *     init     = bias[n], or C when `add`, or 0
@@ -19,9 +29,10 @@ enum { KD_PANEL = 2 * KD_VEC };
 typedef struct {
     const kd_real *a, *b, *bias; /* bias may be NULL */
     kd_real *c;
-    const int32_t *a_at, *c_at;
-    int64_t rows, columns, segments, length, a_pitch, a_step, b_panel;
+    const int32_t *a_at, *segment_at, *c_at;
+    int64_t rows, columns, segments, length, a_step, b_panel;
     bool add, relu;
+    kd_ahead ahead[4];
 } kd_window_product;
 
 /* On the calling thread. */
@@ -34,20 +45,29 @@ typedef struct {
     kd_act act;
 } kd_conv_shape;
 
-/* The gradient of a result before its activation, where it is still to be computed: g where
- * y > 0, else 0; g everywhere when y is NULL. */
+/* Images (H,W,C) behind each other: g, or, when y is not NULL, g where y > 0 and else 0, which is
+ * the gradient of a result before its activation. */
 typedef struct {
     const kd_real *g, *y;
 } kd_conv_source;
+
+typedef struct {
+    int64_t H, W, C;
+} kd_conv_image;
+
+kd_conv_source kd_conv_image_at(kd_conv_source s, kd_conv_image image, int64_t index);
 
 /* A rectangle of one image, which may reach over its edges. */
 typedef struct {
     int64_t top, left, height, width, channel, channels;
 } kd_conv_region;
 
-/* out (height, width, channels) = the region of an image (H, W, C), zeros over the edges. */
-void kd_conv_copy_region(kd_real *out, kd_conv_source image, int64_t H, int64_t W, int64_t C,
-                         kd_conv_region region);
+/* out (height, width, channels) = the region of an image, zeros over the edges. */
+void kd_conv_copy_region(kd_real *out, kd_conv_source s, kd_conv_image image, kd_conv_region r);
+
+/* The memory kd_conv_copy_region will read, part i of n of it. */
+void kd_conv_look_ahead(kd_ahead out[2], kd_conv_source s, kd_conv_image image, kd_conv_region r,
+                        int64_t i, int64_t n);
 
 /* y = act(bias + x ∗ w), and dx (+)= the gradient by x: op_conv_windows.c. */
 void kd_conv_forward(kd_tape *tape, const kd_conv_shape *s, const kd_real *x, const kd_real *w,

@@ -99,33 +99,51 @@ kd_tensor *kd_conv1d(kd_tape *tape, kd_tensor *x, kd_tensor *weight, kd_tensor *
     return conv(tape, "conv1d", x, weight, bias, s, 3, (int64_t[]){s.B, s.out[1], s.O});
 }
 
-void kd_conv_copy_region(kd_real *out, kd_conv_source image, int64_t H, int64_t W, int64_t C,
-                         kd_conv_region r) {
-    int64_t before = r.left < 0 ? -r.left : 0, after = r.left + r.width - W;
-    if (before > r.width) before = r.width;
-    if (after < 0) after = 0;
-    if (after > r.width - before) after = r.width - before;
-    int64_t inner = r.width - before - after;
-    for (int64_t i = 0; i < r.height; i++) {
-        int64_t row = r.top + i;
-        if (row < 0 || row >= H || inner == 0) {
+kd_conv_source kd_conv_image_at(kd_conv_source s, kd_conv_image image, int64_t index) {
+    const int64_t at = index * image.H * image.W * image.C;
+    return (kd_conv_source){s.g + at, s.y ? s.y + at : NULL};
+}
+
+static int64_t clip(int64_t x, int64_t low, int64_t high) {
+    return x < low ? low : x > high ? high : x;
+}
+
+static void copy(kd_real *restrict out, kd_conv_source s, int64_t at, int64_t length) {
+    if (!s.y) {
+        memcpy(out, s.g + at, (size_t)length * sizeof *out);
+        return;
+    }
+    const kd_real *restrict g = s.g + at, *restrict y = s.y + at;
+    for (int64_t i = 0; i < length; i++) out[i] = y[i] > 0 ? g[i] : 0;
+}
+
+void kd_conv_copy_region(kd_real *out, kd_conv_source s, kd_conv_image image, kd_conv_region r) {
+    const int64_t first = clip(r.left, 0, image.W), end = clip(r.left + r.width, first, image.W);
+    const int64_t before = clip(first - r.left, 0, r.width), inner = end - first;
+    for (int64_t i = 0; i < r.height; i++, out += r.width * r.channels) {
+        const int64_t row = r.top + i;
+        if (row < 0 || row >= image.H) {
             memset(out, 0, (size_t)(r.width * r.channels) * sizeof *out);
-            out += r.width * r.channels;
             continue;
         }
+        kd_real *to = out + before * r.channels, *behind = to + inner * r.channels;
+        int64_t at = (row * image.W + first) * image.C + r.channel;
         memset(out, 0, (size_t)(before * r.channels) * sizeof *out);
-        out += before * r.channels;
-        int64_t at = (row * W + r.left + before) * C + r.channel;
-        /* Rows of all channels are copied in one go. */
-        int64_t pieces = r.channels == C ? 1 : inner, length = inner * r.channels / pieces;
-        for (int64_t j = 0; j < pieces; j++, at += C, out += length) {
-            if (image.y)
-                for (int64_t c = 0; c < length; c++)
-                    out[c] = image.y[at + c] > 0 ? image.g[at + c] : 0;
-            else
-                memcpy(out, image.g + at, (size_t)length * sizeof *out);
-        }
-        memset(out, 0, (size_t)(after * r.channels) * sizeof *out);
-        out += after * r.channels;
+        if (r.channels == image.C)
+            copy(to, s, at, inner * r.channels);
+        else
+            for (int64_t j = 0; j < inner; j++)
+                copy(to + j * r.channels, s, at + j * image.C, r.channels);
+        memset(behind, 0, (size_t)((r.width - before - inner) * r.channels) * sizeof *out);
     }
+}
+
+void kd_conv_look_ahead(kd_ahead out[2], kd_conv_source s, kd_conv_image image, kd_conv_region r,
+                        int64_t i, int64_t n) {
+    const int64_t top = clip(r.top, 0, image.H), bottom = clip(r.top + r.height, top, image.H);
+    const int64_t left = clip(r.left, 0, image.W), right = clip(r.left + r.width, left, image.W);
+    const int64_t at = (top * image.W + left) * image.C;
+    const int64_t size = bottom > top ? ((bottom - top - 1) * image.W + right - left) * image.C : 0;
+    out[0] = kd_ahead_part((kd_ahead){s.g + at, size}, i, n);
+    out[1] = kd_ahead_part((kd_ahead){s.y ? s.y + at : s.g, s.y ? size : 0}, i, n);
 }

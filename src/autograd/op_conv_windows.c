@@ -39,6 +39,7 @@ typedef struct {
     int64_t w_from, w_to; /* distance between weights of successive source and result channels */
     int64_t w_group, w_tap[2];
     int64_t packed_group; /* size of one group's packed weights */
+    int64_t tasks;        /* images, groups and tiles */
     bool direct;          /* no tile reaches over an edge: read the image itself */
     kd_window_product *phase;
     int32_t *offsets;
@@ -105,9 +106,9 @@ static void cut_tiles(plan *p) {
         cut_axis(rows, tile[0]);
         cut_axis(columns, tile[1]);
         int64_t elements = rows->span * columns->span * (p->from_channels / p->groups);
-        int64_t tasks = p->B * p->groups * rows->tiles * columns->tiles;
+        p->tasks = p->B * p->groups * rows->tiles * columns->tiles;
         if (elements <= TILE_ELEMENTS &&
-            (tasks >= TILE_TARGET || tile[0] * tile[1] < 2 * TILE_SMALLEST))
+            (p->tasks >= TILE_TARGET || tile[0] * tile[1] < 2 * TILE_SMALLEST))
             return;
         int which = tile[0] > rows->lines ? 0 : 1;
         if (tile[which] <= p->axis[which].lines) return;
@@ -135,11 +136,12 @@ static void pack_phase(const plan *p, kd_real *out, const kd_real *w, const line
 
 /* Where the windows of a full tile begin and where their results go. A tile cut short uses a
  * beginning of the same table: tiles are cut by columns only when they are one row high. */
-static void fill_offsets(const plan *p, int32_t *a_at, int32_t *c_at, const line *l0,
-                         const line *l1) {
+static void fill_offsets(const plan *p, int32_t *segment_at, int32_t *a_at, int32_t *c_at,
+                         const line *l0, const line *l1) {
     const axis *rows = &p->axis[0], *columns = &p->axis[1];
-    int64_t depth = p->direct ? p->from_channels : p->from_channels / p->groups;
+    int64_t depth = p->from_channels / p->groups;
     int64_t pitch = p->direct ? columns->source : columns->span;
+    for (int64_t i = 0; i < l0->taps; i++) *segment_at++ = (int32_t)(i * pitch * depth);
     int64_t count0 = line_count(l0, smaller(rows->tile, rows->extent));
     int64_t count1 = line_count(l1, smaller(columns->tile, columns->extent));
     for (int64_t i = 0; i < count0; i++)
@@ -171,63 +173,84 @@ static void make_phases(kd_tape *tape, plan *p, const kd_real *w, bool masked) {
     int64_t positions = smaller(rows->tile, rows->extent) * smaller(columns->tile, columns->extent);
     p->phase = kd_tape_take(tape, (size_t)phases * sizeof *p->phase);
     p->packed = kd_tape_take(tape, (size_t)(p->groups * p->packed_group) * sizeof *p->packed);
-    p->offsets = kd_tape_take(tape, (size_t)(2 * positions) * sizeof *p->offsets);
-    int64_t pitch = p->direct ? columns->source : columns->span;
+    int64_t entries = 2 * positions + taps0 * columns->lines;
+    p->offsets = kd_tape_take(tape, (size_t)entries * sizeof *p->offsets);
     kd_real *packed = p->packed;
     int32_t *offsets = p->offsets;
     for (int64_t i = 0; i < phases; i++) {
         const line *l0 = &rows->line[i / columns->lines], *l1 = &columns->line[i % columns->lines];
         int64_t count = line_count(l0, smaller(rows->tile, rows->extent)) *
                         line_count(l1, smaller(columns->tile, columns->extent));
-        fill_offsets(p, offsets, offsets + count, l0, l1);
+        int32_t *a_at = offsets + l0->taps, *c_at = a_at + count;
+        fill_offsets(p, offsets, a_at, c_at, l0, l1);
         p->phase[i] = (kd_window_product){.b = packed,
-                                          .a_at = offsets,
-                                          .c_at = offsets + count,
+                                          .a_at = a_at,
+                                          .segment_at = offsets,
+                                          .c_at = c_at,
                                           .columns = width,
                                           .segments = l0->taps,
                                           .length = l1->taps * depth,
-                                          .a_pitch = pitch * depth,
                                           .a_step = 1,
                                           .b_panel = l0->taps * l1->taps * depth * KD_PANEL};
 #pragma omp parallel for if (p->groups > 1)
         for (int64_t group = 0; group < p->groups; group++)
             pack_phase(p, packed + group * p->packed_group, w + group * p->w_group, l0, l1);
         packed += panels * p->phase[i].b_panel;
-        offsets += 2 * count;
+        offsets = c_at + count;
     }
 }
 
-/* One tile of one group of one image, all phases. */
-static void run_tile(const plan *p, int64_t image, int64_t group, int64_t tile, kd_conv_source from,
-                     kd_real *scratch, const kd_window_product *ending) {
+/* One tile of one group of one image. */
+typedef struct {
+    int64_t image, group, to[2]; /* to: where the tile begins in the result */
+    kd_conv_region region;       /* what it reads of the source            */
+} task;
+
+static task task_at(const plan *p, int64_t i) {
     const axis *rows = &p->axis[0], *columns = &p->axis[1];
+    int64_t tiles = rows->tiles * columns->tiles, tile = i % tiles;
     int64_t tile0 = tile / columns->tiles, tile1 = tile % columns->tiles;
-    int64_t depth = p->from_channels / p->groups, width = p->to_channels / p->groups;
-    int64_t top = rows->low + tile0 * rows->advance, left = columns->low + tile1 * columns->advance;
-    int64_t start = image * rows->source * columns->source * p->from_channels;
-    from.g += start;
-    if (from.y) from.y += start;
+    int64_t depth = p->from_channels / p->groups;
+    task t = {.image = i / tiles / p->groups, .group = i / tiles % p->groups};
+    t.to[0] = tile0 * rows->tile;
+    t.to[1] = tile1 * columns->tile;
+    t.region = (kd_conv_region){.top = rows->low + tile0 * rows->advance,
+                                .left = columns->low + tile1 * columns->advance,
+                                .height = rows->span,
+                                .width = columns->span,
+                                .channel = t.group * depth,
+                                .channels = depth};
+    return t;
+}
+
+static void run_task(const plan *p, int64_t i, kd_conv_source from, kd_real *scratch,
+                     const kd_window_product *ending) {
+    const axis *rows = &p->axis[0], *columns = &p->axis[1];
+    const task t = task_at(p, i), next = task_at(p, i + 1 < p->tasks ? i + 1 : i);
+    const kd_conv_image image = {rows->source, columns->source, p->from_channels};
+    const kd_conv_source source = kd_conv_image_at(from, image, t.image);
+    const kd_conv_source later = kd_conv_image_at(from, image, next.image);
     const kd_real *a = scratch;
     if (p->direct)
-        a = from.g + (top * columns->source + left) * depth;
+        a = source.g + (t.region.top * image.W + t.region.left) * image.C;
     else
-        kd_conv_copy_region(
-            scratch, from, rows->source, columns->source, p->from_channels,
-            (kd_conv_region){top, left, rows->span, columns->span, group * depth, depth});
-    int64_t to0 = tile0 * rows->tile, to1 = tile1 * columns->tile;
-    int64_t height = smaller(rows->tile, rows->extent - to0);
-    int64_t breadth = smaller(columns->tile, columns->extent - to1);
-    int64_t place = ((image * rows->extent + to0) * columns->extent + to1) * p->to_channels;
-    for (int64_t i = 0; i < rows->lines * columns->lines; i++) {
-        kd_window_product product = p->phase[i];
-        product.rows = line_count(&rows->line[i / columns->lines], height) *
-                       line_count(&columns->line[i % columns->lines], breadth);
+        kd_conv_copy_region(scratch, source, image, t.region);
+    int64_t height = smaller(rows->tile, rows->extent - t.to[0]);
+    int64_t width = smaller(columns->tile, columns->extent - t.to[1]);
+    int64_t place = (t.image * rows->extent + t.to[0]) * columns->extent + t.to[1];
+    int64_t channel = t.group * (p->to_channels / p->groups);
+    int64_t phases = rows->lines * columns->lines;
+    for (int64_t phase = 0; phase < phases; phase++) {
+        kd_window_product product = p->phase[phase];
+        product.rows = line_count(&rows->line[phase / columns->lines], height) *
+                       line_count(&columns->line[phase % columns->lines], width);
         product.a = a;
-        product.b += group * p->packed_group;
-        product.c = ending->c + place + group * width;
-        product.bias = ending->bias ? ending->bias + group * width : NULL;
+        product.b += t.group * p->packed_group;
+        product.c = ending->c + place * p->to_channels + channel;
+        product.bias = ending->bias ? ending->bias + channel : NULL;
         product.add = ending->add;
         product.relu = ending->relu;
+        kd_conv_look_ahead(product.ahead, later, image, next.region, phase, phases);
         kd_window_product_run(&product);
     }
 }
@@ -237,12 +260,13 @@ static void run(kd_tape *tape, plan *p, kd_conv_source from, const kd_real *w,
                 const kd_window_product *ending) {
     make_phases(tape, p, w, from.y != NULL);
     int64_t span = p->axis[0].span * p->axis[1].span * (p->from_channels / p->groups);
-    int64_t tiles = p->axis[0].tiles * p->axis[1].tiles, tasks = p->B * p->groups * tiles;
-    kd_real *scratch = kd_tape_take(tape, (size_t)(span * omp_get_max_threads()) * sizeof *scratch);
-#pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t task = 0; task < tasks; task++)
-        run_tile(p, task / tiles / p->groups, task / tiles % p->groups, task % tiles, from,
-                 scratch + omp_get_thread_num() * span, ending);
+    int64_t threads = omp_get_max_threads();
+    /* A thread takes neighbouring tasks, so that it has looked ahead to the right one. */
+    int64_t run_length = smaller(larger(p->tasks / (4 * threads), 1), 4);
+    kd_real *scratch = kd_tape_take(tape, (size_t)(span * threads) * sizeof *scratch);
+#pragma omp parallel for schedule(dynamic, run_length)
+    for (int64_t i = 0; i < p->tasks; i++)
+        run_task(p, i, from, scratch + omp_get_thread_num() * span, ending);
     kd_tape_give(tape, scratch);
     kd_tape_give(tape, p->offsets);
     kd_tape_give(tape, p->packed);
