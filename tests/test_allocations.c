@@ -48,10 +48,12 @@ static long count_allocations(const kd_model_spec *model, kd_run_mode mode, int 
     kd_dataset train;
     tiny_dataset(&train, 512);
     kd_learner *learner = NULL;
-    kd_quant_spec quant = {.weight_bits = 8, .activation_bits = 8, .observer = KD_OBSERVER_EMA,
-                           .ema = 0.99};
-    kd_learner_spec made = {.model = model, .input = {TINY_SIDE, TINY_SIDE, 1},
-                            .classes = TINY_CLASSES, .seed = 1,
+    kd_quant_spec quant = {
+        .weight_bits = 8, .activation_bits = 8, .observer = KD_OBSERVER_EMA, .ema = 0.99};
+    kd_learner_spec made = {.model = model,
+                            .input = {TINY_SIDE, TINY_SIDE, 1},
+                            .classes = TINY_CLASSES,
+                            .seed = 1,
                             .quant = mode == KD_RUN_FLOAT ? NULL : &quant};
     assert_int_equal(kd_learner_create(&learner, &made), KD_OK);
     kd_train_spec spec = tiny_train();
@@ -93,8 +95,8 @@ static void quantized_step_allocates_nothing(void **state) {
 
 static void mlp_step_allocates_nothing(void **state) {
     (void)state;
-    kd_model_spec model = {.kind = KD_MODEL_MLP, .hidden_count = 2, .hidden = {40, 30},
-                           .dropout = 0.3};
+    kd_model_spec model = {
+        .kind = KD_MODEL_MLP, .hidden_count = 2, .hidden = {40, 30}, .dropout = 0.3};
     check_model(&model, KD_RUN_FLOAT);
 }
 

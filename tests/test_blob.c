@@ -344,6 +344,5 @@ int main(void) {
         cmocka_unit_test(test_says_what_it_is),
         cmocka_unit_test(test_unobserved_is_refused),
     };
-    kd_gemm_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

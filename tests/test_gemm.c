@@ -221,6 +221,35 @@ static void test_bfloat16_product(void **state) {
     kd_tape_free(tape);
 }
 
+/* The kept copy of a parameter follows its values, version by version. */
+static void test_packed_parameter(void **state) {
+    (void)state;
+    enum { N = 5, K = 40, M = 30 };
+    const int64_t shape[2] = {M, K};
+    kd_params *params;
+    kd_tape *tape;
+    kd_real x[N * K], kept[N * M], fresh[N * M];
+    assert_int_equal(kd_params_create(&params), 0);
+    assert_int_equal(kd_tape_create(&tape, 1), 0);
+    kd_param *w = kd_params_add(params, "w", 2, shape, KD_INIT_HE_NORMAL, K, M, KD_PARAM_TRAINED);
+    assert_int_equal(kd_params_layout(params, 1), 0);
+    tape->precision = KD_PRECISION_BFLOAT16;
+    for (int i = 0; i < N * K; i++) x[i] = (kd_real)(i % 7) / 3;
+    for (int version = 0; version < 3; version++) {
+        for (int use = 0; use < 2; use++) {
+            kd_gemm_tape(tape, KD_PLAIN, KD_TRANSPOSED, N, M, K, 1, x, K, w->tensor.value, K, w, 0,
+                         kept, M);
+            kd_gemm_tape(tape, KD_PLAIN, KD_TRANSPOSED, N, M, K, 1, x, K, w->tensor.value, K, NULL,
+                         0, fresh, M);
+            assert_memory_equal(kept, fresh, sizeof kept);
+        }
+        for (int64_t i = 0; i < w->tensor.size; i++) w->tensor.value[i] *= KD_REAL(1.37);
+        kd_params_touch(params);
+    }
+    kd_tape_free(tape);
+    kd_params_free(params);
+}
+
 /* At float32 the tape's product is kd_gemm's, bit by bit. */
 static void test_float32_product(void **state) {
     (void)state;
@@ -258,9 +287,9 @@ int main(void) {
         cmocka_unit_test(test_batch),
         cmocka_unit_test(test_rounding),
         cmocka_unit_test(test_bfloat16_product),
+        cmocka_unit_test(test_packed_parameter),
         cmocka_unit_test(test_float32_product),
         cmocka_unit_test(test_precision_names),
     };
-    kd_gemm_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

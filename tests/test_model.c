@@ -349,7 +349,6 @@ static void published_resnet_answers_as_in_pytorch(void **state) {
     kd_model_spec spec = resnet(56, 16, KD_SHORTCUT_A);
     built b = build(&spec, CIFAR, 10);
     load(&b, path);
-    kd_gemm_init();
     kd_tape *tape;
     assert_int_equal(kd_tape_create(&tape, 1), KD_OK);
     tape->training = tape->recording = false;

@@ -27,6 +27,5 @@ int main(void) {
         cmocka_unit_test(test_dropout_consumes_the_generator),
         cmocka_unit_test(test_loss_gradient_needs_one_buffer),
     };
-    kd_gemm_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,11 +51,12 @@ static void write_idx(const kd_dataset *d, int64_t first, int64_t n, const char 
 
 static void write_config(const char *name, const char *rest) {
     char text[4096];
-    int n = snprintf(text, sizeof text,
-                     "{\"name\": \"%s\", \"seed\": 2,\n"
-                     " \"data\": {\"kind\": \"idx\", \"folder\": \".\", \"validation\": 100,\n"
-                     "  \"classes\": [\"a\", \"b\", \"c\", \"d\"], \"augment\": {\"shift\": 1}},\n%s}\n",
-                     name, rest);
+    int n = snprintf(
+        text, sizeof text,
+        "{\"name\": \"%s\", \"seed\": 2,\n"
+        " \"data\": {\"kind\": \"idx\", \"folder\": \".\", \"validation\": 100,\n"
+        "  \"classes\": [\"a\", \"b\", \"c\", \"d\"], \"augment\": {\"shift\": 1}},\n%s}\n",
+        name, rest);
     assert_true(n > 0 && n < (int)sizeof text);
     char file[80];
     snprintf(file, sizeof file, "%s.json", name);
@@ -195,8 +196,8 @@ static void same_bits_elsewhere(void **state) {
 static void a_changed_config_is_refused(void **state) {
     (void)state;
     assert_int_equal(DISTILL("train", "small.json", "--set", "train.learning_rate=0.02"), 65);
-    assert_int_equal(
-        DISTILL("train", "small.json", "--set", "train.learning_rate=0.02", "--fresh"), 0);
+    assert_int_equal(DISTILL("train", "small.json", "--set", "train.learning_rate=0.02", "--fresh"),
+                     0);
 }
 
 static void hints_train(void **state) {
@@ -225,7 +226,8 @@ static void exit_codes(void **state) {
     assert_int_equal(DISTILL("train", "small.json", "--frsh"), 64);
     assert_int_equal(DISTILL("train", "nowhere.json"), 66);
     assert_int_equal(DISTILL("train", "small.json", "--set", "train.epoch=3"), 78);
-    assert_int_equal(DISTILL("train", "big.json", "--set", "name=x", "--set", "data.folder=no"), 66);
+    assert_int_equal(DISTILL("train", "big.json", "--set", "name=x", "--set", "data.folder=no"),
+                     66);
     assert_int_equal(DISTILL("verify", "small.json"), 65);
     assert_int_equal(DISTILL("train", "small.json", "--help"), 0);
     assert_int_equal(DISTILL("train", "small.json", "--dry-run"), 0);
@@ -233,9 +235,11 @@ static void exit_codes(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_run),         cmocka_unit_test(same_bits_elsewhere),
-        cmocka_unit_test(hints_train),       cmocka_unit_test(ensemble_topk_lsq_4_bit),
-        cmocka_unit_test(a_changed_config_is_refused), cmocka_unit_test(exit_codes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(whole_run),
+                                       cmocka_unit_test(same_bits_elsewhere),
+                                       cmocka_unit_test(hints_train),
+                                       cmocka_unit_test(ensemble_topk_lsq_4_bit),
+                                       cmocka_unit_test(a_changed_config_is_refused),
+                                       cmocka_unit_test(exit_codes)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,5 +1,5 @@
-/* The training loop: it learns, it resumes to the same bits, at any thread count, after any kill; it
- * allocates nothing after the first step; accumulation changes nothing. */
+/* The training loop: it learns, it resumes to the same bits, at any thread count, after any kill;
+ * it allocates nothing after the first step; accumulation changes nothing. */
 #include <omp.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -240,10 +240,11 @@ static void kills_change_nothing(void **state) {
 
 int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "--train-in") == 0) return train_in(argv[2]);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kills_change_nothing), cmocka_unit_test(learns),
-        cmocka_unit_test(thread_count_changes_nothing),
-        cmocka_unit_test(stop_and_resume_changes_nothing),
-        cmocka_unit_test(another_job_is_refused), cmocka_unit_test(accumulation_changes_nothing)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(kills_change_nothing),
+                                       cmocka_unit_test(learns),
+                                       cmocka_unit_test(thread_count_changes_nothing),
+                                       cmocka_unit_test(stop_and_resume_changes_nothing),
+                                       cmocka_unit_test(another_job_is_refused),
+                                       cmocka_unit_test(accumulation_changes_nothing)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

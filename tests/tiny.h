@@ -12,8 +12,12 @@ enum { TINY_CLASSES = 4, TINY_SIDE = 8 };
 /* Noise, with a bright square whose corner tells the class. */
 static inline void tiny_dataset(kd_dataset *d, int64_t count) {
     const int64_t size = TINY_SIDE * TINY_SIDE;
-    *d = (kd_dataset){.count = count, .h = TINY_SIDE, .w = TINY_SIDE, .c = 1,
-                      .classes = TINY_CLASSES, .normaliser = {.unit = 1 / 255.0f}};
+    *d = (kd_dataset){.count = count,
+                      .h = TINY_SIDE,
+                      .w = TINY_SIDE,
+                      .c = 1,
+                      .classes = TINY_CLASSES,
+                      .normaliser = {.unit = 1 / 255.0f}};
     d->class_name = calloc(TINY_CLASSES, sizeof *d->class_name);
     d->bytes = malloc((size_t)(count * size));
     d->label = malloc((size_t)count * sizeof *d->label);
@@ -25,7 +29,8 @@ static inline void tiny_dataset(kd_dataset *d, int64_t count) {
         d->id[i] = (uint64_t)i;
         for (int64_t p = 0; p < size; p++) {
             int64_t row = p / TINY_SIDE, column = p % TINY_SIDE;
-            bool inside = (row >= TINY_SIDE / 2) == (label / 2) && (column >= TINY_SIDE / 2) == (label % 2);
+            bool inside =
+                (row >= TINY_SIDE / 2) == (label / 2) && (column >= TINY_SIDE / 2) == (label % 2);
             d->bytes[i * size + p] = (uint8_t)(kd_rng_below(&rng, 100) + (inside ? 90 : 0));
         }
     }
@@ -42,38 +47,59 @@ static inline void tiny_dataset_clear(kd_dataset *d) {
 
 static inline kd_learner *tiny_learner(const kd_model_spec *model, uint64_t seed) {
     kd_learner *learner = NULL;
-    kd_learner_spec spec = {.model = model, .input = {TINY_SIDE, TINY_SIDE, 1},
-                            .classes = TINY_CLASSES, .seed = seed};
+    kd_learner_spec spec = {
+        .model = model, .input = {TINY_SIDE, TINY_SIDE, 1}, .classes = TINY_CLASSES, .seed = seed};
     return kd_learner_create(&learner, &spec) < 0 ? NULL : learner;
 }
 
 /* A cnn with batch norm and dropout: everything whose state a checkpoint must carry. */
 static inline kd_model_spec tiny_cnn(void) {
     kd_model_spec model = {.kind = KD_MODEL_CNN, .layer_count = 3};
-    model.layer[0] = (kd_layer_spec){.kind = KD_LAYER_CONV, .channels = 6, .kernel = {3, 3},
-                                     .stride = {1, 1}, .padding = {1, 1}, .groups = 1,
-                                     .batch_norm = true, .relu = true};
+    model.layer[0] = (kd_layer_spec){.kind = KD_LAYER_CONV,
+                                     .channels = 6,
+                                     .kernel = {3, 3},
+                                     .stride = {1, 1},
+                                     .padding = {1, 1},
+                                     .groups = 1,
+                                     .batch_norm = true,
+                                     .relu = true};
     model.layer[1] = (kd_layer_spec){.kind = KD_LAYER_MAX_POOL, .kernel = {2, 2}, .stride = {2, 2}};
     model.layer[2] = (kd_layer_spec){.kind = KD_LAYER_DROPOUT, .drop = 0.2};
     return model;
 }
 
 static inline kd_train_spec tiny_train(void) {
-    return (kd_train_spec){.epochs = 3, .batch = 16, .accumulate = 1,
-                           .optimizer = KD_OPTIMIZER_ADAMW, .learning_rate = 0.01, .beta1 = 0.9,
-                           .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.01,
-                           .schedule = KD_SCHEDULE_COSINE, .warmup_epochs = 0.5, .clip = 1,
-                           .evaluate_every = 1, .checkpoint_seconds = 60};
+    return (kd_train_spec){.epochs = 3,
+                           .batch = 16,
+                           .accumulate = 1,
+                           .optimizer = KD_OPTIMIZER_ADAMW,
+                           .learning_rate = 0.01,
+                           .beta1 = 0.9,
+                           .beta2 = 0.999,
+                           .epsilon = 1e-8,
+                           .weight_decay = 0.01,
+                           .schedule = KD_SCHEDULE_COSINE,
+                           .warmup_epochs = 0.5,
+                           .clip = 1,
+                           .evaluate_every = 1,
+                           .checkpoint_seconds = 60};
 }
 
 static const kd_loss_config TINY_LOSS = {.hard = 1, .temperature = 1, .label_smoothing = 0.1};
 
 static inline kd_train_job tiny_job(const char *folder, const kd_train_spec *spec,
                                     const kd_dataset *train, const kd_dataset *validation) {
-    return (kd_train_job){.stage = "train", .folder = folder, .spec = spec, .loss = &TINY_LOSS,
-                          .mode = KD_RUN_FLOAT, .train = train, .validation = validation,
-                          .augment = {.shift_h = 1, .shift_w = 1, .flip = false}, .seed = 3,
-                          .key = {"0123"}, .config_json = "{}"};
+    return (kd_train_job){.stage = "train",
+                          .folder = folder,
+                          .spec = spec,
+                          .loss = &TINY_LOSS,
+                          .mode = KD_RUN_FLOAT,
+                          .train = train,
+                          .validation = validation,
+                          .augment = {.shift_h = 1, .shift_w = 1, .flip = false},
+                          .seed = 3,
+                          .key = {"0123"},
+                          .config_json = "{}"};
 }
 
 #endif

@@ -17,8 +17,12 @@ enum { TILE_TARGET = 8, TILE_ALIGN = 16, TILE_SMALLEST = 48 };
 static bool counting;
 static kd_gemm_counters counters;
 
-void kd_gemm_init(void) {
+/* One owner of threads, OpenMP: OpenBLAS must not split what is already a tile. Setting its threads
+ * sets OpenMP's too, which is undone. */
+__attribute__((constructor)) static void keep_blas_serial(void) {
+    int threads = omp_get_max_threads();
     openblas_set_num_threads(1);
+    omp_set_num_threads(threads);
 }
 
 void kd_gemm_count_enable(bool on) {
@@ -30,10 +34,14 @@ kd_gemm_counters kd_gemm_count(void) {
     return counters;
 }
 
-static void count_products(double began, double products, int64_t M, int64_t N, int64_t K) {
-    counters.calls++;
+double kd_gemm_count_begin(void) {
+    return counting ? kd_clock() : 0;
+}
+
+void kd_gemm_count_end(double began, double flop) {
+    if (!counting) return;
     counters.seconds += kd_clock() - began;
-    counters.flop += 2.0 * products * (double)M * (double)N * (double)K;
+    counters.flop += flop;
 }
 
 void kd_gemm_serial(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
@@ -69,8 +77,10 @@ static tiling choose_tiling(int64_t M, int64_t N, int64_t K) {
     while (row_parts * column_parts < TILE_TARGET) {
         bool by_rows = M / row_parts >= N / column_parts;
         if ((by_rows ? M / row_parts : N / column_parts) < 2 * TILE_SMALLEST) break;
-        if (by_rows) row_parts *= 2;
-        else column_parts *= 2;
+        if (by_rows)
+            row_parts *= 2;
+        else
+            column_parts *= 2;
     }
     t.row_step = step_for(M, row_parts);
     t.column_step = step_for(N, column_parts);
@@ -89,7 +99,7 @@ void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t
                      int64_t ldc, int64_t stride_c) {
     KD_CONTRACT(M <= INT32_MAX && N <= INT32_MAX && K <= INT32_MAX, "product %lld x %lld x %lld",
                 (long long)M, (long long)N, (long long)K);
-    double began = counting ? kd_clock() : 0;
+    const double began = kd_gemm_count_begin();
     tiling t = choose_tiling(M, N, K);
     int64_t tiles = count * t.rows * t.columns;
 #pragma omp parallel for schedule(dynamic, 1) if (tiles > 1 && count * M * N * K >= SERIAL_MACS)
@@ -101,7 +111,7 @@ void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t
         kd_gemm_serial(ta, tb, smaller(t.row_step, M - i), smaller(t.column_step, N - j), K, alpha,
                        a, lda, b, ldb, beta, C + which * stride_c + i * ldc + j, ldc);
     }
-    if (counting) count_products(began, (double)count, M, N, K);
+    kd_gemm_count_end(began, 2.0 * (double)count * (double)M * (double)N * (double)K);
 }
 
 void kd_gemm(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,

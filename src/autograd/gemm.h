@@ -33,11 +33,11 @@ void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t
                      int64_t ldc, int64_t stride_c);
 
 /* The product at the tape's precision. With bfloat16, A and B are rounded to bfloat16 and summed in
- * float32: by oneDNN where the processor has AMX or AVX512-BF16 (DISTILL_ISA=avx2 in the environment
- * leaves it out), else by rounding and a float32 product. The two differ in the order of the sums,
- * so bits are the same at any thread count, but not on both kinds of processor. The low-precision
- * copies live in the tape's scratch for the length of the call; b_param, the parameter that B is the
- * value of or NULL, is for keeping them longer and is not used yet. */
+ * float32: by oneDNN where the processor has AMX or AVX512-BF16 (DISTILL_ISA=avx2 in the
+ * environment leaves it out), else by rounding and a float32 product. The two differ in the order
+ * of the sums, so bits are the same at any thread count, but not on both kinds of processor. When
+ * `b_param` is not NULL and B is its whole value, its rounded copy is made once per version of the
+ * parameters (once per step), not once per product. */
 void kd_gemm_tape(kd_tape *tape, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
                   kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb,
                   kd_param *b_param, kd_real beta, kd_real *C, int64_t ldc);
@@ -50,16 +50,15 @@ bool kd_bfloat16_is_fast(void);
 /* Nearest bfloat16, ties to even, as a float; infinities stay, a NaN comes out quiet. */
 float kd_round_bfloat16(float x);
 
-/* Calls made and seconds spent in matrix products by this process so far, for the bench. */
+/* Seconds and operations spent in matrix products (convolutions included) since counting was
+ * enabled, for the bench. Off by default. */
 typedef struct {
-    int64_t calls;
     double seconds, flop;
 } kd_gemm_counters;
 kd_gemm_counters kd_gemm_count(void);
-/* Timing costs two clock reads per product; off by default. */
 void kd_gemm_count_enable(bool on);
-
-/* Call once at the start of the process: one owner of threads (OpenMP). */
-void kd_gemm_init(void);
+/* Around a product, from outside parallel regions: the clock, and the sum. */
+double kd_gemm_count_begin(void);
+void kd_gemm_count_end(double began, double flop);
 
 #endif

@@ -3,6 +3,7 @@
  * order of the sums. */
 #include "autograd/gemm_bf16.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "autograd/op_common.h"
@@ -41,66 +42,76 @@ int kd_precision_parse(kd_precision *out, const char *text) {
 
 /* --- operands -------------------------------------------------------------------------------- */
 
-/* A stored matrix, dense, rounded. */
-static kd_real *pack_rounded(kd_tape *tape, const kd_real *x, int64_t rows, int64_t columns,
-                             int64_t ld) {
-    kd_real *packed = kd_tape_take(tape, (size_t)(rows * columns) * sizeof *packed);
-#pragma omp parallel for if (rows * columns >= KD_PARALLEL_SIZE)
-    for (int64_t row = 0; row < rows; row++) {
-        const kd_real *restrict in = x + row * ld;
-        kd_real *restrict out = packed + row * columns;
-        for (int64_t c = 0; c < columns; c++) out[c] = (kd_real)kd_round_bfloat16((float)in[c]);
+/* A stored matrix of an operand. */
+typedef struct {
+    const kd_real *value;
+    int64_t rows, columns, ld;
+    kd_param *param; /* whose value it is, or NULL */
+} operand;
+
+/* Rounded to bfloat16: the bits for oneDNN, else the rounded numbers. Dense. */
+static void round_into(const operand *x, void *out, bool as_bits) {
+#pragma omp parallel for if (x->rows * x->columns >= KD_PARALLEL_SIZE)
+    for (int64_t row = 0; row < x->rows; row++) {
+        const kd_real *restrict in = x->value + row * x->ld;
+        uint16_t *restrict bits = (uint16_t *)out + row * x->columns;
+        kd_real *restrict real = (kd_real *)out + row * x->columns;
+        if (as_bits)
+            for (int64_t c = 0; c < x->columns; c++)
+                bits[c] = (uint16_t)(rounded_bits((float)in[c]) >> 16);
+        else
+            for (int64_t c = 0; c < x->columns; c++)
+                real[c] = (kd_real)kd_round_bfloat16((float)in[c]);
     }
-    return packed;
+}
+
+static size_t packed_bytes(const operand *x, bool as_bits) {
+    return (size_t)(x->rows * x->columns) * (as_bits ? sizeof(uint16_t) : sizeof(kd_real));
+}
+
+/* The packed operand. A parameter's is kept until its values change; any other is the tape's, to be
+ * given back with give_packed. */
+static const void *pack(kd_tape *tape, const operand *x, bool as_bits) {
+    kd_param *p = x->param;
+    if (!p) {
+        void *packed = kd_tape_take(tape, packed_bytes(x, as_bits));
+        round_into(x, packed, as_bits);
+        return packed;
+    }
+    if (!p->packed) {
+        p->packed = malloc(packed_bytes(x, as_bits));
+        p->packed_version = -1;
+        if (!p->packed)
+            return pack(tape, &(operand){x->value, x->rows, x->columns, x->ld, NULL}, as_bits);
+    }
+    if (p->packed_version != *p->version) round_into(x, p->packed, as_bits);
+    p->packed_version = *p->version;
+    return p->packed;
+}
+
+static void give_packed(kd_tape *tape, const operand *x, const void *packed) {
+    if (!x->param || packed != x->param->packed) kd_tape_give(tape, (void *)(uintptr_t)packed);
+}
+
+/* Whether `param` is what the matrix is: the whole value, dense. */
+static bool is_whole(const kd_param *param, const operand *x) {
+    return param && x->value == param->tensor.value && x->ld == x->columns &&
+           x->rows * x->columns == param->tensor.size;
 }
 
 /* --- the product ----------------------------------------------------------------------------- */
 
-/* How A and B are stored. */
-typedef struct {
-    int64_t a_rows, a_columns, b_rows, b_columns;
-} stored;
-
-static stored stored_sizes(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K) {
-    const bool a = ta == KD_PLAIN, b = tb == KD_PLAIN;
-    return (stored){a ? M : K, a ? K : M, b ? K : N, b ? N : K};
-}
-
 #ifndef KD_DOUBLE
-/* A stored matrix, dense, as bfloat16 bits. */
-static uint16_t *pack_bits(kd_tape *tape, const kd_real *x, int64_t rows, int64_t columns,
-                           int64_t ld) {
-    uint16_t *packed = kd_tape_take(tape, (size_t)(rows * columns) * sizeof *packed);
-#pragma omp parallel for if (rows * columns >= KD_PARALLEL_SIZE)
-    for (int64_t row = 0; row < rows; row++) {
-        const kd_real *restrict in = x + row * ld;
-        uint16_t *restrict out = packed + row * columns;
-        for (int64_t c = 0; c < columns; c++) out[c] = (uint16_t)(rounded_bits((float)in[c]) >> 16);
-    }
-    return packed;
-}
-
-/* Whether the processor's own product did it. */
-static bool fast_product(kd_tape *tape, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
-                         const float *A, int64_t lda, const float *B, int64_t ldb, float beta,
-                         float *C, int64_t ldc) {
-    const stored s = stored_sizes(ta, tb, M, N, K);
-    uint16_t *a = pack_bits(tape, A, s.a_rows, s.a_columns, lda);
-    uint16_t *b = pack_bits(tape, B, s.b_rows, s.b_columns, ldb);
-    const bool done = kd_onednn_bf16(&(kd_bf16_product){.ta = ta,
-                                                        .tb = tb,
-                                                        .M = M,
-                                                        .N = N,
-                                                        .K = K,
-                                                        .A = a,
-                                                        .lda = s.a_columns,
-                                                        .B = b,
-                                                        .ldb = s.b_columns,
-                                                        .adding = beta == 1,
-                                                        .C = C,
-                                                        .ldc = ldc});
-    kd_tape_give(tape, b);
-    kd_tape_give(tape, a);
+/* Whether the processor's own product did it: C (M,N) (+)= op(A)·op(B). */
+static bool fast_product(kd_tape *tape, kd_bf16_product *p, const operand *left,
+                         const operand *right) {
+    const double began = kd_gemm_count_begin();
+    p->A = pack(tape, left, true);
+    p->B = pack(tape, right, true);
+    const bool done = kd_onednn_bf16(p);
+    give_packed(tape, right, p->B);
+    give_packed(tape, left, p->A);
+    kd_gemm_count_end(began, 2.0 * (double)p->M * (double)p->N * (double)p->K);
     return done;
 }
 #endif
@@ -108,21 +119,32 @@ static bool fast_product(kd_tape *tape, kd_trans ta, kd_trans tb, int64_t M, int
 void kd_gemm_tape(kd_tape *tape, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
                   kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb,
                   kd_param *b_param, kd_real beta, kd_real *C, int64_t ldc) {
-    (void)b_param;
     if (tape->precision == KD_PRECISION_FLOAT32) {
         kd_gemm(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
         return;
     }
+    operand left = {A, ta == KD_PLAIN ? M : K, ta == KD_PLAIN ? K : M, lda, NULL};
+    operand right = {B, tb == KD_PLAIN ? K : N, tb == KD_PLAIN ? N : K, ldb, NULL};
+    if (is_whole(b_param, &right)) right.param = b_param;
 #ifndef KD_DOUBLE
-    const bool simple = alpha == 1 && (beta == 0 || beta == 1);
-    if (simple && kd_onednn_is_live() &&
-        fast_product(tape, ta, tb, M, N, K, A, lda, B, ldb, beta, C, ldc))
-        return;
+    if (kd_onednn_is_live()) {
+        kd_bf16_product p = {.ta = ta,
+                             .tb = tb,
+                             .M = M,
+                             .N = N,
+                             .K = K,
+                             .lda = left.columns,
+                             .ldb = right.columns,
+                             .adding = beta == 1,
+                             .C = C,
+                             .ldc = ldc};
+        const bool simple = alpha == 1 && (beta == 0 || beta == 1);
+        if (simple && fast_product(tape, &p, &left, &right)) return;
+        right.param = NULL; /* what is kept are the bits */
+    }
 #endif
-    const stored s = stored_sizes(ta, tb, M, N, K);
-    kd_real *a = pack_rounded(tape, A, s.a_rows, s.a_columns, lda);
-    kd_real *b = pack_rounded(tape, B, s.b_rows, s.b_columns, ldb);
-    kd_gemm(ta, tb, M, N, K, alpha, a, s.a_columns, b, s.b_columns, beta, C, ldc);
-    kd_tape_give(tape, b);
-    kd_tape_give(tape, a);
+    const void *a = pack(tape, &left, false), *b = pack(tape, &right, false);
+    kd_gemm(ta, tb, M, N, K, alpha, a, left.columns, b, right.columns, beta, C, ldc);
+    give_packed(tape, &right, b);
+    give_packed(tape, &left, a);
 }

@@ -14,8 +14,7 @@ int kd_params_create(kd_params **out) {
 void kd_params_free(kd_params *params) {
     if (!params) return;
     for (int i = 0; i < params->count; i++) {
-        free(params->list[i]->packed[0]);
-        free(params->list[i]->packed[1]);
+        free(params->list[i]->packed);
         free(params->list[i]);
     }
     free(params->list);
@@ -57,6 +56,7 @@ kd_param *kd_params_add(kd_params *params, const char *name, int rank, const int
     p->fan_in = fan_in;
     p->fan_out = fan_out;
     p->flags = flags;
+    p->version = &params->version;
     params->list[params->count++] = p;
     return p;
 }
@@ -102,8 +102,10 @@ static int64_t assign_offsets(kd_params *params, bool trained, int64_t offset) {
 static kd_real *slab_create(int64_t size) {
     size_t bytes = ((size_t)size * sizeof(kd_real) + 63) / 64 * 64;
     kd_real *slab = aligned_alloc(64, bytes ? bytes : 64);
-    if (slab) memset(slab, 0, bytes);
-    else kd_fail_memory(bytes, "a parameter slab");
+    if (slab)
+        memset(slab, 0, bytes);
+    else
+        kd_fail_memory(bytes, "a parameter slab");
     return slab;
 }
 

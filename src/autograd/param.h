@@ -2,7 +2,8 @@
  *
  * Values, gradients and the optimizer's moments are one array each, so an update, a gradient norm,
  * a checkpoint and an all-reduce are each one pass over one array. State that is saved but not
- * trained (running statistics, observed ranges) lies in the same value slab behind the trained part.
+ * trained (running statistics, observed ranges) lies in the same value slab behind the trained
+ * part.
  */
 #ifndef KD_AUTOGRAD_PARAM_H
 #define KD_AUTOGRAD_PARAM_H
@@ -17,42 +18,44 @@ enum { KD_NAME_MAX = 64 };
 typedef enum {
     KD_INIT_ZERO,
     KD_INIT_ONE,
-    KD_INIT_HE_NORMAL,     /* N(0, 2/fan_in): He et al. 2015, equation 10          */
+    KD_INIT_HE_NORMAL,      /* N(0, 2/fan_in): He et al. 2015, equation 10          */
     KD_INIT_XAVIER_UNIFORM, /* U(±√(6/(fan_in+fan_out))): Glorot and Bengio 2010, 16 */
-    KD_INIT_NORMAL_002     /* N(0, 0.02²), embeddings                              */
+    KD_INIT_NORMAL_002      /* N(0, 0.02²), embeddings                              */
 } kd_init;
 
 typedef enum {
-    KD_PARAM_TRAINED = 1,  /* the optimizer updates it                 */
-    KD_PARAM_DECAYED = 2,  /* weight decay applies (weights, not biases or norms) */
-    KD_PARAM_STATE = 0     /* saved and restored, never trained        */
+    KD_PARAM_TRAINED = 1, /* the optimizer updates it                 */
+    KD_PARAM_DECAYED = 2, /* weight decay applies (weights, not biases or norms) */
+    KD_PARAM_STATE = 0    /* saved and restored, never trained        */
 } kd_param_flags;
 
 typedef struct kd_param {
     char name[KD_NAME_MAX]; /* "stem.conv.weight"                                   */
     kd_tensor tensor;       /* value and grad point into the slabs once laid out    */
     kd_init init;
-    int flags;              /* kd_param_flags, or-ed                                */
+    int flags;               /* kd_param_flags, or-ed                                */
     int64_t fan_in, fan_out; /* for the initialisation                              */
-    int64_t offset;         /* of the first element in the slab                     */
-    void *packed[2];        /* gemm.c: this step's low-precision copies             */
-    int64_t packed_version[2];
+    int64_t offset;          /* of the first element in the slab                     */
+    const int64_t *version;  /* of the list's values                                 */
+    void *packed;            /* gemm_bf16.c: the rounded copy that products use, or NULL */
+    int64_t packed_version;  /* of the values `packed` was made from                 */
 } kd_param;
 
 typedef struct kd_params {
-    kd_param **list;        /* in order of registration; the pointers never move    */
+    kd_param **list; /* in order of registration; the pointers never move    */
     int count, capacity;
-    kd_real *value, *grad;  /* slabs of `slab_size` and `trained_size`              */
+    kd_real *value, *grad;           /* slabs of `slab_size` and `trained_size`              */
     int64_t slab_size, trained_size; /* trained parameters come first               */
-    int64_t version;        /* bumped whenever values change; packed copies check it */
+    int64_t version;                 /* bumped whenever values change; packed copies check it */
     bool laid_out;
 } kd_params;
 
 int kd_params_create(kd_params **out);
 void kd_params_free(kd_params *params);
 
-/* Registers a parameter before the layout. The returned pointer lives as long as `params`; NULL when
- * memory is out (kd_error is set). Names must be unique and shorter than KD_NAME_MAX (contract). */
+/* Registers a parameter before the layout. The returned pointer lives as long as `params`; NULL
+ * when memory is out (kd_error is set). Names must be unique and shorter than KD_NAME_MAX
+ * (contract). */
 kd_param *kd_params_add(kd_params *params, const char *name, int rank, const int64_t *shape,
                         kd_init init, int64_t fan_in, int64_t fan_out, int flags);
 

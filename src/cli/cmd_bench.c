@@ -24,9 +24,10 @@ static const kd_usage USAGE = {
     .positional = "",
     .least = 0,
     .most = 0,
-    .summary = "Measures this machine's matrix-product peak (float32, bfloat16, int8), then training\n"
-               "steps: samples per second, the share of the step's time spent in products, and the\n"
-               "share of the peak they reach there. Medians; data in memory, random weights.",
+    .summary =
+        "Measures this machine's matrix-product peak (float32, bfloat16, int8), then training\n"
+        "steps: samples per second, the share of the step's time spent in products, and the\n"
+        "share of the peak they reach there. Medians; data in memory, random weights.",
     .options = OPTIONS,
     .example = "distill bench\n"
                "distill bench --model mlp --batch 256"};
@@ -78,7 +79,8 @@ static int measure_int8_peak(double *out) {
     const int64_t groups = n / kernel->group, bytes = kd_int8_packed_bytes(kernel, n, n);
     int8_t *weight = calloc((size_t)(n * n), 1), *packed = malloc((size_t)bytes);
     int16_t *activation = calloc((size_t)(n * n), sizeof *activation);
-    int status = weight && packed && activation ? KD_OK : kd_fail_memory((size_t)bytes, "the bench");
+    int status =
+        weight && packed && activation ? KD_OK : kd_fail_memory((size_t)bytes, "the bench");
     double seconds[REPEATS];
     if (status == KD_OK) kd_int8_pack(kernel, packed, weight, n, n);
     for (int r = -1; r < REPEATS && status == KD_OK; r++) {
@@ -130,10 +132,14 @@ typedef struct {
 } step_case;
 
 static const step_case CASES[] = {
-    {"mlp", "MLP 784-1200-1200-10",
-     {.kind = KD_MODEL_MLP, .hidden_count = 2, .hidden = {1200, 1200}}, {28, 28, 1}},
-    {"resnet8", "ResNet-8, 32x32x3",
-     {.kind = KD_MODEL_RESNET, .depth = 8, .width = 16, .shortcut = KD_SHORTCUT_A}, {32, 32, 3}},
+    {"mlp",
+     "MLP 784-1200-1200-10",
+     {.kind = KD_MODEL_MLP, .hidden_count = 2, .hidden = {1200, 1200}},
+     {28, 28, 1}},
+    {"resnet8",
+     "ResNet-8, 32x32x3",
+     {.kind = KD_MODEL_RESNET, .depth = 8, .width = 16, .shortcut = KD_SHORTCUT_A},
+     {32, 32, 3}},
 };
 
 static int measure_step(const step_case *c, int64_t batch, kd_precision precision, double peak) {
@@ -142,12 +148,22 @@ static int measure_step(const step_case *c, int64_t batch, kd_precision precisio
     int status = make_dataset(&data, batch * (STEPS + 2), c->input);
     kd_learner_spec spec = {.model = &c->model, .input = c->input, .classes = 10, .seed = 1};
     if (status == KD_OK) status = kd_learner_create(&learner, &spec);
-    kd_train_spec train = {.epochs = 1, .batch = batch, .accumulate = 1,
-                           .optimizer = KD_OPTIMIZER_SGD, .learning_rate = 0.01, .momentum = 0.9,
+    kd_train_spec train = {.epochs = 1,
+                           .batch = batch,
+                           .accumulate = 1,
+                           .optimizer = KD_OPTIMIZER_SGD,
+                           .learning_rate = 0.01,
+                           .momentum = 0.9,
                            .evaluate_every = 1};
     kd_loss_config loss = {.hard = 1, .temperature = 1};
-    kd_train_job job = {.stage = "bench", .folder = ".", .spec = &train, .loss = &loss,
-                        .mode = KD_RUN_FLOAT, .train = &data, .precision = precision, .seed = 1};
+    kd_train_job job = {.stage = "bench",
+                        .folder = ".",
+                        .spec = &train,
+                        .loss = &loss,
+                        .mode = KD_RUN_FLOAT,
+                        .train = &data,
+                        .precision = precision,
+                        .seed = 1};
     double step = 0;
     size_t arena = 0;
     kd_gemm_count_enable(true);
@@ -192,8 +208,8 @@ int kd_cmd_bench(int argc, char **argv) {
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES && status == KD_OK; i++) {
         if (only && strcmp(only, CASES[i].name) != 0) continue;
         found = true;
-        status = measure_step(&CASES[i], batch, precision,
-                              peak[precision == KD_PRECISION_BFLOAT16]);
+        status =
+            measure_step(&CASES[i], batch, precision, peak[precision == KD_PRECISION_BFLOAT16]);
     }
     if (status == KD_OK && !found)
         status = kd_fail(KD_EUSAGE, "--model %s: there are mlp and resnet8", only);

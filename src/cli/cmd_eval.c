@@ -12,8 +12,9 @@ static const kd_usage USAGE = {
     .positional = "CONFIG MODEL",
     .least = 2,
     .most = 2,
-    .summary = "Measures a model on the test set of a config, class by class. MODEL is an exported\n"
-               ".gguf, or a checkpoint or .safetensors file of the config's \"model\".",
+    .summary =
+        "Measures a model on the test set of a config, class by class. MODEL is an exported\n"
+        ".gguf, or a checkpoint or .safetensors file of the config's \"model\".",
     .options = OPTIONS,
     .example = "distill eval configs/fashion_mnist.json runs/fashion_mnist/student.int8.gguf"};
 
@@ -29,12 +30,12 @@ static int eval_blob(kd_result *out, const char *path, const kd_dataset *test) {
     kd_extent in = kd_blob_input(blob);
     if (in.h != test->h || in.w != test->w || in.c != test->c ||
         kd_blob_classes(blob) != test->classes)
-        status = kd_fail(KD_EDATA,
-                         "%s: takes %lldx%lldx%lld and knows %d classes, the data are "
-                         "%lldx%lldx%lld with %d",
-                         path, (long long)in.h, (long long)in.w, (long long)in.c,
-                         kd_blob_classes(blob), (long long)test->h, (long long)test->w,
-                         (long long)test->c, test->classes);
+        status =
+            kd_fail(KD_EDATA,
+                    "%s: takes %lldx%lldx%lld and knows %d classes, the data are "
+                    "%lldx%lldx%lld with %d",
+                    path, (long long)in.h, (long long)in.w, (long long)in.c, kd_blob_classes(blob),
+                    (long long)test->h, (long long)test->w, (long long)test->c, test->classes);
     if (status == KD_OK) status = kd_evaluate_blob(out, blob, test, NULL);
     if (status == KD_OK) {
         struct stat info;
@@ -91,7 +92,8 @@ int kd_cmd_eval(int argc, char **argv) {
         for (int i = 0; i < test->classes; i++)
             printf("%-24s %6.2f %%  (%lld of %lld)\n", test->class_name[i],
                    100.0 * (double)report.result[0].class_correct[i] /
-                       (double)(report.result[0].class_samples[i] + !report.result[0].class_samples[i]),
+                       (double)(report.result[0].class_samples[i] +
+                                !report.result[0].class_samples[i]),
                    (long long)report.result[0].class_correct[i],
                    (long long)report.result[0].class_samples[i]);
         kd_result_free_counts(&report.result[0]);

@@ -11,9 +11,10 @@ static const kd_usage QUANTIZE = {
     .positional = "CONFIG",
     .least = 1,
     .most = 1,
-    .summary = "Post-training quantization: calibrates the trained student of a config on a few\n"
-               "hundred samples and writes runs/<name>/student.ptq.gguf. Runs the stages before it\n"
-               "when they are missing.",
+    .summary =
+        "Post-training quantization: calibrates the trained student of a config on a few\n"
+        "hundred samples and writes runs/<name>/student.ptq.gguf. Runs the stages before it\n"
+        "when they are missing.",
     .options = OPTIONS,
     .example = "distill quantize configs/fashion_mnist.json"};
 
@@ -38,8 +39,10 @@ static int quantize(const kd_usage *usage, int argc, char **argv, bool qat) {
     if (status == KD_OK && !stage.config->quantize.present)
         status = kd_fail(KD_ECONFIG, "%s: has no \"quantize\"", stage.config->path);
     if (status == KD_OK && qat && !stage.config->quantize.qat)
-        status = kd_fail(KD_ECONFIG, "%s: has no \"quantize.qat\"; `distill quantize` exports "
-                         "without training", stage.config->path);
+        status = kd_fail(KD_ECONFIG,
+                         "%s: has no \"quantize.qat\"; `distill quantize` exports "
+                         "without training",
+                         stage.config->path);
     if (status == KD_OK) status = kd_run_teachers(&stage.run);
     if (status == KD_OK) status = kd_run_teach(&stage.run);
     if (status == KD_OK) status = kd_run_train(&stage.run, false, &student);

@@ -4,7 +4,8 @@
 
 static const kd_option OPTIONS[] = {
     KD_STAGE_OPTIONS,
-    {"dry-run", NULL, "say what would be done, how long it takes and whether it fits; train nothing"},
+    {"dry-run", NULL,
+     "say what would be done, how long it takes and whether it fits; train nothing"},
     {NULL, NULL, NULL}};
 
 static const kd_usage USAGE = {
@@ -12,9 +13,10 @@ static const kd_usage USAGE = {
     .positional = "CONFIG",
     .least = 1,
     .most = 1,
-    .summary = "Runs the stages of a config that are missing: teachers, soft targets, training,\n"
-               "quantization (PTQ, then QAT), export. Ends with one table of every model on the\n"
-               "test set, and writes runs/<name>/report.html. An interrupted run goes on by itself.",
+    .summary =
+        "Runs the stages of a config that are missing: teachers, soft targets, training,\n"
+        "quantization (PTQ, then QAT), export. Ends with one table of every model on the\n"
+        "test set, and writes runs/<name>/report.html. An interrupted run goes on by itself.",
     .options = OPTIONS,
     .example = "distill train configs/fashion_mnist.json\n"
                "distill train configs/fashion_mnist.json --dry-run\n"

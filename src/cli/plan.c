@@ -52,10 +52,15 @@ static int plan_training(const kd_config *config, const kd_run *run, const char 
     int status = kd_learner_create(&learner, &made);
     if (status < 0) return status;
     kd_loss_config loss = {.hard = 1, .temperature = 1};
-    kd_train_job job = {.stage = stage, .folder = run->folder, .spec = spec, .loss = &loss,
-                        .mode = qat ? KD_RUN_OBSERVE : KD_RUN_FLOAT, .train = run->train,
+    kd_train_job job = {.stage = stage,
+                        .folder = run->folder,
+                        .spec = spec,
+                        .loss = &loss,
+                        .mode = qat ? KD_RUN_OBSERVE : KD_RUN_FLOAT,
+                        .train = run->train,
                         .augment = config->augment,
-                        .precision = run->precision, .seed = config->seed};
+                        .precision = run->precision,
+                        .seed = config->seed};
     double step = 0;
     size_t arena = 0;
     status = kd_train_measure(learner, &job, MEASURED_STEPS, &step, &arena);
@@ -124,7 +129,8 @@ static int plan_config(const kd_config *config, needs *total) {
         printf("%s: %lld training samples of %lldx%lldx%lld, %d classes\n", config->name,
                (long long)run.train->count, (long long)run.train->h, (long long)run.train->w,
                (long long)run.train->c, run.train->classes);
-        total->memory += (double)run.train->count * (double)(run.train->h * run.train->w * run.train->c) *
+        total->memory += (double)run.train->count *
+                         (double)(run.train->h * run.train->w * run.train->c) *
                          (run.train->bytes ? 1 : 4);
         status = plan_training(config, &run, "train", &config->train, total);
     }
@@ -155,9 +161,12 @@ int kd_plan_print(kd_arguments *arguments) {
     printf("training %s   memory %s of %s   disk %s of %s free\n", eta, memory, memory_max, needed,
            available);
     if (total.memory > limit)
-        return kd_fail(KD_ECONFIG, "the run needs about %s of memory, there are %s; lower "
-                       "train.batch and raise train.accumulate", memory, memory_max);
+        return kd_fail(KD_ECONFIG,
+                       "the run needs about %s of memory, there are %s; lower "
+                       "train.batch and raise train.accumulate",
+                       memory, memory_max);
     if (total.disk > disk)
-        return kd_fail(KD_ECONFIG, "the run needs about %s on disk, %s are free", needed, available);
+        return kd_fail(KD_ECONFIG, "the run needs about %s on disk, %s are free", needed,
+                       available);
     return KD_OK;
 }

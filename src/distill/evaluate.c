@@ -70,7 +70,8 @@ int kd_learner_logits(const kd_learner *learner, kd_run_mode mode, kd_tape *tape
 }
 
 static float *sample_buffer(const kd_dataset *dataset) {
-    size_t bytes = (size_t)(EVALUATION_BATCH * dataset->h * dataset->w * dataset->c) * sizeof(float);
+    size_t bytes =
+        (size_t)(EVALUATION_BATCH * dataset->h * dataset->w * dataset->c) * sizeof(float);
     float *x = malloc(bytes);
     if (!x) kd_fail_memory(bytes, "an evaluation batch");
     return x;
@@ -93,8 +94,7 @@ int kd_evaluate_with(kd_result *out, kd_logits_function run, void *context,
         seconds += kd_clock() - began;
         for (int64_t i = 0; i < n && status == KD_OK; i++)
             count_row(out, batch + i * classes, dataset->label[first + i]);
-        if (logits)
-            memcpy(logits + first * classes, batch, (size_t)(n * classes) * sizeof *logits);
+        if (logits) memcpy(logits + first * classes, batch, (size_t)(n * classes) * sizeof *logits);
     }
     free(x);
     free(batch);
@@ -152,8 +152,7 @@ int kd_evaluate_blob(kd_result *out, kd_blob *blob, const kd_dataset *dataset,
     float *logits = malloc((size_t)size * sizeof *logits);
     if (!logits) return kd_fail_memory((unsigned long long)size * sizeof *logits, "logits");
     int status = kd_evaluate_with(out, run_blob, blob, dataset, logits);
-    if (status == KD_OK && reference)
-        compare_logits(out, dataset->count, logits, reference);
+    if (status == KD_OK && reference) compare_logits(out, dataset->count, logits, reference);
     free(logits);
     return status;
 }

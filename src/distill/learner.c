@@ -10,22 +10,23 @@
 #include "layers/import.h"
 
 /* The learned projections of the hints whose two nodes have different widths. */
-static int add_projections(kd_learner *learner, const kd_loss_config *loss,
-                           const kd_net *teacher) {
+static int add_projections(kd_learner *learner, const kd_loss_config *loss, const kd_net *teacher) {
     for (int i = 0; i < loss->hint_count; i++) {
         const kd_hint_spec *hint = &loss->hint[i];
         int s = kd_net_find(learner->net, hint->student), t = kd_net_find(teacher, hint->teacher);
         if (s < 0 || t < 0)
-            return kd_fail(KD_ECONFIG,
-                           "loss.hints[%d]: the %s has no node \"%s\" (`distill inspect` lists them)",
-                           i, s < 0 ? "student" : "teacher", s < 0 ? hint->student : hint->teacher);
+            return kd_fail(
+                KD_ECONFIG,
+                "loss.hints[%d]: the %s has no node \"%s\" (`distill inspect` lists them)", i,
+                s < 0 ? "student" : "teacher", s < 0 ? hint->student : hint->teacher);
         kd_extent from = learner->net->node[s].out, to = teacher->node[t].out;
         if (from.h != to.h || from.w != to.w)
-            return kd_fail(KD_ECONFIG,
-                           "loss.hints[%d]: \"%s\" is %lldx%lld but \"%s\" is %lldx%lld; hints need "
-                           "the same height and width",
-                           i, hint->student, (long long)from.h, (long long)from.w, hint->teacher,
-                           (long long)to.h, (long long)to.w);
+            return kd_fail(
+                KD_ECONFIG,
+                "loss.hints[%d]: \"%s\" is %lldx%lld but \"%s\" is %lldx%lld; hints need "
+                "the same height and width",
+                i, hint->student, (long long)from.h, (long long)from.w, hint->teacher,
+                (long long)to.h, (long long)to.w);
         if (from.c == to.c) continue;
         char name[KD_NAME_MAX];
         snprintf(name, sizeof name, "hint%d.projection", i);
@@ -42,8 +43,8 @@ int kd_learner_create(kd_learner **out, const kd_learner_spec *spec) {
     if (!learner) return kd_fail_memory(sizeof *learner, "a network");
     int status = kd_params_create(&learner->params);
     if (status == KD_OK)
-        status = kd_model_build(&learner->net, learner->params, spec->model, spec->input,
-                                spec->classes);
+        status =
+            kd_model_build(&learner->net, learner->params, spec->model, spec->input, spec->classes);
     if (status == KD_OK && spec->quant)
         status = kd_qnet_create(&learner->qnet, learner->net, spec->quant);
     if (status == KD_OK && spec->loss && spec->teacher)

@@ -1,4 +1,5 @@
-/* A network in use: its parameters, its node list, and when it is quantized its fake-quant nodes. */
+/* A network in use: its parameters, its node list, and when it is quantized its fake-quant nodes.
+ */
 #ifndef KD_DISTILL_LEARNER_H
 #define KD_DISTILL_LEARNER_H
 
@@ -9,8 +10,9 @@ typedef enum { KD_RUN_FLOAT, KD_RUN_OBSERVE, KD_RUN_FAKE_TRAIN, KD_RUN_FAKE_EVAL
 typedef struct {
     kd_params *params;
     kd_net *net;
-    kd_qnet *qnet;                     /* NULL unless created with a quant spec        */
-    kd_param *projection[KD_HINTS_MAX]; /* learned hint projections (teacher C, student C), or NULL */
+    kd_qnet *qnet; /* NULL unless created with a quant spec        */
+    kd_param
+        *projection[KD_HINTS_MAX]; /* learned hint projections (teacher C, student C), or NULL */
 } kd_learner;
 
 typedef struct {
@@ -18,9 +20,9 @@ typedef struct {
     kd_extent input;
     int classes;
     uint64_t seed;
-    const kd_quant_spec *quant;        /* NULL: float only                             */
-    const kd_loss_config *loss;        /* NULL, or for its hints: `teacher` is needed  */
-    const kd_net *teacher;             /* the net hints look into                      */
+    const kd_quant_spec *quant; /* NULL: float only                             */
+    const kd_loss_config *loss; /* NULL, or for its hints: `teacher` is needed  */
+    const kd_net *teacher;      /* the net hints look into                      */
 } kd_learner_spec;
 
 /* The caller frees with kd_learner_free. Values are initialised from the seed. */

@@ -14,14 +14,14 @@ typedef struct {
 } kd_segment;
 
 typedef struct {
-    kd_params *params;        /* borrowed */
-    const kd_train_spec *spec; /* borrowed */
-    int moment_count;          /* 1 for SGD, 2 for AdamW */
+    kd_params *params;                     /* borrowed */
+    const kd_train_spec *spec;             /* borrowed */
+    int moment_count;                      /* 1 for SGD, 2 for AdamW */
     kd_real *moment[KD_OPTIMIZER_MOMENTS]; /* slabs of params->trained_size */
-    int64_t step;              /* updates done (Adam's t) */
+    int64_t step;                          /* updates done (Adam's t) */
     kd_segment *segment;
     int segment_count;
-    double *partial;           /* one sum per segment */
+    double *partial; /* one sum per segment */
 } kd_optimizer;
 
 /* Call after kd_params_layout. The caller frees the inside with kd_optimizer_clear. */

@@ -16,10 +16,10 @@
 static const char *const ALGORITHM = "distill-1";
 
 /* What a run leaves in its folder besides the store. */
-static const char *const RESULTS[] = {
-    "train.last.h5", "train.best.h5", "alone.last.h5",   "alone.best.h5",    "qat.last.h5",
-    "qat.best.h5",   "log.jsonl",     "student.ptq.gguf", "student.int8.gguf", "report.html",
-    "report.json",   "config.json"};
+static const char *const RESULTS[] = {"train.last.h5", "train.best.h5",    "alone.last.h5",
+                                      "alone.best.h5", "qat.last.h5",      "qat.best.h5",
+                                      "log.jsonl",     "student.ptq.gguf", "student.int8.gguf",
+                                      "report.html",   "report.json",      "config.json"};
 
 static int lock_folder(kd_run *run) {
     char path[KD_PATH_MAX];
@@ -51,8 +51,8 @@ static kd_hash data_hash(const kd_run *run, bool clean) {
     char text[512];
     int used = snprintf(text, sizeof text, "%s %.9g", run->train->hash.hex, (double)n->unit);
     for (int i = 0; i < n->channels && used < (int)sizeof text; i++)
-        used += snprintf(text + used, sizeof text - (size_t)used, " %.9g %.9g",
-                         (double)n->mean[i], (double)n->deviation[i]);
+        used += snprintf(text + used, sizeof text - (size_t)used, " %.9g %.9g", (double)n->mean[i],
+                         (double)n->deviation[i]);
     if (!clean && used < (int)sizeof text)
         snprintf(text + used, sizeof text - (size_t)used, " %llu %lld %d %d %d",
                  (unsigned long long)c->seed, (long long)c->teacher.views, c->augment.shift_h,
@@ -81,8 +81,7 @@ int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fre
     run->taught_data = data_hash(run, config->teacher.views == 0);
     char path[KD_PATH_MAX];
     status = kd_path_join(path, run->folder, "config.json");
-    return status < 0 ? status
-                      : kd_file_replace(path, config->resolved, strlen(config->resolved));
+    return status < 0 ? status : kd_file_replace(path, config->resolved, strlen(config->resolved));
 }
 
 void kd_run_close(kd_run *run) {
@@ -207,8 +206,7 @@ static int calibrate(kd_run *run, kd_learner *learner) {
     int status = x && logits ? KD_OK : kd_fail_memory(bytes, "calibration samples");
     for (int64_t first = 0; first < total && status == KD_OK; first += CALIBRATION_BATCH) {
         int64_t n = total - first < CALIBRATION_BATCH ? total - first : CALIBRATION_BATCH;
-        for (int64_t i = 0; i < n; i++)
-            kd_dataset_sample(run->train, first + i, x + i * size);
+        for (int64_t i = 0; i < n; i++) kd_dataset_sample(run->train, first + i, x + i * size);
         status = kd_learner_logits(learner, KD_RUN_OBSERVE, run->tape, n, x, logits);
     }
     free(x);

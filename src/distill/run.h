@@ -28,13 +28,13 @@ typedef struct {
     char runs[KD_PATH_MAX];  /* the folder of all runs */
     char folder[KD_PATH_MAX];
     kd_dataset *train, *validation, *test; /* validation is NULL when none is held out */
-    kd_hash data;            /* of the training samples and how they are presented */
-    kd_hash taught_data;     /* of the samples as the teacher sees them             */
+    kd_hash data;                          /* of the training samples and how they are presented */
+    kd_hash taught_data;                   /* of the samples as the teacher sees them             */
     kd_precision precision;
-    kd_ensemble teacher;     /* count 0 until kd_run_teachers, or without teachers */
-    kd_store *store;         /* NULL until kd_run_teach, or without soft targets   */
-    kd_tape *tape;           /* for evaluation */
-    int lock;                /* the folder's lock, −1 when not held */
+    kd_ensemble teacher; /* count 0 until kd_run_teachers, or without teachers */
+    kd_store *store;     /* NULL until kd_run_teach, or without soft targets   */
+    kd_tape *tape;       /* for evaluation */
+    int lock;            /* the folder's lock, −1 when not held */
 } kd_run;
 
 /* Opens the data, makes and locks the folder; with `fresh` removes what earlier starts left in it.

@@ -149,11 +149,10 @@ static int read_soft(trainer *t, const kd_batch *batch, kd_soft_targets *out) {
     const double temperature = t->job->loss->temperature;
     bool dense = header->kind == KD_STORE_DENSE;
     int64_t width = dense ? header->classes : header->k;
-    int status =
-        dense ? kd_store_read(store, batch->n, batch->view, batch->id, t->soft)
-              : kd_store_read_topk(store, batch->n, batch->view, batch->id,
-                                   kd_store_temperature_index(store, temperature), t->soft_index,
-                                   t->soft, t->tail);
+    int status = dense ? kd_store_read(store, batch->n, batch->view, batch->id, t->soft)
+                       : kd_store_read_topk(store, batch->n, batch->view, batch->id,
+                                            kd_store_temperature_index(store, temperature),
+                                            t->soft_index, t->soft, t->tail);
     if (status < 0) return status;
     kd_real *logits = kd_tape_alloc(t->tape, (size_t)(batch->n * width) * sizeof *logits);
     for (int64_t i = 0; i < batch->n * width; i++) logits[i] = (kd_real)t->soft[i];
@@ -163,8 +162,7 @@ static int read_soft(trainer *t, const kd_batch *batch, kd_soft_targets *out) {
     }
     kd_real *tail = kd_tape_alloc(t->tape, (size_t)batch->n * sizeof *tail);
     for (int64_t i = 0; i < batch->n; i++) tail[i] = (kd_real)t->tail[i];
-    *out = (kd_soft_targets){
-        .k = header->k, .index = t->soft_index, .kept = logits, .tail = tail};
+    *out = (kd_soft_targets){.k = header->k, .index = t->soft_index, .kept = logits, .tail = tail};
     return KD_OK;
 }
 
@@ -212,8 +210,8 @@ static int micro_step(trainer *t, const kd_batch *batch, double normalizer) {
                          .temperature = (kd_real)loss->temperature,
                          .label_smoothing = (kd_real)loss->label_smoothing,
                          .normalizer = normalizer};
-    kd_tensor *total = kd_distill_loss(t->tape, z, batch->label, NULL,
-                                       t->job->store ? &soft : NULL, spec, &t->recent);
+    kd_tensor *total = kd_distill_loss(t->tape, z, batch->label, NULL, t->job->store ? &soft : NULL,
+                                       spec, &t->recent);
     if (loss->hint_count > 0) run_teacher(t, x);
     for (int i = 0; i < loss->hint_count; i++)
         total = kd_add(t->tape, total, hint_loss(t, i, normalizer), KD_ACT_NONE);
@@ -243,10 +241,11 @@ static int update(trainer *t) {
     double rate = kd_schedule_rate(t->job->spec, t->state.step, t->warmup, t->total);
     double norm = kd_optimizer_update(&t->optimizer, rate);
     if (!isfinite(norm))
-        return kd_fail(KD_EDATA,
-                       "%s: the gradient is not finite at update %lld; lower train.learning_rate or "
-                       "set train.clip",
-                       t->job->stage, (long long)t->state.step);
+        return kd_fail(
+            KD_EDATA,
+            "%s: the gradient is not finite at update %lld; lower train.learning_rate or "
+            "set train.clip",
+            t->job->stage, (long long)t->state.step);
     t->state.step++;
     if (t->state.batch == t->batches) {
         t->state.batch = 0;
@@ -319,7 +318,8 @@ static int loop(trainer *t) {
         if (status < 0) return status;
         if (stop_requested && t->state.epoch < spec->epochs) {
             stop_requested = 0;
-            return kd_fail(KD_EAGAIN, "%s: stopped on request after update %lld of %lld; saved: the "
+            return kd_fail(KD_EAGAIN,
+                           "%s: stopped on request after update %lld of %lld; saved: the "
                            "same command goes on from here",
                            t->job->stage, (long long)t->state.step, (long long)t->total);
         }

@@ -7,31 +7,32 @@
 #include "distill/learner.h"
 
 typedef struct {
-    const char *stage;            /* "train", "alone" or "qat": names the files and log lines   */
-    const char *folder;           /* the run's                                                  */
+    const char *stage;  /* "train", "alone" or "qat": names the files and log lines   */
+    const char *folder; /* the run's                                                  */
     const kd_train_spec *spec;
     const kd_loss_config *loss;
-    kd_run_mode mode;             /* KD_RUN_FLOAT or KD_RUN_FAKE_TRAIN                          */
-    int64_t delay_steps;          /* FAKE_TRAIN: updates before fake-quant begins               */
+    kd_run_mode mode;    /* KD_RUN_FLOAT or KD_RUN_FAKE_TRAIN                          */
+    int64_t delay_steps; /* FAKE_TRAIN: updates before fake-quant begins               */
     const kd_dataset *train;
     const kd_dataset *validation; /* NULL: the last weights are the result                       */
     kd_augment augment;
     int64_t views;
-    const kd_store *store;        /* soft targets, or NULL                                      */
-    const kd_learner *teacher;    /* for hints, or NULL                                         */
+    const kd_store *store;     /* soft targets, or NULL                                      */
+    const kd_learner *teacher; /* for hints, or NULL                                         */
     kd_precision precision;
     uint64_t seed;
-    kd_hash key;                  /* of everything above                                        */
+    kd_hash key; /* of everything above                                        */
     const char *config_json;
 } kd_train_job;
 
 /* Trains `learner`, going on from <folder>/<stage>.last.h5 when it is there. At the end the learner
  * holds the weights that did best on the validation split, which are also in <stage>.best.h5.
- * KD_EAGAIN after kd_train_request_stop: the state is saved. KD_EDATA when the checkpoint belongs to
- * another job. */
+ * KD_EAGAIN after kd_train_request_stop: the state is saved. KD_EDATA when the checkpoint belongs
+ * to another job. */
 int kd_train(kd_learner *learner, const kd_train_job *job);
 
-/* Trains nothing: loads what a finished kd_train of this job left. *done tells whether it is there. */
+/* Trains nothing: loads what a finished kd_train of this job left. *done tells whether it is there.
+ */
 int kd_train_finished(kd_learner *learner, const kd_train_job *job, bool *done);
 
 /* Runs `steps` updates on throw-away state and gives the seconds of a median one, for --dry-run and

@@ -18,8 +18,8 @@ int kd_net_create(kd_net **out, kd_params *params, kd_extent input) {
         free(net);
         return kd_fail_memory(32 * sizeof(kd_net_node), "a network's nodes");
     }
-    net->node[0] = (kd_net_node){
-        .kind = KD_NODE_INPUT, .name = "input", .in = {-1, -1}, .out = input};
+    net->node[0] =
+        (kd_net_node){.kind = KD_NODE_INPUT, .name = "input", .in = {-1, -1}, .out = input};
     net->count = 1;
     *out = net;
     return KD_OK;
@@ -32,9 +32,9 @@ void kd_net_free(kd_net *net) {
 }
 
 const char *kd_node_kind_name(kd_node_kind kind) {
-    static const char *const name[KD_NODE_KIND_COUNT] = {
-        "input", "conv", "linear", "max_pool", "avg_pool", "global_avg_pool",
-        "add",   "shortcut", "dropout"};
+    static const char *const name[KD_NODE_KIND_COUNT] = {"input",    "conv",     "linear",
+                                                         "max_pool", "avg_pool", "global_avg_pool",
+                                                         "add",      "shortcut", "dropout"};
     return name[kind];
 }
 
@@ -95,9 +95,8 @@ int kd_net_conv(kd_net *net, const char *name, int in, int64_t channels, const i
     if (!node) return 0;
     kd_extent from = node->out;
     if (!window_fits(from, kernel, spec.padding)) {
-        net->failed = kd_fail(KD_ECONFIG,
-                              "%s: a %dx%d kernel does not fit its %lldx%lld input", name,
-                              kernel[0], kernel[1], (long long)from.h, (long long)from.w);
+        net->failed = kd_fail(KD_ECONFIG, "%s: a %dx%d kernel does not fit its %lldx%lld input",
+                              name, kernel[0], kernel[1], (long long)from.h, (long long)from.w);
         return 0;
     }
     if (from.c % spec.groups || channels % spec.groups) {
@@ -107,9 +106,9 @@ int kd_net_conv(kd_net *net, const char *name, int in, int64_t channels, const i
     }
     node->conv = spec;
     node->act = act;
-    node->out = (kd_extent){window_count(from.h, kernel[0], spec.stride[0], spec.padding[0]),
-                            window_count(from.w, kernel[1], spec.stride[1], spec.padding[1]),
-                            channels};
+    node->out =
+        (kd_extent){window_count(from.h, kernel[0], spec.stride[0], spec.padding[0]),
+                    window_count(from.w, kernel[1], spec.stride[1], spec.padding[1]), channels};
     int64_t shape[4] = {channels, kernel[0], kernel[1], from.c / spec.groups};
     const int trained = KD_PARAM_TRAINED;
     node->weight = add_param(net, node, "weight", 4, shape, KD_INIT_HE_NORMAL,
@@ -117,10 +116,10 @@ int kd_net_conv(kd_net *net, const char *name, int in, int64_t channels, const i
     if (batch_norm) {
         node->gamma = add_param(net, node, "bn.weight", 1, &channels, KD_INIT_ONE, 0, trained);
         node->beta = add_param(net, node, "bn.bias", 1, &channels, KD_INIT_ZERO, 0, trained);
-        node->mean = add_param(net, node, "bn.running_mean", 1, &channels, KD_INIT_ZERO, 0,
-                               KD_PARAM_STATE);
-        node->var = add_param(net, node, "bn.running_var", 1, &channels, KD_INIT_ONE, 0,
-                              KD_PARAM_STATE);
+        node->mean =
+            add_param(net, node, "bn.running_mean", 1, &channels, KD_INIT_ZERO, 0, KD_PARAM_STATE);
+        node->var =
+            add_param(net, node, "bn.running_var", 1, &channels, KD_INIT_ONE, 0, KD_PARAM_STATE);
     } else {
         node->bias = add_param(net, node, "bias", 1, &channels, KD_INIT_ZERO, 0, trained);
     }
@@ -140,15 +139,14 @@ int kd_net_linear(kd_net *net, const char *name, int in, int64_t units, kd_act a
     return newest(net);
 }
 
-int kd_net_pool(kd_net *net, const char *name, int in, kd_node_kind max_or_avg,
-                kd_pool_spec spec) {
+int kd_net_pool(kd_net *net, const char *name, int in, kd_node_kind max_or_avg, kd_pool_spec spec) {
     kd_net_node *node = append(net, max_or_avg, name, in);
     if (!node) return 0;
     kd_extent from = node->out;
     if (!window_fits(from, spec.kernel, spec.padding)) {
-        net->failed = kd_fail(KD_ECONFIG, "%s: a %dx%d window does not fit its %lldx%lld input",
-                              name, spec.kernel[0], spec.kernel[1], (long long)from.h,
-                              (long long)from.w);
+        net->failed =
+            kd_fail(KD_ECONFIG, "%s: a %dx%d window does not fit its %lldx%lld input", name,
+                    spec.kernel[0], spec.kernel[1], (long long)from.h, (long long)from.w);
         return 0;
     }
     node->pool = spec;
@@ -211,8 +209,7 @@ static kd_tensor *forward_conv(const kd_net *net, const kd_net_node *node, kd_ta
 static kd_tensor *forward_linear(const kd_net_node *node, kd_tape *tape, kd_tensor *x) {
     int64_t batch = x->shape[0], flat[2] = {batch, x->size / batch};
     kd_tensor *rows = x->rank == 2 ? x : kd_reshape(tape, x, 2, flat);
-    kd_tensor *y =
-        kd_linear(tape, rows, &node->weight->tensor, &node->bias->tensor, node->act);
+    kd_tensor *y = kd_linear(tape, rows, &node->weight->tensor, &node->bias->tensor, node->act);
     int64_t image[4] = {batch, 1, 1, node->out.c};
     return kd_reshape(tape, y, 4, image);
 }
@@ -258,8 +255,7 @@ kd_tensor *kd_net_forward(const kd_net *net, kd_tape *tape, kd_tensor *x, kd_ten
     kd_extent in = net->node[0].out;
     KD_CONTRACT(x->rank == 4 && x->shape[1] == in.h && x->shape[2] == in.w && x->shape[3] == in.c,
                 "the input does not have the net's shape");
-    kd_tensor **value = taps ? taps
-                             : kd_tape_alloc(tape, (size_t)net->count * sizeof(kd_tensor *));
+    kd_tensor **value = taps ? taps : kd_tape_alloc(tape, (size_t)net->count * sizeof(kd_tensor *));
     value[0] = x;
     for (int i = 1; i < net->count; i++) {
         const kd_net_node *node = &net->node[i];

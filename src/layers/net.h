@@ -1,8 +1,8 @@
 /* A feed-forward network as a list of nodes: what is computed from what, with which parameters.
  *
  * One registration per fact: the builders (mlp, cnn, resnet) append nodes; the float forward, the
- * quantized forward (quant/), the exports, the integer inference and the printing all walk this list.
- * Node 0 is the input; a node's inputs come before it.
+ * quantized forward (quant/), the exports, the integer inference and the printing all walk this
+ * list. Node 0 is the input; a node's inputs come before it.
  */
 #ifndef KD_LAYERS_NET_H
 #define KD_LAYERS_NET_H
@@ -12,8 +12,8 @@
 
 typedef enum {
     KD_NODE_INPUT,
-    KD_NODE_CONV,            /* conv2d, then batch norm when gamma is set, then relu */
-    KD_NODE_LINEAR,          /* linear on the flattened input, then relu             */
+    KD_NODE_CONV,   /* conv2d, then batch norm when gamma is set, then relu */
+    KD_NODE_LINEAR, /* linear on the flattened input, then relu             */
     KD_NODE_MAX_POOL,
     KD_NODE_AVG_POOL,
     KD_NODE_GLOBAL_AVG_POOL, /* (H,W,C) → (1,1,C)                                    */
@@ -34,21 +34,21 @@ typedef struct kd_net_node {
     int in[2];                   /* indices of earlier nodes; −1 when unused                */
     kd_extent out;               /* what it hands on, per sample                            */
     kd_act act;
-    kd_conv_spec conv;           /* CONV                                                    */
-    kd_pool_spec pool;           /* MAX_POOL, AVG_POOL                                      */
-    int stride;                  /* SHORTCUT                                                */
-    int pad_before, pad_after;   /* SHORTCUT: zero channels                                 */
-    kd_real drop;                /* DROPOUT: probability                                    */
-    kd_param *weight, *bias;     /* CONV (O,KH,KW,C/groups), LINEAR (O,K); bias (O) or NULL */
+    kd_conv_spec conv;         /* CONV                                                    */
+    kd_pool_spec pool;         /* MAX_POOL, AVG_POOL                                      */
+    int stride;                /* SHORTCUT                                                */
+    int pad_before, pad_after; /* SHORTCUT: zero channels                                 */
+    kd_real drop;              /* DROPOUT: probability                                    */
+    kd_param *weight, *bias;   /* CONV (O,KH,KW,C/groups), LINEAR (O,K); bias (O) or NULL */
     kd_param *gamma, *beta, *mean, *var; /* CONV with batch norm, (O); else NULL            */
 } kd_net_node;
 
 typedef struct kd_net {
-    kd_params *params;   /* borrowed */
+    kd_params *params; /* borrowed */
     kd_net_node *node;
     int count, capacity;
     kd_real bn_momentum, bn_epsilon; /* 0.1, 1e-5 */
-    int failed;          /* sticky status of the builders; checked once at the end */
+    int failed;                      /* sticky status of the builders; checked once at the end */
 } kd_net;
 
 /* `params` is borrowed and must outlive the net. The net starts with its input node. */
