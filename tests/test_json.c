@@ -205,6 +205,20 @@ static void grows_text(void **state) {
     assert_int_equal(kd_utf8_count("Bär 😀"), 5);
 }
 
+static void lays_out_tables(void **state) {
+    (void)state;
+    kd_text text = {0}, rows = {0};
+    kd_text_add(&rows, "name\tnumber\tlast\nBär\t1 \t\n");
+    kd_text_add_plain(&rows, "a\tb\n\x1b[0m", 8);
+    kd_text_add(&rows, "\t22\tx\n");
+    kd_text_add_table(&text, "lrl", rows.text);
+    assert_string_equal(text.text, "name       number   last\n"
+                                   "Bär            1\n"
+                                   "a?b??[0m       22   x\n");
+    free(text.text);
+    free(rows.text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_what_is_not_json),
@@ -217,6 +231,7 @@ int main(void) {
         cmocka_unit_test(quotes),
         cmocka_unit_test(guesses),
         cmocka_unit_test(grows_text),
+        cmocka_unit_test(lays_out_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -114,10 +114,9 @@ static int measure_cell(const char *cell, size_t *bytes) {
     return count;
 }
 
-static void add_cell(kd_text *text, int blank, const char *cell, size_t bytes) {
-    kd_text_add(text, "%*s", blank, "");
-    for (size_t i = 0; i < bytes; i++) {
-        unsigned char c = (unsigned char)cell[i];
+void kd_text_add_plain(kd_text *text, const char *bytes, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)bytes[i];
         kd_text_add(text, "%c", c < 0x20 || c == 0x7F ? '?' : c);
     }
 }
@@ -139,7 +138,7 @@ void kd_text_add_table(kd_text *text, const char *align, const char *rows) {
         int trailing = (int)(strcspn(p, "\t\n") - bytes);
         if (align[column] == 'r') blank += gap;
         if (bytes > 0) {
-            add_cell(text, blank, p, bytes);
+            kd_text_add(text, "%*s%.*s", blank, "", (int)bytes, p);
             blank = 0;
         }
         blank += trailing + (align[column] == 'r' ? 0 : gap) + GAP;

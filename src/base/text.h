@@ -33,8 +33,12 @@ typedef struct {
 } kd_text;
 
 void kd_text_add(kd_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* `length` bytes with '?' for control characters: for names that may come from anywhere. */
+void kd_text_add_plain(kd_text *text, const char *bytes, size_t length);
+
 /* Lays `rows` out in columns: cells end with a tab or, the last of a row, with a newline. `align`
- * has 'l' or 'r' for each column. Control characters become '?': names may come from anywhere. */
+ * has 'l' or 'r' for each column; more cells are a broken contract, so add what comes from
+ * elsewhere with kd_text_add_plain. */
 void kd_text_add_table(kd_text *text, const char *align, const char *rows);
 /* KD_OK or KD_EINTERNAL (text is freed then); makes sure text->text is not NULL. */
 int kd_text_finish(kd_text *text, const char *what);

@@ -2,39 +2,45 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "distill/report_parts.h"
 
-enum { CELL_MAX = 96, CLASSES_SHOWN_MAX = 24 };
+enum { CELL_MAX = 32, CLASSES_SHOWN_MAX = 24 };
+
+static void add_name(kd_text *rows, const char *name) {
+    kd_text_add_plain(rows, name, strlen(name));
+}
 
 /* "shirt 71.2 % (−6.8)" */
-static void worst_cell(char *out, const kd_report *report, const kd_result *r) {
+static void add_worst(kd_text *rows, const kd_report *report, const kd_result *r) {
     const kd_result *teacher = kd_report_teacher(report);
     if (teacher == r) teacher = NULL;
     int worst = kd_result_worst_class(r, teacher);
-    out[0] = '\0';
     if (worst < 0) return;
     double accuracy = 100 * kd_result_class_accuracy(r, worst);
-    int used = snprintf(out, CELL_MAX, "%.40s %.1f %%", report->class_name[worst], accuracy);
-    if (!teacher || used < 0 || used >= CELL_MAX) return;
+    add_name(rows, report->class_name[worst]);
+    kd_text_add(rows, " %.1f %%", accuracy);
+    if (!teacher) return;
     double change = accuracy - 100 * kd_result_class_accuracy(teacher, worst);
-    snprintf(out + used, (size_t)(CELL_MAX - used), " (%s%.1f)", change < 0 ? "−" : "+",
-             fabs(change));
+    kd_text_add(rows, " (%s%.1f)", change < 0 ? "−" : "+", fabs(change));
 }
 
 static void add_model_row(kd_text *rows, const kd_report *report, const kd_result *r) {
-    char count[CELL_MAX], bytes[CELL_MAX], memory[CELL_MAX], worst[CELL_MAX];
+    char count[CELL_MAX], bytes[CELL_MAX], memory[CELL_MAX];
     double low, high;
     kd_result_interval(r, &low, &high);
     kd_format_count(count, sizeof count, r->parameters);
     kd_format_bytes(bytes, sizeof bytes, (double)r->bytes);
     kd_format_bytes(memory, sizeof memory, (double)r->memory);
-    worst_cell(worst, report, r);
     double accuracy = r->samples ? (double)r->correct / (double)r->samples : 0;
-    kd_text_add(rows, "%s\t%.2f %%\t%.2f … %.2f\t%s\t%s\t%s\t%.3f\t%s\n", r->name, 100 * accuracy,
-                100 * low, 100 * high, count, bytes, memory, r->ms_per_sample, worst);
+    add_name(rows, r->name);
+    kd_text_add(rows, "\t%.2f %%\t%.2f … %.2f\t%s\t%s\t%s\t%.3f\t", 100 * accuracy, 100 * low,
+                100 * high, count, bytes, memory, r->ms_per_sample);
+    add_worst(rows, report, r);
+    kd_text_add(rows, "\n");
 }
 
 static void add_table(kd_text *out, const char *align, kd_text *rows) {
@@ -59,9 +65,14 @@ static void add_classes(kd_text *out, const kd_report *report) {
     const kd_result *teacher = kd_report_teacher(report);
     kd_text rows = {0};
     kd_text_add(&rows, "class");
-    for (int i = 0; i < report->count; i++) kd_text_add(&rows, "\t%s  ", report->result[i].name);
+    for (int i = 0; i < report->count; i++) {
+        kd_text_add(&rows, "\t");
+        add_name(&rows, report->result[i].name);
+        kd_text_add(&rows, "  ");
+    }
     for (int label = 0; label < report->classes; label++) {
-        kd_text_add(&rows, "\n%s", report->class_name[label]);
+        kd_text_add(&rows, "\n");
+        add_name(&rows, report->class_name[label]);
         for (int i = 0; i < report->count; i++) {
             const kd_result *r = &report->result[i];
             double accuracy = kd_result_class_accuracy(r, label);

@@ -1,0 +1,51 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/cli.h"
+#include "cli/file_kind.h"
+#include "cli/inspect.h"
+
+static const kd_usage USAGE = {
+    .command = "inspect",
+    .positional = "FILE…",
+    .least = 1,
+    .most = -1,
+    .summary =
+        "Prints what is in a file: a config (its networks, node by node), a checkpoint, a teacher\n"
+        "store, an exported or foreign GGUF, a safetensors file.",
+    .example = "distill inspect configs/fashion_mnist.json\n"
+               "distill inspect runs/fashion_mnist/student.int8.gguf"};
+
+int kd_inspect_add_table(kd_text *out, const char *align, kd_text *rows) {
+    int status = kd_text_finish(rows, "a table");
+    if (status == KD_OK) kd_text_add_table(out, align, rows->text);
+    free(rows->text);
+    return status;
+}
+
+static int inspect(const char *path) {
+    static int (*const of_kind[])(kd_text *,
+                                  const char *) = {[KD_FILE_CONFIG] = kd_inspect_config,
+                                                   [KD_FILE_CHECKPOINT] = kd_inspect_checkpoint,
+                                                   [KD_FILE_STORE] = kd_inspect_store,
+                                                   [KD_FILE_GGUF] = kd_inspect_gguf,
+                                                   [KD_FILE_SAFETENSORS] = kd_inspect_safetensors};
+    kd_file_kind kind;
+    kd_text text = {0};
+    int status = kd_file_kind_of(&kind, path);
+    if (status == KD_OK) status = of_kind[kind](&text, path);
+    if (status == KD_OK) status = kd_text_finish(&text, path);
+    if (status == KD_OK) fputs(text.text, stdout);
+    free(text.text);
+    return status;
+}
+
+int kd_cmd_inspect(int argc, char **argv) {
+    kd_arguments arguments;
+    int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
+    for (int i = 0; i < arguments.positional_count && status == KD_OK; i++) {
+        if (i > 0) putchar('\n');
+        status = inspect(arguments.positional[i]);
+    }
+    return status;
+}

@@ -1,0 +1,66 @@
+#include "cli/file_kind.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "data/h5.h"
+
+/* A checkpoint or a store: what the file says it is. */
+static int kind_of_hdf5(kd_file_kind *out, const char *path) {
+    hid_t file;
+    int status = kd_h5_open(&file, path);
+    if (status < 0) return status;
+    char schema[64];
+    status = kd_h5_get_string(file, "schema", schema, sizeof schema);
+    kd_h5_close(file);
+    if (status < 0) return kd_fail_in(status, "%s: HDF5, but not one of ours", path);
+    if (strcmp(schema, "distill-checkpoint") == 0)
+        *out = KD_FILE_CHECKPOINT;
+    else if (strcmp(schema, "distill-teacher-store") == 0)
+        *out = KD_FILE_STORE;
+    else
+        return kd_fail(KD_EDATA, "%s: HDF5 of schema '%s', which this program does not know", path,
+                       schema);
+    return KD_OK;
+}
+
+static bool is_folder_of_shards(const char *path) {
+    char shard[KD_PATH_MAX];
+    return kd_path_join(shard, path, "shard-00000.h5") == KD_OK && kd_file_exists(shard);
+}
+
+int kd_file_kind_of(kd_file_kind *out, const char *path) {
+    struct stat info;
+    if (stat(path, &info) < 0)
+        return kd_fail(errno == ENOENT ? KD_ENOINPUT : KD_EIO, "%s: %s", path, strerror(errno));
+    if (S_ISDIR(info.st_mode)) {
+        *out = KD_FILE_STORE;
+        return is_folder_of_shards(path)
+                   ? KD_OK
+                   : kd_fail(KD_EDATA, "%s: a folder without shards of a teacher store", path);
+    }
+    unsigned char start[16] = {0};
+    FILE *file = fopen(path, "rb");
+    if (!file) return kd_fail(KD_EIO, "%s: cannot open: %s", path, strerror(errno));
+    size_t n = fread(start, 1, sizeof start, file);
+    fclose(file);
+    if (memcmp(start, "GGUF", 4) == 0)
+        *out = KD_FILE_GGUF;
+    else if (memcmp(start, "\x89HDF\r\n\x1a\n", 8) == 0 ||
+             memcmp(start, "distill-sealed-", 15) == 0)
+        return kind_of_hdf5(out, path);
+    else if (n > 8 && start[8] == '{' && start[7] == 0)
+        *out = KD_FILE_SAFETENSORS;
+    else if (start[strspn((const char *)start, " \t\r\n")] == '{')
+        *out = KD_FILE_CONFIG;
+    else
+        return kd_fail(KD_EDATA,
+                       "%s: is not a config, checkpoint, teacher store, GGUF or safetensors file",
+                       path);
+    return KD_OK;
+}

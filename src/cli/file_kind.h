@@ -1,0 +1,16 @@
+/* What kind of file a path leads to, told by its first bytes. */
+#ifndef KD_CLI_FILE_KIND_H
+#define KD_CLI_FILE_KIND_H
+
+typedef enum {
+    KD_FILE_CONFIG,     /* JSON                                        */
+    KD_FILE_CHECKPOINT, /* HDF5 of ours                                */
+    KD_FILE_STORE,      /* HDF5 of ours, or a folder of shards         */
+    KD_FILE_GGUF,       /* ours or theirs                              */
+    KD_FILE_SAFETENSORS
+} kd_file_kind;
+
+/* KD_EDATA when it is none of these. */
+int kd_file_kind_of(kd_file_kind *out, const char *path);
+
+#endif
