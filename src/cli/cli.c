@@ -22,6 +22,9 @@ static const command COMMANDS[] = {
     {"quantize", kd_cmd_quantize, "int8 by calibration alone (PTQ)"},
     {"export", kd_cmd_export, "int8 by training with fake-quant nodes (QAT), as a GGUF file"},
     {"eval", kd_cmd_eval, "measure one model on the test set, class by class"},
+    {"run", kd_cmd_run, "say what an exported model sees in pictures or hears in sounds"},
+    {"inspect", kd_cmd_inspect, "print what is in a file"},
+    {"verify", kd_cmd_verify, "check that files are whole"},
     {"bench", kd_cmd_bench, "matrix-product peak of this machine, and training's share of it"},
     {"schema", kd_cmd_schema, "print the JSON schema of configs, or the table of their keys"},
 };

@@ -1,0 +1,179 @@
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "cli/cli.h"
+#include "data/dataset_source.h"
+#include "data/image.h"
+#include "quant/blob.h"
+
+static const kd_option OPTIONS[] = {
+    {"top", "N", "how many classes to name for each file (default: 3)"}, {NULL, NULL, NULL}};
+
+static const kd_usage USAGE = {
+    .command = "run",
+    .positional = "MODEL FILE…",
+    .least = 2,
+    .most = -1,
+    .summary =
+        "Says what an exported model sees in pictures (PNG, PGM, PPM) or hears in sounds (WAV,\n"
+        "FLAC, Ogg, Opus). FILE:N is sample N of an idx file or of a CIFAR-10 batch.",
+    .options = OPTIONS,
+    .example = "distill run runs/fashion_mnist/student.int8.gguf boot.png\n"
+               "distill run student.int8.gguf t10k-images-idx3-ubyte.gz:0"};
+
+static const size_t FILE_LIMIT = (size_t)1 << 32;
+
+/* What is needed to bring one file before the model. */
+typedef struct {
+    kd_blob *blob;
+    kd_extent in;
+    int64_t size; /* numbers of a sample */
+    uint8_t *raw; /* (size) a picture's bytes */
+    float *x;     /* (size) */
+    float *logits;
+    int top;
+} runner;
+
+/* "file:12" → the file and 12; false when there is no number behind a colon. */
+static bool split_index(char folder[KD_PATH_MAX], int64_t *index, const char *path) {
+    const char *colon = strrchr(path, ':');
+    if (!colon || !colon[1] || colon[1 + strspn(colon + 1, "0123456789")]) return false;
+    if (colon - path >= KD_PATH_MAX || strlen(colon) > 15) return false;
+    snprintf(folder, KD_PATH_MAX, "%.*s", (int)(colon - path), path);
+    *index = atoll(colon + 1);
+    return true;
+}
+
+static int check_index(const char *path, int64_t index, int64_t count) {
+    if (index < count) return KD_OK;
+    return kd_fail(KD_EUSAGE, "%s: sample %lld, but there are %lld, from 0", path, (long long)index,
+                   (long long)count);
+}
+
+static int take_idx(runner *r, const char *path, const uint8_t *bytes, size_t length,
+                    int64_t index) {
+    kd_idx idx;
+    int status = kd_idx_decode(&idx, 3, bytes, length, path);
+    if (status < 0) return status;
+    status = check_index(path, index, idx.dim[0]);
+    if (status == KD_OK && (idx.dim[1] != r->in.h || idx.dim[2] != r->in.w || r->in.c != 1))
+        status = kd_fail(KD_EDATA, "%s: pictures of %lldx%lldx1, the model takes %lldx%lldx%lld",
+                         path, (long long)idx.dim[1], (long long)idx.dim[2], (long long)r->in.h,
+                         (long long)r->in.w, (long long)r->in.c);
+    if (status == KD_OK) memcpy(r->raw, idx.values + index * r->size, (size_t)r->size);
+    free(idx.values);
+    return status;
+}
+
+static int take_cifar(runner *r, const char *path, const uint8_t *bytes, size_t length,
+                      int64_t index) {
+    int64_t count;
+    int32_t label;
+    int status = kd_cifar_count(&count, length, path);
+    if (status == KD_OK) status = check_index(path, index, count);
+    if (status < 0) return status;
+    return kd_cifar_decode(&label, r->raw, bytes + index * KD_CIFAR_RECORD, 1, path);
+}
+
+/* Sample `index` of a data set's file, in the format the model was trained on. */
+static int read_row(runner *r, const char *path, int64_t index) {
+    char *bytes;
+    size_t length;
+    int status = kd_file_read(&bytes, &length, path, FILE_LIMIT);
+    if (status < 0) return status;
+    bool cifar = kd_blob_data(r->blob)->kind == KD_DATA_CIFAR10;
+    status = (cifar ? take_cifar : take_idx)(r, path, (const uint8_t *)bytes, length, index);
+    free(bytes);
+    return status;
+}
+
+static int read_sound(runner *r, char *path) {
+    const int64_t row = 0;
+    kd_source source = {.count = 1, .h = r->in.h, .w = r->in.w, .c = 1, .path = &path};
+    int status = kd_source_audio_features(r->x, &source, &kd_blob_data(r->blob)->audio, &row, 1);
+    if (status == KD_OK)
+        kd_normalise_features(r->x, r->x, r->in.h * r->in.w, r->in.c, kd_blob_normaliser(r->blob));
+    return status;
+}
+
+static int read_file(runner *r, char *path) {
+    if (kd_blob_data(r->blob)->kind == KD_DATA_AUDIO) return read_sound(r, path);
+    char file[KD_PATH_MAX];
+    int64_t index;
+    int status = !kd_file_exists(path) && split_index(file, &index, path)
+                     ? read_row(r, file, index)
+                     : kd_image_read(r->raw, path, r->in.h, r->in.w, r->in.c);
+    if (status == KD_OK)
+        kd_normalise_bytes(r->x, r->raw, r->in.h * r->in.w, r->in.c, kd_blob_normaliser(r->blob));
+    return status;
+}
+
+/* Appends "path  class 97.1 %  class 2.0 % …", the most probable first. */
+static void add_answer(const runner *r, kd_text *rows, const char *path) {
+    int classes = kd_blob_classes(r->blob);
+    double sum = 0, largest = -INFINITY;
+    for (int i = 0; i < classes; i++) largest = fmax(largest, (double)r->logits[i]);
+    for (int i = 0; i < classes; i++) sum += exp((double)r->logits[i] - largest);
+    kd_text_add_plain(rows, path, strlen(path));
+    for (int rank = 0; rank < r->top && rank < classes; rank++) {
+        int best = 0;
+        for (int i = 1; i < classes; i++)
+            if (r->logits[i] > r->logits[best]) best = i;
+        const char *name = kd_blob_class_name(r->blob, best);
+        double probability = exp((double)r->logits[best] - largest) / sum;
+        kd_text_add(rows, "\t");
+        kd_text_add_plain(rows, name, strlen(name));
+        kd_text_add(rows, " %.1f %%", 100 * probability);
+        r->logits[best] = -INFINITY;
+    }
+    kd_text_add(rows, "\n");
+}
+
+static int answer_all(runner *r, kd_arguments *arguments) {
+    kd_text rows = {0}, out = {0};
+    int status = KD_OK;
+    for (int i = 1; i < arguments->positional_count && status == KD_OK; i++) {
+        status = read_file(r, arguments->positional[i]);
+        if (status == KD_OK) status = kd_blob_run(r->blob, 1, r->x, r->logits);
+        if (status == KD_OK) add_answer(r, &rows, arguments->positional[i]);
+    }
+    if (status == KD_OK) status = kd_text_finish(&rows, "the answers");
+    if (status == KD_OK) kd_text_add_table(&out, "llllllllll", rows.text);
+    if (status == KD_OK) status = kd_text_finish(&out, "the answers");
+    if (status == KD_OK) fputs(out.text, stdout);
+    free(rows.text);
+    free(out.text);
+    return status;
+}
+
+static int make_room(runner *r) {
+    r->in = kd_blob_input(r->blob);
+    r->size = r->in.h * r->in.w * r->in.c;
+    size_t n = (size_t)r->size;
+    r->raw = malloc(n);
+    r->x = malloc(n * sizeof *r->x);
+    r->logits = malloc((size_t)kd_blob_classes(r->blob) * sizeof *r->logits);
+    return r->raw && r->x && r->logits ? KD_OK : kd_fail_memory(n * 5, "a sample");
+}
+
+int kd_cmd_run(int argc, char **argv) {
+    kd_arguments arguments;
+    int64_t top;
+    runner r = {0};
+    int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
+    if (status == KD_OK) status = kd_arguments_integer(&top, &arguments, "top", 1, 9, 3);
+    if (status != KD_OK) return status;
+    r.top = (int)top;
+    status = kd_blob_open(&r.blob, arguments.positional[0]);
+    if (status == KD_OK) status = make_room(&r);
+    if (status == KD_OK) status = answer_all(&r, &arguments);
+    free(r.raw);
+    free(r.x);
+    free(r.logits);
+    kd_blob_free(r.blob);
+    return status;
+}

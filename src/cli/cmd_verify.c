@@ -1,0 +1,131 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "cli/cli.h"
+#include "cli/file_kind.h"
+#include "data/h5.h"
+#include "data/safetensors.h"
+#include "data/store.h"
+#include "distill/checkpoint.h"
+#include "distill/config.h"
+#include "quant/blob.h"
+#include "quant/gguf.h"
+
+static const kd_usage USAGE = {
+    .command = "verify",
+    .positional = "FILE…",
+    .least = 1,
+    .most = -1,
+    .summary =
+        "Checks files: every checksum of a checkpoint, teacher store or exported model, the\n"
+        "structure of a GGUF or safetensors file from elsewhere, every key of a config. One\n"
+        "line for each file that is whole; stops with an error at the first that is not.",
+    .example = "distill verify runs/fashion_mnist/*.h5 runs/fashion_mnist/*.gguf"};
+
+static const size_t FILE_LIMIT = (size_t)1 << 36;
+
+/* Registers a parameter for each dataset below params/, so that the values can be read and their
+ * checksums compared. */
+static int list_parameters(kd_params *params, hid_t file) {
+    int64_t count;
+    int status = kd_h5_count(file, "params", &count);
+    for (int64_t i = 0; i < count && status == KD_OK; i++) {
+        char name[KD_NAME_MAX], set[KD_NAME_MAX + 8];
+        int rank;
+        int64_t shape[KD_H5_RANK_MAX];
+        status = kd_h5_child(file, "params", i, name, sizeof name);
+        if (status < 0) break;
+        snprintf(set, sizeof set, "params/%s", name);
+        status = kd_h5_shape(file, set, &rank, shape);
+        if (status == KD_OK && (rank < 1 || rank > KD_MAX_RANK))
+            status = kd_fail(KD_EDATA, "%s has %d axes", set, rank);
+        if (status == KD_OK &&
+            !kd_params_add(params, name, rank, shape, KD_INIT_ZERO, 1, 1, KD_PARAM_STATE))
+            status = KD_EINTERNAL;
+    }
+    return status;
+}
+
+static int verify_checkpoint(const char **what, const char *path) {
+    *what = "checkpoint, its seal and the checksum of every parameter are right";
+    hid_t file;
+    kd_params *params = NULL;
+    int status = kd_h5_open(&file, path);
+    if (status < 0) return status;
+    status = kd_params_create(&params);
+    if (status == KD_OK) status = list_parameters(params, file);
+    kd_h5_close(file);
+    if (status == KD_OK) status = kd_params_layout(params, 0);
+    if (status == KD_OK) status = kd_checkpoint_load_params(path, params, false);
+    kd_params_free(params);
+    return status;
+}
+
+static int verify_store(const char **what, const char *path) {
+    *what = "teacher store, the seal and checksums of every shard are right";
+    kd_store *store;
+    int status = kd_store_open(&store, path);
+    if (status == KD_OK) kd_store_free(store);
+    return status;
+}
+
+/* A model of ours must also pass everything its runner checks. */
+static int verify_gguf(const char **what, const char *path) {
+    char *bytes;
+    size_t length;
+    int status = kd_file_read(&bytes, &length, path, FILE_LIMIT);
+    if (status < 0) return status;
+    kd_gguf *gguf = NULL;
+    status = kd_gguf_parse(&gguf, bytes, length, path);
+    bool ours = status == KD_OK && kd_gguf_checksum_place(gguf) != NULL;
+    bool model = ours && kd_gguf_find_key(gguf, "distill.graph") != NULL;
+    if (ours) status = kd_gguf_verify(gguf, path);
+    kd_gguf_free(gguf);
+    free(bytes);
+    kd_blob *blob;
+    if (status == KD_OK && model) {
+        status = kd_blob_open(&blob, path);
+        if (status == KD_OK) kd_blob_free(blob);
+    }
+    *what = model  ? "exported model, its checksum is right and it can be run"
+            : ours ? "GGUF, its checksum is right"
+                   : "GGUF from elsewhere, its structure is sound (it has no checksum)";
+    return status;
+}
+
+static int verify_safetensors(const char **what, const char *path) {
+    *what = "safetensors, its structure is sound (the format has no checksum)";
+    kd_safetensors *file;
+    int status = kd_safetensors_open(&file, path);
+    if (status == KD_OK) kd_safetensors_close(file);
+    return status;
+}
+
+static int verify_config(const char **what, const char *path) {
+    *what = "config, every key is right";
+    kd_config *config;
+    int status = kd_config_load(&config, path, 0, NULL);
+    if (status == KD_OK) kd_config_free(config);
+    return status;
+}
+
+int kd_cmd_verify(int argc, char **argv) {
+    static int (*const of_kind[])(const char **,
+                                  const char *) = {[KD_FILE_CONFIG] = verify_config,
+                                                   [KD_FILE_CHECKPOINT] = verify_checkpoint,
+                                                   [KD_FILE_STORE] = verify_store,
+                                                   [KD_FILE_GGUF] = verify_gguf,
+                                                   [KD_FILE_SAFETENSORS] = verify_safetensors};
+    kd_arguments arguments;
+    int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
+    for (int i = 0; i < arguments.positional_count && status == KD_OK; i++) {
+        const char *path = arguments.positional[i], *what = "";
+        kd_file_kind kind;
+        status = kd_file_kind_of(&kind, path);
+        if (status == KD_OK) status = of_kind[kind](&what, path);
+        if (status == KD_OK) printf("%s: %s\n", path, what);
+    }
+    return status;
+}
