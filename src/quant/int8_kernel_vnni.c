@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #ifdef __x86_64__
+#include <cpuid.h>
 #include <immintrin.h>
 #include <string.h>
 
@@ -80,8 +81,12 @@ avx512_tile(int rows, int64_t groups, const void *a, int64_t stride, const int8_
 static const kd_int8_kernel avxvnni = {"avxvnni", 4, false, avx_tile};
 static const kd_int8_kernel avx512vnni = {"avx512vnni", 4, false, avx512_tile};
 
+/* Leaf 7.1, bit 4 of eax; not every compiler's __builtin_cpu_supports knows the name. AVX2 stands
+ * for the system saving the wide registers. */
 const kd_int8_kernel *kd_int8_kernel_avxvnni(void) {
-    return __builtin_cpu_supports("avxvnni") ? &avxvnni : NULL;
+    unsigned a, b, c, d;
+    if (!__builtin_cpu_supports("avx2") || !__get_cpuid_count(7, 1, &a, &b, &c, &d)) return NULL;
+    return a & 1u << 4 ? &avxvnni : NULL;
 }
 
 const kd_int8_kernel *kd_int8_kernel_avx512vnni(void) {
