@@ -69,16 +69,26 @@ void kd_conv_copy_region(kd_real *out, kd_conv_source s, kd_conv_image image, kd
 void kd_conv_look_ahead(kd_ahead out[2], kd_conv_source s, kd_conv_image image, kd_conv_region r,
                         int64_t i, int64_t n);
 
-/* y = act(bias + x ∗ w), and dx (+)= the gradient by x: op_conv_windows.c. */
+/* Where gradients go: beta 0 overwrites, 1 adds; those that are NULL are not wanted. */
+typedef struct {
+    kd_real *x, *w, *b;
+    kd_real beta_x, beta_w, beta_b;
+} kd_conv_gradients;
+
+/* y = act(bias + x ∗ w), and the gradient by x: op_conv_windows.c. */
 void kd_conv_forward(kd_tape *tape, const kd_conv_shape *s, const kd_real *x, const kd_real *w,
                      const kd_real *bias, kd_real *y);
-void kd_conv_backward_input(kd_tape *tape, const kd_conv_shape *s, kd_conv_source dy,
-                            const kd_real *w, kd_real beta, kd_real *dx);
+void kd_conv_backward_input(kd_tape *tape, const kd_conv_shape *s, const kd_real *w,
+                            kd_conv_source dy, const kd_conv_gradients *out);
 
-/* dw (+)= the gradient by the weights, db (+)= by the bias; either may be NULL: op_conv_weights.c.
- */
+/* The gradients by w and bias: op_conv_weights.c. */
 void kd_conv_backward_weights(kd_tape *tape, const kd_conv_shape *s, const kd_real *x,
-                              kd_conv_source dy, kd_real beta_w, kd_real *dw, kd_real beta_b,
-                              kd_real *db);
+                              kd_conv_source dy, const kd_conv_gradients *out);
+
+/* All of it where groups = C = O: op_conv_depthwise.c. */
+void kd_conv_depthwise_forward(kd_tape *tape, const kd_conv_shape *s, const kd_real *x,
+                               const kd_real *w, const kd_real *bias, kd_real *y);
+void kd_conv_depthwise_backward(kd_tape *tape, const kd_conv_shape *s, const kd_real *x,
+                                const kd_real *w, kd_conv_source dy, const kd_conv_gradients *out);
 
 #endif

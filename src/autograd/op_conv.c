@@ -17,16 +17,24 @@
  * tape->precision is not looked at yet: all products are in kd_real. A product with bfloat16 inputs
  * would change kd_conv_copy_region and the packing of weights and dy, and add one inner loop. */
 
+static bool is_depthwise(const kd_conv_shape *s) {
+    return s->groups > 1 && s->groups == s->C && s->groups == s->O;
+}
+
 static void backward_conv(kd_tape *tape, kd_node *node) {
     const kd_conv_shape *s = node->saved;
     kd_tensor *x = node->in[0], *w = node->in[1], *bias = node->in[2];
     kd_conv_source dy = {node->out->grad, s->act == KD_ACT_RELU ? node->out->value : NULL};
-    kd_real beta_x, beta_w, beta_b;
-    kd_real *dx = kd_tape_grad_beta(tape, x, &beta_x);
-    kd_real *dw = kd_tape_grad_beta(tape, w, &beta_w);
-    kd_real *db = kd_tape_grad_beta(tape, bias, &beta_b);
-    if (dx) kd_conv_backward_input(tape, s, dy, w->value, beta_x, dx);
-    if (dw || db) kd_conv_backward_weights(tape, s, x->value, dy, beta_w, dw, beta_b, db);
+    kd_conv_gradients to;
+    to.x = kd_tape_grad_beta(tape, x, &to.beta_x);
+    to.w = kd_tape_grad_beta(tape, w, &to.beta_w);
+    to.b = kd_tape_grad_beta(tape, bias, &to.beta_b);
+    if (is_depthwise(s)) {
+        kd_conv_depthwise_backward(tape, s, x->value, w->value, dy, &to);
+        return;
+    }
+    if (to.x) kd_conv_backward_input(tape, s, w->value, dy, &to);
+    if (to.w || to.b) kd_conv_backward_weights(tape, s, x->value, dy, &to);
 }
 
 static kd_tensor *conv(kd_tape *tape, const char *op, kd_tensor *x, kd_tensor *w, kd_tensor *bias,
@@ -46,7 +54,8 @@ static kd_tensor *conv(kd_tape *tape, const char *op, kd_tensor *x, kd_tensor *w
     KD_CONTRACT(x->size / s.B <= INT32_MAX, "%s: x %s, one image is too large", op,
                 kd_shape_text(a, sizeof a, x));
     kd_tensor *y = kd_tape_output(tape, rank, shape);
-    kd_conv_forward(tape, &s, x->value, w->value, bias ? bias->value : NULL, y->value);
+    (is_depthwise(&s) ? kd_conv_depthwise_forward : kd_conv_forward)(
+        tape, &s, x->value, w->value, bias ? bias->value : NULL, y->value);
     kd_conv_shape *saved = kd_tape_alloc(tape, sizeof *saved);
     *saved = s;
     kd_tape_record(tape, op, backward_conv, y, saved, 3, (kd_tensor *[]){x, w, bias});

@@ -16,7 +16,7 @@ enum {
     PARTS = 16,
     TILE_ELEMENTS = 48 << 10, /* of x and dy each, for the second-level cache         */
     TILE_PIXELS = 256,        /* small images are taken several at a time             */
-    STRIP_ELEMENTS = 10 << 10  /* of x and one panel of dy, for the first-level cache  */
+    STRIP_ELEMENTS = 10 << 10 /* of x and one panel of dy, for the first-level cache  */
 };
 
 typedef struct {
@@ -224,8 +224,7 @@ static void add_bias_parts(const plan *p, const kd_real *parts, kd_real beta, kd
 }
 
 void kd_conv_backward_weights(kd_tape *tape, const kd_conv_shape *s, const kd_real *x,
-                              kd_conv_source dy, kd_real beta_w, kd_real *dw, kd_real beta_b,
-                              kd_real *db) {
+                              kd_conv_source dy, const kd_conv_gradients *out) {
     plan p = {.s = s};
     make_plan(tape, &p);
     int64_t size = p.images * (p.span[0] * p.span[1] * p.group_C +
@@ -245,8 +244,8 @@ void kd_conv_backward_weights(kd_tape *tape, const kd_conv_shape *s, const kd_re
                 add_item(&p, (kd_conv_source){x, NULL}, dy, &t, &next, group, mine, part);
             }
     }
-    if (dw) add_parts(&p, parts, beta_w, dw);
-    if (db) add_bias_parts(&p, parts, beta_b, db);
+    if (out->w) add_parts(&p, parts, out->beta_w, out->w);
+    if (out->b) add_bias_parts(&p, parts, out->beta_b, out->b);
     kd_tape_give(tape, parts);
     kd_tape_give(tape, scratch);
     kd_tape_give(tape, p.x_at);

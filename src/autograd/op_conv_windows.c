@@ -291,8 +291,8 @@ void kd_conv_forward(kd_tape *tape, const kd_conv_shape *s, const kd_real *x, co
         &(kd_window_product){.c = y, .bias = bias, .relu = s->act == KD_ACT_RELU});
 }
 
-void kd_conv_backward_input(kd_tape *tape, const kd_conv_shape *s, kd_conv_source dy,
-                            const kd_real *w, kd_real beta, kd_real *dx) {
+void kd_conv_backward_input(kd_tape *tape, const kd_conv_shape *s, const kd_real *w,
+                            kd_conv_source dy, const kd_conv_gradients *out) {
     int64_t group_C = s->C / s->groups, group_O = s->O / s->groups;
     int64_t filter = s->kernel[0] * s->kernel[1] * group_C;
     line *lines = kd_tape_take(tape, (size_t)(s->stride[0] + s->stride[1]) * sizeof *lines);
@@ -305,6 +305,6 @@ void kd_conv_backward_input(kd_tape *tape, const kd_conv_shape *s, kd_conv_sourc
               .w_to = 1,
               .w_group = group_O * filter,
               .w_tap = {s->kernel[1] * group_C, group_C}};
-    run(tape, &p, dy, w, &(kd_window_product){.c = dx, .add = beta != 0});
+    run(tape, &p, dy, w, &(kd_window_product){.c = out->x, .add = out->beta_x != 0});
     kd_tape_give(tape, lines);
 }

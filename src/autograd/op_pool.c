@@ -234,11 +234,14 @@ static void global_avg_pool_backward(kd_tape *tape, kd_node *node) {
     kd_real *dx = kd_tape_grad_beta(tape, x, &beta);
     if (!dx) return;
 #pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
-    for (int64_t row = 0; row < x->shape[0] * positions; row++) {
-        const kd_real *restrict dy = node->out->grad + row / positions * C;
-        kd_real *restrict to = dx + row * C;
-        for (int64_t c = 0; c < C; c++) to[c] = beta == 0 ? share * dy[c] : to[c] + share * dy[c];
-    }
+    for (int64_t image = 0; image < x->shape[0]; image++)
+        for (int64_t c = 0; c < C; c += KD_VEC) {
+            const int64_t lanes = smaller(KD_VEC, C - c);
+            const kd_vec g = share * kd_vec_load_part(node->out->grad + image * C + c, lanes);
+            kd_real *to = dx + image * positions * C + c;
+            for (int64_t p = 0; p < positions; p++, to += C)
+                kd_vec_store_part(to, beta == 0 ? g : kd_vec_load_part(to, lanes) + g, lanes);
+        }
 }
 
 kd_tensor *kd_global_avg_pool(kd_tape *tape, kd_tensor *x) {
