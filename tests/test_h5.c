@@ -149,7 +149,7 @@ static void test_half(void **state) {
 /* Larger than one chunk, with a last chunk that is not full; rows larger than a chunk. */
 static void test_many_chunks(void **state) {
     (void)state;
-    enum { ROWS = 3, WIDTH = 700001 };
+    enum { ROWS = 3, WIDTH = 200001 };
     double *numbers = malloc(sizeof(double[ROWS][WIDTH])),
            *read = malloc(sizeof(double[ROWS][WIDTH]));
     for (int i = 0; i < ROWS * WIDTH; i++) numbers[i] = i;

@@ -73,7 +73,9 @@ static int attribute_open(attribute *out, hid_t object, const char *name) {
     *out = (attribute){H5I_INVALID_HID, H5I_INVALID_HID, 0};
     char place[KD_H5_PLACE_MAX];
     kd_h5_quiet();
-    if (H5Aexists(object, name) <= 0)
+    htri_t exists = H5Aexists(object, name);
+    if (exists < 0) return kd_h5_fail(KD_EDATA, object, name, "look for the attribute");
+    if (exists == 0)
         return kd_fail(KD_EDATA, "%s: the attribute is missing", kd_h5_place(place, object, name));
     hid_t space = H5I_INVALID_HID;
     out->id = H5Aopen(object, name, H5P_DEFAULT);

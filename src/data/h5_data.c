@@ -9,6 +9,7 @@
 enum { CHUNK_BYTES = 1 << 20, FOREIGN_CHUNK_MAX = 1 << 28 };
 
 hid_t kd_h5_half(void) {
+    kd_h5_quiet();
     hid_t half = H5Tcopy(H5T_IEEE_F32LE);
     /* sign bit 15, exponent at 10 of 5 bits, mantissa at 0 of 10 bits */
     if (half >= 0 && (H5Tset_fields(half, 15, 10, 5, 0, 10) < 0 || H5Tset_size(half, 2) < 0 ||

@@ -4,8 +4,8 @@
 
 #include "data/h5.h"
 
-/* Stops the library from printing its error stack; each public function calls it first, since the
- * setting belongs to the thread. */
+/* Stops the library from printing its error stack, and from cleaning up at exit; each public
+ * function calls it first, since the former belongs to the thread. */
 void kd_h5_quiet(void);
 
 /* kd_fail with the file and path of `name` in `object` (NULL: the object itself), what was being

@@ -12,8 +12,9 @@
 #include "data/half.h"
 #include "data/store_format.h"
 
-/* A shard is what a killed run may lose. */
-enum { SHARD_BYTES = 1 << 26, SHARD_ROWS_MAX = 1 << 16 };
+/* A shard is what a killed run may lose. Fewer numbers than SERIAL_NUMBERS are not worth waking
+ * other threads for. */
+enum { SHARD_BYTES = 1 << 26, SHARD_ROWS_MAX = 1 << 16, SERIAL_NUMBERS = 1 << 14 };
 
 struct kd_store_writer {
     char folder[KD_PATH_MAX];
@@ -172,7 +173,7 @@ static int check_rows(const kd_store_writer *w, int64_t n, const uint64_t *id,
                       const float *logits) {
     const kd_store_header *h = &w->head.header;
     int64_t bad = n;
-#pragma omp parallel for reduction(min : bad)
+#pragma omp parallel for reduction(min : bad) if (n * h->classes > SERIAL_NUMBERS)
     for (int64_t i = 0; i < n; i++)
         if (i < bad && row_fault(h, logits + i * h->classes)) bad = i;
     if (bad == n) return KD_OK;
@@ -302,7 +303,7 @@ int kd_store_writer_append(kd_store_writer *w, int64_t n, int64_t view, const ui
             store_logits(h, w->column[KD_COLUMN_LOGITS], at * h->classes, logits,
                          take * h->classes);
         else {
-#pragma omp parallel for
+#pragma omp parallel for if (take * h->classes > SERIAL_NUMBERS)
             for (int64_t i = 0; i < take; i++) store_topk(w, at + i, logits + i * h->classes);
         }
         w->head.rows += take;

@@ -1,0 +1,175 @@
+#include "faults.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+const char *const kd_fault_names[KD_FAULT_KINDS] = {"memory", "any-memory", "open", "read",
+                                                    "write",  "short",      "sync", "close",
+                                                    "rename", "unlink",     "mkdir"};
+
+static atomic_bool armed, struck;
+static atomic_long calls;
+static kd_fault_kind failing;
+static long nth;
+static bool keeps_failing;
+static void *program; /* where the program itself is mapped */
+
+void kd_faults_arm(kd_fault_kind kind, long n, bool forever) {
+    Dl_info info;
+    if (dladdr((void *)getauxval(AT_ENTRY), &info)) program = info.dli_fbase;
+    failing = kind;
+    nth = n;
+    keeps_failing = forever;
+    calls = 0;
+    struck = false;
+    armed = true;
+}
+
+bool kd_faults_disarm(void) {
+    armed = false;
+    return struck;
+}
+
+/* Whether this call of `kind` is to fail. */
+static bool strikes(kd_fault_kind kind) {
+    if (!armed || failing != kind) return false;
+    long call = ++calls;
+    if (call != nth && !(keeps_failing && call > nth)) return false;
+    struck = true;
+    return true;
+}
+
+/* LD_PRELOAD: what to do stands in the environment. */
+__attribute__((constructor)) static void arm_from_environment(void) {
+    const char *order = getenv("KD_FAULT");
+    if (!order) return;
+    for (int kind = 0; kind < KD_FAULT_KINDS; kind++) {
+        size_t length = strlen(kd_fault_names[kind]);
+        if (strncmp(order, kd_fault_names[kind], length) != 0 || order[length] != ':') continue;
+        const char *end = strchr(order + length + 1, ':');
+        kd_faults_arm((kd_fault_kind)kind, atol(order + length + 1),
+                      end && strcmp(end, ":forever") == 0);
+    }
+}
+
+/* --- memory --------------------------------------------------------------------------------- */
+
+#ifndef __SANITIZE_ADDRESS__
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t count, size_t bytes);
+void *__libc_realloc(void *old, size_t bytes);
+void *__libc_memalign(size_t alignment, size_t bytes);
+
+static bool memory_strikes(void *caller) {
+    if (!armed || failing > KD_FAULT_ANY_MEMORY) return false;
+    Dl_info info;
+    bool own = dladdr(caller, &info) && info.dli_fbase == program;
+    bool now = strikes(KD_FAULT_ANY_MEMORY) || (own && strikes(KD_FAULT_MEMORY));
+    if (now) errno = ENOMEM;
+    return now;
+}
+
+#define STRIKES memory_strikes(__builtin_return_address(0))
+
+void *malloc(size_t bytes) {
+    return STRIKES ? NULL : __libc_malloc(bytes);
+}
+void *calloc(size_t count, size_t bytes) {
+    return STRIKES ? NULL : __libc_calloc(count, bytes);
+}
+void *realloc(void *old, size_t bytes) {
+    return STRIKES ? NULL : __libc_realloc(old, bytes);
+}
+void *aligned_alloc(size_t alignment, size_t bytes) {
+    return STRIKES ? NULL : __libc_memalign(alignment, bytes);
+}
+#endif
+
+/* --- files ---------------------------------------------------------------------------------- */
+
+/* The C library's own function of this name. */
+#define NEXT(name) ((__typeof__(&name))(uintptr_t)dlsym(RTLD_NEXT, #name))
+
+#define FAIL_WITH(kind, error)                                                                     \
+    do {                                                                                           \
+        if (strikes(kind)) {                                                                       \
+            errno = error;                                                                         \
+            return -1;                                                                             \
+        }                                                                                          \
+    } while (0)
+
+#define DEFINE_OPEN(name)                                                                          \
+    int name(const char *path, int flags, ...) {                                                   \
+        va_list arguments;                                                                         \
+        va_start(arguments, flags);                                                                \
+        mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : 0;               \
+        va_end(arguments);                                                                         \
+        FAIL_WITH(KD_FAULT_OPEN, EMFILE);                                                          \
+        return NEXT(name)(path, flags, mode);                                                      \
+    }
+DEFINE_OPEN(open)
+DEFINE_OPEN(open64)
+
+#define DEFINE_READ(name, parameters, arguments)                                                   \
+    ssize_t name parameters {                                                                      \
+        FAIL_WITH(KD_FAULT_READ, EIO);                                                             \
+        return NEXT(name) arguments;                                                               \
+    }
+DEFINE_READ(read, (int fd, void *bytes, size_t length), (fd, bytes, length))
+DEFINE_READ(pread, (int fd, void *bytes, size_t length, off_t at), (fd, bytes, length, at))
+DEFINE_READ(pread64, (int fd, void *bytes, size_t length, off64_t at), (fd, bytes, length, at))
+
+#define DEFINE_WRITE(name, parameters, arguments)                                                  \
+    ssize_t name parameters {                                                                      \
+        FAIL_WITH(KD_FAULT_WRITE, ENOSPC);                                                         \
+        if (length > 1 && strikes(KD_FAULT_SHORT)) length /= 2;                                    \
+        return NEXT(name) arguments;                                                               \
+    }
+DEFINE_WRITE(write, (int fd, const void *bytes, size_t length), (fd, bytes, length))
+DEFINE_WRITE(pwrite, (int fd, const void *bytes, size_t length, off_t at), (fd, bytes, length, at))
+DEFINE_WRITE(pwrite64, (int fd, const void *bytes, size_t length, off64_t at),
+             (fd, bytes, length, at))
+
+int fsync(int fd) {
+    FAIL_WITH(KD_FAULT_SYNC, EIO);
+    (void)fd;
+    return 0;
+}
+
+int fdatasync(int fd) {
+    FAIL_WITH(KD_FAULT_SYNC, EIO);
+    (void)fd;
+    return 0;
+}
+
+int close(int fd) {
+    int result = NEXT(close)(fd);
+    FAIL_WITH(KD_FAULT_CLOSE, EIO);
+    return result;
+}
+
+int rename(const char *from, const char *to) {
+    FAIL_WITH(KD_FAULT_RENAME, ENOSPC);
+    return NEXT(rename)(from, to);
+}
+
+int unlink(const char *path) {
+    FAIL_WITH(KD_FAULT_UNLINK, EACCES);
+    return NEXT(unlink)(path);
+}
+
+int mkdir(const char *path, mode_t mode) {
+    FAIL_WITH(KD_FAULT_MKDIR, ENOSPC);
+    return NEXT(mkdir)(path, mode);
+}
