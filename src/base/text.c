@@ -76,6 +76,17 @@ int kd_utf8_count(const char *text) {
     return count;
 }
 
+void kd_format_count(char *out, size_t capacity, int64_t count) {
+    char digits[24];
+    int n = snprintf(digits, sizeof digits, "%lld", (long long)(count < 0 ? 0 : count));
+    size_t used = 0;
+    for (int i = 0; i < n && used + 2 < capacity; i++) {
+        if (i > 0 && (n - i) % 3 == 0) out[used++] = ',';
+        out[used++] = digits[i];
+    }
+    out[used] = '\0';
+}
+
 static bool reserve(kd_text *text, size_t more) {
     size_t needed = text->length + more + 1;
     if (needed <= text->capacity) return true;

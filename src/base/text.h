@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours,
  * case ignored. Words of more than 63 bytes are as far apart as the longer one is long. */
@@ -23,6 +24,9 @@ void kd_guess_offer(kd_guess *guess, const char *candidate);
 int kd_utf8_length(const char *text, size_t length);
 /* Characters of a 0-terminated text: bytes that do not continue one. */
 int kd_utf8_count(const char *text);
+
+/* "1,234,567" */
+void kd_format_count(char *out, size_t capacity, int64_t count);
 
 /* A string that grows. Start with {0}. After a failed allocation `failed` stays set and the rest is
  * harmless, so a writer checks once at the end. */

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "cli/cli.h"
 #include "cli/file_kind.h"
 #include "cli/inspect.h"
@@ -15,6 +16,18 @@ static const kd_usage USAGE = {
         "store, an exported or foreign GGUF, a safetensors file.",
     .example = "distill inspect configs/fashion_mnist.json\n"
                "distill inspect runs/fashion_mnist/student.int8.gguf"};
+
+void kd_inspect_add_shape(kd_text *out, int rank, const int64_t *shape) {
+    if (rank == 0) kd_text_add(out, "single");
+    for (int i = 0; i < rank; i++) kd_text_add(out, "%s%lld", i ? "×" : "", (long long)shape[i]);
+}
+
+void kd_inspect_add_total(kd_text *rows, int64_t tensors, int64_t numbers, double bytes) {
+    char count[32], size[32];
+    kd_format_count(count, sizeof count, numbers);
+    kd_format_bytes(size, sizeof size, bytes);
+    kd_text_add(rows, "all %lld\t\t\t%s\t%s\n", (long long)tensors, count, size);
+}
 
 int kd_inspect_add_table(kd_text *out, const char *align, kd_text *rows) {
     int status = kd_text_finish(rows, "a table");

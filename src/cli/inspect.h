@@ -2,6 +2,8 @@
 #ifndef KD_CLI_INSPECT_H
 #define KD_CLI_INSPECT_H
 
+#include <stdint.h>
+
 #include "base/text.h"
 
 int kd_inspect_config(kd_text *out, const char *path);
@@ -10,6 +12,10 @@ int kd_inspect_store(kd_text *out, const char *path);
 int kd_inspect_gguf(kd_text *out, const char *path);
 int kd_inspect_safetensors(kd_text *out, const char *path);
 
+/* "16×3×3×3"; "single" for a number without axes. */
+void kd_inspect_add_shape(kd_text *out, int rank, const int64_t *shape);
+/* The last row of a table of tensors: name, two columns, numbers, size. */
+void kd_inspect_add_total(kd_text *rows, int64_t tensors, int64_t numbers, double bytes);
 /* Lays out and frees tab-separated rows. */
 int kd_inspect_add_table(kd_text *out, const char *align, kd_text *rows);
 

@@ -8,7 +8,6 @@
 #include "cli/inspect.h"
 #include "data/manifest.h"
 #include "distill/config.h"
-#include "distill/report_parts.h"
 #include "layers/model.h"
 
 /* What a sample looks like. */

@@ -59,17 +59,6 @@ const char *kd_report_kind_class(const kd_result *result) {
     return "other";
 }
 
-void kd_format_count(char *out, size_t capacity, int64_t count) {
-    char digits[24];
-    int n = snprintf(digits, sizeof digits, "%lld", (long long)(count < 0 ? 0 : count));
-    size_t used = 0;
-    for (int i = 0; i < n && used + 2 < capacity; i++) {
-        if (i > 0 && (n - i) % 3 == 0) out[used++] = ',';
-        out[used++] = digits[i];
-    }
-    out[used] = '\0';
-}
-
 void kd_report_print(const kd_report *report) {
     kd_text text = {0};
     kd_report_add_text(&text, report);

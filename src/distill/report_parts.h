@@ -16,9 +16,6 @@ double kd_result_class_accuracy(const kd_result *result, int label);
 /* The teacher's row, or NULL. */
 const kd_result *kd_report_teacher(const kd_report *report);
 
-/* "1,234,567" */
-void kd_format_count(char *out, size_t capacity, int64_t count);
-
 /* Text as HTML content or attribute: & < > " ' escaped. */
 void kd_text_add_escaped(kd_text *out, const char *text);
 

@@ -1,0 +1,276 @@
+/* cli: arguments, messages, exit codes; inspect, verify and run on small files. */
+#include "test_data.h"
+
+#include <fcntl.h>
+
+#include "cli/cli.h"
+#include "distill/checkpoint.h"
+#include "quant_nets.h"
+
+/* What a command wrote; output goes to files while it runs. */
+static char printed[1 << 16], complained[1 << 14];
+
+static void read_back(int file, char *out, size_t capacity) {
+    ssize_t n = pread(file, out, capacity - 1, 0);
+    out[n > 0 ? n : 0] = '\0';
+    close(file);
+}
+
+/* distill WORDS…; returns the exit code. */
+static int distill(const char *const *words) {
+    char *argv[16];
+    int argc = 0;
+    argv[argc++] = strdup("distill");
+    for (; words[argc - 1]; argc++) argv[argc] = strdup(words[argc - 1]);
+    char out[] = "/tmp/distill-test-XXXXXX", err[] = "/tmp/distill-test-XXXXXX";
+    int files[2] = {mkstemp(out), mkstemp(err)}, kept[2] = {dup(1), dup(2)};
+    fflush(stdout);
+    fflush(stderr);
+    dup2(files[0], 1);
+    dup2(files[1], 2);
+    char *moved[16]; /* the parser moves arguments */
+    memcpy(moved, argv, sizeof moved);
+    int code = kd_cli_main(argc, moved);
+    fflush(stdout);
+    fflush(stderr);
+    for (int i = 0; i < 2; i++) {
+        dup2(kept[i], i + 1);
+        close(kept[i]);
+    }
+    read_back(files[0], printed, sizeof printed);
+    read_back(files[1], complained, sizeof complained);
+    unlink(out);
+    unlink(err);
+    for (int i = 0; i < argc; i++) free(argv[i]);
+    return code;
+}
+#define DISTILL(...) distill((const char *const[]){__VA_ARGS__, NULL})
+
+static void assert_says(const char *text, const char *part) {
+    if (!strstr(text, part)) fail_msg("\"%s\"\nlacks \"%s\"", text, part);
+}
+
+/* --- arguments ------------------------------------------------------------------------------ */
+
+static void wrong_usage_is_explained(void **state) {
+    (void)state;
+    assert_int_equal(distill((const char *const[]){NULL}), 64);
+    assert_says(complained, "usage: distill COMMAND");
+    assert_int_equal(DISTILL("inspekt", "x"), 64);
+    assert_says(complained, "there is no command 'inspekt'; did you mean 'inspect'?");
+    assert_int_equal(DISTILL("qqqqqq"), 64);
+    assert_says(complained, "see distill --help");
+    assert_int_equal(DISTILL("schema", "--markdwon"), 64);
+    assert_says(complained, "there is no option --markdwon; did you mean --markdown?");
+    assert_int_equal(DISTILL("schema", "--markdown=3"), 64);
+    assert_says(complained, "takes no value");
+    assert_int_equal(DISTILL("schema", "more"), 64);
+    assert_says(complained, "'more' is one argument too many");
+    assert_int_equal(DISTILL("schema", "-x"), 64);
+    assert_int_equal(DISTILL("run", "only-one"), 64);
+    assert_says(complained, "expected MODEL FILE…");
+    assert_int_equal(DISTILL("run", "a", "b", "--top"), 64);
+    assert_says(complained, "--top needs a value: --top N");
+    assert_int_equal(DISTILL("run", "a", "b", "--top", "10"), 64);
+    assert_says(complained, "expected a whole number from 1 to 9");
+    assert_int_equal(DISTILL("run", "a", "b", "--top=2x"), 64);
+}
+
+static void help_is_given(void **state) {
+    (void)state;
+    assert_int_equal(DISTILL("--help"), 0);
+    assert_says(printed, "verify");
+    assert_int_equal(DISTILL("--version"), 0);
+    assert_int_equal(strncmp(printed, "distill ", 8), 0);
+    static const char *const commands[] = {"train", "teach", "quantize", "export", "eval",
+                                           "run",   "bench", "inspect",  "verify", "schema"};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        assert_int_equal(DISTILL(commands[i], "--help"), 0);
+        assert_says(printed, "usage: distill ");
+        assert_says(printed, "--help  ");
+        assert_says(printed, "\nexample:\n  distill ");
+        assert_string_equal(complained, "");
+    }
+}
+
+static void options_and_arguments_mix(void **state) {
+    (void)state;
+    static const kd_option options[] = {
+        {"set", "K=V", ""}, {"dry", NULL, ""}, {"runs", "F", ""}, {NULL, NULL, NULL}};
+    static const kd_usage usage = {.command = "t",
+                                   .positional = "A B",
+                                   .least = 2,
+                                   .most = 3,
+                                   .summary = "",
+                                   .options = options,
+                                   .example = ""};
+    char *argv[] = {"t", "--set", "a=1", "one", "--set=b=2", "--dry", "--", "--two", NULL};
+    kd_arguments arguments;
+    assert_int_equal(kd_arguments_parse(&arguments, &usage, 8, argv), KD_OK);
+    assert_int_equal(arguments.positional_count, 2);
+    assert_string_equal(arguments.positional[0], "one");
+    assert_string_equal(arguments.positional[1], "--two");
+    const char *const *sets;
+    assert_int_equal(kd_arguments_all(&arguments, "set", &sets), 2);
+    assert_string_equal(sets[0], "a=1");
+    assert_string_equal(sets[1], "b=2");
+    assert_true(kd_arguments_has(&arguments, "dry"));
+    assert_false(kd_arguments_has(&arguments, "runs"));
+    assert_string_equal(kd_arguments_value(&arguments, "set"), "b=2");
+    assert_null(kd_arguments_value(&arguments, "runs"));
+    int64_t value;
+    assert_int_equal(kd_arguments_integer(&value, &arguments, "runs", 0, 9, 7), KD_OK);
+    assert_int_equal(value, 7);
+}
+
+/* --- files ---------------------------------------------------------------------------------- */
+
+static void write_checkpoint(const char *path) {
+    kd_params *params;
+    ASSERT_OK(kd_params_create(&params));
+    kd_params_add(params, "stem.weight", 2, (int64_t[]){3, 5}, KD_INIT_HE_NORMAL, 5, 3,
+                  KD_PARAM_TRAINED);
+    ASSERT_OK(kd_params_layout(params, 1));
+    kd_checkpoint c = {.params = params, .config_json = "{}", .stage = "train"};
+    c.key = kd_hash_bytes("k", 1);
+    c.state.step = 77;
+    c.state.best_accuracy = 0.5;
+    ASSERT_OK(kd_checkpoint_save(path, &c));
+    kd_params_free(params);
+}
+
+static void checkpoints_are_shown_and_verified(void **state) {
+    const char *path = test_path(*state, "c.h5");
+    write_checkpoint(path);
+    assert_int_equal(DISTILL("inspect", path), 0);
+    assert_says(printed, "after 77 updates");
+    assert_says(printed, "stem.weight     3×5        15");
+    assert_int_equal(DISTILL("verify", path), 0);
+    assert_says(printed, "c.h5: checkpoint, its seal");
+    FILE *file = fopen(path, "r+b"); /* one bit of the values */
+    fseek(file, -700, SEEK_END);
+    int byte = fgetc(file);
+    fseek(file, -1, SEEK_CUR);
+    fputc(byte ^ 1, file);
+    fclose(file);
+    assert_int_equal(DISTILL("verify", path), 65);
+    assert_says(complained, "c.h5");
+    assert_string_equal(printed, "");
+}
+
+static void configs_are_shown_and_verified(void **state) {
+    const char *path = test_path(*state, "c.json");
+    static const char good[] =
+        "{\"data\": {\"kind\": \"cifar10\", \"folder\": \"/nowhere\"}, \"train\": {\"epochs\": 1},"
+        " \"model\": {\"type\": \"resnet\", \"depth\": 20}, \"teacher\": {\"weights\": \"w\","
+        " \"model\": {\"type\": \"resnet\", \"depth\": 56}}}";
+    test_write(path, good, sizeof good - 1);
+    assert_int_equal(DISTILL("inspect", path), 0);
+    assert_says(printed, "layer2.0.add");
+    assert_says(printed, "269,722      40,551,040"); /* the student  */
+    assert_says(printed, "853,018     125,485,696"); /* the teacher  */
+    assert_int_equal(DISTILL("verify", path), 0);
+    test_write(path, "{\"train\": }", 11);
+    assert_int_equal(DISTILL("verify", path), 78);
+    assert_says(complained, "c.json:1:11: expected a value");
+}
+
+static void other_files_are_refused(void **state) {
+    const char *path = test_path(*state, "x");
+    test_write(path, "hello", 5);
+    assert_int_equal(DISTILL("inspect", path), 65);
+    assert_says(complained, "is not a config, checkpoint, teacher store, GGUF or safetensors");
+    test_write(path, "", 0);
+    assert_int_equal(DISTILL("verify", path), 65);
+    test_write(path, "GGUF", 4);
+    assert_int_equal(DISTILL("verify", path), 65);
+    assert_int_equal(DISTILL("inspect", ((test_folder *)*state)->path), 65);
+    assert_int_equal(DISTILL("inspect", "/nowhere"), 66);
+    assert_says(complained, "/nowhere");
+}
+
+/* --- a model -------------------------------------------------------------------------------- */
+
+enum { SIDE = 13, CLASSES = 10 };
+
+/* A blob of a small network, whose class names have what no table may trip over. */
+static void write_blob(const char *path) {
+    kd_quant_spec spec = {
+        .weight_bits = 8, .activation_bits = 8, .observer = KD_OBSERVER_EMA, .ema = 0.9};
+    quant_case c = case_create(build_cnn, (kd_extent){SIDE, SIDE, 1}, &spec);
+    case_calibrate(&c);
+    char names[CLASSES][KD_CLASS_NAME_MAX];
+    for (int i = 0; i < CLASSES; i++) snprintf(names[i], sizeof names[i], "class\t%d\n", i);
+    kd_dataset dataset = {.h = SIDE,
+                          .w = SIDE,
+                          .c = 1,
+                          .classes = CLASSES,
+                          .class_name = names,
+                          .normaliser = {.unit = 1 / 255.0f}};
+    kd_data_spec data = {.kind = KD_DATA_IDX};
+    kd_blob_info info = {.name = "small", .teacher = "", .dataset = &dataset, .data = &data};
+    ASSERT_OK(kd_blob_write(path, c.qnet, &info));
+    case_free(&c);
+}
+
+static void write_picture(const char *path, int side) {
+    char pgm[4096];
+    int n = snprintf(pgm, sizeof pgm, "P5\n%d %d\n255\n", side, side);
+    for (int i = 0; i < side * side; i++) pgm[n++] = (char)(uint8_t)(i * 7 % 251);
+    test_write(path, pgm, (size_t)n);
+}
+
+static void models_are_run(void **state) {
+    char model[KD_PATH_MAX], good[KD_PATH_MAX], small[KD_PATH_MAX], idx[KD_PATH_MAX + 8];
+    strcpy(model, test_path(*state, "m.gguf"));
+    strcpy(good, test_path(*state, "good.pgm"));
+    strcpy(small, test_path(*state, "small.pgm"));
+    write_blob(model);
+    write_picture(good, SIDE);
+    write_picture(small, SIDE - 1);
+    assert_int_equal(DISTILL("verify", model), 0);
+    assert_says(printed, "exported model, its checksum is right and it can be run");
+    assert_int_equal(DISTILL("inspect", model), 0);
+    assert_says(printed, "conv 3×3");
+    assert_int_equal(DISTILL("run", model, good, "--top", "2", good), 0);
+    assert_says(printed, "class?");
+    int percents = 0, lines = 0;
+    for (const char *p = printed; *p; p++) {
+        percents += *p == '%';
+        lines += *p == '\n';
+    }
+    assert_int_equal(lines, 2);
+    assert_int_equal(percents, 4);
+    assert_int_equal(DISTILL("run", model, small), 65);
+    assert_says(complained, "12 wide and 12 high");
+    assert_says(complained, "13 by 13");
+    /* The same picture as the second of an idx file. */
+    char first[256],
+        values[16 + 2 * SIDE * SIDE] = {0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, SIDE, 0, 0, 0, SIDE};
+    DISTILL("run", model, good);
+    snprintf(first, sizeof first, "%s", strchr(printed, ' '));
+    for (int i = 0; i < SIDE * SIDE; i++)
+        values[16 + SIDE * SIDE + i] = (char)(uint8_t)(i * 7 % 251);
+    test_write(test_path(*state, "two.idx"), values, sizeof values);
+    snprintf(idx, sizeof idx, "%s:1", test_path(*state, "two.idx"));
+    assert_int_equal(DISTILL("run", model, idx), 0);
+    assert_string_equal(strchr(printed, ' '), first);
+    snprintf(idx, sizeof idx, "%s:2", test_path(*state, "two.idx"));
+    assert_int_equal(DISTILL("run", model, idx), 64);
+    assert_says(complained, "sample 2, but there are 2, from 0");
+    assert_int_equal(DISTILL("run", model, "/nowhere.png"), 66);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(wrong_usage_is_explained),
+        cmocka_unit_test(help_is_given),
+        cmocka_unit_test(options_and_arguments_mix),
+        cmocka_unit_test_setup_teardown(checkpoints_are_shown_and_verified, test_setup,
+                                        test_teardown),
+        cmocka_unit_test_setup_teardown(configs_are_shown_and_verified, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(other_files_are_refused, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(models_are_run, test_setup, test_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
