@@ -173,8 +173,8 @@ def write_store(path, ids, labels, logits, *, class_names=None, teacher="", data
         raise StoreError("kind must be dense or topk, dtype float16 or float32")
     attributes = {"schema": SCHEMA, "version": VERSION, "kind": kind, "dtype": dtype,
                   "classes": classes, "views": views, "augmented": int(augmented),
-                  "teacher": teacher, "data": data, "description": description[:255],
-                  "total_rows": rows}
+                  "teacher": teacher, "data": data, "total_rows": rows,
+                  "description": description.encode()[:255].decode(errors="ignore")}
     if class_names is not None:
         attributes["class_names"] = "\n".join(class_names)
     if kind == "topk":

@@ -166,7 +166,7 @@ static hid_t create_in_memory(const char *path) {
     return made;
 }
 
-/* Removes the temporary that a killed process left. */
+/* Removes the temporary that a killed process, or a write that failed, left. */
 static bool remove_part(const char *path) {
     char part[KD_PATH_MAX + 8];
     snprintf(part, sizeof part, "%s.part", path);
