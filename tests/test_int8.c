@@ -130,39 +130,69 @@ static void test_add_is_near_the_real_sum(void **state) {
 
 /* --- kernels ---------------------------------------------------------------------------------- */
 
-/* One panel of random or extreme numbers against the definition. */
-static void check_kernel(const kd_int8_kernel *kernel, int64_t K, int rows, bool extreme,
-                         uint64_t seed) {
-    const int64_t stride = (K + kernel->group - 1) / kernel->group * kernel->group;
+/* Windows of `segments` runs of `length` in a larger input, against the definition. */
+static void check_kernel(const kd_int8_kernel *kernel, int segments, int64_t length, int rows,
+                         bool extreme) {
+    enum { SEGMENTS_MAX = 4, SLACK = 8, ROW_STEP = 3 };
+    const int64_t K = segments * length, pitch = length + 5;
+    const int64_t size = segments * pitch + ROW_STEP * rows + SLACK;
     int8_t *w = malloc((size_t)(KD_INT8_COLUMNS * K));
-    int8_t *packed = malloc((size_t)kd_int8_packed_bytes(kernel, KD_INT8_COLUMNS, K));
-    uint8_t *a = calloc((size_t)(rows * stride), 1);
-    uint16_t *wide = calloc((size_t)(rows * stride), 2);
+    int8_t *packed =
+        malloc((size_t)kd_int8_packed_bytes(kernel, KD_INT8_COLUMNS, segments, length));
+    uint8_t *a = malloc((size_t)size);
+    uint16_t *wide = malloc((size_t)size * sizeof *wide);
+    int64_t offset[SEGMENTS_MAX];
     int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS];
-    kd_rng rng = kd_rng_init(seed, (uint64_t)K);
+    kd_rng rng = kd_rng_init(3, (uint64_t)K);
     for (int64_t i = 0; i < KD_INT8_COLUMNS * K; i++) {
         int random = (int)kd_rng_below(&rng, 256) - 128;
         w[i] = (int8_t)(extreme ? (random < 0 ? -128 : 127) : random);
     }
+    for (int64_t i = 0; i < size; i++)
+        wide[i] = a[i] = (uint8_t)(extreme ? 255 : kd_rng_below(&rng, 256));
+    kd_int8_pack(kernel, packed, w, KD_INT8_COLUMNS, segments, length);
+    kd_int8_windows in = {.rows = rows, .segments = segments, .offset = offset};
+    in.groups = kd_int8_groups(kernel, length);
+    for (int s = 0; s < segments; s++) offset[s] = s * pitch;
     for (int r = 0; r < rows; r++)
-        for (int64_t k = 0; k < K; k++)
-            wide[r * stride + k] = a[r * stride + k] =
-                (uint8_t)(extreme ? 255 : kd_rng_below(&rng, 256));
-    kd_int8_pack(kernel, packed, w, KD_INT8_COLUMNS, K);
-    kernel->tile(rows, stride / kernel->group, kernel->wide ? (void *)wide : (void *)a, stride,
-                 packed, c);
+        in.row[r] = kernel->wide ? (void *)(wide + ROW_STEP * r) : (void *)(a + ROW_STEP * r);
+    kernel->tile(&in, packed, c);
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < KD_INT8_COLUMNS; j++) {
             int64_t sum = 0;
-            for (int64_t k = 0; k < K; k++) sum += a[r * stride + k] * w[j * K + k];
+            for (int64_t k = 0; k < K; k++)
+                sum += a[ROW_STEP * r + k / length * pitch + k % length] * w[j * K + k];
             if (c[r][j] != sum)
-                fail_msg("%s, K %lld, row %d, column %d: %d, should be %lld", kernel->name,
-                         (long long)K, r, j, c[r][j], (long long)sum);
+                fail_msg("%s, %d × %lld, row %d, column %d: %d, should be %lld", kernel->name,
+                         segments, (long long)length, r, j, c[r][j], (long long)sum);
         }
     free(w);
     free(packed);
     free(a);
     free(wide);
+}
+
+/* Random sums and multipliers, ties among them. */
+static void check_store(const kd_int8_kernel *kernel) {
+    kd_rng rng = kd_rng_init(5, 5);
+    for (int i = 0; i < 100000; i++) {
+        int32_t sum[16], bias[16], factor[16], shift[16];
+        uint8_t out[16];
+        for (int j = 0; j < 16; j++) {
+            shift[j] = (int32_t)kd_rng_below(&rng, i % 4 ? 32 : 62) - (i % 4 ? 0 : 30);
+            factor[j] = kd_rng_u32(&rng) & 1 ? 1 << 30 : (int32_t)(kd_rng_u32(&rng) >> 1);
+            bias[j] = (int32_t)kd_rng_below(&rng, 1000) - 500;
+            sum[j] = (int32_t)kd_rng_u32(&rng) >> kd_rng_below(&rng, 30);
+        }
+        const int32_t low = i % 2 ? 0 : -100;
+        const kd_int8_rounding how = {bias, factor, shift, low, 155, 100};
+        kernel->store(sum, &how, out);
+        for (int j = 0; j < 16; j++) {
+            const int32_t steps = (int32_t)((uint32_t)sum[j] + (uint32_t)bias[j]);
+            const int32_t r = kd_requantize(steps, factor[j], shift[j]);
+            assert_int_equal(out[j], (r < low ? low : r > 155 ? 155 : r) + 100);
+        }
+    }
 }
 
 static void test_kernels(void **state) {
@@ -179,8 +209,11 @@ static void test_kernels(void **state) {
         assert_string_equal(kernel->name, names[i]);
         for (size_t k = 0; k < sizeof lengths / sizeof *lengths; k++)
             for (int rows = 1; rows <= KD_INT8_ROWS; rows++)
-                for (int extreme = 0; extreme < 2; extreme++)
-                    check_kernel(kernel, lengths[k], rows, extreme, 3);
+                for (int segments = 1; segments <= 4; segments++) {
+                    check_kernel(kernel, segments, lengths[k], rows, false);
+                    check_kernel(kernel, segments, lengths[k], rows, true);
+                }
+        check_store(kernel);
     }
 }
 

@@ -76,21 +76,25 @@ static int measure_peak(kd_precision precision, double *out) {
 static int measure_int8_peak(double *out) {
     const int64_t n = PEAK_SIZE, panels = n / KD_INT8_COLUMNS;
     const kd_int8_kernel *kernel = kd_int8_kernel_choose();
-    const int64_t groups = n / kernel->group, bytes = kd_int8_packed_bytes(kernel, n, n);
+    const int64_t panel = kd_int8_panel_bytes(kernel, 1, n), bytes = panels * panel;
+    const int64_t start = 0;
     int8_t *weight = calloc((size_t)(n * n), 1), *packed = malloc((size_t)bytes);
     int16_t *activation = calloc((size_t)(n * n), sizeof *activation);
     int status =
         weight && packed && activation ? KD_OK : kd_fail_memory((size_t)bytes, "the bench");
     double seconds[REPEATS];
-    if (status == KD_OK) kd_int8_pack(kernel, packed, weight, n, n);
+    if (status == KD_OK) kd_int8_pack(kernel, packed, weight, n, 1, n);
     for (int r = -1; r < REPEATS && status == KD_OK; r++) {
         double began = kd_clock();
 #pragma omp parallel for
         for (int64_t row = 0; row < n; row += KD_INT8_ROWS) {
             int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS];
-            const char *a = (const char *)activation + row * n * (kernel->wide ? 2 : 1);
-            for (int64_t p = 0; p < panels; p++)
-                kernel->tile(KD_INT8_ROWS, groups, a, n, packed + p * (bytes / panels), c);
+            kd_int8_windows in = {.segments = 1, .offset = &start};
+            in.groups = kd_int8_groups(kernel, n);
+            in.rows = (int)(n - row < KD_INT8_ROWS ? n - row : KD_INT8_ROWS);
+            for (int i = 0; i < in.rows; i++)
+                in.row[i] = (const char *)activation + (row + i) * n * (kernel->wide ? 2 : 1);
+            for (int64_t p = 0; p < panels; p++) kernel->tile(&in, packed + p * panel, c);
         }
         if (r >= 0) seconds[r] = kd_clock() - began;
     }

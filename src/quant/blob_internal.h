@@ -28,9 +28,12 @@ typedef struct {
     kd_blob_grid grid; /* of the output                                                  */
     int64_t channels;  /* CONV, LINEAR: O; entries of the following, padded to 16 a group */
     int64_t K;         /* weights of one output channel                                  */
-    int8_t *weight;    /* (O,K) as in the file; packed (or (taps,C) when depthwise) after
-                          kd_blob_prepare                                                */
-    int32_t *bias;     /* (O) with −zero·Σw of the input folded in                       */
+    int segments;      /* of a window, each of `length` successive values (int8_kernel.h) */
+    int64_t length;
+    int64_t *offset; /* (segments) in the padded input */
+    int8_t *weight;  /* (O,K) as in the file; packed (or (taps,C) when depthwise) after
+                        kd_blob_prepare                                                */
+    int32_t *bias;   /* (O) with −zero·Σw of the input folded in                       */
     int32_t *factor, *shift; /* (O); one entry for a mean                                      */
     float *scale;            /* (O) of the weights                                             */
     kd_add_multipliers add;  /* ADD                                                            */
@@ -46,10 +49,11 @@ struct kd_blob {
     kd_normaliser normaliser;
     int64_t parameters;
     const kd_int8_kernel *kernel;
-    size_t sample_bytes; /* scratch of one sample                                             */
-    size_t gather_bytes; /* scratch of one thread for rows of a product                       */
+    size_t sample_bytes; /* activations of one sample in scratch                        */
+    size_t image_bytes;  /* the largest padded input of a convolution                   */
+    size_t row_bytes;    /* the largest input of a linear layer                         */
     unsigned char *scratch;
-    size_t scratch_bytes; /* of all threads                                                    */
+    size_t scratch_bytes; /* of all threads                                             */
 };
 
 /* "depthwise": each output channel reads its own input channel only. */
@@ -70,8 +74,6 @@ int kd_blob_parse(kd_blob **out, const void *bytes, size_t length, const char *n
 int kd_blob_read_graph(kd_blob *blob, const kd_gguf *file, const char *text, size_t length,
                        const char *name);
 
-enum { KD_BLOB_GATHER_BYTES = 24 << 10 };
-
 /* After reading: chooses the kernel, packs weights, folds zero-points, lays out the scratch. */
 int kd_blob_prepare(kd_blob *blob);
 
@@ -83,16 +85,14 @@ static inline int64_t kd_blob_padded_channels(const kd_blob_node *node) {
     return padded * node->groups;
 }
 
-/* Rows of a product are gathered a tile at a time: from row to row there are this many activations
- * (K padded to the kernel's group), and so many rows fill a part of the first cache. */
-static inline size_t kd_blob_gather_stride(const kd_int8_kernel *kernel, const kd_blob_node *node) {
-    const size_t group = (size_t)kernel->group;
-    return ((size_t)node->K + group - 1) / group * group;
+/* The width in activations of a convolution's padded input, and of a linear layer's input row.
+ * Behind both there is room for a window's last group. */
+enum { KD_BLOB_SLACK = 16 };
+static inline int64_t kd_blob_pitch(const kd_blob_node *node) {
+    return (node->from.w + 2 * node->padding[1]) * node->from.c;
 }
-static inline size_t kd_blob_gather_rows(const kd_int8_kernel *kernel, const kd_blob_node *node) {
-    const size_t row = kd_blob_gather_stride(kernel, node) * (kernel->wide ? 2 : 1);
-    const size_t tiles = KD_BLOB_GATHER_BYTES / (row * KD_INT8_ROWS);
-    return KD_INT8_ROWS * (tiles < 1 ? 1 : tiles > 8 ? 8 : tiles);
+static inline int64_t kd_blob_row_stride(const kd_blob_node *node) {
+    return (node->K + 2 * KD_BLOB_SLACK - 1) / KD_BLOB_SLACK * KD_BLOB_SLACK;
 }
 
 #endif

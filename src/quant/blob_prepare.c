@@ -40,9 +40,24 @@ static int pad_channels(const kd_blob_node *node, void **array) {
     return KD_OK;
 }
 
+/* Where the runs of a window lie in its padded input: a row of the kernel is one run, unless it
+ * reads a group of the channels only. */
+static int lay_out_window(kd_blob_node *node) {
+    const int64_t C = node->from.c, pitch = kd_blob_pitch(node);
+    const int rows = node->kernel[0], columns = node->groups == 1 ? 1 : node->kernel[1];
+    node->segments = node->kind == KD_NODE_LINEAR ? 1 : rows * columns;
+    node->length = node->K / node->segments;
+    const size_t bytes = (size_t)node->segments * sizeof *node->offset;
+    node->offset = calloc(1, bytes);
+    if (!node->offset) return kd_fail_memory(bytes, node->name);
+    for (int s = 0; s < node->segments; s++)
+        node->offset[s] = s / columns * pitch + s % columns * C;
+    return KD_OK;
+}
+
 static int pack_weights(const kd_int8_kernel *kernel, kd_blob_node *node) {
     const int64_t own = node->channels / node->groups;
-    const int64_t each = kd_int8_packed_bytes(kernel, own, node->K);
+    const int64_t each = kd_int8_packed_bytes(kernel, own, node->segments, node->length);
     const size_t bytes = round_up((size_t)(each * node->groups));
     int8_t *packed = aligned_alloc(CACHE_LINE, bytes);
     if (!packed) return kd_fail_memory(bytes, node->name);
@@ -53,7 +68,7 @@ static int pack_weights(const kd_int8_kernel *kernel, kd_blob_node *node) {
     } else {
         for (int64_t group = 0; group < node->groups; group++)
             kd_int8_pack(kernel, packed + group * each, node->weight + group * own * node->K, own,
-                         node->K);
+                         node->segments, node->length);
     }
     free(node->weight);
     node->weight = packed;
@@ -62,7 +77,8 @@ static int pack_weights(const kd_int8_kernel *kernel, kd_blob_node *node) {
 
 static int prepare_layer(kd_blob *blob, kd_blob_node *node) {
     fold_zero_point(node, blob->node[node->in[0]].grid.zero);
-    int status = pack_weights(blob->kernel, node);
+    int status = lay_out_window(node);
+    if (status == KD_OK) status = pack_weights(blob->kernel, node);
     if (status == KD_OK) status = pad_channels(node, (void **)&node->bias);
     if (status == KD_OK) status = pad_channels(node, (void **)&node->scale);
     if (status == KD_OK) status = pad_channels(node, (void **)&node->factor);
@@ -120,10 +136,18 @@ static int lay_out_scratch(kd_blob *blob) {
         if (end > blob->sample_bytes) blob->sample_bytes = end;
     }
     free(until);
-    if (blob->sample_bytes > SAMPLE_BYTES_MAX)
+    if (blob->sample_bytes + blob->image_bytes > SAMPLE_BYTES_MAX)
         return kd_fail(KD_EDATA, "the network needs %zu bytes to run one sample: at most %zu",
-                       blob->sample_bytes, SAMPLE_BYTES_MAX);
+                       blob->sample_bytes + blob->image_bytes, SAMPLE_BYTES_MAX);
     return KD_OK;
+}
+
+/* What a product's input takes: a padded image, or one row. */
+static size_t input_bytes(const kd_int8_kernel *kernel, const kd_blob_node *node) {
+    const size_t each = kernel->wide ? 2 : 1;
+    if (node->kind == KD_NODE_LINEAR) return each * (size_t)kd_blob_row_stride(node);
+    const int64_t rows = node->from.h + 2 * node->padding[0];
+    return round_up(each * (size_t)(rows * kd_blob_pitch(node) + KD_BLOB_SLACK));
 }
 
 int kd_blob_prepare(kd_blob *blob) {
@@ -134,10 +158,9 @@ int kd_blob_prepare(kd_blob *blob) {
         if (!node->last) prepare_grid(node);
         if (!node->weight) continue;
         status = prepare_layer(blob, node);
-        const size_t rows = kd_blob_gather_rows(blob->kernel, node);
-        const size_t bytes = round_up(rows * kd_blob_gather_stride(blob->kernel, node) *
-                                      (blob->kernel->wide ? 2 : 1));
-        if (bytes > blob->gather_bytes) blob->gather_bytes = bytes;
+        const size_t bytes = input_bytes(blob->kernel, node);
+        size_t *most = node->kind == KD_NODE_LINEAR ? &blob->row_bytes : &blob->image_bytes;
+        if (bytes > *most) *most = bytes;
     }
     return status == KD_OK ? lay_out_scratch(blob) : status;
 }

@@ -16,7 +16,7 @@ typedef struct {
     const kd_blob *blob;
     int64_t n;
     unsigned char *samples;
-    void *gathered;
+    void *input;   /* of the product at work: a padded image, or n rows */
     float *logits; /* (n,classes) */
 } task;
 
@@ -30,25 +30,20 @@ static int32_t clamp(int32_t x, int32_t low, int32_t high) {
 
 /* --- products --------------------------------------------------------------------------------- */
 
-/* Sums of up to 16 channels (bias not yet added) → stored values. `at` is the first channel's place
- * in the padded arrays. */
-static void store_panel(const kd_blob_node *node, int64_t at, int64_t channels, const int32_t *sum,
-                        uint8_t *out) {
-    const int32_t *restrict bias = node->bias + at, *restrict factor = node->factor + at;
-    const int32_t *restrict shift = node->shift + at;
-    const kd_blob_grid g = node->grid;
-    uint8_t stored[KD_INT8_COLUMNS];
-#pragma omp simd
-    for (int j = 0; j < KD_INT8_COLUMNS; j++) {
-        int32_t steps = (int32_t)((uint32_t)sum[j] + (uint32_t)bias[j]);
-        int32_t r = kd_requantize(steps, factor[j], shift[j]);
-        r = r < g.low ? g.low : r > g.high ? g.high : r;
-        stored[j] = (uint8_t)(r + g.zero);
-    }
-    if (channels == KD_INT8_COLUMNS)
-        memcpy(out, stored, KD_INT8_COLUMNS);
-    else
-        memcpy(out, stored, (size_t)channels);
+/* Where the rows of a product come from and go to: row r's window begins at window_place(r) of the
+ * input, its results go to out + r·row_stride, or as real numbers to logits + r·row_stride. */
+typedef struct {
+    int64_t rows;
+    uint8_t *out;
+    float *logits;
+    float scale_in;
+    int64_t row_stride;
+} rows_of;
+
+static int64_t window_place(const kd_blob_node *node, int64_t row) {
+    if (node->kind == KD_NODE_LINEAR) return row * kd_blob_row_stride(node);
+    const int64_t i = row / node->out.w, j = row % node->out.w;
+    return i * node->stride[0] * kd_blob_pitch(node) + j * node->stride[1] * node->from.c;
 }
 
 static void store_logits(const kd_blob_node *node, float scale_in, int64_t at, int64_t channels,
@@ -60,43 +55,51 @@ static void store_logits(const kd_blob_node *node, float scale_in, int64_t at, i
     }
 }
 
-/* Where the results of a run of rows go: row r to out + r·row_stride. */
-typedef struct {
-    uint8_t *out;
-    float *logits;
-    float scale_in;
-    int64_t row_stride;
-} destination;
-
-/* `rows` gathered rows times all panels of group `group`. */
-static void multiply_rows(const task *t, const kd_blob_node *node, int64_t group, int64_t rows,
-                          const destination *to) {
+/* All rows times one panel: channels `first` … of group `group`. */
+static void multiply_panel(const task *t, const kd_blob_node *node, int64_t group, int64_t first,
+                           const rows_of *to) {
     const kd_int8_kernel *kernel = t->blob->kernel;
-    const int64_t own = node->channels / node->groups;
+    const int64_t own = node->channels / node->groups, each = kernel->wide ? 2 : 1;
     const int64_t padded = kd_blob_padded_channels(node) / node->groups;
-    const int64_t stride = (int64_t)kd_blob_gather_stride(kernel, node);
-    const int64_t groups = stride / kernel->group, row_bytes = stride * (kernel->wide ? 2 : 1);
-    const int8_t *weight = node->weight + group * padded * stride;
+    const int64_t at = group * padded + first, left = own - first;
+    const int64_t channels = left < KD_INT8_COLUMNS ? left : KD_INT8_COLUMNS;
+    const int8_t *weight =
+        node->weight +
+        at / KD_INT8_COLUMNS * kd_int8_panel_bytes(kernel, node->segments, node->length);
+    const char *input = (const char *)t->input + group * (node->from.c / node->groups) * each;
+    kd_int8_windows in = {.segments = node->segments, .offset = node->offset};
+    in.groups = kd_int8_groups(kernel, node->length);
+    kd_int8_rounding how = {.low = node->grid.low, .high = node->grid.high};
+    how.zero = node->grid.zero;
+    how.bias = node->bias + at;
+    if (!to->logits) how.factor = node->factor + at, how.shift = node->shift + at;
     int32_t sum[KD_INT8_ROWS][KD_INT8_COLUMNS];
-    for (int64_t first = 0; first < own; first += KD_INT8_COLUMNS) {
-        const int64_t channels = own - first < KD_INT8_COLUMNS ? own - first : KD_INT8_COLUMNS;
-        for (int64_t row = 0; row < rows; row += KD_INT8_ROWS) {
-            const int some = (int)(rows - row < KD_INT8_ROWS ? rows - row : KD_INT8_ROWS);
-            kernel->tile(some, groups, (const char *)t->gathered + row * row_bytes, stride,
-                         weight + first * stride, sum);
-            for (int r = 0; r < some; r++) {
-                const int64_t place = (row + r) * to->row_stride + group * own + first;
-                const int64_t at = group * padded + first;
-                if (to->logits)
-                    store_logits(node, to->scale_in, at, channels, sum[r], to->logits + place);
-                else
-                    store_panel(node, at, channels, sum[r], to->out + place);
+    uint8_t stored[KD_INT8_COLUMNS];
+    for (int64_t row = 0; row < to->rows; row += in.rows) {
+        in.rows = (int)(to->rows - row < KD_INT8_ROWS ? to->rows - row : KD_INT8_ROWS);
+        for (int r = 0; r < in.rows; r++) in.row[r] = input + window_place(node, row + r) * each;
+        kernel->tile(&in, weight, sum);
+        for (int r = 0; r < in.rows; r++) {
+            const int64_t place = (row + r) * to->row_stride + group * own + first;
+            if (to->logits) {
+                store_logits(node, to->scale_in, at, channels, sum[r], to->logits + place);
+            } else if (channels == KD_INT8_COLUMNS) {
+                kernel->store(sum[r], &how, to->out + place);
+            } else {
+                kernel->store(sum[r], &how, stored);
+                memcpy(to->out + place, stored, (size_t)channels);
             }
         }
     }
 }
 
-/* Appends `n` stored values to a gathered row, widened when the kernel wants it. */
+static void multiply(const task *t, const kd_blob_node *node, const rows_of *to) {
+    for (int64_t group = 0; group < node->groups; group++)
+        for (int64_t first = 0; first < node->channels / node->groups; first += KD_INT8_COLUMNS)
+            multiply_panel(t, node, group, first, to);
+}
+
+/* Appends `n` stored values to the input of a product, widened when the kernel wants it. */
 static inline void *put(void *to, const uint8_t *from, int64_t n, bool wide) {
     if (!wide) {
         memcpy(to, from, (size_t)n);
@@ -117,85 +120,41 @@ static inline void *put_value(void *to, uint8_t value, int64_t n, bool wide) {
     return out + n;
 }
 
-/* The window that makes output place (i,j), as one row of K; outside there is real zero. */
-static void gather_window(void *to, const kd_blob_node *node, const uint8_t *x, uint8_t zero,
-                          int64_t group, int64_t i, int64_t j, bool wide) {
-    const int64_t own = node->from.c / node->groups, KW = node->kernel[1];
-    const int64_t left = j * node->stride[1] - node->padding[1];
-    const int64_t before = left < 0 ? (left + KW < 0 ? KW : -left) : 0; /* taps outside */
-    const int64_t beyond = left + KW - node->from.w;
-    const int64_t after = beyond > 0 ? (beyond > KW - before ? KW - before : beyond) : 0;
-    const int64_t inside = KW - before - after;
-    for (int64_t u = 0; u < node->kernel[0]; u++) {
-        const int64_t row = i * node->stride[0] - node->padding[0] + u;
-        if (row < 0 || row >= node->from.h) {
-            to = put_value(to, zero, KW * own, wide);
-            continue;
-        }
-        to = put_value(to, zero, before * own, wide);
-        const uint8_t *from = x + (row * node->from.w + left + before) * node->from.c;
-        if (node->groups == 1) {
-            to = put(to, from, inside * own, wide);
-        } else {
-            for (int64_t v = 0; v < inside; v++)
-                to = put(to, from + v * node->from.c + group * own, own, wide);
-        }
-        to = put_value(to, zero, after * own, wide);
-    }
-}
-
-static void pad_row(void *row, int64_t from, int64_t to, bool wide) {
-    const size_t each = wide ? 2 : 1;
-    memset((char *)row + (size_t)from * each, 0, (size_t)(to - from) * each);
-}
-
 static void run_conv(const task *t, const kd_blob_node *node, const uint8_t *x, uint8_t *out) {
-    const kd_int8_kernel *kernel = t->blob->kernel;
-    const bool wide = kernel->wide;
-    const int64_t stride = (int64_t)kd_blob_gather_stride(kernel, node);
-    const int64_t step = (int64_t)kd_blob_gather_rows(kernel, node);
-    const int64_t places = node->out.h * node->out.w, row_bytes = stride * (wide ? 2 : 1);
-    const uint8_t zero = (uint8_t)t->blob->node[node->in[0]].grid.zero;
-    for (int64_t group = 0; group < node->groups; group++) {
-        for (int64_t first = 0; first < places; first += step) {
-            const int64_t rows = places - first < step ? places - first : step;
-            int64_t i = first / node->out.w, j = first % node->out.w;
-            for (int64_t r = 0; r < rows; r++) {
-                char *row = (char *)t->gathered + r * row_bytes;
-                gather_window(row, node, x, zero, group, i, j, wide);
-                pad_row(row, node->K, stride, wide);
-                if (++j == node->out.w) j = 0, i++;
-            }
-            const destination to = {.out = out + first * node->out.c, .row_stride = node->out.c};
-            multiply_rows(t, node, group, rows, &to);
-        }
+    const bool wide = t->blob->kernel->wide;
+    const int64_t row = node->from.w * node->from.c, pitch = kd_blob_pitch(node);
+    const int64_t side = node->padding[1] * node->from.c;
+    const uint8_t zero = (uint8_t)t->blob->node[node->in[0]].grid.zero; /* real zero */
+    void *to = put_value(t->input, zero, node->padding[0] * pitch, wide);
+    for (int64_t i = 0; i < node->from.h; i++) {
+        to = put_value(to, zero, side, wide);
+        to = put(to, x + i * row, row, wide);
+        to = put_value(to, zero, side, wide);
     }
+    to = put_value(to, zero, node->padding[0] * pitch, wide);
+    put_value(to, 0, KD_BLOB_SLACK, wide);
+    multiply(t, node,
+             &(rows_of){.rows = node->out.h * node->out.w, .out = out, .row_stride = node->out.c});
 }
 
 /* Rows are samples. */
 static void run_linear(const task *t, int index) {
     const kd_blob_node *node = &t->blob->node[index];
-    const kd_int8_kernel *kernel = t->blob->kernel;
-    const int64_t stride = (int64_t)kd_blob_gather_stride(kernel, node);
-    const int64_t row_bytes = stride * (kernel->wide ? 2 : 1);
-    const int64_t step = (int64_t)kd_blob_gather_rows(kernel, node);
-    for (int64_t first = 0; first < t->n; first += step) {
-        const int64_t rows = t->n - first < step ? t->n - first : step;
-        for (int64_t r = 0; r < rows; r++) {
-            char *row = (char *)t->gathered + r * row_bytes;
-            put(row, activation(t, first + r, node->in[0]), node->K, kernel->wide);
-            pad_row(row, node->K, stride, kernel->wide);
-        }
-        destination to = {.row_stride = (int64_t)t->blob->sample_bytes};
-        if (node->last) {
-            to.logits = t->logits + first * node->channels;
-            to.scale_in = t->blob->node[node->in[0]].grid.grid.scale;
-            to.row_stride = node->channels;
-        } else {
-            to.out = activation(t, first, index);
-        }
-        multiply_rows(t, node, 0, rows, &to);
+    const bool wide = t->blob->kernel->wide;
+    void *row = t->input;
+    for (int64_t s = 0; s < t->n; s++) {
+        row = put(row, activation(t, s, node->in[0]), node->K, wide);
+        row = put_value(row, 0, kd_blob_row_stride(node) - node->K, wide);
     }
+    rows_of to = {.rows = t->n, .row_stride = (int64_t)t->blob->sample_bytes};
+    if (node->last) {
+        to.logits = t->logits;
+        to.scale_in = t->blob->node[node->in[0]].grid.grid.scale;
+        to.row_stride = node->channels;
+    } else {
+        to.out = activation(t, 0, index);
+    }
+    multiply(t, node, &to);
 }
 
 /* --- without a product ------------------------------------------------------------------------ */
@@ -389,9 +348,14 @@ static void run_task(const task *t, const float *x) {
                 g.grid.scale * (float)(activation(t, s, blob->count - 1)[c] - g.zero);
 }
 
+/* What one thread needs for `together` samples: their activations, and a product's input. */
+static size_t thread_bytes(const kd_blob *blob, int64_t together) {
+    const size_t n = (size_t)together, rows = (n * blob->row_bytes + 63) / 64 * 64;
+    return n * blob->sample_bytes + (rows > blob->image_bytes ? rows : blob->image_bytes);
+}
+
 /* Scratch for every thread, kept until more is needed. */
-static int take_scratch(kd_blob *blob, int threads, int64_t together) {
-    const size_t each = (size_t)together * blob->sample_bytes + blob->gather_bytes;
+static int take_scratch(kd_blob *blob, int threads, size_t each) {
     const size_t bytes = (size_t)threads * each;
     if (bytes <= blob->scratch_bytes) return KD_OK;
     free(blob->scratch);
@@ -413,10 +377,10 @@ int kd_blob_run(kd_blob *blob, int64_t n, const float *x, float *logits) {
     const int threads = omp_get_max_threads();
     const kd_extent in = blob->node[0].out;
     const int64_t size = in.h * in.w * in.c, together = samples_together(blob, n, threads);
-    int status = take_scratch(blob, threads, together);
+    const size_t each = thread_bytes(blob, together);
+    int status = take_scratch(blob, threads, each);
     if (status < 0) return status;
     const int64_t tasks = (n + together - 1) / together;
-    const size_t each = (size_t)together * blob->sample_bytes + blob->gather_bytes;
 #pragma omp parallel for schedule(dynamic, 1) if (tasks > 1)
     for (int64_t i = 0; i < tasks; i++) {
         unsigned char *own = blob->scratch + (size_t)omp_get_thread_num() * each;
@@ -424,7 +388,7 @@ int kd_blob_run(kd_blob *blob, int64_t n, const float *x, float *logits) {
         const task t = {.blob = blob,
                         .n = n - first < together ? n - first : together,
                         .samples = own,
-                        .gathered = own + (size_t)together * blob->sample_bytes,
+                        .input = own + (size_t)together * blob->sample_bytes,
                         .logits = logits + first * blob->classes};
         run_task(&t, x + first * size);
     }
@@ -439,6 +403,7 @@ void kd_blob_free(kd_blob *blob) {
     for (int i = 0; i < blob->count; i++) {
         kd_blob_node *node = &blob->node[i];
         free(node->weight);
+        free(node->offset);
         free(node->bias);
         free(node->factor);
         free(node->shift);

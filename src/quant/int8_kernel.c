@@ -5,76 +5,124 @@
 
 #include "base/log.h"
 #include "quant/blob.h"
+#include "quant/grid.h"
 
 /* --- portable --------------------------------------------------------------------------------- */
 
-static void portable_tile(int rows, int64_t groups, const void *a, int64_t stride,
-                          const int8_t *weight, int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS]) {
-    memset(c, 0, (size_t)rows * sizeof *c);
-    for (int r = 0; r < rows; r++) {
-        const uint8_t *x = (const uint8_t *)a + r * stride;
-        for (int64_t k = 0; k < groups; k++, x += 4)
-            for (int j = 0; j < KD_INT8_COLUMNS; j++) {
-                const int8_t *w = weight + (k * KD_INT8_COLUMNS + j) * 4;
-                c[r][j] = (int32_t)((uint32_t)c[r][j] + (uint32_t)(x[0] * w[0] + x[1] * w[1] +
-                                                                   x[2] * w[2] + x[3] * w[3]));
+static void portable_tile(const kd_int8_windows *in, const int8_t *weight,
+                          int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS]) {
+    memset(c, 0, (size_t)in->rows * sizeof *c);
+    for (int s = 0; s < in->segments; s++)
+        for (int64_t k = 0; k < in->groups; k++, weight += 4 * KD_INT8_COLUMNS)
+            for (int r = 0; r < in->rows; r++) {
+                const uint8_t *x = (const uint8_t *)in->row[r] + in->offset[s] + 4 * k;
+                for (int j = 0; j < KD_INT8_COLUMNS; j++) {
+                    const int8_t *w = weight + 4 * j;
+                    c[r][j] = (int32_t)((uint32_t)c[r][j] + (uint32_t)(x[0] * w[0] + x[1] * w[1] +
+                                                                       x[2] * w[2] + x[3] * w[3]));
+                }
             }
+}
+
+void kd_int8_store_portable(const int32_t sum[KD_INT8_COLUMNS], const kd_int8_rounding *how,
+                            uint8_t out[KD_INT8_COLUMNS]) {
+    for (int j = 0; j < KD_INT8_COLUMNS; j++) {
+        const int32_t steps = (int32_t)((uint32_t)sum[j] + (uint32_t)how->bias[j]);
+        int32_t r = kd_requantize(steps, how->factor[j], how->shift[j]);
+        r = r < how->low ? how->low : r > how->high ? how->high : r;
+        out[j] = (uint8_t)(r + how->zero);
     }
 }
 
-static const kd_int8_kernel portable = {"portable", 4, false, portable_tile};
+static const kd_int8_kernel portable = {"portable", 4, false, portable_tile,
+                                        kd_int8_store_portable};
 
 /* --- packing ---------------------------------------------------------------------------------- */
 
-static int64_t group_count(const kd_int8_kernel *kernel, int64_t K) {
-    return (K + kernel->group - 1) / kernel->group;
+int64_t kd_int8_panel_bytes(const kd_int8_kernel *kernel, int64_t segments, int64_t length) {
+    return segments * kd_int8_groups(kernel, length) * kernel->group * KD_INT8_COLUMNS;
 }
 
-int64_t kd_int8_packed_bytes(const kd_int8_kernel *kernel, int64_t channels, int64_t K) {
-    int64_t panels = (channels + KD_INT8_COLUMNS - 1) / KD_INT8_COLUMNS;
-    return panels * group_count(kernel, K) * KD_INT8_COLUMNS * kernel->group;
+int64_t kd_int8_packed_bytes(const kd_int8_kernel *kernel, int64_t channels, int64_t segments,
+                             int64_t length) {
+    const int64_t panels = (channels + KD_INT8_COLUMNS - 1) / KD_INT8_COLUMNS;
+    return panels * kd_int8_panel_bytes(kernel, segments, length);
 }
 
 void kd_int8_pack(const kd_int8_kernel *kernel, int8_t *out, const int8_t *w, int64_t channels,
-                  int64_t K) {
-    const int64_t groups = group_count(kernel, K), group = kernel->group;
-    memset(out, 0, (size_t)kd_int8_packed_bytes(kernel, channels, K));
+                  int64_t segments, int64_t length) {
+    const int64_t group = kernel->group, groups = kd_int8_groups(kernel, length);
+    const int64_t panel_bytes = kd_int8_panel_bytes(kernel, segments, length);
+    memset(out, 0, (size_t)kd_int8_packed_bytes(kernel, channels, segments, length));
     for (int64_t channel = 0; channel < channels; channel++) {
-        int8_t *panel = out + channel / KD_INT8_COLUMNS * groups * KD_INT8_COLUMNS * group;
-        int64_t column = channel % KD_INT8_COLUMNS;
-        for (int64_t k = 0; k < K; k++)
-            panel[(k / group * KD_INT8_COLUMNS + column) * group + k % group] = w[channel * K + k];
+        int8_t *panel = out + channel / KD_INT8_COLUMNS * panel_bytes;
+        const int64_t column = channel % KD_INT8_COLUMNS;
+        for (int64_t s = 0; s < segments; s++)
+            for (int64_t k = 0; k < length; k++)
+                panel[((s * groups + k / group) * KD_INT8_COLUMNS + column) * group + k % group] =
+                    *w++;
     }
 }
 
 /* --- choosing --------------------------------------------------------------------------------- */
 
+enum { CHECK_K = 12 };
+
+static bool sums_are_right(const kd_int8_kernel *kernel, int rows, uint8_t a[][CHECK_K],
+                           uint16_t wide[][CHECK_K], int8_t w[][CHECK_K]) {
+    int8_t packed[KD_INT8_COLUMNS * CHECK_K];
+    int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS];
+    const int64_t offset[1] = {0};
+    kd_int8_windows in = {.rows = rows, .segments = 1, .offset = offset};
+    in.groups = kd_int8_groups(kernel, CHECK_K);
+    for (int r = 0; r < rows; r++)
+        in.row[r] = kernel->wide ? (const void *)wide[r] : (const void *)a[r];
+    kd_int8_pack(kernel, packed, w[0], KD_INT8_COLUMNS, 1, CHECK_K);
+    memset(c, 0x55, sizeof c);
+    kernel->tile(&in, packed, c);
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < KD_INT8_COLUMNS; j++) {
+            int32_t sum = 0;
+            for (int k = 0; k < CHECK_K; k++) sum += a[r][k] * w[j][k];
+            if (c[r][j] != sum) return false;
+        }
+    return true;
+}
+
+/* Ties, both signs, clamping, and every shift. */
+static bool rounds_right(const kd_int8_kernel *kernel) {
+    int32_t sum[KD_INT8_COLUMNS], bias[KD_INT8_COLUMNS], factor[KD_INT8_COLUMNS];
+    int32_t shift[KD_INT8_COLUMNS];
+    uint8_t found[KD_INT8_COLUMNS], right[KD_INT8_COLUMNS];
+    for (int base = -30; base < 32 - KD_INT8_COLUMNS; base++) {
+        for (int j = 0; j < KD_INT8_COLUMNS; j++) {
+            shift[j] = base + j;
+            factor[j] = j % 3 ? (1 << 30) + j * 12345 : j ? 1 << 30 : 0;
+            bias[j] = 1000 * (j - 8);
+            sum[j] = (j % 2 ? -3 : 3) << (shift[j] < 0 ? 3 : shift[j] > 26 ? 26 : shift[j]);
+        }
+        const kd_int8_rounding how = {bias, factor, shift, -100, 155, 100};
+        kernel->store(sum, &how, found);
+        kd_int8_store_portable(sum, &how, right);
+        if (memcmp(found, right, sizeof found) != 0) return false;
+    }
+    return true;
+}
+
 /* The largest products there are, next to each other: sums that pass 2^15 and alternate in sign. */
 static bool is_right(const kd_int8_kernel *kernel) {
-    enum { K = 12 };
-    uint8_t a[KD_INT8_ROWS][K];
-    uint16_t wide[KD_INT8_ROWS][K];
-    int8_t w[KD_INT8_COLUMNS][K], packed[KD_INT8_COLUMNS * K];
-    int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS];
-    for (int k = 0; k < K; k++) {
+    uint8_t a[KD_INT8_ROWS][CHECK_K];
+    uint16_t wide[KD_INT8_ROWS][CHECK_K];
+    int8_t w[KD_INT8_COLUMNS][CHECK_K];
+    for (int k = 0; k < CHECK_K; k++) {
         for (int r = 0; r < KD_INT8_ROWS; r++)
-            wide[r][k] = a[r][k] = (uint8_t)(r == 0 ? 255 : 255 - 17 * r * k);
+            wide[r][k] = a[r][k] = (uint8_t)(r == 0 ? 255 : 255 - 4 * r * k);
         for (int j = 0; j < KD_INT8_COLUMNS; j++)
             w[j][k] = (int8_t)(j == 0 ? 127 : j == 1 ? -128 : k % 2 ? 127 - j : -128 + j * k);
     }
-    kd_int8_pack(kernel, packed, w[0], KD_INT8_COLUMNS, K);
-    for (int rows = 1; rows <= KD_INT8_ROWS; rows++) {
-        memset(c, 0x55, sizeof c);
-        kernel->tile(rows, K / kernel->group, kernel->wide ? (void *)wide : (void *)a, K, packed,
-                     c);
-        for (int r = 0; r < rows; r++)
-            for (int j = 0; j < KD_INT8_COLUMNS; j++) {
-                int32_t sum = 0;
-                for (int k = 0; k < K; k++) sum += a[r][k] * w[j][k];
-                if (c[r][j] != sum) return false;
-            }
-    }
-    return true;
+    for (int rows = 1; rows <= KD_INT8_ROWS; rows++)
+        if (!sums_are_right(kernel, rows, a, wide, w)) return false;
+    return rounds_right(kernel);
 }
 
 static const kd_int8_kernel *portable_kernel(void) {

@@ -24,7 +24,7 @@ static uint64_t read_everything(const kd_gguf *file) {
 /* What the checks let through must run, if it is small. */
 static void run(kd_blob *blob) {
     const kd_extent in = kd_blob_input(blob);
-    if (blob->sample_bytes > 1 << 14 || blob->gather_bytes > 1 << 20) return;
+    if (blob->sample_bytes > 1 << 14 || blob->image_bytes > 1 << 20) return;
     float *x = calloc((size_t)(in.h * in.w * in.c), sizeof *x);
     float *logits = calloc((size_t)kd_blob_classes(blob), sizeof *logits);
     if (x && logits) kd_blob_run(blob, 1, x, logits);
