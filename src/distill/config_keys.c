@@ -209,7 +209,7 @@ static const kd_config_key TEACHER_KEYS[] = {
      .doc = "what is stored of the teacher's answers"},
 };
 static const kd_config_table TEACHER_TABLE = {.name = "teacher", .key = TEACHER_KEYS,
-    .count = COUNT(TEACHER_KEYS), .finish = kd_config_teacher_finish,
+    .count = COUNT(TEACHER_KEYS), .defaults = kd_config_teacher_defaults, .finish = kd_config_teacher_finish,
     .doc = "Who teaches: exactly one of config, weights (with model), ensemble, store."};
 
 /* --- loss ----------------------------------------------------------------------------------- */

@@ -59,7 +59,8 @@ typedef struct kd_config_table {
     const struct kd_config_table *const *variant;
     int variant_count;
     const char *tag;
-    /* Defaults that depend on other keys, as members of `out`; may be NULL. */
+    /* Defaults that depend on other keys, as members of `out`; a null takes the table's default away.
+     * May be NULL. */
     void (*defaults)(struct kd_config_reader *reader, const cJSON *object, cJSON *out);
     /* Checks and completes what was read into `base`; may be NULL. Not called after an
      * error in the object, but for the root's, which looks at the JSON only. */

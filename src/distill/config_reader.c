@@ -144,9 +144,11 @@ static void read_value(kd_config_reader *reader, const cJSON *item, const char *
     if (wrong) kd_config_complain(reader, item, false, path, "%s", wrong);
 }
 
-/* The row's default: what depends on other keys, else the table's. The caller deletes. */
+/* The row's default: what depends on other keys, where null means none, else the table's. The
+ * caller deletes. */
 static cJSON *default_of(const kd_config_key *key, const cJSON *depending) {
     const cJSON *known = kd_json_get(depending, key->name);
+    if (cJSON_IsNull(known)) return NULL;
     if (known) return cJSON_Duplicate(known, true);
     return key->fallback ? cJSON_Parse(key->fallback) : NULL;
 }
@@ -220,6 +222,5 @@ void kd_config_read_object(kd_config_reader *reader, const cJSON *object, const 
         read_row(reader, object, path, &table->key[i], depending, base, resolved);
     cJSON_Delete(depending);
     bool clean = reader->error_count == errors || table == &kd_config_root;
-    if (table->finish && clean && reader->failed == 0)
-        table->finish(reader, object, path, base);
+    if (table->finish && clean && reader->failed == 0) table->finish(reader, object, path, base);
 }

@@ -20,6 +20,10 @@ static void set_default(kd_config_reader *reader, cJSON *out, const char *key, d
     if (!cJSON_AddNumberToObject(out, key, value)) fail_memory(reader);
 }
 
+static void no_default(kd_config_reader *reader, cJSON *out, const char *key) {
+    if (!cJSON_AddNullToObject(out, key)) fail_memory(reader);
+}
+
 static void copy_default(kd_config_reader *reader, cJSON *out, const char *key, const cJSON *from) {
     cJSON *copy = cJSON_Duplicate(from, true);
     if (copy && cJSON_AddItemToObject(out, key, copy)) return;
@@ -82,9 +86,12 @@ void kd_config_audio_finish(kd_config_reader *reader, const cJSON *object, const
 
 void kd_config_data_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
     const cJSON *kind = kd_json_get(object, "kind");
-    if (cJSON_IsString(kind) && strcmp(kind->valuestring, "audio") == 0 &&
-        !cJSON_AddObjectToObject(out, "audio"))
-        fail_memory(reader);
+    const char *word = cJSON_IsString(kind) ? kind->valuestring : "";
+    bool audio = strcmp(word, "audio") == 0;
+    if (audio && !cJSON_AddObjectToObject(out, "audio")) fail_memory(reader);
+    if (audio) no_default(reader, out, "mean");
+    if (audio) no_default(reader, out, "deviation");
+    if (strcmp(word, "idx") != 0) no_default(reader, out, "classes");
 }
 
 /* The keys that belong to one kind of data must be there for it, or must not. */
@@ -209,6 +216,10 @@ void kd_config_source_finish(kd_config_reader *reader, const cJSON *object, cons
                            "expected either \"config\", or \"weights\" and \"model\"");
     else
         check_weights(reader, object, path);
+}
+
+void kd_config_teacher_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
+    if (kd_json_get(object, "store")) no_default(reader, out, "targets");
 }
 
 static bool is_augmented(const kd_config_reader *reader) {

@@ -7,6 +7,7 @@
 
 void kd_config_root_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
 void kd_config_data_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
+void kd_config_teacher_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
 void kd_config_loss_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
 void kd_config_train_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
 void kd_config_qat_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
