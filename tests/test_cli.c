@@ -123,6 +123,47 @@ static void options_and_arguments_mix(void **state) {
     assert_int_equal(value, 7);
 }
 
+/* "--dry-run" as troff spells it. */
+static void assert_in_manual(const char *manual, const char *option) {
+    char spelt[128];
+    size_t n = 0;
+    for (const char *p = option; *p && n + 3 < sizeof spelt; p++) {
+        if (*p == '-') spelt[n++] = '\\';
+        spelt[n++] = *p;
+    }
+    spelt[n] = '\0';
+    assert_says(manual, spelt);
+}
+
+/* The manual page knows every command and every option of the program. */
+static void manual_is_complete(void **state) {
+    (void)state;
+    char *manual, overview[sizeof printed];
+    size_t length;
+    ASSERT_OK(kd_file_read(&manual, &length, "docs/distill.1", 1 << 20));
+    assert_int_equal(DISTILL("--help"), 0);
+    memcpy(overview, printed, sizeof overview);
+    int commands = 0;
+    for (char *line = strstr(overview, "\n  "); line; line = strstr(line + 1, "\n  ")) {
+        char name[32] = "", heading[64];
+        if (sscanf(line, "\n  %31[a-z]  ", name) != 1 || strcmp(name, "distill") == 0) continue;
+        snprintf(heading, sizeof heading, "\n.B %s\n", name);
+        if (!strstr(manual, heading)) {
+            snprintf(heading, sizeof heading, "\n.BI \"%s \" ", name);
+            assert_says(manual, heading);
+        }
+        commands++;
+        assert_int_equal(DISTILL(name, "--help"), 0);
+        for (char *at = strstr(printed, "\n  --"); at; at = strstr(at + 1, "\n  --")) {
+            char option[64];
+            assert_int_equal(sscanf(at, "\n  %63[-a-z]", option), 1);
+            assert_in_manual(manual, option);
+        }
+    }
+    assert_true(commands >= 10);
+    free(manual);
+}
+
 /* --- files ---------------------------------------------------------------------------------- */
 
 static void write_checkpoint(const char *path) {
@@ -266,6 +307,7 @@ int main(void) {
         cmocka_unit_test(wrong_usage_is_explained),
         cmocka_unit_test(help_is_given),
         cmocka_unit_test(options_and_arguments_mix),
+        cmocka_unit_test(manual_is_complete),
         cmocka_unit_test_setup_teardown(checkpoints_are_shown_and_verified, test_setup,
                                         test_teardown),
         cmocka_unit_test_setup_teardown(configs_are_shown_and_verified, test_setup, test_teardown),

@@ -5,24 +5,20 @@
 #include "base/text.h"
 #include "cli/cli.h"
 
+static void add_option(kd_text *rows, const kd_option *option) {
+    kd_text_add(rows, "  --%s%s%s\t%s\n", option->name, option->argument ? " " : "",
+                option->argument ? option->argument : "", option->help);
+}
+
 static void print_options(const kd_usage *usage) {
     static const kd_option help = {"help", NULL, "print this"};
-    int width = 0;
-    char left[96];
-    for (int pass = 0; pass < 2; pass++) {
-        const kd_option *option = usage->options;
-        for (bool last = false; !last; option++) {
-            last = !option || !option->name;
-            const kd_option *o = last ? &help : option;
-            int n = snprintf(left, sizeof left, "--%s%s%s", o->name, o->argument ? " " : "",
-                             o->argument ? o->argument : "");
-            if (pass == 0)
-                width = n > width ? n : width;
-            else
-                printf("  %-*s  %s\n", width, left, o->help);
-            if (last) break;
-        }
-    }
+    kd_text rows = {0}, text = {0};
+    for (const kd_option *o = usage->options; o && o->name; o++) add_option(&rows, o);
+    add_option(&rows, &help);
+    if (kd_text_finish(&rows, "the help") == KD_OK) kd_text_add_table(&text, "ll", rows.text);
+    if (kd_text_finish(&text, "the help") == KD_OK) fputs(text.text, stdout);
+    free(rows.text);
+    free(text.text);
 }
 
 static void print_help(const kd_usage *usage) {
