@@ -51,8 +51,9 @@ static kd_tensor *conv(kd_tape *tape, const char *op, kd_tensor *x, kd_tensor *w
                     "%s: x %s, weight %s, stride %lld, padding %lld", op,
                     kd_shape_text(a, sizeof a, x), kd_shape_text(b, sizeof b, w),
                     (long long)s.stride[i], (long long)s.padding[i]);
-    KD_CONTRACT(x->size / s.B <= INT32_MAX, "%s: x %s, one image is too large", op,
-                kd_shape_text(a, sizeof a, x));
+    KD_CONTRACT(x->size / s.B <= INT32_MAX && s.out[0] * s.out[1] * s.O <= INT32_MAX,
+                "%s: x %s, weight %s: images of more than 2^31 elements", op,
+                kd_shape_text(a, sizeof a, x), kd_shape_text(b, sizeof b, w));
     kd_tensor *y = kd_tape_output(tape, rank, shape);
     (is_depthwise(&s) ? kd_conv_depthwise_forward : kd_conv_forward)(
         tape, &s, x->value, w->value, bias ? bias->value : NULL, y->value);

@@ -116,22 +116,20 @@ static void cut_tiles(plan *p) {
     }
 }
 
-/* The weights of one phase and group in panels: [column / PANEL][τ₀][τ₁][source channel][PANEL]. */
-static void pack_phase(const plan *p, kd_real *out, const kd_real *w, const line *l0,
-                       const line *l1) {
-    int64_t columns = p->to_channels / p->groups, depth = p->from_channels / p->groups;
-    for (int64_t first = 0; first < columns; first += KD_PANEL)
-        for (int64_t i = 0; i < l0->taps; i++)
-            for (int64_t j = 0; j < l1->taps; j++) {
-                const kd_real *tap = w + first * p->w_to +
-                                     (l0->tap + i * l0->tap_step) * p->w_tap[0] +
-                                     (l1->tap + j * l1->tap_step) * p->w_tap[1];
-                int64_t used = smaller(KD_PANEL, columns - first);
-                for (int64_t k = 0; k < depth; k++, out += KD_PANEL) {
-                    for (int64_t n = 0; n < used; n++) out[n] = tap[k * p->w_from + n * p->w_to];
-                    for (int64_t n = used; n < KD_PANEL; n++) out[n] = 0;
-                }
+/* The weights of one phase for PANEL result channels of a group: [τ₀][τ₁][source channel][PANEL].
+ */
+static void pack_panel(const plan *p, kd_real *out, const kd_real *w, int64_t columns,
+                       const line *l0, const line *l1) {
+    int64_t depth = p->from_channels / p->groups, used = smaller(KD_PANEL, columns);
+    for (int64_t i = 0; i < l0->taps; i++)
+        for (int64_t j = 0; j < l1->taps; j++) {
+            const kd_real *tap = w + (l0->tap + i * l0->tap_step) * p->w_tap[0] +
+                                 (l1->tap + j * l1->tap_step) * p->w_tap[1];
+            for (int64_t k = 0; k < depth; k++, out += KD_PANEL) {
+                for (int64_t n = 0; n < used; n++) out[n] = tap[k * p->w_from + n * p->w_to];
+                for (int64_t n = used; n < KD_PANEL; n++) out[n] = 0;
             }
+        }
 }
 
 /* Where the windows of a full tile begin and where their results go. A tile cut short uses a
@@ -192,9 +190,12 @@ static void make_phases(kd_tape *tape, plan *p, const kd_real *w, bool masked) {
                                           .length = l1->taps * depth,
                                           .a_step = 1,
                                           .b_panel = l0->taps * l1->taps * depth * KD_PANEL};
-#pragma omp parallel for if (p->groups > 1)
-        for (int64_t group = 0; group < p->groups; group++)
-            pack_phase(p, packed + group * p->packed_group, w + group * p->w_group, l0, l1);
+#pragma omp parallel for if (p->groups * p->packed_group > 1 << 15)
+        for (int64_t at = 0; at < p->groups * panels; at++) {
+            int64_t group = at / panels, panel = at % panels, first = panel * KD_PANEL;
+            pack_panel(p, packed + group * p->packed_group + panel * p->phase[i].b_panel,
+                       w + group * p->w_group + first * p->w_to, width - first, l0, l1);
+        }
         packed += panels * p->phase[i].b_panel;
         offsets = c_at + count;
     }
