@@ -128,6 +128,36 @@ static void test_add_is_near_the_real_sum(void **state) {
         }
 }
 
+/* Over arrays, of any length, with left shifts among them: the same numbers. */
+static void test_runs_are_the_same(void **state) {
+    (void)state;
+    enum { LENGTH = 41 };
+    kd_rng rng = kd_rng_init(6, 6);
+    for (int i = 0; i < 20000; i++) {
+        int32_t x[LENGTH], y[LENGTH], factor[LENGTH], shift[LENGTH], expected[LENGTH];
+        const int64_t n = 1 + (int64_t)kd_rng_below(&rng, LENGTH);
+        for (int64_t k = 0; k < n; k++) {
+            x[k] = (int32_t)kd_rng_u32(&rng) >> kd_rng_below(&rng, 31);
+            factor[k] = kd_rng_u32(&rng) & 1 ? 1 << 30 : (int32_t)(kd_rng_u32(&rng) >> 1);
+            shift[k] = (int32_t)kd_rng_below(&rng, 32) - (i % 5 == 0 && k % 7 == 3 ? 20 : 0);
+            if (shift[k] < -30) shift[k] = -30;
+            expected[k] = kd_requantize(x[k], factor[k], shift[k]);
+        }
+        kd_requantize_run(x, factor, shift, n);
+        assert_memory_equal(x, expected, (size_t)n * sizeof *x);
+        const kd_add_multipliers m = kd_add_multipliers_from(
+            (float)kd_rng_uniform(&rng) + 1e-6f, (float)kd_rng_uniform(&rng) + 1e-6f,
+            (float)kd_rng_uniform(&rng) * (i % 5 ? 1 : 1e-6f) + 1e-12f);
+        for (int64_t k = 0; k < n; k++) {
+            x[k] = (int32_t)kd_rng_below(&rng, 511) - 255;
+            y[k] = (int32_t)kd_rng_below(&rng, 511) - 255;
+            expected[k] = kd_add_steps(x[k], y[k], &m);
+        }
+        kd_add_steps_run(x, x, y, &m, n);
+        assert_memory_equal(x, expected, (size_t)n * sizeof *x);
+    }
+}
+
 /* --- kernels ---------------------------------------------------------------------------------- */
 
 /* Windows of `segments` runs of `length` in a larger input, against the definition. */
@@ -234,6 +264,7 @@ int main(void) {
         cmocka_unit_test(test_multiplier_is_near_the_real_one),
         cmocka_unit_test(test_requantize_is_monotone),
         cmocka_unit_test(test_add_is_near_the_real_sum),
+        cmocka_unit_test(test_runs_are_the_same),
         cmocka_unit_test(test_kernels),
         cmocka_unit_test(test_choice_can_be_forced),
     };

@@ -24,10 +24,6 @@ static uint8_t *activation(const task *t, int64_t sample, int node) {
     return t->samples + (size_t)sample * t->blob->sample_bytes + t->blob->node[node].slot;
 }
 
-static int32_t clamp(int32_t x, int32_t low, int32_t high) {
-    return x < low ? low : x > high ? high : x;
-}
-
 /* --- products --------------------------------------------------------------------------------- */
 
 /* Where the rows of a product come from and go to: row r's window begins at window_place(r) of the
@@ -159,7 +155,17 @@ static void run_linear(const task *t, int index) {
 
 /* --- without a product ------------------------------------------------------------------------ */
 
-enum { CHUNK = 256 }; /* channels whose sums fit the stack */
+enum { CHUNK = 256 }; /* values whose sums fit the stack */
+
+/* Steps → stored values. */
+static void store_steps(const kd_blob_grid *g, const int32_t *restrict steps, int64_t n,
+                        uint8_t *restrict out) {
+    const int32_t low = g->low, high = g->high, zero = g->zero;
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t r = steps[i] < low ? low : steps[i] > high ? high : steps[i];
+        out[i] = (uint8_t)(r + zero);
+    }
+}
 
 /* out[c] = requantized Σ_taps (x − zero)·w of one place, channels side by side */
 static void depthwise_place(const kd_blob_node *node, const uint8_t *x, int32_t zero, int64_t i,
@@ -183,14 +189,8 @@ static void depthwise_place(const kd_blob_node *node, const uint8_t *x, int32_t 
             else
                 for (int64_t c = 0; c < n; c++) sum[c] += from[c] * w[c];
         }
-        const int32_t *restrict factor = node->factor + begin, *restrict shift =
-                                                                   node->shift + begin;
-#pragma omp simd
-        for (int64_t c = 0; c < n; c++) {
-            int32_t r = kd_requantize(sum[c], factor[c], shift[c]);
-            r = r < g.low ? g.low : r > g.high ? g.high : r;
-            out[begin + c] = (uint8_t)(r + g.zero);
-        }
+        kd_requantize_run(sum, node->factor + begin, node->shift + begin, n);
+        store_steps(&g, sum, n, out + begin);
     }
 }
 
@@ -241,10 +241,9 @@ static void mean_place(const kd_blob_node *node, const uint8_t *x, int32_t zero,
                 const uint8_t *restrict from = x + (row * node->from.w + column) * C + begin;
                 for (int64_t c = 0; c < n; c++) sum[c] += from[c];
             }
-        for (int64_t c = 0; c < n; c++) {
-            int32_t r = kd_requantize(sum[c], node->factor[0], node->shift[0]);
-            out[begin + c] = (uint8_t)(clamp(r, g.low, g.high) + g.zero);
-        }
+        for (int64_t c = 0; c < n; c++)
+            sum[c] = kd_requantize(sum[c], node->factor[0], node->shift[0]);
+        store_steps(&g, sum, n, out + begin);
     }
 }
 
@@ -258,18 +257,19 @@ static void run_pool(const kd_blob_node *node, const uint8_t *x, int32_t zero, u
         }
 }
 
-static void run_add(const kd_blob *blob, const kd_blob_node *node, const uint8_t *restrict a,
-                    const uint8_t *restrict b, uint8_t *restrict out) {
+static void run_add(const kd_blob *blob, const kd_blob_node *node, const uint8_t *a,
+                    const uint8_t *b, uint8_t *out) {
     const int32_t zero_a = blob->node[node->in[0]].grid.zero;
     const int32_t zero_b = blob->node[node->in[1]].grid.zero;
     const kd_blob_grid g = node->grid;
-    const kd_add_multipliers m = node->add;
     const int64_t size = node->out.h * node->out.w * node->out.c;
-#pragma omp simd
-    for (int64_t i = 0; i < size; i++) {
-        int32_t r = kd_add_steps(a[i] - zero_a, b[i] - zero_b, &m);
-        r = r < g.low ? g.low : r > g.high ? g.high : r;
-        out[i] = (uint8_t)(r + g.zero);
+    int32_t x[CHUNK], y[CHUNK];
+    for (int64_t begin = 0; begin < size; begin += CHUNK) {
+        const int64_t n = size - begin < CHUNK ? size - begin : CHUNK;
+        for (int64_t i = 0; i < n; i++) x[i] = a[begin + i] - zero_a;
+        for (int64_t i = 0; i < n; i++) y[i] = b[begin + i] - zero_b;
+        kd_add_steps_run(x, x, y, &node->add, n);
+        store_steps(&g, x, n, out + begin);
     }
 }
 

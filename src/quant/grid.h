@@ -74,6 +74,9 @@ static inline int32_t kd_requantize(int32_t x, int32_t factor, int32_t shift) {
                              right);
 }
 
+/* x[i] ← kd_requantize(x[i], factor[i], shift[i]) */
+void kd_requantize_run(int32_t *x, const int32_t *factor, const int32_t *shift, int64_t n);
+
 /* --- the sum of two grids --------------------------------------------------------------------- */
 
 /* Both addends go to a common scale with this many bits to spare, are added and brought to the
@@ -94,6 +97,10 @@ static inline int32_t kd_add_steps(int32_t a, int32_t b, const kd_add_multiplier
                              kd_requantize(b * unit, m->b.factor, m->b.shift),
                          m->out.factor, m->out.shift);
 }
+
+/* out[i] = kd_add_steps(a[i], b[i]); out may be a or b */
+void kd_add_steps_run(int32_t *out, const int32_t *a, const int32_t *b, const kd_add_multipliers *m,
+                      int64_t n);
 
 /* --- the last layer --------------------------------------------------------------------------- */
 

@@ -99,7 +99,7 @@ static bool rounds_right(const kd_int8_kernel *kernel) {
             shift[j] = base + j;
             factor[j] = j % 3 ? (1 << 30) + j * 12345 : j ? 1 << 30 : 0;
             bias[j] = 1000 * (j - 8);
-            sum[j] = (j % 2 ? -3 : 3) << (shift[j] < 0 ? 3 : shift[j] > 26 ? 26 : shift[j]);
+            sum[j] = (j % 2 ? -3 : 3) * (1 << (shift[j] < 0 ? 3 : shift[j] > 26 ? 26 : shift[j]));
         }
         const kd_int8_rounding how = {bias, factor, shift, -100, 155, 100};
         kernel->store(sum, &how, found);

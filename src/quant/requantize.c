@@ -30,111 +30,153 @@ static int64_t smaller(int64_t a, int64_t b) {
  *     ∂acc ← ∂y·M[c]·unit,    ∂bias_tensor[c] ← Σ_rows ∂y/s,    both where inside
  *     ∂s ← Σ ∂y/s · rule(v = t·M[c]) · gradient_scale
  *
- * Backward rounds again instead of keeping a mask.
+ * Backward rounds again instead of keeping a mask. Few channels are repeated side by side until a
+ * row is long enough for vectors: below, "wide" rows and their per-column arrays.
  */
 
 typedef struct {
     kd_rescale how;
     kd_accumulator acc;
+    int64_t wide; /* columns of a wide row, a multiple of the channels */
+    const int32_t *bias, *factor, *shift;
+    const double *ratio; /* (wide) each */
 } requantize_saved;
 
-static void requantize_rows(const kd_accumulator *acc, const kd_rescale *how, kd_real *y,
-                            int64_t begin_row, int64_t end_row) {
-    const int64_t C = how->channels;
-    const bounds in = bounds_of(&how->grid, how->relu);
-    int32_t steps[KD_STEP_CHUNK];
-    for (int64_t row = begin_row; row < end_row; row++) {
-        for (int64_t begin = 0; begin < C; begin += KD_STEP_CHUNK) {
-            const int64_t n = smaller(C - begin, KD_STEP_CHUNK), at = row * C + begin;
-            kd_accumulator_steps(steps, acc, (kd_real)how->unit, at, how->bias + begin, n);
-            const kd_real *restrict x = acc->digit[0]->value + at;
-            const int32_t *restrict factor = how->factor + begin;
-            const int32_t *restrict shift = how->shift + begin;
-            kd_real *restrict out = y + at;
+/* A (n) repeated to (wide). */
+static void *repeat(kd_tape *tape, const void *array, size_t each, int64_t n, int64_t wide) {
+    if (wide == n) return (void *)(uintptr_t)array;
+    char *to = kd_tape_alloc(tape, (size_t)wide * each);
+    for (int64_t at = 0; at < wide; at += n)
+        memcpy(to + (size_t)at * each, array, (size_t)n * each);
+    return to;
+}
+
+static requantize_saved *make_wide(kd_tape *tape, const kd_accumulator *acc,
+                                   const kd_rescale *how) {
+    requantize_saved *saved = kd_tape_alloc(tape, sizeof *saved);
+    const int64_t C = how->channels, wide = C < KD_STEP_CHUNK ? KD_STEP_CHUNK / C * C : C;
+    *saved = (requantize_saved){.how = *how, .acc = *acc, .wide = wide};
+    saved->bias = repeat(tape, how->bias, sizeof *how->bias, C, wide);
+    saved->factor = repeat(tape, how->factor, sizeof *how->factor, C, wide);
+    saved->shift = repeat(tape, how->shift, sizeof *how->shift, C, wide);
+    saved->ratio = repeat(tape, how->ratio, sizeof *how->ratio, C, wide);
+    return saved;
+}
+
+/* A piece of a wide row: elements at … at + n of the tensor, columns column … column + n. */
+typedef struct {
+    int64_t at, column, n;
+} piece;
+
+/* t of a piece, and r when it is wanted. */
+static void round_piece(const requantize_saved *saved, piece p, int32_t *steps, int32_t *rounded) {
+    kd_accumulator_steps(steps, &saved->acc, (kd_real)saved->how.unit, p.at, saved->bias + p.column,
+                         p.n);
+    memcpy(rounded, steps, (size_t)p.n * sizeof *rounded);
+    kd_requantize_run(rounded, saved->factor + p.column, saved->shift + p.column, p.n);
+}
+
+static void requantize_piece(const requantize_saved *saved, piece p, kd_real *restrict y) {
+    const bounds in = bounds_of(&saved->how.grid, saved->how.relu);
+    const kd_real *restrict x = saved->acc.digit[0]->value + p.at;
+    int32_t steps[KD_STEP_CHUNK], rounded[KD_STEP_CHUNK];
+    round_piece(saved, p, steps, rounded);
 #pragma omp simd
-            for (int64_t c = 0; c < n; c++) {
-                int32_t r = kd_requantize(steps[c], factor[c], shift[c]);
-                r = r < in.low ? in.low : r > in.high ? in.high : r;
-                out[c] = x[c] == x[c] ? (kd_real)r : x[c];
-            }
-        }
+    for (int64_t c = 0; c < p.n; c++) {
+        int32_t r = rounded[c];
+        r = r < in.low ? in.low : r > in.high ? in.high : r;
+        y[c] = x[c] == x[c] ? (kd_real)r : x[c];
     }
 }
 
-/* ∂acc for n channels from `at` on, and the sums it takes part in: ∂y inside → bias[c], and the
- * return value for the learned scale. */
-static kd_real requantize_backward_run(const requantize_saved *saved, const kd_real *restrict g,
-                                       kd_real *restrict da, kd_real beta, kd_real *restrict bias,
-                                       int64_t at, int64_t begin, int64_t n) {
+/* The sums of one tile that gradients need. */
+typedef struct {
+    kd_real *bias; /* (wide) Σ ∂y inside  */
+    double scale;  /* Σ ∂y · rule(v)      */
+} tile_sums;
+
+static void requantize_backward_piece(const requantize_saved *saved, piece p,
+                                      const kd_real *restrict g, kd_real *restrict da, kd_real beta,
+                                      tile_sums *sums) {
     const kd_rescale *how = &saved->how;
     const bounds in = bounds_of(&how->grid, how->relu);
-    const int32_t *restrict factor = how->factor + begin;
-    const int32_t *restrict shift = how->shift + begin;
-    const double *restrict ratio = how->ratio + begin;
     const int32_t above = how->relu ? 0 : INT32_MIN; /* t must be larger */
-    int32_t steps[KD_STEP_CHUNK];
+    const double *restrict ratio = saved->ratio + p.column;
+    kd_real *restrict bias = sums->bias + p.column;
+    int32_t steps[KD_STEP_CHUNK], rounded[KD_STEP_CHUNK];
     kd_real through[KD_STEP_CHUNK], sum = 0;
-    kd_accumulator_steps(steps, &saved->acc, (kd_real)how->unit, at, how->bias + begin, n);
+    round_piece(saved, p, steps, rounded);
 #pragma omp simd
-    for (int64_t c = 0; c < n; c++) {
-        int32_t r = kd_requantize(steps[c], factor[c], shift[c]);
-        through[c] = steps[c] > above && r >= in.low && r <= in.high ? g[c] : 0;
+    for (int64_t c = 0; c < p.n; c++) {
+        const int32_t r = rounded[c];
+        through[c] = (steps[c] > above) & (r >= in.low) & (r <= in.high) ? g[c] : 0;
         bias[c] += through[c];
     }
     if (da) {
-        const kd_real unit = (kd_real)how->unit;
+        const double unit = how->unit;
 #pragma omp simd
-        for (int64_t c = 0; c < n; c++) {
-            kd_real mine = through[c] * ((kd_real)ratio[c] * unit);
+        for (int64_t c = 0; c < p.n; c++) {
+            kd_real mine = through[c] * (kd_real)(ratio[c] * unit);
             da[c] = beta == 0 ? mine : da[c] + mine;
         }
     }
-    if (!how->learned.scale) return 0;
+    if (!how->learned.scale) return;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t c = 0; c < n; c++) {
-        int32_t r = kd_requantize(steps[c], factor[c], shift[c]);
+    for (int64_t c = 0; c < p.n; c++) {
+        const int32_t r = rounded[c];
+        const bool under = (r < in.low) | (steps[c] <= above);
         kd_real rule = (kd_real)((double)r - (double)steps[c] * ratio[c]);
-        rule = r > in.high                       ? (kd_real)in.high
-               : r < in.low || steps[c] <= above ? (kd_real)in.low
-                                                 : rule;
+        rule = r > in.high ? (kd_real)in.high : under ? (kd_real)in.low : rule;
         sum += g[c] * rule;
     }
-    return sum;
+    sums->scale += (double)sum;
+}
+
+static piece piece_at(const requantize_saved *saved, int64_t row, int64_t column, int64_t size) {
+    const int64_t at = row * saved->wide + column;
+    const int64_t n = smaller(smaller(saved->wide - column, KD_STEP_CHUNK), size - at);
+    return (piece){at, column, n};
+}
+
+static void add_bias_gradient(kd_tape *tape, const requantize_saved *saved, const kd_real *sums,
+                              int64_t tiles) {
+    kd_real *db = kd_tape_grad(tape, saved->how.bias_tensor);
+    if (!db) return;
+    const int64_t C = saved->how.channels;
+    for (int64_t c = 0; c < C; c++) {
+        double sum = 0;
+        for (int64_t i = c; i < tiles * saved->wide; i += C) sum += (double)sums[i];
+        db[c] += (kd_real)(sum / (double)saved->how.grid.scale);
+    }
 }
 
 static void requantize_backward(kd_tape *tape, kd_node *node) {
     const requantize_saved *saved = node->saved;
-    const kd_rescale *how = &saved->how;
-    const int64_t C = how->channels, rows = kd_rows(node->out), step = tile_rows(rows);
-    const int64_t tiles = (rows + step - 1) / step;
+    const int64_t size = node->out->size, wide = saved->wide, rows = (size + wide - 1) / wide;
+    const int64_t step = tile_rows(rows), tiles = (rows + step - 1) / step;
     kd_real beta;
     kd_real *da = kd_tape_grad_beta(tape, node->in[0], &beta);
-    kd_real *bias = kd_tape_take(tape, (size_t)(tiles * C) * sizeof *bias);
+    kd_real *bias = kd_tape_take(tape, (size_t)(tiles * wide) * sizeof *bias);
     double *scale = kd_tape_take(tape, (size_t)tiles * sizeof *scale);
-    memset(bias, 0, (size_t)(tiles * C) * sizeof *bias);
-#pragma omp parallel for if (node->out->size >= KD_PARALLEL_SIZE)
+    memset(bias, 0, (size_t)(tiles * wide) * sizeof *bias);
+#pragma omp parallel for if (size >= KD_PARALLEL_SIZE)
     for (int64_t tile = 0; tile < tiles; tile++) {
-        scale[tile] = 0;
+        tile_sums sums = {.bias = bias + tile * wide};
         for (int64_t row = tile * step; row < smaller(rows, (tile + 1) * step); row++)
-            for (int64_t begin = 0; begin < C; begin += KD_STEP_CHUNK) {
-                int64_t at = row * C + begin;
-                scale[tile] += (double)requantize_backward_run(
-                    saved, node->out->grad + at, da ? da + at : NULL, beta, bias + tile * C + begin,
-                    at, begin, smaller(C - begin, KD_STEP_CHUNK));
+            for (int64_t column = 0; column < wide; column += KD_STEP_CHUNK) {
+                const piece p = piece_at(saved, row, column, size);
+                if (p.n <= 0) break;
+                requantize_backward_piece(saved, p, node->out->grad + p.at, da ? da + p.at : NULL,
+                                          beta, &sums);
             }
+        scale[tile] = sums.scale;
     }
-    kd_real *db = kd_tape_grad(tape, how->bias_tensor);
-    if (db)
-        for (int64_t c = 0; c < C; c++) {
-            double sum = 0;
-            for (int64_t tile = 0; tile < tiles; tile++) sum += (double)bias[tile * C + c];
-            db[c] += (kd_real)(sum / (double)how->grid.scale);
-        }
-    kd_real *ds = kd_tape_grad(tape, how->learned.scale);
+    add_bias_gradient(tape, saved, bias, tiles);
+    kd_real *ds = kd_tape_grad(tape, saved->how.learned.scale);
     if (ds) {
         double sum = 0;
         for (int64_t tile = 0; tile < tiles; tile++) sum += scale[tile];
-        ds[0] += (kd_real)(sum * how->learned.gradient_scale / (double)how->grid.scale);
+        ds[0] += (kd_real)(sum * saved->how.learned.gradient_scale / (double)saved->how.grid.scale);
     }
     kd_tape_give(tape, scale);
     kd_tape_give(tape, bias);
@@ -145,13 +187,15 @@ kd_tensor *kd_requantize_steps(kd_tape *tape, const kd_accumulator *acc, const k
     KD_CONTRACT(kd_channels(first) == how->channels, "requantize: %lld channels, %lld multipliers",
                 (long long)kd_channels(first), (long long)how->channels);
     kd_tensor *y = kd_tape_output(tape, first->rank, first->shape);
-    const int64_t rows = kd_rows(y), step = tile_rows(rows), tiles = (rows + step - 1) / step;
-#pragma omp parallel for if (y->size >= KD_PARALLEL_SIZE)
-    for (int64_t tile = 0; tile < tiles; tile++)
-        requantize_rows(acc, how, y->value, tile * step, smaller(rows, (tile + 1) * step));
+    requantize_saved *saved = make_wide(tape, acc, how);
+    const int64_t size = y->size, wide = saved->wide, rows = (size + wide - 1) / wide;
+#pragma omp parallel for if (size >= KD_PARALLEL_SIZE)
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t column = 0; column < wide; column += KD_STEP_CHUNK) {
+            const piece p = piece_at(saved, row, column, size);
+            if (p.n > 0) requantize_piece(saved, p, y->value + p.at);
+        }
     if (acc->count > 1) return y;
-    requantize_saved *saved = kd_tape_alloc(tape, sizeof *saved);
-    *saved = (requantize_saved){*how, *acc};
     kd_tape_record(tape, "requantize", requantize_backward, y, saved, 3,
                    (kd_tensor *[]){first, how->bias_tensor, how->learned.scale});
     return y;
@@ -173,69 +217,77 @@ typedef struct {
 } add_saved;
 
 /* Steps of an addend. Integers stay within ±255; dropout in training may stretch them a little. */
-static inline int32_t addend_steps(kd_real x) {
+static void addend_steps(int32_t *restrict steps, const kd_real *restrict x, int64_t n) {
     const kd_real bound = 1024;
-    x = x < bound ? x : bound;
-    return (int32_t)kd_rint(x > -bound ? x : -bound);
-}
-
-/* What the gradients need of one element: v, r, and whether ∂y passes. */
-typedef struct {
-    kd_real v;
-    int32_t r;
-    bool inside;
-} add_place;
-
-static inline add_place place_of(const add_saved *saved, bounds in, kd_real a, kd_real b) {
-    add_place p;
-    p.r = kd_add_steps(addend_steps(a), addend_steps(b), &saved->multipliers);
-    p.v = ((kd_real)saved->scale_a * a + (kd_real)saved->scale_b * b) / (kd_real)saved->grid.scale;
-    p.inside = (p.v > 0 || !saved->relu) && p.r >= in.low && p.r <= in.high;
-    return p;
-}
-
-static void add_backward_input(kd_tape *tape, const kd_node *node, int which) {
-    const add_saved *saved = node->saved;
-    kd_real beta;
-    kd_real *dx = kd_tape_grad_beta(tape, node->in[which], &beta);
-    if (!dx) return;
-    const kd_real *a = node->in[0]->value, *b = node->in[1]->value, *g = node->out->grad;
-    const bounds in = bounds_of(&saved->grid, saved->relu);
-    const float scale = which == 0 ? saved->scale_a : saved->scale_b;
-    const kd_real ratio = (kd_real)scale / (kd_real)saved->grid.scale;
-#pragma omp parallel for simd if (node->out->size >= KD_PARALLEL_SIZE)
-    for (int64_t i = 0; i < node->out->size; i++) {
-        kd_real mine = place_of(saved, in, a[i], b[i]).inside ? g[i] * ratio : 0;
-        dx[i] = beta == 0 ? mine : dx[i] + mine;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        const kd_real most = x[i] < bound ? x[i] : bound;
+        steps[i] = (int32_t)kd_rint(most > -bound ? most : -bound);
     }
 }
 
-static void add_backward_scale(kd_tape *tape, const kd_node *node) {
+/* r for n elements from `at` on. */
+static void round_sums(int32_t *rounded, const kd_tensor *a, const kd_tensor *b,
+                       const kd_add_multipliers *m, int64_t at, int64_t n) {
+    int32_t second[KD_STEP_CHUNK] = {0};
+    addend_steps(rounded, a->value + at, n);
+    addend_steps(second, b->value + at, n);
+    kd_add_steps_run(rounded, rounded, second, m, n);
+}
+
+/* Gradients of n elements from `at` on; dx are the inputs' gradients or NULL. Returns Σ ∂y·rule. */
+static double add_backward_piece(const kd_node *node, kd_real *const dx[2], const kd_real beta[2],
+                                 int64_t at, int64_t n) {
     const add_saved *saved = node->saved;
-    kd_real *ds = kd_tape_grad(tape, saved->learned.scale);
-    if (!ds) return;
-    const kd_real *a = node->in[0]->value, *b = node->in[1]->value, *g = node->out->grad;
     const bounds in = bounds_of(&saved->grid, saved->relu);
-    const int64_t size = node->out->size, step = tile_rows(size), tiles = (size + step - 1) / step;
+    const kd_real ratio[2] = {(kd_real)saved->scale_a / (kd_real)saved->grid.scale,
+                              (kd_real)saved->scale_b / (kd_real)saved->grid.scale};
+    const kd_real *restrict a = node->in[0]->value + at, *restrict b = node->in[1]->value + at;
+    const kd_real *restrict g = node->out->grad + at;
+    const kd_real above = saved->relu ? 0 : -(kd_real)INFINITY; /* v must be larger */
+    int32_t rounded[KD_STEP_CHUNK] = {0};
+    kd_real through[KD_STEP_CHUNK], sum = 0;
+    round_sums(rounded, node->in[0], node->in[1], &saved->multipliers, at, n);
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) {
+        const int32_t r = rounded[i];
+        const kd_real v = ratio[0] * a[i] + ratio[1] * b[i];
+        const bool inside = (v > above) & (r >= in.low) & (r <= in.high);
+        const kd_real rule = r > in.high ? (kd_real)in.high : (kd_real)in.low;
+        through[i] = inside ? g[i] : 0;
+        sum += g[i] * (inside ? (kd_real)r - v : rule);
+    }
+    for (int which = 0; which < 2; which++) {
+        if (!dx[which]) continue;
+        kd_real *restrict to = dx[which] + at;
+        const kd_real add = beta[which], factor = ratio[which];
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++)
+            to[i] = add == 0 ? through[i] * factor : to[i] + through[i] * factor;
+    }
+    return (double)sum;
+}
+
+static void add_backward(kd_tape *tape, kd_node *node) {
+    const add_saved *saved = node->saved;
+    const int64_t size = node->out->size, chunks = (size + KD_STEP_CHUNK - 1) / KD_STEP_CHUNK;
+    const int64_t step = tile_rows(chunks), tiles = (chunks + step - 1) / step;
+    kd_real beta[2], *dx[2];
+    for (int which = 0; which < 2; which++)
+        dx[which] = kd_tape_grad_beta(tape, node->in[which], &beta[which]);
     double sum[KD_TILES_MAX], total = 0;
 #pragma omp parallel for if (size >= KD_PARALLEL_SIZE)
     for (int64_t tile = 0; tile < tiles; tile++) {
         sum[tile] = 0;
-        for (int64_t i = tile * step; i < smaller(size, (tile + 1) * step); i++) {
-            add_place p = place_of(saved, in, a[i], b[i]);
-            kd_real rule =
-                p.inside ? (kd_real)p.r - p.v : (kd_real)(p.r > in.high ? in.high : in.low);
-            sum[tile] += (double)(g[i] * rule);
+        for (int64_t chunk = tile * step; chunk < smaller(chunks, (tile + 1) * step); chunk++) {
+            const int64_t at = chunk * KD_STEP_CHUNK;
+            sum[tile] += add_backward_piece(node, dx, beta, at, smaller(KD_STEP_CHUNK, size - at));
         }
     }
+    kd_real *ds = kd_tape_grad(tape, saved->learned.scale);
+    if (!ds) return;
     for (int64_t tile = 0; tile < tiles; tile++) total += sum[tile];
     ds[0] += (kd_real)(total * saved->learned.gradient_scale / (double)saved->grid.scale);
-}
-
-static void add_backward(kd_tape *tape, kd_node *node) {
-    add_backward_input(tape, node, 0);
-    add_backward_input(tape, node, 1);
-    add_backward_scale(tape, node);
 }
 
 kd_tensor *kd_add_quantized(kd_tape *tape, kd_tensor *a, const kd_grid *grid_a, kd_tensor *b,
@@ -245,14 +297,21 @@ kd_tensor *kd_add_quantized(kd_tape *tape, kd_tensor *a, const kd_grid *grid_a, 
     const kd_add_multipliers m = kd_add_multipliers_from(grid_a->scale, grid_b->scale, out->scale);
     const bounds in = bounds_of(out, relu);
     kd_tensor *y = kd_tape_output(tape, a->rank, a->shape);
-    const kd_real *restrict x0 = a->value, *restrict x1 = b->value;
-    kd_real *restrict to = y->value;
-#pragma omp parallel for simd if (y->size >= KD_PARALLEL_SIZE)
-    for (int64_t i = 0; i < y->size; i++) {
-        int32_t r = kd_add_steps(addend_steps(x0[i]), addend_steps(x1[i]), &m);
-        r = r < in.low ? in.low : r > in.high ? in.high : r;
-        kd_real sum = x0[i] + x1[i];
-        to[i] = sum == sum ? (kd_real)r : sum;
+    const int64_t size = y->size, chunks = (size + KD_STEP_CHUNK - 1) / KD_STEP_CHUNK;
+#pragma omp parallel for if (size >= KD_PARALLEL_SIZE)
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        const int64_t at = chunk * KD_STEP_CHUNK, n = smaller(KD_STEP_CHUNK, size - at);
+        const kd_real *restrict x0 = a->value + at, *restrict x1 = b->value + at;
+        kd_real *restrict to = y->value + at;
+        int32_t rounded[KD_STEP_CHUNK] = {0};
+        round_sums(rounded, a, b, &m, at, n);
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) {
+            int32_t r = rounded[i];
+            r = r < in.low ? in.low : r > in.high ? in.high : r;
+            const kd_real sum = x0[i] + x1[i];
+            to[i] = sum == sum ? (kd_real)r : sum;
+        }
     }
     add_saved *saved = kd_tape_alloc(tape, sizeof *saved);
     *saved = (add_saved){m, grid_a->scale, grid_b->scale, *out, relu, learned};
