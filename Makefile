@@ -81,9 +81,12 @@ demo: build/distill
 
 install: build/distill
 	install -D -m 755 build/distill $(DESTDIR)$(PREFIX)/bin/distill
+	install -D -m 644 docs/distill.1 $(DESTDIR)$(PREFIX)/share/man/man1/distill.1
+	install -D -m 644 tools/distill.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/distill
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/distill
+	rm -f $(DESTDIR)$(PREFIX)/bin/distill $(DESTDIR)$(PREFIX)/share/man/man1/distill.1 \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/distill
 
 clean:
 	rm -rf build

@@ -22,10 +22,42 @@ gradcheck: build/double/test_ops
 lint:
 	sh tests/lint.sh
 
+# The same tests, longer: 1,000 kills, every call of libhdf5 failed, portable integers.
+check: test
+	DISTILL_KILLS=500 build/release/test_trainer
+	DISTILL_KILLS=500 build/release/test_pipeline
+	KD_FAULTS=all build/release/test_faults
+	DISTILL_ISA=portable sh tests/run.sh $(TESTS:%=build/release/%)
+
+# libFuzzer (clang) over every parser. FUZZ_RUNS executions each; what they find lands in build/fuzz.
+FUZZ_RUNS ?= 100000
+FUZZERS    = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+CFLAGS_fuzz = -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+fuzz_packages = clang libclang-rt-14-dev libomp-14-dev
+
+fuzz: $(FUZZERS:%=build/fuzz/%)
+	for f in $^; do echo "== $$f"; \
+	    $$f -runs=$(FUZZ_RUNS) -rss_limit_mb=4096 -max_len=65536 -verbosity=0 \
+	    -artifact_prefix=build/fuzz/ || exit 1; done
+
+build/fuzz/%: tests/fuzz/%.c build/fuzz/libdistill.a
+	clang $(filter-out -MMD -MP,$(CFLAGS)) -Itests $(CFLAGS_fuzz) -fsanitize=fuzzer -fopenmp \
+	    -Wno-missing-prototypes -o $@ $< build/fuzz/libdistill.a $(LDLIBS)
+build/fuzz/libdistill.a: $(SOURCES:src/%.c=build/fuzz/%.o)
+	@rm -f $@
+	ar rcs $@ $^
+build/fuzz/%.o: src/%.c | fuzz-packages
+	@mkdir -p $(@D)
+	clang $(CFLAGS) $(CFLAGS_fuzz) -c -o $@ $<
+-include $(SOURCES:src/%.c=build/fuzz/%.d)
+
+fuzz-packages: packages
+	@$(MAKE) --no-print-directory packages PACKAGES="$(fuzz_packages)"
+
 bench: build/distill
 	build/distill bench
 
 format:
-	clang-format -i src/*.c src/*/*.[ch] tests/*.[ch]
+	clang-format -i src/*.c src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: test debug double gradcheck lint bench format
+.PHONY: test debug double gradcheck lint check fuzz fuzz-packages bench format

@@ -98,7 +98,11 @@ static int sync_folder(const char *path) {
 
 int kd_file_commit(const char *part, const char *path) {
     int fd = open(part, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return fail_errno(part, "open");
+    if (fd < 0) {
+        int status = fail_errno(part, "open");
+        unlink(part);
+        return status;
+    }
     int status = fsync(fd) < 0 ? fail_errno(part, "fsync") : KD_OK;
     if (close(fd) < 0 && status == KD_OK) status = fail_errno(part, "close");
     if (status == KD_OK && rename(part, path) < 0) status = fail_errno(path, "rename to");

@@ -89,13 +89,6 @@ int kd_cmd_eval(int argc, char **argv) {
         report.classes = test->classes;
         report.class_name = (const char(*)[KD_CLASS_NAME_MAX])test->class_name;
         kd_report_print(&report);
-        for (int i = 0; i < test->classes; i++)
-            printf("%-24s %6.2f %%  (%lld of %lld)\n", test->class_name[i],
-                   100.0 * (double)report.result[0].class_correct[i] /
-                       (double)(report.result[0].class_samples[i] +
-                                !report.result[0].class_samples[i]),
-                   (long long)report.result[0].class_correct[i],
-                   (long long)report.result[0].class_samples[i]);
         kd_result_free_counts(&report.result[0]);
     }
     kd_dataset_free(test);

@@ -8,8 +8,9 @@
 /* The options of every such command, for its table. */
 #define KD_STAGE_OPTIONS                                                                           \
     {"set", "KEY=VALUE", "change one key of the config (train.epochs=3); may be repeated"},        \
-        {"runs", "FOLDER", "where runs are kept (default: runs)"},                                 \
-        {"fresh", NULL, "forget what earlier starts of this run left"}
+        {"runs", "FOLDER", "where runs are kept (default: runs)"}, {                               \
+        "fresh", NULL, "forget what earlier starts of this run left"                               \
+    }
 
 typedef struct {
     kd_config *config;

@@ -1,5 +1,6 @@
 #include "distill/run.h"
 
+#include <cjson/cJSON.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -95,13 +96,19 @@ void kd_run_close(kd_run *run) {
     run->lock = -1;
 }
 
-/* The hash of one section of the resolved config. */
+/* The hash of one section of the resolved config, without what changes no result. */
 static int section_hash(const kd_run *run, const char *section, kd_hash *out) {
     char *text;
     int status = kd_config_section(&text, run->config, section);
     if (status < 0) return status;
-    *out = kd_hash_bytes(text, strlen(text));
+    cJSON *tree = cJSON_Parse(text);
     free(text);
+    cJSON_DeleteItemFromObject(tree, "checkpoint_seconds");
+    cJSON_DeleteItemFromObject(cJSON_GetObjectItem(tree, "qat"), "checkpoint_seconds");
+    text = tree ? cJSON_PrintUnformatted(tree) : NULL;
+    cJSON_Delete(tree);
+    *out = kd_hash_bytes(text ? text : "", text ? strlen(text) : 0);
+    cJSON_free(text);
     return KD_OK;
 }
 

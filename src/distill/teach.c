@@ -244,7 +244,7 @@ static int check_store(const kd_run *run, const char *path) {
                        "%s: its tails were not summed at loss.temperature = %g; `distill inspect` "
                        "lists the temperatures it has",
                        path, run->config->loss.temperature);
-    return KD_OK;
+    return kd_store_check(run->store, run->train->count, run->train->id, run->train->label);
 }
 
 int kd_run_teach(kd_run *run) {
