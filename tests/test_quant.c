@@ -570,7 +570,6 @@ int main(void) {
         cmocka_unit_test(test_lsq_start),
         cmocka_unit_test(test_threads_and_memory),
     };
-    kd_gemm_init();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(golden_bytes);
     return failed;
