@@ -48,8 +48,12 @@ build/$(1)/bin/distill: build/$(1)/main.o build/$(1)/libdistill.a
 	@mkdir -p $$(@D)
 	$$(CC) $$(CFLAGS_$(1)) -fopenmp -o $$@ $$^ $$(LDLIBS)
 build/$(1)/test_%: tests/test_%.c build/$(1)/libdistill.a build/ops_list.h
-	$$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -Itests -Ibuild -o $$@ $$< build/$(1)/libdistill.a \
+	$$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -Itests -Ibuild -o $$@ $$< $$(filter %.o %.a,$$^) \
 	    -lcmocka $$(LDLIBS)
+build/$(1)/test_int8: build/$(1)/gemmlowp_reference.o
+build/$(1)/gemmlowp_reference.o: tests/gemmlowp_reference.cc | packages
+	@mkdir -p $$(@D)
+	$$(CXX) -O2 -c -o $$@ $$<
 -include $$(OBJECTS_$(1):.o=.d) build/$(1)/main.d $$(TESTS:%=build/$(1)/%.d)
 endef
 $(foreach mode,$(MODES),$(eval $(call MODE_RULES,$(mode))))

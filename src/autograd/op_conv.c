@@ -21,6 +21,12 @@ static bool is_depthwise(const kd_conv_shape *s) {
     return s->groups > 1 && s->groups == s->C && s->groups == s->O;
 }
 
+/* Multiplications and additions of one pass. */
+static double operations(const kd_conv_shape *s) {
+    const int64_t window = s->kernel[0] * s->kernel[1] * s->C / s->groups;
+    return 2.0 * (double)(s->B * s->out[0] * s->out[1] * s->O) * (double)window;
+}
+
 static void backward_conv(kd_tape *tape, kd_node *node) {
     const kd_conv_shape *s = node->saved;
     kd_tensor *x = node->in[0], *w = node->in[1], *bias = node->in[2];
@@ -33,8 +39,10 @@ static void backward_conv(kd_tape *tape, kd_node *node) {
         kd_conv_depthwise_backward(tape, s, x->value, w->value, dy, &to);
         return;
     }
+    const double began = kd_gemm_count_begin();
     if (to.x) kd_conv_backward_input(tape, s, w->value, dy, &to);
     if (to.w || to.b) kd_conv_backward_weights(tape, s, x->value, dy, &to);
+    kd_gemm_count_end(began, ((to.x != NULL) + (to.w != NULL)) * operations(s));
 }
 
 static kd_tensor *conv(kd_tape *tape, const char *op, kd_tensor *x, kd_tensor *w, kd_tensor *bias,
@@ -55,8 +63,10 @@ static kd_tensor *conv(kd_tape *tape, const char *op, kd_tensor *x, kd_tensor *w
                 "%s: x %s, weight %s: images of more than 2^31 elements", op,
                 kd_shape_text(a, sizeof a, x), kd_shape_text(b, sizeof b, w));
     kd_tensor *y = kd_tape_output(tape, rank, shape);
+    const double began = kd_gemm_count_begin();
     (is_depthwise(&s) ? kd_conv_depthwise_forward : kd_conv_forward)(
         tape, &s, x->value, w->value, bias ? bias->value : NULL, y->value);
+    kd_gemm_count_end(began, operations(&s));
     kd_conv_shape *saved = kd_tape_alloc(tape, sizeof *saved);
     *saved = s;
     kd_tape_record(tape, op, backward_conv, y, saved, 3, (kd_tensor *[]){x, w, bias});
