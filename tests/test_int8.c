@@ -202,26 +202,34 @@ static void check_kernel(const kd_int8_kernel *kernel, int segments, int64_t len
     free(wide);
 }
 
-/* Random sums and multipliers, ties among them. */
+/* Random sums and multipliers, ties among them; only the wanted channels are written. */
 static void check_store(const kd_int8_kernel *kernel) {
     kd_rng rng = kd_rng_init(5, 5);
-    for (int i = 0; i < 100000; i++) {
-        int32_t sum[16], bias[16], factor[16], shift[16];
-        uint8_t out[16];
+    for (int i = 0; i < 20000; i++) {
+        int32_t sum[KD_INT8_ROWS][16], bias[16], factor[16], shift[16];
+        uint8_t out[KD_INT8_ROWS][20];
         for (int j = 0; j < 16; j++) {
             shift[j] = (int32_t)kd_rng_below(&rng, i % 4 ? 32 : 62) - (i % 4 ? 0 : 30);
             factor[j] = kd_rng_u32(&rng) & 1 ? 1 << 30 : (int32_t)(kd_rng_u32(&rng) >> 1);
             bias[j] = (int32_t)kd_rng_below(&rng, 1000) - 500;
-            sum[j] = (int32_t)kd_rng_u32(&rng) >> kd_rng_below(&rng, 30);
+            for (int r = 0; r < KD_INT8_ROWS; r++)
+                sum[r][j] = (int32_t)kd_rng_u32(&rng) >> kd_rng_below(&rng, 30);
         }
+        const int rows = 1 + i % KD_INT8_ROWS, channels = i % 3 ? 16 : 1 + i % 16;
         const int32_t low = i % 2 ? 0 : -100;
-        const kd_int8_rounding how = {bias, factor, shift, low, 155, 100};
-        kernel->store(sum, &how, out);
-        for (int j = 0; j < 16; j++) {
-            const int32_t steps = (int32_t)((uint32_t)sum[j] + (uint32_t)bias[j]);
-            const int32_t r = kd_requantize(steps, factor[j], shift[j]);
-            assert_int_equal(out[j], (r < low ? low : r > 155 ? 155 : r) + 100);
-        }
+        const kd_int8_rounding how = {bias, factor, shift, low, 155, 100, channels, out[0], 20};
+        memset(out, 0x77, sizeof out);
+        kernel->store(rows, sum, &how);
+        for (int r = 0; r < KD_INT8_ROWS; r++)
+            for (int j = 0; j < 20; j++) {
+                if (r >= rows || j >= channels) {
+                    assert_int_equal(out[r][j], 0x77);
+                    continue;
+                }
+                const int32_t steps = (int32_t)((uint32_t)sum[r][j] + (uint32_t)bias[j]);
+                const int32_t q = kd_requantize(steps, factor[j], shift[j]);
+                assert_int_equal(out[r][j], (q < low ? low : q > 155 ? 155 : q) + 100);
+            }
     }
 }
 

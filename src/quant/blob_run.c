@@ -26,21 +26,16 @@ static uint8_t *activation(const task *t, int64_t sample, int node) {
 
 /* --- products --------------------------------------------------------------------------------- */
 
-/* Where the rows of a product come from and go to: row r's window begins at window_place(r) of the
- * input, its results go to out + r·row_stride, or as real numbers to logits + r·row_stride. */
+/* The rows of a product: `lines` lines of `columns` windows each. Windows begin column_step apart
+ * in the input, lines line_step. Row r's results go to out + r·row_stride, or as real numbers to
+ * logits + r·row_stride. */
 typedef struct {
-    int64_t rows;
+    int64_t lines, columns, line_step, column_step;
     uint8_t *out;
     float *logits;
     float scale_in;
     int64_t row_stride;
 } rows_of;
-
-static int64_t window_place(const kd_blob_node *node, int64_t row) {
-    if (node->kind == KD_NODE_LINEAR) return row * kd_blob_row_stride(node);
-    const int64_t i = row / node->out.w, j = row % node->out.w;
-    return i * node->stride[0] * kd_blob_pitch(node) + j * node->stride[1] * node->from.c;
-}
 
 static void store_logits(const kd_blob_node *node, float scale_in, int64_t at, int64_t channels,
                          const int32_t *sum, float *out) {
@@ -67,24 +62,28 @@ static void multiply_panel(const task *t, const kd_blob_node *node, int64_t grou
     in.groups = kd_int8_groups(kernel, node->length);
     kd_int8_rounding how = {.low = node->grid.low, .high = node->grid.high};
     how.zero = node->grid.zero;
+    how.channels = (int)channels;
+    how.row_stride = to->row_stride;
     how.bias = node->bias + at;
     if (!to->logits) how.factor = node->factor + at, how.shift = node->shift + at;
     int32_t sum[KD_INT8_ROWS][KD_INT8_COLUMNS];
-    uint8_t stored[KD_INT8_COLUMNS];
-    for (int64_t row = 0; row < to->rows; row += in.rows) {
-        in.rows = (int)(to->rows - row < KD_INT8_ROWS ? to->rows - row : KD_INT8_ROWS);
-        for (int r = 0; r < in.rows; r++) in.row[r] = input + window_place(node, row + r) * each;
-        kernel->tile(&in, weight, sum);
+    const int64_t rows = to->lines * to->columns;
+    int64_t line = 0, column = 0;
+    for (int64_t row = 0; row < rows; row += in.rows) {
+        in.rows = (int)(rows - row < KD_INT8_ROWS ? rows - row : KD_INT8_ROWS);
         for (int r = 0; r < in.rows; r++) {
-            const int64_t place = (row + r) * to->row_stride + group * own + first;
-            if (to->logits) {
-                store_logits(node, to->scale_in, at, channels, sum[r], to->logits + place);
-            } else if (channels == KD_INT8_COLUMNS) {
-                kernel->store(sum[r], &how, to->out + place);
-            } else {
-                kernel->store(sum[r], &how, stored);
-                memcpy(to->out + place, stored, (size_t)channels);
-            }
+            in.row[r] = input + (line * to->line_step + column * to->column_step) * each;
+            if (++column == to->columns) column = 0, line++;
+        }
+        kernel->tile(&in, weight, sum);
+        const int64_t place = row * to->row_stride + group * own + first;
+        if (to->logits) {
+            for (int r = 0; r < in.rows; r++)
+                store_logits(node, to->scale_in, at, channels, sum[r],
+                             to->logits + place + r * to->row_stride);
+        } else {
+            how.out = to->out + place;
+            kernel->store(in.rows, sum, &how);
         }
     }
 }
@@ -130,7 +129,12 @@ static void run_conv(const task *t, const kd_blob_node *node, const uint8_t *x, 
     to = put_value(to, zero, node->padding[0] * pitch, wide);
     put_value(to, 0, KD_BLOB_SLACK, wide);
     multiply(t, node,
-             &(rows_of){.rows = node->out.h * node->out.w, .out = out, .row_stride = node->out.c});
+             &(rows_of){.lines = node->out.h,
+                        .columns = node->out.w,
+                        .line_step = node->stride[0] * pitch,
+                        .column_step = node->stride[1] * node->from.c,
+                        .out = out,
+                        .row_stride = node->out.c});
 }
 
 /* Rows are samples. */
@@ -142,7 +146,8 @@ static void run_linear(const task *t, int index) {
         row = put(row, activation(t, s, node->in[0]), node->K, wide);
         row = put_value(row, 0, kd_blob_row_stride(node) - node->K, wide);
     }
-    rows_of to = {.rows = t->n, .row_stride = (int64_t)t->blob->sample_bytes};
+    rows_of to = {.lines = t->n, .columns = 1, .line_step = kd_blob_row_stride(node)};
+    to.row_stride = (int64_t)t->blob->sample_bytes;
     if (node->last) {
         to.logits = t->logits;
         to.scale_in = t->blob->node[node->in[0]].grid.grid.scale;

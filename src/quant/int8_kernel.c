@@ -24,14 +24,15 @@ static void portable_tile(const kd_int8_windows *in, const int8_t *weight,
             }
 }
 
-void kd_int8_store_portable(const int32_t sum[KD_INT8_COLUMNS], const kd_int8_rounding *how,
-                            uint8_t out[KD_INT8_COLUMNS]) {
-    for (int j = 0; j < KD_INT8_COLUMNS; j++) {
-        const int32_t steps = (int32_t)((uint32_t)sum[j] + (uint32_t)how->bias[j]);
-        int32_t r = kd_requantize(steps, how->factor[j], how->shift[j]);
-        r = r < how->low ? how->low : r > how->high ? how->high : r;
-        out[j] = (uint8_t)(r + how->zero);
-    }
+void kd_int8_store_portable(int rows, int32_t sum[KD_INT8_ROWS][KD_INT8_COLUMNS],
+                            const kd_int8_rounding *how) {
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < how->channels; j++) {
+            const int32_t steps = (int32_t)((uint32_t)sum[r][j] + (uint32_t)how->bias[j]);
+            int32_t q = kd_requantize(steps, how->factor[j], how->shift[j]);
+            q = q < how->low ? how->low : q > how->high ? how->high : q;
+            how->out[r * how->row_stride + j] = (uint8_t)(q + how->zero);
+        }
 }
 
 static const kd_int8_kernel portable = {"portable", 4, false, portable_tile,
@@ -91,19 +92,23 @@ static bool sums_are_right(const kd_int8_kernel *kernel, int rows, uint8_t a[][C
 
 /* Ties, both signs, clamping, and every shift. */
 static bool rounds_right(const kd_int8_kernel *kernel) {
-    int32_t sum[KD_INT8_COLUMNS], bias[KD_INT8_COLUMNS], factor[KD_INT8_COLUMNS];
+    int32_t sum[KD_INT8_ROWS][KD_INT8_COLUMNS], bias[KD_INT8_COLUMNS], factor[KD_INT8_COLUMNS];
     int32_t shift[KD_INT8_COLUMNS];
-    uint8_t found[KD_INT8_COLUMNS], right[KD_INT8_COLUMNS];
+    uint8_t found[KD_INT8_ROWS][KD_INT8_COLUMNS], right[KD_INT8_ROWS][KD_INT8_COLUMNS];
     for (int base = -30; base < 32 - KD_INT8_COLUMNS; base++) {
         for (int j = 0; j < KD_INT8_COLUMNS; j++) {
             shift[j] = base + j;
             factor[j] = j % 3 ? (1 << 30) + j * 12345 : j ? 1 << 30 : 0;
             bias[j] = 1000 * (j - 8);
-            sum[j] = (j % 2 ? -3 : 3) * (1 << (shift[j] < 0 ? 3 : shift[j] > 26 ? 26 : shift[j]));
+            const int high = shift[j] < 0 ? 3 : shift[j] > 26 ? 26 : shift[j];
+            for (int r = 0; r < KD_INT8_ROWS; r++) sum[r][j] = (j % 2 ? -3 : 3) * (1 << high) + r;
         }
-        const kd_int8_rounding how = {bias, factor, shift, -100, 155, 100};
-        kernel->store(sum, &how, found);
-        kd_int8_store_portable(sum, &how, right);
+        kd_int8_rounding how = {bias, factor, shift, -100, 155, 100, KD_INT8_COLUMNS, NULL, 0};
+        how.row_stride = KD_INT8_COLUMNS;
+        how.out = found[0];
+        kernel->store(KD_INT8_ROWS, sum, &how);
+        how.out = right[0];
+        kd_int8_store_portable(KD_INT8_ROWS, sum, &how);
         if (memcmp(found, right, sizeof found) != 0) return false;
     }
     return true;

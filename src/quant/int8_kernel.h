@@ -25,10 +25,14 @@ typedef struct {
     int64_t groups;        /* in a segment                                   */
 } kd_int8_windows;
 
-/* How 16 sums become stored values: clamp(requantize(sum + bias), low, high) + zero. */
+/* How rows of 16 sums become stored values: clamp(requantize(sum + bias), low, high) + zero. The
+ * first `channels` of row r go to out + r·row_stride. */
 typedef struct {
     const int32_t *bias, *factor, *shift; /* (16)                                    */
     int32_t low, high, zero;
+    int channels;
+    uint8_t *out;
+    int64_t row_stride;
 } kd_int8_rounding;
 
 typedef struct {
@@ -38,8 +42,8 @@ typedef struct {
     /* c[r][j] = Σ_k window_r[k]·w[j][k] (mod 2^32) for one panel of weights */
     void (*tile)(const kd_int8_windows *in, const int8_t *weight,
                  int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS]);
-    void (*store)(const int32_t sum[KD_INT8_COLUMNS], const kd_int8_rounding *how,
-                  uint8_t out[KD_INT8_COLUMNS]);
+    void (*store)(int rows, int32_t sum[KD_INT8_ROWS][KD_INT8_COLUMNS],
+                  const kd_int8_rounding *how);
 } kd_int8_kernel;
 
 /* The fastest kernel of this processor that gave the right result on a case chosen to saturate;
@@ -68,10 +72,10 @@ const kd_int8_kernel *kd_int8_kernel_avx2(void);
 const kd_int8_kernel *kd_int8_kernel_avxvnni(void);
 const kd_int8_kernel *kd_int8_kernel_avx512vnni(void);
 
-/* The rounding of sixteen sums: portable, and with AVX2 (all x86 kernels). */
-void kd_int8_store_portable(const int32_t sum[KD_INT8_COLUMNS], const kd_int8_rounding *how,
-                            uint8_t out[KD_INT8_COLUMNS]);
-void kd_int8_store_avx2(const int32_t sum[KD_INT8_COLUMNS], const kd_int8_rounding *how,
-                        uint8_t out[KD_INT8_COLUMNS]);
+/* The rounding: portable, and with AVX2 (all x86 kernels). */
+void kd_int8_store_portable(int rows, int32_t sum[KD_INT8_ROWS][KD_INT8_COLUMNS],
+                            const kd_int8_rounding *how);
+void kd_int8_store_avx2(int rows, int32_t sum[KD_INT8_ROWS][KD_INT8_COLUMNS],
+                        const kd_int8_rounding *how);
 
 #endif

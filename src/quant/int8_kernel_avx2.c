@@ -61,27 +61,47 @@ KD_AVX2 static void tile(const kd_int8_windows *in, const int8_t *weight,
     }
 }
 
-KD_AVX2_INLINE __m256i round_eight(const int32_t *sum, const kd_int8_rounding *how, int at) {
-    const __m256i steps = _mm256_add_epi32(kd_load_eight(sum + at), kd_load_eight(how->bias + at));
-    __m256i r =
-        kd_requantize_eight(steps, kd_load_eight(how->factor + at), kd_load_eight(how->shift + at));
+/* What eight channels' rounding needs, loaded once for all rows. */
+typedef struct {
+    __m256i bias, factor, shift;
+} eight_channels;
+
+KD_AVX2_INLINE eight_channels channels_at(const kd_int8_rounding *how, int at) {
+    return (eight_channels){kd_load_eight(how->bias + at), kd_load_eight(how->factor + at),
+                            kd_load_eight(how->shift + at)};
+}
+
+KD_AVX2_INLINE __m256i round_eight(const int32_t *sum, eight_channels c,
+                                   const kd_int8_rounding *how) {
+    const __m256i steps = _mm256_add_epi32(kd_load_eight(sum), c.bias);
+    __m256i r = kd_requantize_eight(steps, c.factor, c.shift);
     r = _mm256_max_epi32(r, _mm256_set1_epi32(how->low));
     r = _mm256_min_epi32(r, _mm256_set1_epi32(how->high));
     return _mm256_add_epi32(r, _mm256_set1_epi32(how->zero));
 }
 
-KD_AVX2 void kd_int8_store_avx2(const int32_t sum[KD_INT8_COLUMNS], const kd_int8_rounding *how,
-                                uint8_t out[KD_INT8_COLUMNS]) {
-    const __m256i shift = kd_load_eight(how->shift), beyond = kd_load_eight(how->shift + 8);
-    if (kd_any_negative(_mm256_or_si256(shift, beyond))) { /* a multiplier of 1 or more: rare */
-        kd_int8_store_portable(sum, how, out);
+KD_AVX2 void kd_int8_store_avx2(int rows, int32_t sum[KD_INT8_ROWS][KD_INT8_COLUMNS],
+                                const kd_int8_rounding *how) {
+    const eight_channels low = channels_at(how, 0), high = channels_at(how, 8);
+    if (kd_any_negative(_mm256_or_si256(low.shift, high.shift))) { /* M ≥ 1: rare */
+        kd_int8_store_portable(rows, sum, how);
         return;
     }
-    const __m256i both = _mm256_packus_epi32(round_eight(sum, how, 0), round_eight(sum, how, 8));
-    const __m256i order = _mm256_permute4x64_epi64(both, 0xD8); /* the pack works in halves */
-    const __m128i bytes =
-        _mm_packus_epi16(_mm256_castsi256_si128(order), _mm256_extracti128_si256(order, 1));
-    _mm_storeu_si128((__m128i *)(void *)out, bytes);
+    for (int r = 0; r < rows; r++) {
+        uint8_t *out = how->out + r * how->row_stride;
+        const __m256i both =
+            _mm256_packus_epi32(round_eight(sum[r], low, how), round_eight(sum[r] + 8, high, how));
+        const __m256i order = _mm256_permute4x64_epi64(both, 0xD8); /* the pack works in halves */
+        const __m128i bytes =
+            _mm_packus_epi16(_mm256_castsi256_si128(order), _mm256_extracti128_si256(order, 1));
+        if (how->channels == KD_INT8_COLUMNS) {
+            _mm_storeu_si128((__m128i *)(void *)out, bytes);
+        } else {
+            uint8_t stored[KD_INT8_COLUMNS];
+            _mm_storeu_si128((__m128i *)(void *)stored, bytes);
+            memcpy(out, stored, (size_t)how->channels);
+        }
+    }
 }
 
 static const kd_int8_kernel avx2 = {"avx2", 2, true, tile, kd_int8_store_avx2};
