@@ -6,9 +6,10 @@
  * MAX_POOL, SHORTCUT and DROPOUT pass their input's grid on. The last LINEAR's output stays at the
  * resolution of the accumulator. Biases are rounded to int32 at scale s_x·s_w[c].
  *
- * The forward with fake-quant nodes rounds as the integers will (grid.h: fixed-point multiplier,
- * gemmlowp's rounding, on the accumulator recovered from the float product), so that the exported
- * blob gives the same numbers, not nearly the same.
+ * The forward with fake-quant nodes carries whole steps (fake_quant.h) and rounds as the integers
+ * will (grid.h: fixed-point multiplier, gemmlowp's rounding), so that the exported blob gives the
+ * same numbers, not nearly the same. The first and last layers, and what they read, keep 8 bits at
+ * least.
  */
 #ifndef KD_QUANT_QNET_H
 #define KD_QUANT_QNET_H
@@ -36,9 +37,10 @@ int kd_qnet_create(kd_qnet **out, kd_net *net, const kd_quant_spec *spec);
 void kd_qnet_free(kd_qnet *qnet);
 
 typedef enum {
-    KD_QUANT_OBSERVE, /* folded float forward; observers watch every activation site     */
-    KD_QUANT_TRAIN,   /* fake-quant nodes; EMA observers go on watching                  */
-    KD_QUANT_EVAL     /* fake-quant nodes, frozen; rounds exactly as the integers        */
+    KD_QUANT_OBSERVE, /* folded float forward; observers watch every activation site. While the
+                         tape records (QAT before fake-quant begins) only EMA ranges move  */
+    KD_QUANT_TRAIN,   /* fake-quant nodes; EMA ranges go on moving, learned scales do not  */
+    KD_QUANT_EVAL     /* fake-quant nodes, frozen; rounds exactly as the integers          */
 } kd_quant_mode;
 
 /* x (B,H,W,C) → (B,V). `taps` as in kd_net_forward. */

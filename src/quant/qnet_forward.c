@@ -10,6 +10,11 @@ typedef struct {
     kd_tensor **step; /* every node's output in steps                     */
 } run;
 
+/* Do ranges go on moving in training? Learned scales and finished ranges stay as calibrated. */
+static bool follows_training(const kd_qnet *qnet) {
+    return qnet->spec.observer == KD_OBSERVER_EMA && qnet->spec.method == KD_QUANT_STE;
+}
+
 static kd_learned learned_scale(const kd_qnet *qnet, int i) {
     const kd_qnode *q = &qnet->node[i];
     if (!q->scale) return (kd_learned){0};
@@ -159,7 +164,8 @@ static kd_tensor *forward_real(const run *r, int i) {
         return kd_max_pool2d(r->tape, x, node->pool);
     case KD_NODE_SHORTCUT:
         return kd_net_shortcut_forward(node, r->tape, x);
-    case KD_NODE_DROPOUT: /* what is observed is what inference will see */
+    case KD_NODE_DROPOUT:
+        return kd_dropout(r->tape, x, node->drop);
     case KD_NODE_INPUT:
     case KD_NODE_KIND_COUNT:
         break;
@@ -173,10 +179,12 @@ static kd_tensor *flat(kd_tape *tape, kd_tensor *x) {
 
 static kd_tensor *forward_observing(run *r, kd_tensor *x, kd_tensor **taps) {
     const kd_qnet *qnet = r->qnet;
+    const bool watching = follows_training(qnet) || !r->tape->recording;
     for (int i = 0; i < qnet->net->count; i++) {
         const kd_qnode *q = &qnet->node[i];
         kd_tensor *y = i == 0 ? x : forward_real(r, i);
-        if (q->observer) kd_observer_watch(q->observer, q->range->tensor.value, y->value, y->size);
+        if (q->observer && watching)
+            kd_observer_watch(q->observer, q->range->tensor.value, y->value, y->size);
         r->step[i] = y;
         if (taps) taps[i] = y;
     }
@@ -199,8 +207,7 @@ kd_tensor *kd_qnet_forward(kd_qnet *qnet, kd_tape *tape, kd_tensor *x, kd_quant_
     KD_CONTRACT(x->rank == 4 && x->shape[1] == in.h && x->shape[2] == in.w && x->shape[3] == in.c,
                 "the input does not have the net's shape");
     run r = {.qnet = qnet, .tape = tape, .exact = mode == KD_QUANT_EVAL};
-    r.averaging = mode == KD_QUANT_TRAIN && qnet->spec.observer == KD_OBSERVER_EMA &&
-                  qnet->spec.method == KD_QUANT_STE;
+    r.averaging = mode == KD_QUANT_TRAIN && follows_training(qnet);
     r.step = kd_tape_alloc(tape, (size_t)net->count * sizeof *r.step);
     if (mode == KD_QUANT_OBSERVE) return forward_observing(&r, x, taps);
     for (int i = 0; i < net->count; i++) {
