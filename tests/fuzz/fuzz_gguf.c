@@ -33,11 +33,10 @@ static void run(kd_blob *blob) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
-    static volatile uint64_t sink;
     kd_gguf *file;
     kd_blob *blob;
     if (kd_gguf_parse(&file, bytes, length, "input") < 0) return 0;
-    sink = read_everything(file);
+    if (read_everything(file) == UINT64_MAX) abort(); /* never; keeps the reads */
     /* With the checksum made right, or no input would ever pass it. */
     const unsigned char *place = kd_gguf_checksum_place(file);
     uint8_t *copy = malloc(length ? length : 1);
