@@ -23,6 +23,7 @@
 enum { TRAINING = 600, TESTING = 200 };
 
 static char root[] = "/tmp/distill-pipeline-XXXXXX";
+static char source_folder[KD_PATH_MAX]; /* the tests are started from the project's top */
 
 static void put_u32(unsigned char *out, uint32_t value) {
     for (int i = 0; i < 4; i++) out[i] = (unsigned char)(value >> (24 - 8 * i));
@@ -75,7 +76,7 @@ static void write_config(const char *name, const char *rest) {
 
 static int setup(void **state) {
     (void)state;
-    if (!mkdtemp(root)) return -1;
+    if (!getcwd(source_folder, sizeof source_folder) || !mkdtemp(root)) return -1;
     kd_dataset d;
     tiny_dataset(&d, TRAINING + TESTING);
     write_idx(&d, 0, TRAINING, "train-images-idx3-ubyte", "train-labels-idx1-ubyte");
@@ -256,6 +257,33 @@ static void hints_train(void **state) {
                      78);
 }
 
+/* A store written by tools/teacher_store.py from arrays, as a teacher in PyTorch would have it. */
+static void store_from_python_trains(void **state) {
+    (void)state;
+    char command[2 * KD_PATH_MAX];
+    if (system("/usr/bin/python3 -c 'import h5py, numpy' 2>/dev/null") != 0) {
+        print_message("SKIP python3-h5py and python3-numpy are not there\n");
+        skip();
+    }
+    assert_int_equal(
+        system("/usr/bin/python3 -c \"import numpy as n; "
+               "l = n.fromfile('train-labels-idx1-ubyte', n.uint8)[8:].astype(n.int32); "
+               "n.savez('rows.npz', id=n.arange(len(l), dtype=n.uint64), label=l, "
+               "logits=6 * n.eye(4, dtype=n.float32)[l])\""),
+        0);
+    snprintf(command, sizeof command,
+             "/usr/bin/python3 '%s/tools/teacher_store.py' write python-store --npz rows.npz",
+             source_folder);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(DISTILL("inspect", "python-store"), 0);
+    write_config("foreign", CNN " \"teacher\": {\"store\": \"python-store\"},\n"
+                                " \"loss\": {\"temperature\": 2, \"kl\": 1, \"hard\": 0},\n" TRAIN);
+    assert_int_equal(DISTILL("train", "foreign.json"), 0);
+    cJSON *report = read_report("runs/foreign/report.json");
+    assert_true(number(find_model(report, "student"), "accuracy") > 0.8);
+    cJSON_Delete(report);
+}
+
 static void ensemble_topk_lsq_4_bit(void **state) {
     (void)state;
     assert_int_equal(DISTILL("train", "topk.json"), 0);
@@ -283,12 +311,10 @@ static void exit_codes(void **state) {
 
 int main(int argc, char **argv) {
     if (argc > 2 && strcmp(argv[1], "--as-distill") == 0) return kd_cli_main(argc - 1, argv + 1);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(kills_change_nothing),
-                                       cmocka_unit_test(whole_run),
-                                       cmocka_unit_test(same_bits_elsewhere),
-                                       cmocka_unit_test(hints_train),
-                                       cmocka_unit_test(ensemble_topk_lsq_4_bit),
-                                       cmocka_unit_test(a_changed_config_is_refused),
-                                       cmocka_unit_test(exit_codes)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kills_change_nothing),        cmocka_unit_test(whole_run),
+        cmocka_unit_test(same_bits_elsewhere),         cmocka_unit_test(hints_train),
+        cmocka_unit_test(ensemble_topk_lsq_4_bit),     cmocka_unit_test(store_from_python_trains),
+        cmocka_unit_test(a_changed_config_is_refused), cmocka_unit_test(exit_codes)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

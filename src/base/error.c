@@ -22,9 +22,14 @@ int kd_fail_in(int status, const char *format, ...) {
     va_start(arguments, format);
     int used = vsnprintf(last_message, sizeof last_message, format, arguments);
     va_end(arguments);
-    if (used < 0) used = 0;
-    if ((size_t)used < sizeof last_message)
-        snprintf(last_message + used, sizeof last_message - (size_t)used, ": %s", inner);
+    size_t at = used < 0 ? 0 : (size_t)used;
+    if (at + 3 < sizeof last_message) {
+        memcpy(last_message + at, ": ", 2);
+        size_t room = sizeof last_message - at - 3, length = strlen(inner);
+        if (length > room) length = room;
+        memcpy(last_message + at + 2, inner, length);
+        last_message[at + 2 + length] = '\0';
+    }
     return status;
 }
 
