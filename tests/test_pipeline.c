@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "cli/cli.h"
 #include "tiny.h"
 
@@ -220,16 +221,20 @@ static void kills_change_nothing(void **state) {
     const char *asked = getenv("DISTILL_KILLS");
     int wanted = asked ? atoi(asked) : 10, kills = 0, rounds = 0, status;
     kd_rng rng = kd_rng_init((uint64_t)time(NULL), 1);
+    double began = kd_clock();
     waitpid(start_train("whole"), &status, 0);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    const uint64_t longest = (uint64_t)(1000 * (kd_clock() - began) / 3) + 1;
     while (kills < wanted) {
         assert_int_equal(system("rm -rf killed"), 0);
-        do { /* mostly short lives; now and then one that may reach the end */
-            long ms = 5 + (long)kd_rng_below(&rng, kills % 8 == 7 ? 3000 : 300);
+        do {
             pid_t child = start_train("killed");
-            struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-            nanosleep(&pause, NULL);
-            kill(child, SIGKILL);
+            if (kills < wanted) { /* the last start may finish */
+                long ms = 5 + (long)kd_rng_below(&rng, longest);
+                struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+                nanosleep(&pause, NULL);
+                kill(child, SIGKILL);
+            }
             waitpid(child, &status, 0);
             kills += WIFSIGNALED(status);
             assert_false(WIFEXITED(status) && WEXITSTATUS(status) != 0);
