@@ -42,13 +42,13 @@ fuzz: $(FUZZERS:%=build/fuzz/%)
 
 build/fuzz/%: tests/fuzz/%.c build/fuzz/libdistill.a
 	clang $(filter-out -MMD -MP,$(CFLAGS)) -Itests $(CFLAGS_fuzz) -fsanitize=fuzzer -fopenmp \
-	    -Wno-missing-prototypes -o $@ $< build/fuzz/libdistill.a $(LDLIBS)
+	    -w -o $@ $< build/fuzz/libdistill.a $(LDLIBS)
 build/fuzz/libdistill.a: $(SOURCES:src/%.c=build/fuzz/%.o)
 	@rm -f $@
 	ar rcs $@ $^
 build/fuzz/%.o: src/%.c | fuzz-packages
 	@mkdir -p $(@D)
-	clang $(CFLAGS) $(CFLAGS_fuzz) -c -o $@ $<
+	clang $(CFLAGS) $(CFLAGS_fuzz) -w -c -o $@ $<
 -include $(SOURCES:src/%.c=build/fuzz/%.d)
 
 fuzz-packages: packages
