@@ -10,22 +10,13 @@
 
 #include <cmocka.h>
 
+#include "asserts.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "data/h5.h"
 #include "distill/checkpoint.h"
 
 static char folder[64], path[128];
-
-#define assert_ok(call)                                                                            \
-    do {                                                                                           \
-        if ((call) != KD_OK) fail_msg("%s: %s", #call, kd_error());                                \
-    } while (0)
-#define assert_refused(call, status, part)                                                         \
-    do {                                                                                           \
-        assert_int_equal(call, status);                                                            \
-        if (!strstr(kd_error(), part)) fail_msg("'%s' does not say '%s'", kd_error(), part);       \
-    } while (0)
 
 static int make_folder(void **state) {
     (void)state;

@@ -21,6 +21,7 @@
 
 #include <cmocka.h>
 
+#include "asserts.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "data/h5.h"
@@ -29,11 +30,6 @@
 #include "faults.c"
 
 static char folder[64], path[128];
-
-#define assert_ok(call)                                                                            \
-    do {                                                                                           \
-        if ((call) != KD_OK) fail_msg("%s: %s", #call, kd_error());                                \
-    } while (0)
 
 static int make_folder(void **state) {
     (void)state;

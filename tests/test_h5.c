@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "asserts.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "data/h5.h"
@@ -23,16 +24,6 @@ static const char *in_folder(const char *name) {
     assert_int_equal(kd_path_join(path[turn], folder, name), KD_OK);
     return path[turn];
 }
-
-#define assert_ok(call)                                                                            \
-    do {                                                                                           \
-        if ((call) != KD_OK) fail_msg("%s: %s", #call, kd_error());                                \
-    } while (0)
-#define assert_refused(call, status, part)                                                         \
-    do {                                                                                           \
-        assert_int_equal(call, status);                                                            \
-        if (!strstr(kd_error(), part)) fail_msg("'%s' does not say '%s'", kd_error(), part);       \
-    } while (0)
 
 /* Writes without waiting for the disk, unlike kd_file_replace. */
 static void put(const char *path, const char *bytes, size_t length) {
