@@ -37,6 +37,7 @@ typedef struct {
     float *tail;                             /* (batch)                                      */
     int32_t *soft_index;                     /* (batch,k)                                    */
     kd_loss_parts recent;                    /* since the last log line                      */
+    kd_loss_parts shown;                     /* the same, fading: for the progress line      */
     double began, last_saved;
     char last_path[KD_PATH_MAX], best_path[KD_PATH_MAX], log_path[KD_PATH_MAX];
 } trainer;
@@ -254,24 +255,36 @@ static int update(trainer *t) {
     return KD_OK;
 }
 
-/* Logs the mean losses since the last line; `detail` gets them for the progress line. */
-static int log_losses(trainer *t, char *detail, size_t capacity) {
+/* The weighted loss of sums over rows; *kl and *hard get the parts per row. */
+static double mean_loss(const trainer *t, const kd_loss_parts *sums, double *kl, double *hard) {
+    const double rows = sums->rows > 0 ? sums->rows : 1;
+    *hard = sums->hard / rows;
+    *kl = sums->kl / rows;
+    return t->job->loss->hard * *hard + (t->job->store ? t->job->loss->kl * *kl : 0);
+}
+
+/* Moves what the update added from `recent` into the fading sums of the progress line. */
+static void show_losses(trainer *t, const kd_loss_parts *before, char *detail, size_t capacity) {
+    const double keep = 0.98;
+    kd_loss_parts *shown = &t->shown;
+    shown->hard = keep * shown->hard + t->recent.hard - before->hard;
+    shown->kl = keep * shown->kl + t->recent.kl - before->kl;
+    shown->rows = keep * shown->rows + t->recent.rows - before->rows;
+    double kl, hard, total = mean_loss(t, shown, &kl, &hard);
+    snprintf(detail, capacity, "loss %.4f (kl %.4f hard %.4f)", total, kl, hard);
+}
+
+/* Logs the mean losses since the last line. */
+static int log_losses(trainer *t) {
     int64_t every = t->total / LOG_LINES + 1;
     if (t->state.step % every != 0 && t->state.step != t->total) return KD_OK;
-    const kd_loss_config *loss = t->job->loss;
-    double rows = t->recent.rows > 0 ? t->recent.rows : 1;
-    double hard = t->recent.hard / rows, kl = t->recent.kl / rows;
-    double total = loss->hard * hard + (t->job->store ? loss->kl * kl : 0);
-    double rate = kd_schedule_rate(t->job->spec, t->state.step - 1, t->warmup, t->total);
-    snprintf(detail, capacity, "loss %.4f (kl %.4f hard %.4f)", total, kl, hard);
-    t->recent = (kd_loss_parts){0};
-    kd_runlog_step line = {.step = t->state.step,
-                           .epoch = (double)t->state.step / (double)t->updates,
-                           .loss = total,
-                           .kl = kl,
-                           .hard = hard,
-                           .rate = rate};
+    kd_runlog_step line = {
+        .step = t->state.step,
+        .epoch = (double)t->state.step / (double)t->updates,
+        .rate = kd_schedule_rate(t->job->spec, t->state.step - 1, t->warmup, t->total)};
+    line.loss = mean_loss(t, &t->recent, &line.kl, &line.hard);
     snprintf(line.stage, sizeof line.stage, "%s", t->job->stage);
+    t->recent = (kd_loss_parts){0};
     return kd_runlog_write_step(t->log, &line);
 }
 
@@ -308,8 +321,12 @@ static int loop(trainer *t) {
                       t->state.step, t->total);
     char detail[96] = "";
     while (t->state.epoch < spec->epochs) {
+        const kd_loss_parts before = t->recent;
         int status = update(t);
-        if (status == KD_OK) status = log_losses(t, detail, sizeof detail);
+        if (status == KD_OK) {
+            show_losses(t, &before, detail, sizeof detail);
+            status = log_losses(t);
+        }
         bool epoch_ended = t->state.batch == 0;
         if (status == KD_OK && epoch_ended) status = evaluate_epoch(t);
         bool due = kd_clock() - t->last_saved >= spec->checkpoint_seconds;
