@@ -81,7 +81,7 @@ demo: build/distill
 	build/distill train configs/fashion_mnist.json
 	@echo "open runs/fashion_mnist/report.html in a browser, or try:"
 	@echo "  build/distill run runs/fashion_mnist/student.int8.gguf \\"
-	@echo "      /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz"
+	@echo "      /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz:0"
 
 install: build/distill
 	install -D -m 755 build/distill $(DESTDIR)$(PREFIX)/bin/distill

@@ -154,7 +154,11 @@ int kd_image_decode(uint8_t *out, const void *bytes, size_t length, const char *
         return decode_png(out, &r);
     if (length >= 2 && (memcmp(bytes, "P5", 2) == 0 || memcmp(bytes, "P6", 2) == 0))
         return decode_pnm(out, &r);
-    return kd_fail(KD_EDATA, "%s: at byte 0: neither PNG nor PGM (P5) nor PPM (P6)", name);
+    return kd_fail(
+        KD_EDATA,
+        "%s: at byte 0: neither PNG nor PGM (P5) nor PPM (P6) (one sample of an idx file "
+        "is %s:N)",
+        name, name);
 }
 
 int kd_image_read(uint8_t *out, const char *path, int64_t h, int64_t w, int64_t c) {
