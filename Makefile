@@ -12,6 +12,9 @@ PACKAGES = build-essential pkg-config libopenblas-openmp-dev libhdf5-dev libsndf
            libpng-dev libgemmlowp-dev dataset-fashion-mnist python3-h5py python3-numpy
 
 MODES    = release debug double
+
+# One short line for each file; make V=1 shows the commands.
+quiet = @$(if $(V),set -x,echo "$(1)");
 CFLAGS   = -std=c11 -D_GNU_SOURCE -Isrc -g -march=$(ARCH) -fopenmp -fno-math-errno -MMD -MP \
            -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
            -Wmissing-prototypes -Wvla $(shell pkg-config --cflags hdf5 sndfile samplerate \
@@ -33,27 +36,27 @@ TESTS   = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 all: build/distill
 
 build/distill: build/release/bin/distill
-	ln -f $< $@
+	@ln -f $< $@
 
 # One set of rules for each mode: objects, the library, the program, the tests.
 define MODE_RULES
 OBJECTS_$(1) = $$(SOURCES:src/%.c=build/$(1)/%.o)
 build/$(1)/%.o: src/%.c | packages
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -c -o $$@ $$<
+	$$(call quiet,compile $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -c -o $$@ $$<
 build/$(1)/libdistill.a: $$(OBJECTS_$(1))
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(call quiet,archive $$@) ar rcs $$@ $$^
 build/$(1)/bin/distill: build/$(1)/main.o build/$(1)/libdistill.a
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS_$(1)) -fopenmp -o $$@ $$^ $$(LDLIBS)
+	$$(call quiet,link $$@) $$(CC) $$(CFLAGS_$(1)) -fopenmp -o $$@ $$^ $$(LDLIBS)
 build/$(1)/test_%: tests/test_%.c build/$(1)/libdistill.a build/ops_list.h
-	$$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -Itests -Ibuild -o $$@ $$< $$(filter %.o %.a,$$^) \
+	$$(call quiet,test $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -Itests -Ibuild -o $$@ $$< $$(filter %.o %.a,$$^) \
 	    -lcmocka $$(LDLIBS)
 build/$(1)/test_int8: build/$(1)/gemmlowp_reference.o
 build/$(1)/gemmlowp_reference.o: tests/gemmlowp_reference.cc | packages
 	@mkdir -p $$(@D)
-	$$(CXX) -O2 -c -o $$@ $$<
+	$$(call quiet,compile $$@) $$(CXX) -O2 -c -o $$@ $$<
 -include $$(OBJECTS_$(1):.o=.d) build/$(1)/main.d $$(TESTS:%=build/$(1)/%.d)
 endef
 $(foreach mode,$(MODES),$(eval $(call MODE_RULES,$(mode))))
@@ -61,7 +64,7 @@ $(foreach mode,$(MODES),$(eval $(call MODE_RULES,$(mode))))
 # Every op of the headers, one X(name) a line: the op tests must have a case for each.
 build/ops_list.h: src/autograd/ops.h src/distill/loss.h
 	@mkdir -p $(@D)
-	sed -n 's/^kd_tensor \*kd_\([a-z0-9_]*\)(.*/X(\1)/p' $^ > $@
+	@sed -n 's/^kd_tensor \*kd_\([a-z0-9_]*\)(.*/X(\1)/p' $^ > $@
 
 include tests/targets.mk
 

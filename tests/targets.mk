@@ -4,6 +4,7 @@
 # make check      longer tests: kills, injected faults                               (tens of minutes)
 # make fuzz       every parser under sanitizers; FUZZ_RUNS executions each
 # make bench      this machine's matrix-product peak and what training makes of it
+# make bench-torch  training speed beside PyTorch, in one run
 # make debug      build/debug/bin/distill, with address and undefined-behaviour sanitizers
 # make double     build/double/bin/distill, double precision
 # make format     clang-format over src and tests
@@ -41,14 +42,14 @@ fuzz: $(FUZZERS:%=build/fuzz/%)
 	    -artifact_prefix=build/fuzz/ || exit 1; done
 
 build/fuzz/%: tests/fuzz/%.c build/fuzz/libdistill.a
-	clang $(filter-out -MMD -MP,$(CFLAGS)) -Itests $(CFLAGS_fuzz) -fsanitize=fuzzer -fopenmp \
+	$(call quiet,fuzz target $@) clang $(filter-out -MMD -MP,$(CFLAGS)) -Itests $(CFLAGS_fuzz) -fsanitize=fuzzer -fopenmp \
 	    -w -o $@ $< build/fuzz/libdistill.a $(LDLIBS)
 build/fuzz/libdistill.a: $(SOURCES:src/%.c=build/fuzz/%.o)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call quiet,archive $@) ar rcs $@ $^
 build/fuzz/%.o: src/%.c | fuzz-packages
 	@mkdir -p $(@D)
-	clang $(CFLAGS) $(CFLAGS_fuzz) -w -c -o $@ $<
+	$(call quiet,compile $@) clang $(CFLAGS) $(CFLAGS_fuzz) -w -c -o $@ $<
 -include $(SOURCES:src/%.c=build/fuzz/%.d)
 
 fuzz-packages: packages
@@ -57,7 +58,12 @@ fuzz-packages: packages
 bench: build/distill
 	build/distill bench
 
+# PyTorch 2 from PyPI, for a python3 of your choice: make bench-torch PYTHON=/path/to/venv/bin/python
+PYTHON ?= python3
+bench-torch: build/distill
+	$(PYTHON) tests/bench_torch.py build/distill
+
 format:
 	clang-format -i src/*.c src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: test debug double gradcheck lint check fuzz fuzz-packages bench format
+.PHONY: test debug double gradcheck lint check fuzz fuzz-packages bench bench-torch format

@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Training speed beside PyTorch, in one run: the two take turns, medians are compared.
+
+usage: bench_torch.py DISTILL [--rounds 5] [--batch 128]      (needs PyTorch 2; see `make bench-torch`)
+
+The same models, batch, threads, optimizer (SGD with momentum), data in memory, warm-up. PyTorch runs
+each model in both memory layouts; the faster one counts.
+"""
+import argparse
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+STEPS = 24
+
+
+def conv_bn(cin, cout, stride=1):
+    return nn.Sequential(
+        nn.Conv2d(cin, cout, 3, stride, 1, bias=False), nn.BatchNorm2d(cout))
+
+
+class Block(nn.Module):
+    """CIFAR ResNet v1 with option A shortcuts, as `distill bench` has it."""
+
+    def __init__(self, cin, cout, stride):
+        super().__init__()
+        self.first, self.second = conv_bn(cin, cout, stride), conv_bn(cout, cout)
+        self.stride, self.pad = stride, cout - cin
+
+    def forward(self, x):
+        y = self.second(F.relu(self.first(x)))
+        if self.pad:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride],
+                      (0, 0, 0, 0, self.pad // 2, self.pad - self.pad // 2))
+        return F.relu(y + x)
+
+
+def build(name):
+    if name == "mlp":
+        layers = [nn.Flatten(), nn.Linear(784, 1200), nn.ReLU(), nn.Linear(1200, 1200), nn.ReLU(),
+                  nn.Linear(1200, 10)]
+        return nn.Sequential(*layers), (1, 28, 28)
+    layers = [conv_bn(3, 16), nn.ReLU(), Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2),
+              nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)]
+    return nn.Sequential(*layers), (3, 32, 32)
+
+
+def torch_rate(name, batch, layout):
+    """Samples per second of a median training step."""
+    torch.manual_seed(1)
+    model, shape = build(name)
+    model = model.to(memory_format=layout) if layout else model
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+    data = torch.rand(batch * (STEPS + 2), *shape)
+    labels = torch.randint(0, 10, (len(data),))
+    seconds = []
+    for step in range(STEPS + 2):
+        began = time.perf_counter()
+        x = data[step * batch:(step + 1) * batch]
+        x = x.contiguous(memory_format=layout) if layout else x
+        loss = F.cross_entropy(model(x), labels[step * batch:(step + 1) * batch])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        seconds.append(time.perf_counter() - began)
+    return batch / statistics.median(seconds[2:])
+
+
+def in_child(name, batch, layout):
+    """A fresh process for each PyTorch run, so that its peak memory is its own."""
+    out = subprocess.run(
+        [sys.executable, __file__, "--child", name, str(batch), layout], check=True,
+        capture_output=True, text=True).stdout.split()
+    return float(out[0]), float(out[1])
+
+
+def distill_rate(program, name, batch):
+    """Samples per second and peak memory in MB."""
+    process = subprocess.Popen([program, "bench", "--model", name, "--batch", str(batch)],
+                               stdout=subprocess.PIPE, text=True)
+    text = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        sys.exit(f"{program} bench failed")
+    return float(re.search(r"([\d.]+) samples/s", text).group(1)), usage.ru_maxrss / 1024
+
+
+def child(name, batch, layout):
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())))
+    rate = torch_rate(name, batch, torch.channels_last if layout == "nhwc" else None)
+    print(rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=128)
+    args = parser.parse_args()
+    print(f"PyTorch {torch.__version__}, {os.cpu_count()} threads, batch {args.batch}, float32, "
+          f"{args.rounds} rounds in turn; training samples per second, medians")
+    for name in ("mlp", "resnet8"):
+        ours, theirs, memory = [], {"nchw": [], "nhwc": []}, {}
+        for _ in range(args.rounds):
+            rate, own_memory = distill_rate(args.program, name, args.batch)
+            ours.append(rate)
+            for layout in theirs if name != "mlp" else ("nchw",):
+                rate, memory[layout] = in_child(name, args.batch, layout)
+                theirs[layout].append(rate)
+        best = max((statistics.median(v), k) for k, v in theirs.items() if v)
+        mine = statistics.median(ours)
+        print(f"{name:8s}  distill {mine:7.0f}   PyTorch {best[0]:7.0f} ({best[1]})   "
+              f"ratio {mine / best[0]:.2f}   peak memory {own_memory:.0f} and {memory[best[1]]:.0f} MB")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 5 and sys.argv[1] == "--child":
+        child(sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    else:
+        main()
