@@ -203,6 +203,11 @@ static int write_rows(kd_run *run, kd_store_writer *writer, int64_t done, int64_
         status = teach_batch(run, writer, done, n, x, logits);
         done += n;
         kd_progress_show(&progress, done, "");
+        if (status == KD_OK && done < total && kd_train_take_stop())
+            status = kd_fail(KD_EAGAIN,
+                             "teach: stopped on request after %lld of %lld rows; whole "
+                             "shards are kept: the same command goes on from there",
+                             (long long)done, (long long)total);
     }
     kd_progress_end(&progress);
     free(x);

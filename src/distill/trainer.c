@@ -23,6 +23,12 @@ void kd_train_request_stop(void) {
     stop_requested = 1;
 }
 
+bool kd_train_take_stop(void) {
+    bool asked = stop_requested != 0;
+    stop_requested = 0;
+    return asked;
+}
+
 typedef struct {
     kd_learner *learner;
     const kd_train_job *job;
@@ -333,13 +339,11 @@ static int loop(trainer *t) {
         if (status == KD_OK && (due || stop_requested || t->state.epoch == spec->epochs))
             status = save(t, t->last_path);
         if (status < 0) return status;
-        if (stop_requested && t->state.epoch < spec->epochs) {
-            stop_requested = 0;
+        if (t->state.epoch < spec->epochs && kd_train_take_stop())
             return kd_fail(KD_EAGAIN,
                            "%s: stopped on request after update %lld of %lld; saved: the "
                            "same command goes on from here",
                            t->job->stage, (long long)t->state.step, (long long)t->total);
-        }
         kd_progress_show(&progress, t->state.step, detail);
     }
     kd_progress_end(&progress);

@@ -42,5 +42,7 @@ int kd_train_measure(kd_learner *learner, const kd_train_job *job, int steps,
 
 /* Asks the loop to save and stop at the next update; safe in a signal handler. */
 void kd_train_request_stop(void);
+/* Whether a stop was asked for and not yet carried out; carries it out. For other long loops. */
+bool kd_train_take_stop(void);
 
 #endif
