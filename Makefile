@@ -17,7 +17,7 @@ MODES    = release debug double
 quiet = @$(if $(V),set -x,echo "$(1)");
 CFLAGS   = -std=c11 -D_GNU_SOURCE -Isrc -g -march=$(ARCH) -fopenmp -fno-math-errno -MMD -MP \
            -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
-           -Wmissing-prototypes -Wvla $(shell pkg-config --cflags hdf5 sndfile samplerate \
+           -Wmissing-prototypes -Wvla -Wno-psabi $(shell pkg-config --cflags hdf5 sndfile samplerate \
            libcjson libpng openblas 2>/dev/null)
 LDLIBS   = $(shell pkg-config --libs hdf5 sndfile samplerate libcjson libpng openblas \
            2>/dev/null) -lz -lxxhash -lm -lpthread
