@@ -1,4 +1,3 @@
-# make test       every fast test, in the three builds
 # make gradcheck  the op tests in double precision
 # make lint       the laws a compiler does not check
 # make check      longer tests: kills, injected faults                               (tens of minutes)
