@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
+#include "data/half.h"
 #include "data/safetensors_header.h"
 
 static const uint64_t HEADER_LIMIT = 100000000; /* the format's own */
@@ -208,14 +208,6 @@ static float float_of_bits(uint32_t bits) {
     return value;
 }
 
-static float half_to_float(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, fraction = h & 1023;
-    if (exponent == 31) return float_of_bits(sign | 0x7f800000 | fraction << 13);
-    if (exponent > 0) return float_of_bits(sign | (exponent + 112) << 23 | fraction << 13);
-    float small = ldexpf((float)fraction, -24);
-    return sign ? -small : small;
-}
-
 static void convert(float *out, const uint8_t *raw, size_t n, kd_safetensors_type type) {
     for (size_t i = 0; i < n; i++) {
         uint16_t narrow;
@@ -226,7 +218,7 @@ static void convert(float *out, const uint8_t *raw, size_t n, kd_safetensors_typ
             continue;
         }
         memcpy(&narrow, raw + i * sizeof narrow, sizeof narrow);
-        out[i] = type == KD_SAFETENSORS_F16 ? half_to_float(narrow)
+        out[i] = type == KD_SAFETENSORS_F16 ? kd_half_to_float(narrow)
                                             : float_of_bits((uint32_t)narrow << 16);
     }
 }

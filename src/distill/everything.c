@@ -1,7 +1,6 @@
 /* `distill train`: every stage of a run, then the same test set through every model. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "base/error.h"
@@ -15,23 +14,14 @@ typedef struct {
     kd_report report;
 } everything;
 
-/* The next empty row of the table, named. */
-static kd_result *next_result(everything *e, const char *name, const char *kind) {
-    kd_result *r = &e->report.result[e->report.count++];
-    snprintf(r->name, sizeof r->name, "%s", name);
-    snprintf(r->kind, sizeof r->kind, "%s", kind);
-    return r;
-}
-
-/* Measures into a fresh row, keeping its name. */
-static int measured(everything *e, const char *name, const char *kind, int status,
-                    const kd_result *values) {
+/* Adds a measurement to the table, which then owns its counts; passes an error on. */
+static int add_result(everything *e, const char *name, const char *kind, int status,
+                      const kd_result *values) {
     if (status < 0) return status;
-    kd_result *row = next_result(e, name, kind);
-    kd_result named = *values;
-    memcpy(named.name, row->name, sizeof named.name);
-    memcpy(named.kind, row->kind, sizeof named.kind);
-    *row = named;
+    kd_result *row = &e->report.result[e->report.count++];
+    *row = *values;
+    snprintf(row->name, sizeof row->name, "%s", name);
+    snprintf(row->kind, sizeof row->kind, "%s", kind);
     return KD_OK;
 }
 
@@ -49,14 +39,14 @@ static int measure_teacher(everything *e) {
     }
     r.bytes = r.parameters * (int64_t)sizeof(float);
     r.memory += r.bytes;
-    return measured(e, "teacher", "teacher", status, &r);
+    return add_result(e, "teacher", "teacher", status, &r);
 }
 
 static int measure_float(everything *e, const kd_learner *learner, const char *name,
                          const char *kind) {
     kd_result r;
     int status = kd_evaluate(&r, learner, KD_RUN_FLOAT, e->run->tape, e->run->test, NULL);
-    return measured(e, name, kind, status, &r);
+    return add_result(e, name, kind, status, &r);
 }
 
 /* The blob beside the fake-quant model it was written from: the export gate. */
@@ -81,8 +71,8 @@ static int measure_blob(everything *e, const kd_learner *quantized, bool qat) {
         kd_log("%s: %lld of %lld predictions differ from the fake-quant model's, largest "
                "difference of a logit %g",
                path, (long long)r.disagreements, (long long)test->count, r.largest_difference);
-        status = measured(e, qat ? "student int8 (QAT)" : "student int8 (PTQ)",
-                          qat ? "blob" : "ptq", status, &r);
+        status = add_result(e, qat ? "student int8 (QAT)" : "student int8 (PTQ)",
+                            qat ? "blob" : "ptq", status, &r);
     }
     kd_result_free_counts(&fake);
     kd_blob_free(blob);

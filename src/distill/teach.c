@@ -86,12 +86,12 @@ static int train_member(kd_run *run, const char *path, kd_learner **out) {
     kd_config *config;
     int status = kd_config_load(&config, path, 0, NULL);
     if (status < 0) return status;
-    kd_run child;
-    status = strcmp(config->name, run->config->name) == 0
-                 ? kd_fail(KD_ECONFIG, "%s: a teacher's config needs a name other than \"%s\"",
-                           path, config->name)
-                 : kd_run_open(&child, config, run->runs, false);
-    if (status == KD_OK || strcmp(config->name, run->config->name) != 0) {
+    if (strcmp(config->name, run->config->name) == 0) {
+        status = kd_fail(KD_ECONFIG, "%s: a teacher's config needs a name other than \"%s\"", path,
+                         config->name);
+    } else {
+        kd_run child;
+        status = kd_run_open(&child, config, run->runs, false);
         if (status == KD_OK) status = kd_run_teachers(&child);
         if (status == KD_OK) status = kd_run_teach(&child);
         if (status == KD_OK) status = kd_run_train(&child, false, out);
