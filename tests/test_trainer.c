@@ -87,9 +87,21 @@ static void learns(void **state) {
     assert_int_equal(kd_evaluate(&result, learner, KD_RUN_FLOAT, tape, &validation, NULL), KD_OK);
     assert_true(kd_result_accuracy(&result) > 0.9);
     kd_result_free_counts(&result);
-    bool done;
-    assert_int_equal(kd_train_finished(learner, &job, &done), KD_OK);
-    assert_true(done);
+    /* A finished job loads its result and writes nothing. */
+    kd_hash trained, loaded;
+    char *before, *after, log[KD_PATH_MAX];
+    size_t before_length, after_length;
+    assert_int_equal(kd_params_hash(&trained, learner->params), KD_OK);
+    assert_int_equal(kd_path_join(log, folder, "log.jsonl"), KD_OK);
+    assert_int_equal(kd_file_read(&before, &before_length, log, 1 << 24), KD_OK);
+    assert_int_equal(kd_train(learner, &job), KD_OK);
+    assert_int_equal(kd_params_hash(&loaded, learner->params), KD_OK);
+    assert_string_equal(loaded.hex, trained.hex);
+    assert_int_equal(kd_file_read(&after, &after_length, log, 1 << 24), KD_OK);
+    assert_int_equal(after_length, before_length);
+    assert_memory_equal(after, before, before_length);
+    free(before);
+    free(after);
     kd_tape_free(tape);
     kd_learner_free(learner);
     empty_folder();

@@ -168,15 +168,6 @@ static kd_extent sample_extent(const kd_dataset *d) {
     return (kd_extent){d->h, d->w, d->c};
 }
 
-static int train_unless_done(kd_learner *learner, const kd_train_job *job) {
-    bool done;
-    int status = kd_train_finished(learner, job, &done);
-    if (status < 0) return status;
-    if (!done) return kd_train(learner, job);
-    kd_log("%s: already trained", job->stage);
-    return KD_OK;
-}
-
 int kd_run_train(kd_run *run, bool alone, kd_learner **out) {
     kd_train_job job;
     int status = kd_run_job(run, alone ? "alone" : "train", &job);
@@ -189,7 +180,7 @@ int kd_run_train(kd_run *run, bool alone, kd_learner **out) {
                             .teacher = job.teacher ? job.teacher->net : NULL};
     status = kd_learner_create(out, &spec);
     if (status < 0) return status;
-    status = train_unless_done(*out, &job);
+    status = kd_train(*out, &job);
     if (status < 0) {
         kd_learner_free(*out);
         *out = NULL;
@@ -259,7 +250,7 @@ int kd_run_quantize(kd_run *run, const kd_learner *student, bool qat, kd_learner
     if (status < 0) return status;
     copy_values(student, *out);
     status = calibrate(run, *out);
-    if (status == KD_OK && qat) status = train_unless_done(*out, &job);
+    if (status == KD_OK && qat) status = kd_train(*out, &job);
     if (status == KD_OK) status = write_blob(run, qat, *out);
     if (status < 0) {
         kd_learner_free(*out);

@@ -350,34 +350,31 @@ static int loop(trainer *t) {
     return KD_OK;
 }
 
+/* The loop between its notes in the run's log. */
+static int train_on(trainer *t) {
+    const kd_train_job *job = t->job;
+    if (t->state.step > 0)
+        kd_log("%s: going on from update %lld of %lld (epoch %lld)", job->stage,
+               (long long)t->state.step, (long long)t->total, (long long)t->state.epoch + 1);
+    int status = kd_runlog_open(&t->log, t->log_path, 0);
+    if (status == KD_OK)
+        status = kd_runlog_write_note(t->log, "start", job->stage, t->state.step, "");
+    if (status == KD_OK) status = loop(t);
+    if (status == KD_OK)
+        status = kd_runlog_write_note(t->log, "done", job->stage, t->state.step, "");
+    return status;
+}
+
 int kd_train(kd_learner *learner, const kd_train_job *job) {
     trainer t;
     int status = trainer_init(&t, learner, job);
     t.began = t.last_saved = kd_clock();
     if (status == KD_OK) status = resume(&t);
-    if (status == KD_OK && t.state.step > 0 && t.state.epoch < job->spec->epochs)
-        kd_log("%s: going on from update %lld of %lld (epoch %lld)", job->stage,
-               (long long)t.state.step, (long long)t.total, (long long)t.state.epoch + 1);
-    if (status == KD_OK) status = kd_runlog_open(&t.log, t.log_path, 0);
-    if (status == KD_OK)
-        status = kd_runlog_write_note(t.log, "start", job->stage, t.state.step, "");
-    if (status == KD_OK) status = loop(&t);
-    if (status == KD_OK) status = kd_runlog_write_note(t.log, "done", job->stage, t.state.step, "");
+    if (status == KD_OK && t.state.epoch >= job->spec->epochs)
+        kd_log("%s: already trained", job->stage);
+    else if (status == KD_OK)
+        status = train_on(&t);
     if (status == KD_OK) status = kd_checkpoint_load_params(t.best_path, learner->params, false);
-    trainer_clear(&t);
-    return status;
-}
-
-int kd_train_finished(kd_learner *learner, const kd_train_job *job, bool *done) {
-    *done = false;
-    trainer t;
-    int status = trainer_init(&t, learner, job);
-    t.began = kd_clock();
-    if (status == KD_OK && kd_file_exists(t.last_path)) {
-        status = resume(&t);
-        *done = status == KD_OK && t.state.epoch >= job->spec->epochs;
-    }
-    if (*done) status = kd_checkpoint_load_params(t.best_path, learner->params, false);
     trainer_clear(&t);
     return status;
 }

@@ -25,15 +25,12 @@ typedef struct {
     const char *config_json;
 } kd_train_job;
 
-/* Trains `learner`, going on from <folder>/<stage>.last.h5 when it is there. At the end the learner
+/* Trains `learner`, going on from <folder>/<stage>.last.h5 when it is there; a finished job only
+ * loads its result and writes nothing. At the end the learner
  * holds the weights that did best on the validation split, which are also in <stage>.best.h5.
  * KD_EAGAIN after kd_train_request_stop: the state is saved. KD_EDATA when the checkpoint belongs
  * to another job. */
 int kd_train(kd_learner *learner, const kd_train_job *job);
-
-/* Trains nothing: loads what a finished kd_train of this job left. *done tells whether it is there.
- */
-int kd_train_finished(kd_learner *learner, const kd_train_job *job, bool *done);
 
 /* Runs `steps` updates on throw-away state and gives the seconds of a median one, for --dry-run and
  * the bench. The learner's parameters change. */
