@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Writes src/base/unicode_tables.inc: what src/base/unicode.c knows of Unicode.
+
+    python3 tools/make_unicode.py > src/base/unicode_tables.inc        no other packages
+
+Everything comes from Python's own unicodedata module.
+"""
+import sys
+import unicodedata as u
+
+LAST = 0x110000
+SPACES = {0x85, 0x20, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000}
+SPACES |= set(range(9, 14)) | set(range(0x2000, 0x200B))  # the property White_Space
+HANGUL = range(0xAC00, 0xD7A4)
+
+
+def class_of(c):
+    """The numbers of kd_char_class."""
+    category = u.category(chr(c))
+    if c in SPACES:
+        return 7
+    if category in ("Mn", "Nd"):
+        return {"Mn": 4, "Nd": 2}[category]
+    return {"L": 1, "N": 3, "M": 5, "S": 6, "P": 6}.get(category[0], 0)
+
+
+def table(kind, name, numbers):
+    print(f"static const {kind} {name}[] = {{")
+    line = "   "
+    for number in numbers:
+        word = f" {number},"
+        if len(line) + len(word) > 100:
+            print(line)
+            line = "   "
+        line += word
+    print(line)
+    print("};\n")
+
+
+def classes():
+    out, before = [], None
+    for c in range(LAST):
+        now = class_of(c)
+        if now == 2 and before != 2:
+            assert u.digit(chr(c)) == 0  # so that a digit's value is (c - start) mod 10
+        if now == 2:
+            assert u.digit(chr(c)) == (c - (out[-1] >> 3 if before == 2 else c)) % 10
+        if now != before:
+            out.append(c << 3 | now)
+            before = now
+    return out
+
+
+def lower():
+    """(start, how many, step, lower - upper) of runs of capitals."""
+    runs = []
+    for c in range(LAST):
+        low = chr(c).lower()
+        if len(low) != 1 or ord(low) == c:
+            continue
+        delta = ord(low) - c
+        last = runs[-1] if runs else None
+        if last and last[3] == delta:
+            step = c - (last[0] + (last[1] - 1) * last[2])
+            if step in (1, 2) and (last[1] == 1 or last[2] == step):
+                last[1] += 1
+                last[2] = step
+                continue
+        runs.append([c, 1, 1, delta])
+    return [x for run in runs for x in run]
+
+
+def decompositions():
+    """Compatibility decompositions, complete: characters, where each one's text starts, texts."""
+    key, start, text = [], [], []
+    for c in range(LAST):
+        if c in HANGUL or 0xD800 <= c < 0xE000:
+            continue
+        full = u.normalize("NFKD", chr(c))
+        if full == chr(c):
+            continue
+        key.append(c)
+        start.append(len(text))
+        text += [ord(x) for x in full]
+    start.append(len(text))
+    return key, start, text
+
+
+def compositions():
+    """(first, second, composed), sorted."""
+    out = []
+    for c in range(LAST):
+        parts = u.decomposition(chr(c)).split()
+        if len(parts) != 2 or parts[0].startswith("<"):
+            continue
+        a, b = (int(p, 16) for p in parts)
+        if u.normalize("NFC", chr(a) + chr(b)) == chr(c):
+            out.append((a, b, c))
+    return [x for triple in sorted(out) for x in triple]
+
+
+def combining():
+    """(start << 8 | class) where the canonical combining class changes."""
+    out, before = [], None
+    for c in range(LAST):
+        now = u.combining(chr(c))
+        if now != before:
+            out.append(c << 8 | now)
+            before = now
+    return out
+
+
+print(f"/* Made by tools/make_unicode.py from Unicode {u.unidata_version}: do not edit. */\n")
+table("uint8_t", "ascii_class", [class_of(c) for c in range(128)])
+table("uint32_t", "class_start", classes())
+table("int32_t", "lower_runs", lower())
+key, start, text = decompositions()
+table("uint32_t", "decomposed", key)
+table("uint16_t", "decomposition_at", start)
+table("uint32_t", "decomposition", text)
+table("uint32_t", "composed", compositions())
+table("uint32_t", "combining_start", combining())
+assert len(text) < 65536, len(text)
+sys.stdout.flush()
