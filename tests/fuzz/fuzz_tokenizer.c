@@ -23,7 +23,7 @@ static kd_tokenizer *make_tokenizer(void) {
     }
     for (int a = 0; a < 32; a++)
         for (int b = 0; b < 64; b++, count++) {
-            char *pair = text + 2 * count - 256;
+            char *pair = &text[2 * count - 256];
             pair[0] = (char)(a * 8);
             pair[1] = (char)(b * 4);
             token[count] = (kd_token_bytes){pair, 2};
