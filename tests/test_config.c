@@ -423,8 +423,8 @@ static void fills_in_variables(void **state) {
 static void schema_and_documentation_agree(void **state) {
     (void)state;
     kd_text schema = {0}, tables = {0};
-    kd_config_add_schema(&schema);
-    kd_config_add_markdown(&tables);
+    kd_config_add_schema(&schema, &kd_config_root);
+    kd_config_add_markdown(&tables, &kd_config_root);
     assert_int_equal(kd_text_finish(&schema, "test"), KD_OK);
     assert_int_equal(kd_text_finish(&tables, "test"), KD_OK);
     kd_json *json; /* is JSON, and has every key of a config that uses them all */

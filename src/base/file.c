@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -83,8 +84,10 @@ static int sync_folder(const char *path) {
     const char *slash = strrchr(path, '/');
     size_t length = slash ? (size_t)(slash - path) : 0;
     if (length >= sizeof folder) return kd_fail(KD_EIO, "%s: path too long", path);
-    if (!slash) memcpy(folder, ".", 2);
-    else if (length == 0) memcpy(folder, "/", 2);
+    if (!slash)
+        memcpy(folder, ".", 2);
+    else if (length == 0)
+        memcpy(folder, "/", 2);
     else {
         memcpy(folder, path, length);
         folder[length] = '\0';
@@ -142,6 +145,21 @@ int kd_file_make_folders(const char *path) {
             return kd_fail(KD_EIO, "%s: cannot create the folder: %s", partial, strerror(errno));
         partial[i] = keep;
     }
+    return KD_OK;
+}
+
+int kd_file_lock(int *out, const char *folder) {
+    char path[KD_PATH_MAX];
+    *out = -1;
+    int status = kd_path_join(path, folder, "lock");
+    if (status < 0) return status;
+    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+    if (fd < 0) return kd_fail(KD_EIO, "%s: cannot create: %s", path, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        close(fd);
+        return kd_fail(KD_EIO, "%s: another distill process is at work in this folder", folder);
+    }
+    *out = fd;
     return KD_OK;
 }
 

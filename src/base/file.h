@@ -23,6 +23,10 @@ int kd_file_commit(const char *part, const char *path);
 /* mkdir -p */
 int kd_file_make_folders(const char *path);
 
+/* Takes the lock of a folder, its file "lock", until *out is closed or the process ends; KD_EIO
+ * when another process has it. *out is −1 after an error. */
+int kd_file_lock(int *out, const char *folder);
+
 bool kd_file_exists(const char *path);
 
 /* Joins with '/', refusing a path that does not fit KD_PATH_MAX. */

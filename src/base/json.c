@@ -3,7 +3,7 @@
  * the items in the same order, gives each its offset.
  *
  * The offset is kept in cJSON's `valueint`, a truncated copy of the number that nobody needs. An
- * item from kd_json_set has −1 − index of the assignment there instead. */
+ * item from kd_json_set or kd_json_change has −1 − index of the change there instead. */
 #include "base/json.h"
 
 #include <math.h>
@@ -21,7 +21,8 @@ struct kd_json {
     char *text;
     cJSON *root;
     int set_count;
-    const char *set[KD_JSON_SETS_MAX];
+    const char *set[KD_JSON_SETS_MAX]; /* "a.b=value", or the place of a kd_json_change */
+    bool placed[KD_JSON_SETS_MAX];     /* it is a place                                 */
 };
 
 static void line_and_column(const char *text, size_t offset, int *line, int *column) {
@@ -166,16 +167,25 @@ static cJSON *list_entry(const cJSON *list, const char *step) {
                                                          : NULL;
 }
 
+/* "--set a.b", or the place of the change. */
+static const char *change_name(char *out, size_t capacity, const kd_json *json, int index) {
+    const char *change = json->set[index];
+    if (json->placed[index])
+        snprintf(out, capacity, "%s", change);
+    else
+        snprintf(out, capacity, "--set %.*s", (int)strcspn(change, "="), change);
+    return out;
+}
+
 /* Puts `value`, or nothing when it is NULL, where `step` of `parent` is. Takes `value` over. */
-static int put(cJSON *parent, const char *step, cJSON *value, const char *assignment) {
+static int put(cJSON *parent, const char *step, cJSON *value, const char *name) {
     bool done = true;
     cJSON *entry;
     if (cJSON_IsArray(parent)) {
         entry = list_entry(parent, step);
         if (!entry || !value) {
             cJSON_Delete(value);
-            return kd_fail(KD_EUSAGE, "--set %s: the list has no entry '%s' to change", assignment,
-                           step);
+            return kd_fail(KD_EUSAGE, "%s: the list has no entry '%s' to change", name, step);
         }
         done = cJSON_ReplaceItemViaPointer(parent, entry, value);
     } else {
@@ -184,7 +194,7 @@ static int put(cJSON *parent, const char *step, cJSON *value, const char *assign
     }
     if (done) return KD_OK;
     cJSON_Delete(value);
-    return kd_fail_memory(sizeof *value, "--set");
+    return kd_fail_memory(sizeof *value, name);
 }
 
 /* The container below `parent` that `step` names; made when an object lacks it. */
@@ -199,7 +209,7 @@ static cJSON *descend(cJSON *parent, const char *step, int index) {
 }
 
 /* The value behind '=': JSON, or else the bare text. NULL for null, and when memory is out. */
-static int value_of(cJSON **out, const char *text, int index) {
+static int value_of(cJSON **out, const char *text) {
     kd_json *parsed;
     *out = NULL;
     if (kd_json_parse(&parsed, text, strlen(text), "value") == KD_OK) {
@@ -215,44 +225,64 @@ static int value_of(cJSON **out, const char *text, int index) {
         *out = cJSON_CreateString(text);
         if (!*out) return kd_fail_memory(strlen(text), "--set");
     }
-    if (*out) mark_as_set(*out, index);
     return KD_OK;
 }
 
-int kd_json_set(kd_json *json, const char *assignment) {
-    const char *equals = strchr(assignment, '=');
-    char path[256];
-    if (!equals || equals == assignment || equals - assignment >= (ptrdiff_t)sizeof path)
-        return kd_fail(KD_EUSAGE, "--set %s: expected KEY=VALUE, such as train.epochs=5",
-                       assignment);
-    if (json->set_count == KD_JSON_SETS_MAX)
-        return kd_fail(KD_EUSAGE, "--set: more than %d of them", KD_JSON_SETS_MAX);
-    if (!cJSON_IsObject(json->root)) return kd_fail(KD_EUSAGE, "--set: the file is no object");
-    snprintf(path, sizeof path, "%.*s", (int)(equals - assignment), assignment);
-    int index = json->set_count;
-    json->set[json->set_count++] = assignment;
-    cJSON *value, *parent = json->root;
-    int status = value_of(&value, equals + 1, index);
-    if (status < 0) return status;
-    char *step = path;
+/* Notes the change and puts `value`, which it takes over, at the `length` bytes of `path`. */
+static int change(kd_json *json, const char *path, size_t length, cJSON *value, const char *note,
+                  bool placed) {
+    char steps[256], name[512];
+    int index = json->set_count++;
+    json->set[index] = note;
+    json->placed[index] = placed;
+    change_name(name, sizeof name, json, index);
+    snprintf(steps, sizeof steps, "%.*s", (int)length, path);
+    if (value) mark_as_set(value, index);
+    char *step = steps;
+    cJSON *parent = json->root;
     for (char *dot; (dot = strchr(step, '.')) != NULL; step = dot + 1) {
         *dot = '\0';
         parent = descend(parent, step, index);
         if (parent) continue;
         cJSON_Delete(value);
-        return kd_fail(KD_EUSAGE, "--set %s: there is nothing below '%s' to change", assignment,
-                       step);
+        return kd_fail(KD_EUSAGE, "%s: there is nothing below '%s' to change", name, step);
     }
-    return put(parent, step, value, assignment);
+    return put(parent, step, value, name);
+}
+
+static int check_change(const kd_json *json, const char *name) {
+    if (json->set_count == KD_JSON_SETS_MAX)
+        return kd_fail(KD_EUSAGE, "%s: more than %d changes", name, KD_JSON_SETS_MAX);
+    if (!cJSON_IsObject(json->root))
+        return kd_fail(KD_EUSAGE, "%s: %s is no object", name, json->name);
+    return KD_OK;
+}
+
+int kd_json_set(kd_json *json, const char *assignment) {
+    const char *equals = strchr(assignment, '=');
+    if (!equals || equals == assignment || equals - assignment >= 256)
+        return kd_fail(KD_EUSAGE, "--set %s: expected KEY=VALUE, such as train.epochs=5",
+                       assignment);
+    cJSON *value;
+    int status = check_change(json, "--set");
+    if (status == KD_OK) status = value_of(&value, equals + 1);
+    if (status < 0) return status;
+    return change(json, assignment, (size_t)(equals - assignment), value, assignment, false);
+}
+
+int kd_json_change(kd_json *json, const char *path, const cJSON *value, const char *place) {
+    if (!*path || strlen(path) >= 256)
+        return kd_fail(KD_EUSAGE, "%s: expected a key such as train.epochs", place);
+    int status = check_change(json, place);
+    if (status < 0) return status;
+    cJSON *copy = cJSON_IsNull(value) ? NULL : cJSON_Duplicate(value, true);
+    if (!copy && !cJSON_IsNull(value)) return kd_fail_memory(sizeof *copy, place);
+    return change(json, path, strlen(path), copy, place, true);
 }
 
 const char *kd_json_place(char *out, size_t capacity, const kd_json *json, const cJSON *item,
                           bool of_key) {
-    if (item->valueint < 0) {
-        const char *assignment = json->set[-1 - item->valueint];
-        snprintf(out, capacity, "--set %.*s", (int)strcspn(assignment, "="), assignment);
-        return out;
-    }
+    if (item->valueint < 0) return change_name(out, capacity, json, -1 - item->valueint);
     size_t offset = (size_t)item->valueint;
     if (item->string && !of_key) offset = kd_json_value_behind_key(json->text, offset);
     int line, column;

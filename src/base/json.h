@@ -33,10 +33,13 @@ const cJSON *kd_json_get(const cJSON *object, const char *key);
  * exist. The value is JSON, or else a bare string; null takes the member away. `assignment` is
  * borrowed until the free. KD_EUSAGE says what is wrong with it. At most KD_JSON_SETS_MAX. */
 int kd_json_set(kd_json *json, const char *assignment);
+/* The same with a value that stands elsewhere in JSON; it is copied. `place` is what messages about
+ * it name, as "sweep.json:7:21"; borrowed until the free. */
+int kd_json_change(kd_json *json, const char *path, const cJSON *value, const char *place);
 
 /* Writes "file:line:column" of the item's value (or of its key) into `out`, and returns `out`; for
- * an item that came from kd_json_set, "--set a.b". Lines and columns count from 1, columns in
- * characters. */
+ * an item that came from kd_json_set, "--set a.b"; from kd_json_change, its place. Lines and
+ * columns count from 1, columns in characters. */
 const char *kd_json_place(char *out, size_t capacity, const kd_json *json, const cJSON *item,
                           bool of_key);
 

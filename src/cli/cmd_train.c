@@ -29,7 +29,7 @@ int kd_cmd_train(int argc, char **argv) {
     if (kd_arguments_has(&arguments, "dry-run")) return kd_plan_print(&arguments);
     kd_stage stage;
     status = kd_stage_open(&stage, &arguments);
-    if (status == KD_OK) status = kd_run_everything(&stage.run);
+    if (status == KD_OK) status = kd_run_everything(&stage.run, false);
     kd_stage_close(&stage);
     return status;
 }

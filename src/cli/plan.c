@@ -37,6 +37,7 @@ static double free_disk(const char *folder) {
 
 typedef struct {
     double seconds, memory, disk;
+    bool quiet; /* only the run's own stages, and nothing is printed */
 } needs;
 
 /* One training stage of `config`, measured on the real data. */
@@ -71,10 +72,13 @@ static int plan_training(const kd_config *config, const kd_run *run, const char 
         char eta[32], bytes[32];
         kd_format_duration(eta, sizeof eta, step * (double)updates);
         kd_format_bytes(bytes, sizeof bytes, memory);
-        printf("  %-6s %lld parameters, %.2f M multiply-adds a sample; %lld updates of %.1f ms: %s;"
-               " %s\n",
-               stage, (long long)kd_learner_parameters(learner),
-               (double)kd_net_macs(learner->net) / 1e6, (long long)updates, 1e3 * step, eta, bytes);
+        if (!total->quiet)
+            printf("  %-6s %lld parameters, %.2f M multiply-adds a sample; %lld updates of %.1f "
+                   "ms: %s;"
+                   " %s\n",
+                   stage, (long long)kd_learner_parameters(learner),
+                   (double)kd_net_macs(learner->net) / 1e6, (long long)updates, 1e3 * step, eta,
+                   bytes);
         total->seconds += step * (double)updates;
         if (memory > total->memory) total->memory = memory;
         total->disk += 2 * 3 * (double)learner->params->slab_size * sizeof(kd_real);
@@ -124,11 +128,13 @@ static int plan_teacher(const kd_config *config, const kd_run *run, needs *total
 static int plan_config(const kd_config *config, needs *total) {
     kd_run run;
     int status = open_data(config, &run);
-    if (status == KD_OK && config->teacher.present) status = plan_teacher(config, &run, total);
+    if (status == KD_OK && config->teacher.present && !total->quiet)
+        status = plan_teacher(config, &run, total);
     if (status == KD_OK) {
-        printf("%s: %lld training samples of %lldx%lldx%lld, %d classes\n", config->name,
-               (long long)run.train->count, (long long)run.train->h, (long long)run.train->w,
-               (long long)run.train->c, run.train->classes);
+        if (!total->quiet)
+            printf("%s: %lld training samples of %lldx%lldx%lld, %d classes\n", config->name,
+                   (long long)run.train->count, (long long)run.train->h, (long long)run.train->w,
+                   (long long)run.train->c, run.train->classes);
         total->memory += (double)run.train->count *
                          (double)(run.train->h * run.train->w * run.train->c) *
                          (run.train->bytes ? 1 : 4);
@@ -139,6 +145,13 @@ static int plan_config(const kd_config *config, needs *total) {
     if (status == KD_OK && config->quantize.present && config->quantize.qat)
         status = plan_training(config, &run, "qat", &config->quantize.train, total);
     kd_run_close(&run);
+    return status;
+}
+
+int kd_plan_seconds(double *out, const kd_config *config) {
+    needs total = {.quiet = true};
+    int status = plan_config(config, &total);
+    *out = total.seconds;
     return status;
 }
 

@@ -1,11 +1,19 @@
-/* `distill train --dry-run`: what a run will need, before the night. */
+/* --dry-run of `distill train` and `distill sweep`: what a run will need, before the night. */
 #ifndef KD_CLI_PLAN_H
 #define KD_CLI_PLAN_H
 
 #include "cli/cli.h"
+#include "distill/sweep.h"
 
 /* Prints parameters, memory against the machine's (or cgroup's) limit, disk, and an ETA from a few
  * measured updates. Refuses (KD_ECONFIG) what cannot fit. Writes nothing into the runs folder. */
 int kd_plan_print(kd_arguments *arguments);
+
+/* The seconds that the training stages of a config will take, its teachers' not counted, from a few
+ * measured updates. */
+int kd_plan_seconds(double *out, const kd_config *config);
+
+/* The runs of a sweep in <runs>/<name>, whether each is finished, and what the others will take. */
+int kd_plan_print_sweep(const kd_sweep *sweep, const char *runs);
 
 #endif

@@ -10,7 +10,7 @@ static void on_signal(int number) {
     kd_train_request_stop();
 }
 
-static void install_signals(void) {
+void kd_stage_catch_signals(void) {
     static const int caught[] = {SIGINT, SIGTERM, SIGUSR1};
     struct sigaction action = {.sa_handler = on_signal,
                                .sa_flags = (int)(SA_RESTART | SA_RESETHAND)};
@@ -28,7 +28,7 @@ int kd_stage_open(kd_stage *stage, kd_arguments *arguments) {
     int status = kd_stage_config(&stage->config, arguments);
     if (status < 0) return status;
     const char *runs = kd_arguments_value(arguments, "runs");
-    install_signals();
+    kd_stage_catch_signals();
     stage->open = true;
     return kd_run_open(&stage->run, stage->config, runs ? runs : "runs",
                        kd_arguments_has(arguments, "fresh"));

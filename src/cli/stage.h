@@ -23,6 +23,9 @@ typedef struct {
 int kd_stage_open(kd_stage *stage, kd_arguments *arguments);
 void kd_stage_close(kd_stage *stage);
 
+/* From now on ^C, SIGTERM and SIGUSR1 save and stop; a second one of them ends the process. */
+void kd_stage_catch_signals(void);
+
 /* The config alone. The caller frees. */
 int kd_stage_config(kd_config **out, kd_arguments *arguments);
 

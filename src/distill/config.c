@@ -10,8 +10,7 @@
 
 enum { CONFIG_LIMIT = 1 << 20 };
 
-/* The folder `path` lies in, "" for the working folder. */
-static void folder_of(char out[KD_PATH_MAX], const char *path) {
+void kd_config_folder(char out[KD_PATH_MAX], const char *path) {
     const char *slash = strrchr(path, '/');
     size_t length = slash ? (size_t)(slash - path) : 0;
     if (slash == path) length = 1;
@@ -35,11 +34,14 @@ static int keep_resolved(kd_config *config, const cJSON *resolved) {
 
 static int fill(kd_config *config, const kd_json *json) {
     char folder[KD_PATH_MAX];
-    folder_of(folder, config->path);
+    kd_config_folder(folder, config->path);
     cJSON *resolved = cJSON_CreateObject();
     if (!resolved) return kd_fail_memory(sizeof *resolved, "the configuration");
-    kd_config_reader reader = {
-        .json = json, .folder = folder, .config = config, .resolved = resolved};
+    kd_config_reader reader = {.json = json,
+                               .folder = folder,
+                               .manual = "docs/configuration.md",
+                               .config = config,
+                               .resolved = resolved};
     kd_config_read_object(&reader, kd_json_root(json), "$", &kd_config_root, config, resolved);
     int errors = kd_config_report_errors(&reader), status = reader.failed;
     if (status == KD_OK && errors > 0)
@@ -50,8 +52,23 @@ static int fill(kd_config *config, const kd_json *json) {
     return status;
 }
 
-int kd_config_parse(kd_config **out, const char *text, size_t length, const char *path, int n,
-                    const char *const *sets) {
+/* What is changed after parsing: either of the two lists may be empty. */
+typedef struct {
+    int set_count, change_count;
+    const char *const *set;
+    const kd_config_change *change;
+} changes;
+
+static int apply(kd_json *json, const changes *c) {
+    int status = KD_OK;
+    for (int i = 0; i < c->set_count && status == KD_OK; i++) status = kd_json_set(json, c->set[i]);
+    for (int i = 0; i < c->change_count && status == KD_OK; i++)
+        status = kd_json_change(json, c->change[i].key, c->change[i].value, c->change[i].place);
+    return status;
+}
+
+static int parse(kd_config **out, const char *text, size_t length, const char *path,
+                 const changes *c) {
     *out = NULL;
     if (strlen(path) >= KD_PATH_MAX) return kd_fail(KD_EIO, "%s: path too long", path);
     kd_json *json = NULL;
@@ -60,7 +77,7 @@ int kd_config_parse(kd_config **out, const char *text, size_t length, const char
     memcpy(config->path, path, strlen(path) + 1);
     int status = kd_json_parse(&json, text, length, config->path);
     if (status == KD_EDATA) status = KD_ECONFIG; /* not JSON at all: the message is the same */
-    for (int i = 0; i < n && status == KD_OK; i++) status = kd_json_set(json, sets[i]);
+    if (status == KD_OK) status = apply(json, c);
     if (status == KD_OK) status = fill(config, json);
     kd_json_free(json);
     if (status < 0) {
@@ -71,14 +88,28 @@ int kd_config_parse(kd_config **out, const char *text, size_t length, const char
     return KD_OK;
 }
 
-int kd_config_load(kd_config **out, const char *path, int n, const char *const *sets) {
+static int load(kd_config **out, const char *path, const changes *c) {
     *out = NULL;
     char *text;
     size_t length;
     int status = kd_file_read(&text, &length, path, CONFIG_LIMIT);
-    if (status == KD_OK) status = kd_config_parse(out, text, length, path, n, sets);
+    if (status == KD_OK) status = parse(out, text, length, path, c);
     free(text);
     return status;
+}
+
+int kd_config_parse(kd_config **out, const char *text, size_t length, const char *path, int n,
+                    const char *const *sets) {
+    return parse(out, text, length, path, &(changes){.set_count = n, .set = sets});
+}
+
+int kd_config_load(kd_config **out, const char *path, int n, const char *const *sets) {
+    return load(out, path, &(changes){.set_count = n, .set = sets});
+}
+
+int kd_config_load_changed(kd_config **out, const char *path, int n,
+                           const kd_config_change *change) {
+    return load(out, path, &(changes){.change_count = n, .change = change});
 }
 
 void kd_config_free(kd_config *config) {

@@ -3,6 +3,8 @@
 #ifndef KD_DISTILL_CONFIG_H
 #define KD_DISTILL_CONFIG_H
 
+#include <cjson/cJSON.h>
+
 #include "autograd/tape.h"
 #include "base/file.h"
 #include "data/loader.h"
@@ -103,6 +105,14 @@ int kd_config_load(kd_config **out, const char *path, int n, const char *const *
 /* The same from `length` bytes of text; `path` is what messages and relative paths refer to. */
 int kd_config_parse(kd_config **out, const char *text, size_t length, const char *path, int n,
                     const char *const *sets);
+/* The same from a file with changes that stand in another file, at `place` ("sweep.json:7:21"). */
+typedef struct {
+    const char *key;    /* "loss.temperature"                */
+    const cJSON *value; /* null takes the key away           */
+    const char *place;
+} kd_config_change;
+int kd_config_load_changed(kd_config **out, const char *path, int n,
+                           const kd_config_change *change);
 void kd_config_free(kd_config *config);
 
 /* The resolved JSON text of one section ("data", "model", "train" …), to key a stage by what went

@@ -20,7 +20,9 @@ typedef enum {
     KD_KEY_TEXTS,    /* char[][]                                                                  */
     KD_KEY_OBJECT,   /* a struct read by `table`                                                  */
     KD_KEY_OBJECTS,  /* an array of such structs                                                  */
-    KD_KEY_IGNORED   /* allowed and without effect                                                */
+    KD_KEY_CHANGES, /* an object {"loss.kl": value} of keys of a config; left to `finish`         */
+    KD_KEY_AXES,    /* an object {"loss.kl": [value, value]}, likewise                           */
+    KD_KEY_IGNORED  /* allowed and without effect                                                */
 } kd_key_type;
 
 /* As `high`: any. Whole numbers end at 2^53 all the same, which JSON's doubles hold exactly. */
@@ -59,8 +61,8 @@ typedef struct kd_config_table {
     const struct kd_config_table *const *variant;
     int variant_count;
     const char *tag;
-    /* Defaults that depend on other keys, as members of `out`; a null takes the table's default away.
-     * May be NULL. */
+    /* Defaults that depend on other keys, as members of `out`; a null takes the table's default
+     * away. May be NULL. */
     void (*defaults)(struct kd_config_reader *reader, const cJSON *object, cJSON *out);
     /* Checks and completes what was read into `base`; may be NULL. Not called after an
      * error in the object, but for the root's, which looks at the JSON only. */

@@ -92,9 +92,8 @@ static void refuse_strangers(kd_config_reader *reader, const cJSON *object, cons
             kd_config_complain(reader, child, true, inner, "unknown key; did you mean \"%s\"?",
                                guess.best);
         else
-            kd_config_complain(reader, child, true, inner,
-                               "unknown key%s%s; see docs/configuration.md",
-                               *table->name ? " for " : "", table->name);
+            kd_config_complain(reader, child, true, inner, "unknown key%s%s; see %s",
+                               *table->name ? " for " : "", table->name, reader->manual);
     }
 }
 

@@ -16,7 +16,8 @@ typedef struct {
 typedef struct kd_config_reader {
     const kd_json *json;
     const char *folder;    /* paths are relative to it; "" for the working folder */
-    kd_config *config;     /* being filled                                        */
+    const char *manual;    /* the page that lists the keys                        */
+    kd_config *config;     /* being filled; NULL when another kind of file is read */
     const cJSON *resolved; /* the root of what is known so far                    */
     kd_config_error *error;
     int error_count;
@@ -39,6 +40,15 @@ void kd_config_complain_key(kd_config_reader *reader, const cJSON *object, const
 
 /* Logs the errors in the order of the file and forgets them; returns how many there were. */
 int kd_config_report_errors(kd_config_reader *reader);
+
+/* The folder `path` lies in, "" for the working folder. */
+void kd_config_folder(char out[KD_PATH_MAX], const char *path);
+
+/* A name for what the file `path` describes: the file's, fit for a folder. */
+void kd_config_default_name(char *out, size_t capacity, const char *path);
+
+/* Whether a folder may have this name; complains about the member "name" of `object` if not. */
+bool kd_config_check_name(kd_config_reader *reader, const cJSON *object, const char *path);
 
 /* Checks one value against its row; complains and returns false when it does not fit. */
 bool kd_config_check_value(kd_config_reader *reader, const cJSON *item, const char *path,

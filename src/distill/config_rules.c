@@ -38,35 +38,42 @@ static bool is_name_letter(char c) {
            (c && strchr("._-", c));
 }
 
-void kd_config_root_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
-    (void)object;
-    const char *slash = strrchr(reader->config->path, '/');
-    const char *file = slash ? slash + 1 : reader->config->path;
-    char name[sizeof reader->config->name];
+void kd_config_default_name(char *out, size_t capacity, const char *path) {
+    const char *slash = strrchr(path, '/');
+    const char *file = slash ? slash + 1 : path;
     size_t length = strlen(file);
     if (length > 5 && strcmp(file + length - 5, ".json") == 0) length -= 5;
-    if (length >= sizeof name) length = sizeof name - 1;
-    memcpy(name, file, length);
-    name[length] = '\0';
-    for (char *c = name; *c; c++)
+    if (length >= capacity) length = capacity - 1;
+    memcpy(out, file, length);
+    out[length] = '\0';
+    for (char *c = out; *c; c++)
         if (!is_name_letter(*c)) *c = '_';
-    if (!is_name_letter(name[0]) || name[0] == '.') snprintf(name, sizeof name, "run");
+    if (!is_name_letter(out[0]) || out[0] == '.') snprintf(out, capacity, "run");
+}
+
+bool kd_config_check_name(kd_config_reader *reader, const cJSON *object, const char *path) {
+    const cJSON *name = kd_json_get(object, "name");
+    if (!cJSON_IsString(name)) return true;
+    bool good = name->valuestring[0] != '.';
+    for (const char *c = name->valuestring; *c && good; c++) good = is_name_letter(*c);
+    if (!good)
+        kd_config_complain_key(reader, object, path, "name",
+                               "a folder has this name: letters, digits, '.', '_' and '-' only, "
+                               "and no '.' in front");
+    return good;
+}
+
+void kd_config_root_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
+    (void)object;
+    char name[sizeof reader->config->name];
+    kd_config_default_name(name, sizeof name, reader->config->path);
     if (!cJSON_AddStringToObject(out, "name", name)) fail_memory(reader);
 }
 
 void kd_config_root_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                            void *base) {
     (void)base;
-    const cJSON *name = kd_json_get(object, "name");
-    if (cJSON_IsString(name)) {
-        bool good = name->valuestring[0] != '.';
-        for (const char *c = name->valuestring; *c && good; c++) good = is_name_letter(*c);
-        if (!good)
-            kd_config_complain_key(
-                reader, object, path, "name",
-                "a folder has this name: letters, digits, '.', '_' and '-' only, "
-                "and no '.' in front");
-    }
+    kd_config_check_name(reader, object, path);
     if (cJSON_IsTrue(kd_json_get(object, "alone")) && !kd_json_get(object, "teacher"))
         kd_config_complain_key(reader, object, path, "alone",
                                "trains the network also without the teacher, but there is no "

@@ -66,6 +66,34 @@ static void add_list(kd_text *out, const kd_config_key *key, int depth) {
     kd_text_add(out, "}");
 }
 
+/* The keys of a config as "loss.kl", each with its type, or a list of it; null takes a key away. */
+static void add_dotted(kd_text *out, const kd_config_table *table, const char *prefix, bool lists,
+                       const char **between) {
+    for (int i = 0; i < table->variant_count; i++)
+        add_dotted(out, table->variant[i], prefix, lists, between);
+    for (int i = 0; i < table->count; i++) {
+        const kd_config_key *key = &table->key[i];
+        if (key->type == KD_KEY_IGNORED) continue;
+        if (table->variant_count == 0 && *prefix && strcmp(key->name, "type") == 0) continue;
+        char path[128];
+        snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", key->name);
+        kd_text_add(out, "%s", *between);
+        *between = ",";
+        kd_text_add(out, "\n      \"%s\": {\"description\": ", path);
+        add_string(out, key->doc);
+        if (lists) kd_text_add(out, ", \"type\": \"array\", \"minItems\": 1");
+        kd_text_add(out, "}");
+        if (key->type == KD_KEY_OBJECT) add_dotted(out, key->table, path, lists, between);
+    }
+}
+
+static void add_config_keys(kd_text *out, bool lists) {
+    const char *between = "";
+    kd_text_add(out, "\"type\": \"object\", \"properties\": {");
+    add_dotted(out, &kd_config_root, "", lists, &between);
+    kd_text_add(out, "}");
+}
+
 static void add_type(kd_text *out, const kd_config_key *key, int depth) {
     switch (key->type) {
     case KD_KEY_INTEGER:
@@ -96,6 +124,10 @@ static void add_type(kd_text *out, const kd_config_key *key, int depth) {
         return;
     case KD_KEY_OBJECT:
         add_object(out, key->table, depth);
+        return;
+    case KD_KEY_CHANGES:
+    case KD_KEY_AXES:
+        add_config_keys(out, key->type == KD_KEY_AXES);
         return;
     case KD_KEY_IGNORED:
         kd_text_add(out, "\"type\": \"string\"");
@@ -161,10 +193,12 @@ static void add_object(kd_text *out, const kd_config_table *table, int depth) {
     kd_text_add(out, "]");
 }
 
-void kd_config_add_schema(kd_text *out) {
-    kd_text_add(out, "{\n  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\",\n"
-                     "  \"title\": \"A run of distill\",\n  ");
-    add_object(out, &kd_config_root, 0);
+void kd_config_add_schema(kd_text *out, const kd_config_table *table) {
+    kd_text_add(out,
+                "{\n  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\",\n"
+                "  \"title\": \"%.*s\",\n  ",
+                (int)strcspn(table->doc, "."), table->doc);
+    add_object(out, table, 0);
     kd_text_add(out, "\n}\n");
 }
 
@@ -220,7 +254,7 @@ static void add_section(kd_text *out, const kd_config_table *table, const char *
     }
 }
 
-void kd_config_add_markdown(kd_text *out) {
+void kd_config_add_markdown(kd_text *out, const kd_config_table *table) {
     bool models = false;
-    add_section(out, &kd_config_root, "", "", &models);
+    add_section(out, table, "", "", &models);
 }

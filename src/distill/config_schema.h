@@ -3,11 +3,13 @@
 #define KD_DISTILL_CONFIG_SCHEMA_H
 
 #include "base/text.h"
+#include "distill/config_keys.h"
 
-/* JSON schema (draft 2020-12) of a config, as configs/schema.json has it. */
-void kd_config_add_schema(kd_text *out);
+/* JSON schema (draft 2020-12) of the files a table describes: configs (kd_config_root), as
+ * configs/schema.json has it, and sweeps (kd_sweep_root), as configs/sweep.schema.json. */
+void kd_config_add_schema(kd_text *out, const kd_config_table *table);
 
 /* One Markdown table for each kind of object, as docs/configuration.md has them. */
-void kd_config_add_markdown(kd_text *out);
+void kd_config_add_markdown(kd_text *out, const kd_config_table *table);
 
 #endif

@@ -124,6 +124,8 @@ const char *kd_config_store_value(const char *folder, const cJSON *item, const k
         return NULL;
     case KD_KEY_OBJECT:
     case KD_KEY_OBJECTS:
+    case KD_KEY_CHANGES:
+    case KD_KEY_AXES:
     case KD_KEY_IGNORED:
         break;
     }

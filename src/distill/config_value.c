@@ -94,6 +94,12 @@ void kd_config_describe(char *out, size_t capacity, const kd_config_key *key) {
     case KD_KEY_OBJECTS:
         snprintf(out, capacity, "a list of objects");
         return;
+    case KD_KEY_CHANGES:
+        snprintf(out, capacity, "an object of config keys { \"loss.kl\": 0.5 }");
+        return;
+    case KD_KEY_AXES:
+        snprintf(out, capacity, "an object of config keys { \"loss.kl\": [0.5, 0.9] }");
+        return;
     case KD_KEY_IGNORED:
         snprintf(out, capacity, "anything");
         return;
@@ -172,6 +178,8 @@ static bool fits(const cJSON *item, const kd_config_key *key) {
     case KD_KEY_OBJECTS:
         return cJSON_IsArray(item);
     case KD_KEY_OBJECT:
+    case KD_KEY_CHANGES:
+    case KD_KEY_AXES:
         return cJSON_IsObject(item);
     case KD_KEY_IGNORED:
         return true;

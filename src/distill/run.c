@@ -2,11 +2,9 @@
 
 #include <cjson/cJSON.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -21,18 +19,6 @@ static const char *const RESULTS[] = {"train.last.h5", "train.best.h5",    "alon
                                       "alone.best.h5", "qat.last.h5",      "qat.best.h5",
                                       "log.jsonl",     "student.ptq.gguf", "student.int8.gguf",
                                       "report.html",   "report.json",      "config.json"};
-
-static int lock_folder(kd_run *run) {
-    char path[KD_PATH_MAX];
-    int status = kd_path_join(path, run->folder, "lock");
-    if (status < 0) return status;
-    run->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
-    if (run->lock < 0) return kd_fail(KD_EIO, "%s: cannot create: %s", path, strerror(errno));
-    if (flock(run->lock, LOCK_EX | LOCK_NB) < 0)
-        return kd_fail(KD_EIO, "%s: another distill process is at work in this folder",
-                       run->folder);
-    return KD_OK;
-}
 
 static int remove_results(kd_run *run) {
     char path[KD_PATH_MAX];
@@ -73,7 +59,7 @@ int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fre
         status = kd_dataset_open(&run->validation, &config->data, KD_SPLIT_VALIDATION);
     if (status == KD_OK) status = kd_dataset_open(&run->test, &config->data, KD_SPLIT_TEST);
     if (status == KD_OK) status = kd_file_make_folders(run->folder);
-    if (status == KD_OK) status = lock_folder(run);
+    if (status == KD_OK) status = kd_file_lock(&run->lock, run->folder);
     if (status == KD_OK && fresh) status = remove_results(run);
     if (status == KD_OK) status = kd_tape_create(&run->tape, config->seed);
     if (status < 0) return status;

@@ -35,6 +35,9 @@ typedef struct {
     kd_store *store;     /* NULL until kd_run_teach, or without soft targets   */
     kd_tape *tape;       /* for evaluation */
     int lock;            /* the folder's lock, −1 when not held */
+    /* For runs of a sweep, set after opening. */
+    bool seeded_teachers; /* teachers trained by a config take this run's seed    */
+    bool shared_store;    /* the store lies beside the runs, one for equal targets */
 } kd_run;
 
 /* Opens the data, makes and locks the folder; with `fresh` removes what earlier starts left in it.
@@ -61,7 +64,11 @@ int kd_run_blob_path(const kd_run *run, bool qat, char out[KD_PATH_MAX]);
 /* The training job of a stage, for the trainer; used by the stages and by --dry-run. */
 int kd_run_job(const kd_run *run, const char *stage, kd_train_job *out);
 
-/* All stages, then the table on stdout and report.html, report.json. */
-int kd_run_everything(kd_run *run);
+/* The config of a teacher network as a run trains it: as it stands, or `seeded`, with `seed` in the
+ * place of its own and "-s<seed>" behind its name. The caller frees. */
+int kd_run_teacher_config(kd_config **out, const char *path, bool seeded, uint64_t seed);
+
+/* All stages, then report.html, report.json and, unless `quiet`, the table on stdout. */
+int kd_run_everything(kd_run *run, bool quiet);
 
 #endif

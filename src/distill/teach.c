@@ -81,10 +81,20 @@ int kd_ensemble_logits(void *context, int64_t n, const float *x, float *logits) 
     return status;
 }
 
+int kd_run_teacher_config(kd_config **out, const char *path, bool seeded, uint64_t seed) {
+    int status = kd_config_load(out, path, 0, NULL);
+    if (status < 0 || !seeded) return status;
+    char name[2 * sizeof(*out)->name], number[32];
+    snprintf(name, sizeof name, "name=%s-s%llu", (*out)->name, (unsigned long long)seed);
+    snprintf(number, sizeof number, "seed=%llu", (unsigned long long)seed);
+    kd_config_free(*out);
+    return kd_config_load(out, path, 2, (const char *const[]){name, number});
+}
+
 /* Trains (or finds trained) the network of another config. */
 static int train_member(kd_run *run, const char *path, kd_learner **out) {
     kd_config *config;
-    int status = kd_config_load(&config, path, 0, NULL);
+    int status = kd_run_teacher_config(&config, path, run->seeded_teachers, run->config->seed);
     if (status < 0) return status;
     if (strcmp(config->name, run->config->name) == 0) {
         status = kd_fail(KD_ECONFIG, "%s: a teacher's config needs a name other than \"%s\"", path,
@@ -92,6 +102,8 @@ static int train_member(kd_run *run, const char *path, kd_learner **out) {
     } else {
         kd_run child;
         status = kd_run_open(&child, config, run->runs, false);
+        child.seeded_teachers = run->seeded_teachers;
+        child.shared_store = run->shared_store;
         if (status == KD_OK) status = kd_run_teachers(&child);
         if (status == KD_OK) status = kd_run_teach(&child);
         if (status == KD_OK) status = kd_run_train(&child, false, out);
@@ -252,11 +264,23 @@ static int check_store(const kd_run *run, const char *path) {
     return kd_store_check(run->store, run->train->count, run->train->id, run->train->label);
 }
 
+/* Where the store that `header` describes lies beside the runs: its name is what is in it. */
+static int shared_path(const kd_run *run, const kd_store_header *header, char out[KD_PATH_MAX]) {
+    char text[256], name[32];
+    bool topk = header->kind == KD_STORE_TOPK;
+    snprintf(text, sizeof text, "%s %s %s %d %d %d %.17g %lld", header->teacher.hex,
+             header->data.hex, header->class_list.hex, (int)header->kind, (int)header->dtype,
+             topk ? header->k : 0, topk ? header->temperature[0] : 0, (long long)header->views);
+    snprintf(name, sizeof name, "store-%.16s", kd_hash_bytes(text, strlen(text)).hex);
+    return kd_path_join(out, run->runs, name);
+}
+
 int kd_run_teach(kd_run *run) {
     const kd_teacher_config *teacher = &run->config->teacher;
     if (!teacher->present) return KD_OK;
     char own[KD_PATH_MAX];
-    int status = store_path(run, own);
+    kd_store_header header = describe_store(run);
+    int status = run->shared_store ? shared_path(run, &header, own) : store_path(run, own);
     const char *path = teacher->store[0] ? teacher->store : own;
     if (status == KD_OK && !teacher->store[0]) status = make_store(run, own);
     if (status == KD_OK) status = kd_store_open(&run->store, path);

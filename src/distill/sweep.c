@@ -1,0 +1,209 @@
+#include "distill/sweep.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "distill/run.h"
+#include "distill/runlog.h"
+#include "distill/sweep_parts.h"
+
+enum { REPORT_LIMIT = 1 << 24, TEACHERS_DEEP = 8 };
+
+int kd_sweep_results_create(kd_sweep_results *out, const kd_sweep *sweep) {
+    size_t n = (size_t)sweep->variant_count * (size_t)sweep->seed_count;
+    *out = (kd_sweep_results){.sweep = sweep, .run = calloc(n, sizeof *out->run)};
+    return out->run ? KD_OK : kd_fail_memory(n * sizeof *out->run, "a sweep's results");
+}
+
+void kd_sweep_results_free(kd_sweep_results *results) {
+    free(results->run);
+    results->run = NULL;
+}
+
+kd_sweep_run *kd_sweep_run_at(const kd_sweep_results *results, int variant, int seed) {
+    return &results->run[variant * results->sweep->seed_count + seed];
+}
+
+/* --- keys ----------------------------------------------------------------------------------- */
+
+static int key_of(kd_hash *out, const kd_config *config, bool seeded, int depth) {
+    kd_hash part[1 + KD_TEACHERS_MAX] = {config->hash};
+    int n = 1, status = KD_OK;
+    if (depth == TEACHERS_DEEP)
+        return kd_fail(KD_ECONFIG, "%s: more than %d teachers' teachers: a circle?", config->path,
+                       TEACHERS_DEEP);
+    for (int i = 0; i < config->teacher.count && status == KD_OK; i++) {
+        const char *path = config->teacher.source[i].config;
+        kd_config *teacher;
+        if (!*path) continue;
+        status = kd_run_teacher_config(&teacher, path, seeded, config->seed);
+        if (status < 0) return status;
+        status = key_of(&part[n++], teacher, seeded, depth + 1);
+        kd_config_free(teacher);
+    }
+    *out = kd_hash_join(part, n);
+    return status;
+}
+
+int kd_sweep_key(kd_hash *out, const kd_config *config, bool seeded) {
+    return key_of(out, config, seeded, 0);
+}
+
+/* --- one run -------------------------------------------------------------------------------- */
+
+static double number_of(const cJSON *object, const char *key) {
+    const cJSON *item = kd_json_get(object, key);
+    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
+}
+
+bool kd_sweep_model_read(kd_sweep_model *out, const cJSON *object) {
+    const cJSON *name = kd_json_get(object, "name"), *kind = kd_json_get(object, "kind");
+    double samples = number_of(object, "samples"), correct = number_of(object, "correct");
+    double parameters = number_of(object, "parameters"), bytes = number_of(object, "bytes");
+    if (!cJSON_IsString(name) || !cJSON_IsString(kind)) return false;
+    if (!(samples >= 1 && samples < 1e15 && correct >= 0 && correct <= samples)) return false;
+    if (!(parameters >= 0 && parameters < 1e15 && bytes >= 0 && bytes < 1e15)) return false;
+    *out = (kd_sweep_model){.samples = (int64_t)samples,
+                            .correct = (int64_t)correct,
+                            .loss = number_of(object, "loss"),
+                            .validation = number_of(object, "validation"),
+                            .parameters = (int64_t)parameters,
+                            .bytes = (int64_t)bytes};
+    snprintf(out->name, sizeof out->name, "%s", name->valuestring);
+    snprintf(out->kind, sizeof out->kind, "%s", kind->valuestring);
+    return true;
+}
+
+/* The accuracy on the validation split of the weights a stage kept: its best. */
+static double best_validation(const kd_runlog_curves *curves, const char *kind) {
+    static const char *const stage[][2] = {
+        {"student", "train"}, {"alone", "alone"}, {"blob", "qat"}};
+    double best = NAN;
+    for (size_t i = 0; i < sizeof stage / sizeof *stage; i++)
+        for (int64_t k = 0; k < curves->eval_count && strcmp(kind, stage[i][0]) == 0; k++)
+            if (strcmp(curves->eval[k].stage, stage[i][1]) == 0)
+                best = fmax(best, curves->eval[k].accuracy);
+    return best;
+}
+
+/* What the run's report and log say. */
+static int read_result(kd_sweep_run *out, const char *folder) {
+    char path[KD_PATH_MAX];
+    kd_json *json = NULL;
+    kd_runlog_curves curves = {0};
+    int status = kd_path_join(path, folder, "log.jsonl");
+    if (status == KD_OK) status = kd_runlog_read(&curves, path);
+    if (status == KD_OK) status = kd_path_join(path, folder, "report.json");
+    if (status == KD_OK) status = kd_json_read(&json, path, REPORT_LIMIT);
+    out->model_count = 0;
+    const cJSON *list = status == KD_OK ? kd_json_get(kd_json_root(json), "models") : NULL;
+    for (const cJSON *item = list ? list->child : NULL; item; item = item->next) {
+        if (out->model_count == KD_SWEEP_MODELS_MAX) break;
+        kd_sweep_model *model = &out->model[out->model_count];
+        if (!kd_sweep_model_read(model, item)) continue;
+        model->validation = best_validation(&curves, model->kind);
+        out->model_count++;
+    }
+    if (status == KD_OK && out->model_count == 0)
+        status = kd_fail(KD_EDATA, "%s: holds no results", path);
+    out->done = status == KD_OK;
+    kd_runlog_free(&curves);
+    kd_json_free(json);
+    return status;
+}
+
+static int carry_out_one(const kd_sweep *sweep, const kd_config *config, const char *folder,
+                         bool fresh, kd_sweep_run *out) {
+    kd_run run;
+    double began = kd_clock();
+    int status = kd_run_open(&run, config, folder, fresh);
+    run.seeded_teachers = sweep->teacher_seeds;
+    run.shared_store = true;
+    if (status == KD_OK) status = kd_run_everything(&run, true);
+    kd_run_close(&run);
+    if (status == KD_OK) status = read_result(out, run.folder);
+    out->seconds = kd_clock() - began;
+    return status;
+}
+
+/* --- all of them ---------------------------------------------------------------------------- */
+
+typedef struct {
+    int total, done; /* runs                         */
+    int made;        /* by this start                */
+    double seconds;  /* that it took for them        */
+} tally;
+
+static void announce(const tally *t, const kd_config *config) {
+    char eta[48] = "";
+    if (t->made > 0) {
+        char left[32];
+        kd_format_duration(left, sizeof left, t->seconds / t->made * (t->total - t->done));
+        snprintf(eta, sizeof eta, "; about %s left", left);
+    }
+    kd_log("sweep: run %d of %d: %s%s", t->done + 1, t->total, config->name, eta);
+}
+
+static int carry_out_missing(kd_sweep_results *results, const char *folder, bool fresh) {
+    const kd_sweep *sweep = results->sweep;
+    tally t = {.total = sweep->variant_count * sweep->seed_count};
+    for (int i = 0; i < t.total; i++) t.done += results->run[i].done;
+    if (t.done > 0) kd_log("sweep: %d of %d runs are finished", t.done, t.total);
+    /* Seed by seed, so that variants can be compared early. */
+    for (int i = 0; i < t.total; i++) {
+        int variant = i % sweep->variant_count, seed = i / sweep->variant_count;
+        kd_sweep_run *run = kd_sweep_run_at(results, variant, seed);
+        kd_config *config;
+        if (run->done) continue;
+        int status = kd_sweep_config(&config, sweep, variant, seed);
+        if (status < 0) return status;
+        announce(&t, config);
+        status = carry_out_one(sweep, config, folder, fresh, run);
+        kd_config_free(config);
+        if (status == KD_OK) status = kd_sweep_results_write(results, folder);
+        if (status < 0) return status;
+        t.done++;
+        t.made++;
+        t.seconds += run->seconds;
+        if (t.done < t.total && kd_train_take_stop())
+            return kd_fail(KD_EAGAIN,
+                           "sweep: stopped on request after %d of %d runs; the same command goes "
+                           "on from there",
+                           t.done, t.total);
+    }
+    return KD_OK;
+}
+
+static int print_table(const kd_sweep_results *results) {
+    kd_text text = {0};
+    kd_sweep_add_text(&text, results);
+    int status = kd_text_finish(&text, "the sweep's table");
+    if (status == KD_OK) fputs(text.text, stdout);
+    free(text.text);
+    return status;
+}
+
+int kd_sweep_carry_out(const kd_sweep *sweep, const char *runs, bool fresh) {
+    char folder[KD_PATH_MAX];
+    kd_sweep_results results = {0};
+    int lock = -1, status = kd_path_join(folder, runs, sweep->name);
+    if (status == KD_OK) status = kd_file_make_folders(folder);
+    if (status == KD_OK) status = kd_file_lock(&lock, folder);
+    if (status == KD_OK) status = kd_sweep_results_create(&results, sweep);
+    if (status == KD_OK) status = kd_sweep_results_read(&results, folder);
+    for (int i = 0; fresh && status == KD_OK && i < sweep->variant_count * sweep->seed_count; i++)
+        results.run[i].done = false;
+    if (status == KD_OK) status = carry_out_missing(&results, folder, fresh);
+    if (status == KD_OK) status = kd_sweep_results_write(&results, folder);
+    if (status == KD_OK) status = print_table(&results);
+    if (status == KD_OK) kd_log("sweep: %s/sweep.html", folder);
+    kd_sweep_results_free(&results);
+    if (lock >= 0) close(lock);
+    return status;
+}

@@ -1,0 +1,310 @@
+/* The file of a sweep: its keys, and the checks that need more than one of them. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "distill/config_reader.h"
+#include "distill/sweep.h"
+
+enum { SWEEP_LIMIT = 1 << 20, SECOND_AXIS_MAX = 8 };
+
+/* --- keys ----------------------------------------------------------------------------------- */
+
+static void finish_variant(kd_config_reader *reader, const cJSON *object, const char *path,
+                           void *base);
+static void finish_sweep(kd_config_reader *reader, const cJSON *object, const char *path,
+                         void *base);
+
+/* clang-format off */
+#define COUNT(array) (int)(sizeof(array) / sizeof *(array))
+#define FIELD(s, member) .offset = offsetof(s, member), .size = sizeof(((s *)0)->member), .count = -1
+#define LIST(s, member, n)                                                                         \
+    .offset = offsetof(s, member), .size = sizeof(((s *)0)->member),                               \
+    .stride = sizeof(((s *)0)->member[0]), .count = (ptrdiff_t)offsetof(s, n)
+
+static const kd_config_key VARIANT_KEYS[] = {
+    {"name", KD_KEY_TEXT, FIELD(kd_sweep_variant, label), .required = true,
+     .doc = "what the table calls it; its runs' folders begin with it"},
+    {"base", KD_KEY_PATH, FIELD(kd_sweep_variant, base), .depends = "the sweep's",
+     .doc = "a config of its own to start from"},
+    {"set", KD_KEY_CHANGES, .count = -1,
+     .doc = "keys of the config that differ; null takes one away. Paths are relative to the base's folder"},
+};
+static const kd_config_table VARIANT_TABLE = {.name = "variants", .key = VARIANT_KEYS,
+    .count = COUNT(VARIANT_KEYS), .finish = finish_variant,
+    .doc = "One variant of the base config."};
+static const kd_config_key SWEEP_KEYS[] = {
+    {"$schema", KD_KEY_IGNORED, .count = -1, .doc = "for editors: sweep.schema.json beside it"},
+    {"name", KD_KEY_TEXT, FIELD(kd_sweep, name), .depends = "the file's name without .json",
+     .doc = "of the sweep and of its folder: letters, digits, dot, dash, underscore"},
+    {"base", KD_KEY_PATH, FIELD(kd_sweep, base), .required = true,
+     .doc = "the config that all runs start from"},
+    {"seeds", KD_KEY_INTEGERS, LIST(kd_sweep, seed, seed_count), .low = 0, .high = KD_KEY_NO_LIMIT,
+     .fallback = "[1, 2, 3]", .doc = "every variant is run once with each"},
+    {"teacher_seeds", KD_KEY_SWITCH, FIELD(kd_sweep, teacher_seeds), .fallback = "false",
+     .doc = "true: a teacher for each seed, trained with it; false: one with its own seed for all"},
+    {"variants", KD_KEY_OBJECTS, LIST(kd_sweep, variant, variant_count), .table = &VARIANT_TABLE,
+     .fallback = "[]", .doc = "the variants, in the order of the table"},
+    {"grid", KD_KEY_AXES, .count = -1,
+     .doc = "one or two keys of the config with lists of values: further variants, one for every combination"},
+};
+const kd_config_table kd_sweep_root = {.name = "sweep", .key = SWEEP_KEYS,
+    .count = COUNT(SWEEP_KEYS), .finish = finish_sweep, .doc = "A sweep of distill."};
+/* clang-format on */
+
+/* --- names ---------------------------------------------------------------------------------- */
+
+static bool is_plain(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c && strchr("._-", c));
+}
+
+/* The label as a folder may be called: other characters become one '_'. */
+static void name_folder(kd_sweep_variant *variant) {
+    size_t n = 0;
+    for (const char *c = variant->label; *c && n + 1 < sizeof variant->folder; c++) {
+        if (((unsigned char)*c & 0xC0) == 0x80) continue; /* inside a character */
+        char letter = is_plain(*c) && (n > 0 || *c != '.') ? *c : '_';
+        if (letter == '_' && n > 0 && variant->folder[n - 1] == '_') continue;
+        variant->folder[n++] = letter;
+    }
+    variant->folder[n] = '\0';
+}
+
+const char *kd_sweep_axis_name(const kd_sweep_axis *axis) {
+    const char *dot = strrchr(axis->key, '.');
+    return dot ? dot + 1 : axis->key;
+}
+
+const cJSON *kd_sweep_value(const kd_sweep *sweep, const kd_sweep_variant *variant, int axis) {
+    return cJSON_GetArrayItem(sweep->axis[axis].values, variant->point[axis]);
+}
+
+/* "temperature 4, kl 0.5" */
+static void label_point(const kd_sweep *sweep, kd_sweep_variant *variant) {
+    size_t used = 0;
+    for (int a = 0; a < sweep->axis_count; a++) {
+        const cJSON *value = kd_sweep_value(sweep, variant, a);
+        char *text = cJSON_PrintUnformatted(value);
+        int n = snprintf(variant->label + used, sizeof variant->label - used, "%s%s %s",
+                         a ? ", " : "", kd_sweep_axis_name(&sweep->axis[a]),
+                         cJSON_IsString(value) ? value->valuestring
+                         : text                ? text
+                                               : "?");
+        cJSON_free(text);
+        used += n > 0 ? (size_t)n : 0;
+        if (used >= sizeof variant->label) used = sizeof variant->label - 1;
+    }
+}
+
+/* --- checks --------------------------------------------------------------------------------- */
+
+static void finish_variant(kd_config_reader *reader, const cJSON *object, const char *path,
+                           void *base) {
+    (void)reader, (void)path;
+    kd_sweep_variant *variant = base;
+    variant->item = object;
+    variant->set = kd_json_get(object, "set");
+    for (int a = 0; a < KD_SWEEP_AXES_MAX; a++) variant->point[a] = -1;
+    name_folder(variant);
+}
+
+static bool read_axes(kd_config_reader *reader, const cJSON *grid, kd_sweep *sweep) {
+    for (const cJSON *item = grid ? grid->child : NULL; item; item = item->next) {
+        int n = cJSON_GetArraySize(item);
+        char path[KD_CONFIG_PATH_MAX];
+        snprintf(path, sizeof path, "$.grid.%s", item->string);
+        if (sweep->axis_count == KD_SWEEP_AXES_MAX)
+            kd_config_complain(reader, item, true, path, "a grid has at most %d axes",
+                               KD_SWEEP_AXES_MAX);
+        else if (!cJSON_IsArray(item) || n == 0)
+            kd_config_complain(reader, item, false, path, "expected a list of values");
+        else if (sweep->axis_count == 1 && n > SECOND_AXIS_MAX)
+            kd_config_complain(reader, item, false, path,
+                               "%d values, but the second axis has at most %d: one line each", n,
+                               SECOND_AXIS_MAX);
+        else
+            sweep->axis[sweep->axis_count++] =
+                (kd_sweep_axis){.key = item->string, .count = n, .values = item};
+    }
+    return reader->error_count == 0;
+}
+
+static void add_points(kd_config_reader *reader, const cJSON *grid, kd_sweep *sweep) {
+    int second = sweep->axis_count > 1 ? sweep->axis[1].count : 1;
+    for (int i = 0; i < sweep->axis[0].count * second; i++) {
+        if (sweep->variant_count == KD_SWEEP_VARIANTS_MAX) {
+            kd_config_complain(reader, grid, false, "$.grid", "more than %d variants",
+                               KD_SWEEP_VARIANTS_MAX);
+            return;
+        }
+        kd_sweep_variant *v = &sweep->variant[sweep->variant_count++];
+        *v = (kd_sweep_variant){.item = grid, .set = grid};
+        v->point[0] = i / second;
+        v->point[1] = sweep->axis_count > 1 ? i % second : -1;
+        label_point(sweep, v);
+        name_folder(v);
+    }
+}
+
+static void check_folders(kd_config_reader *reader, kd_sweep *sweep) {
+    for (int i = 0; i < sweep->variant_count; i++)
+        for (int k = 0; k < i; k++) {
+            kd_sweep_variant *v = &sweep->variant[i], *other = &sweep->variant[k];
+            if (strcmp(v->folder, other->folder) != 0) continue;
+            kd_config_complain(reader, v->item, false, v->point[0] < 0 ? "$.variants" : "$.grid",
+                               "\"%s\" and \"%s\" would have the same folder, %s", other->label,
+                               v->label, v->folder);
+        }
+}
+
+static void finish_sweep(kd_config_reader *reader, const cJSON *object, const char *path,
+                         void *base) {
+    kd_sweep *sweep = base;
+    kd_config_check_name(reader, object, path);
+    const cJSON *grid = kd_json_get(object, "grid");
+    bool good = read_axes(reader, grid, sweep);
+    if (good && sweep->axis_count > 0) add_points(reader, grid, sweep);
+    if (good && sweep->variant_count == 0)
+        kd_config_complain(reader, object, false, path, "expected \"variants\" or a \"grid\"");
+    if (sweep->seed_count == 0)
+        kd_config_complain_key(reader, object, path, "seeds", "expected at least one");
+    for (int i = 0; i < sweep->seed_count; i++)
+        for (int k = 0; k < i; k++)
+            if (sweep->seed[i] == sweep->seed[k])
+                kd_config_complain_key(reader, object, path, "seeds", "%lld is there twice",
+                                       (long long)sweep->seed[i]);
+    check_folders(reader, sweep);
+}
+
+/* --- the configs of the runs ---------------------------------------------------------------- */
+
+/* The changes that make a run's config of its base. */
+typedef struct {
+    int count;
+    kd_config_change change[KD_JSON_SETS_MAX];
+    char place[KD_JSON_SETS_MAX][256];
+} changes;
+
+static void add_change(const kd_sweep *sweep, changes *c, const cJSON *at, const char *key,
+                       const cJSON *value) {
+    if (c->count == KD_JSON_SETS_MAX) return; /* the last of too many is refused all the same */
+    kd_json_place(c->place[c->count], sizeof *c->place, sweep->json, at, at != value);
+    c->change[c->count] = (kd_config_change){key, value, c->place[c->count]};
+    c->count++;
+}
+
+static int load_variant(kd_config **out, const kd_sweep *sweep, const kd_sweep_variant *variant,
+                        const cJSON *seed, const cJSON *name) {
+    *out = NULL;
+    changes *c = calloc(1, sizeof *c);
+    if (!c) return kd_fail_memory(sizeof *c, "a sweep's changes");
+    bool of_grid = variant->point[0] >= 0;
+    for (const cJSON *set = variant->set ? variant->set->child : NULL; set && !of_grid;
+         set = set->next)
+        add_change(sweep, c, set, set->string, set);
+    for (int a = 0; a < sweep->axis_count && of_grid; a++) {
+        const cJSON *value = kd_sweep_value(sweep, variant, a);
+        add_change(sweep, c, value, sweep->axis[a].key, value);
+    }
+    add_change(sweep, c, variant->item, "seed", seed);
+    add_change(sweep, c, variant->item, "name", name);
+    int status = kd_config_load_changed(out, *variant->base ? variant->base : sweep->base, c->count,
+                                        c->change);
+    free(c);
+    return status;
+}
+
+int kd_sweep_config(kd_config **out, const kd_sweep *sweep, int variant, int seed) {
+    const kd_sweep_variant *v = &sweep->variant[variant];
+    char name[80];
+    *out = NULL;
+    snprintf(name, sizeof name, "%s-s%lld", v->folder, (long long)sweep->seed[seed]);
+    cJSON *number = cJSON_CreateNumber((double)sweep->seed[seed]);
+    cJSON *text = cJSON_CreateString(name);
+    int status = number && text ? load_variant(out, sweep, v, number, text)
+                                : kd_fail_memory(sizeof *number, "a sweep's config");
+    cJSON_Delete(number);
+    cJSON_Delete(text);
+    return status;
+}
+
+/* Every variant's config once; of the grid, whatever its other values, each value once. Their
+ * mistakes are logged; gives their number. */
+static int check_configs(const kd_sweep *sweep, int *wrong) {
+    kd_config *config;
+    *wrong = 0;
+    int status = kd_config_load(&config, sweep->base, 0, NULL); /* its own mistakes only once */
+    if (status < 0) return status;
+    kd_config_free(config);
+    for (int i = 0; i < sweep->variant_count; i++) {
+        const int *point = sweep->variant[i].point;
+        if (point[0] > 0 && point[1] > 0) continue;
+        status = kd_sweep_config(&config, sweep, i, 0);
+        kd_config_free(config);
+        if (status == KD_OK) continue;
+        if (status != KD_ECONFIG && status != KD_EUSAGE) return status;
+        if (status == KD_EUSAGE) kd_log("%s", kd_error());
+        kd_log("%s: so \"%s\" cannot be run", sweep->path, sweep->variant[i].label);
+        ++*wrong;
+    }
+    return KD_OK;
+}
+
+static int fill(kd_sweep *sweep) {
+    char folder[KD_PATH_MAX];
+    kd_config_folder(folder, sweep->path);
+    kd_config_default_name(sweep->name, sizeof sweep->name, sweep->path);
+    cJSON *resolved = cJSON_CreateObject();
+    if (!resolved) return kd_fail_memory(sizeof *resolved, "the sweep");
+    kd_config_reader reader = {
+        .json = sweep->json, .folder = folder, .manual = "docs/sweep.md", .resolved = resolved};
+    kd_config_read_object(&reader, kd_json_root(sweep->json), "$", &kd_sweep_root, sweep, resolved);
+    cJSON_Delete(resolved);
+    int errors = kd_config_report_errors(&reader);
+    if (reader.failed < 0) return reader.failed;
+    if (errors > 0)
+        return kd_fail(KD_ECONFIG, "%s: %d error%s in the sweep", sweep->path, errors,
+                       errors > 1 ? "s" : "");
+    return KD_OK;
+}
+
+int kd_sweep_parse(kd_sweep **out, const char *text, size_t length, const char *path) {
+    *out = NULL;
+    if (strlen(path) >= KD_PATH_MAX) return kd_fail(KD_EIO, "%s: path too long", path);
+    kd_sweep *sweep = calloc(1, sizeof *sweep);
+    if (!sweep) return kd_fail_memory(sizeof *sweep, path);
+    memcpy(sweep->path, path, strlen(path) + 1);
+    int wrong = 0, status = kd_json_parse(&sweep->json, text, length, sweep->path);
+    if (status == KD_EDATA) status = KD_ECONFIG;
+    if (status == KD_OK) status = fill(sweep);
+    if (status == KD_OK) status = check_configs(sweep, &wrong);
+    if (status == KD_OK && wrong > 0)
+        status = kd_fail(KD_ECONFIG, "%s: %d variant%s cannot be run", path, wrong,
+                         wrong > 1 ? "s" : "");
+    if (status < 0) {
+        kd_sweep_free(sweep);
+        return status;
+    }
+    *out = sweep;
+    return KD_OK;
+}
+
+int kd_sweep_load(kd_sweep **out, const char *path) {
+    *out = NULL;
+    char *text;
+    size_t length;
+    int status = kd_file_read(&text, &length, path, SWEEP_LIMIT);
+    if (status == KD_OK) status = kd_sweep_parse(out, text, length, path);
+    free(text);
+    return status;
+}
+
+void kd_sweep_free(kd_sweep *sweep) {
+    if (!sweep) return;
+    kd_json_free(sweep->json);
+    free(sweep);
+}

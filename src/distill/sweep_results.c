@@ -1,0 +1,304 @@
+/* A sweep's results as rows, as text and as JSON, and read back from JSON. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "distill/sweep_parts.h"
+
+enum { RESULTS_LIMIT = 1 << 26 };
+
+/* --- rows ----------------------------------------------------------------------------------- */
+
+static const kd_sweep_model *model_of(const kd_sweep_run *run, const char *kind) {
+    for (int i = 0; i < run->model_count && run->done; i++)
+        if (strcmp(run->model[i].kind, kind) == 0) return &run->model[i];
+    return NULL;
+}
+
+static double accuracy_of(const kd_sweep_model *model) {
+    return model ? 100 * (double)model->correct / (double)model->samples : NAN;
+}
+
+/* "distilled, int8 (QAT)": what of a model's name is not clear from the variant's. */
+static void label_row(kd_sweep_row *row, const kd_sweep_variant *variant, const char *name) {
+    if (strncmp(name, "student ", 8) == 0) name += 8;
+    if (strcmp(name, "float") == 0)
+        snprintf(row->label, sizeof row->label, "%s", variant->label);
+    else
+        snprintf(row->label, sizeof row->label, "%s, %s", variant->label, name);
+}
+
+static void fill_row(kd_sweep_row *row, const kd_sweep_results *results, int variant,
+                     const kd_sweep_model *like) {
+    *row = (kd_sweep_row){.variant = variant};
+    memcpy(row->kind, like->kind, sizeof row->kind);
+    label_row(row, &results->sweep->variant[variant], like->name);
+    for (int s = 0; s < results->sweep->seed_count; s++) {
+        const kd_sweep_model *m = model_of(kd_sweep_run_at(results, variant, s), like->kind);
+        const kd_sweep_model *first = model_of(kd_sweep_run_at(results, 0, s), "student");
+        row->seeds += m != NULL;
+        row->accuracy[s] = accuracy_of(m);
+        row->errors[s] = m ? (double)(m->samples - m->correct) : NAN;
+        row->validation[s] = m ? 100 * m->validation : NAN;
+        row->against_first[s] = row->accuracy[s] - accuracy_of(first);
+    }
+}
+
+/* A teacher that is one for all seeds counts once, and is one row however many variants it teaches.
+ * False: the row is not shown. */
+static bool settle_teacher(kd_sweep_row *row, const kd_sweep_row *before, int count,
+                           const kd_sweep *sweep) {
+    if (strcmp(row->kind, "teacher") != 0) return true;
+    for (int s = 1; s < sweep->seed_count && !sweep->teacher_seeds; s++) {
+        if (isnan(row->errors[s]) || row->errors[s] != row->errors[0]) continue;
+        row->errors[s] = row->accuracy[s] = row->against_first[s] = NAN;
+        row->seeds--;
+    }
+    for (int i = 0; i < count; i++) {
+        bool same = strcmp(before[i].kind, "teacher") == 0;
+        for (int s = 0; s < sweep->seed_count && same; s++)
+            same = isnan(row->errors[s]) || row->errors[s] == before[i].errors[s];
+        if (same) return false;
+    }
+    return true;
+}
+
+int kd_sweep_rows(kd_sweep_row **out, int *count, const kd_sweep_results *results) {
+    const kd_sweep *sweep = results->sweep;
+    size_t most = (size_t)sweep->variant_count * KD_SWEEP_MODELS_MAX;
+    kd_sweep_row *row = malloc(most * sizeof *row);
+    *out = row;
+    *count = 0;
+    if (!row) return kd_fail_memory(most * sizeof *row, "a sweep's rows");
+    for (int v = 0; v < sweep->variant_count; v++) {
+        const kd_sweep_run *run = NULL;
+        for (int s = 0; s < sweep->seed_count; s++)
+            if (!run || !run->done) run = kd_sweep_run_at(results, v, s);
+        for (int m = 0; run->done && m < run->model_count; m++) {
+            fill_row(&row[*count], results, v, &run->model[m]);
+            *count += settle_teacher(&row[*count], row, *count, sweep);
+        }
+    }
+    return KD_OK;
+}
+
+/* --- text ----------------------------------------------------------------------------------- */
+
+/* "\t+0.21 ± 0.08"; nothing behind the tab for the first variant itself. */
+static void add_difference(kd_text *rows, const kd_sweep_row *row, int seeds) {
+    kd_statistics d = kd_statistics_of(seeds, row->against_first);
+    kd_text_add(rows, "\t");
+    if (d.n == 0 || (row->variant == 0 && strcmp(row->kind, "student") == 0)) return;
+    kd_text_add(rows, "%s%.2f", d.mean < 0 ? "−" : "+", fabs(d.mean));
+    if (d.n > 1) kd_text_add(rows, " ± %.2f", d.reach);
+}
+
+static void add_text_row(kd_text *rows, const kd_sweep_row *row, int seeds) {
+    kd_statistics a = kd_statistics_of(seeds, row->accuracy);
+    kd_statistics e = kd_statistics_of(seeds, row->errors);
+    kd_statistics v = kd_statistics_of(seeds, row->validation);
+    kd_text_add_plain(rows, row->label, strlen(row->label));
+    kd_text_add(rows, "\t%d\t%.2f %%\t", row->seeds, a.mean);
+    if (a.n > 1) kd_text_add(rows, "%.2f", a.deviation);
+    kd_text_add(rows, "\t");
+    if (a.n > 1) kd_text_add(rows, "%.2f … %.2f", a.mean - a.reach, a.mean + a.reach);
+    kd_text_add(rows, "\t%.1f\t", e.mean);
+    if (e.n > 1) kd_text_add(rows, "%.1f", e.deviation);
+    kd_text_add(rows, "\t");
+    if (v.n > 0) kd_text_add(rows, "%.2f %%", v.mean);
+    add_difference(rows, row, seeds);
+    kd_text_add(rows, "\n");
+}
+
+void kd_sweep_add_text(kd_text *out, const kd_sweep_results *results) {
+    kd_sweep_row *row;
+    int count;
+    kd_text rows = {0};
+    if (kd_sweep_rows(&row, &count, results) < 0) {
+        out->failed = true;
+        return;
+    }
+    kd_text_add(&rows, "variant\tseeds\taccuracy\tsd\t95 %% interval\terrors\tsd\tvalidation\t"
+                       "against the first\n");
+    for (int i = 0; i < count; i++) add_text_row(&rows, &row[i], results->sweep->seed_count);
+    free(row);
+    if (kd_text_finish(&rows, "a table") == KD_OK)
+        kd_text_add_table(out, "lrrrrrrrr", rows.text);
+    else
+        out->failed = true;
+    free(rows.text);
+    if (results->sweep->seed_count > 1)
+        kd_text_add(out, "intervals: Student's t over the seeds; against the first: accuracy in "
+                         "points, seed by seed\n");
+}
+
+/* --- JSON ----------------------------------------------------------------------------------- */
+
+static void add_string(kd_text *out, const char *text) {
+    char quoted[6 * KD_PATH_MAX];
+    kd_json_quote(quoted, sizeof quoted, text);
+    kd_text_add(out, "%s", quoted);
+}
+
+static void add_number(kd_text *out, const char *key, double value) {
+    if (isfinite(value))
+        kd_text_add(out, ", \"%s\": %.9g", key, value);
+    else
+        kd_text_add(out, ", \"%s\": null", key);
+}
+
+static void add_statistics(kd_text *out, const char *name, const double *value, int seeds) {
+    kd_statistics s = kd_statistics_of(seeds, value);
+    kd_text_add(out, ",\n     \"%s\": {\"n\": %d", name, s.n);
+    add_number(out, "mean", s.mean);
+    add_number(out, "deviation", s.deviation);
+    add_number(out, "low", s.mean - s.reach);
+    add_number(out, "high", s.mean + s.reach);
+    kd_text_add(out, "}");
+}
+
+static void add_rows(kd_text *out, const kd_sweep_results *results) {
+    kd_sweep_row *row;
+    int count, seeds = results->sweep->seed_count;
+    if (kd_sweep_rows(&row, &count, results) < 0) {
+        out->failed = true;
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        const kd_sweep_variant *variant = &results->sweep->variant[row[i].variant];
+        kd_text_add(out, "%s\n    {\"label\": ", i ? "," : "");
+        add_string(out, row[i].label);
+        kd_text_add(out, ", \"variant\": ");
+        add_string(out, variant->label);
+        kd_text_add(out, ", \"kind\": ");
+        add_string(out, row[i].kind);
+        add_statistics(out, "accuracy", row[i].accuracy, seeds);
+        add_statistics(out, "errors", row[i].errors, seeds);
+        add_statistics(out, "validation", row[i].validation, seeds);
+        add_statistics(out, "against_first", row[i].against_first, seeds);
+        kd_text_add(out, "}");
+    }
+    free(row);
+}
+
+static void add_run(kd_text *out, const kd_sweep *sweep, int variant, int seed,
+                    const kd_sweep_run *run) {
+    kd_text_add(out, "    {\"variant\": ");
+    add_string(out, sweep->variant[variant].label);
+    kd_text_add(out, ", \"seed\": %lld, \"folder\": \"%s-s%lld\", \"key\": \"%s\"",
+                (long long)sweep->seed[seed], sweep->variant[variant].folder,
+                (long long)sweep->seed[seed], run->key.hex);
+    add_number(out, "seconds", run->seconds);
+    kd_text_add(out, ",\n     \"models\": [");
+    for (int i = 0; i < run->model_count; i++) {
+        const kd_sweep_model *m = &run->model[i];
+        kd_text_add(out, "%s{\"name\": ", i ? ",\n       " : "\n       ");
+        add_string(out, m->name);
+        kd_text_add(out, ", \"kind\": ");
+        add_string(out, m->kind);
+        kd_text_add(out, ", \"samples\": %lld, \"correct\": %lld", (long long)m->samples,
+                    (long long)m->correct);
+        add_number(out, "loss", m->loss);
+        add_number(out, "validation", m->validation);
+        kd_text_add(out, ", \"parameters\": %lld, \"bytes\": %lld}", (long long)m->parameters,
+                    (long long)m->bytes);
+    }
+    kd_text_add(out, "]}");
+}
+
+void kd_sweep_add_json(kd_text *out, const kd_sweep_results *results) {
+    const kd_sweep *sweep = results->sweep;
+    kd_text_add(out, "{\n  \"name\": ");
+    add_string(out, sweep->name);
+    kd_text_add(out, ",\n  \"base\": ");
+    add_string(out, sweep->base);
+    kd_text_add(out, ",\n  \"rows\": [");
+    add_rows(out, results);
+    kd_text_add(out, "],\n  \"runs\": [\n");
+    const char *between = "";
+    for (int v = 0; v < sweep->variant_count; v++)
+        for (int s = 0; s < sweep->seed_count; s++) {
+            const kd_sweep_run *run = kd_sweep_run_at(results, v, s);
+            if (!run->done) continue;
+            kd_text_add(out, "%s", between);
+            add_run(out, sweep, v, s, run);
+            between = ",\n";
+        }
+    kd_text_add(out, "\n  ]\n}\n");
+}
+
+/* --- back from JSON ------------------------------------------------------------------------- */
+
+static void take_run(kd_sweep_run *run, const cJSON *entry) {
+    const cJSON *seconds = kd_json_get(entry, "seconds"), *models = kd_json_get(entry, "models");
+    run->seconds = cJSON_IsNumber(seconds) ? seconds->valuedouble : 0;
+    run->model_count = 0;
+    for (const cJSON *m = models ? models->child : NULL; m; m = m->next)
+        if (run->model_count < KD_SWEEP_MODELS_MAX &&
+            kd_sweep_model_read(&run->model[run->model_count], m))
+            run->model_count++;
+    run->done = run->model_count > 0;
+}
+
+static const cJSON *find_run(const cJSON *list, const kd_hash *key) {
+    for (const cJSON *entry = list ? list->child : NULL; entry; entry = entry->next) {
+        const cJSON *found = kd_json_get(entry, "key");
+        if (cJSON_IsString(found) && strcmp(found->valuestring, key->hex) == 0) return entry;
+    }
+    return NULL;
+}
+
+int kd_sweep_results_read(kd_sweep_results *results, const char *folder) {
+    const kd_sweep *sweep = results->sweep;
+    char path[KD_PATH_MAX];
+    kd_json *json = NULL;
+    int status = kd_path_join(path, folder, "sweep.json");
+    if (status < 0) return status;
+    if (kd_file_exists(path) && kd_json_read(&json, path, RESULTS_LIMIT) < 0)
+        kd_warn("%s; made anew from the runs", kd_error());
+    const cJSON *list = json ? kd_json_get(kd_json_root(json), "runs") : NULL;
+    for (int i = 0; i < sweep->variant_count * sweep->seed_count && status == KD_OK; i++) {
+        kd_config *config;
+        status = kd_sweep_config(&config, sweep, i / sweep->seed_count, i % sweep->seed_count);
+        if (status < 0) break;
+        status = kd_sweep_key(&results->run[i].key, config, sweep->teacher_seeds);
+        kd_config_free(config);
+        const cJSON *entry = status == KD_OK ? find_run(list, &results->run[i].key) : NULL;
+        if (entry) take_run(&results->run[i], entry);
+    }
+    kd_json_free(json);
+    return status;
+}
+
+/* --- files ---------------------------------------------------------------------------------- */
+
+static int write_file(const char *folder, const char *name, kd_text *text) {
+    char path[KD_PATH_MAX];
+    int status = kd_text_finish(text, "the sweep's results");
+    if (status == KD_OK && text->length > 0) status = kd_path_join(path, folder, name);
+    if (status == KD_OK && text->length > 0)
+        status = kd_file_replace(path, text->text, text->length);
+    free(text->text);
+    return status;
+}
+
+int kd_sweep_results_write(const kd_sweep_results *results, const char *folder) {
+    static const char *const plots[] = {"sweep-variants.svg", "sweep-validation.svg",
+                                        "sweep-test.svg"};
+    kd_text json = {0}, html = {0};
+    kd_sweep_add_json(&json, results);
+    int status = write_file(folder, "sweep.json", &json);
+    if (status < 0) return status;
+    kd_sweep_add_html(&html, results);
+    status = write_file(folder, "sweep.html", &html);
+    for (int i = 0; i < 3 && status == KD_OK; i++) {
+        kd_text plot = {0};
+        kd_sweep_add_plot(&plot, results, (kd_sweep_plot)i, true);
+        status = write_file(folder, plots[i], &plot);
+    }
+    return status;
+}
