@@ -171,6 +171,7 @@ int kd_dataset_open(kd_dataset **out, const kd_data_spec *spec, kd_split split) 
         status = kd_fail_memory((size_t)source.count * sizeof *row, "rows");
         goto done;
     }
+    d->sample_rate = spec->kind == KD_DATA_AUDIO ? spec->audio.sample_rate : 0;
     status = make_normaliser(&d->normaliser, spec, source.c);
     if (status == KD_OK) status = choose_rows(row, &n, &source, spec, split);
     if (status == KD_OK) status = take_rows(d, &source, spec, row, n);

@@ -21,12 +21,19 @@ enum {
 typedef enum { KD_DATA_IDX, KD_DATA_CIFAR10, KD_DATA_AUDIO } kd_data_kind;
 typedef enum { KD_SPLIT_TRAIN, KD_SPLIT_VALIDATION, KD_SPLIT_TEST } kd_split;
 
+/* What is taken out of each clip by itself (data/clip.h gives the formulas). */
+typedef enum { KD_CLIP_PLAIN, KD_CLIP_RANGE, KD_CLIP_BANDS, KD_CLIP_EACH } kd_clip_norm;
+
 /* Sound → log-mel frames (data/logmel.h gives the formula). */
 typedef struct {
     int sample_rate; /* Hz; files at other rates are resampled                 */
     int window, hop; /* samples of the Hann window and between frames; n_fft = window */
     int mels;        /* filters of the Slaney mel scale from 0 to sample_rate/2 */
-    double seconds;  /* every clip is cut or zero-padded to this               */
+    double seconds;  /* every clip is cut or padded to this                    */
+    double trim;     /* dB: ends this much quieter than the loudest frame are cut off, the rest is
+                        put in the middle; 0: clips begin with their file    */
+    double range;    /* dB below a clip's loudest value that are kept          */
+    kd_clip_norm normalise;
 } kd_audio_spec;
 
 typedef struct {
@@ -63,7 +70,8 @@ typedef struct kd_dataset {
     int32_t *label;  /* (count)                                                     */
     uint64_t *id;    /* (count) unique; the row of the sample in its source file(s) */
     kd_normaliser normaliser;
-    kd_hash hash; /* of samples, labels and ids                                  */
+    int sample_rate; /* of sound, else 0                                            */
+    kd_hash hash;    /* of samples, labels and ids                                  */
 } kd_dataset;
 
 /* The caller frees. Rows keep the order of their files. Errors name the file and offset:

@@ -7,12 +7,16 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "data/audio.h"
+#include "data/clip.h"
 #include "data/dataset_source.h"
 #include "data/logmel.h"
 #include "data/manifest.h"
 
 /* What is read beyond the clip's end, so that the resampler's filter sees no edge there. */
 static const double MARGIN_SECONDS = 0.05;
+
+/* How much of a recording is searched for its word. */
+static const double LISTEN_SECONDS = 60;
 
 static int64_t clip_samples(const kd_audio_spec *audio) {
     return (int64_t)floor(audio->seconds * audio->sample_rate + 0.5);
@@ -73,24 +77,40 @@ int kd_source_audio(kd_source *out, const kd_data_spec *spec, bool train) {
     return status;
 }
 
-/* One file → out (frames, mels): cut, or padded with silence behind. */
+/* The samples of one file, with silence behind when they are fewer than a clip's. */
+static int read_padded(float **out, int64_t *count, const char *path, const kd_audio_spec *audio) {
+    double seconds =
+        audio->trim > 0 ? fmax(LISTEN_SECONDS, audio->seconds) : audio->seconds + MARGIN_SECONDS;
+    int64_t wanted = clip_samples(audio);
+    int status = kd_audio_read(out, count, path, audio->sample_rate, seconds);
+    if (status < 0) return status;
+    if (audio->trim <= 0 && *count > wanted) *count = wanted;
+    if (*count >= wanted) return KD_OK;
+    float *longer = realloc(*out, (size_t)wanted * sizeof *longer);
+    if (!longer) {
+        free(*out);
+        return kd_fail_memory((size_t)wanted * sizeof *longer, path);
+    }
+    memset(longer + *count, 0, (size_t)(wanted - *count) * sizeof *longer);
+    *out = longer;
+    *count = wanted;
+    return KD_OK;
+}
+
+/* One file → out (frames, mels). */
 static int make_features(float *out, const char *path, const kd_audio_spec *audio,
                          const kd_logmel *logmel) {
-    int64_t wanted = clip_samples(audio), count;
+    int64_t count;
     float *samples;
-    int status =
-        kd_audio_read(&samples, &count, path, audio->sample_rate, audio->seconds + MARGIN_SECONDS);
+    int status = read_padded(&samples, &count, path, audio);
     if (status < 0) return status;
-    if (count < wanted) {
-        float *longer = realloc(samples, (size_t)wanted * sizeof *longer);
-        if (!longer) {
-            free(samples);
-            return kd_fail_memory((size_t)wanted * sizeof *longer, path);
-        }
-        samples = longer;
-        memset(samples + count, 0, (size_t)(wanted - count) * sizeof *samples);
-    }
-    status = kd_logmel_compute(logmel, out, samples, wanted);
+    int64_t frames = kd_logmel_frames(logmel, count);
+    size_t bytes = (size_t)(frames * audio->mels) * sizeof(float);
+    float *all = malloc(bytes);
+    status = all ? kd_logmel_compute(logmel, all, samples, count) : kd_fail_memory(bytes, path);
+    if (status == KD_OK)
+        kd_clip_window(out, kd_logmel_frames(logmel, clip_samples(audio)), all, frames, audio);
+    free(all);
     free(samples);
     return status;
 }

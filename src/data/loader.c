@@ -9,7 +9,7 @@
 
 enum { RING = 4 }; /* one in the caller's hands, the others ahead */
 
-static const uint64_t ORDER_STREAM = 0x6f72646572, AUGMENT_STREAM = 0x6175676d;
+static const uint64_t ORDER_STREAM = 0x6f72646572;
 
 typedef struct {
     float *x;
@@ -39,88 +39,23 @@ struct kd_loader {
     bool filling, stop;
 };
 
-static uint64_t stream_key(uint64_t seed, uint64_t stream, int64_t number) {
-    return kd_rng_init(kd_rng_init(seed, stream).key, (uint64_t)number).key;
-}
-
-/* What augmentation does to one sample. */
-typedef struct {
-    int64_t dh, dw;
-    bool flip;
-} transform;
-
-static transform draw_transform(const kd_augment *augment, uint64_t view_key, uint64_t id) {
-    uint32_t word[4];
-    kd_rng_block(view_key, id, word);
-    uint64_t spread_h = 2 * (uint64_t)augment->shift_h + 1;
-    uint64_t spread_w = 2 * (uint64_t)augment->shift_w + 1;
-    return (transform){
-        .dh = (int64_t)(word[0] * spread_h >> 32) - augment->shift_h,
-        .dw = (int64_t)(word[1] * spread_w >> 32) - augment->shift_w,
-        .flip = augment->flip && (word[2] & 1),
-    };
-}
-
-/* `count` pixels from pixel `from` of sample `index` on, forwards or backwards (step ±1). */
-static void put_pixels(float *out, const kd_dataset *d, int64_t index, int64_t from, int64_t count,
-                       int64_t step, float (*table)[256]) {
-    int64_t c = d->c, base = (index * d->h * d->w + from) * c;
-    if (!d->bytes) {
-        if (step > 0)
-            kd_normalise_features(out, d->features + base, count, c, &d->normaliser);
-        else
-            for (int64_t x = 0; x < count; x++)
-                kd_normalise_features(out + x * c, d->features + base - x * c, 1, c,
-                                      &d->normaliser);
-        return;
-    }
-    const uint8_t *raw = d->bytes + base;
-    if (step > 0 && (c == 1 || d->normaliser.channels == 0)) {
-        for (int64_t i = 0; i < count * c; i++) out[i] = table[0][raw[i]];
-        return;
-    }
-    int64_t row = d->normaliser.channels ? 1 : 0;
-    for (int64_t x = 0; x < count; x++)
-        for (int64_t k = 0; k < c; k++) out[x * c + k] = table[k * row][raw[x * step * c + k]];
-}
-
-/* out[y][x] = sample[y−dh][x'−dw] with x' = x, or w−1−x when flipped; 0 outside. */
-static void put_sample(float *out, const kd_dataset *d, int64_t index, transform t,
-                       float (*table)[256]) {
-    int64_t h = d->h, w = d->w, c = d->c, shift = t.flip ? -t.dw : t.dw;
-    int64_t begin = shift > 0 ? shift : 0, end = shift < 0 ? w + shift : w;
-    if (begin > w) begin = w;
-    if (end < begin) end = begin;
-    for (int64_t y = 0; y < h; y++) {
-        float *line = out + y * w * c;
-        int64_t from_y = y - t.dh;
-        if (from_y < 0 || from_y >= h || begin == end) {
-            memset(line, 0, (size_t)(w * c) * sizeof *line);
-            continue;
-        }
-        memset(line, 0, (size_t)(begin * c) * sizeof *line);
-        memset(line + end * c, 0, (size_t)((w - end) * c) * sizeof *line);
-        int64_t from_x = t.flip ? w - 1 - begin - t.dw : begin - t.dw;
-        put_pixels(line + begin * c, d, index, from_y * w + from_x, end - begin, t.flip ? -1 : 1,
-                   table);
-    }
-}
-
 void kd_augmented_sample(const kd_dataset *dataset, int64_t index, const kd_augment *augment,
                          uint64_t seed, int64_t view, float *out) {
     KD_CONTRACT(index >= 0 && index < dataset->count, "sample %lld of %lld", (long long)index,
                 (long long)dataset->count);
     float table[KD_IMAGE_CHANNELS_MAX][256];
     if (dataset->bytes) kd_normalise_table(table, &dataset->normaliser);
-    uint64_t key = stream_key(seed, AUGMENT_STREAM, view);
-    put_sample(out, dataset, index, draw_transform(augment, key, dataset->id[index]), table);
+    uint64_t key = kd_augment_view_key(seed, view);
+    kd_transform transform = kd_augment_draw(augment, dataset, key, dataset->id[index]);
+    kd_augment_apply(out, dataset, index, &transform, table);
 }
 
 static void fill(kd_loader *loader, batch_slot *slot, int64_t epoch, int64_t index) {
     const kd_dataset *d = loader->dataset;
     const kd_loader_spec *spec = &loader->spec;
     if (spec->shuffle && loader->order_epoch != epoch) {
-        kd_rng rng = {.key = stream_key(spec->seed, ORDER_STREAM, epoch)};
+        kd_rng rng = {
+            .key = kd_rng_init(kd_rng_init(spec->seed, ORDER_STREAM).key, (uint64_t)epoch).key};
         kd_rng_permutation(&rng, loader->order, d->count);
         loader->order_epoch = epoch;
     }
@@ -129,13 +64,13 @@ static void fill(kd_loader *loader, batch_slot *slot, int64_t epoch, int64_t ind
     slot->epoch = epoch;
     slot->index = index;
     slot->view = spec->views > 0 ? epoch % spec->views : epoch;
-    uint64_t key = stream_key(spec->seed, AUGMENT_STREAM, slot->view);
+    uint64_t key = kd_augment_view_key(spec->seed, slot->view);
     for (int64_t i = 0; i < slot->n; i++) {
         int64_t row = spec->shuffle ? loader->order[first + i] : first + i;
         slot->label[i] = d->label[row];
         slot->id[i] = d->id[row];
-        put_sample(slot->x + i * loader->sample, d, row,
-                   draw_transform(&spec->augment, key, d->id[row]), loader->table);
+        kd_transform transform = kd_augment_draw(&spec->augment, d, key, d->id[row]);
+        kd_augment_apply(slot->x + i * loader->sample, d, row, &transform, loader->table);
     }
 }
 

@@ -9,13 +9,7 @@
 
 #include <stdbool.h>
 
-#include "data/dataset.h"
-
-typedef struct {
-    int shift_h, shift_w; /* uniform in −n … n, zeros (after normalisation) shifted in: the same as
-                             zero padding by n and a random crop                               */
-    bool flip;            /* mirror the width with probability 1/2                             */
-} kd_augment;
+#include "data/augment.h"
 
 typedef struct {
     int64_t batch;

@@ -32,6 +32,14 @@ static double hz_of(double mel) {
     return mel < KNEE_MEL ? mel * HZ_PER_MEL : KNEE_HZ * exp(log_step() * (mel - KNEE_MEL));
 }
 
+double kd_mel_centre(double m, int sample_rate, int mels) {
+    return hz_of(mel_of(sample_rate / 2.0) * (m + 1) / (mels + 1));
+}
+
+double kd_mel_position(double hz, int sample_rate, int mels) {
+    return mel_of(hz) / mel_of(sample_rate / 2.0) * (mels + 1) - 1;
+}
+
 /* Triangles between three neighbours of mels + 2 equally spaced points of the mel scale. */
 static int make_filters(kd_logmel *l, int sample_rate) {
     double top = mel_of(sample_rate / 2.0), step = top / (l->mels + 1);

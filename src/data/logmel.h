@@ -29,6 +29,10 @@ int64_t kd_logmel_minimum(const kd_logmel *logmel);
 /* samples (count) → out (frames, mels). Several threads may use one kd_logmel. */
 int kd_logmel_compute(const kd_logmel *logmel, float *out, const float *samples, int64_t count);
 
+/* The frequency in Hz where filter m peaks, m any number, and the other way round. */
+double kd_mel_centre(double m, int sample_rate, int mels);
+double kd_mel_position(double hz, int sample_rate, int mels);
+
 /* The filters (mels, window/2 + 1), as librosa.filters.mel gives them. */
 const float *kd_logmel_filters(const kd_logmel *logmel);
 

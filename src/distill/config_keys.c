@@ -133,6 +133,15 @@ static const kd_config_key AUDIO_KEYS[] = {
      .doc = "filters of the mel scale"},
     {"seconds", KD_KEY_REAL, FIELD(kd_audio_spec, seconds), .low = 0, .high = 600, .above = true,
      .fallback = "1", .doc = "every clip is cut or filled with silence to this"},
+    {"trim", KD_KEY_REAL, FIELD(kd_audio_spec, trim), RANGE(0, 200), .fallback = "0",
+     .doc = "dB: ends this much quieter than the loudest frame are cut off and the rest is put in "
+            "the middle; 0: clips begin with their file"},
+    {"range", KD_KEY_REAL, FIELD(kd_audio_spec, range), .low = 0, .high = 80, .above = true,
+     .fallback = "80", .doc = "dB below a clip's loudest value that are kept"},
+    {"normalise", KD_KEY_CHOICE, FIELD(kd_audio_spec, normalise), .choices = "none|range|bands|each",
+     .fallback = "\"none\"",
+     .doc = "within each clip; range: 0 is the lowest kept value, 1 the loudest; bands: each "
+            "mel's mean is subtracted, the whole divided by its deviation"},
 };
 static const kd_config_table AUDIO_TABLE = {.name = "audio", .key = AUDIO_KEYS,
     .count = COUNT(AUDIO_KEYS), .finish = kd_config_audio_finish,
@@ -143,6 +152,18 @@ static const kd_config_key AUGMENT_KEYS[] = {
      .doc = "shift by up to this many pixels, or [rows, columns]; zeros come in"},
     {"flip", KD_KEY_SWITCH, FIELD(kd_augment, flip), .fallback = "false",
      .doc = "mirror left and right with probability 1/2"},
+    {"vocal_tract", KD_KEY_REAL, FIELD(kd_augment, vocal_tract), RANGE(0, 1), .fallback = "0",
+     .doc = "sound: frequencies times or divided by up to 1 + this, as shorter and longer vocal "
+            "tracts give them"},
+    {"tempo", KD_KEY_REAL, FIELD(kd_augment, tempo), RANGE(0, 1), .fallback = "0",
+     .doc = "sound: faster or slower by a factor of up to 1 + this"},
+    {"tilt", KD_KEY_REAL, FIELD(kd_augment, tilt), RANGE(0, 100), .fallback = "0",
+     .doc = "sound: a slope over the mels, up to this much from the lowest to the highest"},
+    {"noise", KD_KEY_REAL, FIELD(kd_augment, noise), RANGE(0, 100), .fallback = "0",
+     .doc = "sound: a noise floor of up to this level"},
+    {"mask", KD_KEY_PAIR, .offset = offsetof(kd_augment, mask_h), .size = 2 * sizeof(int),
+     .count = -1, RANGE(0, 4096), .fallback = "0",
+     .doc = "sound: [frames, mels], one stretch of up to so many of each becomes 0"},
 };
 static const kd_config_table AUGMENT_TABLE = {.name = "augment", .key = AUGMENT_KEYS,
     .count = COUNT(AUGMENT_KEYS), .doc = "Random changes to training samples."};

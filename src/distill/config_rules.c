@@ -231,7 +231,7 @@ void kd_config_teacher_defaults(kd_config_reader *reader, const cJSON *object, c
 
 static bool is_augmented(const kd_config_reader *reader) {
     const cJSON *data = section_of(reader, "data"), *augment = kd_json_get(data, "augment");
-    return augment && (kd_json_get(augment, "shift") || kd_json_get(augment, "flip"));
+    return augment && augment->child;
 }
 
 void kd_config_teacher_finish(kd_config_reader *reader, const cJSON *object, const char *path,

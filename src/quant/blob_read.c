@@ -1,5 +1,6 @@
 /* GGUF → a blob that can be run: the keys, and then the graph (blob_graph.c). */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,9 @@ static const size_t FILE_MAX = (size_t)1 << 31;
 
 const char *const kd_blob_data_kind[KD_BLOB_DATA_KINDS] = {
     [KD_DATA_IDX] = "idx", [KD_DATA_CIFAR10] = "cifar10", [KD_DATA_AUDIO] = "audio"};
+
+const char *const kd_blob_clip_norm[KD_BLOB_CLIP_NORMS] = {
+    [KD_CLIP_PLAIN] = "none", [KD_CLIP_RANGE] = "range", [KD_CLIP_BANDS] = "bands"};
 
 typedef struct {
     const char *name; /* of the file */
@@ -115,36 +119,62 @@ static int read_normaliser(reader *r) {
     return status;
 }
 
+/* Which of `words` the text under `name` is. */
+static int read_word(const reader *r, const char *name, const char *const *words, int count,
+                     int *out) {
+    const kd_gguf_key *key = NULL;
+    char list[128] = "";
+    size_t used = 0;
+    int status = find_key(r, &key, name, KD_GGUF_STRING, 1);
+    if (status < 0) return status;
+    const unsigned char *at = key->value;
+    const kd_gguf_string text = kd_gguf_next_string(&at);
+    for (*out = 0; *out < count; ++*out) {
+        const char *word = words[*out];
+        if (text.length == strlen(word) && memcmp(text.text, word, text.length) == 0) return KD_OK;
+        if (used < sizeof list)
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s\"%s\"",
+                                     *out ? " or " : "", word);
+    }
+    return kd_fail(KD_EDATA, "%s: %s must be %s", r->name, name, list);
+}
+
+/* A number above `low`, or equal to it when `closed`, and at most `high`. */
+static int read_real(const reader *r, const char *name, double low, bool closed, double high,
+                     double *out) {
+    const kd_gguf_key *key = NULL;
+    int status = find_key(r, &key, name, KD_GGUF_F64, 1);
+    if (status < 0) return status;
+    memcpy(out, key->value, sizeof *out);
+    if ((closed ? *out >= low : *out > low) && *out <= high) return KD_OK;
+    return kd_fail(KD_EDATA, "%s: %s is %g: must be %s %g and at most %g", r->name, name, *out,
+                   closed ? "at least" : "above", low, high);
+}
+
 static int read_audio(reader *r) {
     kd_audio_spec *audio = &r->blob->data.audio;
-    const kd_gguf_key *key = NULL;
+    int how = 0;
     int status = read_u32(r, "distill.audio.sample_rate", 1 << 20, &audio->sample_rate);
     if (status == KD_OK) status = read_u32(r, "distill.audio.window", 1 << 16, &audio->window);
     if (status == KD_OK) status = read_u32(r, "distill.audio.hop", 1 << 16, &audio->hop);
     if (status == KD_OK) status = read_u32(r, "distill.audio.mels", 1 << 12, &audio->mels);
-    if (status == KD_OK) status = find_key(r, &key, "distill.audio.seconds", KD_GGUF_F64, 1);
-    if (status < 0) return status;
-    memcpy(&audio->seconds, key->value, sizeof audio->seconds);
-    if (audio->seconds > 0 && audio->seconds <= 3600) return KD_OK;
-    return kd_fail(KD_EDATA, "%s: distill.audio.seconds is %g: must be above 0 and at most 3600",
-                   r->name, audio->seconds);
+    if (status == KD_OK)
+        status = read_real(r, "distill.audio.seconds", 0, false, 3600, &audio->seconds);
+    if (status == KD_OK) status = read_real(r, "distill.audio.trim", 0, true, 200, &audio->trim);
+    if (status == KD_OK) status = read_real(r, "distill.audio.range", 0, false, 80, &audio->range);
+    if (status == KD_OK)
+        status =
+            read_word(r, "distill.audio.normalise", kd_blob_clip_norm, KD_BLOB_CLIP_NORMS, &how);
+    audio->normalise = (kd_clip_norm)how;
+    return status;
 }
 
 static int read_data(reader *r) {
-    const kd_gguf_key *key = NULL;
-    int status = find_key(r, &key, "distill.data.kind", KD_GGUF_STRING, 1);
+    int kind = 0;
+    int status = read_word(r, "distill.data.kind", kd_blob_data_kind, KD_BLOB_DATA_KINDS, &kind);
     if (status < 0) return status;
-    const unsigned char *at = key->value;
-    const kd_gguf_string kind = kd_gguf_next_string(&at);
-    for (int k = 0; k < KD_BLOB_DATA_KINDS; k++) {
-        if (kind.length != strlen(kd_blob_data_kind[k]) ||
-            memcmp(kind.text, kd_blob_data_kind[k], (size_t)kind.length) != 0)
-            continue;
-        r->blob->data.kind = (kd_data_kind)k;
-        return k == KD_DATA_AUDIO ? read_audio(r) : KD_OK;
-    }
-    return kd_fail(KD_EDATA, "%s: distill.data.kind must be \"idx\", \"cifar10\" or \"audio\"",
-                   r->name);
+    r->blob->data.kind = (kd_data_kind)kind;
+    return kind == KD_DATA_AUDIO ? read_audio(r) : KD_OK;
 }
 
 static int read_all(reader *r) {

@@ -235,6 +235,9 @@ static int write_info(writer *w, const kd_blob_info *info) {
         kd_gguf_add_u32(w->file, "distill.audio.hop", (uint32_t)audio->hop);
         kd_gguf_add_u32(w->file, "distill.audio.mels", (uint32_t)audio->mels);
         kd_gguf_add_f64(w->file, "distill.audio.seconds", audio->seconds);
+        kd_gguf_add_f64(w->file, "distill.audio.trim", audio->trim);
+        kd_gguf_add_f64(w->file, "distill.audio.range", audio->range);
+        kd_gguf_add_string(w->file, "distill.audio.normalise", kd_blob_clip_norm[audio->normalise]);
     }
     return KD_OK;
 }
