@@ -315,6 +315,46 @@ static void test_says_what_it_is(void **state) {
     free(bytes);
 }
 
+/* How sound is prepared travels with the file, and what cannot be is refused. */
+static void test_sound(void **state) {
+    (void)state;
+    quant_case c = case_create(build_cnn, (kd_extent){12, 10, 1}, &INT8);
+    case_calibrate(&c);
+    static char names[10][KD_CLASS_NAME_MAX];
+    kd_dataset dataset = {
+        .h = 12, .w = 10, .c = 1, .classes = 10, .class_name = names, .normaliser = {.unit = 1}};
+    kd_data_spec data = {.kind = KD_DATA_AUDIO,
+                         .audio = {.sample_rate = 8000,
+                                   .window = 256,
+                                   .hop = 128,
+                                   .mels = 10,
+                                   .seconds = 0.2,
+                                   .trim = 35,
+                                   .range = 50,
+                                   .normalise = KD_CLIP_BANDS}};
+    kd_blob_info info = {.name = "x", .dataset = &dataset, .data = &data};
+    ASSERT_OK(kd_blob_write(temporary_path(), c.qnet, &info));
+    kd_blob *blob;
+    ASSERT_OK(kd_blob_open(&blob, temporary_path()));
+    const kd_audio_spec *a = &kd_blob_data(blob)->audio;
+    assert_int_equal(kd_blob_data(blob)->kind, KD_DATA_AUDIO);
+    assert_true(a->sample_rate == 8000 && a->window == 256 && a->hop == 128 && a->mels == 10);
+    assert_true(a->seconds == 0.2 && a->trim == 35 && a->range == 50);
+    assert_int_equal(a->normalise, KD_CLIP_BANDS);
+    kd_blob_free(blob);
+    const double wrong[][3] = {{0, 35, 50}, {0.2, -1, 50}, {0.2, 35, 0}, {0.2, NAN, 50}};
+    for (int i = 0; i < 4; i++) {
+        data.audio.seconds = wrong[i][0];
+        data.audio.trim = wrong[i][1];
+        data.audio.range = wrong[i][2];
+        ASSERT_OK(kd_blob_write(temporary_path(), c.qnet, &info));
+        assert_int_equal(kd_blob_open(&blob, temporary_path()), KD_EDATA);
+        assert_non_null(strstr(kd_error(), "distill.audio."));
+    }
+    remove(temporary_path());
+    case_free(&c);
+}
+
 static void test_unobserved_is_refused(void **state) {
     (void)state;
     quant_case c = case_create(build_cnn, (kd_extent){12, 10, 3}, &INT8);
@@ -342,6 +382,7 @@ int main(void) {
         cmocka_unit_test(test_contradictions_are_refused),
         cmocka_unit_test(test_random_damage),
         cmocka_unit_test(test_says_what_it_is),
+        cmocka_unit_test(test_sound),
         cmocka_unit_test(test_unobserved_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -167,7 +167,8 @@ static void reads_sound_and_ensembles(void **state) {
     kd_config *c =
         parse("{\"data\": {\"kind\": \"audio\", \"train\": \"a.tsv\", \"test\": \"/b\", \"audio\":"
               " {\"sample_rate\": 8000, \"window\": 256, \"hop\": 128, \"mels\": 32, \"seconds\": "
-              "0.75}}, " MODEL ", " TRAIN ", \"teacher\": {\"ensemble\": [{\"config\": \"t.json\"},"
+              "0.75, \"trim\": 35, \"range\": 50, \"normalise\": \"bands\"}, \"augment\": "
+              "{\"vocal_tract\": 0.2, \"tempo\": 0.3, \"noise\": 25, \"mask\": [6, 5]}}, " MODEL ", " TRAIN ", \"teacher\": {\"ensemble\": [{\"config\": \"t.json\"},"
               " {\"weights\": \"../w.h5\", \"model\": {\"type\": \"mlp\", \"hidden\": []}}]}}",
               0, NULL);
     assert_string_equal(c->data.train_manifest, "configs/a.tsv");
@@ -175,6 +176,10 @@ static void reads_sound_and_ensembles(void **state) {
     assert_true(c->data.audio.sample_rate == 8000 && c->data.audio.window == 256);
     assert_true(c->data.audio.hop == 128 && c->data.audio.mels == 32);
     assert_true(c->data.audio.seconds == 0.75);
+    assert_true(c->data.audio.trim == 35 && c->data.audio.range == 50);
+    assert_int_equal(c->data.audio.normalise, KD_CLIP_BANDS);
+    assert_true(c->augment.vocal_tract == 0.2 && c->augment.tempo == 0.3);
+    assert_true(c->augment.noise == 25 && c->augment.mask_h == 6 && c->augment.mask_w == 5);
     assert_int_equal(c->teacher.count, 2);
     assert_string_equal(c->teacher.source[0].config, "configs/t.json");
     assert_string_equal(c->teacher.source[1].weights, "configs/../w.h5");
@@ -186,6 +191,8 @@ static void reads_sound_and_ensembles(void **state) {
               ", " TRAIN "}",
               0, NULL);
     assert_true(c->data.audio.sample_rate == 16000 && c->data.audio.mels == 40);
+    assert_true(c->data.audio.trim == 0 && c->data.audio.range == 80);
+    assert_int_equal(c->data.audio.normalise, KD_CLIP_PLAIN);
     kd_config_free(c);
 }
 
@@ -251,6 +258,15 @@ static const struct {
     {"{\"data\": {\"kind\": \"audio\", \"train\": \"t\", \"test\": \"t\", \"audio\": {\"window\":"
      " 512, \"seconds\": 0.03}}, " MODEL ", " TRAIN "}",
      "$.data.audio.window: 512 samples"},
+    {"{\"data\": {\"kind\": \"audio\", \"train\": \"t\", \"test\": \"t\", \"augment\": {\"flip\":"
+     " true}}, " MODEL ", " TRAIN "}",
+     "$.data.augment.flip: would make low"},
+    {"{\"data\": {\"kind\": \"audio\", \"train\": \"t\", \"test\": \"t\", \"augment\": {\"noise\":"
+     " 9}}, " MODEL ", " TRAIN "}",
+     "$.data.augment.noise: needs data.audio.normalise"},
+    {"{\"data\": {\"kind\": \"idx\", \"folder\": \"m\", \"augment\": {\"mask\": [0, 2]}}, " MODEL
+     ", " TRAIN "}",
+     "$.data.augment.mask: is for sound only"},
     {"{\"data\": {\"kind\": \"idx\", \"folder\": \"${DISTILL_NO_SUCH}/m\"}, " MODEL ", " TRAIN "}",
      "the environment variable is not set"},
     {"{\"data\": {\"kind\": \"idx\", \"folder\": \"${A\"}, " MODEL ", " TRAIN "}", "expected '}'"},

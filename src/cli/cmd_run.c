@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#include "data/clip.h"
 #include "data/dataset_source.h"
 #include "data/image.h"
 #include "quant/blob.h"
@@ -97,6 +98,7 @@ static int read_sound(runner *r, char *path) {
     int status = kd_source_audio_features(r->x, &source, &kd_blob_data(r->blob)->audio, &row, 1);
     if (status == KD_OK)
         kd_normalise_features(r->x, r->x, r->in.h * r->in.w, r->in.c, kd_blob_normaliser(r->blob));
+    if (status == KD_OK) kd_clip_normalise(r->x, r->in.h, &kd_blob_data(r->blob)->audio);
     return status;
 }
 

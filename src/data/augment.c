@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "data/augment_inside.h"
+#include "data/clip.h"
 
 static const uint64_t AUGMENT_STREAM = 0x6175676d;
 
@@ -29,11 +30,10 @@ static void draw_sound(kd_transform *t, const kd_augment *a, const kd_dataset *d
     kd_rng rng = kd_rng_init(view_key, id);
     t->vocal_tract = draw_factor(&rng, a->vocal_tract);
     t->tempo = draw_factor(&rng, a->tempo);
-    t->tilt = (2 * kd_rng_uniform(&rng) - 1) * a->tilt;
-    t->noise = kd_rng_uniform(&rng) * a->noise;
+    t->noise = a->noise > 0 ? kd_rng_uniform(&rng) * a->noise / d->audio.range : 0;
+    t->noise_key = kd_rng_init(rng.key, 1).key;
     draw_mask(&rng, a->mask_h, d->h, &t->mask_at_h, &t->mask_h);
     draw_mask(&rng, a->mask_w, d->w, &t->mask_at_w, &t->mask_w);
-    t->noise_key = kd_rng_init(rng.key, 1).key;
 }
 
 kd_transform kd_augment_draw(const kd_augment *augment, const kd_dataset *d, uint64_t view_key,
@@ -46,10 +46,10 @@ kd_transform kd_augment_draw(const kd_augment *augment, const kd_dataset *d, uin
         .dh = (int64_t)(word[0] * spread_h >> 32) - augment->shift_h,
         .dw = (int64_t)(word[1] * spread_w >> 32) - augment->shift_w,
         .flip = augment->flip && (word[2] & 1),
+        .vocal_tract = 1,
+        .tempo = 1,
     };
-    t.sound = augment->vocal_tract > 0 || augment->tempo > 0 || augment->tilt > 0 ||
-              augment->noise > 0 || augment->mask_h > 0 || augment->mask_w > 0;
-    if (t.sound) draw_sound(&t, augment, d, view_key, id);
+    if (d->audio.sample_rate > 0) draw_sound(&t, augment, d, view_key, id);
     return t;
 }
 
@@ -100,8 +100,12 @@ static void move(float *out, const kd_dataset *d, int64_t index, const kd_transf
 
 void kd_augment_apply(float *out, const kd_dataset *d, int64_t index, const kd_transform *transform,
                       float (*table)[256]) {
-    if (transform->sound)
-        kd_augment_apply_sound(out, d, index, transform);
+    if (transform->vocal_tract != 1 || transform->tempo != 1)
+        kd_augment_stretch(out, d, index, transform);
     else
         move(out, d, index, transform, table);
+    if (d->audio.sample_rate == 0) return;
+    if (transform->noise > 0) kd_augment_noise(out, d, transform);
+    kd_clip_normalise(out, d->h, &d->audio);
+    kd_augment_mask(out, d, transform);
 }

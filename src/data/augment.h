@@ -11,31 +11,31 @@ typedef struct {
     int shift_h, shift_w; /* uniform in −n … n, zeros (after normalisation) shifted in: the same as
                              zero padding by n and a random crop                               */
     bool flip;            /* mirror the width with probability 1/2                             */
-    /* Of sound only (frames, mels, 1), in this order. */
-    double vocal_tract; /* frequencies times α, log α uniform in ±log(1 + this): longer and
-                           shorter vocal tracts                                              */
-    double tempo;       /* as many times the frames around the middle, likewise             */
-    double tilt;        /* a slope over the mel axis of up to ± this from bottom to top      */
-    double noise;       /* a noise floor uniform in 0 … this, in units of the input          */
-    int mask_h, mask_w; /* up to this many successive frames, and mels, become 0 (SpecAugment) */
+    /* Of sound, samples (frames, mels, 1); in this order, before kd_clip_normalise but the masks:
+     */
+    double vocal_tract; /* frequencies times α, log α uniform within ±log(1 + this)          */
+    double tempo;       /* length divided by β, likewise                                     */
+    double noise; /* dB: a noise floor uniform from 0 to this above the lowest kept value     */
+    int mask_h, mask_w; /* up to this many successive frames, and mels, become 0: SpecAugment
+                           (Park et al. 2019), with one mask of each kind                     */
 } kd_augment;
 
 /* What augmentation does to one sample. */
 typedef struct {
     int64_t dh, dw;
     bool flip;
-    bool sound;                             /* whether any of the following is not as it was */
-    double vocal_tract, tempo, tilt, noise; /* drawn: factors, slope, level */
-    int64_t mask_at_h, mask_h, mask_at_w, mask_w; /* first and how many            */
+    double vocal_tract, tempo; /* of pictures 1 */
+    double noise;              /* 0 … 1 of the range of the clip's values */
     uint64_t noise_key;
+    int64_t mask_at_h, mask_h, mask_at_w, mask_w; /* first, and how many */
 } kd_transform;
 
 uint64_t kd_augment_view_key(uint64_t seed, int64_t view);
 kd_transform kd_augment_draw(const kd_augment *augment, const kd_dataset *d, uint64_t view_key,
                              uint64_t id);
 
-/* Sample `index` of d under `transform` into out (h,w,c); `table` is of kd_normalise_table, and not
- * looked at for features. */
+/* Sample `index` of d under `transform`, normalised, into out (h,w,c); `table` is of
+ * kd_normalise_table, and not looked at for features. */
 void kd_augment_apply(float *out, const kd_dataset *d, int64_t index, const kd_transform *transform,
                       float (*table)[256]);
 

@@ -1,88 +1,97 @@
-/* Log-mel frames as another speaker, at another pace, over another microphone would give them. */
+/* Log-mel frames as another speaker, at another pace, in a noisier room would give them. */
 #include <math.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "data/augment_inside.h"
+#include "data/clip.h"
 #include "data/logmel.h"
 
 enum { MELS_MAX = 512 };
 
-/* Where between the source's mels each mel's value comes from: left neighbour and weight of the
- * right one. */
-typedef struct {
-    int left[MELS_MAX];
-    float right[MELS_MAX];
-} mel_map;
+/* How far noise scatters about its level: about what a mel filter's power does, which is a sum over
+ * few bins. */
+static const double NOISE_DEVIATION_DB = 3;
 
-/* Jaitly and Hinton 2013, "Vocal tract length perturbation": f → αf up to a knee, then straight on
- * to the highest frequency, which stays where it is. Here backwards: from where a frequency came.
- */
-static double unwarped(double hz, double alpha, double top) {
-    double knee = 0.8 * top * fmin(alpha, 1.0) / alpha; /* of the source */
+/* --- stretching ---------------------------------------------------------------------------- */
+
+/* Between which two of the source's values a value lies, and how far from the first. */
+typedef struct {
+    int64_t left;
+    float right; /* weight of left + 1 */
+} place;
+
+/* The frequency that comes to lie at `hz`. Jaitly and Hinton 2013 ("Vocal tract length
+ * perturbation (VTLP) improves speech recognition", section 3): f → αf up to a knee, from there
+ * straight on to the highest frequency, which stays where it is. */
+static double unwarped(double hz, double alpha, double highest) {
+    const double knee = 0.8 * highest * fmin(alpha, 1.0) / alpha;
     if (hz <= alpha * knee) return hz / alpha;
-    return top - (top - hz) * (top - knee) / (top - alpha * knee);
+    return highest - (highest - hz) * (highest - knee) / (highest - alpha * knee);
 }
 
-static void make_map(mel_map *map, const kd_dataset *d, const kd_transform *t) {
-    int mels = (int)d->w;
-    KD_CONTRACT(mels <= MELS_MAX, "%d mels", mels);
-    double top = d->sample_rate / 2.0;
+static void place_mels(place *out, const kd_dataset *d, const kd_transform *t) {
+    const int mels = (int)d->w, rate = d->audio.sample_rate;
     for (int m = 0; m < mels; m++) {
-        double hz = kd_mel_centre(m - (double)t->dw, d->sample_rate, mels);
-        double from = kd_mel_position(unwarped(hz, t->vocal_tract, top), d->sample_rate, mels);
+        double hz = kd_mel_centre((double)(m - t->dw), rate, mels);
+        double from = kd_mel_position(unwarped(hz, t->vocal_tract, rate / 2.0), rate, mels);
         from = fmin(fmax(from, 0.0), mels - 1.0);
-        map->left[m] = (int)fmin(floor(from), mels - 2.0);
-        if (map->left[m] < 0) map->left[m] = 0;
-        map->right[m] = (float)(from - map->left[m]);
+        out[m].left = (int64_t)from < mels - 1 ? (int64_t)from : mels > 1 ? mels - 2 : 0;
+        out[m].right = mels > 1 ? (float)(from - (double)out[m].left) : 0.0f;
     }
 }
 
-/* The power of a white noise adds to the clip's: in decibels about the larger of both. */
-static void add_noise(float *out, int64_t n, const kd_transform *t) {
+/* out[m] += weight · frame at the places. */
+static void add_frame(float *out, float weight, const float *frame, const place *mel, int64_t w) {
+    for (int64_t m = 0; m < w; m++) {
+        const float *x = frame + mel[m].left;
+        float y = mel[m].right > 0 ? x[0] + mel[m].right * (x[1] - x[0]) : x[0];
+        out[m] += weight * y;
+    }
+}
+
+void kd_augment_stretch(float *out, const kd_dataset *d, int64_t index, const kd_transform *t) {
+    const int64_t h = d->h, w = d->w;
+    KD_CONTRACT(d->c == 1 && w <= MELS_MAX, "%lld mels, %lld channels", (long long)w,
+                (long long)d->c);
+    const float *in = d->features + index * h * w;
+    const double middle = 0.5 * (double)(h - 1);
+    place mel[MELS_MAX];
+    place_mels(mel, d, t);
+    memset(out, 0, (size_t)(h * w) * sizeof *out);
+    for (int64_t y = 0; y < h; y++) {
+        double from = middle + ((double)(y - t->dh) - middle) * t->tempo, before = floor(from);
+        const int64_t first = (int64_t)before;
+        const float late = (float)(from - before);
+        if (first >= 0 && first < h) add_frame(out + y * w, 1 - late, in + first * w, mel, w);
+        if (first >= -1 && first + 1 < h)
+            add_frame(out + y * w, late, in + (first + 1) * w, mel, w);
+    }
+}
+
+/* --- noise and masks ----------------------------------------------------------------------- */
+
+/* Powers add: in decibels that is nearly the larger of the two. Silence around the clip stays. */
+void kd_augment_noise(float *x, const kd_dataset *d, const kd_transform *t) {
+    const double scale = NOISE_DEVIATION_DB / d->audio.range / 147.8;
+    int64_t first, count;
+    kd_clip_extent(&first, &count, x, d->h, (int)d->w);
+    x += first * d->w;
+    const int64_t n = count * d->w;
     for (int64_t i = 0; i < n; i += 4) {
         uint32_t word[4];
         kd_rng_block(t->noise_key, (uint64_t)i / 4, word);
-        for (int64_t k = i; k < i + 4 && k < n; k++) {
-            /* the sum of four uniform bytes: about normal */
-            uint32_t w = word[k - i];
-            double sum = (w & 255) + (w >> 8 & 255) + (w >> 16 & 255) + (w >> 24);
-            float level = (float)(t->noise + (sum - 510) * (0.05 / 147.8));
-            out[k] = fmaxf(out[k], level);
+        for (int64_t k = 0; k < 4 && i + k < n; k++) {
+            /* The sum of four uniform bytes is about normal: mean 510, deviation 147.8. */
+            const uint32_t v = word[k];
+            const double sum = (v & 255) + (v >> 8 & 255) + (v >> 16 & 255) + (v >> 24);
+            x[i + k] = fmaxf(x[i + k], (float)(t->noise + (sum - 510) * scale));
         }
     }
 }
 
-static void mask(float *out, int64_t h, int64_t w, const kd_transform *t) {
-    memset(out + t->mask_at_h * w, 0, (size_t)(t->mask_h * w) * sizeof *out);
-    for (int64_t y = 0; y < h; y++)
-        memset(out + y * w + t->mask_at_w, 0, (size_t)t->mask_w * sizeof *out);
-}
-
-void kd_augment_apply_sound(float *out, const kd_dataset *d, int64_t index, const kd_transform *t) {
-    KD_CONTRACT(d->c == 1 && d->normaliser.channels == 0 && d->sample_rate > 0, "%lld channels",
-                (long long)d->c);
-    int64_t h = d->h, w = d->w;
-    const float *in = d->features + index * h * w;
-    mel_map map;
-    make_map(&map, d, t);
-    double middle = 0.5 * (double)(h - 1);
-    for (int64_t y = 0; y < h; y++) {
-        float *frame = out + y * w;
-        double from = middle + ((double)(y - t->dh) - middle) * t->tempo;
-        int64_t before = (int64_t)floor(from);
-        float late = (float)(from - (double)before);
-        const float *a = before >= 0 && before < h ? in + before * w : NULL;
-        const float *b = before + 1 >= 0 && before + 1 < h ? in + (before + 1) * w : NULL;
-        for (int64_t m = 0; m < w; m++) {
-            int64_t l = map.left[m], r = l + 1 < w ? l + 1 : l;
-            float right = map.right[m];
-            float x = a ? (1 - late) * ((1 - right) * a[l] + right * a[r]) : 0;
-            if (b) x += late * ((1 - right) * b[l] + right * b[r]);
-            double slope = w > 1 ? (double)m / (double)(w - 1) - 0.5 : 0;
-            frame[m] = x == 0 ? 0 : x + (float)(t->tilt * slope);
-        }
-    }
-    if (t->noise > 0) add_noise(out, h * w, t);
-    mask(out, h, w, t);
+void kd_augment_mask(float *x, const kd_dataset *d, const kd_transform *t) {
+    memset(x + t->mask_at_h * d->w, 0, (size_t)(t->mask_h * d->w) * sizeof *x);
+    for (int64_t y = 0; y < d->h; y++)
+        memset(x + y * d->w + t->mask_at_w, 0, (size_t)t->mask_w * sizeof *x);
 }

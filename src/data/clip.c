@@ -7,6 +7,9 @@
 
 static const float DB_PER_UNIT = 40.0f;
 
+/* A clip of one unchanging sound is not blown up. */
+static const double LEAST_DEVIATION = 1e-3;
+
 static double frame_power(const float *frame, int mels) {
     double sum = 0;
     for (int m = 0; m < mels; m++) sum += pow(10.0, 4.0 * (double)frame[m]);
@@ -40,58 +43,55 @@ static void find_word(int64_t *first, int64_t *count, int64_t wanted, const floa
     }
 }
 
-/* Subtracts each band's mean and divides by the deviation of all. */
-static void normalise_bands(float *x, int64_t frames, int mels) {
-    double squares = 0;
-    for (int m = 0; m < mels; m++) {
-        double sum = 0;
-        for (int64_t t = 0; t < frames; t++) sum += (double)x[t * mels + m];
-        float mean = (float)(sum / (double)frames);
-        for (int64_t t = 0; t < frames; t++) {
-            float *v = x + t * mels + m;
-            *v -= mean;
-            squares += (double)*v * (double)*v;
-        }
-    }
-    double deviation = sqrt(squares / (double)(frames * mels));
-    float scale = (float)(1.0 / fmax(deviation, 1e-3));
-    for (int64_t i = 0; i < frames * mels; i++) x[i] *= scale;
-}
-
-/* Returns what stands for silence around the clip. */
-static float normalise(float *x, int64_t frames, const kd_audio_spec *audio) {
-    int64_t n = frames * audio->mels;
-    float loudest = x[0], scale = DB_PER_UNIT / (float)audio->range;
-    for (int64_t i = 1; i < n; i++) loudest = fmaxf(loudest, x[i]);
-    float least = loudest - 1.0f / scale;
-    for (int64_t i = 0; i < n; i++) x[i] = fmaxf(x[i], least);
-    if (audio->normalise == KD_CLIP_BANDS) normalise_bands(x, frames, audio->mels);
-    if (audio->normalise == KD_CLIP_EACH)
-        for (int m = 0; m < audio->mels; m++) {
-            double sum = 0, squares = 0;
-            for (int64_t t = 0; t < frames; t++) {
-                double v = (double)x[t * audio->mels + m];
-                sum += v, squares += v * v;
-            }
-            double mean = sum / (double)frames, var = squares / (double)frames - mean * mean;
-            for (int64_t t = 0; t < frames; t++)
-                x[t * audio->mels + m] =
-                    (float)(((double)x[t * audio->mels + m] - mean) / sqrt(fmax(var, 1e-3)));
-        }
-    if (audio->normalise == KD_CLIP_RANGE)
-        for (int64_t i = 0; i < n; i++) x[i] = fmaxf(0.0f, 1.0f + scale * (x[i] - loudest));
-    return audio->normalise == KD_CLIP_PLAIN ? least : 0.0f;
-}
-
 void kd_clip_window(float *out, int64_t wanted, float *in, int64_t frames,
                     const kd_audio_spec *audio) {
     KD_CONTRACT(frames >= 1 && wanted >= 1, "%lld frames into %lld", (long long)frames,
                 (long long)wanted);
     int64_t first = 0, count = frames < wanted ? frames : wanted;
     if (audio->trim > 0) find_word(&first, &count, wanted, in, frames, audio);
-    float *word = in + first * audio->mels;
-    float silence = normalise(word, count, audio);
-    int64_t at = audio->trim > 0 ? (wanted - count) / 2 : 0;
+    float *x = in + first * audio->mels, loudest = x[0], silence = x[0];
+    const int64_t n = count * audio->mels;
+    for (int64_t i = 1; i < n; i++) {
+        loudest = fmaxf(loudest, x[i]);
+        silence = fminf(silence, x[i]);
+    }
+    if (audio->normalise != KD_CLIP_PLAIN) {
+        const float scale = DB_PER_UNIT / (float)audio->range;
+        for (int64_t i = 0; i < n; i++) x[i] = fmaxf(0.0f, 1.0f + scale * (x[i] - loudest));
+        silence = 0;
+    }
+    const int64_t at = audio->trim > 0 ? (wanted - count) / 2 : 0;
     for (int64_t i = 0; i < wanted * audio->mels; i++) out[i] = silence;
-    memcpy(out + at * audio->mels, word, (size_t)(count * audio->mels) * sizeof *out);
+    memcpy(out + at * audio->mels, x, (size_t)n * sizeof *out);
+}
+
+void kd_clip_extent(int64_t *first, int64_t *count, const float *x, int64_t frames, int mels) {
+    const int64_t n = frames * mels;
+    int64_t a = 0, b = n - 1;
+    while (a < n && x[a] == 0) a++;
+    while (b > a && x[b] == 0) b--;
+    *first = a / mels;
+    *count = a < n ? b / mels - *first + 1 : 0;
+}
+
+void kd_clip_normalise(float *x, int64_t frames, const kd_audio_spec *audio) {
+    if (audio->normalise != KD_CLIP_BANDS) return;
+    const int mels = audio->mels;
+    int64_t first, count;
+    kd_clip_extent(&first, &count, x, frames, mels);
+    if (count == 0) return;
+    x += first * mels;
+    double squares = 0;
+    for (int m = 0; m < mels; m++) {
+        double sum = 0;
+        for (int64_t t = 0; t < count; t++) sum += (double)x[t * mels + m];
+        const float mean = (float)(sum / (double)count);
+        for (int64_t t = 0; t < count; t++) {
+            x[t * mels + m] -= mean;
+            squares += (double)x[t * mels + m] * (double)x[t * mels + m];
+        }
+    }
+    const double deviation = sqrt(squares / (double)(count * mels));
+    const float scale = (float)(1.0 / fmax(deviation, LEAST_DEVIATION));
+    for (int64_t i = 0; i < count * mels; i++) x[i] *= scale;
 }

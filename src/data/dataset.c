@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "data/clip.h"
 #include "data/dataset_source.h"
 
 /* The stream of the fixed shuffle; with no seed of the run in it. */
@@ -171,7 +172,7 @@ int kd_dataset_open(kd_dataset **out, const kd_data_spec *spec, kd_split split) 
         status = kd_fail_memory((size_t)source.count * sizeof *row, "rows");
         goto done;
     }
-    d->sample_rate = spec->kind == KD_DATA_AUDIO ? spec->audio.sample_rate : 0;
+    if (spec->kind == KD_DATA_AUDIO) d->audio = spec->audio;
     status = make_normaliser(&d->normaliser, spec, source.c);
     if (status == KD_OK) status = choose_rows(row, &n, &source, spec, split);
     if (status == KD_OK) status = take_rows(d, &source, spec, row, n);
@@ -232,4 +233,5 @@ void kd_dataset_sample(const kd_dataset *dataset, int64_t index, float *out) {
     else
         kd_normalise_features(out, dataset->features + at, pixels, dataset->c,
                               &dataset->normaliser);
+    if (dataset->audio.sample_rate > 0) kd_clip_normalise(out, dataset->h, &dataset->audio);
 }

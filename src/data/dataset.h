@@ -22,7 +22,7 @@ typedef enum { KD_DATA_IDX, KD_DATA_CIFAR10, KD_DATA_AUDIO } kd_data_kind;
 typedef enum { KD_SPLIT_TRAIN, KD_SPLIT_VALIDATION, KD_SPLIT_TEST } kd_split;
 
 /* What is taken out of each clip by itself (data/clip.h gives the formulas). */
-typedef enum { KD_CLIP_PLAIN, KD_CLIP_RANGE, KD_CLIP_BANDS, KD_CLIP_EACH } kd_clip_norm;
+typedef enum { KD_CLIP_PLAIN, KD_CLIP_RANGE, KD_CLIP_BANDS } kd_clip_norm;
 
 /* Sound → log-mel frames (data/logmel.h gives the formula). */
 typedef struct {
@@ -70,8 +70,8 @@ typedef struct kd_dataset {
     int32_t *label;  /* (count)                                                     */
     uint64_t *id;    /* (count) unique; the row of the sample in its source file(s) */
     kd_normaliser normaliser;
-    int sample_rate; /* of sound, else 0                                            */
-    kd_hash hash;    /* of samples, labels and ids                                  */
+    kd_audio_spec audio; /* of sound; else sample_rate is 0                       */
+    kd_hash hash;        /* of samples, labels and ids                                  */
 } kd_dataset;
 
 /* The caller frees. Rows keep the order of their files. Errors name the file and offset:

@@ -134,8 +134,15 @@ static void note_failure(failure *first, int64_t row, int status) {
 int kd_source_audio_features(float *out, const kd_source *source, const kd_audio_spec *audio,
                              const int64_t *row, int64_t n) {
     kd_logmel *logmel;
-    int status =
-        kd_logmel_create(&logmel, audio->sample_rate, audio->window, audio->hop, audio->mels);
+    kd_source shape = {0};
+    int status = find_shape(&shape, audio);
+    if (status == KD_OK && (shape.h != source->h || shape.w != source->w || source->c != 1))
+        status = kd_fail(KD_EDATA, "samples of %lldx%lldx%lld, but the sound gives %lldx%lldx1",
+                         (long long)source->h, (long long)source->w, (long long)source->c,
+                         (long long)shape.h, (long long)shape.w);
+    if (status == KD_OK)
+        status =
+            kd_logmel_create(&logmel, audio->sample_rate, audio->window, audio->hop, audio->mels);
     if (status < 0) return status;
     int64_t sample = source->h * source->w;
     failure first = {.row = n};

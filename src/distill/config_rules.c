@@ -121,11 +121,37 @@ static void check_kind_keys(kd_config_reader *reader, const cJSON *object, const
     }
 }
 
+/* What data.augment asks for must be possible with this kind of data. */
+static void check_augment(kd_config_reader *reader, const cJSON *data, const char *path,
+                          const kd_config *config) {
+    const kd_augment *a = &config->augment;
+    const bool audio = config->data.kind == KD_DATA_AUDIO;
+    const struct {
+        const char *name, *complaint;
+        bool wrong;
+    } check[] = {
+        {"vocal_tract", "is for sound only", !audio && a->vocal_tract > 0},
+        {"tempo", "is for sound only", !audio && a->tempo > 0},
+        {"noise", "is for sound only", !audio && a->noise > 0},
+        {"mask", "is for sound only", !audio && (a->mask_h > 0 || a->mask_w > 0)},
+        {"flip", "would make low frequencies of high ones", audio && a->flip},
+        {"noise", "needs data.audio.normalise, which says where silence lies",
+         audio && a->noise > 0 && config->data.audio.normalise == KD_CLIP_PLAIN},
+    };
+    char inner[KD_CONFIG_PATH_MAX];
+    snprintf(inner, sizeof inner, "%s.augment", path);
+    for (size_t i = 0; i < sizeof check / sizeof *check; i++)
+        if (check[i].wrong)
+            kd_config_complain_key(reader, kd_json_get(data, "augment"), inner, check[i].name, "%s",
+                                   check[i].complaint);
+}
+
 void kd_config_data_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                            void *base) {
     const kd_config *config = base;
     kd_data_kind kind = config->data.kind;
     check_kind_keys(reader, object, path, kind == KD_DATA_AUDIO);
+    check_augment(reader, object, path, config);
     int means = cJSON_GetArraySize(kd_json_get(object, "mean"));
     int deviations = cJSON_GetArraySize(kd_json_get(object, "deviation"));
     if (means != deviations)

@@ -37,15 +37,16 @@ static kd_hash data_hash(const kd_run *run, bool clean) {
     const kd_normaliser *n = &run->train->normaliser;
     const kd_augment *a = &c->augment;
     char text[512];
-    int used = snprintf(text, sizeof text, "%s %.9g", run->train->hash.hex, (double)n->unit);
+    int used = snprintf(text, sizeof text, "%s %.9g %d", run->train->hash.hex, (double)n->unit,
+                        (int)run->train->audio.normalise);
     for (int i = 0; i < n->channels && used < (int)sizeof text; i++)
         used += snprintf(text + used, sizeof text - (size_t)used, " %.9g %.9g", (double)n->mean[i],
                          (double)n->deviation[i]);
     if (!clean && used < (int)sizeof text)
         snprintf(text + used, sizeof text - (size_t)used,
-                 " %llu %lld %d %d %d %.9g %.9g %.9g %.9g %d %d", (unsigned long long)c->seed,
+                 " %llu %lld %d %d %d %.9g %.9g %.9g %d %d", (unsigned long long)c->seed,
                  (long long)c->teacher.views, a->shift_h, a->shift_w, a->flip, a->vocal_tract,
-                 a->tempo, a->tilt, a->noise, a->mask_h, a->mask_w);
+                 a->tempo, a->noise, a->mask_h, a->mask_w);
     return kd_hash_bytes(text, strlen(text));
 }
 
