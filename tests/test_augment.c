@@ -133,31 +133,6 @@ static void test_masks(void **state) {
     for (int i = 0; i < 5; i++) assert_in_range(widths[i], 52, 140);
 }
 
-/* Noise fills what is quieter than its level and leaves what is louder. */
-static void test_noise(void **state) {
-    (void)state;
-    kd_dataset d = make_dataset();
-    for (int i = 0; i < COUNT * SAMPLE; i++) features[i] = (float)(i % 2);
-    kd_augment a = {.noise = 20};
-    double last = -1;
-    for (int i = 0; i < COUNT; i++) {
-        float x[SAMPLE];
-        double sum = 0, squares = 0, level = drawn(&d, &a, i, 3).noise;
-        kd_augmented_sample(&d, i, &a, SEED, 3, x);
-        assert_true(level >= 0 && level <= 0.4 && level != last);
-        if (level < 0.2) continue; /* less would be cut off at 0 */
-        for (int k = 0; k < SAMPLE; k += 2) {
-            assert_true(x[k + 1] == 1);
-            sum += (double)x[k];
-            squares += (double)x[k] * (double)x[k];
-        }
-        double mean = sum / (SAMPLE / 2.0);
-        double deviation = sqrt(squares / (SAMPLE / 2.0) - mean * mean);
-        assert_true(fabs(mean - level) < 0.01 && fabs(deviation - 0.06) < 0.01);
-        last = level;
-    }
-}
-
 /* With nothing asked for, a sample is what the test set would give, to the bit. */
 static void test_nothing(void **state) {
     (void)state;
@@ -173,7 +148,7 @@ static const kd_augment EVERYTHING = {.shift_h = FRAMES,
                                       .shift_w = 3,
                                       .vocal_tract = 1,
                                       .tempo = 1,
-                                      .noise = 15,
+
                                       .mask_h = 100,
                                       .mask_w = 100};
 
@@ -181,7 +156,7 @@ static const kd_augment EVERYTHING = {.shift_h = FRAMES,
 static void test_same_for_teacher_and_student(void **state) {
     (void)state;
     kd_dataset d = make_hills(20, 12);
-    kd_augment a = {.shift_h = 4, .vocal_tract = 0.2, .tempo = 0.2, .noise = 15, .mask_h = 5};
+    kd_augment a = {.shift_h = 4, .vocal_tract = 0.2, .tempo = 0.2, .mask_h = 5};
     kd_loader_spec spec = {.batch = 7, .shuffle = true, .augment = a, .views = 2, .seed = SEED};
     kd_loader *loader;
     assert_int_equal(kd_loader_create(&loader, &d, &spec), KD_OK);
@@ -229,13 +204,9 @@ static void test_bounds(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vocal_tract),
-        cmocka_unit_test(test_upper_edge),
-        cmocka_unit_test(test_tempo),
-        cmocka_unit_test(test_masks),
-        cmocka_unit_test(test_noise),
-        cmocka_unit_test(test_nothing),
-        cmocka_unit_test(test_same_for_teacher_and_student),
+        cmocka_unit_test(test_vocal_tract), cmocka_unit_test(test_upper_edge),
+        cmocka_unit_test(test_tempo),       cmocka_unit_test(test_masks),
+        cmocka_unit_test(test_nothing),     cmocka_unit_test(test_same_for_teacher_and_student),
         cmocka_unit_test(test_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,7 +168,8 @@ static void reads_sound_and_ensembles(void **state) {
         parse("{\"data\": {\"kind\": \"audio\", \"train\": \"a.tsv\", \"test\": \"/b\", \"audio\":"
               " {\"sample_rate\": 8000, \"window\": 256, \"hop\": 128, \"mels\": 32, \"seconds\": "
               "0.75, \"trim\": 35, \"range\": 50, \"normalise\": \"bands\"}, \"augment\": "
-              "{\"vocal_tract\": 0.2, \"tempo\": 0.3, \"noise\": 25, \"mask\": [6, 5]}}, " MODEL ", " TRAIN ", \"teacher\": {\"ensemble\": [{\"config\": \"t.json\"},"
+              "{\"vocal_tract\": 0.2, \"tempo\": 0.3, \"mask\": [6, 5]}}, " MODEL ", " TRAIN
+              ", \"teacher\": {\"ensemble\": [{\"config\": \"t.json\"},"
               " {\"weights\": \"../w.h5\", \"model\": {\"type\": \"mlp\", \"hidden\": []}}]}}",
               0, NULL);
     assert_string_equal(c->data.train_manifest, "configs/a.tsv");
@@ -179,7 +180,7 @@ static void reads_sound_and_ensembles(void **state) {
     assert_true(c->data.audio.trim == 35 && c->data.audio.range == 50);
     assert_int_equal(c->data.audio.normalise, KD_CLIP_BANDS);
     assert_true(c->augment.vocal_tract == 0.2 && c->augment.tempo == 0.3);
-    assert_true(c->augment.noise == 25 && c->augment.mask_h == 6 && c->augment.mask_w == 5);
+    assert_true(c->augment.mask_h == 6 && c->augment.mask_w == 5);
     assert_int_equal(c->teacher.count, 2);
     assert_string_equal(c->teacher.source[0].config, "configs/t.json");
     assert_string_equal(c->teacher.source[1].weights, "configs/../w.h5");
@@ -261,9 +262,6 @@ static const struct {
     {"{\"data\": {\"kind\": \"audio\", \"train\": \"t\", \"test\": \"t\", \"augment\": {\"flip\":"
      " true}}, " MODEL ", " TRAIN "}",
      "$.data.augment.flip: would make low"},
-    {"{\"data\": {\"kind\": \"audio\", \"train\": \"t\", \"test\": \"t\", \"augment\": {\"noise\":"
-     " 9}}, " MODEL ", " TRAIN "}",
-     "$.data.augment.noise: needs data.audio.normalise"},
     {"{\"data\": {\"kind\": \"idx\", \"folder\": \"m\", \"augment\": {\"mask\": [0, 2]}}, " MODEL
      ", " TRAIN "}",
      "$.data.augment.mask: is for sound only"},

@@ -30,8 +30,6 @@ static void draw_sound(kd_transform *t, const kd_augment *a, const kd_dataset *d
     kd_rng rng = kd_rng_init(view_key, id);
     t->vocal_tract = draw_factor(&rng, a->vocal_tract);
     t->tempo = draw_factor(&rng, a->tempo);
-    t->noise = a->noise > 0 ? kd_rng_uniform(&rng) * a->noise / d->audio.range : 0;
-    t->noise_key = kd_rng_init(rng.key, 1).key;
     draw_mask(&rng, a->mask_h, d->h, &t->mask_at_h, &t->mask_h);
     draw_mask(&rng, a->mask_w, d->w, &t->mask_at_w, &t->mask_w);
 }
@@ -105,7 +103,6 @@ void kd_augment_apply(float *out, const kd_dataset *d, int64_t index, const kd_t
     else
         move(out, d, index, transform, table);
     if (d->audio.sample_rate == 0) return;
-    if (transform->noise > 0) kd_augment_noise(out, d, transform);
     kd_clip_normalise(out, d->h, &d->audio);
     kd_augment_mask(out, d, transform);
 }

@@ -15,7 +15,6 @@ typedef struct {
      */
     double vocal_tract; /* frequencies times α, log α uniform within ±log(1 + this)          */
     double tempo;       /* length divided by β, likewise                                     */
-    double noise; /* dB: a noise floor uniform from 0 to this above the lowest kept value     */
     int mask_h, mask_w; /* up to this many successive frames, and mels, become 0: SpecAugment
                            (Park et al. 2019), with one mask of each kind                     */
 } kd_augment;
@@ -24,9 +23,7 @@ typedef struct {
 typedef struct {
     int64_t dh, dw;
     bool flip;
-    double vocal_tract, tempo; /* of pictures 1 */
-    double noise;              /* 0 … 1 of the range of the clip's values */
-    uint64_t noise_key;
+    double vocal_tract, tempo;                    /* of pictures 1 */
     int64_t mask_at_h, mask_h, mask_at_w, mask_w; /* first, and how many */
 } kd_transform;
 

@@ -7,7 +7,6 @@
 /* Sample `index` with its frequencies and its time stretched, and shifted. */
 void kd_augment_stretch(float *out, const kd_dataset *d, int64_t index,
                         const kd_transform *transform);
-void kd_augment_noise(float *x, const kd_dataset *d, const kd_transform *transform);
 void kd_augment_mask(float *x, const kd_dataset *d, const kd_transform *transform);
 
 #endif

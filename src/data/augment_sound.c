@@ -1,19 +1,12 @@
-/* Log-mel frames as another speaker, at another pace, in a noisier room would give them. */
+/* Log-mel frames as another speaker, at another pace, would give them. */
 #include <math.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "data/augment_inside.h"
-#include "data/clip.h"
 #include "data/logmel.h"
 
 enum { MELS_MAX = 512 };
-
-/* How far noise scatters about its level: about what a mel filter's power does, which is a sum over
- * few bins. */
-static const double NOISE_DEVIATION_DB = 3;
-
-/* --- stretching ---------------------------------------------------------------------------- */
 
 /* Between which two of the source's values a value lies, and how far from the first. */
 typedef struct {
@@ -66,27 +59,6 @@ void kd_augment_stretch(float *out, const kd_dataset *d, int64_t index, const kd
         if (first >= 0 && first < h) add_frame(out + y * w, 1 - late, in + first * w, mel, w);
         if (first >= -1 && first + 1 < h)
             add_frame(out + y * w, late, in + (first + 1) * w, mel, w);
-    }
-}
-
-/* --- noise and masks ----------------------------------------------------------------------- */
-
-/* Powers add: in decibels that is nearly the larger of the two. Silence around the clip stays. */
-void kd_augment_noise(float *x, const kd_dataset *d, const kd_transform *t) {
-    const double scale = NOISE_DEVIATION_DB / d->audio.range / 147.8;
-    int64_t first, count;
-    kd_clip_extent(&first, &count, x, d->h, (int)d->w);
-    x += first * d->w;
-    const int64_t n = count * d->w;
-    for (int64_t i = 0; i < n; i += 4) {
-        uint32_t word[4];
-        kd_rng_block(t->noise_key, (uint64_t)i / 4, word);
-        for (int64_t k = 0; k < 4 && i + k < n; k++) {
-            /* The sum of four uniform bytes is about normal: mean 510, deviation 147.8. */
-            const uint32_t v = word[k];
-            const double sum = (v & 255) + (v >> 8 & 255) + (v >> 16 & 255) + (v >> 24);
-            x[i + k] = fmaxf(x[i + k], (float)(t->noise + (sum - 510) * scale));
-        }
     }
 }
 

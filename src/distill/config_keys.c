@@ -157,8 +157,6 @@ static const kd_config_key AUGMENT_KEYS[] = {
             "tracts give them"},
     {"tempo", KD_KEY_REAL, FIELD(kd_augment, tempo), RANGE(0, 1), .fallback = "0",
      .doc = "sound: faster or slower by a factor of up to 1 + this"},
-    {"noise", KD_KEY_REAL, FIELD(kd_augment, noise), RANGE(0, 80), .fallback = "0",
-     .doc = "sound: dB, a noise floor of up to so much above the lowest kept value"},
     {"mask", KD_KEY_PAIR, .offset = offsetof(kd_augment, mask_h), .size = 2 * sizeof(int),
      .count = -1, RANGE(0, 4096), .fallback = "0",
      .doc = "sound: [frames, mels], one stretch of up to so many of each becomes 0"},

@@ -132,11 +132,8 @@ static void check_augment(kd_config_reader *reader, const cJSON *data, const cha
     } check[] = {
         {"vocal_tract", "is for sound only", !audio && a->vocal_tract > 0},
         {"tempo", "is for sound only", !audio && a->tempo > 0},
-        {"noise", "is for sound only", !audio && a->noise > 0},
         {"mask", "is for sound only", !audio && (a->mask_h > 0 || a->mask_w > 0)},
         {"flip", "would make low frequencies of high ones", audio && a->flip},
-        {"noise", "needs data.audio.normalise, which says where silence lies",
-         audio && a->noise > 0 && config->data.audio.normalise == KD_CLIP_PLAIN},
     };
     char inner[KD_CONFIG_PATH_MAX];
     snprintf(inner, sizeof inner, "%s.augment", path);

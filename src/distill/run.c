@@ -43,10 +43,9 @@ static kd_hash data_hash(const kd_run *run, bool clean) {
         used += snprintf(text + used, sizeof text - (size_t)used, " %.9g %.9g", (double)n->mean[i],
                          (double)n->deviation[i]);
     if (!clean && used < (int)sizeof text)
-        snprintf(text + used, sizeof text - (size_t)used,
-                 " %llu %lld %d %d %d %.9g %.9g %.9g %d %d", (unsigned long long)c->seed,
-                 (long long)c->teacher.views, a->shift_h, a->shift_w, a->flip, a->vocal_tract,
-                 a->tempo, a->noise, a->mask_h, a->mask_w);
+        snprintf(text + used, sizeof text - (size_t)used, " %llu %lld %d %d %d %.9g %.9g %d %d",
+                 (unsigned long long)c->seed, (long long)c->teacher.views, a->shift_h, a->shift_w,
+                 a->flip, a->vocal_tract, a->tempo, a->mask_h, a->mask_w);
     return kd_hash_bytes(text, strlen(text));
 }
 
