@@ -266,6 +266,36 @@ static void test_float32_product(void **state) {
     kd_tape_free(tape);
 }
 
+/* Products of weights and a batch, which have a kernel of their own: a side longer than a block of
+ * it, and one that ends within a tile. */
+static void test_batch_sized_product(void **state) {
+    (void)state;
+    const int64_t sizes[][3] = {{128, 300, 600}, {67, 515, 131}, {515, 67, 131}, {309, 301, 70}};
+    kd_tape *tape;
+    assert_int_equal(kd_tape_create(&tape, 1), 0);
+    for (int t = 0; t < 32; t++) {
+        const int64_t *size = sizes[t >> 3];
+        problem p = make_problem(t & 1, (t >> 1) & 1, size[0], size[1], size[2], t % 5);
+        p.beta = (kd_real)((t >> 2) & 1);
+        kd_real *before = copy_of(p.C, p.c_size), *alone = NULL;
+        for (int threads = 1; threads <= 3; threads++) {
+            omp_set_num_threads(threads);
+            memcpy(p.C, before, (size_t)p.c_size * sizeof *before);
+            kd_gemm_tape(tape, p.ta, p.tb, p.M, p.N, p.K, p.alpha, p.A, p.lda, p.B, p.ldb, NULL,
+                         p.beta, p.C, p.ldc);
+            if (!alone) alone = copy_of(p.C, p.c_size);
+            assert_memory_equal(p.C, alone, (size_t)p.c_size * sizeof *alone);
+        }
+        omp_set_num_threads(1);
+        check_product(&p, before, NULL);
+        free(before);
+        free(alone);
+        free_problem(&p);
+        kd_tape_reset(tape);
+    }
+    kd_tape_free(tape);
+}
+
 static void test_precision_names(void **state) {
     (void)state;
     kd_precision p;
@@ -289,6 +319,7 @@ int main(void) {
         cmocka_unit_test(test_bfloat16_product),
         cmocka_unit_test(test_packed_parameter),
         cmocka_unit_test(test_float32_product),
+        cmocka_unit_test(test_batch_sized_product),
         cmocka_unit_test(test_precision_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

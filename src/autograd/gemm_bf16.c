@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/gemm_panels.h"
 #include "autograd/op_common.h"
 
 /* The 16 upper bits after rounding to nearest, ties to even; a NaN stays one (and quiet). Without
@@ -120,7 +121,11 @@ void kd_gemm_tape(kd_tape *tape, kd_trans ta, kd_trans tb, int64_t M, int64_t N,
                   kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb,
                   kd_param *b_param, kd_real beta, kd_real *C, int64_t ldc) {
     if (tape->precision == KD_PRECISION_FLOAT32) {
-        kd_gemm(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+        const kd_panels_product p = {ta, tb, M, N, K, A, B, lda, ldb, beta, C, ldc};
+        if (alpha == 1 && (beta == 0 || beta == 1) && kd_panels_pay(&p))
+            kd_panels_run(tape, &p);
+        else
+            kd_gemm(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
         return;
     }
     operand left = {A, ta == KD_PLAIN ? M : K, ta == KD_PLAIN ? K : M, lda, NULL};
