@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/error.h"
 #include "base/hash.h"
 
@@ -100,8 +101,8 @@ static int64_t assign_offsets(kd_params *params, bool trained, int64_t offset) {
 }
 
 static kd_real *slab_create(int64_t size) {
-    size_t bytes = ((size_t)size * sizeof(kd_real) + 63) / 64 * 64;
-    kd_real *slab = aligned_alloc(64, bytes ? bytes : 64);
+    const size_t bytes = (size_t)size * sizeof(kd_real);
+    kd_real *slab = kd_large_alloc(bytes);
     if (slab)
         memset(slab, 0, bytes);
     else

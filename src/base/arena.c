@@ -36,23 +36,30 @@ void kd_arena_free(kd_arena *arena) {
     free(arena);
 }
 
+void *kd_large_alloc(size_t bytes) {
+    const size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
+    if (bytes > SIZE_MAX - alignment) return NULL;
+    const size_t size = bytes ? (bytes + alignment - 1) / alignment * alignment : alignment;
+    void *memory = aligned_alloc(alignment, size);
+    if (memory && size >= HUGE_PAGE) madvise(memory, size, MADV_HUGEPAGE); /* only ever a hint */
+    return memory;
+}
+
 /* A chunk of at least `bytes`, linked behind the last one. */
 static chunk *chunk_append(kd_arena *arena, chunk *last, size_t bytes) {
     size_t size = bytes > arena->chunk_bytes ? bytes : arena->chunk_bytes;
-    size_t alignment = size >= HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
-    if (size > SIZE_MAX - alignment) return NULL;
-    size = (size + alignment - 1) / alignment * alignment;
     chunk *c = calloc(1, sizeof *c);
     if (!c) return NULL;
-    c->memory = aligned_alloc(alignment, size);
+    c->memory = kd_large_alloc(size);
     if (!c->memory) {
         free(c);
         return NULL;
     }
-    if (size >= HUGE_PAGE) madvise(c->memory, size, MADV_HUGEPAGE); /* only ever a hint */
     c->size = size;
-    if (last) last->next = c;
-    else arena->first = c;
+    if (last)
+        last->next = c;
+    else
+        arena->first = c;
     arena->reserved += size;
     arena->chunk_count++;
     return c;

@@ -10,6 +10,10 @@
 
 typedef struct kd_arena kd_arena;
 
+/* Memory for a large array, uninitialised, aligned to 64, on huge pages where the system has them;
+ * the caller frees with free. NULL when memory is out. */
+void *kd_large_alloc(size_t bytes);
+
 /* The caller frees with kd_arena_free. `chunk_bytes` is the size of an ordinary chunk. */
 int kd_arena_create(kd_arena **out, size_t chunk_bytes);
 void kd_arena_free(kd_arena *arena);

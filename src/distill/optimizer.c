@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/error.h"
 
 enum { SEGMENT = 16384 };
@@ -36,8 +37,12 @@ int kd_optimizer_init(kd_optimizer *optimizer, kd_params *params, const kd_train
     optimizer->partial = malloc(segments * sizeof *optimizer->partial);
     bool complete = optimizer->segment && optimizer->partial;
     for (int m = 0; m < optimizer->moment_count; m++) {
-        optimizer->moment[m] = calloc((size_t)params->trained_size + 1, sizeof(kd_real));
-        complete = complete && optimizer->moment[m];
+        const size_t bytes = (size_t)params->trained_size * sizeof(kd_real);
+        optimizer->moment[m] = kd_large_alloc(bytes);
+        if (optimizer->moment[m])
+            memset(optimizer->moment[m], 0, bytes);
+        else
+            complete = false;
     }
     if (!complete) {
         kd_optimizer_clear(optimizer);
@@ -55,15 +60,16 @@ void kd_optimizer_clear(kd_optimizer *optimizer) {
     *optimizer = (kd_optimizer){0};
 }
 
-/* ‖g‖ over all trained parameters: one sum per segment, added in the order of the segments. */
-static double gradient_norm(kd_optimizer *o) {
-#pragma omp parallel for
-    for (int s = 0; s < o->segment_count; s++) {
-        const kd_real *g = o->params->grad + o->segment[s].offset;
-        double sum = 0;
-        for (int64_t i = 0; i < o->segment[s].size; i++) sum += (double)g[i] * (double)g[i];
-        o->partial[s] = sum;
-    }
+static void square_sum(kd_optimizer *o, int s) {
+    const kd_real *g = o->params->grad + o->segment[s].offset;
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < o->segment[s].size; i++) sum += (double)g[i] * (double)g[i];
+    o->partial[s] = sum;
+}
+
+/* ‖g‖ from the segments' sums, added in the order of the segments. */
+static double gradient_norm(const kd_optimizer *o) {
     double total = 0;
     for (int s = 0; s < o->segment_count; s++) total += o->partial[s];
     return sqrt(total);
@@ -124,11 +130,16 @@ static void bound_norms(kd_params *params, double bound) {
 
 double kd_optimizer_update(kd_optimizer *optimizer, double learning_rate) {
     const kd_train_spec *spec = optimizer->spec;
-    double norm = gradient_norm(optimizer);
-    double scale = spec->clip > 0 && norm > spec->clip ? spec->clip / norm : 1;
+    double scale = 1;
+    if (spec->clip > 0) {
+#pragma omp parallel for
+        for (int s = 0; s < optimizer->segment_count; s++) square_sum(optimizer, s);
+        scale = fmin(1, spec->clip / gradient_norm(optimizer));
+    }
     optimizer->step++;
 #pragma omp parallel for
     for (int s = 0; s < optimizer->segment_count; s++) {
+        if (spec->clip <= 0) square_sum(optimizer, s); /* the gradient is read once */
         const kd_segment *segment = &optimizer->segment[s];
         if (spec->optimizer == KD_OPTIMIZER_ADAMW)
             update_adamw(optimizer, segment, (kd_real)learning_rate, (kd_real)scale);
@@ -137,7 +148,7 @@ double kd_optimizer_update(kd_optimizer *optimizer, double learning_rate) {
     }
     if (spec->max_norm > 0) bound_norms(optimizer->params, spec->max_norm);
     kd_params_touch(optimizer->params);
-    return norm;
+    return gradient_norm(optimizer);
 }
 
 double kd_schedule_rate(const kd_train_spec *spec, int64_t step, int64_t warmup, int64_t total) {
