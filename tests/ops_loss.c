@@ -116,6 +116,74 @@ static const op_variant distill_loss_variants[] = {
 };
 OP_CASE(distill_loss, distill_loss_variants);
 
+/* Logits as a product with the output embedding; the teacher's hidden states are 3 wide. */
+enum { VOCAB_WIDTH = 3 };
+
+static kd_tensor *call_vocab_loss(kd_tape *tape, kd_tensor **leaf, const void *args) {
+    const loss_args *a = args;
+    const int64_t N = kd_rows(leaf[0]), V = leaf[1]->shape[0];
+    static kd_real output[LOSS_CLASSES * VOCAB_WIDTH];
+    kd_soft_targets soft = {.hidden = make_teacher(N * VOCAB_WIDTH), .width = VOCAB_WIDTH};
+    soft.output = output;
+    fill_leaf(output, V * VOCAB_WIDTH, &(op_leaf){.low = -1, .high = 1}, 98);
+    if (a->topk) soft = make_topk(make_teacher(N * V), N, V, a->topk, (double)a->spec.temperature);
+    return kd_vocab_loss(tape, leaf[0], leaf[1], a->spec.hard_weight != 0 ? loss_labels : NULL,
+                         a->valid, a->spec.kl_weight != 0 ? &soft : NULL, a->spec, NULL);
+}
+
+/* Both leaves feed an op before the loss too, so the loss is not the first to write gradients. */
+static kd_tensor *call_vocab_behind(kd_tape *tape, kd_tensor **leaf, const void *args) {
+    kd_tensor *loss = call_vocab_loss(tape, leaf, args);
+    loss = kd_add(tape, loss, kd_mean(tape, leaf[0]), KD_ACT_NONE);
+    return kd_add(tape, loss, kd_mean(tape, leaf[1]), KD_ACT_NONE);
+}
+
+static const op_variant vocab_loss_variants[] = {
+    {.name = "hard",
+     .call = call_vocab_loss,
+     .args = &(loss_args){SPEC(1.0, 0.0, 1.0, 0.0)},
+     .leaf = {LEAF(5, 4), LEAF(7, 4)}},
+    {.name = "hard, smoothed, masked",
+     .call = call_vocab_loss,
+     .args = &(loss_args){SPEC(0.7, 0.0, 1.0, 0.1), .valid = loss_valid},
+     .leaf = {LEAF(5, 4), LEAF(7, 4)}},
+    {.name = "soft, sequences",
+     .call = call_vocab_loss,
+     .args = &(loss_args){SPEC(0.0, 1.0, 4.0, 0.0)},
+     .leaf = {LEAF(2, 3, 5), LEAF(7, 5)}},
+    {.name = "both, cold, masked",
+     .call = call_vocab_loss,
+     .args = &(loss_args){SPEC(0.8, 1.0, 0.5, 0.1), .valid = loss_valid},
+     .leaf = {LEAF(5, 4), LEAF(7, 4)}},
+    {.name = "frozen embedding",
+     .call = call_vocab_loss,
+     .args = &(loss_args){SPEC(0.8, 1.0, 2.0, 0.0)},
+     .leaf = {LEAF(5, 4), CONSTANT(7, 4)}},
+    {.name = "top 2 of 7",
+     .call = call_vocab_loss,
+     .args = &(loss_args){SPEC(0.5, 0.5, 2.0, 0.1), .topk = 2},
+     .leaf = {LEAF(5, 4), LEAF(7, 4)}},
+    {.name = "top 7 of 7, masked",
+     .call = call_vocab_loss,
+     .args = &(loss_args){SPEC(0.0, 1.0, 3.0, 0.0), .topk = 7, .valid = loss_valid},
+     .leaf = {LEAF(5, 4), LEAF(7, 4)}},
+    {.name = "not the first",
+     .call = call_vocab_behind,
+     .args = &(loss_args){SPEC(0.5, 0.5, 2.0, 0.0)},
+     .leaf = {LEAF(3, 5), LEAF(7, 5)}},
+    {.name = "many classes",
+     .call = call_vocab_loss,
+     .tolerance = 1e-5,
+     .args = &(loss_args){SPEC(0.5, 0.5, 2.0, 0.1)},
+     .leaf = {LEAF(LOSS_ROWS, 33), LEAF(LOSS_CLASSES, 33)}},
+    {.name = "many classes, top 10",
+     .call = call_vocab_loss,
+     .tolerance = 1e-5,
+     .args = &(loss_args){SPEC(0.5, 1.0, 2.0, 0.0), .topk = 10},
+     .leaf = {LEAF(LOSS_ROWS, 33), LEAF(LOSS_CLASSES, 33)}},
+};
+OP_CASE(vocab_loss, vocab_loss_variants);
+
 static kd_tensor *call_hint_mse(kd_tape *tape, kd_tensor **leaf, const void *args) {
     (void)args;
     return kd_hint_mse(tape, leaf[0], make_teacher(leaf[0]->size), KD_REAL(0.7), 3);
@@ -136,6 +204,9 @@ static kd_tensor *call_hint_cosine(kd_tape *tape, kd_tensor **leaf, const void *
 static const op_variant hint_cosine_variants[] = {
     {.name = "rows", .call = call_hint_cosine, .leaf = {LEAF(3, 7)}},
     {.name = "time", .call = call_hint_cosine, .leaf = {LEAF(2, 3, 5)}},
-    {.name = "large", .call = call_hint_cosine, .tolerance = 1e-5, .leaf = {LEAF(33, LOSS_CLASSES)}},
+    {.name = "large",
+     .call = call_hint_cosine,
+     .tolerance = 1e-5,
+     .leaf = {LEAF(33, LOSS_CLASSES)}},
 };
 OP_CASE(hint_cosine, hint_cosine_variants);

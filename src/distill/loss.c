@@ -15,6 +15,7 @@
 
 #include "autograd/op_common.h"
 #include "autograd/vector_math.h"
+#include "distill/loss_parts.h"
 
 /* One row of logits: what is added to its gradient (NULL: none wanted) and where scratch is. */
 typedef struct {
@@ -94,8 +95,7 @@ static double dense_row(const loss_row *row, const kd_real *restrict v, kd_real 
     return kl;
 }
 
-/* The teacher's kept classes and its tail, as log p over k + 1 classes: log_sum of them all. */
-static double topk_log_sum(const kd_real *kept, int k, kd_real tail, double rate) {
+double kd_topk_log_sum(const kd_real *kept, int k, kd_real tail, double rate) {
     double max = (double)tail, sum = 0;
     for (int j = 0; j < k; j++) max = fmax(max, (double)kept[j] * rate);
     for (int j = 0; j < k; j++) sum += exp((double)kept[j] * rate - max);
@@ -115,7 +115,7 @@ static double topk_row(const loss_row *row, const kd_soft_targets *soft, int64_t
     const int32_t *index = soft->index + i * k;
     const kd_real *kept = soft->kept + i * k;
     const double rate = 1 / (double)temperature, slope = (double)(weight * temperature);
-    const double log_v = topk_log_sum(kept, k, soft->tail[i], rate);
+    const double log_v = kd_topk_log_sum(kept, k, soft->tail[i], rate);
     const kd_real max = kd_row_max(row->z, V), simd_rate = (kd_real)rate;
     const kd_real *restrict z = row->z;
     kd_real *restrict e = row->scratch;
@@ -196,23 +196,35 @@ static void all_rows(kd_tape *tape, const kd_tensor *z, const loss_terms *terms,
     if (scratch) kd_tape_give(tape, scratch);
 }
 
-/* ∂z ← ∂z + ∂L · saved. Saved: the gradient of z, in memory from the pool. When it is the first
- * contribution that memory becomes ∂z itself; the usual ∂L = 1 then costs no pass at all. */
-static void distill_loss_backward(kd_tape *tape, kd_node *node) {
-    kd_tensor *z = node->in[0];
-    kd_real *restrict saved = node->saved;
-    const kd_real dloss = *node->out->grad;
-    KD_CONTRACT(saved, "distill_loss: backward runs twice");
-    node->saved = NULL;
-    if (!z->grad) {
+/* When it is the first contribution the memory becomes ∂x itself; the usual ∂L = 1 then costs no
+ * pass at all. */
+void kd_loss_hand_over(kd_tape *tape, kd_tensor *x, kd_real *restrict saved, kd_real dloss) {
+    if (!x->grad) {
         if (dloss != 1)
-            for (int64_t i = 0; i < z->size; i++) saved[i] *= dloss;
-        z->grad = saved;
-        z->grad_written = true;
+            for (int64_t i = 0; i < x->size; i++) saved[i] *= dloss;
+        x->grad = saved;
+        x->grad_written = true;
         return;
     }
-    KD_ADD_GRAD(tape, z, dloss * saved[i]);
+    KD_ADD_GRAD(tape, x, dloss * saved[i]);
     kd_tape_give(tape, saved);
+}
+
+/* ∂z ← ∂z + ∂L · saved. Saved: the gradient of z, in memory from the pool. */
+static void distill_loss_backward(kd_tape *tape, kd_node *node) {
+    KD_CONTRACT(node->saved, "distill_loss: backward runs twice");
+    kd_loss_hand_over(tape, node->in[0], node->saved, *node->out->grad);
+    node->saved = NULL;
+}
+
+kd_real kd_loss_total(const kd_loss_spec *spec, const kd_loss_parts *sum, kd_loss_parts *parts) {
+    if (parts) {
+        parts->hard += sum->hard;
+        parts->kl += sum->kl;
+        parts->rows += sum->rows;
+    }
+    return (kd_real)(((double)spec->hard_weight * sum->hard + (double)spec->kl_weight * sum->kl) /
+                     spec->normalizer);
 }
 
 static void check_loss(const kd_tensor *z, const int32_t *label, const kd_soft_targets *soft,
@@ -225,6 +237,7 @@ static void check_loss(const kd_tensor *z, const int32_t *label, const kd_soft_t
                 (double)spec->temperature);
     KD_CONTRACT(label || spec->hard_weight == 0, "distill_loss: a hard part without labels");
     KD_CONTRACT(soft || spec->kl_weight == 0, "distill_loss: a soft part without a teacher");
+    KD_CONTRACT(!soft || !soft->hidden, "distill_loss: hidden states are for vocab_loss");
     KD_CONTRACT(!soft || soft->logits || (soft->k >= 1 && soft->k <= kd_channels(z)),
                 "distill_loss: %d soft targets a row for logits %s", soft ? soft->k : 0,
                 kd_shape_text(text, sizeof text, z));
@@ -247,14 +260,7 @@ kd_tensor *kd_distill_loss(kd_tape *tape, kd_tensor *z, const int32_t *label, co
         sum.rows += !valid || valid[i];
     }
     kd_tape_give(tape, each);
-    loss->value[0] =
-        (kd_real)(((double)spec.hard_weight * sum.hard + (double)spec.kl_weight * sum.kl) /
-                  spec.normalizer);
-    if (parts) {
-        parts->hard += sum.hard;
-        parts->kl += sum.kl;
-        parts->rows += sum.rows;
-    }
+    loss->value[0] = kd_loss_total(&spec, &sum, parts);
     kd_tape_record(tape, "distill_loss", distill_loss_backward, loss, grad, 1, &z);
     return loss;
 }

@@ -16,13 +16,17 @@ typedef struct {
     double normalizer;       /* valid rows of the whole batch, > 0             */
 } kd_loss_spec;
 
-/* What the soft targets are: dense logits, or the k largest and the rest's mass. */
+/* What the soft targets are: dense logits, or the k largest and the rest's mass, or the teacher's
+ * last hidden state (kd_vocab_loss only), which gives v exactly. */
 typedef struct {
     const kd_real *logits; /* (N,V) dense teacher logits v, or NULL                              */
     int k;                 /* entries per row of the next three; 0 when dense                    */
     const int32_t *index;  /* (N,k) class of each kept logit                                     */
     const kd_real *kept;   /* (N,k) their logits                                                 */
-    const kd_real *tail;   /* (N) log Σ_{dropped} e^{v/τ} at this τ; the tail is one class       */
+    const kd_real *tail; /* (N) log Σ_{dropped} e^{v/τ} at this τ; the tail is one class       */
+    const kd_real *hidden; /* (N,width) h_t with v = h_t·E_tᵀ, or NULL                           */
+    const kd_real *output; /* (V,width) E_t, the teacher's output matrix                         */
+    int64_t width;
 } kd_soft_targets;
 
 /* Sums over the valid rows, for the log: parts of the same loss, before weighting. */
@@ -39,14 +43,28 @@ typedef struct {
  * z (N,V); label (N), or NULL when w_hard is 0; soft NULL when w_kl is 0; valid (N) of 0/1 or NULL
  * for all. They are read now and not kept. A masked row is not read and has gradient exactly 0.
  * `parts` (may be NULL) is added to: `hard` whenever there are labels, `kl` whenever w_kl ≠ 0.
- * With τ² in front the soft gradient keeps its size as τ changes; as τ → ∞ it tends to (z − v)/V for
- * logits of mean 0 (Hinton, Vinyals, Dean 2015, equation 4). → scalar (1) */
-kd_tensor *kd_distill_loss(kd_tape *tape, kd_tensor *z, const int32_t *label,
-                           const uint8_t *valid, const kd_soft_targets *soft, kd_loss_spec spec,
-                           kd_loss_parts *parts);
+ * With τ² in front the soft gradient keeps its size as τ changes; as τ → ∞ it tends to (z − v)/V
+ * for logits of mean 0 (Hinton, Vinyals, Dean 2015, equation 4). → scalar (1) */
+kd_tensor *kd_distill_loss(kd_tape *tape, kd_tensor *z, const int32_t *label, const uint8_t *valid,
+                           const kd_soft_targets *soft, kd_loss_spec spec, kd_loss_parts *parts);
 
-/* L = weight · Σ_i mean (x[i,…] − target[i,…])² / normalizer: a row is a slice of the first axis, its
- * mean goes over all its numbers. x, target (N,…); target is constant and outlives the backward. */
+/* The same loss and gradient where V is a vocabulary and the logits are a product with the output
+ * embedding, z = h·Eᵀ: they are made, used and dropped a panel of rows at a time, so that memory
+ * does not grow with N·V (docs/math-vocabulary-loss.md). With G = ∂L/∂z as above
+ *
+ *     ∂h ← ∂h + G·E          ∂E ← ∂E + Gᵀ·h
+ *
+ * h (…,C) with N rows in front, any rank: (B,T,C) for sequences; E (V,C), which may be tied or
+ * frozen; soft NULL or top-k or hidden, never dense logits. label, valid (N), parts and masked rows
+ * as in kd_distill_loss: a masked row costs nothing. Products run in kd_real at any precision of
+ * the tape. → scalar (1) */
+kd_tensor *kd_vocab_loss(kd_tape *tape, kd_tensor *h, kd_tensor *E, const int32_t *label,
+                         const uint8_t *valid, const kd_soft_targets *soft, kd_loss_spec spec,
+                         kd_loss_parts *parts);
+
+/* L = weight · Σ_i mean (x[i,…] − target[i,…])² / normalizer: a row is a slice of the first axis,
+ * its mean goes over all its numbers. x, target (N,…); target is constant and outlives the
+ * backward. */
 kd_tensor *kd_hint_mse(kd_tape *tape, kd_tensor *x, const kd_real *target, kd_real weight,
                        double normalizer);
 
