@@ -7,6 +7,7 @@
 
 #include "autograd/gemm.h"
 #include "base/log.h"
+#include "cli/bench_loss.h"
 #include "cli/cli.h"
 #include "distill/trainer.h"
 #include "quant/int8_kernel.h"
@@ -14,7 +15,7 @@
 enum { PEAK_SIZE = 1536, REPEATS = 9, STEPS = 24 };
 
 static const kd_option OPTIONS[] = {
-    {"model", "NAME", "only this step: mlp or resnet8"},
+    {"model", "NAME", "only this step: mlp, resnet8 or vocabulary"},
     {"batch", "N", "samples per step (default 128)"},
     {"precision", "NAME", "float32, bfloat16 or auto (default float32)"},
     {NULL, NULL, NULL}};
@@ -27,7 +28,8 @@ static const kd_usage USAGE = {
     .summary =
         "Measures this machine's matrix-product peak (float32, bfloat16, int8), then training\n"
         "steps: samples per second, the share of the step's time spent in products, and the\n"
-        "share of the peak they reach there. Medians; data in memory, random weights.",
+        "share of the peak they reach there; then the loss over a vocabulary. Medians; data in\n"
+        "memory, random weights.",
     .options = OPTIONS,
     .example = "distill bench\n"
                "distill bench --model mlp --batch 256"};
@@ -215,7 +217,11 @@ int kd_cmd_bench(int argc, char **argv) {
         status =
             measure_step(&CASES[i], batch, precision, peak[precision == KD_PRECISION_BFLOAT16]);
     }
+    if (status == KD_OK && (!only || strcmp(only, "vocabulary") == 0)) {
+        found = true;
+        status = kd_bench_vocabulary_loss(peak[0]);
+    }
     if (status == KD_OK && !found)
-        status = kd_fail(KD_EUSAGE, "--model %s: there are mlp and resnet8", only);
+        status = kd_fail(KD_EUSAGE, "--model %s: there are mlp, resnet8 and vocabulary", only);
     return status;
 }
