@@ -1,14 +1,13 @@
-/* Sound files (WAV, FLAC, Ogg Vorbis or Opus) → mono float samples at one rate. */
+/* Whole sound files → mono float samples at one rate; data/sound.h says what is read and how. */
 #ifndef KD_DATA_AUDIO_H
 #define KD_DATA_AUDIO_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* The first `seconds` of the file (all when 0), channels averaged, resampled to `rate` Hz (1000 to
- * 768000) with libsamplerate's medium sinc filter: n frames become ceil(n·rate/file's rate)
- * samples. The caller frees *out. KD_ENOINPUT when the file is missing; KD_EDATA when it is
- * something else, is cut short, is empty, or holds numbers that are not finite. */
+/* The first `seconds` of the file (all when 0) at `rate` Hz (1000 to 768000). The caller frees
+ * *out. KD_ENOINPUT when the file is missing; KD_EDATA when it is something else, is cut short, is
+ * empty, or holds numbers that are not finite. */
 int kd_audio_read(float **out, int64_t *count, const char *path, int rate, double seconds);
 
 /* The same from a whole file in memory; `name` is for messages. Keeps no pointer to `bytes`. */

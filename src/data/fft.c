@@ -17,13 +17,15 @@ enum { FACTORS_MAX = 32 };
 struct kd_fft {
     int n, factor_count;
     int factor[FACTORS_MAX]; /* primes, their product is n */
-    kd_complex root[];       /* (n) exp(−2πi·j/n)          */
+    struct {
+        double re, im;
+    } root[]; /* (n) exp(−2πi·j/n) */
 };
 
 int kd_fft_create(kd_fft **out, int n) {
     KD_CONTRACT(n >= 1, "length %d", n);
     *out = NULL;
-    size_t bytes = sizeof(kd_fft) + (size_t)n * sizeof(kd_complex);
+    size_t bytes = sizeof(kd_fft) + (size_t)n * sizeof *(*out)->root;
     kd_fft *fft = malloc(bytes);
     if (!fft) return kd_fail_memory(bytes, "a Fourier transform");
     fft->n = n;
@@ -37,7 +39,10 @@ int kd_fft_create(kd_fft **out, int n) {
         }
     }
     const double turn = 2.0 * 3.14159265358979323846 / n;
-    for (int j = 0; j < n; j++) fft->root[j] = (kd_complex){cos(turn * j), -sin(turn * j)};
+    for (int j = 0; j < n; j++) {
+        fft->root[j].re = cos(turn * j);
+        fft->root[j].im = -sin(turn * j);
+    }
     *out = fft;
     return KD_OK;
 }
@@ -46,8 +51,9 @@ void kd_fft_free(kd_fft *fft) {
     free(fft);
 }
 
-static inline kd_complex multiply(kd_complex a, kd_complex b) {
-    return (kd_complex){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+static inline kd_complex turned(const kd_fft *fft, kd_complex a, int root) {
+    double re = fft->root[root].re, im = fft->root[root].im;
+    return (kd_complex){a.re * re - a.im * im, a.re * im + a.im * re};
 }
 
 /* Joins the p transforms of m that stand one behind the other in out (n = p·m; stride·n = fft->n).
@@ -55,15 +61,14 @@ static inline kd_complex multiply(kd_complex a, kd_complex b) {
 static void join(const kd_fft *fft, int p, int m, int stride, kd_complex *out,
                  kd_complex *scratch) {
     for (int k = 0; k < m; k++) {
-        for (int q = 0; q < p; q++)
-            scratch[q] = multiply(out[q * m + k], fft->root[q * k * stride]);
+        for (int q = 0; q < p; q++) scratch[q] = turned(fft, out[q * m + k], q * k * stride);
         for (int r = 0; r < p; r++) {
             kd_complex sum = scratch[0];
             int step = r * m * stride, turn = 0; /* turn = q·step mod fft->n */
             for (int q = 1; q < p; q++) {
                 turn += step;
                 if (turn >= fft->n) turn -= fft->n;
-                kd_complex term = multiply(scratch[q], fft->root[turn]);
+                kd_complex term = turned(fft, scratch[q], turn);
                 sum.re += term.re;
                 sum.im += term.im;
             }
@@ -75,7 +80,7 @@ static void join(const kd_fft *fft, int p, int m, int stride, kd_complex *out,
 /* The same for p = 2, where the inner roots are 1 and −1. */
 static void join_two(const kd_fft *fft, int m, int stride, kd_complex *out) {
     for (int k = 0; k < m; k++) {
-        kd_complex a = out[k], b = multiply(out[m + k], fft->root[k * stride]);
+        kd_complex a = out[k], b = turned(fft, out[m + k], k * stride);
         out[k] = (kd_complex){a.re + b.re, a.im + b.im};
         out[m + k] = (kd_complex){a.re - b.re, a.im - b.im};
     }

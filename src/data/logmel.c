@@ -1,7 +1,9 @@
 #include "data/logmel.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "data/fft.h"
@@ -109,6 +111,10 @@ void kd_logmel_free(kd_logmel *logmel) {
     free(logmel);
 }
 
+int kd_logmel_mels(const kd_logmel *logmel) {
+    return logmel->mels;
+}
+
 int64_t kd_logmel_frames(const kd_logmel *logmel, int64_t samples) {
     return samples / logmel->hop;
 }
@@ -121,63 +127,111 @@ const float *kd_logmel_filters(const kd_logmel *logmel) {
     return logmel->filter;
 }
 
-static double windowed(const kd_logmel *l, const float *samples, int64_t count, int64_t frame,
-                       int j) {
-    int64_t at = frame * l->hop - l->window / 2 + j;
-    if (at < 0) at = -at;
-    if (at >= count) at = 2 * (count - 1) - at;
-    return l->hann[j] * (double)samples[at];
-}
+enum { BATCH = 2 * KD_FFT_LANES }; /* frames that go through one transform */
 
-/* L of one frame from its power spectrum; returns the largest. */
-static double log_filters(const kd_logmel *l, float *out, const double *power) {
-    double largest = -INFINITY;
-    for (int m = 0; m < l->mels; m++) {
-        double sum = 0;
-        const float *filter = l->filter + m * l->bins;
-        for (int b = l->from[m]; b < l->to[m]; b++) sum += (double)filter[b] * power[b];
-        double level = log10(fmax(sum, 1e-10));
-        out[m] = (float)level;
-        largest = fmax(largest, level);
-    }
-    return largest;
+/* What one thread needs for a batch. */
+typedef struct {
+    kd_complex *in, *out, *scratch; /* (window)                                    */
+    kd_lanes *power[2];             /* (bins) of the even and of the odd frames    */
+} workspace;
+
+static bool workspace_create(workspace *w, const kd_logmel *l) {
+    size_t n = (size_t)l->window;
+    w->in = malloc(n * (3 * sizeof(kd_complex) + 2 * sizeof(kd_lanes)));
+    if (!w->in) return false;
+    w->out = w->in + n;
+    w->scratch = w->out + n;
+    w->power[0] = (kd_lanes *)(w->scratch + n);
+    w->power[1] = w->power[0] + n;
+    return true;
 }
 
 /* Two real frames go through one complex transform, as z = a + ib: by the symmetry of real signals
  * A[k] = (Z[k] + conj Z[n−k])/2 and iB[k] = (Z[k] − conj Z[n−k])/2. */
-static void split_power(const kd_logmel *l, double *a, double *b, const kd_complex *z) {
+static void split_power(const kd_logmel *l, workspace *w) {
     for (int k = 0; k < l->bins; k++) {
-        kd_complex p = z[k], q = z[k == 0 ? 0 : l->window - k];
-        double are = p.re + q.re, aim = p.im - q.im, bre = p.im + q.im, bim = q.re - p.re;
-        a[k] = 0.25 * (are * are + aim * aim);
-        b[k] = 0.25 * (bre * bre + bim * bim);
+        kd_complex p = w->out[k], q = w->out[k == 0 ? 0 : l->window - k];
+        kd_lanes are = p.re + q.re, aim = p.im - q.im, bre = p.im + q.im, bim = q.re - p.re;
+        w->power[0][k] = 0.25 * (are * are + aim * aim);
+        w->power[1][k] = 0.25 * (bre * bre + bim * bim);
     }
+}
+
+/* Frames 0 … count−1 ≤ BATCH of a batch, windowed; the others stay silent. */
+static void load_frames(const kd_logmel *l, workspace *w, const float *samples, int count) {
+    for (int f = 0; f < BATCH; f++) {
+        const float *frame = samples + f * l->hop;
+        for (int j = 0; j < l->window; j++) {
+            double x = f < count ? l->hann[j] * (double)frame[j] : 0.0;
+            if (f % 2 == 0)
+                w->in[j].re[f / 2] = x;
+            else
+                w->in[j].im[f / 2] = x;
+        }
+    }
+}
+
+/* The levels of a batch's frames from its power spectra; returns the largest. */
+static double log_filters(const kd_logmel *l, float *out, const workspace *w, int count) {
+    double largest = -INFINITY;
+    for (int m = 0; m < l->mels; m++) {
+        const float *filter = l->filter + m * l->bins;
+        for (int odd = 0; odd < 2; odd++) {
+            kd_lanes sum = {0};
+            for (int b = l->from[m]; b < l->to[m]; b++) sum += (double)filter[b] * w->power[odd][b];
+            for (int f = odd; f < count; f += 2) {
+                double level = log10(fmax(sum[f / 2], 1e-10));
+                out[f * l->mels + m] = (float)level;
+                largest = fmax(largest, level);
+            }
+        }
+    }
+    return largest;
+}
+
+int kd_logmel_levels(const kd_logmel *l, float *out, double *largest, const float *samples,
+                     int64_t frames) {
+    double top = -INFINITY;
+    bool failed = false;
+#pragma omp parallel reduction(max : top) reduction(|| : failed)
+    {
+        workspace w;
+        failed = !workspace_create(&w, l);
+#pragma omp for schedule(static)
+        for (int64_t f = 0; f < frames; f += BATCH) {
+            if (failed) continue;
+            int count = frames - f < BATCH ? (int)(frames - f) : BATCH;
+            load_frames(l, &w, samples + f * l->hop, count);
+            kd_fft_run(l->fft, w.out, w.in, w.scratch);
+            split_power(l, &w);
+            top = fmax(top, log_filters(l, out + f * l->mels, &w, count));
+        }
+        free(w.in);
+    }
+    if (failed) return kd_fail_memory((size_t)l->window * 3 * sizeof(kd_complex), "log-mel");
+    *largest = top;
+    return KD_OK;
+}
+
+void kd_logmel_normalize(float *levels, int64_t n, double largest) {
+    float floor_level = (float)(largest - 8.0);
+    for (int64_t i = 0; i < n; i++) levels[i] = (fmaxf(levels[i], floor_level) + 4.0f) / 4.0f;
 }
 
 int kd_logmel_compute(const kd_logmel *l, float *out, const float *samples, int64_t count) {
     KD_CONTRACT(count > l->window / 2, "%lld samples with a window of %d", (long long)count,
                 l->window);
-    size_t n = (size_t)l->window, bytes = n * 3 * sizeof(kd_complex) + 2 * n * sizeof(double);
-    kd_complex *in = malloc(bytes);
-    if (!in) return kd_fail_memory(bytes, "log-mel");
-    kd_complex *z = in + n, *scratch = z + n;
-    double *power[2] = {(double *)(scratch + n), (double *)(scratch + n) + n};
-    int64_t frames = count / l->hop;
-    double largest = -INFINITY;
-    for (int64_t f = 0; f < frames; f += 2) {
-        int pair = f + 1 < frames ? 2 : 1;
-        for (int j = 0; j < l->window; j++) {
-            in[j].re = windowed(l, samples, count, f, j);
-            in[j].im = pair == 2 ? windowed(l, samples, count, f + 1, j) : 0.0;
-        }
-        kd_fft_run(l->fft, z, in, scratch);
-        split_power(l, power[0], power[1], z);
-        for (int i = 0; i < pair; i++)
-            largest = fmax(largest, log_filters(l, out + (f + i) * l->mels, power[i]));
-    }
-    free(in);
-    float floor_level = (float)(largest - 8.0);
-    for (int64_t i = 0; i < frames * l->mels; i++)
-        out[i] = (fmaxf(out[i], floor_level) + 4.0f) / 4.0f;
-    return KD_OK;
+    int64_t before = l->window / 2, frames = count / l->hop;
+    size_t bytes = (size_t)(count + l->window) * sizeof(float);
+    float *mirrored = malloc(bytes);
+    if (!mirrored) return kd_fail_memory(bytes, "log-mel");
+    memcpy(mirrored + before, samples, (size_t)count * sizeof *samples);
+    for (int64_t i = 1; i <= before; i++) mirrored[before - i] = samples[i];
+    for (int64_t i = 0; i < l->window - before; i++)
+        mirrored[before + count + i] = samples[i < count - 1 ? count - 2 - i : 0];
+    double largest = 0;
+    int status = kd_logmel_levels(l, out, &largest, mirrored, frames);
+    free(mirrored);
+    if (status == KD_OK) kd_logmel_normalize(out, frames * l->mels, largest);
+    return status;
 }

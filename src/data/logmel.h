@@ -20,6 +20,8 @@ typedef struct kd_logmel kd_logmel;
 int kd_logmel_create(kd_logmel **out, int sample_rate, int window, int hop, int mels);
 void kd_logmel_free(kd_logmel *logmel);
 
+int kd_logmel_mels(const kd_logmel *logmel);
+
 /* samples / hop, as Whisper, which drops the last frame. */
 int64_t kd_logmel_frames(const kd_logmel *logmel, int64_t samples);
 
@@ -28,6 +30,13 @@ int64_t kd_logmel_minimum(const kd_logmel *logmel);
 
 /* samples (count) → out (frames, mels). Several threads may use one kd_logmel. */
 int kd_logmel_compute(const kd_logmel *logmel, float *out, const float *samples, int64_t count);
+
+/* The two halves of it, for sounds that come in parts: L of frames that need no mirroring, frame f
+ * being samples[f·hop … f·hop + window − 1], with the largest L of them; and out from L (n), given
+ * the largest of the clip. The same bits at any number of threads. */
+int kd_logmel_levels(const kd_logmel *logmel, float *out, double *largest, const float *samples,
+                     int64_t frames);
+void kd_logmel_normalize(float *levels, int64_t n, double largest);
 
 /* The frequency in Hz where filter m peaks, m any number, and the other way round. */
 double kd_mel_centre(double m, int sample_rate, int mels);
