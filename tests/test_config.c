@@ -60,7 +60,7 @@ static void fills_in_defaults(void **state) {
     assert_int_equal(c->seed, 1);
     assert_string_equal(c->precision, "float32");
     assert_string_equal(c->data.folder, "configs/mnist");
-    assert_false(c->teacher.present || c->quantize.present || c->alone);
+    assert_false(c->teacher.present || c->quantize_count || c->alone);
     assert_true(c->loss.temperature == 1 && c->loss.kl == 0 && c->loss.hard == 1);
     assert_int_equal(c->train.epochs, 3);
     assert_int_equal(c->train.batch, 128);
@@ -150,8 +150,11 @@ static void reads_every_key(void **state) {
     assert_true(s->final_fraction == 0.1 && s->clip == 1 && s->max_norm == 3);
     assert_true(s->evaluate_every == 2 && s->checkpoint_seconds == 5);
 
-    const kd_quantize_config *q = &c->quantize;
-    assert_true(q->present && q->spec.weight_bits == 4 && q->spec.activation_bits == 6);
+    const kd_quantize_config *q = &c->quantize[0];
+    assert_int_equal(c->quantize_count, 1);
+    assert_string_equal(q->name, "w4a6");
+    assert_string_equal(q->stage, "qat.w4a6");
+    assert_true(q->spec.weight_bits == 4 && q->spec.activation_bits == 6);
     assert_true(q->spec.method == KD_QUANT_LSQ && q->spec.symmetric_activations);
     assert_true(q->spec.observer == KD_OBSERVER_PERCENTILE && q->spec.percentile == 99);
     assert_true(q->spec.ema == 0.5 && q->calibration_samples == 64);
@@ -159,6 +162,20 @@ static void reads_every_key(void **state) {
     assert_true(q->train.epochs == 2 && q->train.batch == 32 && q->train.beta1 == 0.8);
     assert_true(q->train.learning_rate == 0.0001 && q->train.warmup_epochs == 0);
     assert_true(q->train.optimizer == KD_OPTIMIZER_ADAMW && q->train.checkpoint_seconds == 5);
+    kd_config_free(c);
+}
+
+static void reads_several_ways_to_quantize(void **state) {
+    (void)state;
+    kd_config *c = parse("{" DATA ", " MODEL ", " TRAIN
+                         ", \"quantize\": [{\"qat\": {\"epochs\": 2}}, {\"weight_bits\": 4},"
+                         " {\"name\": \"small\", \"weight_bits\": 4}]}",
+                         0, NULL);
+    assert_int_equal(c->quantize_count, 3);
+    assert_string_equal(c->quantize[0].name, "int8");
+    assert_string_equal(c->quantize[1].name, "w4a8");
+    assert_string_equal(c->quantize[2].stage, "qat.small");
+    assert_true(c->quantize[0].qat && !c->quantize[1].qat);
     kd_config_free(c);
 }
 
@@ -225,8 +242,8 @@ static const struct {
     {"{" DATA ", " MODEL ", \"train\": {}}", "$.train.epochs: missing; expected a whole number"},
     {"{" DATA ", " MODEL "}", "$.train: missing; expected an object"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"alone\": 1}", "$.alone: expected true or false, found 1"},
-    {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"a/b\"}", "$.name: a folder has this name"},
-    {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"..\"}", "$.name: a folder has this name"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"a/b\"}", "$.name: files have this name"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"..\"}", "$.name: files have this name"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"\"}", "$.name: expected a text"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"seed\": 1e17}", "$.seed"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"precision\": \"bf16\"}",
@@ -318,6 +335,14 @@ static const struct {
     {"{" DATA ", " MODEL ", " TRAIN ", \"alone\": true}", "but there is no \"teacher\""},
     {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": {\"weight_bits\": 9}}",
      "from 2 to 8, found 9"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": [{\"weight_bits\": 9}]}",
+     "$.quantize[0].weight_bits: expected"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": [{}, {\"observer\": \"mse\"}]}",
+     "$.quantize[1].name: two results"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": {\"name\": \"a/b\"}}",
+     "$.quantize.name: files have"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": [{}, {}, {}, {}, {}]}",
+     "$.quantize: a list of 5"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": {\"qat\": {}}}",
      "$.quantize.qat.epochs: miss"},
     {"{" DATA ", " MODEL ", " TRAIN
@@ -512,6 +537,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fills_in_defaults),
         cmocka_unit_test(reads_every_key),
+        cmocka_unit_test(reads_several_ways_to_quantize),
         cmocka_unit_test(reads_sound_and_ensembles),
         cmocka_unit_test(reads_class_names_and_stores),
         cmocka_unit_test(finds_each_mistake),

@@ -46,8 +46,9 @@ static int setup(void **state) {
                  CNN " \"teacher\": {\"ensemble\": [{\"config\": \"big.json\"}, "
                      "{\"config\": \"wide.json\"}], \"targets\": {\"kind\": \"topk\", \"k\": 2}},\n"
                      " \"loss\": {\"temperature\": 2},\n" TRAIN ",\n"
-                     " \"quantize\": {\"weight_bits\": 4, \"method\": \"lsq\", \"qat\": "
-                     "{\"epochs\": 1, \"learning_rate\": 0.001, \"delay_steps\": 5}}");
+                     " \"quantize\": [{\"weight_bits\": 4, \"method\": \"lsq\", \"qat\": "
+                     "{\"epochs\": 1, \"learning_rate\": 0.001, \"delay_steps\": 5}}, "
+                     "{\"name\": \"eight\"}]");
     return 0;
 }
 
@@ -165,7 +166,7 @@ static void kills_change_nothing(void **state) {
             assert_false(WIFEXITED(status) && WEXITSTATUS(status) != 0);
         } while (status != 0);
         rounds++;
-        assert_same_file("whole/small/student.ptq.gguf", "killed/small/student.ptq.gguf");
+        assert_same_file("whole/small/student.int8.ptq.gguf", "killed/small/student.int8.ptq.gguf");
         assert_same_file("whole/small/student.int8.gguf", "killed/small/student.int8.gguf");
     }
     print_message("%d kills in %d runs, the same bytes each time\n", kills, rounds);

@@ -42,14 +42,14 @@ typedef struct {
 
 /* One training stage of `config`, measured on the real data. */
 static int plan_training(const kd_config *config, const kd_run *run, const char *stage,
-                         const kd_train_spec *spec, needs *total) {
+                         const kd_quantize_config *qat, needs *total) {
     kd_learner *learner;
-    bool qat = strcmp(stage, "qat") == 0;
+    const kd_train_spec *spec = qat ? &qat->train : &config->train;
     kd_learner_spec made = {.model = &config->model,
                             .input = {run->train->h, run->train->w, run->train->c},
                             .classes = run->train->classes,
                             .seed = config->seed,
-                            .quant = qat ? &config->quantize.spec : NULL};
+                            .quant = qat ? &qat->spec : NULL};
     int status = kd_learner_create(&learner, &made);
     if (status < 0) return status;
     kd_loss_config loss = {.hard = 1, .temperature = 1};
@@ -73,7 +73,7 @@ static int plan_training(const kd_config *config, const kd_run *run, const char 
         kd_format_duration(eta, sizeof eta, step * (double)updates);
         kd_format_bytes(bytes, sizeof bytes, memory);
         if (!total->quiet)
-            printf("  %-6s %lld parameters, %.2f M multiply-adds a sample; %lld updates of %.1f "
+            printf("  %-8s %lld parameters, %.2f M multiply-adds a sample; %lld updates of %.1f "
                    "ms: %s;"
                    " %s\n",
                    stage, (long long)kd_learner_parameters(learner),
@@ -138,12 +138,14 @@ static int plan_config(const kd_config *config, needs *total) {
         total->memory += (double)run.train->count *
                          (double)(run.train->h * run.train->w * run.train->c) *
                          (run.train->bytes ? 1 : 4);
-        status = plan_training(config, &run, "train", &config->train, total);
+        status = plan_training(config, &run, "train", NULL, total);
     }
     if (status == KD_OK && config->alone)
-        status = plan_training(config, &run, "alone", &config->train, total);
-    if (status == KD_OK && config->quantize.present && config->quantize.qat)
-        status = plan_training(config, &run, "qat", &config->quantize.train, total);
+        status = plan_training(config, &run, "alone", NULL, total);
+    for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
+        const kd_quantize_config *quantize = &config->quantize[i];
+        if (quantize->qat) status = plan_training(config, &run, quantize->stage, quantize, total);
+    }
     kd_run_close(&run);
     return status;
 }

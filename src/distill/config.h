@@ -12,7 +12,7 @@
 #include "layers/model.h"
 #include "quant/qnet.h"
 
-enum { KD_TEACHERS_MAX = 8, KD_HINTS_MAX = 4 };
+enum { KD_TEACHERS_MAX = 8, KD_HINTS_MAX = 4, KD_QUANTIZE_MAX = 4 };
 
 typedef enum { KD_OPTIMIZER_SGD, KD_OPTIMIZER_ADAMW } kd_optimizer_kind;
 typedef enum { KD_SCHEDULE_CONSTANT, KD_SCHEDULE_LINEAR, KD_SCHEDULE_COSINE } kd_schedule_kind;
@@ -70,8 +70,11 @@ typedef struct {
     int64_t views; /* 0: one clean row per sample; V: V augmented views   */
 } kd_teacher_config;
 
+/* One way to quantize the student. Several share the float student they start from. */
 typedef struct {
-    bool present;
+    char
+        name[16]; /* of its files; default "int8", else e.g. "w4a8": bits of weights, activations */
+    char stage[24]; /* "qat.<name>": of its checkpoints and log lines                  */
     kd_quant_spec spec;
     int64_t calibration_samples; /* of the training split, default 512                  */
     bool qat;                    /* false: PTQ only                                     */
@@ -89,7 +92,8 @@ typedef struct {
     kd_teacher_config teacher;
     kd_loss_config loss;
     kd_train_spec train;
-    kd_quantize_config quantize;
+    int quantize_count; /* 0: nothing is exported */
+    kd_quantize_config quantize[KD_QUANTIZE_MAX];
     bool alone;             /* also train the same network without the teacher     */
     char *resolved;         /* JSON text with every default filled in and --set applied */
     kd_hash hash;           /* of `resolved`                                       */

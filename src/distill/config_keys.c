@@ -318,6 +318,8 @@ static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count
     .defaults = kd_config_qat_defaults, .finish = kd_config_qat_finish,
     .doc = "Training goes on with fake-quantized numbers. What is not said is as in train."};
 static const kd_config_key QUANTIZE_KEYS[] = {
+    {"name", KD_KEY_TEXT, FIELD(kd_quantize_config, name),
+     .depends = "int8, or the bits, as w4a8", .doc = "of the exported files, student.<name>.gguf"},
     {"weight_bits", KD_KEY_INTEGER, FIELD(kd_quantize_config, spec.weight_bits), RANGE(2, 8),
      .fallback = "8", .doc = "of weights, one scale for each output channel"},
     {"activation_bits", KD_KEY_INTEGER, FIELD(kd_quantize_config, spec.activation_bits),
@@ -341,7 +343,9 @@ static const kd_config_key QUANTIZE_KEYS[] = {
      .doc = "quantization-aware training; without it the ranges are only calibrated"},
 };
 static const kd_config_table QUANTIZE_TABLE = {.name = "quantize", .key = QUANTIZE_KEYS,
-    .count = COUNT(QUANTIZE_KEYS), .doc = "The exported student's numbers."};
+    .count = COUNT(QUANTIZE_KEYS), .defaults = kd_config_quantize_defaults,
+    .finish = kd_config_quantize_finish,
+    .doc = "The exported student's numbers. Of several, each starts from the same float student."};
 
 /* --- all of it ------------------------------------------------------------------------------ */
 
@@ -363,8 +367,8 @@ static const kd_config_key ROOT_KEYS[] = {
      .doc = "what is minimised"},
     {"train", KD_KEY_OBJECT, PART(kd_config, train, TRAIN_TABLE), .required = true,
      .doc = "how it is trained"},
-    {"quantize", KD_KEY_OBJECT,
-     OPTIONAL_PART(kd_config, quantize, quantize.present, QUANTIZE_TABLE),
+    {"quantize", KD_KEY_OBJECTS, LIST(kd_config, quantize, quantize_count),
+     .table = &QUANTIZE_TABLE,
      .doc = "the exported student's numbers; without, nothing is exported"},
     {"alone", KD_KEY_SWITCH, FIELD(kd_config, alone), .fallback = "false",
      .doc = "also train the same network without the teacher, for comparison"},

@@ -19,7 +19,7 @@ typedef enum {
     KD_KEY_REALS,    /* float[]                                                                   */
     KD_KEY_TEXTS,    /* char[][]                                                                  */
     KD_KEY_OBJECT,   /* a struct read by `table`                                                  */
-    KD_KEY_OBJECTS,  /* an array of such structs                                                  */
+    KD_KEY_OBJECTS,  /* an array of such structs; one object stands for a list of one            */
     KD_KEY_CHANGES, /* an object {"loss.kl": value} of keys of a config; left to `finish`         */
     KD_KEY_AXES,    /* an object {"loss.kl": [value, value]}, likewise                           */
     KD_KEY_IGNORED  /* allowed and without effect                                                */

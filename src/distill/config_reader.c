@@ -100,10 +100,14 @@ static void refuse_strangers(kd_config_reader *reader, const cJSON *object, cons
 static void read_list(kd_config_reader *reader, const cJSON *list, const char *path,
                       const kd_config_key *key, char *base, cJSON *resolved) {
     cJSON *out = cJSON_AddArrayToObject(resolved, key->name);
+    const bool many = cJSON_IsArray(list); /* else one object stands for a list of one */
     int index = 0;
-    for (const cJSON *item = list->child; item; item = item->next, index++) {
+    for (const cJSON *item = many ? list->child : list; item; item = many ? item->next : NULL) {
         char inner[KD_CONFIG_PATH_MAX];
-        snprintf(inner, sizeof inner, "%s[%d]", path, index);
+        if (many)
+            snprintf(inner, sizeof inner, "%s[%d]", path, index);
+        else
+            snprintf(inner, sizeof inner, "%s", path);
         cJSON *entry = cJSON_CreateObject();
         if (!out || !entry || !cJSON_AddItemToArray(out, entry)) {
             cJSON_Delete(entry);
@@ -111,7 +115,7 @@ static void read_list(kd_config_reader *reader, const cJSON *list, const char *p
             return;
         }
         kd_config_read_object(reader, item, inner, key->table,
-                              base + key->offset + (size_t)index * key->stride, entry);
+                              base + key->offset + (size_t)index++ * key->stride, entry);
     }
     memcpy(base + key->count, &index, sizeof index);
 }

@@ -58,8 +58,8 @@ bool kd_config_check_name(kd_config_reader *reader, const cJSON *object, const c
     for (const char *c = name->valuestring; *c && good; c++) good = is_name_letter(*c);
     if (!good)
         kd_config_complain_key(reader, object, path, "name",
-                               "a folder has this name: letters, digits, '.', '_' and '-' only, "
-                               "and no '.' in front");
+                               "files have this name: letters, digits, '.', '_' and '-' only, and "
+                               "no '.' in front");
     return good;
 }
 
@@ -347,6 +347,33 @@ static void check_train(kd_config_reader *reader, const cJSON *object, const cha
 void kd_config_train_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                             void *base) {
     check_train(reader, object, path, base);
+}
+
+/* --- quantize ------------------------------------------------------------------------------- */
+
+static int bits_of(const cJSON *object, const char *key) {
+    const cJSON *bits = kd_json_get(object, key);
+    return cJSON_IsNumber(bits) ? (int)bits->valuedouble : 8;
+}
+
+void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
+    int weights = bits_of(object, "weight_bits"), activations = bits_of(object, "activation_bits");
+    char name[sizeof reader->config->quantize[0].name] = "int8";
+    if (weights != 8 || activations != 8)
+        snprintf(name, sizeof name, "w%da%d", weights, activations);
+    if (!cJSON_AddStringToObject(out, "name", name)) fail_memory(reader);
+}
+
+void kd_config_quantize_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                               void *base) {
+    kd_quantize_config *quantize = base;
+    kd_config_check_name(reader, object, path);
+    snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);
+    for (const kd_quantize_config *other = reader->config->quantize; other < quantize; other++)
+        if (strcmp(other->name, quantize->name) == 0)
+            kd_config_complain_key(reader, object, path, "name",
+                                   "two results with the name \"%s\"; give one another",
+                                   quantize->name);
 }
 
 void kd_config_qat_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {

@@ -10,6 +10,7 @@ void kd_config_data_defaults(kd_config_reader *reader, const cJSON *object, cJSO
 void kd_config_teacher_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
 void kd_config_loss_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
 void kd_config_train_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
+void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
 void kd_config_qat_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
 void kd_config_layer_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
 
@@ -35,6 +36,8 @@ void kd_config_loss_finish(kd_config_reader *reader, const cJSON *object, const 
                            void *base);
 void kd_config_train_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                             void *base);
+void kd_config_quantize_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                               void *base);
 void kd_config_qat_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                           void *base);
 

@@ -53,6 +53,11 @@ static void add_alternatives(kd_text *out, const kd_config_key *key) {
 }
 
 static void add_list(kd_text *out, const kd_config_key *key, int depth) {
+    if (key->type == KD_KEY_OBJECTS) {
+        kd_text_add(out, "\"anyOf\": [{");
+        add_object(out, key->table, depth);
+        kd_text_add(out, "}, {");
+    }
     kd_text_add(out, "\"type\": \"array\", \"maxItems\": %zu, \"items\": {",
                 key->size / key->stride);
     if (key->type == KD_KEY_INTEGERS)
@@ -63,7 +68,7 @@ static void add_list(kd_text *out, const kd_config_key *key, int depth) {
         kd_text_add(out, "\"type\": \"string\", \"minLength\": 1");
     else
         add_object(out, key->table, depth);
-    kd_text_add(out, "}");
+    kd_text_add(out, key->type == KD_KEY_OBJECTS ? "}}]" : "}");
 }
 
 /* The keys of a config as "loss.kl", each with its type, or a list of it; null takes a key away. */

@@ -92,7 +92,7 @@ void kd_config_describe(char *out, size_t capacity, const kd_config_key *key) {
         snprintf(out, capacity, "an object { … }");
         return;
     case KD_KEY_OBJECTS:
-        snprintf(out, capacity, "a list of objects");
+        snprintf(out, capacity, "an object { … } or a list of them");
         return;
     case KD_KEY_CHANGES:
         snprintf(out, capacity, "an object of config keys { \"loss.kl\": 0.5 }");
@@ -175,8 +175,9 @@ static bool fits(const cJSON *item, const kd_config_key *key) {
     case KD_KEY_INTEGERS:
     case KD_KEY_REALS:
     case KD_KEY_TEXTS:
-    case KD_KEY_OBJECTS:
         return cJSON_IsArray(item);
+    case KD_KEY_OBJECTS:
+        return cJSON_IsArray(item) || cJSON_IsObject(item);
     case KD_KEY_OBJECT:
     case KD_KEY_CHANGES:
     case KD_KEY_AXES:

@@ -50,9 +50,10 @@ static int measure_float(everything *e, const kd_learner *learner, const char *n
 }
 
 /* The blob beside the fake-quant model it was written from: the export gate. */
-static int measure_blob(everything *e, const kd_learner *quantized, bool qat) {
+static int measure_blob(everything *e, const kd_learner *quantized,
+                        const kd_quantize_config *quantize, bool qat) {
     const kd_dataset *test = e->run->test;
-    char path[KD_PATH_MAX];
+    char path[KD_PATH_MAX], name[KD_RESULT_NAME_MAX];
     kd_blob *blob = NULL;
     kd_result fake = {0}, r = {0};
     size_t bytes = (size_t)(test->count * test->classes) * sizeof(float);
@@ -60,7 +61,7 @@ static int measure_blob(everything *e, const kd_learner *quantized, bool qat) {
     int status = reference ? KD_OK : kd_fail_memory(bytes, "the fake-quant model's logits");
     if (status == KD_OK)
         status = kd_evaluate(&fake, quantized, KD_RUN_FAKE_EVAL, e->run->tape, test, reference);
-    if (status == KD_OK) status = kd_run_blob_path(e->run, qat, path);
+    if (status == KD_OK) status = kd_run_blob_path(e->run, quantize, qat, path);
     if (status == KD_OK) status = kd_blob_open(&blob, path);
     if (status == KD_OK) status = kd_evaluate_blob(&r, blob, test, reference);
     struct stat info;
@@ -71,8 +72,8 @@ static int measure_blob(everything *e, const kd_learner *quantized, bool qat) {
         kd_log("%s: %lld of %lld predictions differ from the fake-quant model's, largest "
                "difference of a logit %g",
                path, (long long)r.disagreements, (long long)test->count, r.largest_difference);
-        status = add_result(e, qat ? "student int8 (QAT)" : "student int8 (PTQ)",
-                            qat ? "blob" : "ptq", status, &r);
+        kd_run_blob_name(name, quantize, qat);
+        status = add_result(e, name, qat ? "blob" : "ptq", status, &r);
     }
     kd_result_free_counts(&fake);
     kd_blob_free(blob);
@@ -80,10 +81,10 @@ static int measure_blob(everything *e, const kd_learner *quantized, bool qat) {
     return status;
 }
 
-static int quantize(everything *e, bool qat) {
+static int quantize(everything *e, const kd_quantize_config *how, bool qat) {
     kd_learner *quantized = NULL;
-    int status = kd_run_quantize(e->run, e->student, qat, &quantized);
-    if (status == KD_OK) status = measure_blob(e, quantized, qat);
+    int status = kd_run_quantize(e->run, e->student, how, qat, &quantized);
+    if (status == KD_OK) status = measure_blob(e, quantized, how, qat);
     kd_learner_free(quantized);
     return status;
 }
@@ -98,9 +99,11 @@ static int run_stages(everything *e) {
     if (status == KD_OK) status = measure_float(e, e->student, "student float", "student");
     if (status == KD_OK && e->alone)
         status = measure_float(e, e->alone, "student without a teacher", "alone");
-    if (status == KD_OK && config->quantize.present) status = quantize(e, false);
-    if (status == KD_OK && config->quantize.present && config->quantize.qat)
-        status = quantize(e, true);
+    for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
+        status = quantize(e, &config->quantize[i], false);
+        if (status == KD_OK && config->quantize[i].qat)
+            status = quantize(e, &config->quantize[i], true);
+    }
     return status;
 }
 

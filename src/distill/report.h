@@ -6,9 +6,12 @@
 
 #include "distill/config.h"
 
+enum { KD_RESULT_NAME_MAX = 64 };
+
 /* One model measured on the test split. */
 typedef struct {
-    char name[64]; /* "teacher", "student float", "student alone", "student PTQ", "student int8" */
+    char name[KD_RESULT_NAME_MAX]; /* "teacher", "student float", "student alone", "student PTQ",
+                                      "student int8" */
     char kind[16]; /* "teacher" | "student" | "alone" | "ptq" | "blob"                */
     int64_t samples, correct;
     double loss; /* mean cross-entropy                                          */
@@ -30,11 +33,14 @@ void kd_result_interval(const kd_result *result, double *low, double *high);
 /* The class that lost most against `teacher` (or, without one, the worst class). */
 int kd_result_worst_class(const kd_result *result, const kd_result *teacher);
 
+/* Teacher, student, student alone, and each way of quantizing with and without training. */
+enum { KD_RESULTS_MAX = 3 + 2 * KD_QUANTIZE_MAX };
+
 typedef struct {
     const kd_config *config;
     const char *run_folder; /* holds log.jsonl, the curves                        */
     int count;
-    kd_result result[8];
+    kd_result result[KD_RESULTS_MAX];
     int classes;
     const char (*class_name)[KD_CLASS_NAME_MAX];
 } kd_report;

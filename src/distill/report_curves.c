@@ -28,25 +28,33 @@ static bool is_stage(const char *stage, const char *wanted) {
 
 typedef enum { LOSS, KL, HARD, RATE } quantity;
 
+/* What the charts show: of several ways to quantize, the first that was trained. */
+typedef struct {
+    const kd_runlog_curves *log;
+    const char *qat; /* its stage, "" without                          */
+    double shift;    /* where it begins, the last epoch of the float training; NAN without */
+} curves;
+
 static double quantity_of(const kd_runlog_step *s, quantity what) {
     const double value[] = {[LOSS] = s->loss, [KL] = s->kl, [HARD] = s->hard, [RATE] = s->rate};
     return value[what];
 }
 
 /* Float training, then QAT shifted behind it, as one line with a break between. */
-static kd_svg_line step_line(pool *p, const kd_runlog_curves *c, quantity what, double shift,
-                             const char *name, const char *css) {
+static kd_svg_line step_line(pool *p, const curves *c, quantity what, const char *name,
+                             const char *css) {
+    const kd_runlog_curves *log = c->log;
     double *x = take(p), *y = take(p);
     int64_t n = 0;
     for (int pass = 0; pass < 2; pass++) {
         if (pass == 1 && n > 0) {
-            x[n] = shift;
+            x[n] = c->shift;
             y[n++] = NAN;
         }
-        for (int64_t i = 0; i < c->step_count; i++) {
-            if (!is_stage(c->step[i].stage, pass ? "qat" : "train")) continue;
-            x[n] = c->step[i].epoch + (pass ? shift : 0);
-            y[n++] = quantity_of(&c->step[i], what);
+        for (int64_t i = 0; i < log->step_count; i++) {
+            if (!is_stage(log->step[i].stage, pass ? c->qat : "train")) continue;
+            x[n] = log->step[i].epoch + (pass ? c->shift : 0);
+            y[n++] = quantity_of(&log->step[i], what);
         }
     }
     return (kd_svg_line){.name = name, .css = css, .n = n, .x = x, .y = y};
@@ -104,18 +112,17 @@ static kd_svg_chart chart_of(const char *id, const char *title, const char *desc
                           .mark_name = "QAT"};
 }
 
-static void add_loss_chart(kd_text *out, pool *p, const kd_runlog_curves *c, bool taught,
-                           double shift) {
+static void add_loss_chart(kd_text *out, pool *p, const curves *c, bool taught) {
     kd_svg_chart chart =
         chart_of("loss", "Training loss",
-                 "The loss that was minimised and its parts before weighting, by epoch.", shift);
-    kd_svg_line total = step_line(p, c, LOSS, shift, "total", "total");
+                 "The loss that was minimised and its parts before weighting, by epoch.", c->shift);
+    kd_svg_line total = step_line(p, c, LOSS, "total", "total");
     chart.line[chart.count] = total;
     chart.line[chart.count].css = "total faint";
     chart.line[chart.count++].name = NULL;
     if (taught) {
-        kd_svg_line hard = step_line(p, c, HARD, shift, "hard: labels", "hard");
-        kd_svg_line kl = step_line(p, c, KL, shift, "τ²·KL: teacher", "kl");
+        kd_svg_line hard = step_line(p, c, HARD, "hard: labels", "hard");
+        kd_svg_line kl = step_line(p, c, KL, "τ²·KL: teacher", "kl");
         chart.line[chart.count++] = smoothed(p, &hard);
         chart.line[chart.count++] = smoothed(p, &kl);
     }
@@ -124,42 +131,44 @@ static void add_loss_chart(kd_text *out, pool *p, const kd_runlog_curves *c, boo
     kd_svg_add_chart(out, &chart);
 }
 
-static void add_accuracy_chart(kd_text *out, pool *p, const kd_runlog_curves *c, double shift) {
+static void add_accuracy_chart(kd_text *out, pool *p, const curves *c) {
     kd_svg_chart chart = chart_of("accuracy", "Validation accuracy, %",
-                                  "Accuracy on the held-out training samples, by epoch.", shift);
+                                  "Accuracy on the held-out training samples, by epoch.", c->shift);
     chart.y_scale = 100;
     chart.y_format = "%.2f %%";
-    chart.line[chart.count++] = eval_line(p, c, "alone", 0, "student alone", "alone");
-    chart.line[chart.count++] = eval_line(p, c, "train", 0, "student float", "student");
-    chart.line[chart.count++] = eval_line(p, c, "qat", shift, "student in QAT", "blob");
+    chart.line[chart.count++] = eval_line(p, c->log, "alone", 0, "student alone", "alone");
+    chart.line[chart.count++] = eval_line(p, c->log, "train", 0, "student float", "student");
+    chart.line[chart.count++] = eval_line(p, c->log, c->qat, c->shift, "student in QAT", "blob");
     kd_svg_add_chart(out, &chart);
 }
 
-static void add_rate_chart(kd_text *out, pool *p, const kd_runlog_curves *c, double shift) {
-    kd_svg_chart chart = chart_of("rate", "Learning rate", "The learning rate by epoch.", shift);
+static void add_rate_chart(kd_text *out, pool *p, const curves *c) {
+    kd_svg_chart chart = chart_of("rate", "Learning rate", "The learning rate by epoch.", c->shift);
     chart.y_format = "%.3g";
     chart.from_zero = true;
-    chart.line[chart.count++] = step_line(p, c, RATE, shift, "learning rate", "student");
+    chart.line[chart.count++] = step_line(p, c, RATE, "learning rate", "student");
     kd_svg_add_chart(out, &chart);
 }
 
 /* The lines of one chart are used up before the next takes them again. */
-void kd_report_add_curves(kd_text *out, const kd_report *report, const kd_runlog_curves *curves) {
-    int64_t longest =
-        curves->step_count > curves->eval_count ? curves->step_count : curves->eval_count;
+void kd_report_add_curves(kd_text *out, const kd_report *report, const kd_runlog_curves *log) {
+    int64_t longest = log->step_count > log->eval_count ? log->step_count : log->eval_count;
     pool p = {.length = longest + 1};
     p.memory = malloc((size_t)(p.length * SERIES_MAX) * sizeof *p.memory);
     if (!p.memory) {
         out->failed = true;
         return;
     }
-    bool qat = last_epoch(curves, "qat") > 0;
-    double shift = last_epoch(curves, "train");
-    double mark = qat ? shift : NAN;
-    add_loss_chart(out, &p, curves, report->config->teacher.present, mark);
+    curves c = {.log = log, .qat = "", .shift = NAN};
+    for (int i = 0; i < report->config->quantize_count && !*c.qat; i++) {
+        const char *stage = report->config->quantize[i].stage;
+        if (last_epoch(log, stage) > 0) c.qat = stage;
+    }
+    if (*c.qat) c.shift = last_epoch(log, "train");
+    add_loss_chart(out, &p, &c, report->config->teacher.present);
     p.used = 0;
-    add_accuracy_chart(out, &p, curves, mark);
+    add_accuracy_chart(out, &p, &c);
     p.used = 0;
-    add_rate_chart(out, &p, curves, mark);
+    add_rate_chart(out, &p, &c);
     free(p.memory);
 }

@@ -1,7 +1,9 @@
 #include "distill/run.h"
 
 #include <cjson/cJSON.h>
+#include <dirent.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,20 +17,23 @@
 static const char *const ALGORITHM = "distill-1";
 
 /* What a run leaves in its folder besides the store. */
-static const char *const RESULTS[] = {"train.last.h5", "train.best.h5",    "alone.last.h5",
-                                      "alone.best.h5", "qat.last.h5",      "qat.best.h5",
-                                      "log.jsonl",     "student.ptq.gguf", "student.int8.gguf",
-                                      "report.html",   "report.json",      "config.json"};
+static const char *const RESULTS[] = {"*.last.h5",   "*.best.h5",   "student.*.gguf", "log.jsonl",
+                                      "report.html", "report.json", "config.json"};
 
 static int remove_results(kd_run *run) {
-    char path[KD_PATH_MAX];
-    for (size_t i = 0; i < sizeof RESULTS / sizeof *RESULTS; i++) {
-        int status = kd_path_join(path, run->folder, RESULTS[i]);
-        if (status < 0) return status;
-        if (unlink(path) < 0 && errno != ENOENT)
-            return kd_fail(KD_EIO, "%s: cannot remove: %s", path, strerror(errno));
+    DIR *folder = opendir(run->folder);
+    if (!folder) return kd_fail(KD_EIO, "%s: cannot read: %s", run->folder, strerror(errno));
+    int status = KD_OK;
+    for (struct dirent *entry; status == KD_OK && (entry = readdir(folder)) != NULL;) {
+        bool ours = false;
+        for (size_t i = 0; i < sizeof RESULTS / sizeof *RESULTS && !ours; i++)
+            ours = fnmatch(RESULTS[i], entry->d_name, 0) == 0;
+        if (ours && unlinkat(dirfd(folder), entry->d_name, 0) < 0)
+            status = kd_fail(KD_EIO, "%s/%s: cannot remove: %s", run->folder, entry->d_name,
+                             strerror(errno));
     }
-    return kd_teach_remove(run);
+    closedir(folder);
+    return status < 0 ? status : kd_teach_remove(run);
 }
 
 /* The training samples as the network sees them: normalised, and augmented unless `clean`. */
@@ -84,16 +89,18 @@ void kd_run_close(kd_run *run) {
     run->lock = -1;
 }
 
-/* The hash of one section of the resolved config, without what changes no result. */
-static int section_hash(const kd_run *run, const char *section, kd_hash *out) {
+/* The hash of one section of the resolved config, or of entry `index` of one that is a list,
+ * without what changes no result. */
+static int section_hash(const kd_run *run, const char *section, int index, kd_hash *out) {
     char *text;
     int status = kd_config_section(&text, run->config, section);
     if (status < 0) return status;
     cJSON *tree = cJSON_Parse(text);
     free(text);
-    cJSON_DeleteItemFromObject(tree, "checkpoint_seconds");
-    cJSON_DeleteItemFromObject(cJSON_GetObjectItem(tree, "qat"), "checkpoint_seconds");
-    text = tree ? cJSON_PrintUnformatted(tree) : NULL;
+    cJSON *part = cJSON_IsArray(tree) ? cJSON_GetArrayItem(tree, index) : tree;
+    cJSON_DeleteItemFromObject(part, "checkpoint_seconds");
+    cJSON_DeleteItemFromObject(cJSON_GetObjectItem(part, "qat"), "checkpoint_seconds");
+    text = part ? cJSON_PrintUnformatted(part) : NULL;
     cJSON_Delete(tree);
     *out = kd_hash_bytes(text ? text : "", text ? strlen(text) : 0);
     cJSON_free(text);
@@ -111,7 +118,8 @@ static kd_hash store_hash(const kd_store *store) {
 }
 
 /* The key of a training stage: everything that decides its result. */
-static int stage_key(const kd_run *run, const char *stage, kd_hash *out) {
+static int stage_key(const kd_run *run, const char *stage, const kd_quantize_config *qat,
+                     kd_hash *out) {
     kd_hash part[8];
     int n = 0, status = KD_OK;
     char text[128];
@@ -119,26 +127,28 @@ static int stage_key(const kd_run *run, const char *stage, kd_hash *out) {
              (unsigned long long)run->config->seed, (int)run->precision);
     part[n++] = kd_hash_bytes(text, strlen(text));
     part[n++] = run->data;
-    const char *const sections[] = {"model", "train", "loss", "quantize"};
-    int count = strcmp(stage, "qat") == 0 ? 4 : 3;
-    for (int i = 0; i < count && status == KD_OK; i++)
-        status = section_hash(run, sections[i], &part[n++]);
+    const char *const sections[] = {"model", "train", "loss"};
+    for (int i = 0; i < 3 && status == KD_OK; i++)
+        status = section_hash(run, sections[i], 0, &part[n++]);
+    if (qat && status == KD_OK)
+        status = section_hash(run, "quantize", (int)(qat - run->config->quantize), &part[n++]);
     if (run->store && strcmp(stage, "alone") != 0) part[n++] = store_hash(run->store);
     *out = kd_hash_join(part, n);
     return status;
 }
 
-int kd_run_job(const kd_run *run, const char *stage, kd_train_job *out) {
+int kd_run_job(const kd_run *run, const char *stage, const kd_quantize_config *qat,
+               kd_train_job *out) {
     static const kd_loss_config labels_only = {.hard = 1, .temperature = 1};
     const kd_config *c = run->config;
-    bool qat = strcmp(stage, "qat") == 0, alone = strcmp(stage, "alone") == 0;
+    bool alone = strcmp(stage, "alone") == 0;
     bool taught = !alone && run->store;
     *out = (kd_train_job){.stage = stage,
                           .folder = run->folder,
-                          .spec = qat ? &c->quantize.train : &c->train,
+                          .spec = qat ? &qat->train : &c->train,
                           .loss = alone ? &labels_only : &c->loss,
                           .mode = qat ? KD_RUN_FAKE_TRAIN : KD_RUN_FLOAT,
-                          .delay_steps = qat ? c->quantize.delay_steps : 0,
+                          .delay_steps = qat ? qat->delay_steps : 0,
                           .train = run->train,
                           .validation = run->validation,
                           .augment = c->augment,
@@ -149,7 +159,7 @@ int kd_run_job(const kd_run *run, const char *stage, kd_train_job *out) {
                           .config_json = c->resolved};
     if (!alone && c->loss.hint_count > 0 && run->teacher.count > 0)
         out->teacher = run->teacher.member[0];
-    return stage_key(run, stage, &out->key);
+    return stage_key(run, stage, qat, &out->key);
 }
 
 static kd_extent sample_extent(const kd_dataset *d) {
@@ -158,7 +168,7 @@ static kd_extent sample_extent(const kd_dataset *d) {
 
 int kd_run_train(kd_run *run, bool alone, kd_learner **out) {
     kd_train_job job;
-    int status = kd_run_job(run, alone ? "alone" : "train", &job);
+    int status = kd_run_job(run, alone ? "alone" : "train", NULL, &job);
     if (status < 0) return status;
     kd_learner_spec spec = {.model = &run->config->model,
                             .input = sample_extent(run->train),
@@ -176,15 +186,21 @@ int kd_run_train(kd_run *run, bool alone, kd_learner **out) {
     return status;
 }
 
-int kd_run_blob_path(const kd_run *run, bool qat, char out[KD_PATH_MAX]) {
-    return kd_path_join(out, run->folder, qat ? "student.int8.gguf" : "student.ptq.gguf");
+void kd_run_blob_name(char out[KD_RESULT_NAME_MAX], const kd_quantize_config *how, bool qat) {
+    snprintf(out, KD_RESULT_NAME_MAX, "student %s (%s)", how->name, qat ? "QAT" : "PTQ");
+}
+
+int kd_run_blob_path(const kd_run *run, const kd_quantize_config *how, bool qat,
+                     char out[KD_PATH_MAX]) {
+    char name[64];
+    snprintf(name, sizeof name, "student.%s%s.gguf", how->name, qat ? "" : ".ptq");
+    return kd_path_join(out, run->folder, name);
 }
 
 /* Runs calibration samples through the observers, then fixes the ranges. */
-static int calibrate(kd_run *run, kd_learner *learner) {
+static int calibrate(kd_run *run, kd_learner *learner, int64_t total) {
     enum { CALIBRATION_BATCH = 64 };
     int64_t size = run->train->h * run->train->w * run->train->c;
-    int64_t total = run->config->quantize.calibration_samples;
     if (total > run->train->count) total = run->train->count;
     size_t bytes = (size_t)(CALIBRATION_BATCH * size) * sizeof(float);
     float *x = malloc(bytes);
@@ -210,9 +226,10 @@ static void copy_values(const kd_learner *from, kd_learner *to) {
     kd_params_touch(to->params);
 }
 
-static int write_blob(const kd_run *run, bool qat, const kd_learner *learner) {
+static int write_blob(const kd_run *run, const kd_quantize_config *how, bool qat,
+                      const kd_learner *learner) {
     char path[KD_PATH_MAX], teacher[256] = "";
-    int status = kd_run_blob_path(run, qat, path);
+    int status = kd_run_blob_path(run, how, qat, path);
     if (status < 0) return status;
     if (run->store)
         snprintf(teacher, sizeof teacher, "%s", kd_store_describe(run->store)->description);
@@ -223,23 +240,24 @@ static int write_blob(const kd_run *run, bool qat, const kd_learner *learner) {
     return kd_blob_write(path, learner->qnet, &info);
 }
 
-int kd_run_quantize(kd_run *run, const kd_learner *student, bool qat, kd_learner **out) {
+int kd_run_quantize(kd_run *run, const kd_learner *student, const kd_quantize_config *how, bool qat,
+                    kd_learner **out) {
     kd_train_job job;
-    int status = kd_run_job(run, "qat", &job);
+    int status = kd_run_job(run, how->stage, how, &job);
     if (status < 0) return status;
     kd_learner_spec spec = {.model = &run->config->model,
                             .input = sample_extent(run->train),
                             .classes = run->train->classes,
                             .seed = run->config->seed,
-                            .quant = &run->config->quantize.spec,
+                            .quant = &how->spec,
                             .loss = job.loss,
                             .teacher = job.teacher ? job.teacher->net : NULL};
     status = kd_learner_create(out, &spec);
     if (status < 0) return status;
     copy_values(student, *out);
-    status = calibrate(run, *out);
+    status = calibrate(run, *out, how->calibration_samples);
     if (status == KD_OK && qat) status = kd_train(*out, &job);
-    if (status == KD_OK) status = write_blob(run, qat, *out);
+    if (status == KD_OK) status = write_blob(run, how, qat, *out);
     if (status < 0) {
         kd_learner_free(*out);
         *out = NULL;

@@ -54,15 +54,20 @@ int kd_run_teach(kd_run *run);
  * result and is the caller's. */
 int kd_run_train(kd_run *run, bool alone, kd_learner **out);
 
-/* Writes <run>/student.ptq.gguf from `student` with calibration only, or with `qat` trains on with
- * fake-quant nodes and writes <run>/student.int8.gguf. *out is the fake-quantized learner. */
-int kd_run_quantize(kd_run *run, const kd_learner *student, bool qat, kd_learner **out);
+/* Writes <run>/student.<name>.ptq.gguf from `student` with calibration only, or with `qat` trains
+ * on with fake-quant nodes and writes <run>/student.<name>.gguf. `how` is one of the config's. *out
+ * is the fake-quantized learner. */
+int kd_run_quantize(kd_run *run, const kd_learner *student, const kd_quantize_config *how, bool qat,
+                    kd_learner **out);
 
-/* Path of the blob of either kind. */
-int kd_run_blob_path(const kd_run *run, bool qat, char out[KD_PATH_MAX]);
+/* What tables call the blob, "student int8 (QAT)", and its path. */
+void kd_run_blob_name(char out[KD_RESULT_NAME_MAX], const kd_quantize_config *how, bool qat);
+int kd_run_blob_path(const kd_run *run, const kd_quantize_config *how, bool qat,
+                     char out[KD_PATH_MAX]);
 
-/* The training job of a stage, for the trainer; used by the stages and by --dry-run. */
-int kd_run_job(const kd_run *run, const char *stage, kd_train_job *out);
+/* The training job of a stage, "train", "alone" or with `qat` its own, for the trainer. */
+int kd_run_job(const kd_run *run, const char *stage, const kd_quantize_config *qat,
+               kd_train_job *out);
 
 /* The config of a teacher network as a run trains it: as it stands, or `seeded`, with `seed` in the
  * place of its own and "-s<seed>" behind its name. The caller frees. */

@@ -80,20 +80,28 @@ bool kd_sweep_model_read(kd_sweep_model *out, const cJSON *object) {
     return true;
 }
 
+/* The training stage a model of the report came from, "" for none of this run's. */
+static const char *stage_of(const kd_sweep_model *model, const kd_config *config) {
+    if (strcmp(model->kind, "student") == 0) return "train";
+    if (strcmp(model->kind, "alone") == 0) return "alone";
+    for (int i = 0; i < config->quantize_count && strcmp(model->kind, "blob") == 0; i++) {
+        char name[sizeof model->name];
+        kd_run_blob_name(name, &config->quantize[i], true);
+        if (strcmp(name, model->name) == 0) return config->quantize[i].stage;
+    }
+    return "";
+}
+
 /* The accuracy on the validation split of the weights a stage kept: its best. */
-static double best_validation(const kd_runlog_curves *curves, const char *kind) {
-    static const char *const stage[][2] = {
-        {"student", "train"}, {"alone", "alone"}, {"blob", "qat"}};
+static double best_validation(const kd_runlog_curves *curves, const char *stage) {
     double best = NAN;
-    for (size_t i = 0; i < sizeof stage / sizeof *stage; i++)
-        for (int64_t k = 0; k < curves->eval_count && strcmp(kind, stage[i][0]) == 0; k++)
-            if (strcmp(curves->eval[k].stage, stage[i][1]) == 0)
-                best = fmax(best, curves->eval[k].accuracy);
+    for (int64_t k = 0; k < curves->eval_count; k++)
+        if (strcmp(curves->eval[k].stage, stage) == 0) best = fmax(best, curves->eval[k].accuracy);
     return best;
 }
 
 /* What the run's report and log say. */
-static int read_result(kd_sweep_run *out, const char *folder) {
+static int read_result(kd_sweep_run *out, const char *folder, const kd_config *config) {
     char path[KD_PATH_MAX];
     kd_json *json = NULL;
     kd_runlog_curves curves = {0};
@@ -107,7 +115,7 @@ static int read_result(kd_sweep_run *out, const char *folder) {
         if (out->model_count == KD_SWEEP_MODELS_MAX) break;
         kd_sweep_model *model = &out->model[out->model_count];
         if (!kd_sweep_model_read(model, item)) continue;
-        model->validation = best_validation(&curves, model->kind);
+        model->validation = best_validation(&curves, stage_of(model, config));
         out->model_count++;
     }
     if (status == KD_OK && out->model_count == 0)
@@ -127,7 +135,7 @@ static int carry_out_one(const kd_sweep *sweep, const kd_config *config, const c
     run.shared_store = true;
     if (status == KD_OK) status = kd_run_everything(&run, true);
     kd_run_close(&run);
-    if (status == KD_OK) status = read_result(out, run.folder);
+    if (status == KD_OK) status = read_result(out, run.folder, config);
     out->seconds = kd_clock() - began;
     return status;
 }

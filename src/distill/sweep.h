@@ -11,12 +11,13 @@
 #include "base/json.h"
 #include "distill/config.h"
 #include "distill/config_keys.h"
+#include "distill/report.h"
 
 enum {
     KD_SWEEP_SEEDS_MAX = 64,
     KD_SWEEP_VARIANTS_MAX = 128,
     KD_SWEEP_AXES_MAX = 2,
-    KD_SWEEP_MODELS_MAX = 8,
+    KD_SWEEP_MODELS_MAX = KD_RESULTS_MAX,
     KD_SWEEP_LABEL_MAX = 96
 };
 
@@ -67,7 +68,7 @@ const char *kd_sweep_axis_name(const kd_sweep_axis *axis);
 
 /* One model of a run on the test split. */
 typedef struct {
-    char name[64], kind[16]; /* as in kd_result                                          */
+    char name[KD_RESULT_NAME_MAX], kind[16]; /* as in kd_result */
     int64_t samples, correct;
     double loss;
     double validation; /* accuracy on the validation split, 0 … 1; NAN when not known */
