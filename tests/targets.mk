@@ -6,6 +6,7 @@
 # make bench-torch  training speed beside PyTorch, in one run
 # make debug      build/debug/bin/distill, with address and undefined-behaviour sanitizers
 # make double     build/double/bin/distill, double precision
+# make schema     configs/*.schema.json and the tables of docs, after a change of config keys
 # make format     clang-format over src and tests
 
 debug: build/debug/bin/distill
@@ -62,7 +63,15 @@ PYTHON ?= python3
 bench-torch: build/distill
 	$(PYTHON) tests/bench_torch.py build/distill
 
+# What stands from the first table's heading to the end of a document is the program's own words.
+schema: build/distill
+	build/distill schema > configs/schema.json
+	build/distill schema --sweep > configs/sweep.schema.json
+	sed -i '/^### The whole$$/,$$d' docs/configuration.md docs/sweep.md
+	build/distill schema --markdown | sed '$${/^$$/d}' >> docs/configuration.md
+	build/distill schema --sweep --markdown | sed '$${/^$$/d}' >> docs/sweep.md
+
 format:
 	clang-format -i src/*.c src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: test debug double gradcheck lint check fuzz fuzz-packages bench bench-torch format
+.PHONY: schema test debug double gradcheck lint check fuzz fuzz-packages bench bench-torch format
