@@ -214,7 +214,7 @@ static kd_tensor *forward_linear(const kd_net_node *node, kd_tape *tape, kd_tens
     return kd_reshape(tape, y, 4, image);
 }
 
-kd_tensor *kd_net_shortcut_forward(const kd_net_node *node, kd_tape *tape, kd_tensor *x) {
+static kd_tensor *forward_shortcut(const kd_net_node *node, kd_tape *tape, kd_tensor *x) {
     if (node->stride > 1) {
         x = kd_slice(tape, x, 1, 0, x->shape[1], node->stride);
         x = kd_slice(tape, x, 2, 0, x->shape[2], node->stride);
@@ -224,7 +224,7 @@ kd_tensor *kd_net_shortcut_forward(const kd_net_node *node, kd_tape *tape, kd_te
                : x;
 }
 
-static kd_tensor *forward_node(const kd_net *net, const kd_net_node *node, kd_tape *tape,
+kd_tensor *kd_net_node_forward(const kd_net *net, const kd_net_node *node, kd_tape *tape,
                                kd_tensor *x, kd_tensor *second) {
     int64_t pooled[4] = {x->shape[0], 1, 1, node->out.c};
     switch (node->kind) {
@@ -241,7 +241,7 @@ static kd_tensor *forward_node(const kd_net *net, const kd_net_node *node, kd_ta
     case KD_NODE_ADD:
         return kd_add(tape, x, second, node->act);
     case KD_NODE_SHORTCUT:
-        return kd_net_shortcut_forward(node, tape, x);
+        return forward_shortcut(node, tape, x);
     case KD_NODE_DROPOUT:
         return kd_dropout(tape, x, node->drop);
     case KD_NODE_INPUT:
@@ -260,7 +260,7 @@ kd_tensor *kd_net_forward(const kd_net *net, kd_tape *tape, kd_tensor *x, kd_ten
     for (int i = 1; i < net->count; i++) {
         const kd_net_node *node = &net->node[i];
         kd_tensor *second = node->in[1] >= 0 ? value[node->in[1]] : NULL;
-        value[i] = forward_node(net, node, tape, value[node->in[0]], second);
+        value[i] = kd_net_node_forward(net, node, tape, value[node->in[0]], second);
     }
     kd_tensor *last = value[net->count - 1];
     int64_t flat[2] = {last->shape[0], last->size / last->shape[0]};

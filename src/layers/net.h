@@ -73,8 +73,10 @@ int kd_net_find(const kd_net *net, const char *name);
  * NULL it has net->count entries and receives every node's output tensor (for hints). */
 kd_tensor *kd_net_forward(const kd_net *net, kd_tape *tape, kd_tensor *x, kd_tensor **taps);
 
-/* x[::stride, ::stride] with zero channels around, the SHORTCUT node alone. x (B,H,W,C). */
-kd_tensor *kd_net_shortcut_forward(const kd_net_node *node, kd_tape *tape, kd_tensor *x);
+/* One node of it alone, in float. x (B,H,W,C) is its first input, `second` the other one's or NULL;
+ * the input node hands x on. */
+kd_tensor *kd_net_node_forward(const kd_net *net, const kd_net_node *node, kd_tape *tape,
+                               kd_tensor *x, kd_tensor *second);
 
 /* Multiply-adds of one sample's forward pass. */
 int64_t kd_net_macs(const kd_net *net);

@@ -112,9 +112,13 @@ static kd_tensor *forward_add(const run *r, int i, kd_tensor *a, kd_tensor *b) {
                             r->qnet->net->node[i].act == KD_ACT_RELU, learned_scale(r->qnet, i));
 }
 
+static kd_tensor *second_input(const run *r, const kd_net_node *node) {
+    return node->in[1] >= 0 ? r->step[node->in[1]] : NULL;
+}
+
 static kd_tensor *forward_steps(const run *r, int i) {
     const kd_net_node *node = &r->qnet->net->node[i];
-    kd_tensor *x = r->step[node->in[0]];
+    kd_tensor *x = r->step[node->in[0]], *second = second_input(r, node);
     switch (node->kind) {
     case KD_NODE_CONV:
     case KD_NODE_LINEAR:
@@ -123,18 +127,10 @@ static kd_tensor *forward_steps(const run *r, int i) {
     case KD_NODE_GLOBAL_AVG_POOL:
         return forward_mean(r, i, x);
     case KD_NODE_ADD:
-        return forward_add(r, i, x, r->step[node->in[1]]);
-    case KD_NODE_MAX_POOL:
-        return kd_max_pool2d(r->tape, x, node->pool);
-    case KD_NODE_SHORTCUT:
-        return kd_net_shortcut_forward(node, r->tape, x);
-    case KD_NODE_DROPOUT:
-        return r->exact ? x : kd_dropout(r->tape, x, node->drop);
-    case KD_NODE_INPUT:
-    case KD_NODE_KIND_COUNT:
-        break;
+        return forward_add(r, i, x, second);
+    default: /* makes no new numbers: steps go through as real numbers do */
+        return kd_net_node_forward(r->qnet->net, node, r->tape, x, second);
     }
-    return x;
 }
 
 /* --- observing: the same net in real numbers, batch norm folded --------------------------------
@@ -143,34 +139,10 @@ static kd_tensor *forward_steps(const run *r, int i) {
 static kd_tensor *forward_real(const run *r, int i) {
     const kd_net_node *node = &r->qnet->net->node[i];
     kd_tensor *x = r->step[node->in[0]];
-    const int64_t column[4] = {x->shape[0], 1, 1, node->out.c};
-    kd_folded folded;
-    switch (node->kind) {
-    case KD_NODE_CONV:
-        folded = kd_qnet_fold(r->qnet, r->tape, i);
-        return kd_conv2d(r->tape, x, folded.weight, folded.bias, node->conv, node->act);
-    case KD_NODE_LINEAR:
-        x = kd_reshape(r->tape, x, 2, (int64_t[]){x->shape[0], x->size / x->shape[0]});
-        x = kd_linear(r->tape, x, &node->weight->tensor, node->bias ? &node->bias->tensor : NULL,
-                      node->act);
-        return kd_reshape(r->tape, x, 4, column);
-    case KD_NODE_AVG_POOL:
-        return kd_avg_pool2d(r->tape, x, node->pool);
-    case KD_NODE_GLOBAL_AVG_POOL:
-        return kd_reshape(r->tape, kd_global_avg_pool(r->tape, x), 4, column);
-    case KD_NODE_ADD:
-        return kd_add(r->tape, x, r->step[node->in[1]], node->act);
-    case KD_NODE_MAX_POOL:
-        return kd_max_pool2d(r->tape, x, node->pool);
-    case KD_NODE_SHORTCUT:
-        return kd_net_shortcut_forward(node, r->tape, x);
-    case KD_NODE_DROPOUT:
-        return kd_dropout(r->tape, x, node->drop);
-    case KD_NODE_INPUT:
-    case KD_NODE_KIND_COUNT:
-        break;
-    }
-    return x;
+    if (node->kind != KD_NODE_CONV)
+        return kd_net_node_forward(r->qnet->net, node, r->tape, x, second_input(r, node));
+    kd_folded folded = kd_qnet_fold(r->qnet, r->tape, i);
+    return kd_conv2d(r->tape, x, folded.weight, folded.bias, node->conv, node->act);
 }
 
 static kd_tensor *flat(kd_tape *tape, kd_tensor *x) {
