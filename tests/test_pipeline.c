@@ -109,6 +109,30 @@ static void whole_run(void **state) {
     assert_int_equal(DISTILL("run", "runs/small/student.int8.gguf", "t10k-images-idx3-ubyte:3"), 0);
 }
 
+/* A teacher knows class c, the student's samples are all of others; its bias is mended. */
+static void biases_are_shifted(void **state) {
+    (void)state;
+    static const char *const model = "runs/lacking/train.best.h5";
+    write_config("lacking", CNN " \"teacher\": {\"config\": \"big.json\"},\n"
+                                " \"loss\": {\"temperature\": 6, \"kl\": 1, \"hard\": 0},\n" TRAIN);
+    assert_int_equal(DISTILL("train", "lacking.json", "--set", "data.exclude=[2]"), 0);
+    assert_int_equal(DISTILL("eval", "lacking.json", model, "--bias", "c=auto"), 0);
+    assert_int_equal(DISTILL("eval", "lacking.json", model, "--bias", "c=+2", "--bias", "a,b=-1"),
+                     0);
+    assert_int_equal(DISTILL("eval", "small.json", "runs/small/student.int8.gguf", "--bias=a=auto"),
+                     0);
+    static const char *const wrong[] = {"e=1",   "c",         "c=",          "=1",  "c=1x",
+                                        "c,c=1", "a,b,c,d=1", "c=automatic", "c,=1"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(DISTILL("eval", "lacking.json", model, "--bias", wrong[i]), 64);
+    assert_int_equal(
+        DISTILL("eval", "lacking.json", model, "--bias", "c=auto", "--set", "data.validation=0"),
+        78);
+    assert_int_equal(DISTILL("eval", "lacking.json", model, "--bias", "c=auto", "--set",
+                             "data.validation=1", "--bias", "b=auto", "--bias", "a=auto"),
+                     78); /* one sample cannot be of all of them */
+}
+
 static void assert_same_file(const char *a, const char *b) {
     char *x, *y;
     size_t x_length, y_length;
@@ -242,10 +266,14 @@ static void exit_codes(void **state) {
 
 int main(int argc, char **argv) {
     if (argc > 2 && strcmp(argv[1], "--as-distill") == 0) return kd_cli_main(argc - 1, argv + 1);
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kills_change_nothing),        cmocka_unit_test(whole_run),
-        cmocka_unit_test(same_bits_elsewhere),         cmocka_unit_test(hints_train),
-        cmocka_unit_test(ensemble_topk_lsq_4_bit),     cmocka_unit_test(store_from_python_trains),
-        cmocka_unit_test(a_changed_config_is_refused), cmocka_unit_test(exit_codes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(kills_change_nothing),
+                                       cmocka_unit_test(whole_run),
+                                       cmocka_unit_test(same_bits_elsewhere),
+                                       cmocka_unit_test(hints_train),
+                                       cmocka_unit_test(ensemble_topk_lsq_4_bit),
+                                       cmocka_unit_test(store_from_python_trains),
+                                       cmocka_unit_test(a_changed_config_is_refused),
+                                       cmocka_unit_test(biases_are_shifted),
+                                       cmocka_unit_test(exit_codes)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

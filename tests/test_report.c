@@ -286,6 +286,8 @@ static void text_is_aligned(void **state) {
     if (getenv("DISTILL_KEEP_REPORT")) fputs(text.text, stderr);
     assert_non_null(strstr(text.text, " 93.34 %   92.83 … 93.81      427,000    1.7 MB "));
     assert_non_null(strstr(text.text, "shirt 74.1 % (−6.1)"));
+    assert_non_null(strstr(text.text, "74.1 (259) ▼"));
+    assert_non_null(strstr(text.text, "93.3 (666) "));
     /* Every column ends at the same place: the interval of each row. */
     int at = -1;
     const char *line = text.text;
@@ -332,6 +334,7 @@ static void json_says_the_same(void **state) {
     assert_int_equal(cJSON_GetArraySize(classes), CLASSES);
     assert_string_equal(kd_json_get(cJSON_GetArrayItem(classes, 9), "name")->valuestring,
                         CLASS_NAME[9]);
+    assert_int_equal(kd_json_get(cJSON_GetArrayItem(classes, 9), "correct")->valuedouble, 959);
     kd_json_free(json);
     free_report(&report);
     kd_config_free(config);

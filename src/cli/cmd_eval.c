@@ -1,11 +1,18 @@
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/log.h"
+#include "cli/bias_option.h"
 #include "cli/stage.h"
 
 static const kd_option OPTIONS[] = {
-    {"set", "KEY=VALUE", "change one key of the config; may be repeated"}, {NULL, NULL, NULL}};
+    {"set", "KEY=VALUE", "change one key of the config; may be repeated"},
+    {"bias", "CLASSES=SHIFT",
+     "measure also with SHIFT added to the output biases of CLASSES; auto: the best on the "
+     "validation split"},
+    {NULL, NULL, NULL}};
 
 static const kd_usage USAGE = {
     .command = "eval",
@@ -16,55 +23,130 @@ static const kd_usage USAGE = {
         "Measures a model on the test set of a config, class by class. MODEL is an exported\n"
         ".gguf, or a checkpoint or .safetensors file of the config's \"model\".",
     .options = OPTIONS,
-    .example = "distill eval configs/fashion_mnist.json runs/fashion_mnist/student.int8.gguf"};
+    .example = "distill eval configs/fashion_mnist.json runs/fashion_mnist/student.int8.gguf\n"
+               "distill eval mnist.json runs/mnist/train.best.h5 --bias 3=auto --bias 7,8=-7.6"};
+
+/* What is measured: the one or the other. */
+typedef struct {
+    kd_blob *blob;
+    kd_learner *learner;
+    kd_tape *tape; /* the learner's */
+    const char *path;
+} model;
 
 static bool is_blob(const char *path) {
     size_t n = strlen(path);
     return n > 5 && strcmp(path + n - 5, ".gguf") == 0;
 }
 
-static int eval_blob(kd_result *out, const char *path, const kd_dataset *test) {
-    kd_blob *blob;
-    int status = kd_blob_open(&blob, path);
+static int open_blob(model *m, const kd_dataset *test) {
+    int status = kd_blob_open(&m->blob, m->path);
     if (status < 0) return status;
-    kd_extent in = kd_blob_input(blob);
-    if (in.h != test->h || in.w != test->w || in.c != test->c ||
-        kd_blob_classes(blob) != test->classes)
-        status =
-            kd_fail(KD_EDATA,
-                    "%s: takes %lldx%lldx%lld and knows %d classes, the data are "
-                    "%lldx%lldx%lld with %d",
-                    path, (long long)in.h, (long long)in.w, (long long)in.c, kd_blob_classes(blob),
-                    (long long)test->h, (long long)test->w, (long long)test->c, test->classes);
-    if (status == KD_OK) status = kd_evaluate_blob(out, blob, test, NULL);
-    if (status == KD_OK) {
-        struct stat info;
-        out->parameters = kd_blob_parameters(blob);
-        if (stat(path, &info) == 0) out->bytes = info.st_size;
-        out->memory = out->bytes;
-        snprintf(out->kind, sizeof out->kind, "blob");
-    }
-    kd_blob_free(blob);
-    return status;
+    kd_extent in = kd_blob_input(m->blob);
+    if (in.h == test->h && in.w == test->w && in.c == test->c &&
+        kd_blob_classes(m->blob) == test->classes)
+        return KD_OK;
+    return kd_fail(KD_EDATA,
+                   "%s: takes %lldx%lldx%lld and knows %d classes, the data are "
+                   "%lldx%lldx%lld with %d",
+                   m->path, (long long)in.h, (long long)in.w, (long long)in.c,
+                   kd_blob_classes(m->blob), (long long)test->h, (long long)test->w,
+                   (long long)test->c, test->classes);
 }
 
-static int eval_learner(kd_result *out, const char *path, const kd_config *config,
-                        const kd_dataset *test) {
-    kd_learner *learner;
-    kd_tape *tape = NULL;
+static int open_learner(model *m, const kd_config *config, const kd_dataset *test) {
     kd_learner_spec spec = {.model = &config->model,
                             .input = {test->h, test->w, test->c},
                             .classes = test->classes,
                             .seed = config->seed};
-    int status = kd_learner_create(&learner, &spec);
+    int status = kd_learner_create(&m->learner, &spec);
+    if (status == KD_OK) status = kd_learner_load(m->learner, m->path);
+    if (status == KD_OK) status = kd_tape_create(&m->tape, config->seed);
+    return status < 0 ? status : kd_precision_parse(&m->tape->precision, config->precision);
+}
+
+static void close_model(model *m) {
+    kd_blob_free(m->blob);
+    kd_tape_free(m->tape);
+    kd_learner_free(m->learner);
+}
+
+static int run_blob(void *blob, int64_t n, const float *x, float *logits) {
+    return kd_blob_run(blob, n, x, logits);
+}
+
+/* The counts and, into logits (count,classes), what the model answers. */
+static int measure(kd_result *out, model *m, const kd_dataset *data, float *logits) {
+    if (m->learner) {
+        int status = kd_evaluate(out, m->learner, KD_RUN_FLOAT, m->tape, data, logits);
+        if (status == KD_OK) snprintf(out->kind, sizeof out->kind, "student");
+        return status;
+    }
+    int status = kd_evaluate_with(out, run_blob, m->blob, data, logits);
     if (status < 0) return status;
-    status = kd_learner_load(learner, path);
-    if (status == KD_OK) status = kd_tape_create(&tape, config->seed);
-    if (status == KD_OK) status = kd_precision_parse(&tape->precision, config->precision);
-    if (status == KD_OK) status = kd_evaluate(out, learner, KD_RUN_FLOAT, tape, test, NULL);
-    if (status == KD_OK) snprintf(out->kind, sizeof out->kind, "student");
-    kd_tape_free(tape);
-    kd_learner_free(learner);
+    struct stat info;
+    out->parameters = kd_blob_parameters(m->blob);
+    if (stat(m->path, &info) == 0) out->bytes = info.st_size;
+    out->memory = out->bytes;
+    snprintf(out->kind, sizeof out->kind, "blob");
+    return KD_OK;
+}
+
+static float *allocate_logits(const kd_dataset *data) {
+    size_t bytes = (size_t)(data->count * data->classes) * sizeof(float);
+    float *logits = malloc(bytes);
+    if (!logits) kd_fail_memory(bytes, "logits");
+    return logits;
+}
+
+/* Chooses the shifts that are "auto", each with those before it in force. */
+static int choose_biases(kd_bias_options *options, model *m, const kd_config *config) {
+    kd_dataset *held = NULL;
+    kd_result result = {0};
+    float *logits = NULL;
+    int status = kd_dataset_open(&held, &config->data, KD_SPLIT_VALIDATION);
+    if (status == KD_OK && !(logits = allocate_logits(held))) status = KD_EINTERNAL;
+    if (status == KD_OK) status = measure(&result, m, held, logits);
+    if (status == KD_OK) status = kd_bias_options_choose(options, &result, held, logits);
+    kd_result_free_counts(&result);
+    free(logits);
+    kd_dataset_free(held);
+    return status;
+}
+
+/* The second row: the same answers with the shifts added. */
+static int measure_biased(kd_report *report, const kd_bias_options *options, const kd_dataset *test,
+                          float *logits) {
+    const kd_result *plain = &report->result[0];
+    kd_result *out = &report->result[1];
+    for (int i = 0; i < options->count; i++)
+        kd_class_bias_add(&options->bias[i], test->count, test->classes, logits);
+    int status = kd_evaluate_logits(out, test, logits);
+    if (status < 0) return status;
+    report->count = 2;
+    memcpy(out->kind, plain->kind, sizeof out->kind);
+    out->parameters = plain->parameters;
+    out->bytes = plain->bytes;
+    out->memory = plain->memory;
+    out->ms_per_sample = plain->ms_per_sample;
+    kd_bias_options_name(options, test, out->name, sizeof out->name);
+    return KD_OK;
+}
+
+static int measure_all(kd_report *report, kd_bias_options *options, model *m,
+                       const kd_dataset *test) {
+    float *logits = allocate_logits(test);
+    int status = logits ? measure(&report->result[0], m, test, logits) : KD_EINTERNAL;
+    if (status == KD_OK) {
+        report->count = 1;
+        const char *slash = strrchr(m->path, '/');
+        snprintf(report->result[0].name, sizeof report->result[0].name, "%s",
+                 slash ? slash + 1 : m->path);
+        if (kd_bias_options_auto(options)) status = choose_biases(options, m, report->config);
+    }
+    if (status == KD_OK && options->count > 0)
+        status = measure_biased(report, options, test, logits);
+    free(logits);
     return status;
 }
 
@@ -74,23 +156,23 @@ int kd_cmd_eval(int argc, char **argv) {
     if (status != KD_OK) return status;
     kd_config *config;
     kd_dataset *test = NULL;
+    kd_bias_options options = {0};
     status = kd_stage_config(&config, &arguments);
     if (status < 0) return status;
-    const char *path = arguments.positional[1];
-    kd_report report = {.config = config, .count = 1};
+    model m = {.path = arguments.positional[1]};
+    kd_report report = {.config = config};
     status = kd_dataset_open(&test, &config->data, KD_SPLIT_TEST);
+    if (status == KD_OK) status = kd_bias_options_parse(&options, &arguments, test);
     if (status == KD_OK)
-        status = is_blob(path) ? eval_blob(&report.result[0], path, test)
-                               : eval_learner(&report.result[0], path, config, test);
+        status = is_blob(m.path) ? open_blob(&m, test) : open_learner(&m, config, test);
+    if (status == KD_OK) status = measure_all(&report, &options, &m, test);
     if (status == KD_OK) {
-        const char *slash = strrchr(path, '/');
-        snprintf(report.result[0].name, sizeof report.result[0].name, "%s",
-                 slash ? slash + 1 : path);
         report.classes = test->classes;
         report.class_name = (const char(*)[KD_CLASS_NAME_MAX])test->class_name;
         kd_report_print(&report);
-        kd_result_free_counts(&report.result[0]);
     }
+    for (int i = 0; i < report.count; i++) kd_result_free_counts(&report.result[i]);
+    close_model(&m);
     kd_dataset_free(test);
     kd_config_free(config);
     return status;

@@ -55,6 +55,21 @@ static int64_t batch_size(const kd_dataset *dataset, int64_t first) {
     return left < EVALUATION_BATCH ? left : EVALUATION_BATCH;
 }
 
+static void finish_result(kd_result *out, double seconds) {
+    if (out->samples == 0) return;
+    out->ms_per_sample = 1e3 * seconds / (double)out->samples;
+    out->loss /= (double)out->samples;
+}
+
+int kd_evaluate_logits(kd_result *out, const kd_dataset *dataset, const float *logits) {
+    int status = begin_result(out, dataset);
+    if (status < 0) return status;
+    for (int64_t i = 0; i < dataset->count; i++)
+        count_row(out, logits + i * dataset->classes, dataset->label[i]);
+    finish_result(out, 0);
+    return KD_OK;
+}
+
 int kd_learner_logits(const kd_learner *learner, kd_run_mode mode, kd_tape *tape, int64_t n,
                       const float *x, float *logits) {
     const bool training = tape->training, recording = tape->recording;
@@ -102,10 +117,7 @@ int kd_evaluate_with(kd_result *out, kd_logits_function run, void *context,
         kd_result_free_counts(out);
         return status;
     }
-    if (out->samples) {
-        out->ms_per_sample = 1e3 * seconds / (double)out->samples;
-        out->loss /= (double)out->samples;
-    }
+    finish_result(out, seconds);
     return KD_OK;
 }
 

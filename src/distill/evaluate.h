@@ -15,7 +15,11 @@ typedef int (*kd_logits_function)(void *context, int64_t n, const float *x, floa
 int kd_evaluate_with(kd_result *out, kd_logits_function run, void *context,
                      const kd_dataset *dataset, float *logits);
 
-/* The same for a learner, with its size and memory filled in. `tape` is used without recording. */
+/* The same from logits (count,classes) that a model has given; time, size and memory stay 0. */
+int kd_evaluate_logits(kd_result *out, const kd_dataset *dataset, const float *logits);
+
+/* kd_evaluate_with for a learner, with its size and memory filled in. `tape` is used without
+ * recording. */
 int kd_evaluate(kd_result *out, const kd_learner *learner, kd_run_mode mode, kd_tape *tape,
                 const kd_dataset *dataset, float *logits);
 

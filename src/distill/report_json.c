@@ -57,6 +57,7 @@ static void add_model(kd_text *out, const kd_report *report, const kd_result *r)
         add_string(out, "name", report->class_name[label]);
         add_number(out, "accuracy", kd_result_class_accuracy(r, label));
         add_integer(out, "samples", r->class_samples[label]);
+        add_integer(out, "correct", r->class_correct[label]);
         kd_text_add(out, "}");
     }
     kd_text_add(out, "]}");

@@ -60,39 +60,68 @@ static void add_models(kd_text *out, const kd_report *report) {
     add_table(out, "lrrrrrrl", &rows);
 }
 
-/* One row for each class; the one that lost most against the teacher is marked. */
+/* How many digits the largest number of errors of a class or a model takes. */
+static int error_digits(const kd_report *report) {
+    int64_t most = 0;
+    for (int i = 0; i < report->count; i++) {
+        int64_t errors = report->result[i].samples - report->result[i].correct;
+        if (errors > most) most = errors;
+    }
+    return snprintf(NULL, 0, "%lld", (long long)most);
+}
+
+/* "98.6 (14) ▼" */
+static void add_class_cell(kd_text *rows, int64_t samples, int64_t correct, int digits, bool mark) {
+    char errors[CELL_MAX];
+    if (samples == 0) {
+        kd_text_add(rows, "\t–  ");
+        return;
+    }
+    snprintf(errors, sizeof errors, "(%lld)", (long long)(samples - correct));
+    kd_text_add(rows, "\t%.1f %*s %s", 100 * (double)correct / (double)samples, digits + 2, errors,
+                mark ? "▼" : " ");
+}
+
+static void add_class_row(kd_text *rows, const kd_report *report, int label, int digits) {
+    const kd_result *teacher = kd_report_teacher(report);
+    kd_text_add(rows, "\n");
+    add_name(rows, report->class_name[label]);
+    kd_text_add(rows, "\t%lld", (long long)report->result[0].class_samples[label]);
+    for (int i = 0; i < report->count; i++) {
+        const kd_result *r = &report->result[i];
+        bool worst = teacher && r != teacher && kd_result_worst_class(r, teacher) == label;
+        add_class_cell(rows, r->class_samples[label], r->class_correct[label], digits, worst);
+    }
+}
+
+/* One row for each class and one for all; the class that lost most against the teacher is marked.
+ */
 static void add_classes(kd_text *out, const kd_report *report) {
     const kd_result *teacher = kd_report_teacher(report);
+    const int digits = error_digits(report);
     kd_text rows = {0};
-    kd_text_add(&rows, "class");
+    kd_text_add(&rows, "class\tsamples");
     for (int i = 0; i < report->count; i++) {
         kd_text_add(&rows, "\t");
         add_name(&rows, report->result[i].name);
         kd_text_add(&rows, "  ");
     }
-    for (int label = 0; label < report->classes; label++) {
-        kd_text_add(&rows, "\n");
-        add_name(&rows, report->class_name[label]);
-        for (int i = 0; i < report->count; i++) {
-            const kd_result *r = &report->result[i];
-            double accuracy = kd_result_class_accuracy(r, label);
-            bool worst = teacher && r != teacher && kd_result_worst_class(r, teacher) == label;
-            if (isnan(accuracy))
-                kd_text_add(&rows, "\t–  ");
-            else
-                kd_text_add(&rows, "\t%.1f %s", 100 * accuracy, worst ? "▼" : " ");
-        }
-    }
+    for (int label = 0; label < report->classes; label++)
+        add_class_row(&rows, report, label, digits);
+    kd_text_add(&rows, "\nall\t%lld", (long long)report->result[0].samples);
+    for (int i = 0; i < report->count; i++)
+        add_class_cell(&rows, report->result[i].samples, report->result[i].correct, digits, false);
     kd_text_add(&rows, "\n");
     kd_text_add(out, "\n");
-    static const char right[] = "lrrrrrrrr";
+    static const char right[] = "lrrrrrrrrr";
     char align[sizeof right];
-    snprintf(align, sizeof align, "%.*s", report->count + 1, right);
+    snprintf(align, sizeof align, "%.*s", report->count + 2, right);
     add_table(out, align, &rows);
-    if (teacher && report->count > 1) kd_text_add(out, "▼ lost most against the teacher\n");
+    kd_text_add(out, "%% right (errors)%s\n",
+                teacher && report->count > 1 ? "; ▼ lost most against the teacher" : "");
 }
 
 void kd_report_add_text(kd_text *out, const kd_report *report) {
     add_models(out, report);
-    if (report->classes <= CLASSES_SHOWN_MAX) add_classes(out, report);
+    if (report->count > 0 && report->classes <= CLASSES_SHOWN_MAX) add_classes(out, report);
 }
