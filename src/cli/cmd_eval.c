@@ -125,10 +125,7 @@ static int measure_biased(kd_report *report, const kd_bias_options *options, con
     if (status < 0) return status;
     report->count = 2;
     memcpy(out->kind, plain->kind, sizeof out->kind);
-    out->parameters = plain->parameters;
-    out->bytes = plain->bytes;
-    out->memory = plain->memory;
-    out->ms_per_sample = plain->ms_per_sample;
+    kd_result_copy_costs(out, plain);
     kd_bias_options_name(options, test, out->name, sizeof out->name);
     return KD_OK;
 }

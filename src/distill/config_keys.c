@@ -370,6 +370,9 @@ static const kd_config_key ROOT_KEYS[] = {
     {"quantize", KD_KEY_OBJECTS, LIST(kd_config, quantize, quantize_count),
      .table = &QUANTIZE_TABLE,
      .doc = "the exported student's numbers; without, nothing is exported"},
+    {"correct_bias", KD_KEY_INTEGERS, LIST(kd_config, correct_bias, correct_bias_count),
+     RANGE(0, 4095), .fallback = "[]",
+     .doc = "labels whose output biases are shifted after training, all by what is best on the validation split; for those of data.exclude"},
     {"alone", KD_KEY_SWITCH, FIELD(kd_config, alone), .fallback = "false",
      .doc = "also train the same network without the teacher, for comparison"},
 };

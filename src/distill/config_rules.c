@@ -74,6 +74,11 @@ void kd_config_root_finish(kd_config_reader *reader, const cJSON *object, const 
                            void *base) {
     (void)base;
     kd_config_check_name(reader, object, path);
+    const cJSON *held = kd_json_get(kd_json_get(object, "data"), "validation");
+    if (cJSON_GetArraySize(kd_json_get(object, "correct_bias")) > 0 &&
+        !(cJSON_IsNumber(held) && held->valuedouble > 0))
+        kd_config_complain_key(reader, object, path, "correct_bias",
+                               "is chosen on samples held out, but \"data.validation\" is 0");
     if (cJSON_IsTrue(kd_json_get(object, "alone")) && !kd_json_get(object, "teacher"))
         kd_config_complain_key(reader, object, path, "alone",
                                "trains the network also without the teacher, but there is no "

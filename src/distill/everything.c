@@ -49,6 +49,34 @@ static int measure_float(everything *e, const kd_learner *learner, const char *n
     return add_result(e, name, kind, status, &r);
 }
 
+/* The student with its biases corrected, when the config asks for it. */
+static int measure_corrected(everything *e) {
+    const kd_dataset *test = e->run->test;
+    kd_class_bias bias;
+    int status = kd_run_choose_bias(e->run, e->student, KD_RUN_FLOAT, &bias);
+    if (status < 0 || bias.count == 0) return status;
+    kd_result r;
+    kd_result plain = {0};
+    size_t bytes = (size_t)(test->count * test->classes) * sizeof(float);
+    float *logits = malloc(bytes);
+    if (!logits) return kd_fail_memory(bytes, "logits");
+    status = kd_evaluate(&plain, e->student, KD_RUN_FLOAT, e->run->tape, test, logits);
+    if (status == KD_OK) {
+        kd_class_bias_add(&bias, test->count, test->classes, logits);
+        status = kd_evaluate_logits(&r, test, logits);
+    }
+    if (status == KD_OK) {
+        kd_result_copy_costs(&r, &plain);
+        r.bias_shift = bias.shift;
+        kd_log("correct_bias: %+.3f, chosen on %lld validation samples", bias.shift,
+               (long long)e->run->validation->count);
+        status = add_result(e, "student, bias corrected", "corrected", status, &r);
+    }
+    kd_result_free_counts(&plain);
+    free(logits);
+    return status;
+}
+
 /* The blob beside the fake-quant model it was written from: the export gate. */
 static int measure_blob(everything *e, const kd_learner *quantized,
                         const kd_quantize_config *quantize, bool qat) {
@@ -97,6 +125,7 @@ static int run_stages(everything *e) {
     if (status == KD_OK && config->alone) status = kd_run_train(e->run, true, &e->alone);
     if (status == KD_OK) status = measure_teacher(e);
     if (status == KD_OK) status = measure_float(e, e->student, "student float", "student");
+    if (status == KD_OK) status = measure_corrected(e);
     if (status == KD_OK && e->alone)
         status = measure_float(e, e->alone, "student without a teacher", "alone");
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {

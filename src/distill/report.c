@@ -15,6 +15,13 @@ void kd_result_free_counts(kd_result *result) {
     result->class_samples = result->class_correct = NULL;
 }
 
+void kd_result_copy_costs(kd_result *out, const kd_result *from) {
+    out->parameters = from->parameters;
+    out->bytes = from->bytes;
+    out->memory = from->memory;
+    out->ms_per_sample = from->ms_per_sample;
+}
+
 void kd_result_interval(const kd_result *result, double *low, double *high) {
     *low = 0;
     *high = 1;

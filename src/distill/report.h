@@ -12,7 +12,7 @@ enum { KD_RESULT_NAME_MAX = 64 };
 typedef struct {
     char name[KD_RESULT_NAME_MAX]; /* "teacher", "student float", "student alone", "student PTQ",
                                       "student int8" */
-    char kind[16]; /* "teacher" | "student" | "alone" | "ptq" | "blob"                */
+    char kind[16]; /* "teacher" | "student" | "alone" | "ptq" | "blob" | "corrected"  */
     int64_t samples, correct;
     double loss; /* mean cross-entropy                                          */
     int classes;
@@ -23,10 +23,14 @@ typedef struct {
     double ms_per_sample;      /* batch of one hundred, all threads                               */
     double largest_difference; /* blob: largest |blob logit − fake-quant logit|; −1 when not
                                   measured */
+    double bias_shift;         /* corrected: what was added to the biases the config names       */
     int64_t disagreements; /* blob: predictions that differ from the fake-quant model's; −1  */
 } kd_result;
 
 void kd_result_free_counts(kd_result *result);
+
+/* Parameters, size, memory and time of the same network, measured elsewhere. */
+void kd_result_copy_costs(kd_result *out, const kd_result *from);
 
 /* Wilson's 95 % interval of correct/samples, as fractions. */
 void kd_result_interval(const kd_result *result, double *low, double *high);

@@ -1,5 +1,6 @@
 /* report.json: {"models": [...]}, for machines. Fractions, bytes, milliseconds. */
 #include <math.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "distill/report_parts.h"
@@ -48,6 +49,7 @@ static void add_model(kd_text *out, const kd_report *report, const kd_result *r)
     add_integer(out, "bytes", r->bytes);
     add_integer(out, "memory", r->memory);
     add_number(out, "ms_per_sample", r->ms_per_sample);
+    if (strcmp(r->kind, "corrected") == 0) add_number(out, "bias_shift", r->bias_shift);
     if (r->largest_difference >= 0) add_number(out, "largest_difference", r->largest_difference);
     if (r->disagreements >= 0) add_integer(out, "disagreements", r->disagreements);
     add_worst(out, report, r);

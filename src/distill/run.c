@@ -54,6 +54,29 @@ static kd_hash data_hash(const kd_run *run, bool clean) {
     return kd_hash_bytes(text, strlen(text));
 }
 
+/* The labels of correct_bias; the validation split must have samples of each. */
+static int name_biases(kd_run *run) {
+    const kd_config *config = run->config;
+    const kd_dataset *held = run->validation;
+    kd_class_bias *out = &run->bias;
+    if (config->correct_bias_count == 0) return KD_OK;
+    for (int i = 0; i < config->correct_bias_count; i++) {
+        int64_t samples = 0;
+        for (int64_t k = 0; k < held->count; k++)
+            samples += held->label[k] == config->correct_bias[i];
+        for (int k = 0; k < i; k++)
+            if (config->correct_bias[k] == config->correct_bias[i])
+                return kd_fail(KD_ECONFIG, "correct_bias: label %d twice", config->correct_bias[i]);
+        if (samples == 0)
+            return kd_fail(KD_ECONFIG,
+                           "correct_bias: none of the %lld validation samples has label %d",
+                           (long long)held->count, config->correct_bias[i]);
+        out->label[out->count++] = config->correct_bias[i];
+    }
+    if (out->count < held->classes) return KD_OK;
+    return kd_fail(KD_ECONFIG, "correct_bias: names all %d classes", held->classes);
+}
+
 int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fresh) {
     memset(run, 0, sizeof *run);
     run->config = config;
@@ -65,6 +88,7 @@ int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fre
     if (status == KD_OK && config->data.validation > 0)
         status = kd_dataset_open(&run->validation, &config->data, KD_SPLIT_VALIDATION);
     if (status == KD_OK) status = kd_dataset_open(&run->test, &config->data, KD_SPLIT_TEST);
+    if (status == KD_OK) status = name_biases(run);
     if (status == KD_OK) status = kd_file_make_folders(run->folder);
     if (status == KD_OK) status = kd_file_lock(&run->lock, run->folder);
     if (status == KD_OK && fresh) status = remove_results(run);
@@ -240,6 +264,34 @@ static int write_blob(const kd_run *run, const kd_quantize_config *how, bool qat
     return kd_blob_write(path, learner->qnet, &info);
 }
 
+int kd_run_choose_bias(kd_run *run, const kd_learner *learner, kd_run_mode mode,
+                       kd_class_bias *out) {
+    *out = run->bias;
+    if (out->count == 0) return KD_OK;
+    const kd_dataset *held = run->validation;
+    kd_result result = {0};
+    size_t bytes = (size_t)(held->count * held->classes) * sizeof(float);
+    float *logits = malloc(bytes);
+    int status = logits ? kd_evaluate(&result, learner, mode, run->tape, held, logits)
+                        : kd_fail_memory(bytes, "logits");
+    if (status == KD_OK)
+        status = kd_class_bias_choose(out, held->count, held->classes, logits, held->label);
+    kd_result_free_counts(&result);
+    free(logits);
+    return status;
+}
+
+/* Shifts the output biases themselves, so that the exported file has them. */
+static int correct_bias(kd_run *run, kd_learner *learner) {
+    kd_class_bias bias;
+    int status = kd_run_choose_bias(run, learner, KD_RUN_FAKE_EVAL, &bias);
+    if (status < 0 || bias.count == 0) return status;
+    kd_param *output = learner->net->node[learner->net->count - 1].bias;
+    for (int k = 0; k < bias.count; k++) output->tensor.value[bias.label[k]] += (kd_real)bias.shift;
+    kd_params_touch(learner->params);
+    return KD_OK;
+}
+
 int kd_run_quantize(kd_run *run, const kd_learner *student, const kd_quantize_config *how, bool qat,
                     kd_learner **out) {
     kd_train_job job;
@@ -257,6 +309,7 @@ int kd_run_quantize(kd_run *run, const kd_learner *student, const kd_quantize_co
     copy_values(student, *out);
     status = calibrate(run, *out, how->calibration_samples);
     if (status == KD_OK && qat) status = kd_train(*out, &job);
+    if (status == KD_OK) status = correct_bias(run, *out);
     if (status == KD_OK) status = write_blob(run, how, qat, *out);
     if (status < 0) {
         kd_learner_free(*out);

@@ -8,6 +8,7 @@
 #ifndef KD_DISTILL_RUN_H
 #define KD_DISTILL_RUN_H
 
+#include "distill/class_bias.h"
 #include "distill/evaluate.h"
 #include "distill/trainer.h"
 
@@ -28,6 +29,7 @@ typedef struct {
     char runs[KD_PATH_MAX];  /* the folder of all runs */
     char folder[KD_PATH_MAX];
     kd_dataset *train, *validation, *test; /* validation is NULL when none is held out */
+    kd_class_bias bias;                    /* labels of correct_bias; the shift is not set       */
     kd_hash data;                          /* of the training samples and how they are presented */
     kd_hash taught_data;                   /* of the samples as the teacher sees them             */
     kd_precision precision;
@@ -55,10 +57,15 @@ int kd_run_teach(kd_run *run);
 int kd_run_train(kd_run *run, bool alone, kd_learner **out);
 
 /* Writes <run>/student.<name>.ptq.gguf from `student` with calibration only, or with `qat` trains
- * on with fake-quant nodes and writes <run>/student.<name>.gguf. `how` is one of the config's. *out
- * is the fake-quantized learner. */
+ * on with fake-quant nodes and writes <run>/student.<name>.gguf. `how` is one of the config's.
+ * Biases are corrected before the file is written. *out is the fake-quantized learner. */
 int kd_run_quantize(kd_run *run, const kd_learner *student, const kd_quantize_config *how, bool qat,
                     kd_learner **out);
+
+/* The shift that is best on the validation split for the biases the config names; *out has count 0
+ * when it names none. */
+int kd_run_choose_bias(kd_run *run, const kd_learner *learner, kd_run_mode mode,
+                       kd_class_bias *out);
 
 /* What tables call the blob, "student int8 (QAT)", and its path. */
 void kd_run_blob_name(char out[KD_RESULT_NAME_MAX], const kd_quantize_config *how, bool qat);
