@@ -4,7 +4,8 @@
 usage: bench_torch.py DISTILL [--rounds 5] [--batch 128]      (needs PyTorch 2; see `make bench-torch`)
 
 The same models, batch, threads, optimizer (SGD with momentum), data in memory, warm-up. PyTorch runs
-each model in both memory layouts; the faster one counts.
+each model in both memory layouts; the faster one counts. In bfloat16 (under autocast there) where the
+processor has AMX.
 """
 import argparse
 import os
@@ -53,7 +54,7 @@ def build(name):
     return nn.Sequential(*layers), (3, 32, 32)
 
 
-def torch_rate(name, batch, layout):
+def torch_rate(name, batch, layout, precision):
     """Samples per second of a median training step."""
     torch.manual_seed(1)
     model, shape = build(name)
@@ -66,7 +67,8 @@ def torch_rate(name, batch, layout):
         began = time.perf_counter()
         x = data[step * batch:(step + 1) * batch]
         x = x.contiguous(memory_format=layout) if layout else x
-        loss = F.cross_entropy(model(x), labels[step * batch:(step + 1) * batch])
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = F.cross_entropy(model(x), labels[step * batch:(step + 1) * batch])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -74,18 +76,18 @@ def torch_rate(name, batch, layout):
     return batch / statistics.median(seconds[2:])
 
 
-def in_child(name, batch, layout):
+def in_child(name, batch, layout, precision):
     """A fresh process for each PyTorch run, so that its peak memory is its own."""
     out = subprocess.run(
-        [sys.executable, __file__, "--child", name, str(batch), layout], check=True,
+        [sys.executable, __file__, "--child", name, str(batch), layout, precision], check=True,
         capture_output=True, text=True).stdout.split()
     return float(out[0]), float(out[1])
 
 
-def distill_rate(program, name, batch):
+def distill_rate(program, name, batch, precision):
     """Samples per second and peak memory in MB."""
-    process = subprocess.Popen([program, "bench", "--model", name, "--batch", str(batch)],
-                               stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([program, "bench", "--model", name, "--batch", str(batch),
+                                "--precision", precision], stdout=subprocess.PIPE, text=True)
     text = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
@@ -93,10 +95,33 @@ def distill_rate(program, name, batch):
     return float(re.search(r"([\d.]+) samples/s", text).group(1)), usage.ru_maxrss / 1024
 
 
-def child(name, batch, layout):
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())))
-    rate = torch_rate(name, batch, torch.channels_last if layout == "nhwc" else None)
+def threads():
+    return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count()))
+
+
+def child(name, batch, layout, precision):
+    torch.set_num_threads(threads())
+    rate = torch_rate(name, batch, torch.channels_last if layout == "nhwc" else None, precision)
     print(rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def compare(args, name, precision):
+    ours, theirs, memory = [], {"nchw": [], "nhwc": []}, {}
+    for _ in range(args.rounds):
+        rate, own_memory = distill_rate(args.program, name, args.batch, precision)
+        ours.append(rate)
+        for layout in theirs if name != "mlp" else ("nchw",):
+            rate, memory[layout] = in_child(name, args.batch, layout, precision)
+            theirs[layout].append(rate)
+    best = max((statistics.median(v), k) for k, v in theirs.items() if v)
+    mine = statistics.median(ours)
+    print(f"{name:8s} {precision:8s}  distill {mine:7.0f}   PyTorch {best[0]:7.0f} ({best[1]})   "
+          f"ratio {mine / best[0]:.2f}   peak memory {own_memory:.0f} and {memory[best[1]]:.0f} MB")
+
+
+def has_amx():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        return "amx_bf16" in file.read()
 
 
 def main():
@@ -105,24 +130,19 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=128)
     args = parser.parse_args()
-    print(f"PyTorch {torch.__version__}, {os.cpu_count()} threads, batch {args.batch}, float32, "
+    print(f"PyTorch {torch.__version__}, {threads()} threads, batch {args.batch}, "
           f"{args.rounds} rounds in turn; training samples per second, medians")
     for name in ("mlp", "resnet8"):
-        ours, theirs, memory = [], {"nchw": [], "nhwc": []}, {}
-        for _ in range(args.rounds):
-            rate, own_memory = distill_rate(args.program, name, args.batch)
-            ours.append(rate)
-            for layout in theirs if name != "mlp" else ("nchw",):
-                rate, memory[layout] = in_child(name, args.batch, layout)
-                theirs[layout].append(rate)
-        best = max((statistics.median(v), k) for k, v in theirs.items() if v)
-        mine = statistics.median(ours)
-        print(f"{name:8s}  distill {mine:7.0f}   PyTorch {best[0]:7.0f} ({best[1]})   "
-              f"ratio {mine / best[0]:.2f}   peak memory {own_memory:.0f} and {memory[best[1]]:.0f} MB")
+        compare(args, name, "float32")
+    for name in ("mlp", "resnet8"):
+        if has_amx():
+            compare(args, name, "bfloat16")
+        else:
+            print(f"{name:8s} bfloat16  not on this processor: it has no AMX")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 5 and sys.argv[1] == "--child":
-        child(sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    if len(sys.argv) == 6 and sys.argv[1] == "--child":
+        child(sys.argv[2], int(sys.argv[3]), sys.argv[4], sys.argv[5])
     else:
         main()

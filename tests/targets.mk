@@ -4,6 +4,7 @@
 # make fuzz       every parser under sanitizers; FUZZ_RUNS executions each
 # make bench      this machine's matrix-product peak and what training makes of it
 # make bench-torch  training speed beside PyTorch, in one run
+# make bench-onnx   int8 inference beside ONNX Runtime, in one run; BLOB= an exported file
 # make debug      build/debug/bin/distill, with address and undefined-behaviour sanitizers
 # make double     build/double/bin/distill, double precision
 # make schema     configs/*.schema.json and the tables of docs, after a change of config keys
@@ -63,6 +64,10 @@ PYTHON ?= python3
 bench-torch: build/distill
 	$(PYTHON) tests/bench_torch.py build/distill
 
+# onnx, onnxruntime and gguf from PyPI
+bench-onnx: build/distill
+	$(PYTHON) tests/bench_onnx.py build/distill $(BLOB)
+
 # What stands from the first table's heading to the end of a document is the program's own words.
 schema: build/distill
 	build/distill schema > configs/schema.json
@@ -74,4 +79,4 @@ schema: build/distill
 format:
 	clang-format -i src/*.c src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: schema test debug double gradcheck lint check fuzz fuzz-packages bench bench-torch format
+.PHONY: schema test debug double gradcheck lint check fuzz fuzz-packages bench bench-torch bench-onnx format

@@ -7,6 +7,7 @@
 
 #include "autograd/gemm.h"
 #include "base/log.h"
+#include "cli/bench_int8.h"
 #include "cli/bench_loss.h"
 #include "cli/cli.h"
 #include "distill/trainer.h"
@@ -15,9 +16,13 @@
 enum { PEAK_SIZE = 1536, REPEATS = 9, STEPS = 24 };
 
 static const kd_option OPTIONS[] = {
-    {"model", "NAME", "only this step: mlp, resnet8 or vocabulary"},
+    {"model", "NAME", "only this step, without the peak: mlp, resnet8 or vocabulary"},
     {"batch", "N", "samples per step (default 128)"},
     {"precision", "NAME", "float32, bfloat16 or auto (default float32)"},
+    {"export", "FILE", "only write an untrained int8 ResNet-8"},
+    {"blob", "FILE", "only measure the inference of this exported file"},
+    {"input", "FILE", "with --blob: the batch, float32, as the network sees it (default noise)"},
+    {"output", "FILE", "with --blob: the batch's logits, float32"},
     {NULL, NULL, NULL}};
 
 static const kd_usage USAGE = {
@@ -32,7 +37,8 @@ static const kd_usage USAGE = {
         "memory, random weights.",
     .options = OPTIONS,
     .example = "distill bench\n"
-               "distill bench --model mlp --batch 256"};
+               "distill bench --model mlp --batch 256\n"
+               "distill bench --blob runs/fashion_mnist/student.int8.gguf --batch 1"};
 
 static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -180,13 +186,51 @@ static int measure_step(const step_case *c, int64_t batch, kd_precision precisio
         double products = count.seconds / (STEPS + 1), flop = count.flop / (STEPS + 1);
         char memory[32];
         kd_format_bytes(memory, sizeof memory, (double)arena);
-        printf("%-22s %9.0f samples/s  %8.2f ms a step  products %3.0f %% of the time, at %3.0f %% "
-               "of the peak  %s of activations\n",
-               c->text, (double)batch / step, 1e3 * step, 100 * products / step,
-               100 * flop / products / peak, memory);
+        printf("%-22s %9.0f samples/s  %8.2f ms a step  products %3.0f %% of the time, ", c->text,
+               (double)batch / step, 1e3 * step, 100 * products / step);
+        if (peak > 0)
+            printf("at %3.0f %% of the peak", 100 * flop / products / peak);
+        else
+            printf("%.0f billion operations per second", 1e-9 * flop / products);
+        printf("  %s of activations\n", memory);
     }
     kd_learner_free(learner);
     clear_dataset(&data);
+    return status;
+}
+
+static int measure_peaks(double peak[2]) {
+    double int8_peak = 0;
+    int status = measure_peak(KD_PRECISION_FLOAT32, &peak[0]);
+    if (status == KD_OK) status = measure_peak(KD_PRECISION_BFLOAT16, &peak[1]);
+    if (status == KD_OK) status = measure_int8_peak(&int8_peak);
+    if (status < 0) return status;
+    printf("%d threads; products of %d x %d matrices, billions of operations per second\n",
+           omp_get_max_threads(), PEAK_SIZE, PEAK_SIZE);
+    printf("  float32  %7.1f\n  bfloat16 %7.1f%s\n  int8     %7.1f  (%s)\n", 1e-9 * peak[0],
+           1e-9 * peak[1], kd_bfloat16_is_fast() ? "" : "  (rounded, multiplied in float32)",
+           1e-9 * int8_peak, kd_int8_kernel_choose()->name);
+    return KD_OK;
+}
+
+/* The training steps, or the one called `only`. */
+static int measure_steps(const char *only, int64_t batch, kd_precision precision) {
+    double peak[2] = {0};
+    bool found = false;
+    int status = only ? KD_OK : measure_peaks(peak);
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES && status == KD_OK; i++) {
+        if (only && strcmp(only, CASES[i].name) != 0) continue;
+        found = true;
+        status =
+            measure_step(&CASES[i], batch, precision, peak[precision == KD_PRECISION_BFLOAT16]);
+    }
+    if (status == KD_OK && (!only || strcmp(only, "vocabulary") == 0)) {
+        found = true;
+        if (only) status = measure_peak(KD_PRECISION_FLOAT32, &peak[0]);
+        if (status == KD_OK) status = kd_bench_vocabulary_loss(peak[0]);
+    }
+    if (status == KD_OK && !found)
+        status = kd_fail(KD_EUSAGE, "--model %s: there are mlp, resnet8 and vocabulary", only);
     return status;
 }
 
@@ -196,32 +240,15 @@ int kd_cmd_bench(int argc, char **argv) {
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
     if (status != KD_OK) return status;
     status = kd_arguments_integer(&batch, &arguments, "batch", 1, 65536, 128);
-    const char *only = kd_arguments_value(&arguments, "model");
     const char *name = kd_arguments_value(&arguments, "precision");
+    const char *blob = kd_arguments_value(&arguments, "blob");
+    const char *made = kd_arguments_value(&arguments, "export");
     kd_precision precision = KD_PRECISION_FLOAT32;
     if (status == KD_OK && name) status = kd_precision_parse(&precision, name);
-    double peak[2] = {0}, int8_peak = 0;
-    if (status == KD_OK) status = measure_peak(KD_PRECISION_FLOAT32, &peak[0]);
-    if (status == KD_OK) status = measure_peak(KD_PRECISION_BFLOAT16, &peak[1]);
-    if (status == KD_OK) status = measure_int8_peak(&int8_peak);
     if (status < 0) return status;
-    printf("%d threads; products of %d x %d matrices, billions of operations per second\n",
-           omp_get_max_threads(), PEAK_SIZE, PEAK_SIZE);
-    printf("  float32  %7.1f\n  bfloat16 %7.1f%s\n  int8     %7.1f  (%s)\n", 1e-9 * peak[0],
-           1e-9 * peak[1], kd_bfloat16_is_fast() ? "" : "  (rounded, multiplied in float32)",
-           1e-9 * int8_peak, kd_int8_kernel_choose()->name);
-    bool found = false;
-    for (size_t i = 0; i < sizeof CASES / sizeof *CASES && status == KD_OK; i++) {
-        if (only && strcmp(only, CASES[i].name) != 0) continue;
-        found = true;
-        status =
-            measure_step(&CASES[i], batch, precision, peak[precision == KD_PRECISION_BFLOAT16]);
-    }
-    if (status == KD_OK && (!only || strcmp(only, "vocabulary") == 0)) {
-        found = true;
-        status = kd_bench_vocabulary_loss(peak[0]);
-    }
-    if (status == KD_OK && !found)
-        status = kd_fail(KD_EUSAGE, "--model %s: there are mlp, resnet8 and vocabulary", only);
-    return status;
+    if (made) return kd_bench_export(made);
+    if (blob)
+        return kd_bench_blob(blob, batch, kd_arguments_value(&arguments, "input"),
+                             kd_arguments_value(&arguments, "output"));
+    return measure_steps(kd_arguments_value(&arguments, "model"), batch, precision);
 }

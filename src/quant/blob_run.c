@@ -1,6 +1,8 @@
 /* Inference with integers only: u8 activations, int8 weights, int32 sums. The one float operation
  * at each end is the quantization of the input and the scaling of the logits. */
 #include <omp.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,14 +13,26 @@
  * several of them, bounded by what their activations take of the second cache. */
 enum { TOGETHER_MAX = 8 * KD_INT8_ROWS, TOGETHER_BYTES = 256 << 10 };
 
-/* One thread's work: `n` samples, each with blob->sample_bytes of activations. */
+/* One thread's work: `n` samples, each with blob->sample_bytes of activations; or, when there are
+ * fewer samples than threads, this part of every node's output. */
 typedef struct {
     const kd_blob *blob;
     int64_t n;
+    int part, parts;
+    atomic_uint *arrived; /* at the ends of nodes, of all parts */
     unsigned char *samples;
     void *input;   /* of the product at work: a padded image, or n rows */
     float *logits; /* (n,classes) */
 } task;
+
+/* The task's share of `count` lines, channels or values. */
+typedef struct {
+    int64_t first, end;
+} range;
+
+static range share(const task *t, int64_t count) {
+    return (range){count * t->part / t->parts, count * (t->part + 1) / t->parts};
+}
 
 static uint8_t *activation(const task *t, int64_t sample, int node) {
     return t->samples + (size_t)sample * t->blob->sample_bytes + t->blob->node[node].slot;
@@ -88,10 +102,15 @@ static void multiply_panel(const task *t, const kd_blob_node *node, int64_t grou
     }
 }
 
-static void multiply(const task *t, const kd_blob_node *node, const rows_of *to) {
+/* All rows times the panels [first, end) of every group. */
+static void multiply(const task *t, const kd_blob_node *node, range panels, const rows_of *to) {
     for (int64_t group = 0; group < node->groups; group++)
-        for (int64_t first = 0; first < node->channels / node->groups; first += KD_INT8_COLUMNS)
-            multiply_panel(t, node, group, first, to);
+        for (int64_t panel = panels.first; panel < panels.end; panel++)
+            multiply_panel(t, node, group, panel * KD_INT8_COLUMNS, to);
+}
+
+static int64_t panel_count(const kd_blob_node *node) {
+    return (node->channels / node->groups + KD_INT8_COLUMNS - 1) / KD_INT8_COLUMNS;
 }
 
 /* Appends `n` stored values to the input of a product, widened when the kernel wants it. */
@@ -115,25 +134,31 @@ static inline void *put_value(void *to, uint8_t value, int64_t n, bool wide) {
     return out + n;
 }
 
+/* The lines of the image that the task's lines of the output read are copied, with zeros around. */
 static void run_conv(const task *t, const kd_blob_node *node, const uint8_t *x, uint8_t *out) {
     const bool wide = t->blob->kernel->wide;
+    const range own = share(t, node->out.h);
     const int64_t row = node->from.w * node->from.c, pitch = kd_blob_pitch(node);
-    const int64_t side = node->padding[1] * node->from.c;
+    const int64_t side = node->padding[1] * node->from.c, lines = own.end - own.first;
+    const int64_t top = own.first * node->stride[0] - node->padding[0];
+    const int64_t bottom = top + (lines - 1) * node->stride[0] + node->kernel[0];
     const uint8_t zero = (uint8_t)t->blob->node[node->in[0]].grid.zero; /* real zero */
-    void *to = put_value(t->input, zero, node->padding[0] * pitch, wide);
-    for (int64_t i = 0; i < node->from.h; i++) {
-        to = put_value(to, zero, side, wide);
+    if (lines == 0) return;
+    void *to = t->input;
+    for (int64_t i = top; i < bottom; i++) {
+        const bool outside = i < 0 || i >= node->from.h;
+        to = put_value(to, zero, outside ? pitch : side, wide);
+        if (outside) continue;
         to = put(to, x + i * row, row, wide);
         to = put_value(to, zero, side, wide);
     }
-    to = put_value(to, zero, node->padding[0] * pitch, wide);
     put_value(to, 0, KD_BLOB_SLACK, wide);
-    multiply(t, node,
-             &(rows_of){.lines = node->out.h,
+    multiply(t, node, (range){0, panel_count(node)},
+             &(rows_of){.lines = lines,
                         .columns = node->out.w,
                         .line_step = node->stride[0] * pitch,
                         .column_step = node->stride[1] * node->from.c,
-                        .out = out,
+                        .out = out + own.first * node->out.w * node->out.c,
                         .row_stride = node->out.c});
 }
 
@@ -155,7 +180,7 @@ static void run_linear(const task *t, int index) {
     } else {
         to.out = activation(t, 0, index);
     }
-    multiply(t, node, &to);
+    multiply(t, node, share(t, panel_count(node)), &to);
 }
 
 /* --- without a product ------------------------------------------------------------------------ */
@@ -199,8 +224,9 @@ static void depthwise_place(const kd_blob_node *node, const uint8_t *x, int32_t 
     }
 }
 
-static void run_depthwise(const kd_blob_node *node, const uint8_t *x, int32_t zero, uint8_t *out) {
-    for (int64_t i = 0; i < node->out.h; i++)
+static void run_depthwise(const kd_blob_node *node, const uint8_t *x, int32_t zero, range lines,
+                          uint8_t *out) {
+    for (int64_t i = lines.first; i < lines.end; i++)
         for (int64_t j = 0; j < node->out.w; j++, out += node->channels)
             depthwise_place(node, x, zero, i, j, out);
 }
@@ -252,8 +278,9 @@ static void mean_place(const kd_blob_node *node, const uint8_t *x, int32_t zero,
     }
 }
 
-static void run_pool(const kd_blob_node *node, const uint8_t *x, int32_t zero, uint8_t *out) {
-    for (int64_t i = 0; i < node->out.h; i++)
+static void run_pool(const kd_blob_node *node, const uint8_t *x, int32_t zero, range lines,
+                     uint8_t *out) {
+    for (int64_t i = lines.first; i < lines.end; i++)
         for (int64_t j = 0; j < node->out.w; j++, out += node->out.c) {
             if (node->kind == KD_NODE_MAX_POOL)
                 max_place(node, x, window_at(node, i, j), out);
@@ -263,14 +290,13 @@ static void run_pool(const kd_blob_node *node, const uint8_t *x, int32_t zero, u
 }
 
 static void run_add(const kd_blob *blob, const kd_blob_node *node, const uint8_t *a,
-                    const uint8_t *b, uint8_t *out) {
+                    const uint8_t *b, range values, uint8_t *out) {
     const int32_t zero_a = blob->node[node->in[0]].grid.zero;
     const int32_t zero_b = blob->node[node->in[1]].grid.zero;
     const kd_blob_grid g = node->grid;
-    const int64_t size = node->out.h * node->out.w * node->out.c;
     int32_t x[CHUNK], y[CHUNK];
-    for (int64_t begin = 0; begin < size; begin += CHUNK) {
-        const int64_t n = size - begin < CHUNK ? size - begin : CHUNK;
+    for (int64_t begin = values.first; begin < values.end; begin += CHUNK) {
+        const int64_t n = values.end - begin < CHUNK ? values.end - begin : CHUNK;
         for (int64_t i = 0; i < n; i++) x[i] = a[begin + i] - zero_a;
         for (int64_t i = 0; i < n; i++) y[i] = b[begin + i] - zero_b;
         kd_add_steps_run(x, x, y, &node->add, n);
@@ -278,11 +304,11 @@ static void run_add(const kd_blob *blob, const kd_blob_node *node, const uint8_t
     }
 }
 
-static void run_shortcut(const kd_blob_node *node, const uint8_t *x, uint8_t *out) {
+static void run_shortcut(const kd_blob_node *node, const uint8_t *x, range lines, uint8_t *out) {
     const size_t C = (size_t)node->from.c,
                  after = (size_t)node->out.c - C - (size_t)node->pad_before;
     const int zero = node->grid.zero;
-    for (int64_t i = 0; i < node->out.h; i++)
+    for (int64_t i = lines.first; i < lines.end; i++)
         for (int64_t j = 0; j < node->out.w; j++) {
             const int64_t row = i * node->stride[0], column = j * node->stride[1];
             memset(out, zero, (size_t)node->pad_before);
@@ -293,12 +319,13 @@ static void run_shortcut(const kd_blob_node *node, const uint8_t *x, uint8_t *ou
         }
 }
 
-static void run_input(const kd_blob_node *node, const float *restrict x, uint8_t *restrict out) {
-    const int64_t size = node->out.h * node->out.w * node->out.c;
+static void run_input(const kd_blob_node *node, const float *restrict x, range values,
+                      uint8_t *restrict out) {
     const kd_grid grid = node->grid.grid;
     const int32_t zero = node->grid.zero;
 #pragma omp simd
-    for (int64_t i = 0; i < size; i++) out[i] = (uint8_t)(kd_grid_steps(&grid, x[i]) + zero);
+    for (int64_t i = values.first; i < values.end; i++)
+        out[i] = (uint8_t)(kd_grid_steps(&grid, x[i]) + zero);
 }
 
 /* --- all nodes -------------------------------------------------------------------------------- */
@@ -307,24 +334,27 @@ static void run_node(const task *t, int index, int64_t sample) {
     const kd_blob_node *node = &t->blob->node[index];
     const uint8_t *x = activation(t, sample, node->in[0]);
     const int32_t zero = t->blob->node[node->in[0]].grid.zero;
-    uint8_t *out = activation(t, sample, index);
+    const range lines = share(t, node->out.h);
+    uint8_t *whole = activation(t, sample, index);
+    uint8_t *out = whole + lines.first * node->out.w * node->out.c;
     switch (node->kind) {
     case KD_NODE_CONV:
         if (kd_blob_is_depthwise(node))
-            run_depthwise(node, x, zero, out);
+            run_depthwise(node, x, zero, lines, out);
         else
-            run_conv(t, node, x, out);
+            run_conv(t, node, x, whole);
         break;
     case KD_NODE_MAX_POOL:
     case KD_NODE_AVG_POOL:
     case KD_NODE_GLOBAL_AVG_POOL:
-        run_pool(node, x, zero, out);
+        run_pool(node, x, zero, lines, out);
         break;
     case KD_NODE_ADD:
-        run_add(t->blob, node, x, activation(t, sample, node->in[1]), out);
+        run_add(t->blob, node, x, activation(t, sample, node->in[1]),
+                share(t, node->out.h * node->out.w * node->out.c), whole);
         break;
     case KD_NODE_SHORTCUT:
-        run_shortcut(node, x, out);
+        run_shortcut(node, x, lines, out);
         break;
     case KD_NODE_LINEAR: /* all samples at once */
     case KD_NODE_INPUT:
@@ -334,23 +364,41 @@ static void run_node(const task *t, int index, int64_t sample) {
     }
 }
 
+/* Logits when there is no LINEAR at the end: the values of the last grid. */
+static void store_values(const task *t) {
+    const int last = t->blob->count - 1, classes = t->blob->classes;
+    const kd_blob_grid g = t->blob->node[last].grid;
+    for (int64_t s = 0; s < t->n; s++)
+        for (int c = 0; c < classes; c++)
+            t->logits[s * classes + c] = g.grid.scale * (float)(activation(t, s, last)[c] - g.zero);
+}
+
+/* Waits until all parts of a shared task have come here. A node takes some microseconds: OpenMP's
+ * barrier costs as much again, with its system call and its pauses, at which a virtual machine may
+ * lose its processor. */
+static void meet(const task *t) {
+    enum { PATIENCE = 1 << 16 };
+    if (t->parts == 1) return;
+    const unsigned parts = (unsigned)t->parts, turn = atomic_fetch_add(t->arrived, 1) / parts;
+    for (int spins = 0; atomic_load(t->arrived) / parts == turn; spins++)
+        if (spins > PATIENCE) sched_yield();
+}
+
+/* When the whole team shares the task, a node begins where all have finished the one before. */
 static void run_task(const task *t, const float *x) {
     const kd_blob *blob = t->blob;
     const int64_t size = blob->node[0].out.h * blob->node[0].out.w * blob->node[0].out.c;
-    for (int64_t s = 0; s < t->n; s++) run_input(&blob->node[0], x + s * size, activation(t, s, 0));
+    for (int64_t s = 0; s < t->n; s++)
+        run_input(&blob->node[0], x + s * size, share(t, size), activation(t, s, 0));
     for (int i = 1; i < blob->count; i++) {
+        meet(t);
         if (blob->node[i].kind == KD_NODE_LINEAR)
             run_linear(t, i);
         else
             for (int64_t s = 0; s < t->n; s++) run_node(t, i, s);
     }
-    const kd_blob_node *last = &blob->node[blob->count - 1];
-    if (last->last) return;
-    const kd_blob_grid g = last->grid; /* no LINEAR at the end: the values of its grid */
-    for (int64_t s = 0; s < t->n; s++)
-        for (int c = 0; c < blob->classes; c++)
-            t->logits[s * blob->classes + c] =
-                g.grid.scale * (float)(activation(t, s, blob->count - 1)[c] - g.zero);
+    meet(t);
+    if (!blob->node[blob->count - 1].last && t->part == 0) store_values(t);
 }
 
 /* What one thread needs for `together` samples: their activations, and a product's input. */
@@ -378,24 +426,34 @@ static int64_t samples_together(const kd_blob *blob, int64_t n, int threads) {
     return together < 1 ? 1 : together;
 }
 
+static void run_one(task t, int64_t first, int64_t together, int64_t n, const float *x,
+                    float *logits) {
+    const kd_extent in = t.blob->node[0].out;
+    t.n = n - first < together ? n - first : together;
+    t.logits = logits + first * t.blob->classes;
+    run_task(&t, x + first * in.h * in.w * in.c);
+}
+
 int kd_blob_run(kd_blob *blob, int64_t n, const float *x, float *logits) {
     const int threads = omp_get_max_threads();
-    const kd_extent in = blob->node[0].out;
-    const int64_t size = in.h * in.w * in.c, together = samples_together(blob, n, threads);
+    const int64_t together = samples_together(blob, n, threads);
     const size_t each = thread_bytes(blob, together);
     int status = take_scratch(blob, threads, each);
     if (status < 0) return status;
     const int64_t tasks = (n + together - 1) / together;
-#pragma omp parallel for schedule(dynamic, 1) if (tasks > 1)
-    for (int64_t i = 0; i < tasks; i++) {
-        unsigned char *own = blob->scratch + (size_t)omp_get_thread_num() * each;
-        const int64_t first = i * together;
-        const task t = {.blob = blob,
-                        .n = n - first < together ? n - first : together,
-                        .samples = own,
-                        .input = own + (size_t)together * blob->sample_bytes,
-                        .logits = logits + first * blob->classes};
-        run_task(&t, x + first * size);
+    const bool shared = tasks < threads; /* each task is the whole team's */
+    atomic_uint arrived = 0;
+#pragma omp parallel if (tasks > 1 || threads > 1)
+    {
+        const int thread = omp_get_thread_num(), parts = shared ? omp_get_num_threads() : 1;
+        task t = {.blob = blob, .part = shared ? thread : 0, .parts = parts, .arrived = &arrived};
+        t.samples = blob->scratch + (shared ? 0 : (size_t)thread * each);
+        t.input = blob->scratch + (size_t)thread * each + (size_t)together * blob->sample_bytes;
+#pragma omp for schedule(dynamic, 1) nowait
+        for (int64_t i = 0; i < (shared ? 0 : tasks); i++)
+            run_one(t, i * together, together, n, x, logits);
+        for (int64_t i = 0; i < (shared ? tasks : 0); i++)
+            run_one(t, i * together, together, n, x, logits);
     }
     return KD_OK;
 }

@@ -14,16 +14,17 @@ KD_AVX2_INLINE void rows_tile(const int rows, const kd_int8_windows *in, const i
     const int64_t groups = in->groups;
     __m256i sum[KD_INT8_ROWS][2];
     for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+    const int16_t *x[KD_INT8_ROWS];
+    for (int r = 0; r < rows; r++) x[r] = in->row[r];
     for (int s = 0; s < in->segments; s++) {
-        const int16_t *x[KD_INT8_ROWS];
-        for (int r = 0; r < rows; r++) x[r] = (const int16_t *)in->row[r] + in->offset[s];
-        for (int64_t k = 0; k < groups; k++, weight += 2 * KD_INT8_COLUMNS) {
+        int64_t at = in->offset[s]; /* of all rows */
+        for (int64_t k = 0; k < groups; k++, at += 2, weight += 2 * KD_INT8_COLUMNS) {
             const __m128i *panel = (const __m128i *)(const void *)weight;
             const __m256i w0 = _mm256_cvtepi8_epi16(_mm_loadu_si128(panel));
             const __m256i w1 = _mm256_cvtepi8_epi16(_mm_loadu_si128(panel + 1));
             for (int r = 0; r < rows; r++) {
                 int32_t pair;
-                memcpy(&pair, x[r] + 2 * k, sizeof pair);
+                memcpy(&pair, x[r] + at, sizeof pair);
                 const __m256i both = _mm256_set1_epi32(pair);
                 sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(both, w0));
                 sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(both, w1));
