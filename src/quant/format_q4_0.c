@@ -1,0 +1,27 @@
+#include "quant/format_block.h"
+
+/* Half d, 16 bytes: byte j holds value j in its low and value j + 16 in its high half. d = (the
+ * value of largest magnitude)/−8, so that this value is exact; q = x/d + 8 rounded. */
+enum { BYTES = 18, HALF = KD_FORMAT_BLOCK / 2 };
+
+static void encode(unsigned char *out, const float *x, int64_t n) {
+    for (; n > 0; n -= KD_FORMAT_BLOCK, x += KD_FORMAT_BLOCK, out += BYTES) {
+        const float d = kd_format_extreme(x) / -8, inverse = d != 0 ? 1 / d : 0;
+        kd_format_put_half(out, d);
+        for (int j = 0; j < HALF; j++)
+            out[2 + j] = (unsigned char)(kd_format_step(x[j], inverse, 8.5f, 15) |
+                                         kd_format_step(x[j + HALF], inverse, 8.5f, 15) << 4);
+    }
+}
+
+static void decode(float *out, const unsigned char *in, int64_t n) {
+    for (; n > 0; n -= KD_FORMAT_BLOCK, out += KD_FORMAT_BLOCK, in += BYTES) {
+        const float d = kd_format_get_half(in);
+        for (int j = 0; j < HALF; j++) {
+            out[j] = d * (float)((in[2 + j] & 15) - 8);
+            out[j + HALF] = d * (float)((in[2 + j] >> 4) - 8);
+        }
+    }
+}
+
+const kd_number_format kd_format_q4_0 = {"q4_0", 2, KD_FORMAT_BLOCK, BYTES, encode, decode};
