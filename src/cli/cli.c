@@ -24,6 +24,8 @@ static const command COMMANDS[] = {
     {"export", kd_cmd_export, "int8 by training with fake-quant nodes (QAT), as a GGUF file"},
     {"eval", kd_cmd_eval, "measure one model on the test set, class by class"},
     {"run", kd_cmd_run, "say what an exported model sees in pictures or hears in sounds"},
+    {"transcribe", kd_cmd_transcribe, "print what is said in sound files, with a Whisper model"},
+    {"convert", kd_cmd_convert, "write a Whisper model in another format"},
     {"inspect", kd_cmd_inspect, "print what is in a file"},
     {"verify", kd_cmd_verify, "check that files are whole"},
     {"bench", kd_cmd_bench, "matrix-product peak of this machine, and training's share of it"},

@@ -79,10 +79,12 @@ int kd_arguments_integer(int64_t *out, const kd_arguments *arguments, const char
 int kd_cli_main(int argc, char **argv);
 
 int kd_cmd_bench(int argc, char **argv);
+int kd_cmd_convert(int argc, char **argv);
 int kd_cmd_eval(int argc, char **argv);
 int kd_cmd_export(int argc, char **argv);
 int kd_cmd_quantize(int argc, char **argv);
 int kd_cmd_teach(int argc, char **argv);
+int kd_cmd_transcribe(int argc, char **argv);
 int kd_cmd_train(int argc, char **argv);
 int kd_cmd_inspect(int argc, char **argv);
 int kd_cmd_run(int argc, char **argv);

@@ -20,7 +20,7 @@
 #include "base/error.h"
 #include "quant/whisper_file.h"
 
-enum { MAGIC = 0x67676d6c, BINS_MAX = 1 << 16, TOKENS_MAX = 1 << 20, TOKEN_BYTES_MAX = 1 << 16 };
+enum { MAGIC = 0x67676d6c, BINS_MAX = 1 << 16, TOKEN_BYTES = 1 << 24 };
 
 /* The file: open, or in memory. */
 typedef struct {
@@ -110,24 +110,41 @@ static int read_filters(source *s, kd_whisper_file *file, int mels) {
     return fetch(s, file->filters, bytes, "the mel filters");
 }
 
+/* The list of tokens, held in one block of bytes. */
+static int read_token_list(source *s, kd_token_bytes *token, int count, char *bytes,
+                           uint64_t room) {
+    uint64_t used = 0;
+    for (int i = 0; i < count; i++) {
+        uint32_t length;
+        int status = fetch(s, &length, sizeof length, "the length of a token");
+        if (status < 0) return status;
+        if (length > room - used)
+            return kd_fail(
+                KD_EDATA, "%s: at byte %llu: token %d of %u bytes; all have at most %llu", s->name,
+                (unsigned long long)s->at, i, (unsigned)length, (unsigned long long)room);
+        status = fetch(s, bytes + used, length, "a token");
+        if (status < 0) return status;
+        token[i] = (kd_token_bytes){bytes + used, length};
+        used += length;
+    }
+    return KD_OK;
+}
+
 static int read_tokens(source *s, kd_whisper_file *file, int vocabulary) {
     int32_t count;
     int status = fetch(s, &count, sizeof count, "the number of tokens");
     if (status < 0) return status;
-    if (count < 0 || count > vocabulary)
+    if (count < 1 || count > vocabulary)
         return kd_fail(KD_EDATA, "%s: %d tokens; the vocabulary has %d", s->name, (int)count,
                        vocabulary);
-    char *bytes = malloc(TOKEN_BYTES_MAX);
-    if (!bytes) return kd_fail_memory(TOKEN_BYTES_MAX, "a token");
-    for (int i = 0; i < count && status == KD_OK; i++) {
-        uint32_t length;
-        status = fetch(s, &length, sizeof length, "the length of a token");
-        if (status == KD_OK && length > TOKEN_BYTES_MAX)
-            status = kd_fail(KD_EDATA, "%s: token %d of %u bytes; at most %d are sensible", s->name,
-                             i, (unsigned)length, (int)TOKEN_BYTES_MAX);
-        if (status == KD_OK) status = fetch(s, bytes, length, "a token");
-        if (status == KD_OK) status = kd_whisper_tokens_add(&file->tokens, count, bytes, length);
-    }
+    const uint64_t left = s->length - s->at, room = left < TOKEN_BYTES ? left : TOKEN_BYTES;
+    kd_token_bytes *token = malloc((size_t)count * sizeof *token);
+    char *bytes = malloc(room + 1);
+    status = token && bytes ? read_token_list(s, token, count, bytes, room)
+                            : kd_fail_memory(room, "tokens");
+    if (status == KD_OK)
+        status = kd_tokenizer_create(&file->tokenizer, token, count, vocabulary, s->name);
+    free(token);
     free(bytes);
     return status;
 }

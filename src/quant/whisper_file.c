@@ -1,7 +1,9 @@
 #include "quant/whisper_file.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 
@@ -9,9 +11,16 @@ void kd_whisper_file_free(kd_whisper_file *file) {
     if (!file) return;
     kd_whisper_free(file->model);
     free(file->filters);
-    free(file->tokens.begin);
-    free(file->tokens.text);
+    kd_tokenizer_free(file->tokenizer);
+    free(file->head);
     free(file);
+}
+
+int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_training training) {
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return kd_whisper_folder_read(out, path, training);
+    return kd_whisper_bin_read(out, path, training);
 }
 
 /* Where element (o,k,i) of a convolution lies in PyTorch's (out,in,kernel). */
@@ -32,26 +41,40 @@ void kd_whisper_get_values(float *values, const kd_param *param) {
         values[t->rank == 3 ? torch_place(t, i) : i] = (float)t->value[i];
 }
 
-int kd_whisper_tokens_add(kd_whisper_tokens *tokens, int capacity, const char *bytes,
-                          uint32_t length) {
-    if (!tokens->begin) {
-        tokens->begin = calloc((size_t)capacity + 1, sizeof *tokens->begin);
-        if (!tokens->begin)
-            return kd_fail_memory((size_t)capacity * sizeof *tokens->begin, "tokens");
+/* OpenAI's parts of a name and Hugging Face's, in the order in which they are tried. */
+void kd_whisper_foreign_name(char out[KD_WHISPER_NAME_MAX], const char *name) {
+    static const char *const part[][2] = {
+        {"encoder.positional_embedding", "encoder.embed_positions.weight"},
+        {"decoder.positional_embedding", "decoder.embed_positions.weight"},
+        {"token_embedding.", "embed_tokens."},
+        {"encoder.ln_post.", "encoder.layer_norm."},
+        {"decoder.ln.", "decoder.layer_norm."},
+        {"blocks.", "layers."},
+        {"cross_attn_ln.", "encoder_attn_layer_norm."},
+        {"cross_attn.", "encoder_attn."},
+        {"attn_ln.", "self_attn_layer_norm."},
+        {"attn.", "self_attn."},
+        {"query.", "q_proj."},
+        {"key.", "k_proj."},
+        {"value.", "v_proj."},
+        {"out.", "out_proj."},
+        {"mlp.0.", "fc1."},
+        {"mlp.2.", "fc2."},
+        {"mlp_ln.", "final_layer_norm."}};
+    const size_t parts = sizeof part / sizeof *part;
+    size_t at = (size_t)snprintf(out, KD_WHISPER_NAME_MAX, "model.");
+    while (*name) {
+        size_t i = 0;
+        while (i < parts && strncmp(name, part[i][0], strlen(part[i][0])) != 0) i++;
+        /* A part without a translation reaches to its dot. */
+        const size_t taken =
+            i < parts ? strlen(part[i][0]) : strcspn(name, ".") + (strchr(name, '.') != NULL);
+        const char *text = i < parts ? part[i][1] : name;
+        const size_t length = i < parts ? strlen(text) : taken;
+        KD_CONTRACT(at + length < KD_WHISPER_NAME_MAX, "%s: name too long", name);
+        memcpy(out + at, text, length);
+        at += length;
+        name += taken;
     }
-    KD_CONTRACT(tokens->count < capacity, "token %d of %d", tokens->count, capacity);
-    const uint64_t used = tokens->begin[tokens->count], need = used + length;
-    if (need > INT32_MAX) return kd_fail(KD_EDATA, "tokens of more than 2 GB");
-    /* Grown in powers of two: the room is known from what is used. */
-    uint64_t room = 4096;
-    while (room < used) room *= 2;
-    if (!tokens->text || need > room) {
-        while (room < need) room *= 2;
-        char *text = realloc(tokens->text, room);
-        if (!text) return kd_fail_memory(room, "tokens");
-        tokens->text = text;
-    }
-    if (length > 0) memcpy(tokens->text + used, bytes, length);
-    tokens->begin[++tokens->count] = (uint32_t)need;
-    return KD_OK;
+    out[at] = '\0';
 }

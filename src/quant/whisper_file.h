@@ -7,21 +7,22 @@
 
 #include <stddef.h>
 
+#include "data/tokenizer.h"
 #include "layers/whisper.h"
 #include "quant/number_format.h"
 
-/* The bytes of each token, by its number. Special tokens, which come behind, are not among them. */
+/* A head of the decoder's cross-attention that follows the words in time. */
 typedef struct {
-    int count;
-    uint32_t *begin; /* (count + 1) token i is text[begin[i]] … text[begin[i+1]] */
-    char *text;
-} kd_whisper_tokens;
+    int layer, head;
+} kd_whisper_head;
 
 typedef struct {
     kd_whisper *model;
     int bins;       /* of the DFT: 201                                      */
     float *filters; /* (mels, bins), or NULL when the file brought none     */
-    kd_whisper_tokens tokens;
+    kd_tokenizer *tokenizer;
+    kd_whisper_head *head; /* (head_count), for the times of words; none when not known */
+    int head_count;
 } kd_whisper_file;
 
 /* A `.bin` file, or a folder with config.json and safetensors. Everything is checked before use:
@@ -40,14 +41,25 @@ int kd_whisper_bin_read(kd_whisper_file **out, const char *path, kd_whisper_trai
 int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
                          const kd_number_format *format);
 
-/* --- for the readers and writers --- */
+/* A Hugging Face folder: config.json, model.safetensors or the shards that
+ * model.safetensors.index.json names, and the tokenizer's files. */
+int kd_whisper_folder_read(kd_whisper_file **out, const char *folder, kd_whisper_training training);
+/* Makes the folder, and in it config.json, generation_config.json, preprocessor_config.json, the
+ * tokenizer's files and, last, model.safetensors, in `format` f32 or f16. Alignment heads of layers
+ * the model does not have are left out; without any left, all heads of the decoder's upper half
+ * stand for them, as OpenAI does it. */
+int kd_whisper_folder_write(const char *folder, const kd_whisper_file *file,
+                            const kd_number_format *format);
+
+/* --- for the readers and writers ----------------------------------------------------------------
+ */
+
+/* Hugging Face's name of a parameter, "model." in front: "model.decoder.layers.0.fc1.weight". */
+enum { KD_WHISPER_NAME_MAX = 128 };
+void kd_whisper_foreign_name(char out[KD_WHISPER_NAME_MAX], const char *name);
 
 /* Between a parameter and its values in PyTorch's layout: a convolution is (out,in,kernel). */
 void kd_whisper_set_values(kd_param *param, const float *values);
 void kd_whisper_get_values(float *values, const kd_param *param);
-
-/* Token number `count`, behind those that are there. */
-int kd_whisper_tokens_add(kd_whisper_tokens *tokens, int capacity, const char *bytes,
-                          uint32_t length);
 
 #endif

@@ -1,0 +1,186 @@
+/* `distill transcribe`: what was said, by a Whisper model. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/cli.h"
+#include "cli/transcript_text.h"
+#include "data/audio.h"
+#include "data/logmel.h"
+#include "quant/whisper_file.h"
+
+static const kd_option OPTIONS[] = {
+    {"language", "NAME", "what is spoken: en, german …; found out by itself when not given"},
+    {"task", "TASK", "transcribe (default), or translate into English"},
+    {"beam", "N", "rows of the beam search, 1 to 16 (default 1: greedy)"},
+    {"no-timestamps", NULL, "text alone; long files are cut every 30 s"},
+    {"srt", NULL, "write subtitles, SubRip"},
+    {"vtt", NULL, "write subtitles, WebVTT"},
+    {"json", NULL, "write one line of JSON for each file"},
+    {NULL, NULL, NULL}};
+
+static const kd_usage USAGE = {
+    .command = "transcribe",
+    .positional = "MODEL FILE…",
+    .least = 2,
+    .most = -1,
+    .summary =
+        "Prints what is said in sound files. MODEL is a Whisper model: a .bin of whisper.cpp or a\n"
+        "Hugging Face folder. One file gives one line for each segment; several files give one\n"
+        "line each, the name in front. Progress goes to stderr.",
+    .options = OPTIONS,
+    .example = "distill transcribe ggml-base.en.bin talk.flac\n"
+               "distill transcribe ggml-base.en.bin talk.flac --srt > talk.srt"};
+
+/* Everything one call works with. */
+typedef struct {
+    kd_transcript_kind kind;
+    bool several;
+    kd_whisper_file *model;
+    kd_decoder decoder;
+    kd_logmel *logmel;
+    kd_progress progress;
+    int printed; /* segments of this file */
+} job;
+
+static int read_options(job *j, kd_decode_options *out, const kd_arguments *arguments) {
+    static const struct {
+        const char *option;
+        kd_transcript_kind kind;
+    } kinds[] = {
+        {"srt", KD_TRANSCRIPT_SRT}, {"vtt", KD_TRANSCRIPT_VTT}, {"json", KD_TRANSCRIPT_JSON}};
+    int64_t beam;
+    int chosen = 0;
+    int status = kd_arguments_integer(&beam, arguments, "beam", 1, KD_BEAM_MOST, 1);
+    if (status < 0) return status;
+    for (int i = 0; i < 3; i++)
+        if (kd_arguments_has(arguments, kinds[i].option)) {
+            j->kind = kinds[i].kind;
+            chosen++;
+        }
+    j->several = arguments->positional_count > 2;
+    if (chosen > 1) return kd_fail(KD_EUSAGE, "--srt, --vtt and --json exclude each other");
+    if (j->several && (j->kind == KD_TRANSCRIPT_SRT || j->kind == KD_TRANSCRIPT_VTT))
+        return kd_fail(KD_EUSAGE, "subtitles are written for one file at a time");
+    *out = (kd_decode_options){.language = -1,
+                               .beam = (int)beam,
+                               .timestamps = !kd_arguments_has(arguments, "no-timestamps")};
+    return KD_OK;
+}
+
+static int read_language(const job *j, kd_decode_options *out, const kd_arguments *arguments) {
+    const kd_token_ids *ids = kd_tokenizer_ids(j->model->tokenizer);
+    const char *language = kd_arguments_value(arguments, "language");
+    const char *task = kd_arguments_value(arguments, "task");
+    if (task && strcmp(task, "transcribe") != 0 && strcmp(task, "translate") != 0)
+        return kd_fail(KD_EUSAGE, "--task %s: there are transcribe and translate", task);
+    out->task = task && strcmp(task, "translate") == 0 ? ids->translate : ids->transcribe;
+    if (!ids->multilingual) {
+        if (out->task == ids->translate)
+            return kd_fail(KD_EUSAGE, "--task translate: this model knows English only");
+        if (language && strcmp(language, "en") != 0 && strcmp(language, "english") != 0)
+            return kd_fail(KD_EUSAGE, "--language %s: this model knows English only", language);
+        return KD_OK;
+    }
+    if (!language) return KD_OK;
+    out->language = kd_tokenizer_language(j->model->tokenizer, language);
+    if (out->language < 0)
+        return kd_fail(KD_EUSAGE, "--language %s: this model knows no such language", language);
+    return KD_OK;
+}
+
+/* Prints what has become ready, and keeps the progress line up. */
+static int on_segment(void *context, const kd_segment *segment, int64_t done, int64_t frames) {
+    job *j = context;
+    (void)frames;
+    if (!segment) {
+        kd_progress_show(&j->progress, done, "");
+        return KD_OK;
+    }
+    if (j->several || j->kind == KD_TRANSCRIPT_JSON) return KD_OK;
+    kd_text text = {0};
+    kd_transcript_add_segment(&text, j->kind, j->printed++, segment);
+    int status = kd_text_finish(&text, "a transcript");
+    if (status < 0) return status;
+    fputs(text.text, stdout);
+    fflush(stdout);
+    free(text.text);
+    return KD_OK;
+}
+
+/* All of a file that is printed at its end. */
+static int print_whole(const job *j, const char *path, const kd_transcript *transcript) {
+    kd_text text = {0};
+    if (j->kind == KD_TRANSCRIPT_JSON) {
+        kd_transcript_add_json(&text, path, transcript, j->model->tokenizer);
+    } else {
+        kd_text_add(&text, "%s\t", path);
+        for (int i = 0; i < transcript->count; i++) {
+            const char *words = transcript->segment[i].text;
+            if (i == 0) words += strspn(words, " ");
+            kd_text_add_plain(&text, words, strlen(words));
+        }
+        kd_text_add(&text, "\n");
+    }
+    int status = kd_text_finish(&text, "a transcript");
+    if (status == KD_OK) fputs(text.text, stdout);
+    free(text.text);
+    return status;
+}
+
+static int transcribe(job *j, const char *path) {
+    const kd_whisper_spec *spec = &j->model->model->spec;
+    const int64_t window = 2 * (int64_t)spec->audio_context;
+    float *sound = NULL, *mel = NULL;
+    int64_t samples;
+    kd_transcript transcript = {.language = -1};
+    int status = kd_audio_read(&sound, &samples, path, 16000, 0);
+    if (status < 0) return status;
+    const int64_t frames = (samples + 159) / 160, padded = (frames + window) * 160;
+    float *silent = realloc(sound, (size_t)padded * sizeof *sound);
+    if (silent) sound = silent;
+    mel = malloc((size_t)((frames + window) * spec->mels) * sizeof *mel);
+    if (!silent || !mel) status = kd_fail_memory((size_t)padded * sizeof *sound, path);
+    if (status == KD_OK) {
+        memset(sound + samples, 0, (size_t)(padded - samples) * sizeof *sound);
+        status = kd_logmel_compute(j->logmel, mel, sound, padded);
+    }
+    if (status == KD_OK) {
+        j->printed = 0;
+        kd_progress_begin(&j->progress, path, "s", 0.01, 0, frames);
+        status = kd_transcribe(&transcript, &j->decoder, mel, frames, on_segment, j);
+        kd_progress_end(&j->progress);
+    }
+    if (status == KD_OK && (j->several || j->kind == KD_TRANSCRIPT_JSON))
+        status = print_whole(j, path, &transcript);
+    kd_transcript_clear(&transcript);
+    free(sound);
+    free(mel);
+    return status;
+}
+
+int kd_cmd_transcribe(int argc, char **argv) {
+    kd_arguments arguments;
+    int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
+    if (status != KD_OK) return status;
+    job j = {0};
+    kd_decode_options options;
+    status = read_options(&j, &options, &arguments);
+    if (status == KD_OK)
+        status = kd_whisper_file_open(&j.model, arguments.positional[0], KD_WHISPER_TRAIN_NOTHING);
+    if (status == KD_OK) status = read_language(&j, &options, &arguments);
+    if (status == KD_OK)
+        status = kd_decoder_init(&j.decoder, j.model->model, j.model->tokenizer, &options);
+    if (status == KD_OK)
+        status = kd_logmel_create(&j.logmel, 16000, 400, 160, j.model->model->spec.mels);
+    if (status == KD_OK) fputs(kd_transcript_opening(j.kind), stdout);
+    for (int i = 1; i < arguments.positional_count && status == KD_OK; i++) {
+        j.decoder.options.language = options.language;
+        status = transcribe(&j, arguments.positional[i]);
+    }
+    kd_decoder_clear(&j.decoder);
+    kd_logmel_free(j.logmel);
+    kd_whisper_file_free(j.model);
+    return status;
+}

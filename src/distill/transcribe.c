@@ -1,0 +1,229 @@
+#include "distill/transcribe.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "base/error.h"
+
+static const double FRAME_SECONDS = 0.01, COMPRESSION_MOST = 2.4, AVERAGE_LEAST = -1,
+                    SILENCE_LEAST = 0.6, PROMPT_TEMPERATURE_MOST = 0.5;
+enum { TEMPERATURES = 6, FRAMES_PER_TIMESTAMP = 2 };
+
+/* A transcription under way. */
+typedef struct {
+    kd_transcript *out;
+    kd_decoder *decoder;
+    const float *mel;
+    int64_t frames, seek, window;             /* window: frames in one */
+    kd_real *input;                           /* (window, mels) */
+    int32_t *said;                            /* all tokens of the segments so far */
+    int said_count, said_capacity, said_from; /* from: where the prompt may begin */
+    kd_segment_listener listener;
+    void *context;
+} job;
+
+void kd_transcript_clear(kd_transcript *transcript) {
+    for (int i = 0; i < transcript->count; i++) {
+        free(transcript->segment[i].text);
+        free(transcript->segment[i].token);
+    }
+    free(transcript->segment);
+    *transcript = (kd_transcript){.language = -1};
+}
+
+/* --- one window --------------------------------------------------------------------------------
+ */
+
+static int listen(job *j) {
+    const int64_t bands = j->decoder->model->spec.mels;
+    const float *from = j->mel + j->seek * bands;
+    for (int64_t i = 0; i < j->window * bands; i++) j->input[i] = (kd_real)from[i];
+    return kd_decoder_listen(j->decoder, j->input, j->window);
+}
+
+/* How many times smaller zlib makes the text. */
+static int compression_of(double *out, const char *text, size_t length) {
+    uLongf size = compressBound(length);
+    Bytef *packed = malloc(size);
+    if (!packed) return kd_fail_memory(size, "the compression of a text");
+    compress(packed, &size, (const Bytef *)text, length);
+    *out = (double)length / (double)size;
+    free(packed);
+    return KD_OK;
+}
+
+static const char *skip_space(const char *text) {
+    return text + strspn(text, " \t\r\n");
+}
+
+static int measure(const job *j, const kd_decoded *d, double *compression) {
+    char *text;
+    size_t length;
+    int status =
+        kd_tokenizer_decode(&text, &length, j->decoder->tokenizer, d->token, d->count, false);
+    if (status < 0) return status;
+    const char *start = skip_space(text);
+    length -= (size_t)(start - text);
+    while (length > 0 && strchr(" \t\r\n", start[length - 1])) length--;
+    status = compression_of(compression, start, length);
+    free(text);
+    return status;
+}
+
+static int decode_with_fallback(job *j, kd_decoded *d, double *compression) {
+    const int32_t *prompt = j->said ? j->said + j->said_from : NULL;
+    for (int i = 0; i < TEMPERATURES; i++) {
+        int status = kd_decoder_run(j->decoder, d, prompt, j->said_count - j->said_from, 0.2 * i);
+        if (status == KD_OK) status = measure(j, d, compression);
+        if (status < 0) return status;
+        const bool unlikely = d->average < AVERAGE_LEAST;
+        if (unlikely && d->no_speech > SILENCE_LEAST) break;
+        if (!unlikely && *compression <= COMPRESSION_MOST) break;
+    }
+    return KD_OK;
+}
+
+/* --- segments ----------------------------------------------------------------------------------
+ */
+
+static int remember(job *j, const int32_t *token, int count) {
+    if (j->said_count + count > j->said_capacity) {
+        const int capacity = 2 * (j->said_count + count) + 256;
+        int32_t *said = realloc(j->said, (size_t)capacity * sizeof *said);
+        if (!said) return kd_fail_memory((size_t)capacity * sizeof *said, "a transcript");
+        j->said = said;
+        j->said_capacity = capacity;
+    }
+    if (count > 0) memcpy(j->said + j->said_count, token, (size_t)count * sizeof *token);
+    j->said_count += count;
+    return KD_OK;
+}
+
+static kd_segment *new_segment(kd_transcript *t) {
+    if (t->count == t->capacity) {
+        const int capacity = t->capacity ? 2 * t->capacity : 16;
+        kd_segment *segment = realloc(t->segment, (size_t)capacity * sizeof *segment);
+        if (!segment) {
+            kd_fail_memory((size_t)capacity * sizeof *segment, "a transcript");
+            return NULL;
+        }
+        t->segment = segment;
+        t->capacity = capacity;
+    }
+    t->segment[t->count] = (kd_segment){0};
+    return &t->segment[t->count++];
+}
+
+/* Tokens first … last−1 of the window said from `start` to `end`, in seconds from its beginning.
+ * Segments without length or text are dropped. */
+static int add_segment(job *j, const kd_decoded *d, double compression, int first, int last,
+                       double start, double end) {
+    const int32_t *token = d->token + first;
+    const int count = last - first;
+    char *text;
+    int status = kd_tokenizer_decode(&text, NULL, j->decoder->tokenizer, token, count, false);
+    if (status < 0) return status;
+    if (start == end || *skip_space(text) == '\0') {
+        free(text);
+        return KD_OK;
+    }
+    kd_segment *s = new_segment(j->out);
+    if (!s) {
+        free(text);
+        return KD_EINTERNAL;
+    }
+    s->text = text;
+    s->window = (double)j->seek * FRAME_SECONDS;
+    s->start = s->window + start;
+    s->end = s->window + end;
+    s->temperature = d->temperature;
+    s->average = d->average;
+    s->compression = compression;
+    s->no_speech = d->no_speech;
+    s->token = malloc((size_t)count * sizeof *s->token);
+    if (!s->token) return kd_fail_memory((size_t)count * sizeof *s->token, "a transcript");
+    memcpy(s->token, token, (size_t)count * sizeof *token);
+    s->count = count;
+    status = remember(j, token, count);
+    if (status == KD_OK && j->listener) status = j->listener(j->context, s, j->seek, j->frames);
+    return status;
+}
+
+/* Cuts the window's tokens where two timestamps meet. *advance is how many frames are settled: up
+ * to the last such place, or all of the window when the text goes through to its end. */
+static int add_segments(job *j, const kd_decoded *d, double compression, int64_t size,
+                        int64_t *advance) {
+    const int32_t first = kd_tokenizer_ids(j->decoder->tokenizer)->timestamp;
+    const int32_t *token = d->token;
+    const int n = d->count;
+    const bool closed = n >= 2 && token[n - 1] >= first && token[n - 2] < first;
+    int status = KD_OK, begin = 0;
+    *advance = size;
+    for (int i = 1; i <= n && status == KD_OK; i++) {
+        const bool meet = i < n && token[i] >= first && token[i - 1] >= first;
+        if (!meet && !(i == n && closed && begin > 0)) continue;
+        status =
+            add_segment(j, d, compression, begin, i, (token[begin] - first) * KD_TIMESTAMP_SECONDS,
+                        (token[i - 1] - first) * KD_TIMESTAMP_SECONDS);
+        begin = i;
+    }
+    if (begin > 0) {
+        if (!closed) *advance = (token[begin - 1] - first) * (int64_t)FRAMES_PER_TIMESTAMP;
+        return status;
+    }
+    double end = (double)size * FRAME_SECONDS;
+    for (int i = n - 1; i >= 0; i--)
+        if (token[i] >= first) {
+            if (token[i] > first) end = (token[i] - first) * KD_TIMESTAMP_SECONDS;
+            break;
+        }
+    return add_segment(j, d, compression, 0, n, 0, end);
+}
+
+static int do_window(job *j) {
+    const int64_t left = j->frames - j->seek, size = left < j->window ? left : j->window;
+    kd_decode_options *options = &j->decoder->options;
+    kd_decoded d;
+    double compression = 0;
+    int64_t advance = size;
+    int status = listen(j);
+    if (status == KD_OK && kd_tokenizer_ids(j->decoder->tokenizer)->multilingual &&
+        options->language < 0)
+        status = kd_decoder_language(j->decoder, &options->language);
+    if (status == KD_OK) status = decode_with_fallback(j, &d, &compression);
+    if (status < 0) return status;
+    if (d.no_speech <= SILENCE_LEAST || d.average > AVERAGE_LEAST) {
+        status = add_segments(j, &d, compression, size, &advance);
+        if (d.temperature > PROMPT_TEMPERATURE_MOST) j->said_from = j->said_count;
+    }
+    /* Two timestamps can meet at 0.00: nothing would be settled for ever. */
+    j->seek += advance > 0 ? advance : size;
+    return status;
+}
+
+int kd_transcribe(kd_transcript *out, kd_decoder *decoder, const float *mel, int64_t frames,
+                  kd_segment_listener listener, void *context) {
+    const kd_whisper_spec *spec = &decoder->model->spec;
+    job j = {.out = out,
+             .decoder = decoder,
+             .mel = mel,
+             .frames = frames,
+             .window = 2 * (int64_t)spec->audio_context,
+             .listener = listener,
+             .context = context};
+    *out = (kd_transcript){.language = -1};
+    const size_t bytes = (size_t)(j.window * spec->mels) * sizeof *j.input;
+    int status = KD_OK;
+    j.input = malloc(bytes);
+    if (!j.input) status = kd_fail_memory(bytes, "a window of sound");
+    while (j.seek < frames && status == KD_OK) {
+        status = do_window(&j);
+        if (status == KD_OK && listener)
+            status = listener(context, NULL, j.seek < frames ? j.seek : frames, frames);
+    }
+    out->language = decoder->options.language;
+    free(j.input);
+    free(j.said);
+    return status;
+}

@@ -1,0 +1,130 @@
+/* The way back of whisper_bin_read.c: the same layout, tensors in order of registration. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "quant/whisper_file.h"
+
+/* The header's number for the type of the matrices: ggml's "ftype", quantized ones with the version
+ * of the block layouts (2) in front. */
+static int32_t header_type(const kd_number_format *format) {
+    static const struct {
+        const kd_number_format *format;
+        int32_t number;
+    } list[] = {{&kd_format_f32, 0},
+                {&kd_format_f16, 1},
+                {&kd_format_q4_0, 2002},
+                {&kd_format_q8_0, 2007},
+                {&kd_format_q5_0, 2008}};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        if (list[i].format == format) return list[i].number;
+    KD_CONTRACT(false, "%s has no encoder", format->name);
+    return 0;
+}
+
+/* whisper.cpp takes these sizes for granted: matrices have the one type of the header, the
+ * convolutions are f16 (f32 in an f32 file), everything else is f32. */
+static const kd_number_format *format_of(const kd_param *p, const kd_number_format *matrices) {
+    const bool positions = strstr(p->name, "positional_embedding") != NULL;
+    if (p->tensor.rank == 1 || positions) return &kd_format_f32;
+    if (p->tensor.rank == 3) return matrices == &kd_format_f32 ? matrices : &kd_format_f16;
+    return matrices;
+}
+
+/* Appending, until something fails; `status` stays. */
+typedef struct {
+    FILE *file;
+    const char *path;
+    int status;
+} sink;
+
+static void put(sink *s, const void *bytes, size_t length) {
+    if (s->status < 0 || fwrite(bytes, 1, length, s->file) == length) return;
+    s->status = kd_fail(KD_EIO, "%s: cannot write: %s", s->path, strerror(errno));
+}
+
+static void put_int(sink *s, int64_t value) {
+    const int32_t v = (int32_t)value;
+    put(s, &v, sizeof v);
+}
+
+static void write_header(sink *s, const kd_whisper_file *file, const kd_number_format *format) {
+    const kd_whisper_spec *spec = &file->model->spec;
+    const int32_t h[] = {0x67676d6c,         spec->vocabulary,  spec->audio_context,
+                         spec->width,        spec->audio_heads, spec->audio_layers,
+                         spec->text_context, spec->width,       spec->text_heads,
+                         spec->text_layers,  spec->mels,        header_type(format),
+                         spec->mels,         file->bins};
+    const kd_token_ids *ids = kd_tokenizer_ids(file->tokenizer);
+    const int32_t tokens =
+        ids->end + !ids->multilingual; /* OpenAI's list for English has the end */
+    put(s, h, sizeof h);
+    put(s, file->filters, (size_t)(spec->mels * file->bins) * sizeof *file->filters);
+    put_int(s, tokens);
+    for (int32_t i = 0; i < tokens; i++) {
+        const kd_token_bytes token = kd_tokenizer_token(file->tokenizer, i);
+        put_int(s, (int64_t)token.length);
+        put(s, token.bytes, token.length);
+    }
+}
+
+static void write_shape(sink *s, const kd_param *p) {
+    const kd_tensor *t = &p->tensor;
+    if (strncmp(p->name, "encoder.conv", 12) == 0 && t->rank == 1) { /* as [n, 1] */
+        put_int(s, 1);
+        put_int(s, t->shape[0]);
+    } else if (t->rank == 3) {
+        put_int(s, t->shape[1]);
+        put_int(s, t->shape[2]);
+        put_int(s, t->shape[0]);
+    } else {
+        for (int i = t->rank - 1; i >= 0; i--) put_int(s, t->shape[i]);
+    }
+}
+
+static void write_record(sink *s, const kd_param *p, const kd_number_format *format) {
+    const kd_tensor *t = &p->tensor;
+    const size_t bytes = (size_t)(t->size / format->block) * (size_t)format->bytes;
+    const bool bias_of_conv = strncmp(p->name, "encoder.conv", 12) == 0 && t->rank == 1;
+    float *values = malloc((size_t)t->size * sizeof *values);
+    unsigned char *encoded = malloc(bytes);
+    if (values && encoded) {
+        kd_whisper_get_values(values, p);
+        format->encode(encoded, values, t->size);
+        put_int(s, bias_of_conv ? 2 : t->rank);
+        put_int(s, (int64_t)strlen(p->name));
+        put_int(s, format->ggml_type);
+        write_shape(s, p);
+        put(s, p->name, strlen(p->name));
+        put(s, encoded, bytes);
+    } else {
+        s->status = kd_fail_memory((size_t)t->size * sizeof *values, p->name);
+    }
+    free(values);
+    free(encoded);
+}
+
+int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
+                         const kd_number_format *format) {
+    const kd_params *params = file->model->params;
+    char part[KD_PATH_MAX];
+    if (file->model->spec.width % format->block)
+        return kd_fail(KD_EUSAGE, "%s: rows of %d cannot be cut into %s's blocks of %d", path,
+                       file->model->spec.width, format->name, format->block);
+    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
+        return kd_fail(KD_EIO, "%s: path too long", path);
+    sink s = {.file = fopen(part, "wb"), .path = part};
+    if (!s.file) return kd_fail(KD_EIO, "%s: cannot create: %s", part, strerror(errno));
+    write_header(&s, file, format);
+    for (int i = 0; i < params->count && s.status == KD_OK; i++)
+        write_record(&s, params->list[i], format_of(params->list[i], format));
+    if (fclose(s.file) != 0 && s.status == KD_OK)
+        s.status = kd_fail(KD_EIO, "%s: cannot write: %s", part, strerror(errno));
+    if (s.status == KD_OK) return kd_file_commit(part, path);
+    unlink(part);
+    return s.status;
+}

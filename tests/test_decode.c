@@ -1,0 +1,280 @@
+/* Decoding with Whisper: the rules, the searches, long recordings. */
+#include "test_data.h"
+
+#include "data/audio.h"
+#include "distill/transcribe.h"
+#include "whisper_tiny.h"
+
+enum { V = TINY_VOCABULARY };
+
+typedef struct {
+    kd_whisper *model;
+    kd_tokenizer *tokenizer;
+    const kd_token_ids *ids;
+    kd_decoder decoder;
+} fixture;
+
+static void begin(fixture *f, int beam, bool timestamps) {
+    const kd_decode_options options = {.language = -1, .beam = beam, .timestamps = timestamps};
+    f->model = tiny_whisper(KD_WHISPER_TRAIN_NOTHING);
+    f->tokenizer = tiny_tokenizer(V);
+    f->ids = kd_tokenizer_ids(f->tokenizer);
+    assert_ok(kd_decoder_init(&f->decoder, f->model, f->tokenizer, &options));
+}
+
+static void end(fixture *f) {
+    kd_decoder_clear(&f->decoder);
+    kd_tokenizer_free(f->tokenizer);
+    kd_whisper_free(f->model);
+}
+
+/* --- rules -------------------------------------------------------------------------------------
+ */
+
+/* Logits that prefer text and the end, after the rules for what may follow `sampled`. */
+static const kd_real *after(const fixture *f, const int32_t *sampled, int count) {
+    static kd_real z[V];
+    for (int i = 0; i < V; i++) z[i] = i <= f->ids->end ? 9 : 0;
+    kd_decode_rules(&f->decoder, z, sampled, count);
+    return z;
+}
+
+#define assert_allowed(z, id)   assert_true((z)[id] > -(kd_real)INFINITY)
+#define assert_forbidden(z, id) assert_true((z)[id] == -(kd_real)INFINITY)
+
+static void no_speech_and_special_tokens_are_suppressed(void **state) {
+    (void)state;
+    fixture f;
+    begin(&f, 1, false);
+    const int32_t text[] = {'h'};
+    const kd_real *z = after(&f, text, 1);
+    assert_forbidden(z, '[');
+    assert_forbidden(z, '(');
+    assert_allowed(z, 'a');
+    assert_allowed(z, f.ids->end);
+    assert_forbidden(z, f.ids->start);
+    assert_forbidden(z, f.ids->no_speech);
+    assert_forbidden(z, f.ids->timestamp);
+    z = after(&f, NULL, 0);
+    assert_forbidden(z, ' ');
+    assert_forbidden(z, f.ids->end);
+    assert_allowed(z, 'a');
+    end(&f);
+}
+
+static void timestamps_come_in_pairs_and_never_fall(void **state) {
+    (void)state;
+    fixture f;
+    begin(&f, 1, true);
+    const int32_t t = f.ids->timestamp;
+    const kd_real *z = after(&f, NULL, 0); /* one first, of 1 s or less */
+    assert_forbidden(z, 'a');
+    assert_allowed(z, t + 50);
+    assert_forbidden(z, t + 51);
+    const int32_t first[] = {t + 10};
+    z = after(&f, first, 1); /* text, or the end */
+    assert_allowed(z, 'a');
+    assert_allowed(z, f.ids->end);
+    assert_forbidden(z, t + 20);
+    const int32_t text[] = {t + 10, 'a'};
+    z = after(&f, text, 2); /* more text, or a later time */
+    assert_allowed(z, 'b');
+    assert_forbidden(z, t + 10);
+    assert_allowed(z, t + 11);
+    const int32_t closed[] = {t + 10, 'a', t + 30};
+    z = after(&f, closed, 3); /* the same or a later time, or the end, but no text */
+    assert_forbidden(z, 'a');
+    assert_forbidden(z, t + 29);
+    assert_allowed(z, t + 30);
+    assert_allowed(z, f.ids->end);
+    const int32_t pair[] = {t + 10, 'a', t + 30, t + 30};
+    z = after(&f, pair, 4); /* text again */
+    assert_allowed(z, 'a');
+    assert_forbidden(z, t + 31);
+    end(&f);
+}
+
+static void likely_timestamps_win_together(void **state) {
+    (void)state;
+    fixture f;
+    begin(&f, 1, true);
+    kd_real z[V];
+    const int32_t text[] = {f.ids->timestamp, 'a'};
+    for (int i = 0; i < V; i++) z[i] = 0; /* 1501 times as likely as any other token */
+    z['b'] = 2;
+    kd_decode_rules(&f.decoder, z, text, 2);
+    assert_forbidden(z, 'b');
+    assert_allowed(z, f.ids->timestamp + 1);
+    for (int i = 0; i < V; i++) z[i] = 0;
+    z['b'] = 8; /* e^8 > 1501 */
+    kd_decode_rules(&f.decoder, z, text, 2);
+    assert_allowed(z, 'b');
+    end(&f);
+}
+
+/* --- searches ----------------------------------------------------------------------------------
+ */
+
+static void listen(fixture *f) {
+    enum { FRAMES = 100 };
+    kd_real mel[FRAMES * 80];
+    tiny_mel(mel, FRAMES * 80);
+    assert_ok(kd_decoder_listen(&f->decoder, mel, FRAMES));
+}
+
+/* The sum of log-probabilities of `token` and the end behind the prompt, step by step. */
+static double score(fixture *f, const int32_t *token, int count, bool ended) {
+    static kd_real z[V];
+    int32_t prompt[2] = {f->ids->start, f->ids->no_timestamps};
+    double sum = 0;
+    kd_whisper_session *s = f->decoder.session;
+    kd_whisper_session_restart(s);
+    assert_ok(kd_whisper_session_step(s, prompt, 2));
+    for (int i = 0; i < count + ended; i++) {
+        const int32_t next = i < count ? token[i] : f->ids->end;
+        kd_whisper_session_logits(s, z, i ? 0 : 1);
+        kd_decode_rules(&f->decoder, z, token, i);
+        sum += (double)z[next] - kd_log_sum_exp(z, V);
+        assert_ok(kd_whisper_session_step(s, &next, 1));
+    }
+    return sum;
+}
+
+/* Greedy takes the likeliest token each time, and says how likely its text was. */
+static void greedy_is_greedy(void **state) {
+    (void)state;
+    fixture f;
+    kd_decoded d;
+    int32_t token[64];
+    begin(&f, 1, false);
+    listen(&f);
+    assert_ok(kd_decoder_run(&f.decoder, &d, NULL, 0, 0));
+    assert_true(d.count > 0 && d.count <= 16); /* half the context */
+    assert_true(d.no_speech > 0 && d.no_speech < 1);
+    memcpy(token, d.token, (size_t)d.count * sizeof *token);
+    const double average = d.average;
+    const int count = d.count;
+    static kd_real z[V];
+    int32_t prompt[2] = {f.ids->start, f.ids->no_timestamps};
+    kd_whisper_session_restart(f.decoder.session);
+    assert_ok(kd_whisper_session_step(f.decoder.session, prompt, 2));
+    for (int i = 0; i < count; i++) {
+        kd_whisper_session_logits(f.decoder.session, z, i ? 0 : 1);
+        kd_decode_rules(&f.decoder, z, token, i);
+        for (int v = 0; v < V; v++) assert_true(z[v] <= z[token[i]]);
+        assert_ok(kd_whisper_session_step(f.decoder.session, &token[i], 1));
+    }
+    assert_float_equal((float)average, (float)(score(&f, token, count, count < 16) / (count + 1)),
+                       1e-4f);
+    end(&f);
+}
+
+/* What a beam of four says of its text is true. */
+static void beams_score_what_they_say(void **state) {
+    (void)state;
+    fixture f;
+    kd_decoded d;
+    int32_t token[64];
+    begin(&f, 4, false);
+    listen(&f);
+    assert_ok(kd_decoder_run(&f.decoder, &d, NULL, 0, 0));
+    const int count = d.count;
+    const double average = d.average;
+    memcpy(token, d.token, (size_t)count * sizeof *token);
+    assert_float_equal((float)average, (float)(score(&f, token, count, count < 16) / (count + 1)),
+                       1e-4f);
+    end(&f);
+}
+
+static void sampling_is_reproducible(void **state) {
+    (void)state;
+    int32_t token[2][64];
+    int count[2];
+    for (int i = 0; i < 2; i++) {
+        fixture f;
+        kd_decoded d;
+        begin(&f, 1, false);
+        listen(&f);
+        assert_ok(kd_decoder_run(&f.decoder, &d, NULL, 0, 1));
+        count[i] = d.count;
+        memcpy(token[i], d.token, (size_t)d.count * sizeof **token);
+        end(&f);
+    }
+    assert_int_equal(count[0], count[1]);
+    assert_memory_equal(token[0], token[1], (size_t)count[0] * sizeof **token);
+}
+
+/* A prompt longer than half the context is cut at its front and changes what follows. */
+static void prompts_are_cut(void **state) {
+    (void)state;
+    fixture f;
+    kd_decoded d;
+    int32_t prompt[40];
+    begin(&f, 1, false);
+    listen(&f);
+    for (int i = 0; i < 40; i++) prompt[i] = 'a' + i % 20;
+    assert_ok(kd_decoder_run(&f.decoder, &d, prompt, 40, 0));
+    const double whole = d.average, silence = d.no_speech;
+    assert_ok(kd_decoder_run(&f.decoder, &d, prompt + 25, 15, 0));
+    assert_true(d.average == whole && d.no_speech == silence);
+    assert_ok(kd_decoder_run(&f.decoder, &d, NULL, 0, 0));
+    assert_true(d.average != whole);
+    end(&f);
+}
+
+static void tokenizers_of_other_models_are_refused(void **state) {
+    (void)state;
+    kd_decoder decoder;
+    const kd_decode_options options = {.language = -1, .beam = 1};
+    kd_whisper *model = tiny_whisper(KD_WHISPER_TRAIN_NOTHING);
+    kd_tokenizer *tokenizer = tiny_tokenizer(V - 1);
+    assert_refused(kd_decoder_init(&decoder, model, tokenizer, &options), KD_EDATA, "1863");
+    kd_decoder_clear(&decoder);
+    kd_tokenizer_free(tokenizer);
+    kd_whisper_free(model);
+}
+
+/* --- recordings --------------------------------------------------------------------------------
+ */
+
+static int count_windows(void *context, const kd_segment *segment, int64_t done, int64_t frames) {
+    int64_t *last = context;
+    assert_true(done <= frames);
+    if (!segment) assert_true(done > *last);
+    if (!segment) *last = done;
+    return KD_OK;
+}
+
+/* Random weights say nothing sensible, but every window comes to its end. */
+static void long_recordings_come_to_an_end(void **state) {
+    (void)state;
+    enum { FRAMES = 730 };
+    for (int timestamps = 0; timestamps < 2; timestamps++) {
+        fixture f;
+        kd_transcript t;
+        int64_t last = 0;
+        begin(&f, 2, timestamps);
+        float *mel = malloc((FRAMES + 100) * 80 * sizeof *mel);
+        for (int i = 0; i < (FRAMES + 100) * 80; i++) mel[i] = (float)(i * 31 % 97) / 48 - 1;
+        assert_ok(kd_transcribe(&t, &f.decoder, mel, FRAMES, count_windows, &last));
+        assert_int_equal(last, FRAMES);
+        for (int i = 0; i < t.count; i++) assert_true(t.segment[i].end > t.segment[i].start);
+        kd_transcript_clear(&t);
+        free(mel);
+        end(&f);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_speech_and_special_tokens_are_suppressed),
+        cmocka_unit_test(timestamps_come_in_pairs_and_never_fall),
+        cmocka_unit_test(likely_timestamps_win_together),
+        cmocka_unit_test(greedy_is_greedy),
+        cmocka_unit_test(beams_score_what_they_say),
+        cmocka_unit_test(sampling_is_reproducible),
+        cmocka_unit_test(prompts_are_cut),
+        cmocka_unit_test(tokenizers_of_other_models_are_refused),
+        cmocka_unit_test(long_recordings_come_to_an_end)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

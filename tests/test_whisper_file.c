@@ -1,0 +1,330 @@
+/* Whisper models in files: what is written is read back, and nothing broken is let through. */
+#include "test_data.h"
+
+#include "data/safetensors_write.h"
+#include "whisper_tiny.h"
+
+/* Relative to the largest value of a block, half a step of the format and the rounding of d. */
+static double error_bound(const kd_number_format *format) {
+    return format == &kd_format_f32    ? 0
+           : format == &kd_format_f16  ? 1.0 / 2048
+           : format == &kd_format_q8_0 ? 0.6 / 127
+           : format == &kd_format_q5_0 ? 1.1 / 16
+                                       : 1.1 / 8;
+}
+
+static void assert_same_model(const kd_whisper_file *a, const kd_whisper_file *b, double bound) {
+    assert_memory_equal(&a->model->spec, &b->model->spec, sizeof a->model->spec);
+    assert_int_equal(a->model->params->count, b->model->params->count);
+    for (int i = 0; i < a->model->params->count; i++) {
+        const kd_tensor *x = &a->model->params->list[i]->tensor;
+        const kd_tensor *y = &b->model->params->list[i]->tensor;
+        double largest = 0;
+        for (int64_t k = 0; k < x->size; k++)
+            if (fabs((double)x->value[k]) > largest) largest = fabs((double)x->value[k]);
+        for (int64_t k = 0; k < x->size; k++)
+            if (fabs((double)(float)x->value[k] - (double)y->value[k]) > bound * largest)
+                fail_msg("%s[%lld]: %g, was %g", a->model->params->list[i]->name, (long long)k,
+                         (double)y->value[k], (double)x->value[k]);
+    }
+    kd_hash first = kd_tokenizer_hash(a->tokenizer), second = kd_tokenizer_hash(b->tokenizer);
+    assert_memory_equal(&first, &second, sizeof first);
+    assert_int_equal(a->bins, b->bins);
+    for (int i = 0; i < a->model->spec.mels * a->bins; i++)
+        assert_float_equal(a->filters[i], b->filters[i], 0);
+}
+
+static void bins_come_back(void **state) {
+    static const char *const names[] = {"f32", "f16", "q8_0", "q5_0", "q4_0"};
+    kd_whisper_file *file = tiny_whisper_file(), *back;
+    const char *path = test_path(*state, "tiny.bin");
+    for (int i = 0; i < 5; i++) {
+        const kd_number_format *format = kd_number_format_named(names[i]);
+        assert_ok(kd_whisper_bin_write(path, file, format));
+        assert_ok(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_NOTHING));
+        assert_same_model(file, back, error_bound(format));
+        kd_whisper_file_free(back);
+    }
+    kd_whisper_file_free(file);
+}
+
+/* Blocks of 32 do not fit a width of 48. */
+static void odd_widths_are_refused(void **state) {
+    kd_whisper_file *file = tiny_whisper_file();
+    kd_whisper_spec spec = TINY_SPEC;
+    spec.width = 48;
+    kd_whisper_free(file->model);
+    assert_ok(kd_whisper_create(&file->model, &spec, KD_WHISPER_TRAIN_NOTHING));
+    assert_ok(kd_whisper_layout(file->model, 1));
+    const char *path = test_path(*state, "odd.bin");
+    assert_refused(kd_whisper_bin_write(path, file, &kd_format_q8_0), KD_EUSAGE, "blocks of 32");
+    assert_false(kd_file_exists(path));
+    assert_ok(kd_whisper_bin_write(path, file, &kd_format_f16));
+    kd_whisper_file_free(file);
+}
+
+static void folders_come_back(void **state) {
+    kd_whisper_file *file = tiny_whisper_file(), *back;
+    const char *path = test_path(*state, "folder");
+    const kd_whisper_head heads[] = {{2, 1}, {9, 0}}; /* there is no layer 9 */
+    file->head = malloc(sizeof heads);
+    assert_non_null(file->head);
+    memcpy(file->head, heads, sizeof heads);
+    file->head_count = 2;
+    assert_ok(kd_whisper_folder_write(path, file, &kd_format_f32));
+    assert_ok(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_NOTHING));
+    assert_same_model(file, back, 0);
+    assert_int_equal(back->head_count, 1);
+    assert_int_equal(back->head[0].layer, 2);
+    assert_int_equal(back->head[0].head, 1);
+    kd_whisper_file_free(back);
+    file->head_count = 0; /* unknown: the upper half, layers 1 and 2 of 3 */
+    assert_ok(kd_whisper_folder_write(path, file, &kd_format_f16));
+    assert_ok(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_NOTHING));
+    assert_same_model(file, back, error_bound(&kd_format_f16));
+    assert_int_equal(back->head_count, 2 * TINY_SPEC.text_heads);
+    assert_int_equal(back->head[0].layer, 1);
+    assert_refused(kd_whisper_folder_write(path, file, &kd_format_q8_0), KD_EUSAGE, "f32 or f16");
+    kd_whisper_file_free(back);
+    kd_whisper_file_free(file);
+}
+
+static void fetch_values(void *context, int64_t index, float *values) {
+    kd_param **list = context;
+    kd_whisper_get_values(values, list[index]);
+}
+
+/* Parameters first … first+n−1 as a shard of their own, by their names without "model.". */
+static void write_shard(const char *path, const kd_whisper *m, int first, int n) {
+    kd_safetensors_entry entry[128] = {0};
+    char name[128][KD_WHISPER_NAME_MAX];
+    for (int i = 0; i < n; i++) {
+        const kd_tensor *t = &m->params->list[first + i]->tensor;
+        kd_whisper_foreign_name(name[i], m->params->list[first + i]->name);
+        entry[i] = (kd_safetensors_entry){
+            .name = name[i] + 6, .dtype = "F32", .rank = t->rank, .count = t->size};
+        memcpy(entry[i].shape, t->shape, sizeof t->shape);
+        if (t->rank == 3) {
+            entry[i].shape[1] = t->shape[2];
+            entry[i].shape[2] = t->shape[1];
+        }
+    }
+    assert_ok(kd_safetensors_write(path, n, entry, fetch_values, m->params->list + first));
+}
+
+static void write_index(const char *path, const char *second) {
+    char text[256];
+    const int length = snprintf(text, sizeof text,
+                                "{\"weight_map\": {\"a\": \"one.safetensors\", "
+                                "\"b\": \"%s\", \"c\": \"one.safetensors\"}}",
+                                second);
+    test_write(path, text, (size_t)length);
+}
+
+static void shards_are_put_together(void **state) {
+    kd_whisper_file *file = tiny_whisper_file(), *back;
+    char folder[KD_PATH_MAX], path[KD_PATH_MAX];
+    test_copy(folder, sizeof folder, test_path(*state, "shards"));
+    assert_ok(kd_whisper_folder_write(folder, file, &kd_format_f32));
+    kd_path_join(path, folder, "model.safetensors");
+    assert_int_equal(unlink(path), 0);
+    assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_ENOINPUT,
+                   "neither");
+    const int count = file->model->params->count, half = count / 2;
+    kd_path_join(path, folder, "one.safetensors");
+    write_shard(path, file->model, 0, half);
+    kd_path_join(path, folder, "two.safetensors");
+    write_shard(path, file->model, half, count - half);
+    kd_path_join(path, folder, "model.safetensors.index.json");
+    write_index(path, "two.safetensors");
+    assert_ok(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING));
+    assert_same_model(file, back, 0);
+    kd_whisper_file_free(back);
+    write_index(path, "../two.safetensors");
+    assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
+                   "'../two.safetensors'");
+    write_index(path, "three.safetensors");
+    assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_ENOINPUT,
+                   "three.safetensors");
+    write_index(path, "one.safetensors");
+    assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
+                   "is missing");
+    kd_whisper_file_free(file);
+}
+
+/* config.json with `from` replaced by `to`. */
+static void change_config(const char *path, const char *from, const char *to) {
+    char *text, changed[4096];
+    size_t length;
+    assert_ok(kd_file_read(&text, &length, path, sizeof changed));
+    const char *at = strstr(text, from);
+    assert_non_null(at);
+    const int n = snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, to,
+                           at + strlen(from));
+    assert_true(n > 0 && n < (int)sizeof changed);
+    test_write(path, changed, (size_t)n);
+    free(text);
+}
+
+static void wrong_configs_are_refused(void **state) {
+    static const char *const cases[][3] = {
+        {"\"whisper\"", "\"whimper\"", "model_type"},
+        {"\"d_model\": 32", "\"d_model\": 3.2", "whole number"},
+        {"\"d_model\": 32", "\"d_model\": 64", "4 times the width"},
+        {"\"vocab_size\": 1864", "\"vocab_size\": 999999999", "vocabulary"},
+        {"\"encoder_layers\": 2", "\"encoder_layers\": 1", "tensors"},
+        {"\"encoder_layers\": 2", "\"encoder_layers\": 3", "is missing"},
+        {"\"num_mel_bins\": 80", "\"num_mel_bins\": 40", "another shape"},
+        {"\"activation_function\": \"gelu\"", "\"activation_function\": \"relu\"", "gelu"},
+        {"\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", "tie_word"}};
+    kd_whisper_file *file = tiny_whisper_file(), *back;
+    char folder[KD_PATH_MAX], path[KD_PATH_MAX];
+    test_copy(folder, sizeof folder, test_path(*state, "wrong"));
+    assert_ok(kd_whisper_folder_write(folder, file, &kd_format_f16));
+    kd_path_join(path, folder, "config.json");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        change_config(path, cases[i][0], cases[i][1]);
+        assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
+                       cases[i][2]);
+        change_config(path, cases[i][1], cases[i][0]);
+    }
+    assert_ok(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING));
+    kd_whisper_file_free(back);
+    kd_whisper_file_free(file);
+}
+
+/* The tiny model as a file in memory. */
+static char *tiny_bytes(void **state, size_t *length) {
+    kd_whisper_file *file = tiny_whisper_file();
+    char *bytes;
+    const char *path = test_path(*state, "bytes.bin");
+    assert_ok(kd_whisper_bin_write(path, file, &kd_format_q8_0));
+    assert_ok(kd_file_read(&bytes, length, path, 1 << 24));
+    kd_whisper_file_free(file);
+    return bytes;
+}
+
+static void cut_files_are_refused(void **state) {
+    size_t length;
+    char *bytes = tiny_bytes(state, &length);
+    kd_whisper_file *back;
+    for (size_t n = 0; n < length; n += n < 64 || n + 64 > length ? 1 : length / 150) {
+        char *copy = malloc(n + 1); /* its own block: a byte too far is noticed */
+        assert_non_null(copy);
+        memcpy(copy, bytes, n);
+        assert_int_equal(kd_whisper_bin_decode(&back, copy, n, "cut", KD_WHISPER_TRAIN_NOTHING),
+                         KD_EDATA);
+        assert_null(back);
+        free(copy);
+    }
+    assert_ok(kd_whisper_bin_decode(&back, bytes, length, "whole", KD_WHISPER_TRAIN_NOTHING));
+    kd_whisper_file_free(back);
+    free(bytes);
+}
+
+static void hostile_sizes_are_refused(void **state) {
+    enum { FILTERS = 48, TOKENS = 56 + 4 * 80 * 201 };
+    static const struct {
+        size_t at;
+        int32_t value;
+        const char *message;
+    } cases[] = {{0, 0x67676d6d, "0x67676d6c"},
+                 {4, -1, "vocabulary"},
+                 {4, 1 << 20, "describes a model"},
+                 {4, TINY_VOCABULARY + 200, "languages"},
+                 {12, INT32_MAX, "width"},
+                 {12, 64, "must agree"},
+                 {16, 0, "encoder heads"},
+                 {20, 200, "describes a model"},
+                 {20, 3, "blocks.2.attn.query.weight is missing"},
+                 {20, 1, "belongs to no part"},
+                 {40, 40, "mel filters of 80"},
+                 {FILTERS + 4, 60000, "file ends before"},
+                 {FILTERS + 4, -1, "should be 80"},
+                 {TOKENS, INT32_MAX, "the vocabulary has"},
+                 {TOKENS, -5, "the vocabulary has"},
+                 {TOKENS + 4, -1, "token 0"}};
+    size_t length;
+    char *bytes = tiny_bytes(state, &length);
+    kd_whisper_file *back;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int32_t kept;
+        memcpy(&kept, bytes + cases[i].at, sizeof kept);
+        memcpy(bytes + cases[i].at, &cases[i].value, sizeof kept);
+        assert_refused(kd_whisper_bin_decode(&back, bytes, length, "x", KD_WHISPER_TRAIN_NOTHING),
+                       KD_EDATA, cases[i].message);
+        memcpy(bytes + cases[i].at, &kept, sizeof kept);
+    }
+    free(bytes);
+}
+
+/* Changes to the header of the record of `name`: at −12 from its sizes stand rank, name, type. */
+static void wrong_records_are_refused(void **state) {
+    size_t length;
+    char *bytes = tiny_bytes(state, &length);
+    kd_whisper_file *back;
+    static const struct {
+        int from_name;
+        int32_t value;
+        const char *message;
+    } cases[] = {{-20, 7, "7 dimensions"},
+                 {-20, 0, "0 dimensions"},
+                 {-16, 200, "name of 200"},
+                 {-16, -1, "name of -1"},
+                 {-12, 99, "ggml type 99"},
+                 {-8, 16, "wrong shape"},
+                 {-4, INT32_MAX, "wrong shape"},
+                 {-12, 0, ""},
+                 {-12, 2, ""}};
+    char *name = memmem(bytes, length, "decoder.blocks.1.mlp.2.weight", 29);
+    assert_non_null(name);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int32_t kept;
+        memcpy(&kept, name + cases[i].from_name, sizeof kept);
+        memcpy(name + cases[i].from_name, &cases[i].value, sizeof kept);
+        assert_refused(kd_whisper_bin_decode(&back, bytes, length, "x", KD_WHISPER_TRAIN_NOTHING),
+                       KD_EDATA, cases[i].message);
+        memcpy(name + cases[i].from_name, &kept, sizeof kept);
+    }
+    name[15] = '2'; /* decoder.blocks.2 is there twice then */
+    assert_int_equal(kd_whisper_bin_decode(&back, bytes, length, "x", KD_WHISPER_TRAIN_NOTHING),
+                     KD_EDATA);
+    name[15] = '9';
+    assert_refused(kd_whisper_bin_decode(&back, bytes, length, "x", KD_WHISPER_TRAIN_NOTHING),
+                   KD_EDATA, "blocks.9");
+    free(bytes);
+}
+
+/* The genuine base.en comes back as it was, byte for byte but for the order of its tensors. */
+static void base_en_comes_back(void **state) {
+    char path[KD_PATH_MAX];
+    test_need(path, "whisper/ggml-base.en.bin");
+    kd_whisper_file *file, *back;
+    assert_ok(kd_whisper_file_open(&file, path, KD_WHISPER_TRAIN_NOTHING));
+    assert_int_equal(file->model->params->count, 245);
+    assert_int_equal(file->model->spec.width, 512);
+    struct stat before, after;
+    const char *copy = test_path(*state, "base.en.bin");
+    assert_ok(kd_whisper_bin_write(copy, file, &kd_format_f16));
+    assert_int_equal(stat(path, &before), 0);
+    assert_int_equal(stat(copy, &after), 0);
+    assert_int_equal(before.st_size, after.st_size);
+    assert_ok(kd_whisper_file_open(&back, copy, KD_WHISPER_TRAIN_NOTHING));
+    assert_same_model(file, back, 0);
+    kd_whisper_file_free(back);
+    kd_whisper_file_free(file);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(bins_come_back, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(odd_widths_are_refused, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(folders_come_back, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(shards_are_put_together, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(wrong_configs_are_refused, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(cut_files_are_refused, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(hostile_sizes_are_refused, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(wrong_records_are_refused, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(base_en_comes_back, test_setup, test_teardown)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

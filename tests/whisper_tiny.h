@@ -1,0 +1,73 @@
+/* A tiny Whisper model with random weights and a vocabulary of bytes, for tests. */
+#ifndef KD_TESTS_WHISPER_TINY_H
+#define KD_TESTS_WHISPER_TINY_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "asserts.h"
+#include "data/logmel.h"
+#include "quant/whisper_file.h"
+
+enum { TINY_VOCABULARY = 256 + 1608, TINY_WIDTH = 32 };
+
+/* Encoder and decoder of different depth and heads. */
+static const kd_whisper_spec TINY_SPEC = {.mels = 80,
+                                          .width = TINY_WIDTH,
+                                          .vocabulary = TINY_VOCABULARY,
+                                          .audio_context = 50,
+                                          .audio_layers = 2,
+                                          .audio_heads = 2,
+                                          .text_context = 32,
+                                          .text_layers = 3,
+                                          .text_heads = 4};
+
+/* The 256 bytes are the ordinary tokens. */
+static inline kd_tokenizer *tiny_tokenizer(int vocabulary) {
+    static char bytes[256];
+    kd_token_bytes token[256];
+    kd_tokenizer *tokenizer;
+    for (int i = 0; i < 256; i++) {
+        bytes[i] = (char)i;
+        token[i] = (kd_token_bytes){&bytes[i], 1};
+    }
+    assert_ok(kd_tokenizer_create(&tokenizer, token, 256, vocabulary, "tiny"));
+    return tokenizer;
+}
+
+static inline kd_whisper *tiny_whisper(kd_whisper_training training) {
+    kd_whisper *model;
+    assert_ok(kd_whisper_spec_check(&TINY_SPEC, "tiny"));
+    assert_ok(kd_whisper_create(&model, &TINY_SPEC, training));
+    assert_ok(kd_whisper_layout(model, 7));
+    for (int i = 0; i < model->params->count; i++) { /* no bias or norm is trivial */
+        kd_tensor *t = &model->params->list[i]->tensor;
+        for (int64_t k = 0; k < t->size && t->rank == 1; k++)
+            t->value[k] += (kd_real)((k * 7 + i) % 11) * KD_REAL(0.02) - KD_REAL(0.1);
+    }
+    kd_params_touch(model->params);
+    return model;
+}
+
+/* The model with all that goes into files. The caller frees. */
+static inline kd_whisper_file *tiny_whisper_file(void) {
+    kd_logmel *logmel;
+    kd_whisper_file *file = calloc(1, sizeof *file);
+    assert_non_null(file);
+    file->model = tiny_whisper(KD_WHISPER_TRAIN_NOTHING);
+    file->tokenizer = tiny_tokenizer(TINY_VOCABULARY);
+    assert_ok(kd_logmel_create(&logmel, 16000, 400, 160, TINY_SPEC.mels));
+    file->bins = 201;
+    const size_t bytes = (size_t)(TINY_SPEC.mels * file->bins) * sizeof *file->filters;
+    file->filters = malloc(bytes);
+    assert_non_null(file->filters);
+    memcpy(file->filters, kd_logmel_filters(logmel), bytes);
+    kd_logmel_free(logmel);
+    return file;
+}
+
+static inline void tiny_mel(kd_real *mel, int64_t count) {
+    for (int64_t i = 0; i < count; i++) mel[i] = (kd_real)((i * 37) % 101) / 50 - 1;
+}
+
+#endif
