@@ -119,6 +119,14 @@ static void test_sizes_with_tiles(void **state) {
 }
 
 /* beta = 0 must not read C. */
+/* A few rows have a kernel of their own, which takes columns and inner numbers in groups. */
+static void test_few_rows(void **state) {
+    (void)state;
+    for (int64_t M = 1; M <= 7; M++)
+        for (int transposed = 0; transposed < 2; transposed++)
+            check_gemm(KD_PLAIN, transposed ? KD_TRANSPOSED : KD_PLAIN, M, 83 + M, 95 - M);
+}
+
 static void test_beta_zero_only_writes(void **state) {
     (void)state;
     problem p = make_problem(KD_PLAIN, KD_PLAIN, 65, 67, 33, 0);
@@ -312,6 +320,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_odd_sizes),
         cmocka_unit_test(test_sizes_with_tiles),
+        cmocka_unit_test(test_few_rows),
         cmocka_unit_test(test_beta_zero_only_writes),
         cmocka_unit_test(test_threads_change_no_bit),
         cmocka_unit_test(test_batch),

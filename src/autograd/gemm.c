@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/gemm_few.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -47,6 +48,10 @@ void kd_gemm_count_end(double began, double flop) {
 void kd_gemm_serial(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
                     const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
                     kd_real *C, int64_t ldc) {
+    if (M <= KD_FEW_ROWS && ta == KD_PLAIN) {
+        kd_gemm_few(tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+        return;
+    }
     enum CBLAS_TRANSPOSE a = ta == KD_PLAIN ? CblasNoTrans : CblasTrans;
     enum CBLAS_TRANSPOSE b = tb == KD_PLAIN ? CblasNoTrans : CblasTrans;
 #ifdef KD_DOUBLE
