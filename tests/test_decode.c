@@ -1,7 +1,8 @@
 /* Decoding with Whisper: the rules, the searches, long recordings. */
 #include "test_data.h"
 
-#include "data/audio.h"
+#include <sndfile.h>
+
 #include "distill/transcribe.h"
 #include "whisper_tiny.h"
 
@@ -14,12 +15,16 @@ typedef struct {
     kd_decoder decoder;
 } fixture;
 
-static void begin(fixture *f, int beam, bool timestamps) {
+static void begin_with(fixture *f, const kd_whisper_spec *spec, int beam, bool timestamps) {
     const kd_decode_options options = {.language = -1, .beam = beam, .timestamps = timestamps};
-    f->model = tiny_whisper(KD_WHISPER_TRAIN_NOTHING);
+    f->model = tiny_whisper_of(spec, KD_WHISPER_TRAIN_NOTHING);
     f->tokenizer = tiny_tokenizer(V);
     f->ids = kd_tokenizer_ids(f->tokenizer);
     assert_ok(kd_decoder_init(&f->decoder, f->model, f->tokenizer, &options));
+}
+
+static void begin(fixture *f, int beam, bool timestamps) {
+    begin_with(f, &TINY_SPEC, beam, timestamps);
 }
 
 static void end(fixture *f) {
@@ -245,24 +250,78 @@ static int count_windows(void *context, const kd_segment *segment, int64_t done,
     return KD_OK;
 }
 
+enum { SECONDS = 63 };
+
+static void write_noise(const char *path) {
+    SF_INFO info = {.samplerate = 16000, .channels = 1, .format = SF_FORMAT_WAV | SF_FORMAT_PCM_16};
+    SNDFILE *file = sf_open(path, SFM_WRITE, &info);
+    static short sample[16000];
+    assert_non_null(file);
+    for (int i = 0; i < 16000; i++) sample[i] = (short)(i * 7919 % 20011 - 10000);
+    for (int i = 0; i < SECONDS; i++) assert_int_equal(sf_writef_short(file, sample, 16000), 16000);
+    sf_close(file);
+}
+
 /* Random weights say nothing sensible, but every window comes to its end. */
 static void long_recordings_come_to_an_end(void **state) {
-    (void)state;
-    enum { FRAMES = 730 };
+    kd_logmel *logmel;
+    kd_whisper_sound *sound;
+    kd_whisper_spec spec = TINY_SPEC;
+    spec.audio_context = 1500;
+    const char *path = test_path(*state, "noise.wav");
+    write_noise(path);
+    assert_ok(kd_whisper_mel_create(&logmel, spec.mels));
+    assert_ok(kd_whisper_sound_open(&sound, path, logmel));
     for (int timestamps = 0; timestamps < 2; timestamps++) {
         fixture f;
         kd_transcript t;
         int64_t last = 0;
-        begin(&f, 2, timestamps);
-        float *mel = malloc((FRAMES + 100) * 80 * sizeof *mel);
-        for (int i = 0; i < (FRAMES + 100) * 80; i++) mel[i] = (float)(i * 31 % 97) / 48 - 1;
-        assert_ok(kd_transcribe(&t, &f.decoder, mel, FRAMES, count_windows, &last));
-        assert_int_equal(last, FRAMES);
+        begin_with(&f, &spec, 2, timestamps);
+        assert_ok(kd_transcribe(&t, &f.decoder, sound, count_windows, &last));
+        assert_int_equal(last, SECONDS * 100);
         for (int i = 0; i < t.count; i++) assert_true(t.segment[i].end > t.segment[i].start);
         kd_transcript_clear(&t);
-        free(mel);
         end(&f);
     }
+    fixture f;
+    kd_transcript t;
+    begin(&f, 1, true);
+    assert_refused(kd_transcribe(&t, &f.decoder, sound, NULL, NULL), KD_EDATA, "100 frames");
+    end(&f);
+    kd_whisper_sound_close(sound);
+    kd_logmel_free(logmel);
+}
+
+/* The genuine base.en and 11 s of speech, greedy and with a beam. */
+static void base_en_understands(void **state) {
+    (void)state;
+    static const char expected[] =
+        " And so my fellow Americans, ask not what your country can do for "
+        "you, ask what you can do for your country.";
+    char model[KD_PATH_MAX], speech[KD_PATH_MAX];
+    test_need(model, "whisper/ggml-base.en.bin");
+    test_need(speech, "speech/jfk.flac");
+    kd_whisper_file *file;
+    kd_logmel *logmel;
+    kd_whisper_sound *sound;
+    assert_ok(kd_whisper_file_open(&file, model, KD_WHISPER_TRAIN_NOTHING));
+    assert_ok(kd_whisper_mel_create(&logmel, file->model->spec.mels));
+    assert_ok(kd_whisper_sound_open(&sound, speech, logmel));
+    for (int beam = 1; beam <= 5; beam += 4) {
+        const kd_decode_options options = {.language = -1, .beam = beam, .timestamps = true};
+        kd_decoder decoder;
+        kd_transcript t;
+        assert_ok(kd_decoder_init(&decoder, file->model, file->tokenizer, &options));
+        assert_ok(kd_transcribe(&t, &decoder, sound, NULL, NULL));
+        assert_int_equal(t.count, 1);
+        assert_string_equal(t.segment[0].text, expected);
+        assert_true(t.segment[0].start == 0 && fabs(t.segment[0].end - 11) < 0.5);
+        kd_transcript_clear(&t);
+        kd_decoder_clear(&decoder);
+    }
+    kd_whisper_sound_close(sound);
+    kd_logmel_free(logmel);
+    kd_whisper_file_free(file);
 }
 
 int main(void) {
@@ -275,6 +334,7 @@ int main(void) {
         cmocka_unit_test(sampling_is_reproducible),
         cmocka_unit_test(prompts_are_cut),
         cmocka_unit_test(tokenizers_of_other_models_are_refused),
-        cmocka_unit_test(long_recordings_come_to_an_end)};
+        cmocka_unit_test(base_en_understands),
+        cmocka_unit_test_setup_teardown(long_recordings_come_to_an_end, test_setup, test_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

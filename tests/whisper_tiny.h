@@ -35,10 +35,11 @@ static inline kd_tokenizer *tiny_tokenizer(int vocabulary) {
     return tokenizer;
 }
 
-static inline kd_whisper *tiny_whisper(kd_whisper_training training) {
+static inline kd_whisper *tiny_whisper_of(const kd_whisper_spec *spec,
+                                          kd_whisper_training training) {
     kd_whisper *model;
-    assert_ok(kd_whisper_spec_check(&TINY_SPEC, "tiny"));
-    assert_ok(kd_whisper_create(&model, &TINY_SPEC, training));
+    assert_ok(kd_whisper_spec_check(spec, "tiny"));
+    assert_ok(kd_whisper_create(&model, spec, training));
     assert_ok(kd_whisper_layout(model, 7));
     for (int i = 0; i < model->params->count; i++) { /* no bias or norm is trivial */
         kd_tensor *t = &model->params->list[i]->tensor;
@@ -47,6 +48,10 @@ static inline kd_whisper *tiny_whisper(kd_whisper_training training) {
     }
     kd_params_touch(model->params);
     return model;
+}
+
+static inline kd_whisper *tiny_whisper(kd_whisper_training training) {
+    return tiny_whisper_of(&TINY_SPEC, training);
 }
 
 /* The model with all that goes into files. The caller frees. */

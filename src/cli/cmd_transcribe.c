@@ -6,8 +6,7 @@
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/transcript_text.h"
-#include "data/audio.h"
-#include "data/logmel.h"
+#include "data/whisper_mel.h"
 #include "quant/whisper_file.h"
 
 static const kd_option OPTIONS[] = {
@@ -41,7 +40,8 @@ typedef struct {
     kd_decoder decoder;
     kd_logmel *logmel;
     kd_progress progress;
-    int printed; /* segments of this file */
+    bool showing; /* progress, of long files */
+    int printed;  /* segments of this file   */
 } job;
 
 static int read_options(job *j, kd_decode_options *out, const kd_arguments *arguments) {
@@ -95,7 +95,7 @@ static int on_segment(void *context, const kd_segment *segment, int64_t done, in
     job *j = context;
     (void)frames;
     if (!segment) {
-        kd_progress_show(&j->progress, done, "");
+        if (j->showing) kd_progress_show(&j->progress, done, "");
         return KD_OK;
     }
     if (j->several || j->kind == KD_TRANSCRIPT_JSON) return KD_OK;
@@ -130,34 +130,21 @@ static int print_whole(const job *j, const char *path, const kd_transcript *tran
 }
 
 static int transcribe(job *j, const char *path) {
-    const kd_whisper_spec *spec = &j->model->model->spec;
-    const int64_t window = 2 * (int64_t)spec->audio_context;
-    float *sound = NULL, *mel = NULL;
-    int64_t samples;
+    kd_whisper_sound *sound;
     kd_transcript transcript = {.language = -1};
-    int status = kd_audio_read(&sound, &samples, path, 16000, 0);
+    int status = kd_whisper_sound_open(&sound, path, j->logmel);
     if (status < 0) return status;
-    const int64_t frames = (samples + 159) / 160, padded = (frames + window) * 160;
-    float *silent = realloc(sound, (size_t)padded * sizeof *sound);
-    if (silent) sound = silent;
-    mel = malloc((size_t)((frames + window) * spec->mels) * sizeof *mel);
-    if (!silent || !mel) status = kd_fail_memory((size_t)padded * sizeof *sound, path);
-    if (status == KD_OK) {
-        memset(sound + samples, 0, (size_t)(padded - samples) * sizeof *sound);
-        status = kd_logmel_compute(j->logmel, mel, sound, padded);
-    }
-    if (status == KD_OK) {
-        j->printed = 0;
-        kd_progress_begin(&j->progress, path, "s", 0.01, 0, frames);
-        status = kd_transcribe(&transcript, &j->decoder, mel, frames, on_segment, j);
-        kd_progress_end(&j->progress);
-    }
+    const int64_t frames = kd_whisper_sound_samples(sound) / KD_WHISPER_HOP;
+    j->printed = 0;
+    j->showing = frames > 2 * KD_WHISPER_FRAMES;
+    if (j->showing) kd_progress_begin(&j->progress, path, "s", 0.01, 0, frames);
+    status = kd_transcribe(&transcript, &j->decoder, sound, on_segment, j);
+    if (j->showing) kd_progress_end(&j->progress);
     if (status == KD_OK && (j->several || j->kind == KD_TRANSCRIPT_JSON))
         status = print_whole(j, path, &transcript);
     kd_transcript_clear(&transcript);
-    free(sound);
-    free(mel);
-    return status;
+    kd_whisper_sound_close(sound);
+    return status < 0 ? kd_fail_in(status, "%s", path) : status;
 }
 
 int kd_cmd_transcribe(int argc, char **argv) {
@@ -172,8 +159,7 @@ int kd_cmd_transcribe(int argc, char **argv) {
     if (status == KD_OK) status = read_language(&j, &options, &arguments);
     if (status == KD_OK)
         status = kd_decoder_init(&j.decoder, j.model->model, j.model->tokenizer, &options);
-    if (status == KD_OK)
-        status = kd_logmel_create(&j.logmel, 16000, 400, 160, j.model->model->spec.mels);
+    if (status == KD_OK) status = kd_whisper_mel_create(&j.logmel, j.model->model->spec.mels);
     if (status == KD_OK) fputs(kd_transcript_opening(j.kind), stdout);
     for (int i = 1; i < arguments.positional_count && status == KD_OK; i++) {
         j.decoder.options.language = options.language;

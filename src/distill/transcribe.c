@@ -14,9 +14,10 @@ enum { TEMPERATURES = 6, FRAMES_PER_TIMESTAMP = 2 };
 typedef struct {
     kd_transcript *out;
     kd_decoder *decoder;
-    const float *mel;
-    int64_t frames, seek, window;             /* window: frames in one */
-    kd_real *input;                           /* (window, mels) */
+    const kd_whisper_sound *sound;
+    int64_t frames, seek;                     /* of the whole, and where the window begins */
+    float *mel;                               /* (KD_WHISPER_FRAMES, mels) */
+    kd_real *input;                           /* the same */
     int32_t *said;                            /* all tokens of the segments so far */
     int said_count, said_capacity, said_from; /* from: where the prompt may begin */
     kd_segment_listener listener;
@@ -36,10 +37,11 @@ void kd_transcript_clear(kd_transcript *transcript) {
  */
 
 static int listen(job *j) {
-    const int64_t bands = j->decoder->model->spec.mels;
-    const float *from = j->mel + j->seek * bands;
-    for (int64_t i = 0; i < j->window * bands; i++) j->input[i] = (kd_real)from[i];
-    return kd_decoder_listen(j->decoder, j->input, j->window);
+    const int64_t size = (int64_t)KD_WHISPER_FRAMES * j->decoder->model->spec.mels;
+    int status = kd_whisper_sound_window(j->sound, j->mel, j->seek);
+    if (status < 0) return status;
+    for (int64_t i = 0; i < size; i++) j->input[i] = (kd_real)j->mel[i];
+    return kd_decoder_listen(j->decoder, j->input, KD_WHISPER_FRAMES);
 }
 
 /* How many times smaller zlib makes the text. */
@@ -182,7 +184,8 @@ static int add_segments(job *j, const kd_decoded *d, double compression, int64_t
 }
 
 static int do_window(job *j) {
-    const int64_t left = j->frames - j->seek, size = left < j->window ? left : j->window;
+    const int64_t left = j->frames - j->seek;
+    const int64_t size = left < KD_WHISPER_FRAMES ? left : KD_WHISPER_FRAMES;
     kd_decode_options *options = &j->decoder->options;
     kd_decoded d;
     double compression = 0;
@@ -202,27 +205,31 @@ static int do_window(job *j) {
     return status;
 }
 
-int kd_transcribe(kd_transcript *out, kd_decoder *decoder, const float *mel, int64_t frames,
+int kd_transcribe(kd_transcript *out, kd_decoder *decoder, const kd_whisper_sound *sound,
                   kd_segment_listener listener, void *context) {
     const kd_whisper_spec *spec = &decoder->model->spec;
+    const int64_t samples = kd_whisper_sound_samples(sound);
     job j = {.out = out,
              .decoder = decoder,
-             .mel = mel,
-             .frames = frames,
-             .window = 2 * (int64_t)spec->audio_context,
+             .sound = sound,
+             .frames = (samples + KD_WHISPER_HOP - 1) / KD_WHISPER_HOP,
              .listener = listener,
              .context = context};
     *out = (kd_transcript){.language = -1};
-    const size_t bytes = (size_t)(j.window * spec->mels) * sizeof *j.input;
-    int status = KD_OK;
-    j.input = malloc(bytes);
-    if (!j.input) status = kd_fail_memory(bytes, "a window of sound");
-    while (j.seek < frames && status == KD_OK) {
+    if (2 * spec->audio_context != KD_WHISPER_FRAMES)
+        return kd_fail(KD_EDATA, "the model hears %d frames at once; Whisper's 30 s are %d",
+                       2 * spec->audio_context, (int)KD_WHISPER_FRAMES);
+    const size_t size = (size_t)KD_WHISPER_FRAMES * (size_t)spec->mels;
+    j.mel = malloc(size * sizeof *j.mel);
+    j.input = malloc(size * sizeof *j.input);
+    int status = j.mel && j.input ? KD_OK : kd_fail_memory(size * sizeof *j.input, "a window");
+    while (j.seek < j.frames && status == KD_OK) {
         status = do_window(&j);
         if (status == KD_OK && listener)
-            status = listener(context, NULL, j.seek < frames ? j.seek : frames, frames);
+            status = listener(context, NULL, j.seek < j.frames ? j.seek : j.frames, j.frames);
     }
     out->language = decoder->options.language;
+    free(j.mel);
     free(j.input);
     free(j.said);
     return status;

@@ -8,6 +8,7 @@
 #ifndef KD_DISTILL_TRANSCRIBE_H
 #define KD_DISTILL_TRANSCRIBE_H
 
+#include "data/whisper_mel.h"
 #include "distill/decode.h"
 
 typedef struct {
@@ -30,10 +31,10 @@ typedef struct {
 typedef int (*kd_segment_listener)(void *context, const kd_segment *segment, int64_t done,
                                    int64_t frames);
 
-/* mel (frames + 2·audio_context, mels): the recording's frames and a window of silence. When the
- * model is multilingual and the decoder's language is −1, it is found in the first window and left
- * in the options. The caller clears *out, on errors too. */
-int kd_transcribe(kd_transcript *out, kd_decoder *decoder, const float *mel, int64_t frames,
+/* When the model is multilingual and the decoder's language is −1, it is found in the first window
+ * and left in the options. KD_EDATA when the model does not hear windows of 30 s. The caller clears
+ * *out, on errors too. */
+int kd_transcribe(kd_transcript *out, kd_decoder *decoder, const kd_whisper_sound *sound,
                   kd_segment_listener listener, void *context);
 void kd_transcript_clear(kd_transcript *transcript);
 

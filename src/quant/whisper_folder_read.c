@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "data/logmel.h"
+#include "data/whisper_mel.h"
 #include "data/safetensors.h"
 #include "quant/whisper_file.h"
 
@@ -236,7 +236,7 @@ static int read_weights(const shards *s, kd_whisper *model) {
 
 static int make_filters(kd_whisper_file *file, int mels) {
     kd_logmel *logmel;
-    int status = kd_logmel_create(&logmel, 16000, 400, 160, mels);
+    int status = kd_whisper_mel_create(&logmel, mels);
     if (status < 0) return status;
     file->bins = 201;
     const size_t bytes = (size_t)(mels * file->bins) * sizeof *file->filters;
