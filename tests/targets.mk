@@ -5,6 +5,7 @@
 # make bench      this machine's matrix-product peak and what training makes of it
 # make bench-torch  training speed beside PyTorch, in one run
 # make bench-onnx   int8 inference beside ONNX Runtime, in one run; BLOB= an exported file
+# make parity     Whisper beside transformers and whisper.cpp, from PyPI   (PYTHON=…, PARTS=numbers …)
 # make debug      build/debug/bin/distill, with address and undefined-behaviour sanitizers
 # make double     build/double/bin/distill, double precision
 # make schema     configs/*.schema.json and the tables of docs, after a change of config keys
@@ -76,7 +77,14 @@ schema: build/distill
 	build/distill schema --markdown | sed '$${/^$$/d}' >> docs/configuration.md
 	build/distill schema --sweep --markdown | sed '$${/^$$/d}' >> docs/sweep.md
 
+# torch, transformers and pywhispercpp from PyPI, for a python3 of your choice.
+PARTS ?= numbers words files speed
+parity: build/distill build/release/whisper_probe
+	$(PYTHON) tests/whisper_parity.py $^ $(or $(DISTILL_DATA),../shared/data) $(PARTS)
+build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
+	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
+
 format:
 	clang-format -i src/*.c src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: schema test debug double gradcheck lint check fuzz fuzz-packages bench bench-torch bench-onnx format
+.PHONY: schema test debug double gradcheck lint check fuzz fuzz-packages bench bench-torch bench-onnx parity format

@@ -39,7 +39,7 @@ static void print_overview(FILE *to) {
           "low-precision numbers, and writes a quantized file.\n\n",
           to);
     for (int i = 0; i < COMMAND_COUNT; i++)
-        fprintf(to, "  %-10s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+        fprintf(to, "  %-11s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
     fputs("\nEach command explains itself: distill COMMAND --help\n"
           "example:\n  distill train configs/fashion_mnist.json\n",
           to);

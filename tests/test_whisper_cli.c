@@ -1,0 +1,111 @@
+/* distill transcribe and distill convert: what they print, and their exit codes. */
+#include "test_data.h"
+
+#include <sndfile.h>
+
+#include "run_cli.h"
+#include "whisper_tiny.h"
+
+/* A tiny model that hears 30 s, as a .bin. */
+static void write_model(const char *path) {
+    kd_whisper_spec spec = TINY_SPEC;
+    spec.audio_context = 1500;
+    kd_whisper_file *file = tiny_whisper_file();
+    kd_whisper_free(file->model);
+    file->model = tiny_whisper_of(&spec, KD_WHISPER_TRAIN_NOTHING);
+    assert_ok(kd_whisper_bin_write(path, file, &kd_format_f32));
+    kd_whisper_file_free(file);
+}
+
+static void write_sound(const char *path, int count) {
+    SF_INFO info = {.samplerate = 8000, .channels = 2, .format = SF_FORMAT_WAV | SF_FORMAT_PCM_16};
+    SNDFILE *file = sf_open(path, SFM_WRITE, &info);
+    assert_non_null(file);
+    for (int i = 0; i < count; i++) {
+        const short frame[2] = {(short)(i * 7919 % 20011 - 10000), 0};
+        assert_int_equal(sf_writef_short(file, frame, 1), 1);
+    }
+    sf_close(file);
+}
+
+typedef struct {
+    char model[KD_PATH_MAX], folder[KD_PATH_MAX], back[KD_PATH_MAX], wav[KD_PATH_MAX];
+} names;
+
+static void make(names *n, void **state) {
+    test_copy(n->model, sizeof n->model, test_path(*state, "tiny.bin"));
+    test_copy(n->folder, sizeof n->folder, test_path(*state, "tiny"));
+    test_copy(n->back, sizeof n->back, test_path(*state, "back.bin"));
+    test_copy(n->wav, sizeof n->wav, test_path(*state, "noise.wav"));
+    write_model(n->model);
+    write_sound(n->wav, 16000);
+}
+
+/* The words are random, but the same from every format that keeps the numbers. */
+static void formats_say_the_same(void **state) {
+    names n;
+    char first[4096];
+    make(&n, state);
+    assert_int_equal(DISTILL("convert", n.model, n.folder), 0);
+    assert_says(printed, n.folder);
+    assert_int_equal(DISTILL("convert", n.folder, n.back, "--type", "f32"), 0);
+    assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--json"), 0);
+    assert_says(printed, "\"segments\": [");
+    assert_says(printed, "\"avg_logprob\": ");
+    test_copy(first, sizeof first, printed);
+    assert_int_equal(DISTILL("transcribe", n.folder, n.wav, "--json"), 0);
+    assert_string_equal(printed, first);
+    assert_int_equal(DISTILL("transcribe", n.back, "--json", n.wav), 0);
+    assert_string_equal(printed, first);
+    assert_int_equal(DISTILL("convert", n.model, n.back, "--type", "q4_0"), 0);
+    assert_int_equal(DISTILL("transcribe", n.back, n.wav, n.wav, "--beam", "3"), 0);
+    assert_says(printed, "noise.wav\t");
+}
+
+static void subtitles_have_times(void **state) {
+    names n;
+    make(&n, state);
+    assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--vtt"), 0);
+    assert_memory_equal(printed, "WEBVTT\n\n", 8);
+    assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--srt"), 0);
+    if (*printed) assert_says(printed, " --> 00:00:");
+    assert_int_equal(DISTILL("transcribe", n.model, n.wav, n.wav, "--srt"), 64);
+    assert_says(complained, "one file at a time");
+    assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--srt", "--json"), 64);
+}
+
+static void mistakes_are_explained(void **state) {
+    names n;
+    char *bytes;
+    size_t length;
+    make(&n, state);
+    assert_int_equal(DISTILL("transcribe", "/nowhere.bin", n.wav), 66);
+    assert_says(complained, "/nowhere.bin");
+    assert_int_equal(DISTILL("transcribe", n.model, "/nowhere.wav"), 66);
+    assert_int_equal(DISTILL("transcribe", n.model, n.model), 65);
+    assert_int_equal(DISTILL("transcribe", n.wav, n.wav), 65);
+    assert_says(complained, "0x67676d6c");
+    assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--beam", "17"), 64);
+    assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--language", "de"), 64);
+    assert_says(complained, "English only");
+    assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--task", "translate"), 64);
+    assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--task", "sing"), 64);
+    assert_int_equal(DISTILL("convert", n.model, n.back, "--type", "q4_1"), 64);
+    assert_int_equal(DISTILL("convert", n.model, n.folder, "--type", "q8_0"), 64);
+    assert_false(kd_file_exists(n.folder));
+    assert_ok(kd_file_read(&bytes, &length, n.model, 1 << 24));
+    test_write(n.back, bytes, length - 1);
+    free(bytes);
+    assert_int_equal(DISTILL("transcribe", n.back, n.wav), 65);
+    assert_says(complained, "the file ends at");
+    write_sound(n.wav, 0);
+    assert_int_equal(DISTILL("transcribe", n.model, n.wav), 65);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(formats_say_the_same, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(subtitles_have_times, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(mistakes_are_explained, test_setup, test_teardown)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

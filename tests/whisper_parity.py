@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+"""Whisper beside Hugging Face transformers and whisper.cpp; see `make parity`.
+
+    whisper_parity.py DISTILL PROBE DATA [numbers] [words] [files] [speed]
+
+numbers   encoder output, logits and the gradient of the distillation loss of base.en, of base.en through a
+          Hugging Face folder, and of a small random multilingual model: relative error at most 1e-4
+words     greedy transcripts of 20 clips, word for word those of transformers
+files     whisper.cpp reads base.en as written by `distill convert` in every type, and hears jfk.flac
+speed     real-time factors of base.en, distill beside whisper.cpp, 2 threads, greedy, interleaved
+DATA holds whisper/ and speech/. Needs torch, transformers, pywhispercpp. Exit status 0 only when all holds.
+"""
+import base64
+import ctypes
+import ctypes.util
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+import whisper_bin
+
+DISTILL, PROBE, DATA = sys.argv[1:4]
+PARTS = sys.argv[4:] or ["numbers", "words", "files", "speed"]
+BASE = os.path.join(DATA, "whisper/ggml-base.en.bin")
+JFK = os.path.join(DATA, "speech/jfk.flac")
+LIMIT = 1e-4
+TAU, W_HARD, W_KL = 2.0, 0.8, 1.0
+wrong = []
+
+
+def check(name, good, text):
+    print(f"{'ok   ' if good else 'WRONG'} {name}: {text}", flush=True)
+    if not good:
+        wrong.append(name)
+
+
+def relative(a, b):
+    return float(np.linalg.norm(a.astype(np.float64) - b) / np.linalg.norm(b.astype(np.float64)))
+
+
+def distill(*arguments):
+    return subprocess.run([DISTILL, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+# --- numbers ---------------------------------------------------------------------------------------
+
+
+def torch_side(model, mel, ids, labels, teacher):
+    import torch
+
+    mel, ids, labels, teacher = map(torch.from_numpy, (mel.transpose(0, 2, 1).copy(), ids.astype(np.int64),
+                                                       labels.astype(np.int64), teacher))
+    encoded = model.model.encoder(mel).last_hidden_state
+    logits = model(input_features=mel, decoder_input_ids=ids).logits
+    valid = labels.ge(0)
+    n = valid.sum()
+    hard = torch.nn.functional.cross_entropy(logits[valid], labels[valid], reduction="sum") / n
+    p = torch.softmax(teacher[valid] / TAU, -1)
+    soft = (p * (torch.log_softmax(teacher[valid] / TAU, -1) - torch.log_softmax(logits[valid] / TAU, -1))).sum() / n
+    loss = W_HARD * hard + W_KL * TAU ** 2 * soft
+    model.zero_grad()
+    loss.backward()
+    return encoded.detach().numpy(), logits.detach().numpy(), loss.item()
+
+
+def compare(name, source, model, header, B, T, scratch):
+    rng = np.random.default_rng(3)
+    V, frames, mels = header[0], 2 * header[1], header[9]
+    mel = rng.standard_normal((B, frames, mels), dtype=np.float32) * 0.5
+    ids = rng.integers(0, V, (B, T), dtype=np.int32)
+    labels = rng.integers(0, V, (B, T), dtype=np.int32)
+    labels[-1, -2:] = -1
+    teacher = rng.standard_normal((B, T, V), dtype=np.float32) * 3
+    given, found = os.path.join(scratch, "in"), os.path.join(scratch, "out")
+    with open(given, "wb") as out:
+        out.write(struct.pack("<3i", B, frames, T))
+        for x in (mel, ids, labels, teacher):
+            out.write(np.ascontiguousarray(x).tobytes())
+    subprocess.run([PROBE, source, given, found], check=True)
+    encoded, logits, loss = torch_side(model, mel, ids, labels, teacher)
+    ours = np.fromfile(found, np.float32)
+    at = 0
+
+    def take(n):
+        nonlocal at
+        at += n
+        return ours[at - n:at]
+
+    error = relative(take(encoded.size), encoded.ravel())
+    check(name, error <= LIMIT, f"encoder output, relative error {error:.1e}")
+    error = relative(take(logits.size), logits.ravel())
+    check(name, error <= LIMIT, f"logits, relative error {error:.1e}")
+    error = abs(float(take(1)[0]) - loss) / loss
+    check(name, error <= LIMIT, f"loss {loss:.5f}, relative error {error:.1e}")
+    state = dict(model.named_parameters())
+    worst, whole, size = ("", 0.0), 0.0, 0.0
+    for parameter in whisper_bin.openai_names(header[4], header[8]):
+        if parameter == "encoder.positional_embedding":
+            continue
+        expected = state[whisper_bin.hugging_face_name(parameter)].grad.numpy().ravel()
+        mine = take(expected.size)
+        whole += float(np.sum((mine.astype(np.float64) - expected) ** 2))
+        size += float(np.sum(expected.astype(np.float64) ** 2))
+        error = relative(mine, expected)
+        worst = max(worst, (parameter, error), key=lambda pair: pair[1])
+    error = (whole / size) ** 0.5
+    check(name, error <= LIMIT and at == ours.size,
+          f"gradient, relative error {error:.1e} (worst parameter {worst[0]}: {worst[1]:.1e})")
+
+
+def letters():
+    """GPT-2's letters of the 256 bytes."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    table, extra = {b: chr(b) for b in plain}, 0
+    for b in range(256):
+        if b not in table:
+            table[b] = chr(256 + extra)
+            extra += 1
+    return table
+
+
+def write_vocabulary(folder):
+    table, vocabulary = letters(), {}
+    for line in open(os.path.join(DATA, "whisper/multilingual.tiktoken")):
+        token, rank = line.split()
+        if token != "=":
+            vocabulary["".join(table[b] for b in base64.b64decode(token))] = int(rank)
+        else:
+            vocabulary[""] = int(rank)
+    vocabulary["<|endoftext|>"] = 50257
+    json.dump(vocabulary, open(os.path.join(folder, "vocab.json"), "w"))
+
+
+def numbers(scratch):
+    import torch
+    from transformers import WhisperForConditionalGeneration
+
+    header, _, _, arrays = whisper_bin.read_bin(BASE)
+    compare("base.en", BASE, whisper_bin.build(header, arrays), header, 1, 8, scratch)
+    folder = os.path.join(scratch, "base.en")
+    distill("convert", BASE, folder)
+    model = WhisperForConditionalGeneration.from_pretrained(folder, attn_implementation="eager").eval()
+    compare("base.en as our folder", BASE, model, header, 1, 8, scratch)
+    torch.manual_seed(5)
+    header = [51865, 100, 64, 4, 3, 32, 64, 2, 2, 80, 0]
+    model = whisper_bin.build(header)
+    folder = os.path.join(scratch, "multilingual")
+    model.save_pretrained(folder, max_shard_size="2MB")
+    write_vocabulary(folder)
+    compare("random multilingual, shards", folder, model, header, 2, 12, scratch)
+    back = os.path.join(scratch, "multilingual.bin")
+    distill("convert", folder, back, "--type", "f32")
+    compare("random multilingual as our .bin", back, model, header, 2, 12, scratch)
+
+
+# --- words -----------------------------------------------------------------------------------------
+
+
+class Info(ctypes.Structure):
+    _fields_ = [("frames", ctypes.c_int64), ("rate", ctypes.c_int), ("channels", ctypes.c_int),
+                ("format", ctypes.c_int), ("sections", ctypes.c_int), ("seekable", ctypes.c_int)]
+
+
+def sound(path):
+    """Mono samples at 16 kHz through libsndfile; other rates by Fourier resampling."""
+    lib, info = ctypes.CDLL(ctypes.util.find_library("sndfile")), Info()
+    lib.sf_open.restype = ctypes.c_void_p
+    lib.sf_readf_float.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    lib.sf_readf_float.restype = ctypes.c_int64
+    lib.sf_close.argtypes = [ctypes.c_void_p]
+    handle = lib.sf_open(path.encode(), 0x10, ctypes.byref(info))
+    assert handle, path
+    samples = np.zeros((info.frames, info.channels), np.float32)
+    n = lib.sf_readf_float(handle, samples.ctypes.data, info.frames)
+    lib.sf_close(handle)
+    mono = samples[:n].mean(axis=1)
+    if info.rate == 16000:
+        return mono
+    wanted = n * 16000 // info.rate
+    spectrum = np.fft.rfft(mono)[:wanted // 2 + 1]
+    return (np.fft.irfft(spectrum, wanted) * wanted / n).astype(np.float32)
+
+
+def clips(count):
+    folder = os.path.join(DATA, "speech/speechocean762/train")
+    names = sorted(name for name in os.listdir(folder) if name.endswith(".opus"))
+    return [os.path.join(folder, names[i * len(names) // count]) for i in range(count)]
+
+
+def words(scratch):
+    import torch
+    from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+    folder = os.path.join(scratch, "words")
+    distill("convert", BASE, folder)
+    processor = WhisperProcessor.from_pretrained(folder)
+    model = WhisperForConditionalGeneration.from_pretrained(folder).eval()
+    for option in ([], ["--no-timestamps"]):
+        paths = clips(20)
+        ours = [line.split("\t", 1)[1].strip() for line in
+                distill("transcribe", BASE, *paths, *option).splitlines()]
+        same = 0
+        for path, text in zip(paths, ours):
+            features = processor.feature_extractor(sound(path), sampling_rate=16000, return_tensors="pt")
+            with torch.no_grad():
+                ids = model.generate(features.input_features, return_timestamps=not option, do_sample=False)
+            expected = processor.tokenizer.decode(ids[0], skip_special_tokens=True).strip()
+            same += text.split() == expected.split()
+            if text.split() != expected.split():
+                print(f"      {os.path.basename(path)}\n        ours   {text}\n        theirs {expected}")
+        check("words " + " ".join(option), same == len(paths), f"{same} of {len(paths)} transcripts are equal")
+
+
+# --- whisper.cpp -----------------------------------------------------------------------------------
+
+
+def whisper_cpp(path):
+    from pywhispercpp.model import Model
+
+    return Model(path, n_threads=2, print_progress=False, print_realtime=False, redirect_whispercpp_logs_to=None)
+
+
+def files(scratch):
+    expected = "and so my fellow americans ask not what your country can do for you ask what you can do for your country"
+    for kind in ["f32", "f16", "q8_0", "q5_0", "q4_0"]:
+        path = os.path.join(scratch, f"base.en-{kind}.bin")
+        distill("convert", BASE, path, "--type", kind)
+        text = " ".join(segment.text for segment in whisper_cpp(path).transcribe(sound(JFK))).strip()
+        plain = "".join(c for c in text.lower() if c.isalpha() or c == " ").split()
+        check("whisper.cpp " + kind, plain == expected.split(), text)
+        mine = distill("transcribe", path, JFK).strip()
+        plain = "".join(c for c in mine.lower() if c.isalpha() or c == " ").split()
+        check("distill " + kind, plain == expected.split(), mine)
+
+
+def speed(scratch):
+    paths = clips(8) + [JFK]
+    seconds = sum(len(sound(path)) for path in paths) / 16000
+    environment = dict(os.environ, OMP_NUM_THREADS="2")
+    for kind in ["f16", "q8_0"]:
+        model = os.path.join(scratch, f"speed-{kind}.bin")
+        distill("convert", BASE, model, "--type", kind)
+        theirs, times = whisper_cpp(model), {"distill": [], "whisper.cpp": []}
+        for _ in range(5):
+            start = time.time()
+            subprocess.run([DISTILL, "transcribe", model, *paths], check=True, env=environment,
+                           stdout=subprocess.DEVNULL)
+            times["distill"].append(time.time() - start)
+            start = time.time()
+            for path in paths:
+                theirs.transcribe(sound(path), greedy={"best_of": 1}, temperature_inc=0.0)
+            times["whisper.cpp"].append(time.time() - start)
+        ratio = np.median(np.array(times["whisper.cpp"]) / np.array(times["distill"]))
+        text = ", ".join(f"{who} {np.median(t) / seconds:.3f}" for who, t in times.items())
+        check("speed " + kind, True, f"real-time factor {text} (loading included for distill); ratio {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch_folder:
+        for part in PARTS:
+            {"numbers": numbers, "words": words, "files": files, "speed": speed}[part](scratch_folder)
+    print("all holds" if not wrong else f"{len(wrong)} wrong: {', '.join(wrong)}")
+    sys.exit(1 if wrong else 0)
