@@ -7,9 +7,9 @@
  *
  *     R (rows, columns) = X (rows, depth) · Y (depth, columns)      C = R, or Rᵀ when `swapped`
  *
- * A job is SLAB rows of R. It goes down `depth` in steps of DEPTH: a panel of Y stays in the first
- * cache while it meets the slab's tiles of TILE rows, whose sums stay in registers. Sums are added
- * in an order that depends on the shape alone. */
+ * A job is at most SLAB rows of R. It goes down `depth` in steps of DEPTH: a panel of Y stays in
+ * the first cache while it meets the slab's tiles of TILE rows, whose sums stay in registers. Sums
+ * are added in an order that depends on the shape alone. */
 #include "autograd/gemm_panels.h"
 
 #include <string.h>
@@ -26,6 +26,9 @@ enum { TILE = 12 };
 enum { TILE = 6 };
 #endif
 enum { PANEL = 2 * KD_VEC, SLAB = 48, DEPTH = 256, SWAPPED_COLUMNS = 128, AHEAD = 8 };
+
+/* The number of slabs is a multiple of this, so that no thread waits for another's last one. */
+enum { SHARES = 4 };
 
 /* Where it pays: the smallest side is that of a batch; below and above, OpenBLAS is as good. */
 static const int64_t LEAST_MACS = 1 << 22, LEAST_SIDE = 64, MOST_SIDE = 512;
@@ -254,9 +257,8 @@ static void store_swapped(const plan *p, const kd_real *R, int64_t first, int64_
         }
 }
 
-static void run_job(const plan *p, int64_t first, int64_t column, int64_t columns) {
+static void run_job(const plan *p, int64_t first, int64_t rows, int64_t column, int64_t columns) {
     kd_real R[SLAB * SWAPPED_COLUMNS] __attribute__((aligned(64)));
-    const int64_t rows = smaller(SLAB, p->rows - first);
     target t = {p->C + first * p->ldc + column, p->ldc, rows, columns, p->beta != 0};
     if (p->swapped) t = (target){R, SWAPPED_COLUMNS, rows, columns, false};
     for (int64_t k = 0; k < p->depth; k += DEPTH, t.add = true)
@@ -286,7 +288,9 @@ void kd_panels_run(kd_tape *tape, const kd_panels_product *product) {
     plan p = make_plan(product);
     const int64_t panels = (p.columns + PANEL - 1) / PANEL;
     const int64_t width = p.swapped ? SWAPPED_COLUMNS : p.columns;
-    const int64_t slabs = (p.rows + SLAB - 1) / SLAB, parts = (p.columns + width - 1) / width;
+    const int64_t parts = (p.columns + width - 1) / width;
+    const int64_t tiles = (p.rows + TILE - 1) / TILE, least = (tiles * TILE + SLAB - 1) / SLAB;
+    const int64_t slabs = smaller(tiles, (least + SHARES - 1) / SHARES * SHARES);
     p.panels = kd_tape_take(tape, (size_t)(panels * p.depth * PANEL) * sizeof *p.panels);
 #pragma omp parallel
     {
@@ -296,8 +300,10 @@ void kd_panels_run(kd_tape *tape, const kd_panels_product *product) {
                  smaller((j + 1) * PANEL, p.columns), p.depth);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t job = 0; job < slabs * parts; job++) {
-            const int64_t column = job / slabs * width;
-            run_job(&p, job % slabs * SLAB, column, smaller(width, p.columns - column));
+            const int64_t column = job / slabs * width, slab = job % slabs;
+            const int64_t first = slab * tiles / slabs * TILE;
+            const int64_t end = smaller((slab + 1) * tiles / slabs * TILE, p.rows);
+            run_job(&p, first, end - first, column, smaller(width, p.columns - column));
         }
     }
     kd_tape_give(tape, p.panels);

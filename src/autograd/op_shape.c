@@ -44,8 +44,25 @@ static void move_row(kd_real *restrict to, int64_t to_stride, const kd_real *res
     }
 }
 
+/* The same block with neighbouring axes made one where both sides allow it: longer rows. */
+static block_move merged(const block_move *m) {
+    block_move out = *m;
+    int last = 0;
+    for (int axis = 1; axis < m->rank; axis++) {
+        const int64_t n = m->shape[axis], to = m->to_stride[axis], from = m->from_stride[axis];
+        const bool joined = out.to_stride[last] == n * to && out.from_stride[last] == n * from;
+        if (!joined) last++;
+        out.shape[last] = joined ? out.shape[last] * n : n;
+        out.to_stride[last] = to;
+        out.from_stride[last] = from;
+    }
+    out.rank = last + 1;
+    return out;
+}
+
 /* A row's place follows from its number, so rows can go to any thread. */
-static void move_block(kd_real *to, const kd_real *from, const block_move *m, bool adding) {
+static void move_block(kd_real *to, const kd_real *from, const block_move *whole, bool adding) {
+    const block_move block = merged(whole), *m = &block;
     const int last = m->rank - 1;
     const int64_t n = m->shape[last];
     int64_t rows = 1;

@@ -36,10 +36,17 @@ void kd_arena_free(kd_arena *arena) {
     free(arena);
 }
 
+/* Whole huge pages, or whole cache lines; 0 when that is too much. */
+static size_t whole_pages(size_t bytes, size_t *alignment) {
+    *alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
+    if (bytes > SIZE_MAX - *alignment) return 0;
+    return bytes ? (bytes + *alignment - 1) / *alignment * *alignment : *alignment;
+}
+
 void *kd_large_alloc(size_t bytes) {
-    const size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
-    if (bytes > SIZE_MAX - alignment) return NULL;
-    const size_t size = bytes ? (bytes + alignment - 1) / alignment * alignment : alignment;
+    size_t alignment;
+    const size_t size = whole_pages(bytes, &alignment);
+    if (size == 0) return NULL;
     void *memory = aligned_alloc(alignment, size);
     if (memory && size >= HUGE_PAGE) madvise(memory, size, MADV_HUGEPAGE); /* only ever a hint */
     return memory;
@@ -47,8 +54,10 @@ void *kd_large_alloc(size_t bytes) {
 
 /* A chunk of at least `bytes`, linked behind the last one. */
 static chunk *chunk_append(kd_arena *arena, chunk *last, size_t bytes) {
-    size_t size = bytes > arena->chunk_bytes ? bytes : arena->chunk_bytes;
-    chunk *c = calloc(1, sizeof *c);
+    size_t alignment;
+    const size_t size =
+        whole_pages(bytes > arena->chunk_bytes ? bytes : arena->chunk_bytes, &alignment);
+    chunk *c = size ? calloc(1, sizeof *c) : NULL;
     if (!c) return NULL;
     c->memory = kd_large_alloc(size);
     if (!c->memory) {
