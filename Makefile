@@ -66,7 +66,7 @@ build/ops_list.h: src/autograd/ops.h src/distill/loss.h
 	@mkdir -p $(@D)
 	@sed -n 's/^kd_tensor \*kd_\([a-z0-9_]*\)(.*/X(\1)/p' $^ > $@
 
-include tests/targets.mk
+include tests/targets.mk experiments/targets.mk
 
 # Debian packages, installed when they are missing and this is a Debian with apt.
 packages:
@@ -99,6 +99,6 @@ clean:
 	rm -rf build
 
 help:
-	@sed -n 's/^# make/make/p' Makefile tests/targets.mk
+	@sed -n 's/^# make/make/p' Makefile tests/targets.mk experiments/targets.mk
 
 .PHONY: all demo packages install uninstall clean help
