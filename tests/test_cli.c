@@ -1,6 +1,8 @@
 /* cli: arguments, messages, exit codes; inspect, verify and run on small files. */
 #include "test_data.h"
 
+#include <sndfile.h>
+
 #include "distill/checkpoint.h"
 #include "quant_nets.h"
 #include "run_cli.h"
@@ -190,7 +192,7 @@ static void other_files_are_refused(void **state) {
 enum { SIDE = 13, CLASSES = 10 };
 
 /* A blob of a small network, whose class names have what no table may trip over. */
-static void write_blob(const char *path) {
+static void write_blob(const char *path, const kd_data_spec *data) {
     kd_quant_spec spec = {
         .weight_bits = 8, .activation_bits = 8, .observer = KD_OBSERVER_EMA, .ema = 0.9};
     quant_case c = case_create(build_cnn, (kd_extent){SIDE, SIDE, 1}, &spec);
@@ -203,8 +205,7 @@ static void write_blob(const char *path) {
                           .classes = CLASSES,
                           .class_name = names,
                           .normaliser = {.unit = 1 / 255.0f}};
-    kd_data_spec data = {.kind = KD_DATA_IDX};
-    kd_blob_info info = {.name = "small", .teacher = "", .dataset = &dataset, .data = &data};
+    kd_blob_info info = {.name = "small", .teacher = "", .dataset = &dataset, .data = data};
     ASSERT_OK(kd_blob_write(path, c.qnet, &info));
     case_free(&c);
 }
@@ -221,7 +222,7 @@ static void models_are_run(void **state) {
     strcpy(model, test_path(*state, "m.gguf"));
     strcpy(good, test_path(*state, "good.pgm"));
     strcpy(small, test_path(*state, "small.pgm"));
-    write_blob(model);
+    write_blob(model, &(kd_data_spec){.kind = KD_DATA_IDX});
     write_picture(good, SIDE);
     write_picture(small, SIDE - 1);
     assert_int_equal(DISTILL("verify", model), 0);
@@ -257,6 +258,45 @@ static void models_are_run(void **state) {
     assert_int_equal(DISTILL("run", model, "/nowhere.png"), 66);
 }
 
+static void write_sound(const char *path, int rate, int channels, double seconds) {
+    SF_INFO info = {
+        .samplerate = rate, .channels = channels, .format = SF_FORMAT_WAV | SF_FORMAT_PCM_16};
+    SNDFILE *file = sf_open(path, SFM_WRITE, &info);
+    assert_non_null(file);
+    for (int i = 0; i < (int)(seconds * rate); i++) {
+        float frame[2] = {(float)sin(3000.0 * i / rate), (float)sin(5000.0 * i / rate)};
+        assert_int_equal(sf_writef_float(file, frame, 1), 1);
+    }
+    assert_int_equal(sf_close(file), 0);
+}
+
+/* Any rate, any number of channels, any length; and a file whose sound does not fit its network. */
+static void sounds_are_heard(void **state) {
+    char model[KD_PATH_MAX], mono[KD_PATH_MAX], stereo[KD_PATH_MAX];
+    strcpy(model, test_path(*state, "m.gguf"));
+    strcpy(mono, test_path(*state, "mono.wav"));
+    strcpy(stereo, test_path(*state, "stereo.wav"));
+    kd_data_spec data = {.kind = KD_DATA_AUDIO,
+                         .audio = {.sample_rate = 8000,
+                                   .window = 256,
+                                   .hop = 128,
+                                   .mels = SIDE,
+                                   .seconds = SIDE * 128 / 8000.0,
+                                   .trim = 30,
+                                   .range = 60,
+                                   .normalise = KD_CLIP_BANDS}};
+    write_blob(model, &data);
+    write_sound(mono, 8000, 1, 0.05);
+    write_sound(stereo, 44100, 2, 3);
+    assert_int_equal(DISTILL("run", model, mono, stereo), 0);
+    assert_says(printed, "mono.wav");
+    assert_says(strchr(printed, '\n'), "stereo.wav");
+    data.audio.mels = SIDE - 1;
+    write_blob(model, &data);
+    assert_int_equal(DISTILL("run", model, mono), 65);
+    assert_says(complained, "samples of 13x13x1, but the sound gives 13x12x1");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_usage_is_explained),
@@ -268,6 +308,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(configs_are_shown_and_verified, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(other_files_are_refused, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(models_are_run, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(sounds_are_heard, test_setup, test_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
