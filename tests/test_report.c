@@ -88,10 +88,10 @@ static int make_folder(void **state) {
 
 static int remove_folder(void **state) {
     (void)state;
-    static const char *const files[] = {"log.jsonl", "report.json", "report.html"};
+    static const char *const files[] = {"log.jsonl", "report.json", "report.html", "accuracy.svg"};
     char path[KD_PATH_MAX];
     const char *keep = getenv("DISTILL_KEEP_REPORT"); /* to look at the page */
-    for (int i = 0; i < 3 && !keep; i++) {
+    for (int i = 0; i < 4 && !keep; i++) {
         kd_path_join(path, folder, files[i]);
         unlink(path);
     }
@@ -363,12 +363,12 @@ static void check_tags(const char *html) {
     assert_int_equal(depth, 0);
 }
 
-static char *read_html(void) {
-    char path[KD_PATH_MAX], *html;
+static char *read_text(const char *name) {
+    char path[KD_PATH_MAX], *text;
     size_t length;
-    kd_path_join(path, folder, "report.html");
-    if (kd_file_read(&html, &length, path, 1 << 24) < 0) fail_msg("%s", kd_error());
-    return html;
+    kd_path_join(path, folder, name);
+    if (kd_file_read(&text, &length, path, 1 << 24) < 0) fail_msg("%s", kd_error());
+    return text;
 }
 
 static void html_is_whole_and_escaped(void **state) {
@@ -384,7 +384,13 @@ static void html_is_whole_and_escaped(void **state) {
     kd_config *config = make_config();
     kd_report report = make_report(config, folder);
     assert_int_equal(kd_report_write(&report), KD_OK);
-    char *html = read_html();
+    char *picture = read_text("accuracy.svg");
+    assert_int_equal(strncmp(picture, "<svg ", 5), 0);
+    for (int i = 0; i < report.count; i++)
+        assert_non_null(strstr(picture, report.result[i].name));
+    assert_non_null(strstr(picture, "fashion &#60;&#38;&#62;"));
+    free(picture);
+    char *html = read_text("report.html");
     check_tags(html);
     assert_null(strstr(html, "<b>\"boot\""));
     assert_null(strstr(html, "<script"));
@@ -414,7 +420,7 @@ static void html_lives_with_little(void **state) {
     memset(report.result[0].class_samples, 0, 2 * sizeof(int64_t));
     memset(report.result[0].class_correct, 0, 2 * sizeof(int64_t));
     assert_int_equal(kd_report_write(&report), KD_OK);
-    char *html = read_html();
+    char *html = read_text("report.html");
     check_tags(html);
     assert_null(strstr(html, "nan"));
     assert_null(strstr(html, "Training loss"));

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "distill/plot.h"
 #include "distill/report_parts.h"
 
 void kd_result_free_counts(kd_result *result) {
@@ -83,11 +84,37 @@ static int write_file(const kd_report *report, const char *name, kd_text *text) 
     return status;
 }
 
+/* Every model's accuracy and its interval, as a picture of its own. */
+static void add_models_plot(kd_text *out, const kd_report *report) {
+    kd_plot_row row[KD_RESULTS_MAX];
+    double percent[KD_RESULTS_MAX];
+    for (int i = 0; i < report->count; i++) {
+        const kd_result *result = &report->result[i];
+        double low, high;
+        kd_result_interval(result, &low, &high);
+        percent[i] = 100 * (double)result->correct / (double)result->samples;
+        row[i] = (kd_plot_row){.name = result->name,
+                               .n = 1,
+                               .value = &percent[i],
+                               .mean = percent[i],
+                               .reach = 50 * (high - low)};
+    }
+    kd_plot_rows plot = {.title = report->config->name,
+                         .x_name = "test accuracy, %, with 95 % interval",
+                         .x_format = "%.2f %%",
+                         .count = report->count,
+                         .row = row};
+    if (report->count > 0) kd_plot_add_rows(out, &plot, true);
+}
+
 int kd_report_write(const kd_report *report) {
     char path[KD_PATH_MAX];
-    kd_text json = {0}, html = {0};
+    kd_text json = {0}, html = {0}, models = {0};
     kd_report_add_json(&json, report);
     int status = write_file(report, "report.json", &json);
+    if (status < 0) return status;
+    add_models_plot(&models, report);
+    status = write_file(report, "accuracy.svg", &models);
     if (status == KD_OK) status = kd_path_join(path, report->run_folder, "log.jsonl");
     if (status < 0) return status;
     kd_runlog_curves curves;

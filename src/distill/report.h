@@ -51,7 +51,8 @@ typedef struct {
 
 /* The table as text on stdout. */
 void kd_report_print(const kd_report *report);
-/* <run>/report.json and <run>/report.html (self-contained, inline SVG), each whole or absent. */
+/* <run>/report.json, report.html (self-contained, inline SVG) and accuracy.svg, each whole or
+ * absent. */
 int kd_report_write(const kd_report *report);
 
 #endif

@@ -17,8 +17,9 @@
 static const char *const ALGORITHM = "distill-1";
 
 /* What a run leaves in its folder besides the store. */
-static const char *const RESULTS[] = {"*.last.h5",   "*.best.h5",   "student.*.gguf", "log.jsonl",
-                                      "report.html", "report.json", "config.json"};
+static const char *const RESULTS[] = {"*.last.h5",    "*.best.h5",   "student.*.gguf",
+                                      "log.jsonl",    "report.html", "report.json",
+                                      "accuracy.svg", "config.json"};
 
 static int remove_results(kd_run *run) {
     DIR *folder = opendir(run->folder);
