@@ -110,10 +110,25 @@ def combining():
     return out
 
 
+def sigma_neighbours():
+    """(start << 2 | kind) where it changes: 1 a letter with case, 2 passed over, when a capital sigma
+    looks around whether it ends a word."""
+    out, before = [], None
+    for c in range(LAST):
+        with_case = ("1" + chr(c) + "\u03a3").lower().endswith("\u03c2")
+        passed = ("a" + chr(c) + "\u03a3").lower().endswith("\u03c2")
+        now = 1 if with_case else 2 if passed else 0
+        if now != before:
+            out.append(c << 2 | now)
+            before = now
+    return out
+
+
 print(f"/* Made by tools/make_unicode.py from Unicode {u.unidata_version}: do not edit. */\n")
 table("uint8_t", "ascii_class", [class_of(c) for c in range(128)])
 table("uint32_t", "class_start", classes())
 table("int32_t", "lower_runs", lower())
+table("uint32_t", "sigma_start", sigma_neighbours())
 key, start, text = decompositions()
 table("uint32_t", "decomposed", key)
 table("uint16_t", "decomposition_at", start)

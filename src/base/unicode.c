@@ -112,12 +112,14 @@ static uint32_t lower_of(uint32_t c) {
     return (uint32_t)((int32_t)c + run[3]);
 }
 
-/* Is there a letter next to position i in this direction, accents and apostrophes aside? */
+/* Is there a letter with case next to position i in this direction? Accents, apostrophes and the
+ * like are passed over. */
 static bool letter_beside(const kd_chars *text, size_t i, int step) {
+    enum { LETTER = 1, PASSED = 2 };
     for (i += (size_t)step; i < text->count; i += (size_t)step) {
-        uint32_t c = text->at[i];
-        kd_char_class class = kd_char_class_of(c);
-        if (class != KD_CHAR_ACCENT && c != '\'' && c != 0x2019) return class == KD_CHAR_LETTER;
+        int last = find_last(sigma_start, COUNT(sigma_start), 1, text->at[i] << 2 | 3);
+        uint32_t kind = sigma_start[last] & 3;
+        if (kind != PASSED) return kind == LETTER;
     }
     return false;
 }
