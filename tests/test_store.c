@@ -474,7 +474,7 @@ static void test_single_files_and_their_faults(void **state) {
         {BAD_VIEW, "row 3 (sample 0): is of a view that does not exist"},
         {TOO_MANY_ROWS, "/id: has shape (5), not (1125899906842624)"},
         {BAD_HASH, "/teacher is 'me', must be 32 hexadecimal digits or empty"},
-        {BAD_VERSION, "teacher store of version 7; this program reads version 1"},
+        {BAD_VERSION, "teacher store of version 7; this program reads versions 1 and 2"},
     };
     kd_store *s;
     float logits[3];

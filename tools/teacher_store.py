@@ -6,7 +6,10 @@ run in distill (a PyTorch model, an API, an ensemble). The format: docs/teacher-
                      [--kind topk --k 16 --temperatures 4] [--dtype float16]
     teacher_store.py show STORE
 
-ROWS.npz holds `id` (N), `logits` (N,V) and, if there are, `label` (N) and `view` (N). From Python:
+ROWS.npz holds `id` (N), `logits` (N,V) and, if there are, `label` (N) and `view` (N). Sequences add
+`length` (N): then `logits` and `label` have a row for each of their positions, one sample after the
+other. Hidden states (P,width) take the place of `logits` as `hidden`, with `output` (V,width). From
+Python:
 
     from teacher_store import write_store
     write_store("store", ids, labels, logits, class_names=names, teacher=hash_of_file("resnet.pt"))
@@ -20,7 +23,8 @@ import zlib
 import h5py
 import numpy as np
 
-SCHEMA, VERSION = "distill-teacher-store", 1
+SCHEMA = "distill-teacher-store"
+ROWS_VERSION, VERSION = 1, 2  # 2: hidden states, sequences
 SEAL_BYTES = 512
 SHARD_BYTES, SHARD_ROWS = 1 << 26, 1 << 16
 HALF_MAX = 65504.0
@@ -86,14 +90,15 @@ def check_seal(path):
 # --- rows ----------------------------------------------------------------------------------------
 
 
-def to_dtype(logits, dtype):
-    """Rounds to the stored type. The rule for float16 is kd_store_writer_append's."""
+def to_dtype(logits, dtype, harmless=-32768):
+    """Rounds to the stored type. The rule for float16 is kd_store_writer_append's: a row whose
+    largest is at least `harmless` may have smaller numbers than float16 holds."""
     if dtype == "float32":
         return logits
     high = logits.max(axis=1)
     low = logits.min(axis=1)
-    if (high > HALF_MAX).any() or ((low < -HALF_MAX) & (high < -32768)).any():
-        raise StoreError("a logit does not fit float16; store them as float32")
+    if (high > HALF_MAX).any() or ((low < -HALF_MAX) & (high < harmless)).any():
+        raise StoreError("a number does not fit float16; store them as float32")
     return np.maximum(logits, np.float32(-HALF_MAX)).astype(np.float16)
 
 
@@ -108,10 +113,29 @@ def top_k(logits, k, temperatures):
     return index, np.take_along_axis(logits, index, axis=1), np.stack(tail, 1).astype(np.float32)
 
 
-def columns_of(ids, labels, views, logits, kind, dtype, k, temperatures):
-    columns = {"id": ids, "view": views, "label": labels}
+def tokens_crc(labels, lengths):
+    """The CRC-32 of each run's label tokens, as little-endian int32."""
+    runs = np.split(labels.astype("<i4"), np.cumsum(lengths)[:-1])
+    return np.array([zlib.crc32(run.tobytes()) for run in runs], np.uint32)
+
+
+def narrowed(output):
+    """The output matrix as float16 when that loses nothing."""
+    with np.errstate(over="ignore"):
+        half = output.astype(np.float16)
+    return half if (half.astype(np.float32) == output).all() else output
+
+
+def columns_of(ids, labels, views, lengths, logits, kind, dtype, k, temperatures):
+    columns = {"id": ids, "view": views}
+    if lengths is None:
+        columns["label"] = labels
+    else:
+        columns.update(length=lengths, label_crc32=tokens_crc(labels, lengths))
     if kind == "dense":
         columns["logits"] = to_dtype(logits, dtype)
+    elif kind == "hidden":
+        columns["hidden"] = to_dtype(logits, dtype, harmless=np.inf)
     else:
         index, kept, tail = top_k(logits, k, temperatures)
         columns.update(index=index, kept=to_dtype(kept, dtype), tail=tail)
@@ -130,15 +154,20 @@ def fill_shard(file, attributes, columns):
         dataset.attrs["crc32"] = np.int64(zlib.crc32(values.tobytes()))
 
 
-def check_rows(ids, labels, view, logits, views):
+def check_rows(ids, labels, view, lengths, logits, views):
     rows = len(ids)
-    if logits.ndim != 2 or len(logits) != rows or len(labels) != rows or len(view) != rows:
-        raise StoreError("ids, labels, view and logits must have as many rows as each other")
-    if rows == 0 or logits.shape[1] < 2:
-        raise StoreError("a store needs rows, and 2 or more classes")
+    positions = rows if lengths is None else int(lengths.sum())
+    if len(view) != rows or (lengths is not None and len(lengths) != rows):
+        raise StoreError("ids, view and lengths must have as many rows as each other")
+    if logits.ndim != 2 or len(logits) != positions or len(labels) != positions:
+        raise StoreError(f"{len(logits)} rows of numbers and {len(labels)} labels for {positions} "
+                         "positions")
+    if rows == 0 or (lengths is not None and lengths.min() < 1):
+        raise StoreError("a store needs rows, and each a position or more")
     bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if len(bad):
-        raise StoreError(f"a logit of the teacher for sample {ids[bad[0]]} is not finite")
+        sample = bad[0] if lengths is None else np.searchsorted(np.cumsum(lengths), bad[0], "right")
+        raise StoreError(f"a number of the teacher for sample {ids[sample]} is not finite")
     if view.min() < 0 or view.max() >= views:
         raise StoreError(f"a view is not one of 0 … {views - 1}")
     pairs = np.stack([ids, view.astype(np.uint64)], 1)
@@ -146,32 +175,65 @@ def check_rows(ids, labels, view, logits, views):
         raise StoreError("two rows are of the same sample and view")
 
 
+def check_kind(kind, dtype, width, classes, k, temperatures, output):
+    if kind not in ("dense", "topk", "hidden") or dtype not in ("float16", "float32"):
+        raise StoreError("kind must be dense, topk or hidden, dtype float16 or float32")
+    if kind == "topk" and (k is None or not 1 <= k < classes or not 1 <= len(temperatures) <= 8):
+        raise StoreError("topk needs k of 1 … classes−1 and 1 to 8 temperatures")
+    if (kind == "hidden") != (output is not None):
+        raise StoreError("hidden states, and only they, come with an output matrix")
+    if output is not None and (output.ndim != 2 or output.shape[1] != width
+                               or not np.isfinite(output).all()):
+        raise StoreError(f"the output matrix must be (V,{width}) finite numbers")
+    if classes < 2:
+        raise StoreError("a store needs 2 or more classes")
+
+
+def shard_ends(lengths, shard_rows, positions):
+    """The row behind each shard's last: at most so many rows, and so many positions."""
+    ends, first, held = [], 0, 0
+    for row, length in enumerate(lengths):
+        if row > first and (row - first == shard_rows or held + length > positions):
+            ends.append(row)
+            first, held = row, 0
+        held += length
+    return ends + [len(lengths)]
+
+
 def write_store(path, ids, labels, logits, *, class_names=None, teacher="", data="", kind="dense",
-                dtype="float16", k=None, temperatures=(), view=None, views=1, augmented=False,
-                description="", shard_rows=None):
+                dtype="float16", k=None, temperatures=(), output=None, lengths=None, view=None,
+                views=1, augmented=False, description="", shard_rows=None):
     """Writes a store from arrays: ids (N), labels (N) or None, logits (N,V).
 
     path         one file when it ends with .h5, else a folder of shards, which must not have any yet
     class_names  V names in order; distill compares them with its data's
     teacher      32 hexadecimal digits that identify the weights, see hash_of_file
     data         the same for the samples
-    kind         "dense", or "topk" with `k` and the `temperatures` that training will use
+    kind         "dense", or "topk" with `k` and the `temperatures` that training will use, or
+                 "hidden": `logits` are the teacher's last hidden states (N,width) and `output` is
+                 its output matrix (V,width)
+    lengths      sequences: positions per sample (N). `logits` and `labels` then have Σ lengths
+                 rows, those of one sample behind those of the one before
     view, views  with augmented views: each row's view, and how many there are
     """
     ids = np.asarray(ids, dtype=np.uint64)
     rows = len(ids)
+    if lengths is not None:
+        lengths = np.asarray(lengths, dtype=np.int32)
+        if labels is None:
+            raise StoreError("sequences need their label tokens")
     labels = np.full(rows, -1, np.int32) if labels is None else np.asarray(labels, dtype=np.int32)
     view = np.zeros(rows, np.int32) if view is None else np.asarray(view, dtype=np.int32)
     logits = np.asarray(logits, dtype=np.float32)
-    check_rows(ids, labels, view, logits, views)
-    classes = logits.shape[1]
+    output = None if output is None else np.ascontiguousarray(output, dtype="<f4")
+    check_rows(ids, labels, view, lengths, logits, views)
+    width = logits.shape[1]
+    classes = width if output is None else len(output)
+    check_kind(kind, dtype, width, classes, k, temperatures, output)
     if class_names is not None and len(class_names) != classes:
         raise StoreError(f"{len(class_names)} class names for {classes} classes")
-    if kind == "topk" and (k is None or not 1 <= k < classes or not 1 <= len(temperatures) <= 8):
-        raise StoreError("topk needs k of 1 … classes−1 and 1 to 8 temperatures")
-    if kind not in ("dense", "topk") or dtype not in ("float16", "float32"):
-        raise StoreError("kind must be dense or topk, dtype float16 or float32")
-    attributes = {"schema": SCHEMA, "version": VERSION, "kind": kind, "dtype": dtype,
+    version = VERSION if kind == "hidden" or lengths is not None else ROWS_VERSION
+    attributes = {"schema": SCHEMA, "version": version, "kind": kind, "dtype": dtype,
                   "classes": classes, "views": views, "augmented": int(augmented),
                   "teacher": teacher, "data": data, "total_rows": rows,
                   "description": description.encode()[:255].decode(errors="ignore")}
@@ -179,21 +241,33 @@ def write_store(path, ids, labels, logits, *, class_names=None, teacher="", data
         attributes["class_names"] = "\n".join(class_names)
     if kind == "topk":
         attributes.update(k=k, temperatures=np.asarray(temperatures, np.float64))
+    if kind == "hidden":
+        attributes.update(width=width, output_crc32=np.int64(zlib.crc32(output.tobytes())))
+    if lengths is not None:
+        attributes.update(sequences=1)
     single = path.endswith(".h5")
-    if single:
-        shard_rows = rows
-    else:
+    if not single:
         os.makedirs(path, exist_ok=True)
         if any(name.startswith("shard-") for name in os.listdir(path)):
             raise StoreError(f"{path}: there is a store already; remove it first")
-        shard_rows = shard_rows or max(1, min(SHARD_ROWS, SHARD_BYTES // (2 * classes)))
-    for number, first in enumerate(range(0, rows, shard_rows)):
-        part = slice(first, min(first + shard_rows, rows))
-        columns = columns_of(ids[part], labels[part], view[part], logits[part], kind, dtype, k,
-                             temperatures)
-        head = dict(attributes, first_row=first, rows=part.stop - first)
+    runs = np.ones(rows, np.int64) if lengths is None else lengths.astype(np.int64)
+    behind = np.concatenate([[0], np.cumsum(runs)])
+    ends = [rows] if single else shard_ends(runs, shard_rows or SHARD_ROWS,
+                                            max(1, SHARD_BYTES // (2 * width)))
+    first = 0
+    for number, end in enumerate(ends):
+        part, positions = slice(first, end), slice(behind[first], behind[end])
+        columns = columns_of(ids[part], labels[positions], view[part],
+                             None if lengths is None else lengths[part], logits[positions], kind,
+                             dtype, k, temperatures)
+        head = dict(attributes, first_row=first, rows=end - first)
+        if lengths is not None:
+            head["positions"] = positions.stop - positions.start
+        if number == 0 and output is not None:
+            columns["output"] = narrowed(output)
         name = path if single else os.path.join(path, f"shard-{number:05d}.h5")
         write_sealed(name, lambda file: fill_shard(file, head, columns))
+        first = end
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -207,8 +281,8 @@ def read_shard(path):
     check_seal(path)
     with h5py.File(path, "r") as file:
         head = {name: text(value) for name, value in file.attrs.items()}
-        if head.get("schema") != SCHEMA or head.get("version") != VERSION:
-            raise StoreError(f"{path}: is not a teacher store of version {VERSION}")
+        if head.get("schema") != SCHEMA or head.get("version") not in (ROWS_VERSION, VERSION):
+            raise StoreError(f"{path}: is not a teacher store of version 1 or 2")
         columns = {}
         for name, dataset in file.items():
             columns[name] = dataset[()]
@@ -229,7 +303,10 @@ def read_store(path):
             raise StoreError(f"{path}: shard {len(shards) - 1} is not the one that comes next")
         rows += shards[-1][0]["rows"]
     names = shards[0][1]
-    return shards[0][0], {name: np.concatenate([c[name] for _, c in shards]) for name in names}
+    head = shards[0][0]
+    if "positions" in head:
+        head["positions"] = sum(h["positions"] for h, _ in shards)
+    return head, {name: np.concatenate([c[name] for _, c in shards if name in c]) for name in names}
 
 
 # --- command line --------------------------------------------------------------------------------
@@ -242,11 +319,14 @@ def write_command(options):
         with open(options.class_names, encoding="utf-8") as file:
             names = file.read().splitlines()
     view = rows["view"] if "view" in rows else None
+    hidden = "hidden" in rows
     write_store(options.store, rows["id"], rows["label"] if "label" in rows else None,
-                rows["logits"], class_names=names, view=view,
+                rows["hidden" if hidden else "logits"], class_names=names, view=view,
+                output=rows["output"] if hidden else None,
+                lengths=rows["length"] if "length" in rows else None,
                 views=1 if view is None else int(view.max()) + 1, augmented=view is not None,
                 teacher=hash_of_file(options.teacher) if options.teacher else "",
-                kind=options.kind, dtype=options.dtype, k=options.k,
+                kind="hidden" if hidden else options.kind, dtype=options.dtype, k=options.k,
                 temperatures=[float(t) for t in options.temperatures.split(",") if t],
                 description=options.description)
 
@@ -264,7 +344,8 @@ def main():
     commands = parser.add_subparsers(required=True)
     write = commands.add_parser("write", help="make a store from the arrays of an .npz file")
     write.add_argument("store", help="a folder, or one file ending with .h5")
-    write.add_argument("--npz", required=True, help="arrays id, logits and maybe label, view")
+    write.add_argument("--npz", required=True,
+                       help="arrays id, logits (or hidden and output), maybe label, view, length")
     write.add_argument("--teacher", help="the teacher's file of weights, to be hashed")
     write.add_argument("--class-names", help="a text file, one name a line")
     write.add_argument("--kind", choices=["dense", "topk"], default="dense")

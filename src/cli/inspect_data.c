@@ -86,8 +86,17 @@ int kd_inspect_store(kd_text *out, const char *path) {
     kd_text_add(out, "%s: teacher store, whole\n%s\n\n", path, h->description);
     kd_text_add(out, "rows       %s (%lld view%s of each sample%s)\n", rows, (long long)h->views,
                 h->views == 1 ? "" : "s", h->augmented ? ", augmented" : "");
+    if (h->sequences) {
+        kd_format_count(rows, sizeof rows, kd_store_positions(store));
+        kd_text_add(out, "positions  %s in sequences, one row each\n", rows);
+    }
     if (h->kind == KD_STORE_DENSE)
         kd_text_add(out, "targets    all %d logits, %s\n", h->classes, dtype);
+    else if (h->kind == KD_STORE_HIDDEN)
+        kd_text_add(out,
+                    "targets    the last hidden state, %d wide, %s; with the output matrix all %d "
+                    "logits\n",
+                    h->width, dtype, h->classes);
     else
         kd_text_add(out, "targets    the largest %d of %d logits, %s\n", h->k, h->classes, dtype);
     for (int i = 0; i < h->temperature_count; i++)

@@ -1,7 +1,8 @@
 /* The teacher store: soft targets on disk (HDF5), described in docs/teacher-store.md.
  *
  * A store is one file, or a folder of shards "shard-00000.h5" …, each whole or absent. Rows are
- * joined by (view, sample id), so that no shuffling can misalign them.
+ * joined by (view, sample id), so that no shuffling can misalign them. A row has one position or,
+ * in a store of sequences (speech, text), a run of them: one for each label token that is a target.
  */
 #ifndef KD_DATA_STORE_H
 #define KD_DATA_STORE_H
@@ -13,17 +14,23 @@
 
 enum { KD_STORE_TEMPERATURES_MAX = 8 };
 
-typedef enum { KD_STORE_DENSE, KD_STORE_TOPK } kd_store_kind;
+/* HIDDEN: the teacher's last hidden state at each position, and once its output matrix, whose
+ * product is the logits: exact at every temperature. */
+typedef enum { KD_STORE_DENSE, KD_STORE_TOPK, KD_STORE_HIDDEN } kd_store_kind;
 typedef enum { KD_STORE_F32, KD_STORE_F16 } kd_store_dtype;
 
 typedef struct {
     kd_store_kind kind;
-    kd_store_dtype dtype;  /* of the logits                                              */
+    kd_store_dtype dtype;  /* of the logits or hidden states                             */
+    bool sequences;        /* a row is a run of positions                                */
     int classes;           /* V ≥ 2                                                      */
     int k;                 /* TOPK: kept logits per row, 1 … V−1; DENSE: 0               */
     int temperature_count; /* TOPK: the temperatures the tail was summed at; DENSE: 0,
                               since dense rows serve every temperature                  */
     double temperature[KD_STORE_TEMPERATURES_MAX];
+    int width;             /* HIDDEN: of a hidden state ≥ 1; else 0                      */
+    const float *output;   /* HIDDEN: (V,width), v = hidden·outputᵀ; else NULL. A writer
+                              reads it until its end; that of an open store is the store's */
     int64_t views;         /* rows per sample ≥ 1; view v of `views` augmentations       */
     bool augmented;        /* false: the one view is the sample as it is                 */
     kd_hash teacher;       /* of the teacher's weights; "" in a foreign store that does not say */
@@ -43,12 +50,18 @@ typedef struct kd_store_writer kd_store_writer;
  * Errors: KD_ECONFIG (an impossible header), KD_EIO, KD_EINTERNAL. */
 int kd_store_writer_open(kd_store_writer **out, const char *path, const kd_store_header *header,
                          int64_t total_rows, int64_t *rows_done);
-/* Appends n rows: ids, labels (−1: not known) and full-width teacher logits (n,V); the writer does
- * the top-k. Logits that are not finite, or do not fit float16 in a float16 store, are refused with
- * KD_EDATA; in float16 a logit below −65504 becomes −65504 when it is a probability of 0 either
- * way (the row's largest is ≥ −32768). */
+/* Appends n rows: ids, labels (−1: not known) and full-width teacher logits (n,V), of which the
+ * writer does the top-k, or hidden states (n,width). Not for sequences. Logits that are not finite,
+ * or do not fit float16 in a float16 store, are refused with KD_EDATA; in float16 a logit below
+ * −65504 becomes −65504 when it is a probability of 0 either way (the row's largest is ≥ −32768).
+ */
 int kd_store_writer_append(kd_store_writer *writer, int64_t n, int64_t view, const uint64_t *id,
-                           const int32_t *label, const float *logits);
+                           const int32_t *label, const float *values);
+/* SEQUENCES: appends one row of `length` ≥ 1 positions: the label tokens (length) that the teacher
+ * was asked for, of which a checksum is stored, and its logits (length,V) or hidden states
+ * (length,width) there. KD_EDATA also when a run is too long for a shard (64 MB). */
+int kd_store_writer_append_run(kd_store_writer *writer, int64_t view, uint64_t id, int64_t length,
+                               const int32_t *label, const float *values);
 /* Commits the last shard and frees the writer; all rows must have been appended (contract). Without
  * it, whole shards stay and the rest is lost. */
 int kd_store_writer_close(kd_store_writer *writer);
@@ -66,10 +79,14 @@ int kd_store_open(kd_store **out, const char *path);
 void kd_store_free(kd_store *store);
 const kd_store_header *kd_store_describe(const kd_store *store);
 int64_t kd_store_rows(const kd_store *store);
+int64_t kd_store_positions(const kd_store *store); /* over all rows */
 
 /* That every one of these n samples has a row in every view, made for the same label (where the
- * store states one): KD_EDATA names the first that does not. */
+ * store states one): KD_EDATA names the first that does not. Not for sequences. */
 int kd_store_check(const kd_store *store, int64_t n, const uint64_t *id, const int32_t *label);
+/* SEQUENCES: that the sample has a row in every view, of this length and made for these label
+ * tokens (length). Call it for every sample before training. */
+int kd_store_check_run(const kd_store *store, uint64_t id, int64_t length, const int32_t *label);
 
 /* Dense logits of the n rows (view, id[i]) into logits (n,V). KD_EDATA when a row is missing.
  * `view` is taken modulo the store's views. Allocates nothing; several threads may read at once. */
@@ -81,5 +98,25 @@ int kd_store_read(const kd_store *store, int64_t n, int64_t view, const uint64_t
 int kd_store_read_topk(const kd_store *store, int64_t n, int64_t view, const uint64_t *id,
                        int temperature_index, int32_t *index, float *kept, float *tail);
 int kd_store_temperature_index(const kd_store *store, double temperature); /* or −1 */
+
+/* One row, position by position, whatever the store's layout (without sequences its length is 1):
+ * its logits (length,V), its top-k (length,k) and tails (length), its hidden states (length,width).
+ * KD_EDATA when the row is missing or has another length. A batch (B,T,C) is filled sample by
+ * sample, each run at the place of its first target. */
+int kd_store_read_run(const kd_store *store, int64_t view, uint64_t id, int64_t length,
+                      float *logits);
+int kd_store_read_topk_run(const kd_store *store, int64_t view, uint64_t id, int64_t length,
+                           int temperature_index, int32_t *index, float *kept, float *tail);
+int kd_store_read_hidden(const kd_store *store, int64_t view, uint64_t id, int64_t length,
+                         float *hidden);
+/* How many positions the row has; KD_EDATA when it is missing. */
+int64_t kd_store_length(const kd_store *store, int64_t view, uint64_t id);
+
+/* What storing cost: the mean over the row's positions of KL(dense ‖ stored) in nats, at
+ * `temperature` and without τ², where `logits` (length,V) are the teacher's own. Top-k rows (which
+ * must have this temperature) are read as kept classes exact, the tail's mass spread evenly over
+ * the others. KD_EDATA as above, KD_EINTERNAL (memory). */
+int kd_store_divergence(double *out, const kd_store *store, int64_t view, uint64_t id,
+                        int64_t length, double temperature, const float *logits);
 
 #endif

@@ -8,9 +8,12 @@
 #include "base/error.h"
 
 static const char SCHEMA[] = "distill-teacher-store";
-enum { VERSION = 1, CLASSES_MAX = 1 << 24, CLASS_NAMES_MAX = 1 << 26 };
+/* Version 2 brought hidden states and sequences; what has neither is still written as version 1. */
+enum { ROWS_VERSION = 1, VERSION = 2 };
+enum { CLASSES_MAX = 1 << 24, CLASS_NAMES_MAX = 1 << 26, WIDTH_MAX = 1 << 16 };
+static const int64_t POSITIONS_MAX = (int64_t)1 << 48;
 
-static const char *const KIND[] = {"dense", "topk"};
+static const char *const KIND[] = {"dense", "topk", "hidden"};
 static const char *const DTYPE[] = {"float32", "float16"};
 
 int kd_shard_path(char out[KD_PATH_MAX], const char *folder, int64_t index) {
@@ -22,12 +25,29 @@ int kd_shard_path(char out[KD_PATH_MAX], const char *folder, int64_t index) {
 /* --- columns -------------------------------------------------------------------------------- */
 
 const char *kd_column_name(kd_column c) {
-    static const char *const name[] = {"id", "view", "label", "logits", "index", "kept", "tail"};
+    static const char *const name[] = {"id",     "view",  "label", "length", "label_crc32",
+                                       "logits", "index", "kept",  "tail",   "hidden"};
     return name[c];
+}
+
+bool kd_column_is_positional(kd_column c) {
+    return c >= KD_COLUMN_LOGITS;
+}
+
+kd_column kd_column_values(const kd_store_header *h) {
+    static const kd_column column[] = {[KD_STORE_DENSE] = KD_COLUMN_LOGITS,
+                                       [KD_STORE_TOPK] = KD_COLUMN_KEPT,
+                                       [KD_STORE_HIDDEN] = KD_COLUMN_HIDDEN};
+    return column[h->kind];
 }
 
 int64_t kd_column_width(const kd_store_header *h, kd_column c) {
     switch (c) {
+    case KD_COLUMN_LABEL:
+        return !h->sequences;
+    case KD_COLUMN_LENGTH:
+    case KD_COLUMN_TOKENS:
+        return h->sequences;
     case KD_COLUMN_LOGITS:
         return h->kind == KD_STORE_DENSE ? h->classes : 0;
     case KD_COLUMN_INDEX:
@@ -35,13 +55,15 @@ int64_t kd_column_width(const kd_store_header *h, kd_column c) {
         return h->kind == KD_STORE_TOPK ? h->k : 0;
     case KD_COLUMN_TAIL:
         return h->kind == KD_STORE_TOPK ? h->temperature_count : 0;
+    case KD_COLUMN_HIDDEN:
+        return h->kind == KD_STORE_HIDDEN ? h->width : 0;
     default:
         return 1;
     }
 }
 
 static bool has_dtype(kd_column c) {
-    return c == KD_COLUMN_LOGITS || c == KD_COLUMN_KEPT;
+    return c == KD_COLUMN_LOGITS || c == KD_COLUMN_KEPT || c == KD_COLUMN_HIDDEN;
 }
 
 size_t kd_column_element(const kd_store_header *h, kd_column c) {
@@ -51,14 +73,15 @@ size_t kd_column_element(const kd_store_header *h, kd_column c) {
 
 hid_t kd_column_type(const kd_store_header *h, kd_column c) {
     if (c == KD_COLUMN_ID) return H5Tcopy(H5T_STD_U64LE);
+    if (c == KD_COLUMN_TOKENS) return H5Tcopy(H5T_STD_U32LE);
     if (has_dtype(c) && h->dtype == KD_STORE_F16) return kd_h5_half();
     return H5Tcopy(has_dtype(c) || c == KD_COLUMN_TAIL ? H5T_IEEE_F32LE : H5T_STD_I32LE);
 }
 
-int kd_column_shape(const kd_store_header *h, kd_column c, int64_t rows, int64_t shape[2]) {
-    shape[0] = rows;
-    shape[1] = kd_column_width(h, c);
-    return c >= KD_COLUMN_LOGITS ? 2 : 1;
+int kd_column_shape(const kd_shard_head *head, kd_column c, int64_t shape[2]) {
+    shape[0] = kd_column_is_positional(c) ? head->positions : head->rows;
+    shape[1] = kd_column_width(&head->header, c);
+    return kd_column_is_positional(c) ? 2 : 1;
 }
 
 size_t kd_store_row_bytes(const kd_store_header *h) {
@@ -73,7 +96,9 @@ size_t kd_store_row_bytes(const kd_store_header *h) {
 const char *kd_store_header_difference(const kd_store_header *a, const kd_store_header *b) {
     if (a->kind != b->kind) return "kind";
     if (a->dtype != b->dtype) return "dtype";
+    if (a->sequences != b->sequences) return "sequences";
     if (a->classes != b->classes) return "classes";
+    if (a->width != b->width) return "width";
     if (a->k != b->k) return "k";
     if (a->temperature_count != b->temperature_count) return "temperatures";
     for (int i = 0; i < a->temperature_count; i++)
@@ -89,7 +114,8 @@ const char *kd_store_header_difference(const kd_store_header *a, const kd_store_
 int kd_shard_head_write(hid_t file, const kd_shard_head *head) {
     const kd_store_header *h = &head->header;
     int status = kd_h5_set_string(file, "schema", SCHEMA);
-    if (status == KD_OK) status = kd_h5_set_int(file, "version", VERSION);
+    const bool rows = h->kind != KD_STORE_HIDDEN && !h->sequences;
+    if (status == KD_OK) status = kd_h5_set_int(file, "version", rows ? ROWS_VERSION : VERSION);
     if (status == KD_OK) status = kd_h5_set_string(file, "kind", KIND[h->kind]);
     if (status == KD_OK) status = kd_h5_set_string(file, "dtype", DTYPE[h->dtype]);
     if (status == KD_OK) status = kd_h5_set_int(file, "classes", h->classes);
@@ -97,6 +123,14 @@ int kd_shard_head_write(hid_t file, const kd_shard_head *head) {
         status = kd_h5_set_int(file, "k", h->k);
         if (status == KD_OK)
             status = kd_h5_set_doubles(file, "temperatures", h->temperature_count, h->temperature);
+    }
+    if (status == KD_OK && h->kind == KD_STORE_HIDDEN) {
+        status = kd_h5_set_int(file, "width", h->width);
+        if (status == KD_OK) status = kd_h5_set_int(file, "output_crc32", head->output_crc);
+    }
+    if (status == KD_OK && h->sequences) {
+        status = kd_h5_set_int(file, "sequences", 1);
+        if (status == KD_OK) status = kd_h5_set_int(file, "positions", head->positions);
     }
     if (status == KD_OK) status = kd_h5_set_int(file, "views", h->views);
     if (status == KD_OK) status = kd_h5_set_int(file, "augmented", h->augmented);
@@ -120,8 +154,10 @@ static int read_word(hid_t file, const char *path, const char *name, int count,
     if (status < 0) return status;
     for (*out = 0; *out < count; ++*out)
         if (strcmp(words[*out], text) == 0) return KD_OK;
-    return kd_fail(KD_EDATA, "%s: /%s is '%s', must be '%s' or '%s'", path, name, text, words[0],
-                   words[count - 1]);
+    char first[40] = "";
+    if (count == 3) snprintf(first, sizeof first, "'%s', ", words[0]);
+    return kd_fail(KD_EDATA, "%s: /%s is '%s', must be %s'%s' or '%s'", path, name, text, first,
+                   words[count - 2], words[count - 1]);
 }
 
 /* An integer from low to high; missing: `otherwise`, when that is not below `low`. */
@@ -175,30 +211,41 @@ static int read_topk(hid_t file, const char *path, kd_store_header *h) {
     return status;
 }
 
-int kd_shard_head_read(hid_t file, const char *path, kd_shard_head *out) {
-    *out = (kd_shard_head){0};
+/* What version 2 brought. */
+static int read_positions(hid_t file, const char *path, kd_shard_head *out) {
     kd_store_header *h = &out->header;
-    char schema[64];
-    int kind = 0, dtype = 0;
     int64_t number = 0;
-    int status = kd_h5_get_string(file, "schema", schema, sizeof schema);
-    if (status < 0) return status;
-    if (strcmp(schema, SCHEMA) != 0)
-        return kd_fail(KD_EDATA, "%s: is a '%s', not a teacher store ('%s')", path, schema, SCHEMA);
-    status = kd_h5_get_int(file, "version", &number);
-    if (status < 0) return status;
-    if (number != VERSION)
-        return kd_fail(KD_EDATA, "%s: teacher store of version %lld; this program reads version %d",
-                       path, (long long)number, VERSION);
-    status = read_word(file, path, "kind", 2, KIND, &kind);
-    if (status == KD_OK) status = read_word(file, path, "dtype", 2, DTYPE, &dtype);
-    if (status == KD_OK) status = read_integer(file, path, "classes", 2, CLASSES_MAX, 0, &number);
-    if (status < 0) return status;
-    h->kind = kind == 0 ? KD_STORE_DENSE : KD_STORE_TOPK;
-    h->dtype = dtype == 0 ? KD_STORE_F32 : KD_STORE_F16;
-    h->classes = (int)number;
-    if (h->kind == KD_STORE_TOPK) status = read_topk(file, path, h);
-    if (status == KD_OK) status = read_integer(file, path, "views", 1, INT32_MAX, 1, &h->views);
+    int status = KD_OK;
+    if (h->kind == KD_STORE_HIDDEN) {
+        status = read_integer(file, path, "width", 1, WIDTH_MAX, 0, &number);
+        h->width = (int)number;
+        if (status == KD_OK)
+            status = read_integer(file, path, "output_crc32", 0, UINT32_MAX, -1, &number);
+        out->output_crc = (uint32_t)number;
+    }
+    if (status == KD_OK) status = read_integer(file, path, "sequences", 0, 1, 0, &number);
+    h->sequences = number == 1;
+    if (status == KD_OK && h->sequences)
+        status =
+            read_integer(file, path, "positions", out->rows, POSITIONS_MAX, 0, &out->positions);
+    return status;
+}
+
+static int read_rows(hid_t file, const char *path, kd_shard_head *out) {
+    int status = read_integer(file, path, "rows", 1, INT64_MAX, 0, &out->rows);
+    if (status == KD_OK)
+        status =
+            read_integer(file, path, "first_row", 0, INT64_MAX - out->rows, 0, &out->first_row);
+    if (status == KD_OK)
+        status = read_integer(file, path, "total_rows", out->first_row + out->rows, INT64_MAX,
+                              out->rows, &out->total_rows);
+    out->positions = out->rows;
+    return status;
+}
+
+static int read_origin(hid_t file, const char *path, kd_store_header *h) {
+    int64_t number = 0;
+    int status = read_integer(file, path, "views", 1, INT32_MAX, 1, &h->views);
     if (status == KD_OK) status = read_integer(file, path, "augmented", 0, 1, 0, &number);
     h->augmented = number == 1;
     if (status == KD_OK) status = read_hash(file, path, "teacher", &h->teacher);
@@ -206,12 +253,35 @@ int kd_shard_head_read(hid_t file, const char *path, kd_shard_head *out) {
     if (status == KD_OK) status = read_hash(file, path, "data", &h->data);
     if (status == KD_OK && kd_h5_has_attribute(file, "description"))
         status = kd_h5_get_string(file, "description", h->description, sizeof h->description);
-    if (status == KD_OK) status = read_integer(file, path, "rows", 1, INT64_MAX, 0, &out->rows);
-    if (status == KD_OK)
-        status =
-            read_integer(file, path, "first_row", 0, INT64_MAX - out->rows, 0, &out->first_row);
-    if (status == KD_OK)
-        status = read_integer(file, path, "total_rows", out->first_row + out->rows, INT64_MAX,
-                              out->rows, &out->total_rows);
+    return status;
+}
+
+int kd_shard_head_read(hid_t file, const char *path, kd_shard_head *out) {
+    *out = (kd_shard_head){0};
+    kd_store_header *h = &out->header;
+    char schema[64];
+    int kind = 0, dtype = 0;
+    int64_t number = 0, version;
+    int status = kd_h5_get_string(file, "schema", schema, sizeof schema);
+    if (status < 0) return status;
+    if (strcmp(schema, SCHEMA) != 0)
+        return kd_fail(KD_EDATA, "%s: is a '%s', not a teacher store ('%s')", path, schema, SCHEMA);
+    status = kd_h5_get_int(file, "version", &version);
+    if (status < 0) return status;
+    if (version != ROWS_VERSION && version != VERSION)
+        return kd_fail(KD_EDATA,
+                       "%s: teacher store of version %lld; this program reads versions %d and %d",
+                       path, (long long)version, ROWS_VERSION, VERSION);
+    status = read_word(file, path, "kind", version == ROWS_VERSION ? 2 : 3, KIND, &kind);
+    if (status == KD_OK) status = read_word(file, path, "dtype", 2, DTYPE, &dtype);
+    if (status == KD_OK) status = read_integer(file, path, "classes", 2, CLASSES_MAX, 0, &number);
+    if (status < 0) return status;
+    h->kind = (kd_store_kind)kind;
+    h->dtype = dtype == 0 ? KD_STORE_F32 : KD_STORE_F16;
+    h->classes = (int)number;
+    if (h->kind == KD_STORE_TOPK) status = read_topk(file, path, h);
+    if (status == KD_OK) status = read_origin(file, path, h);
+    if (status == KD_OK) status = read_rows(file, path, out);
+    if (status == KD_OK && version == VERSION) status = read_positions(file, path, out);
     return status;
 }

@@ -1,4 +1,4 @@
-/* The layout of a shard (docs/teacher-store.md), shared by store_write.c and store_read.c only. */
+/* The layout of a shard (docs/teacher-store.md), shared by the store_*.c only. */
 #ifndef KD_DATA_STORE_FORMAT_H
 #define KD_DATA_STORE_FORMAT_H
 
@@ -9,6 +9,8 @@
 typedef struct {
     kd_store_header header;
     int64_t first_row, rows, total_rows;
+    int64_t positions;   /* of this shard: as many as rows, or the sum of its runs */
+    uint32_t output_crc; /* HIDDEN: zlib's CRC-32 of the output matrix in float32  */
 } kd_shard_head;
 
 int kd_shard_head_write(hid_t file, const kd_shard_head *head);
@@ -21,28 +23,49 @@ const char *kd_store_header_difference(const kd_store_header *a, const kd_store_
 /* "<folder>/shard-00012.h5" */
 int kd_shard_path(char out[KD_PATH_MAX], const char *folder, int64_t index);
 
-/* The datasets, one column of every row each. */
+/* The datasets, one column each: of every row, and from LOGITS on of every position. */
 typedef enum {
     KD_COLUMN_ID,     /* u64                                                             */
     KD_COLUMN_VIEW,   /* i32; may be missing when views = 1                              */
-    KD_COLUMN_LABEL,  /* i32; may be missing                                             */
+    KD_COLUMN_LABEL,  /* i32; may be missing; not in sequences                           */
+    KD_COLUMN_LENGTH, /* SEQUENCES: i32, positions of the row                            */
+    KD_COLUMN_TOKENS, /* SEQUENCES: u32, CRC-32 of the label tokens as i32               */
     KD_COLUMN_LOGITS, /* DENSE: (V) of dtype                                             */
     KD_COLUMN_INDEX,  /* TOPK: (k) i32                                                   */
     KD_COLUMN_KEPT,   /* TOPK: (k) of dtype                                              */
     KD_COLUMN_TAIL,   /* TOPK: (temperatures) f32                                        */
+    KD_COLUMN_HIDDEN, /* HIDDEN: (width) of dtype                                        */
     KD_COLUMN_COUNT
 } kd_column;
 
 const char *kd_column_name(kd_column c);
-/* Numbers per row; 0: this kind of store does not have the column. */
+bool kd_column_is_positional(kd_column c);
+/* The column that holds the teacher's logits or hidden states. */
+kd_column kd_column_values(const kd_store_header *h);
+/* Numbers per row or position; 0: this kind of store does not have the column. */
 int64_t kd_column_width(const kd_store_header *h, kd_column c);
 /* Bytes of one number. */
 size_t kd_column_element(const kd_store_header *h, kd_column c);
 /* The stored type, which is also the one in memory. Close with H5Tclose. */
 hid_t kd_column_type(const kd_store_header *h, kd_column c);
-/* The shape of `rows` rows; returns the rank. */
-int kd_column_shape(const kd_store_header *h, kd_column c, int64_t rows, int64_t shape[2]);
-/* Bytes of one row over all columns. */
+/* The shape in this shard; returns the rank. */
+int kd_column_shape(const kd_shard_head *head, kd_column c, int64_t shape[2]);
+/* Bytes of a row of one position over all columns. */
 size_t kd_store_row_bytes(const kd_store_header *h);
+
+/* The CRC-32 of label tokens. */
+uint32_t kd_store_tokens_crc(int64_t length, const int32_t *label);
+
+/* The output matrix, which lies in a store's first file: as float16 when that loses nothing. */
+uint32_t kd_store_output_crc(const kd_store_header *h);
+int kd_store_output_write(hid_t file, const kd_store_header *h);
+/* The caller frees *out (V,width). */
+int kd_store_output_read(hid_t file, const char *path, const kd_shard_head *head, float **out);
+/* That a dataset's numbers have the CRC-32 it states. */
+int kd_store_check_crc(hid_t file, const char *path, const char *name, const void *bytes,
+                       size_t length);
+/* Writes a dataset and its CRC-32. */
+int kd_store_write_set(hid_t file, const char *name, int rank, const int64_t *shape, hid_t type,
+                       const void *values, size_t bytes);
 
 #endif

@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <zlib.h>
 
 #include "base/error.h"
 #include "data/half.h"
@@ -11,7 +10,9 @@
 struct kd_store {
     char path[KD_PATH_MAX];
     kd_store_header header;
-    int64_t rows;
+    int64_t rows, positions;
+    int64_t *first; /* SEQUENCES: (rows) the first position of each row */
+    float *output;  /* HIDDEN: the header's */
     void *column[KD_COLUMN_COUNT];
     /* Open addressing: slot[h], slot[h+1] … until −1 hold the rows whose key hashes to h. */
     int64_t *slot;
@@ -67,43 +68,33 @@ static bool fill_default(kd_store *s, hid_t file, kd_column c, int64_t rows) {
     return true;
 }
 
-static int check_crc(hid_t file, const char *path, const char *name, const void *bytes,
-                     size_t length) {
-    hid_t set;
-    int64_t stated = 0;
-    int status = kd_h5_open_object(&set, file, name);
-    if (status < 0) return status;
-    status = kd_h5_get_int(set, "crc32", &stated);
-    H5Oclose(set);
-    if (status == KD_OK && (uint64_t)stated != crc32_z(crc32_z(0, NULL, 0), bytes, length))
-        status = kd_fail(KD_EDATA, "%s: /%s: damaged: wrong checksum", path, name);
-    return status;
-}
-
-/* Appends a column's rows to those of the shards before. */
-static int read_column(kd_store *s, hid_t file, const char *path, kd_column c, int64_t rows) {
+/* Appends a column's rows or positions to those of the shards before. */
+static int read_column(kd_store *s, hid_t file, const char *path, kd_column c,
+                       const kd_shard_head *head) {
     const char *name = kd_column_name(c);
+    const int64_t before = kd_column_is_positional(c) ? s->positions : s->rows;
     int64_t shape[2];
-    int rank = kd_column_shape(&s->header, c, rows, shape);
+    int rank = kd_column_shape(head, c, shape);
     size_t row_bytes = (size_t)kd_column_width(&s->header, c) * kd_column_element(&s->header, c);
     if (row_bytes == 0) return KD_OK;
     hid_t type = kd_column_type(&s->header, c);
     int status = KD_OK;
     /* Only a dataset that is really as large as the header says may cost that much memory; ids are
      * always there, and so bound the columns that may be missing. */
-    if (c == KD_COLUMN_ID || kd_h5_has(file, name))
+    if (c == KD_COLUMN_ID || kd_column_is_positional(c) || kd_h5_has(file, name))
         status = kd_h5_expect(file, name, rank, shape, type);
     if (status < 0) goto done;
-    char *grown = realloc(s->column[c], (size_t)(s->rows + rows) * row_bytes);
+    char *grown = realloc(s->column[c], (size_t)(before + shape[0]) * row_bytes);
     if (!grown) {
-        status = kd_fail_memory((unsigned long long)(s->rows + rows) * row_bytes, path);
+        status = kd_fail_memory((unsigned long long)(before + shape[0]) * row_bytes, path);
         goto done;
     }
     s->column[c] = grown;
-    if (fill_default(s, file, c, rows)) goto done;
-    char *values = grown + (size_t)s->rows * row_bytes;
+    if (fill_default(s, file, c, shape[0])) goto done;
+    char *values = grown + (size_t)before * row_bytes;
     status = kd_h5_read(file, name, rank, shape, type, values);
-    if (status == KD_OK) status = check_crc(file, path, name, values, (size_t)rows * row_bytes);
+    if (status == KD_OK)
+        status = kd_store_check_crc(file, path, name, values, (size_t)shape[0] * row_bytes);
 done:
     if (type >= 0) H5Tclose(type);
     return status;
@@ -129,42 +120,84 @@ static int refuse_row(const kd_store *s, const char *path, int64_t row, const ch
                    (unsigned long long)((uint64_t *)s->column[KD_COLUMN_ID])[s->rows + row], what);
 }
 
+/* The same for a position of the shard that is being read. */
+static int refuse_position(const kd_store *s, const char *path, int64_t position,
+                           const char *what) {
+    int64_t row = position;
+    if (s->header.sequences) {
+        const int32_t *length = (const int32_t *)s->column[KD_COLUMN_LENGTH] + s->rows;
+        for (row = 0; position >= length[row]; row++) position -= length[row];
+    }
+    return refuse_row(s, path, row, what);
+}
+
 /* Kept classes exist and are all different; `seen` has a place for each class. */
-static int check_topk(const kd_store *s, const char *path, int64_t rows, int64_t *seen) {
+static int check_topk(const kd_store *s, const char *path, int64_t positions, int64_t *seen) {
     const int k = s->header.k, temperatures = s->header.temperature_count;
-    const int32_t *index = (const int32_t *)s->column[KD_COLUMN_INDEX] + s->rows * k;
-    const float *tail = (const float *)s->column[KD_COLUMN_TAIL] + s->rows * temperatures;
-    for (int64_t row = 0; row < rows; row++) {
+    const int32_t *index = (const int32_t *)s->column[KD_COLUMN_INDEX] + s->positions * k;
+    const float *tail = (const float *)s->column[KD_COLUMN_TAIL] + s->positions * temperatures;
+    for (int64_t at = 0; at < positions; at++) {
         for (int i = 0; i < k; i++) {
-            int32_t class = index[row * k + i];
+            int32_t class = index[at * k + i];
             if (class < 0 || class >= s->header.classes)
-                return refuse_row(s, path, row, "keeps a class that does not exist");
-            if (seen[class] == row + 1) return refuse_row(s, path, row, "keeps a class twice");
-            seen[class] = row + 1;
+                return refuse_position(s, path, at, "keeps a class that does not exist");
+            if (seen[class] == at + 1) return refuse_position(s, path, at, "keeps a class twice");
+            seen[class] = at + 1;
         }
         for (int i = 0; i < temperatures; i++)
-            if (!isfinite(tail[row * temperatures + i]))
-                return refuse_row(s, path, row, "has a tail that is not finite");
+            if (!isfinite(tail[at * temperatures + i]))
+                return refuse_position(s, path, at, "has a tail that is not finite");
     }
     return KD_OK;
 }
 
-static int check_numbers(const kd_store *s, const char *path, int64_t rows) {
+static int check_numbers(const kd_store *s, const char *path, const kd_shard_head *head) {
     const kd_store_header *h = &s->header;
     const int32_t *view = (const int32_t *)s->column[KD_COLUMN_VIEW] + s->rows;
-    for (int64_t row = 0; row < rows; row++)
+    for (int64_t row = 0; row < head->rows; row++)
         if (view[row] < 0 || view[row] >= h->views)
             return refuse_row(s, path, row, "is of a view that does not exist");
-    kd_column c = h->kind == KD_STORE_DENSE ? KD_COLUMN_LOGITS : KD_COLUMN_KEPT;
-    int64_t width = kd_column_width(h, c);
-    int64_t bad = find_not_finite(h, s->column[c], s->rows * width, rows * width);
-    if (bad >= 0) return refuse_row(s, path, bad / width, "has a logit that is not finite");
-    if (h->kind == KD_STORE_DENSE) return KD_OK;
+    const kd_column c = kd_column_values(h);
+    const int64_t width = kd_column_width(h, c);
+    int64_t bad = find_not_finite(h, s->column[c], s->positions * width, head->positions * width);
+    if (bad >= 0)
+        return refuse_position(s, path, bad / width,
+                               h->kind == KD_STORE_HIDDEN ? "has a hidden number that is not finite"
+                                                          : "has a logit that is not finite");
+    if (h->kind != KD_STORE_TOPK) return KD_OK;
     int64_t *seen = calloc((size_t)h->classes, sizeof *seen);
     if (!seen) return kd_fail_memory((unsigned long long)h->classes * sizeof *seen, path);
-    int status = check_topk(s, path, rows, seen);
+    int status = check_topk(s, path, head->positions, seen);
     free(seen);
     return status;
+}
+
+/* Where each row's run begins; the runs are exactly the positions the header states. */
+static int place_runs(kd_store *s, const char *path, const kd_shard_head *head) {
+    const int32_t *length = (const int32_t *)s->column[KD_COLUMN_LENGTH] + s->rows;
+    int64_t *grown = realloc(s->first, (size_t)(s->rows + head->rows) * sizeof *grown), left;
+    if (!grown) return kd_fail_memory((size_t)(s->rows + head->rows) * sizeof *grown, path);
+    s->first = grown;
+    left = head->positions;
+    for (int64_t row = 0; row < head->rows; row++) {
+        grown[s->rows + row] = s->positions + head->positions - left;
+        if (length[row] < 1 || length[row] > left)
+            return refuse_row(s, path, row, "has a length that does not fit /positions");
+        left -= length[row];
+    }
+    if (left == 0) return KD_OK;
+    return kd_fail(KD_EDATA, "%s: /length: sums to %lld positions, /positions says %lld", path,
+                   (long long)(head->positions - left), (long long)head->positions);
+}
+
+/* Every column of a shard, in an order in which each can be checked. */
+static int read_columns(kd_store *s, hid_t file, const char *path, const kd_shard_head *head) {
+    int status = KD_OK;
+    for (kd_column c = 0; c < KD_COLUMN_COUNT && status == KD_OK; c++) {
+        if (c == KD_COLUMN_LOGITS && s->header.sequences) status = place_runs(s, path, head);
+        if (status == KD_OK) status = read_column(s, file, path, c, head);
+    }
+    return status == KD_OK ? check_numbers(s, path, head) : status;
 }
 
 /* Appends a shard's rows; `head` is its own, `first` that of the first shard (NULL for that one).
@@ -177,6 +210,7 @@ static int read_shard(kd_store *s, const char *path, const kd_shard_head *first,
     if (status < 0) goto done;
     const char *field = first ? kd_store_header_difference(&first->header, &head->header) : NULL;
     if (first && !field && first->total_rows != head->total_rows) field = "total_rows";
+    if (first && !field && first->output_crc != head->output_crc) field = "output_crc32";
     if (field) {
         status = kd_fail(KD_EDATA, "%s: belongs to another store: its %s is not the first shard's",
                          path, field);
@@ -188,10 +222,15 @@ static int read_shard(kd_store *s, const char *path, const kd_shard_head *first,
         goto done;
     }
     if (!first) s->header = head->header;
-    for (kd_column c = 0; c < KD_COLUMN_COUNT && status == KD_OK; c++)
-        status = read_column(s, file, path, c, head->rows);
-    if (status == KD_OK) status = check_numbers(s, path, head->rows);
-    if (status == KD_OK) s->rows += head->rows;
+    if (!first && s->header.kind == KD_STORE_HIDDEN) {
+        status = kd_store_output_read(file, path, head, &s->output);
+        s->header.output = s->output;
+    }
+    if (status == KD_OK) status = read_columns(s, file, path, head);
+    if (status == KD_OK) {
+        s->rows += head->rows;
+        s->positions += head->positions;
+    }
 done:
     kd_h5_close(file);
     return status;
@@ -258,6 +297,8 @@ void kd_store_free(kd_store *s) {
     if (!s) return;
     for (kd_column c = 0; c < KD_COLUMN_COUNT; c++) free(s->column[c]);
     free(s->slot);
+    free(s->first);
+    free(s->output);
     free(s);
 }
 
@@ -267,6 +308,10 @@ const kd_store_header *kd_store_describe(const kd_store *s) {
 
 int64_t kd_store_rows(const kd_store *s) {
     return s->rows;
+}
+
+int64_t kd_store_positions(const kd_store *s) {
+    return s->positions;
 }
 
 int kd_store_temperature_index(const kd_store *s, double temperature) {
@@ -286,6 +331,7 @@ static int get_row(const kd_store *s, uint64_t id, int64_t view, int64_t *row) {
 }
 
 int kd_store_check(const kd_store *s, int64_t n, const uint64_t *id, const int32_t *label) {
+    KD_CONTRACT(!s->header.sequences, "%s: holds sequences", s->path);
     const int32_t *stored = s->column[KD_COLUMN_LABEL];
     for (int64_t i = 0; i < n; i++)
         for (int64_t view = 0; view < s->header.views; view++) {
@@ -301,41 +347,103 @@ int kd_store_check(const kd_store *s, int64_t n, const uint64_t *id, const int32
     return KD_OK;
 }
 
-static void load_logits(const kd_store *s, kd_column c, int64_t row, float *out) {
-    int64_t width = kd_column_width(&s->header, c);
+static int64_t row_length(const kd_store *s, int64_t row) {
+    return s->header.sequences ? ((const int32_t *)s->column[KD_COLUMN_LENGTH])[row] : 1;
+}
+
+/* A row that must have `length` positions, and the first of them. */
+static int get_run(const kd_store *s, int64_t view, uint64_t id, int64_t length, int64_t *row,
+                   int64_t *first) {
+    int status = get_row(s, id, view % s->header.views, row);
+    if (status < 0) return status;
+    *first = s->header.sequences ? s->first[*row] : *row;
+    if (row_length(s, *row) == length) return KD_OK;
+    return kd_fail(KD_EDATA,
+                   "%s: sample %llu has %lld positions in the store and %lld in the data: they do "
+                   "not belong together",
+                   s->path, (unsigned long long)id, (long long)row_length(s, *row),
+                   (long long)length);
+}
+
+int64_t kd_store_length(const kd_store *s, int64_t view, uint64_t id) {
+    int64_t row;
+    int status = get_row(s, id, view % s->header.views, &row);
+    return status < 0 ? status : row_length(s, row);
+}
+
+int kd_store_check_run(const kd_store *s, uint64_t id, int64_t length, const int32_t *label) {
+    KD_CONTRACT(s->header.sequences, "%s: holds no sequences", s->path);
+    const uint32_t crc = kd_store_tokens_crc(length, label), *stored = s->column[KD_COLUMN_TOKENS];
+    for (int64_t view = 0; view < s->header.views; view++) {
+        int64_t row = 0, first;
+        int status = get_run(s, view, id, length, &row, &first);
+        if (status < 0) return status;
+        if (stored[row] != crc)
+            return kd_fail(
+                KD_EDATA,
+                "%s: sample %llu was stored for other label tokens than the data's: they "
+                "do not belong together",
+                s->path, (unsigned long long)id);
+    }
+    return KD_OK;
+}
+
+/* n positions of a column of the dtype */
+static void load_numbers(const kd_store *s, kd_column c, int64_t first, int64_t n, float *out) {
+    const int64_t width = kd_column_width(&s->header, c);
     if (s->header.dtype == KD_STORE_F16)
-        kd_half_decode(out, (const uint16_t *)s->column[c] + row * width, width);
+        kd_half_decode(out, (const uint16_t *)s->column[c] + first * width, n * width);
     else
-        memcpy(out, (const float *)s->column[c] + row * width, (size_t)width * sizeof *out);
+        memcpy(out, (const float *)s->column[c] + first * width, (size_t)(n * width) * sizeof *out);
+}
+
+int kd_store_read_run(const kd_store *s, int64_t view, uint64_t id, int64_t length, float *logits) {
+    KD_CONTRACT(s->header.kind == KD_STORE_DENSE, "%s: not a dense store", s->path);
+    int64_t row, first;
+    int status = get_run(s, view, id, length, &row, &first);
+    if (status == KD_OK) load_numbers(s, KD_COLUMN_LOGITS, first, length, logits);
+    return status;
 }
 
 int kd_store_read(const kd_store *s, int64_t n, int64_t view, const uint64_t *id, float *logits) {
-    KD_CONTRACT(s->header.kind == KD_STORE_DENSE, "%s: not a dense store", s->path);
-    for (int64_t i = 0; i < n; i++) {
-        int64_t row;
-        int status = get_row(s, id[i], view % s->header.views, &row);
-        if (status < 0) return status;
-        load_logits(s, KD_COLUMN_LOGITS, row, logits + i * s->header.classes);
-    }
+    int status = KD_OK;
+    for (int64_t i = 0; i < n && status == KD_OK; i++)
+        status = kd_store_read_run(s, view, id[i], 1, logits + i * s->header.classes);
+    return status;
+}
+
+int kd_store_read_topk_run(const kd_store *s, int64_t view, uint64_t id, int64_t length,
+                           int temperature_index, int32_t *index, float *kept, float *tail) {
+    const kd_store_header *h = &s->header;
+    KD_CONTRACT(h->kind == KD_STORE_TOPK, "%s: not a top-k store", s->path);
+    KD_CONTRACT(temperature_index >= 0 && temperature_index < h->temperature_count,
+                "%s: temperature %d of %d", s->path, temperature_index, h->temperature_count);
+    int64_t row, first;
+    int status = get_run(s, view, id, length, &row, &first);
+    if (status < 0) return status;
+    memcpy(index, (const int32_t *)s->column[KD_COLUMN_INDEX] + first * h->k,
+           (size_t)(length * h->k) * sizeof *index);
+    load_numbers(s, KD_COLUMN_KEPT, first, length, kept);
+    const float *tails = (const float *)s->column[KD_COLUMN_TAIL] + first * h->temperature_count;
+    for (int64_t t = 0; t < length; t++)
+        tail[t] = tails[t * h->temperature_count + temperature_index];
     return KD_OK;
 }
 
 int kd_store_read_topk(const kd_store *s, int64_t n, int64_t view, const uint64_t *id,
                        int temperature_index, int32_t *index, float *kept, float *tail) {
-    const kd_store_header *h = &s->header;
-    KD_CONTRACT(h->kind == KD_STORE_TOPK, "%s: not a top-k store", s->path);
-    KD_CONTRACT(temperature_index >= 0 && temperature_index < h->temperature_count,
-                "%s: temperature %d of %d", s->path, temperature_index, h->temperature_count);
-    const int k = h->k;
-    for (int64_t i = 0; i < n; i++) {
-        int64_t row;
-        int status = get_row(s, id[i], view % h->views, &row);
-        if (status < 0) return status;
-        memcpy(index + i * k, (const int32_t *)s->column[KD_COLUMN_INDEX] + row * k,
-               (size_t)k * sizeof *index);
-        load_logits(s, KD_COLUMN_KEPT, row, kept + i * k);
-        tail[i] = ((const float *)
-                       s->column[KD_COLUMN_TAIL])[row * h->temperature_count + temperature_index];
-    }
-    return KD_OK;
+    int status = KD_OK;
+    for (int64_t i = 0; i < n && status == KD_OK; i++)
+        status = kd_store_read_topk_run(s, view, id[i], 1, temperature_index,
+                                        index + i * s->header.k, kept + i * s->header.k, tail + i);
+    return status;
+}
+
+int kd_store_read_hidden(const kd_store *s, int64_t view, uint64_t id, int64_t length,
+                         float *hidden) {
+    KD_CONTRACT(s->header.kind == KD_STORE_HIDDEN, "%s: not a store of hidden states", s->path);
+    int64_t row, first;
+    int status = get_run(s, view, id, length, &row, &first);
+    if (status == KD_OK) load_numbers(s, KD_COLUMN_HIDDEN, first, length, hidden);
+    return status;
 }

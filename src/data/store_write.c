@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -19,8 +18,9 @@ enum { SHARD_BYTES = 1 << 26, SHARD_ROWS_MAX = 1 << 16, SERIAL_NUMBERS = 1 << 14
 struct kd_store_writer {
     char folder[KD_PATH_MAX];
     kd_shard_head head;            /* of the shard being filled; rows says how far      */
-    int64_t shard, shard_rows;     /* its number; the rows of a full one                */
-    void *column[KD_COLUMN_COUNT]; /* its rows                                          */
+    int64_t shard;                 /* its number                                        */
+    int64_t shard_rows;            /* rows, and in sequences positions, of a full one   */
+    void *column[KD_COLUMN_COUNT]; /* its rows and positions                            */
 };
 
 /* A function of the header alone, so that the shards of a resumed store fit together. */
@@ -41,7 +41,9 @@ static int check_header(const kd_store_header *h, const char *path) {
     if (h->classes < 2) return kd_fail(KD_ECONFIG, "%s: a store needs 2 or more classes", path);
     if (h->views < 1 || h->views > INT32_MAX)
         return kd_fail(KD_ECONFIG, "%s: a store cannot have %lld views", path, (long long)h->views);
-    if (h->kind == KD_STORE_DENSE) return KD_OK;
+    if (h->kind == KD_STORE_HIDDEN && (h->width < 1 || !h->output))
+        return kd_fail(KD_ECONFIG, "%s: hidden states need a width and an output matrix", path);
+    if (h->kind != KD_STORE_TOPK) return KD_OK;
     if (h->k < 1 || h->k >= h->classes)
         return kd_fail(KD_ECONFIG, "%s: k is %d, must be 1 to %d (fewer than the classes)", path,
                        h->k, h->classes - 1);
@@ -54,9 +56,10 @@ static int check_header(const kd_store_header *h, const char *path) {
     return KD_OK;
 }
 
-/* Whether the shard stays: *fault says why not, or is NULL. A shard that could not be read is an
- * error; only one that was read and found wrong is at fault. */
-static int examine_shard(const kd_store_writer *w, const char *path, const char **fault) {
+/* Whether the shard of *rows stays: *fault says why not, or is NULL. A shard that could not be read
+ * is an error; only one that was read and found wrong is at fault. */
+static int examine_shard(const kd_store_writer *w, const char *path, const char **fault,
+                         int64_t *rows) {
     kd_shard_head found;
     hid_t file;
     int status = kd_h5_open(&file, path);
@@ -67,7 +70,10 @@ static int examine_shard(const kd_store_writer *w, const char *path, const char 
     *fault = kd_store_header_difference(&w->head.header, &found.header);
     if (!*fault && found.total_rows != w->head.total_rows) *fault = "total_rows";
     if (!*fault && found.first_row != w->head.first_row) *fault = "first_row";
-    if (!*fault && found.rows != full_shard(w)) *fault = "rows";
+    if (!*fault && found.output_crc != w->head.output_crc) *fault = "output";
+    /* How many rows of sequences a shard holds depends on their lengths. */
+    if (!*fault && !found.header.sequences && found.rows != full_shard(w)) *fault = "rows";
+    *rows = found.rows;
     return KD_OK;
 }
 
@@ -75,17 +81,18 @@ static int examine_shard(const kd_store_writer *w, const char *path, const char 
 static int find_whole_shards(kd_store_writer *w) {
     char path[KD_PATH_MAX];
     const char *fault;
+    int64_t rows = 0;
     for (; w->head.first_row < w->head.total_rows; w->shard++) {
         int status = kd_shard_path(path, w->folder, w->shard);
         if (status < 0) return status;
         if (!kd_file_exists(path)) return KD_OK;
-        status = examine_shard(w, path, &fault);
+        status = examine_shard(w, path, &fault, &rows);
         if (status < 0) return status;
         if (fault) {
             kd_warn("%s: made again, and all that follow it: it does not fit (%s)", path, fault);
             return KD_OK;
         }
-        w->head.first_row += full_shard(w);
+        w->head.first_row += rows;
     }
     return KD_OK;
 }
@@ -135,7 +142,11 @@ int kd_store_writer_open(kd_store_writer **out, const char *path, const kd_store
     kd_store_writer *w = calloc(1, sizeof *w);
     if (!w) return kd_fail_memory(sizeof *w, "the teacher store");
     w->head = (kd_shard_head){.header = *header, .total_rows = total_rows};
-    if (header->kind == KD_STORE_DENSE) w->head.header.k = w->head.header.temperature_count = 0;
+    if (header->kind != KD_STORE_TOPK) w->head.header.k = w->head.header.temperature_count = 0;
+    if (header->kind == KD_STORE_HIDDEN)
+        w->head.output_crc = kd_store_output_crc(header);
+    else
+        w->head.header.width = 0;
     w->shard_rows = shard_rows(&w->head.header);
     if (snprintf(w->folder, sizeof w->folder, "%s", path) >= (int)sizeof w->folder)
         status = kd_fail(KD_EIO, "%s: path too long", path);
@@ -154,41 +165,51 @@ int kd_store_writer_open(kd_store_writer **out, const char *path, const kd_store
 
 /* --- appending ------------------------------------------------------------------------------ */
 
-/* What is wrong with a row of logits; NULL when nothing is. */
-static const char *row_fault(const kd_store_header *h, const float *logits) {
-    float low = logits[0], high = logits[0];
+/* Numbers the teacher gives for a position: logits, or a hidden state. */
+static int64_t given_width(const kd_store_header *h) {
+    return h->kind == KD_STORE_HIDDEN ? h->width : h->classes;
+}
+
+/* What is wrong with a position's numbers; NULL when nothing is. */
+static const char *fault_of(const kd_store_header *h, const float *values) {
+    float low = values[0], high = values[0];
     bool finite = true;
-    for (int v = 0; v < h->classes; v++) {
-        finite &= isfinite(logits[v]);
-        low = logits[v] < low ? logits[v] : low;
-        high = logits[v] > high ? logits[v] : high;
+    for (int64_t v = 0; v < given_width(h); v++) {
+        finite &= isfinite(values[v]);
+        low = values[v] < low ? values[v] : low;
+        high = values[v] > high ? values[v] : high;
     }
     if (!finite) return "is not finite";
-    if (h->dtype == KD_STORE_F16 && (high > KD_HALF_MAX || (low < -KD_HALF_MAX && high < -32768)))
-        return "does not fit float16; store them as float32";
-    return NULL;
+    if (h->dtype == KD_STORE_F32) return NULL;
+    const bool harmless = h->kind != KD_STORE_HIDDEN && high >= -32768;
+    return high > KD_HALF_MAX || (low < -KD_HALF_MAX && !harmless)
+               ? "does not fit float16; store them as float32"
+               : NULL;
 }
 
-static int check_rows(const kd_store_writer *w, int64_t n, const uint64_t *id,
-                      const float *logits) {
+/* n positions, of the samples id[0], id[id_step], … */
+static int check_values(const kd_store_writer *w, int64_t n, const uint64_t *id, int64_t id_step,
+                        const float *values) {
     const kd_store_header *h = &w->head.header;
+    const int64_t width = given_width(h);
     int64_t bad = n;
-#pragma omp parallel for reduction(min : bad) if (n * h->classes > SERIAL_NUMBERS)
+#pragma omp parallel for reduction(min : bad) if (n * width > SERIAL_NUMBERS)
     for (int64_t i = 0; i < n; i++)
-        if (i < bad && row_fault(h, logits + i * h->classes)) bad = i;
+        if (i < bad && fault_of(h, values + i * width)) bad = i;
     if (bad == n) return KD_OK;
-    return kd_fail(KD_EDATA, "%s: a logit of the teacher for sample %llu %s", w->folder,
-                   (unsigned long long)id[bad], row_fault(h, logits + bad * h->classes));
+    return kd_fail(KD_EDATA, "%s: a %s of the teacher for sample %llu %s", w->folder,
+                   h->kind == KD_STORE_HIDDEN ? "hidden number" : "logit",
+                   (unsigned long long)id[bad * id_step], fault_of(h, values + bad * width));
 }
 
-static void store_logits(const kd_store_header *h, void *column, int64_t at, const float *logits,
-                         int64_t n) {
+static void store_numbers(const kd_store_header *h, void *column, int64_t at, const float *values,
+                          int64_t n) {
     if (h->dtype == KD_STORE_F32) {
-        memcpy((float *)column + at, logits, (size_t)n * sizeof *logits);
+        memcpy((float *)column + at, values, (size_t)n * sizeof *values);
         return;
     }
     uint16_t *out = (uint16_t *)column + at;
-    kd_half_encode(out, logits, n);
+    kd_half_encode(out, values, n);
     for (int64_t i = 0; i < n; i++)
         if (out[i] == 0xfc00) out[i] = 0xfbff; /* −infinity → −65504 */
 }
@@ -242,25 +263,32 @@ static void store_topk(kd_store_writer *w, int64_t row, const float *logits) {
     float *tail = (float *)w->column[KD_COLUMN_TAIL] + row * h->temperature_count;
     select_top(class, h->k, logits, h->classes);
     for (int i = 0; i < h->k; i++)
-        store_logits(h, w->column[KD_COLUMN_KEPT], row * h->k + i, logits + class[i], 1);
+        store_numbers(h, w->column[KD_COLUMN_KEPT], row * h->k + i, logits + class[i], 1);
     for (int i = 0; i < h->temperature_count; i++)
         tail[i] = tail_of(logits, h->classes, class[h->k - 1], h -> temperature[i]);
 }
 
+/* n positions behind those already there */
+static void store_values(kd_store_writer *w, int64_t n, const float *values) {
+    const kd_store_header *h = &w->head.header;
+    const int64_t width = given_width(h), at = w->head.positions;
+    if (h->kind != KD_STORE_TOPK) {
+        store_numbers(h, w->column[kd_column_values(h)], at * width, values, n * width);
+        return;
+    }
+#pragma omp parallel for if (n * width > SERIAL_NUMBERS)
+    for (int64_t i = 0; i < n; i++) store_topk(w, at + i, values + i * width);
+}
+
 static int write_column(hid_t file, const kd_store_writer *w, kd_column c) {
     const kd_store_header *h = &w->head.header;
-    const char *name = kd_column_name(c);
     int64_t shape[2];
-    int rank = kd_column_shape(h, c, w->head.rows, shape);
-    size_t bytes = (size_t)w->head.rows * (size_t)kd_column_width(h, c) * kd_column_element(h, c);
-    hid_t type = kd_column_type(h, c), set;
-    int status = kd_h5_write(file, name, rank, shape, type, type, w->column[c]);
+    int rank = kd_column_shape(&w->head, c, shape);
+    size_t bytes = (size_t)(shape[0] * shape[1]) * kd_column_element(h, c);
+    hid_t type = kd_column_type(h, c);
+    int status =
+        kd_store_write_set(file, kd_column_name(c), rank, shape, type, w->column[c], bytes);
     if (type >= 0) H5Tclose(type);
-    if (status == KD_OK) status = kd_h5_open_object(&set, file, name);
-    if (status < 0) return status;
-    status =
-        kd_h5_set_int(set, "crc32", (int64_t)crc32_z(crc32_z(0, NULL, 0), w->column[c], bytes));
-    H5Oclose(set);
     return status;
 }
 
@@ -274,6 +302,8 @@ static int commit_shard(kd_store_writer *w) {
     status = kd_shard_head_write(file, &w->head);
     for (kd_column c = 0; c < KD_COLUMN_COUNT && status == KD_OK; c++)
         if (w->column[c]) status = write_column(file, w, c);
+    if (status == KD_OK && w->shard == 0 && w->head.header.kind == KD_STORE_HIDDEN)
+        status = kd_store_output_write(file, &w->head.header);
     if (status < 0)
         kd_h5_close(file);
     else
@@ -281,39 +311,60 @@ static int commit_shard(kd_store_writer *w) {
     if (status < 0) return status;
     w->shard++;
     w->head.first_row += w->head.rows;
-    w->head.rows = 0;
+    w->head.rows = w->head.positions = 0;
     return KD_OK;
 }
 
-int kd_store_writer_append(kd_store_writer *w, int64_t n, int64_t view, const uint64_t *id,
-                           const int32_t *label, const float *logits) {
-    const kd_store_header *h = &w->head.header;
-    KD_CONTRACT(view >= 0 && view < h->views, "view %lld of %lld", (long long)view,
-                (long long)h->views);
+static void check_append(const kd_store_writer *w, int64_t n, int64_t view, bool sequences) {
+    KD_CONTRACT(w->head.header.sequences == sequences, "%s: rows and sequences mixed", w->folder);
+    KD_CONTRACT(view >= 0 && view < w->head.header.views, "view %lld of %lld", (long long)view,
+                (long long)w->head.header.views);
     KD_CONTRACT(n <= w->head.total_rows - w->head.first_row - w->head.rows,
                 "more rows than the %lld announced", (long long)w->head.total_rows);
-    int status = check_rows(w, n, id, logits);
+}
+
+int kd_store_writer_append(kd_store_writer *w, int64_t n, int64_t view, const uint64_t *id,
+                           const int32_t *label, const float *values) {
+    check_append(w, n, view, false);
+    int status = check_values(w, n, id, 1, values);
     while (n > 0 && status == KD_OK) {
         int64_t at = w->head.rows, room = full_shard(w) - at, take = n < room ? n : room;
         memcpy((uint64_t *)w->column[KD_COLUMN_ID] + at, id, (size_t)take * sizeof *id);
         memcpy((int32_t *)w->column[KD_COLUMN_LABEL] + at, label, (size_t)take * sizeof *label);
         for (int64_t i = 0; i < take; i++)
             ((int32_t *)w->column[KD_COLUMN_VIEW])[at + i] = (int32_t)view;
-        if (h->kind == KD_STORE_DENSE)
-            store_logits(h, w->column[KD_COLUMN_LOGITS], at * h->classes, logits,
-                         take * h->classes);
-        else {
-#pragma omp parallel for if (take * h->classes > SERIAL_NUMBERS)
-            for (int64_t i = 0; i < take; i++) store_topk(w, at + i, logits + i * h->classes);
-        }
+        store_values(w, take, values);
         w->head.rows += take;
+        w->head.positions += take;
         if (take == room) status = commit_shard(w);
         n -= take;
         id += take;
         label += take;
-        logits += take * h->classes;
+        values += take * given_width(&w->head.header);
     }
     return status;
+}
+
+int kd_store_writer_append_run(kd_store_writer *w, int64_t view, uint64_t id, int64_t length,
+                               const int32_t *label, const float *values) {
+    check_append(w, 1, view, true);
+    KD_CONTRACT(length >= 1, "%s: a run of %lld positions", w->folder, (long long)length);
+    if (length > w->shard_rows)
+        return kd_fail(KD_EDATA, "%s: sample %llu has %lld positions, a shard holds %lld",
+                       w->folder, (unsigned long long)id, (long long)length,
+                       (long long)w->shard_rows);
+    int status = check_values(w, length, &id, 0, values);
+    if (status == KD_OK && w->head.positions + length > w->shard_rows) status = commit_shard(w);
+    if (status < 0) return status;
+    const int64_t at = w->head.rows;
+    ((uint64_t *)w->column[KD_COLUMN_ID])[at] = id;
+    ((int32_t *)w->column[KD_COLUMN_VIEW])[at] = (int32_t)view;
+    ((int32_t *)w->column[KD_COLUMN_LENGTH])[at] = (int32_t)length;
+    ((uint32_t *)w->column[KD_COLUMN_TOKENS])[at] = kd_store_tokens_crc(length, label);
+    store_values(w, length, values);
+    w->head.rows++;
+    w->head.positions += length;
+    return w->head.first_row + w->head.rows == w->head.total_rows ? commit_shard(w) : KD_OK;
 }
 
 /* --- ending --------------------------------------------------------------------------------- */

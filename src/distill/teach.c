@@ -249,6 +249,10 @@ static int make_store(kd_run *run, const char *path) {
 static int check_store(const kd_run *run, const char *path) {
     const kd_store_header *h = kd_store_describe(run->store);
     kd_hash classes = kd_class_list_hash(run->train);
+    if (h->sequences || h->kind == KD_STORE_HIDDEN)
+        return kd_fail(KD_EDATA,
+                       "%s: holds %s: images and sounds of one class need logits, a row a sample",
+                       path, h->sequences ? "sequences" : "hidden states");
     if (h->classes != run->train->classes)
         return kd_fail(KD_EDATA, "%s: made for %d classes, the data have %d", path, h->classes,
                        run->train->classes);

@@ -84,17 +84,24 @@ static void put_column(hid_t file, const char *name, int rank, int64_t rows, int
 
 static void write_structured(void) {
     hid_t file, half = kd_h5_half();
-    bool topk = next() & 1, narrow = next() & 1;
+    static const char *const kinds[] = {"dense", "topk", "hidden"};
+    unsigned kind = next() % 3;
+    bool narrow = next() & 1, sequences = next() & 1;
     int64_t rows = 1 + next() % 8, classes = 2 + next() % 8, k = 1 + next() % 3;
+    int64_t positions = sequences ? rows + next() % 16 : rows, width = 1 + next() % 8;
     hid_t type = narrow ? half : H5T_NATIVE_FLOAT;
     double temperature[8] = {1, 4, (double)next_number()};
     if (kd_h5_create(&file, path) < 0) abort();
     put_string(file, "schema", "distill-teacher-store");
-    put_int(file, "version", 1);
-    put_string(file, "kind", topk ? "topk" : "dense");
+    put_int(file, "version", kind == 2 || sequences ? 2 : 1);
+    put_string(file, "kind", kinds[kind]);
     put_string(file, "dtype", narrow ? "float16" : "float32");
     put_int(file, "classes", classes);
     put_int(file, "k", k);
+    put_int(file, "width", width);
+    put_int(file, "output_crc32", next_number());
+    if (sequences) put_int(file, "sequences", 1);
+    put_int(file, "positions", positions);
     put_int(file, "views", 1 + next() % 2);
     put_int(file, "augmented", next() % 2);
     put_string(file, "teacher", "");
@@ -106,32 +113,50 @@ static void write_structured(void) {
     put_column(file, "id", 1, rows, 1, H5T_NATIVE_UINT64);
     put_column(file, "view", 1, rows, 1, H5T_NATIVE_INT32);
     put_column(file, "label", 1, rows, 1, H5T_NATIVE_INT32);
-    put_column(file, "logits", 2, rows, classes, type);
-    put_column(file, "index", 2, rows, k, H5T_NATIVE_INT32);
-    put_column(file, "kept", 2, rows, k, type);
-    put_column(file, "tail", 2, rows, 2, H5T_NATIVE_FLOAT);
+    put_column(file, "length", 1, rows, 1, H5T_NATIVE_INT32);
+    put_column(file, "label_crc32", 1, rows, 1, H5T_NATIVE_UINT32);
+    put_column(file, "logits", 2, positions, classes, type);
+    put_column(file, "index", 2, positions, k, H5T_NATIVE_INT32);
+    put_column(file, "kept", 2, positions, k, type);
+    put_column(file, "tail", 2, positions, 2, H5T_NATIVE_FLOAT);
+    put_column(file, "hidden", 2, positions, width, type);
+    put_column(file, "output", 2, classes, width, next() & 1 ? half : H5T_NATIVE_FLOAT);
     if (half >= 0) H5Tclose(half);
     if (kd_h5_commit(file, path) < 0) abort();
 }
 
 /* The bytes of a sound store without its seal. */
 static const char *sound_file(size_t *length) {
-    static char *bytes;
-    static size_t size;
+    static char *all_bytes[2];
+    static size_t all_sizes[2];
+    const bool runs = next() & 1;
+    char *bytes = all_bytes[runs];
+    size_t size = all_sizes[runs];
     if (!bytes) {
         char folder[80], shard[128];
         snprintf(folder, sizeof folder, "%s.d", path);
         snprintf(shard, sizeof shard, "%s/shard-00000.h5", folder);
+        const float numbers[12] = {1, 2, 3};
         kd_store_header h = {.classes = 3, .views = 1};
+        if (runs)
+            h = (kd_store_header){.kind = KD_STORE_HIDDEN,
+                                  .sequences = true,
+                                  .classes = 3,
+                                  .width = 4,
+                                  .output = numbers,
+                                  .views = 1};
         kd_store_writer *w;
         int64_t done;
         uint64_t id[2] = {1, 2};
-        if (kd_store_writer_open(&w, folder, &h, 2, &done) < 0 ||
-            kd_store_writer_append(w, 2, 0, id, (int32_t[]){0, 1}, (float[6]){1, 2, 3}) < 0 ||
+        if (kd_store_writer_open(&w, folder, &h, runs ? 1 : 2, &done) < 0 ||
+            (runs ? kd_store_writer_append_run(w, 0, 1, 2, (int32_t[]){0, 1}, numbers)
+                  : kd_store_writer_append(w, 2, 0, id, (int32_t[]){0, 1}, numbers)) < 0 ||
             kd_store_writer_close(w) < 0 || kd_file_read(&bytes, &size, shard, SIZE_MAX) < 0)
             abort();
         unlink(shard);
         rmdir(folder);
+        all_bytes[runs] = bytes;
+        all_sizes[runs] = size;
     }
     *length = size - 512;
     return bytes + 512;
@@ -169,13 +194,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     kd_store *store;
     if (kd_store_open(&store, path) == KD_OK) {
         const kd_store_header *h = kd_store_describe(store);
-        float numbers[64], tail;
-        int32_t index[64];
-        for (uint64_t id = 0; id < 3 && h->classes <= 64; id++) {
+        float numbers[1024], tail[16];
+        int32_t index[1024];
+        for (uint64_t id = 0; id < 3; id++) {
+            const int64_t length = kd_store_length(store, 0, id);
+            if (length < 0 || length > 16 || h->classes > 64 || h->width > 64) continue;
             if (h->kind == KD_STORE_DENSE)
-                kd_store_read(store, 1, 0, &id, numbers);
+                kd_store_read_run(store, 0, id, length, numbers);
+            else if (h->kind == KD_STORE_TOPK)
+                kd_store_read_topk_run(store, 0, id, length, 0, index, numbers, tail);
             else
-                kd_store_read_topk(store, 1, 0, &id, 0, index, numbers, &tail);
+                kd_store_read_hidden(store, 0, id, length, numbers);
+            if (h->sequences) kd_store_check_run(store, id, length, (int32_t[16]){0});
         }
         kd_store_free(store);
     } else if (store || !kd_error()[0])
