@@ -16,11 +16,16 @@ import subprocess
 import sys
 import time
 
-import torch
-from torch import nn
-from torch.nn import functional as F
-
 STEPS = 24
+
+# Only the child processes import PyTorch: a child's peak memory begins with its parent's.
+if "--child" in sys.argv:
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+    Module = nn.Module
+else:
+    Module = object
 
 
 def conv_bn(cin, cout, stride=1):
@@ -28,7 +33,7 @@ def conv_bn(cin, cout, stride=1):
         nn.Conv2d(cin, cout, 3, stride, 1, bias=False), nn.BatchNorm2d(cout))
 
 
-class Block(nn.Module):
+class Block(Module):
     """CIFAR ResNet v1 with option A shortcuts, as `distill bench` has it."""
 
     def __init__(self, cin, cout, stride):
@@ -81,7 +86,7 @@ def in_child(name, batch, layout, precision):
     out = subprocess.run(
         [sys.executable, __file__, "--child", name, str(batch), layout, precision], check=True,
         capture_output=True, text=True).stdout.split()
-    return float(out[0]), float(out[1])
+    return float(out[0]), float(out[1]), out[2]
 
 
 def distill_rate(program, name, batch, precision):
@@ -102,7 +107,7 @@ def threads():
 def child(name, batch, layout, precision):
     torch.set_num_threads(threads())
     rate = torch_rate(name, batch, torch.channels_last if layout == "nhwc" else None, precision)
-    print(rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, torch.__version__)
 
 
 def compare(args, name, precision):
@@ -111,11 +116,11 @@ def compare(args, name, precision):
         rate, own_memory = distill_rate(args.program, name, args.batch, precision)
         ours.append(rate)
         for layout in theirs if name != "mlp" else ("nchw",):
-            rate, memory[layout] = in_child(name, args.batch, layout, precision)
+            rate, memory[layout], version = in_child(name, args.batch, layout, precision)
             theirs[layout].append(rate)
     best = max((statistics.median(v), k) for k, v in theirs.items() if v)
     mine = statistics.median(ours)
-    print(f"{name:8s} {precision:8s}  distill {mine:7.0f}   PyTorch {best[0]:7.0f} ({best[1]})   "
+    print(f"{name:8s} {precision:8s}  distill {mine:7.0f}   PyTorch {version} {best[0]:7.0f} ({best[1]})   "
           f"ratio {mine / best[0]:.2f}   peak memory {own_memory:.0f} and {memory[best[1]]:.0f} MB")
 
 
@@ -130,7 +135,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=128)
     args = parser.parse_args()
-    print(f"PyTorch {torch.__version__}, {threads()} threads, batch {args.batch}, "
+    print(f"{threads()} threads, batch {args.batch}, "
           f"{args.rounds} rounds in turn; training samples per second, medians")
     for name in ("mlp", "resnet8"):
         compare(args, name, "float32")

@@ -1,8 +1,6 @@
 /* Inference with integers only: u8 activations, int8 weights, int32 sums. The one float operation
  * at each end is the quantization of the input and the scaling of the logits. */
 #include <omp.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +17,6 @@ typedef struct {
     const kd_blob *blob;
     int64_t n;
     int part, parts;
-    atomic_uint *arrived; /* at the ends of nodes, of all parts */
     unsigned char *samples;
     void *input;   /* of the product at work: a padded image, or n rows */
     float *logits; /* (n,classes) */
@@ -373,15 +370,11 @@ static void store_values(const task *t) {
             t->logits[s * classes + c] = g.grid.scale * (float)(activation(t, s, last)[c] - g.zero);
 }
 
-/* Waits until all parts of a shared task have come here. A node takes some microseconds: OpenMP's
- * barrier costs as much again, with its system call and its pauses, at which a virtual machine may
- * lose its processor. */
+/* Waits until all parts of a shared task have come here. */
 static void meet(const task *t) {
-    enum { PATIENCE = 1 << 16 };
-    if (t->parts == 1) return;
-    const unsigned parts = (unsigned)t->parts, turn = atomic_fetch_add(t->arrived, 1) / parts;
-    for (int spins = 0; atomic_load(t->arrived) / parts == turn; spins++)
-        if (spins > PATIENCE) sched_yield();
+    if (t->parts > 1) {
+#pragma omp barrier
+    }
 }
 
 /* When the whole team shares the task, a node begins where all have finished the one before. */
@@ -442,11 +435,10 @@ int kd_blob_run(kd_blob *blob, int64_t n, const float *x, float *logits) {
     if (status < 0) return status;
     const int64_t tasks = (n + together - 1) / together;
     const bool shared = tasks < threads; /* each task is the whole team's */
-    atomic_uint arrived = 0;
 #pragma omp parallel if (tasks > 1 || threads > 1)
     {
         const int thread = omp_get_thread_num(), parts = shared ? omp_get_num_threads() : 1;
-        task t = {.blob = blob, .part = shared ? thread : 0, .parts = parts, .arrived = &arrived};
+        task t = {.blob = blob, .part = shared ? thread : 0, .parts = parts};
         t.samples = blob->scratch + (shared ? 0 : (size_t)thread * each);
         t.input = blob->scratch + (size_t)thread * each + (size_t)together * blob->sample_bytes;
 #pragma omp for schedule(dynamic, 1) nowait
