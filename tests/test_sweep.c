@@ -80,6 +80,13 @@ static void a_file_is_read(void **state) {
     assert_true(config->loss.temperature > 15 && config->loss.kl < 0.6 && config->teacher.present);
     kd_config_free(config);
     kd_sweep_free(sweep);
+    sweep = parse("{\"base\": \"small.json\", \"grid\": {\"loss.temperature\": [2],"
+                  " \"loss\": [{\"kl\": 0.5, \"hard\": 0.25}]}}");
+    assert_string_equal(sweep->variant[0].label, "temperature 2, kl 0.5, hard 0.25");
+    assert_int_equal(kd_sweep_config(&config, sweep, 0, 2), KD_OK);
+    assert_true(config->loss.temperature < 2.1 && config->loss.hard < 0.3); /* "loss" came first */
+    kd_config_free(config);
+    kd_sweep_free(sweep);
 }
 
 /* What stderr gets while `text` is read, and that it is refused. */

@@ -29,6 +29,7 @@ static const command COMMANDS[] = {
     {"inspect", kd_cmd_inspect, "print what is in a file"},
     {"verify", kd_cmd_verify, "check that files are whole"},
     {"bench", kd_cmd_bench, "matrix-product peak of this machine, and training's share of it"},
+    {"selftest", kd_cmd_selftest, "check the distillation loss on this machine, in a moment"},
     {"schema", kd_cmd_schema, "print the JSON schema of configs, or the table of their keys"},
 };
 enum { COMMAND_COUNT = (int)(sizeof COMMANDS / sizeof *COMMANDS) };

@@ -61,6 +61,8 @@ void kd_sweep_free(kd_sweep *sweep);
 int kd_sweep_config(kd_config **out, const kd_sweep *sweep, int variant, int seed);
 /* The value of a grid's point on an axis. */
 const cJSON *kd_sweep_value(const kd_sweep *sweep, const kd_sweep_variant *variant, int axis);
+/* The same for people: "0.5"; of an object "kl 0.5, hard 0.5". */
+void kd_sweep_value_text(char *out, size_t capacity, const cJSON *value);
 /* "temperature" of "loss.temperature", for people. */
 const char *kd_sweep_axis_name(const kd_sweep_axis *axis);
 

@@ -83,20 +83,34 @@ const cJSON *kd_sweep_value(const kd_sweep *sweep, const kd_sweep_variant *varia
     return cJSON_GetArrayItem(sweep->axis[axis].values, variant->point[axis]);
 }
 
+void kd_sweep_value_text(char *out, size_t capacity, const cJSON *value) {
+    size_t used = 0;
+    out[0] = '\0';
+    for (const cJSON *m = cJSON_IsObject(value) ? value->child : NULL; m; m = m->next) {
+        char inner[48];
+        kd_sweep_value_text(inner, sizeof inner, m);
+        int n =
+            snprintf(out + used, capacity - used, "%s%s %s", used ? ", " : "", m->string, inner);
+        used += n > 0 && (size_t)n < capacity - used ? (size_t)n : 0;
+    }
+    if (cJSON_IsObject(value)) return;
+    char *text = cJSON_IsString(value) ? NULL : cJSON_PrintUnformatted(value);
+    snprintf(out, capacity, "%s", text ? text : cJSON_IsString(value) ? value->valuestring : "");
+    cJSON_free(text);
+}
+
 /* "temperature 4, kl 0.5" */
 static void label_point(const kd_sweep *sweep, kd_sweep_variant *variant) {
-    size_t used = 0;
+    size_t used = 0, capacity = sizeof variant->label;
     for (int a = 0; a < sweep->axis_count; a++) {
         const cJSON *value = kd_sweep_value(sweep, variant, a);
-        char *text = cJSON_PrintUnformatted(value);
-        int n = snprintf(variant->label + used, sizeof variant->label - used, "%s%s %s",
-                         a ? ", " : "", kd_sweep_axis_name(&sweep->axis[a]),
-                         cJSON_IsString(value) ? value->valuestring
-                         : text                ? text
-                                               : "?");
-        cJSON_free(text);
-        used += n > 0 ? (size_t)n : 0;
-        if (used >= sizeof variant->label) used = sizeof variant->label - 1;
+        bool object = cJSON_IsObject(value);
+        char text[64];
+        kd_sweep_value_text(text, sizeof text, value);
+        int n =
+            snprintf(variant->label + used, capacity - used, "%s%s%s%s", a ? ", " : "",
+                     object ? "" : kd_sweep_axis_name(&sweep->axis[a]), object ? "" : " ", text);
+        used += n > 0 && (size_t)n < capacity - used ? (size_t)n : 0;
     }
 }
 
@@ -189,12 +203,24 @@ typedef struct {
     char place[KD_JSON_SETS_MAX][256];
 } changes;
 
-static void add_change(const kd_sweep *sweep, changes *c, const cJSON *at, const char *key,
-                       const cJSON *value) {
-    if (c->count == KD_JSON_SETS_MAX) return; /* the last of too many is refused all the same */
-    kd_json_place(c->place[c->count], sizeof *c->place, sweep->json, at, at != value);
-    c->change[c->count] = (kd_config_change){key, value, c->place[c->count]};
-    c->count++;
+static int dots_of(const char *key) {
+    int dots = 0;
+    for (; *key; key++) dots += *key == '.';
+    return dots;
+}
+
+/* Adds a change, behind those of keys with fewer dots: "loss" is set before "loss.kl". */
+static int add_change(const kd_sweep *sweep, changes *c, const cJSON *at, const char *key,
+                      const cJSON *value) {
+    char *place = c->place[c->count];
+    kd_json_place(place, sizeof *c->place, sweep->json, at, at != value);
+    if (c->count == KD_JSON_SETS_MAX - 1)
+        return kd_fail(KD_EUSAGE, "%s: more than %d changes", place, c->count - 2);
+    int n = c->count++;
+    for (; n > 0 && dots_of(c->change[n - 1].key) > dots_of(key); n--)
+        c->change[n] = c->change[n - 1];
+    c->change[n] = (kd_config_change){key, value, place};
+    return KD_OK;
 }
 
 static int load_variant(kd_config **out, const kd_sweep *sweep, const kd_sweep_variant *variant,
@@ -202,17 +228,19 @@ static int load_variant(kd_config **out, const kd_sweep *sweep, const kd_sweep_v
     *out = NULL;
     changes *c = calloc(1, sizeof *c);
     if (!c) return kd_fail_memory(sizeof *c, "a sweep's changes");
+    int status = KD_OK;
     bool of_grid = variant->point[0] >= 0;
-    for (const cJSON *set = variant->set ? variant->set->child : NULL; set && !of_grid;
-         set = set->next)
-        add_change(sweep, c, set, set->string, set);
-    for (int a = 0; a < sweep->axis_count && of_grid; a++) {
+    const cJSON *set = variant->set && !of_grid ? variant->set->child : NULL;
+    for (; set && status == KD_OK; set = set->next)
+        status = add_change(sweep, c, set, set->string, set);
+    for (int a = 0; a < sweep->axis_count && of_grid && status == KD_OK; a++) {
         const cJSON *value = kd_sweep_value(sweep, variant, a);
-        add_change(sweep, c, value, sweep->axis[a].key, value);
+        status = add_change(sweep, c, value, sweep->axis[a].key, value);
     }
-    add_change(sweep, c, variant->item, "seed", seed);
-    add_change(sweep, c, variant->item, "name", name);
-    int status = kd_config_load_changed(out, *variant->base ? variant->base : sweep->base, c->count,
+    if (status == KD_OK) status = add_change(sweep, c, variant->item, "seed", seed);
+    if (status == KD_OK) status = add_change(sweep, c, variant->item, "name", name);
+    if (status == KD_OK)
+        status = kd_config_load_changed(out, *variant->base ? variant->base : sweep->base, c->count,
                                         c->change);
     free(c);
     return status;

@@ -46,12 +46,6 @@ typedef struct {
     char tick_text[POINTS_MAX][24], line_text[KD_PLOT_LINES_MAX][64];
 } grid_memory;
 
-static void value_text(char *out, size_t capacity, const cJSON *value) {
-    char *text = cJSON_IsString(value) ? NULL : cJSON_PrintUnformatted(value);
-    snprintf(out, capacity, "%s", text ? text : cJSON_IsString(value) ? value->valuestring : "");
-    cJSON_free(text);
-}
-
 /* Whether the axis is of numbers, and whether they ask for a logarithmic one. */
 static bool is_numeric(const kd_sweep_axis *axis, bool *log) {
     double low = INFINITY, high = -INFINITY;
@@ -93,8 +87,8 @@ static void fill_lines(kd_plot *plot, grid_memory *m, const kd_sweep_results *re
     }
     for (int i = 0; i < lines; i++) {
         if (sweep->axis_count > 1)
-            value_text(m->line_text[i], sizeof m->line_text[i],
-                       cJSON_GetArrayItem(sweep->axis[1].values, i));
+            kd_sweep_value_text(m->line_text[i], sizeof m->line_text[i],
+                                cJSON_GetArrayItem(sweep->axis[1].values, i));
         plot->line[plot->line_count++] =
             (kd_plot_line){.name = sweep->axis_count > 1 ? m->line_text[i] : NULL,
                            .n = columns,
@@ -145,8 +139,8 @@ static void add_grid_plot(kd_text *out, const kd_sweep_results *results, const k
                     .tick = m->x,
                     .tick_name = m->tick_name};
     for (int i = 0; i < sweep->axis[0].count; i++) {
-        value_text(m->tick_text[i], sizeof m->tick_text[i],
-                   cJSON_GetArrayItem(sweep->axis[0].values, i));
+        kd_sweep_value_text(m->tick_text[i], sizeof m->tick_text[i],
+                            cJSON_GetArrayItem(sweep->axis[0].values, i));
         m->tick_name[i] = m->tick_text[i];
     }
     fill_lines(&plot, m, results, rows, count, validation, numeric);
