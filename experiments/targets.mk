@@ -14,3 +14,23 @@ fsdd-choice: build/distill
 	        experiments/fsdd/choice.json --runs runs/fsdd_choice/$$name || exit 1; done
 
 .PHONY: fsdd fsdd-choice
+
+# make temperature  coursework: the distillation gradient, temperature, label smoothing, top-k  (minutes)
+
+# The gradient in double, a teacher, settings on the validation split, then the figures on the test
+# split; tables on the terminal, plots in experiments/temperature.
+temperature: build/distill build/double/bin/distill build/experiments/temperature
+	build/double/bin/distill selftest
+	build/distill train experiments/temperature/teacher.json
+	build/distill sweep experiments/temperature/settings.json
+	build/distill sweep experiments/temperature/results.json
+	build/experiments/temperature runs/temperature_results/student_alone-s1 \
+	    runs/temperature_teacher experiments/temperature
+	cp runs/temperature_settings/sweep-validation.svg experiments/temperature/settings.svg
+	cp runs/temperature_results/sweep-variants.svg experiments/temperature/results.svg
+
+build/experiments/%: experiments/%/measure.c build/release/libdistill.a
+	@mkdir -p $(@D)
+	$(call quiet,link $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $< build/release/libdistill.a $(LDLIBS)
+
+.PHONY: temperature

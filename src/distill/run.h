@@ -40,6 +40,7 @@ typedef struct {
     /* For runs of a sweep, set after opening. */
     bool seeded_teachers; /* teachers trained by a config take this run's seed    */
     bool shared_store;    /* the store lies beside the runs, one for equal targets */
+    bool known_teacher;   /* another run has measured it: not again                */
 } kd_run;
 
 /* Opens the data, makes and locks the folder; with `fresh` removes what earlier starts left in it.

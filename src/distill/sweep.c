@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -32,27 +33,67 @@ kd_sweep_run *kd_sweep_run_at(const kd_sweep_results *results, int variant, int 
 
 /* --- keys ----------------------------------------------------------------------------------- */
 
-static int key_of(kd_hash *out, const kd_config *config, bool seeded, int depth) {
-    kd_hash part[1 + KD_TEACHERS_MAX] = {config->hash};
+/* Which version of a file or folder this is, without reading it. */
+static kd_hash version_of(const char *path) {
+    struct stat info = {0};
+    char text[96];
+    if (stat(path, &info) != 0) return (kd_hash){""};
+    snprintf(text, sizeof text, "%lld %lld.%09ld", (long long)info.st_size,
+             (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
+    return kd_hash_bytes(text, strlen(text));
+}
+
+/* The key of a config with its teachers', and of the latter alone. */
+static int key_of(kd_hash *out, kd_hash *teachers, const kd_config *config, bool seeded,
+                  int depth) {
+    kd_hash part[2 + KD_TEACHERS_MAX] = {config->hash};
     int n = 1, status = KD_OK;
+    if (config->teacher.store[0]) part[n++] = version_of(config->teacher.store);
     if (depth == TEACHERS_DEEP)
         return kd_fail(KD_ECONFIG, "%s: more than %d teachers' teachers: a circle?", config->path,
                        TEACHERS_DEEP);
     for (int i = 0; i < config->teacher.count && status == KD_OK; i++) {
-        const char *path = config->teacher.source[i].config;
+        const kd_teacher_source *source = &config->teacher.source[i];
+        const char *path = source->config;
         kd_config *teacher;
+        kd_hash inner;
+        if (source->weights[0]) part[n++] = version_of(source->weights);
         if (!*path) continue;
         status = kd_run_teacher_config(&teacher, path, seeded, config->seed);
         if (status < 0) return status;
-        status = key_of(&part[n++], teacher, seeded, depth + 1);
+        status = key_of(&part[n++], &inner, teacher, seeded, depth + 1);
         kd_config_free(teacher);
     }
     *out = kd_hash_join(part, n);
+    *teachers = kd_hash_join(part + 1, n - 1);
     return status;
 }
 
-int kd_sweep_key(kd_hash *out, const kd_config *config, bool seeded) {
-    return key_of(out, config, seeded, 0);
+/* A section of the config without what changes neither the teacher nor the test split. */
+static int section_hash(kd_hash *out, const kd_config *config, const char *section) {
+    char *text;
+    int status = kd_config_section(&text, config, section);
+    if (status < 0) return status;
+    cJSON *tree = cJSON_Parse(text);
+    free(text);
+    static const char *const without[] = {"targets", "views",       "validation",
+                                          "exclude", "train_limit", "augment"};
+    for (size_t i = 0; i < sizeof without / sizeof *without; i++)
+        cJSON_DeleteItemFromObject(tree, without[i]);
+    text = tree ? cJSON_PrintUnformatted(tree) : NULL;
+    cJSON_Delete(tree);
+    *out = kd_hash_bytes(text ? text : "", text ? strlen(text) : 0);
+    cJSON_free(text);
+    return KD_OK;
+}
+
+int kd_sweep_key(kd_sweep_run *run, const kd_config *config, bool seeded) {
+    kd_hash part[3];
+    int status = key_of(&run->key, &part[0], config, seeded, 0);
+    if (status == KD_OK) status = section_hash(&part[1], config, "teacher");
+    if (status == KD_OK) status = section_hash(&part[2], config, "data");
+    run->teacher = config->teacher.present ? kd_hash_join(part, 3) : (kd_hash){""};
+    return status;
 }
 
 /* --- one run -------------------------------------------------------------------------------- */
@@ -126,13 +167,27 @@ static int read_result(kd_sweep_run *out, const char *folder, const kd_config *c
     return status;
 }
 
-static int carry_out_one(const kd_sweep *sweep, const kd_config *config, const char *folder,
-                         bool fresh, kd_sweep_run *out) {
+/* Whether a finished run has measured the teacher of this one. */
+static bool is_teacher_known(const kd_sweep_results *results, const kd_sweep_run *run) {
+    int total = results->sweep->variant_count * results->sweep->seed_count;
+    for (int i = 0; i < total; i++) {
+        const kd_sweep_run *other = &results->run[i];
+        if (other == run || !other->done || strcmp(other->teacher.hex, run->teacher.hex) != 0)
+            continue;
+        for (int m = 0; m < other->model_count; m++)
+            if (strcmp(other->model[m].kind, "teacher") == 0) return true;
+    }
+    return false;
+}
+
+static int carry_out_one(const kd_sweep_results *results, const kd_config *config,
+                         const char *folder, bool fresh, kd_sweep_run *out) {
     kd_run run;
     double began = kd_clock();
     int status = kd_run_open(&run, config, folder, fresh);
-    run.seeded_teachers = sweep->teacher_seeds;
+    run.seeded_teachers = results->sweep->teacher_seeds;
     run.shared_store = true;
+    run.known_teacher = is_teacher_known(results, out);
     if (status == KD_OK) status = kd_run_everything(&run, true);
     kd_run_close(&run);
     if (status == KD_OK) status = read_result(out, run.folder, config);
@@ -172,7 +227,7 @@ static int carry_out_missing(kd_sweep_results *results, const char *folder, bool
         int status = kd_sweep_config(&config, sweep, variant, seed);
         if (status < 0) return status;
         announce(&t, config);
-        status = carry_out_one(sweep, config, folder, fresh, run);
+        status = carry_out_one(results, config, folder, fresh, run);
         kd_config_free(config);
         if (status == KD_OK) status = kd_sweep_results_write(results, folder);
         if (status < 0) return status;

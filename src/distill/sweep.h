@@ -79,8 +79,9 @@ typedef struct {
 
 typedef struct {
     bool done;
-    kd_hash key;    /* of its config and those of its teachers            */
-    double seconds; /* of the starts that finished it                      */
+    kd_hash key;     /* of its config and those of its teachers                    */
+    kd_hash teacher; /* of what its teacher is and what it is measured on; "": none */
+    double seconds;  /* of the starts that finished it                      */
     int model_count;
     kd_sweep_model model[KD_SWEEP_MODELS_MAX];
 } kd_sweep_run;
@@ -94,8 +95,8 @@ int kd_sweep_results_create(kd_sweep_results *out, const kd_sweep *sweep);
 void kd_sweep_results_free(kd_sweep_results *results);
 kd_sweep_run *kd_sweep_run_at(const kd_sweep_results *results, int variant, int seed);
 
-/* What a run is made from, its teachers' configs included. */
-int kd_sweep_key(kd_hash *out, const kd_config *config, bool seeded);
+/* Fills in what a run is made from (its teachers' configs included) and what its teacher is. */
+int kd_sweep_key(kd_sweep_run *run, const kd_config *config, bool seeded);
 
 /* Takes from <folder>/sweep.json the results of runs whose key has not changed; a file that is not
  * there or not understood gives none. Fills in every run's key. */

@@ -19,7 +19,7 @@ typedef struct {
                                                  with the same seed, points                  */
 } kd_sweep_row;
 
-/* The rows in order; a teacher that answers as one before it is left out. The caller frees *out. */
+/* The rows in order. The caller frees *out. */
 int kd_sweep_rows(kd_sweep_row **out, int *count, const kd_sweep_results *results);
 
 void kd_sweep_add_text(kd_text *out, const kd_sweep_results *results);

@@ -48,25 +48,6 @@ static void fill_row(kd_sweep_row *row, const kd_sweep_results *results, int var
     }
 }
 
-/* A teacher that is one for all seeds counts once, and is one row however many variants it teaches.
- * False: the row is not shown. */
-static bool settle_teacher(kd_sweep_row *row, const kd_sweep_row *before, int count,
-                           const kd_sweep *sweep) {
-    if (strcmp(row->kind, "teacher") != 0) return true;
-    for (int s = 1; s < sweep->seed_count && !sweep->teacher_seeds; s++) {
-        if (isnan(row->errors[s]) || row->errors[s] != row->errors[0]) continue;
-        row->errors[s] = row->accuracy[s] = row->against_first[s] = NAN;
-        row->seeds--;
-    }
-    for (int i = 0; i < count; i++) {
-        bool same = strcmp(before[i].kind, "teacher") == 0;
-        for (int s = 0; s < sweep->seed_count && same; s++)
-            same = isnan(row->errors[s]) || row->errors[s] == before[i].errors[s];
-        if (same) return false;
-    }
-    return true;
-}
-
 int kd_sweep_rows(kd_sweep_row **out, int *count, const kd_sweep_results *results) {
     const kd_sweep *sweep = results->sweep;
     size_t most = (size_t)sweep->variant_count * KD_SWEEP_MODELS_MAX;
@@ -78,10 +59,8 @@ int kd_sweep_rows(kd_sweep_row **out, int *count, const kd_sweep_results *result
         const kd_sweep_run *run = NULL;
         for (int s = 0; s < sweep->seed_count; s++)
             if (!run || !run->done) run = kd_sweep_run_at(results, v, s);
-        for (int m = 0; run->done && m < run->model_count; m++) {
-            fill_row(&row[*count], results, v, &run->model[m]);
-            *count += settle_teacher(&row[*count], row, *count, sweep);
-        }
+        for (int m = 0; run->done && m < run->model_count; m++)
+            fill_row(&row[(*count)++], results, v, &run->model[m]);
     }
     return KD_OK;
 }
@@ -265,7 +244,7 @@ int kd_sweep_results_read(kd_sweep_results *results, const char *folder) {
         kd_config *config;
         status = kd_sweep_config(&config, sweep, i / sweep->seed_count, i % sweep->seed_count);
         if (status < 0) break;
-        status = kd_sweep_key(&results->run[i].key, config, sweep->teacher_seeds);
+        status = kd_sweep_key(&results->run[i], config, sweep->teacher_seeds);
         kd_config_free(config);
         const cJSON *entry = status == KD_OK ? find_run(list, &results->run[i].key) : NULL;
         if (entry) take_run(&results->run[i], entry);
