@@ -13,9 +13,12 @@ enum { RESULTS_LIMIT = 1 << 26 };
 
 /* --- rows ----------------------------------------------------------------------------------- */
 
-static const kd_sweep_model *model_of(const kd_sweep_run *run, const char *kind) {
+/* The model of this kind and, unless it is NULL, name. */
+static const kd_sweep_model *model_of(const kd_sweep_run *run, const char *kind, const char *name) {
     for (int i = 0; i < run->model_count && run->done; i++)
-        if (strcmp(run->model[i].kind, kind) == 0) return &run->model[i];
+        if (strcmp(run->model[i].kind, kind) == 0 &&
+            (!name || strcmp(run->model[i].name, name) == 0))
+            return &run->model[i];
     return NULL;
 }
 
@@ -38,8 +41,9 @@ static void fill_row(kd_sweep_row *row, const kd_sweep_results *results, int var
     memcpy(row->kind, like->kind, sizeof row->kind);
     label_row(row, &results->sweep->variant[variant], like->name);
     for (int s = 0; s < results->sweep->seed_count; s++) {
-        const kd_sweep_model *m = model_of(kd_sweep_run_at(results, variant, s), like->kind);
-        const kd_sweep_model *first = model_of(kd_sweep_run_at(results, 0, s), "student");
+        const kd_sweep_model *m =
+            model_of(kd_sweep_run_at(results, variant, s), like->kind, like->name);
+        const kd_sweep_model *first = model_of(kd_sweep_run_at(results, 0, s), "student", NULL);
         row->seeds += m != NULL;
         row->accuracy[s] = accuracy_of(m);
         row->errors[s] = m ? (double)(m->samples - m->correct) : NAN;
