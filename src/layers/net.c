@@ -32,10 +32,29 @@ void kd_net_free(kd_net *net) {
 }
 
 const char *kd_node_kind_name(kd_node_kind kind) {
-    static const char *const name[KD_NODE_KIND_COUNT] = {"input",    "conv",     "linear",
-                                                         "max_pool", "avg_pool", "global_avg_pool",
-                                                         "add",      "shortcut", "dropout"};
-    return name[kind];
+    switch (kind) {
+    case KD_NODE_INPUT:
+        return "input";
+    case KD_NODE_CONV:
+        return "conv";
+    case KD_NODE_LINEAR:
+        return "linear";
+    case KD_NODE_MAX_POOL:
+        return "max_pool";
+    case KD_NODE_AVG_POOL:
+        return "avg_pool";
+    case KD_NODE_GLOBAL_AVG_POOL:
+        return "global_avg_pool";
+    case KD_NODE_ADD:
+        return "add";
+    case KD_NODE_SHORTCUT:
+        return "shortcut";
+    case KD_NODE_DROPOUT:
+        return "dropout";
+    case KD_NODE_KIND_COUNT:
+        break;
+    }
+    return "";
 }
 
 int kd_net_find(const kd_net *net, const char *name) {

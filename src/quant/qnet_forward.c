@@ -128,9 +128,15 @@ static kd_tensor *forward_steps(const run *r, int i) {
         return forward_mean(r, i, x);
     case KD_NODE_ADD:
         return forward_add(r, i, x, second);
-    default: /* makes no new numbers: steps go through as real numbers do */
-        return kd_net_node_forward(r->qnet->net, node, r->tape, x, second);
+    case KD_NODE_MAX_POOL:
+    case KD_NODE_SHORTCUT:
+    case KD_NODE_DROPOUT:
+    case KD_NODE_INPUT:
+    case KD_NODE_KIND_COUNT:
+        break;
     }
+    /* No new numbers are made: steps go through as real numbers do. */
+    return kd_net_node_forward(r->qnet->net, node, r->tape, x, second);
 }
 
 /* --- observing: the same net in real numbers, batch norm folded --------------------------------
