@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "autograd/gemm.h"
+#include "autograd/gemm_few.h"
 
 static const double EPSILON = sizeof(kd_real) == 4 ? 0x1p-23 : 0x1p-52;
 
@@ -116,6 +117,45 @@ static void test_sizes_with_tiles(void **state) {
         check_gemm(t & 1, t >> 1, 1, 300, 129);
         check_gemm(t & 1, t >> 1, 300, 1, 129);
     }
+}
+
+/* Whatever fits into fewer bytes gives the bits it gave before; what does not is left alone. */
+static void test_compact(void **state) {
+    (void)state;
+    enum { N = 37, K = 96 };
+    static const float largest[] = {127, 8, 16, 0};
+    kd_params *params;
+    kd_compact *c;
+    const int64_t shape[2] = {N, K};
+    assert_int_equal(kd_params_create(&params), 0);
+    kd_param *p = kd_params_add(params, "w", 2, shape, KD_INIT_ZERO, K, N, KD_PARAM_TRAINED);
+    assert_int_equal(kd_params_layout(params, 1), 0);
+    kd_real A[7 * K], C[7 * N], D[7 * N];
+    for (int i = 0; i < 7 * K; i++) A[i] = (kd_real)(i * 37 % 101) / 64 - KD_REAL(0.7);
+    for (int kind = 0; kind < 4; kind++) {
+        for (int i = 0; i < N * K; i++) {
+            const float steps = largest[kind], q = (float)(i * 29 % 255 - 127);
+            const float scale = 0.01f + (float)(i / 32 % 5) * 0.003f;
+            p->tensor.value[i] =
+                (kd_real)(steps > 0 ? scale * (i % 32 ? rintf(q / 127 * (steps - 1)) : -steps)
+                                    : (float)(i * 57 % 2048) / 1024);
+        }
+        kd_params_touch(params);
+        assert_int_equal(kd_compact_create(&c, p), 0);
+        if (!c) continue; /* a processor without the conversions, or double precision */
+        assert_true(kind == 3 ? c->half != NULL : c->step != NULL);
+        for (int64_t M = 1; M <= 6; M++) {
+            kd_gemm_few(KD_TRANSPOSED, M, N, K, 1, A, K, p->tensor.value, K, 0, C, N);
+            kd_gemm_few_compact(M, N, K, A, K, c, D, N);
+            assert_memory_equal(C, D, (size_t)(M * N) * sizeof *C);
+        }
+        free(c);
+    }
+    p->tensor.value[5] = KD_REAL(0.1234567); /* no half, no multiple of anything near */
+    kd_params_touch(params);
+    assert_int_equal(kd_compact_create(&c, p), 0);
+    assert_null(c);
+    kd_params_free(params);
 }
 
 /* beta = 0 must not read C. */
@@ -321,6 +361,7 @@ int main(void) {
         cmocka_unit_test(test_odd_sizes),
         cmocka_unit_test(test_sizes_with_tiles),
         cmocka_unit_test(test_few_rows),
+        cmocka_unit_test(test_compact),
         cmocka_unit_test(test_beta_zero_only_writes),
         cmocka_unit_test(test_threads_change_no_bit),
         cmocka_unit_test(test_batch),

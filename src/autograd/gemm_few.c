@@ -1,6 +1,6 @@
 #include "autograd/gemm_few.h"
 
-#include "autograd/vec.h"
+#include "autograd/vec_compact.h"
 #include "base/error.h"
 
 /* Let a·b + c be one instruction; -std=c11 would forbid it. */
@@ -10,8 +10,12 @@ typedef struct {
     int64_t N, K, lda, ldb, ldc;
     kd_real alpha, beta;
     const kd_real *A, *B;
+    const kd_compact *W; /* in place of B */
     kd_real *C;
 } product;
+
+/* How B (N,K) is stored. */
+typedef enum { REALS, HALVES, BLOCKS } storage;
 
 static inline void put(const product *p, int64_t m, int64_t n, kd_real sum) {
     kd_real *c = p->C + m * p->ldc + n;
@@ -24,14 +28,28 @@ static inline kd_real sum_of(kd_vec x) {
     return sum;
 }
 
+/* KD_VEC numbers of row n of B from column k on. */
+KD_INLINE kd_vec load_b(const product *p, const storage kind, int64_t n, int64_t k) {
+#ifdef KD_VEC_COMPACT
+    if (kind == HALVES) return kd_vec_load_halves(p->W->half + n * p->K + k);
+    if (kind == BLOCKS) {
+        const float scale = p->W->scale[(n * p->K + k) / KD_COMPACT_BLOCK];
+        return kd_vec_all(scale) * kd_vec_load_bytes(p->W->step + n * p->K + k);
+    }
+#endif
+    (void)kind;
+    return kd_vec_load_part(p->B + n * p->ldb + k, p->K - k);
+}
+
 /* B (N,K): rows of A against `wide` rows of B, number by number along both. */
-KD_INLINE void dot_block(const product *p, const int M, const int wide, int64_t n) {
+KD_INLINE void dot_block(const product *p, const storage kind, const int M, const int wide,
+                         int64_t n) {
     kd_vec sum[KD_FEW_ROWS * 4];
     for (int i = 0; i < M * wide; i++) sum[i] = (kd_vec){0};
     for (int64_t k = 0; k < p->K; k += KD_VEC) {
         kd_vec b[4];
         const int64_t left = p->K - k;
-        for (int j = 0; j < wide; j++) b[j] = kd_vec_load_part(p->B + (n + j) * p->ldb + k, left);
+        for (int j = 0; j < wide; j++) b[j] = load_b(p, kind, n + j, k);
         for (int m = 0; m < M; m++) {
             const kd_vec a = kd_vec_load_part(p->A + m * p->lda + k, left);
             for (int j = 0; j < wide; j++) sum[m * wide + j] += a * b[j];
@@ -41,11 +59,12 @@ KD_INLINE void dot_block(const product *p, const int M, const int wide, int64_t 
         for (int j = 0; j < wide; j++) put(p, m, n + j, sum_of(sum[m * wide + j]));
 }
 
-KD_INLINE void dots(const product *p, const int M) {
+/* Columns begin … end−1 of C. */
+KD_INLINE void dots(const product *p, const storage kind, int64_t begin, int64_t end, const int M) {
     const int wide = M == 1 ? 4 : M <= 4 ? 2 : 1;
-    int64_t n = 0;
-    for (; n + wide <= p->N; n += wide) dot_block(p, M, wide, n);
-    for (; n < p->N; n++) dot_block(p, M, 1, n);
+    int64_t n = begin;
+    for (; n + wide <= end; n += wide) dot_block(p, kind, M, wide, n);
+    for (; n < end; n++) dot_block(p, kind, M, 1, n);
 }
 
 /* B (K,N): `wide` registers of columns, gathered over the rows of B. */
@@ -76,35 +95,62 @@ KD_INLINE void columns(const product *p, const int M) {
     for (; n < p->N; n += KD_VEC) column_block(p, M, 1, n);
 }
 
-#define FOR_EACH_M(run)                                                                            \
+#define FOR_EACH_M(M, run, ...)                                                                    \
     switch (M) {                                                                                   \
     case 1:                                                                                        \
-        run(&p, 1);                                                                                \
+        run(__VA_ARGS__, 1);                                                                       \
         break;                                                                                     \
     case 2:                                                                                        \
-        run(&p, 2);                                                                                \
+        run(__VA_ARGS__, 2);                                                                       \
         break;                                                                                     \
     case 3:                                                                                        \
-        run(&p, 3);                                                                                \
+        run(__VA_ARGS__, 3);                                                                       \
         break;                                                                                     \
     case 4:                                                                                        \
-        run(&p, 4);                                                                                \
+        run(__VA_ARGS__, 4);                                                                       \
         break;                                                                                     \
     case 5:                                                                                        \
-        run(&p, 5);                                                                                \
+        run(__VA_ARGS__, 5);                                                                       \
         break;                                                                                     \
     default:                                                                                       \
-        run(&p, 6);                                                                                \
+        run(__VA_ARGS__, 6);                                                                       \
         break;                                                                                     \
     }
 
 void kd_gemm_few(kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha, const kd_real *A,
                  int64_t lda, const kd_real *B, int64_t ldb, kd_real beta, kd_real *C,
                  int64_t ldc) {
-    const product p = {N, K, lda, ldb, ldc, alpha, beta, A, B, C};
+    const product p = {.N = N,
+                       .K = K,
+                       .lda = lda,
+                       .ldb = ldb,
+                       .ldc = ldc,
+                       .alpha = alpha,
+                       .beta = beta,
+                       .A = A,
+                       .B = B,
+                       .C = C};
     KD_CONTRACT(M >= 1 && M <= KD_FEW_ROWS, "%lld rows", (long long)M);
     if (tb == KD_TRANSPOSED)
-        FOR_EACH_M(dots)
+        FOR_EACH_M(M, dots, &p, REALS, 0, N)
     else
-        FOR_EACH_M(columns)
+        FOR_EACH_M(M, columns, &p)
+}
+
+/* Columns go to threads in pieces whose number depends on N alone; each column is one sum. */
+void kd_gemm_few_compact(int64_t M, int64_t N, int64_t K, const kd_real *A, int64_t lda,
+                         const kd_compact *W, kd_real *C, int64_t ldc) {
+    enum { PIECES = 16, ALIGN = 4 };
+    const product p = {.N = N, .K = K, .lda = lda, .ldc = ldc, .alpha = 1, .A = A, .W = W, .C = C};
+    const int64_t step = (N / PIECES / ALIGN + 1) * ALIGN;
+    KD_CONTRACT(M >= 1 && M <= KD_FEW_ROWS && K % KD_COMPACT_BLOCK == 0, "%lld rows of %lld",
+                (long long)M, (long long)K);
+#pragma omp parallel for schedule(dynamic, 1) if (N * K >= 1 << 16)
+    for (int64_t begin = 0; begin < N; begin += step) {
+        const int64_t end = begin + step < N ? begin + step : N;
+        if (W->half)
+            FOR_EACH_M(M, dots, &p, HALVES, begin, end)
+        else
+            FOR_EACH_M(M, dots, &p, BLOCKS, begin, end)
+    }
 }

@@ -185,7 +185,8 @@ static kd_tensor *add_rows(kd_tape *tape, kd_tensor *x, kd_param *positions, int
     return kd_reshape(tape, x, 3, shape);
 }
 
-kd_tensor *kd_whisper_mlp(const kd_whisper_block *block, kd_tape *tape, kd_tensor *x) {
+/* x + W2·GELU(W1·norm(x)) */
+static kd_tensor *mlp(const kd_whisper_block *block, kd_tape *tape, kd_tensor *x) {
     kd_tensor *h = kd_norm_layer_forward(&block->mlp_norm, tape, x);
     h = kd_gelu(tape, kd_linear_layer_forward(&block->up, tape, h));
     return kd_add(tape, x, kd_linear_layer_forward(&block->down, tape, h), KD_ACT_NONE);
@@ -202,7 +203,7 @@ static kd_tensor *block_forward(const kd_whisper_block *b, kd_tape *tape, kd_ten
         h = kd_attention_layer_forward(&b->cross, tape, h, memory, false, NULL);
         x = kd_add(tape, x, h, KD_ACT_NONE);
     }
-    return kd_whisper_mlp(b, tape, x);
+    return mlp(b, tape, x);
 }
 
 static kd_tensor *encoder_stem(const kd_whisper *m, kd_tape *tape, kd_tensor *mel) {

@@ -84,8 +84,6 @@ int kd_whisper_encode(const kd_whisper *model, kd_tape *scratch, kd_real *out, c
 /* --- for whisper_session.c ----------------------------------------------------------------------
  */
 
-/* x += W2·GELU(W1·norm(x)) */
-kd_tensor *kd_whisper_mlp(const kd_whisper_block *block, kd_tape *tape, kd_tensor *x);
 /* tokens[id] + positions[first …]. → (B,T,width) */
 kd_tensor *kd_whisper_embed(const kd_whisper *model, kd_tape *tape, const int32_t *id, int64_t B,
                             int64_t T, int64_t first);

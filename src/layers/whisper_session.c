@@ -3,21 +3,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/compact.h"
+#include "autograd/gemm_few.h"
 #include "base/error.h"
 
 struct kd_whisper_session {
     const kd_whisper *model;
-    kd_tape *tape;           /* scratch; holds `hidden` between two steps                       */
-    int samples, most;       /* most: rows for each recording                                   */
-    int width;               /* rows for each recording now                                     */
-    int64_t length;          /* tokens in every row                                             */
-    int64_t heard;           /* positions of the encoder's output                               */
-    int32_t *visible;        /* (samples·most) = length + 1, for the attention                  */
-    kd_real *memory;         /* (samples, audio_context, C), the encoder's output               */
-    kd_real *cross[2];       /* keys and values (layers, samples, audio_context, C), of which   */
-                             /* the first `heard` positions of each sample lie dense            */
-    kd_real *own[2];         /* keys and values (layers, samples·most, text_context, C)         */
-    kd_real *spare;          /* (samples·most, text_context, C), for reordering rows            */
+    kd_tape *tape;        /* scratch; holds `hidden` between two steps                       */
+    int samples, most;    /* most: rows for each recording                                   */
+    int width;            /* rows for each recording now                                     */
+    int64_t length;       /* tokens in every row                                             */
+    int64_t heard;        /* positions of the encoder's output                               */
+    int32_t *visible;     /* (samples·most) = length + 1, for the attention                  */
+    kd_real *memory;      /* (samples, audio_context, C), the encoder's output               */
+    kd_real *cross[2];    /* keys and values (layers, samples, audio_context, C), of which   */
+                          /* the first `heard` positions of each sample lie dense            */
+    kd_real *own[2];      /* keys and values (layers, samples·most, text_context, C)         */
+    kd_real *spare;       /* (samples·most, text_context, C), for reordering rows            */
+    kd_compact **compact; /* (compact_count), of the decoder's matrices                     */
+    int compact_count;
     const kd_tensor *hidden; /* (samples·width, n, C) of the last step                        */
 };
 
@@ -28,6 +32,20 @@ static int take(kd_real **out, int64_t a, int64_t b, int64_t c, int64_t d) {
     const size_t bytes = (size_t)(a * b * c * d) * sizeof **out;
     *out = malloc(bytes);
     return *out ? KD_OK : kd_fail_memory(bytes, "decoding with Whisper");
+}
+
+/* The decoder's matrices, where they fit into fewer bytes. */
+static int make_compact(kd_whisper_session *s) {
+    const kd_params *params = s->model->params;
+    s->compact = calloc((size_t)params->count, sizeof *s->compact);
+    if (!s->compact) return kd_fail_memory((size_t)params->count * sizeof *s->compact, "decoding");
+    for (int i = 0; i < params->count; i++) {
+        if (strncmp(params->list[i]->name, "decoder.", 8) != 0) continue;
+        int status = kd_compact_create(&s->compact[s->compact_count], params->list[i]);
+        if (status < 0) return status;
+        if (s->compact[s->compact_count]) s->compact_count++;
+    }
+    return KD_OK;
 }
 
 int kd_whisper_session_create(kd_whisper_session **out, const kd_whisper *model, int samples,
@@ -51,6 +69,7 @@ int kd_whisper_session_create(kd_whisper_session **out, const kd_whisper *model,
         if (status == KD_OK)
             status = take(&s->own[i], spec->text_layers, rows, spec->text_context, spec->width);
     }
+    if (status == KD_OK) status = make_compact(s);
     if (status == KD_OK) status = take(&s->spare, 1, rows, spec->text_context, spec->width);
     if (status < 0) {
         kd_whisper_session_free(s);
@@ -70,6 +89,8 @@ void kd_whisper_session_free(kd_whisper_session *session) {
         free(session->cross[i]);
         free(session->own[i]);
     }
+    for (int i = 0; i < session->compact_count; i++) free(session->compact[i]);
+    free(session->compact);
     free(session->spare);
     free(session);
 }
@@ -118,6 +139,33 @@ void kd_whisper_session_restart(kd_whisper_session *session) {
 /* --- stepping ----------------------------------------------------------------------------------
  */
 
+/* C (rows,N) = A (rows,K), lda apart, · Wᵀ: few rows read the compact copy, if there is one. */
+static void product(const kd_whisper_session *s, const kd_param *W, int64_t rows, const kd_real *A,
+                    int64_t lda, kd_real *C) {
+    const int64_t N = W->tensor.shape[0], K = W->tensor.shape[1];
+    const kd_compact *compact = NULL;
+    for (int i = 0; i < s->compact_count && rows <= KD_FEW_ROWS && !compact; i++)
+        if (s->compact[i]->param == W) compact = s->compact[i];
+    if (compact && compact->version == *W->version)
+        kd_gemm_few_compact(rows, N, K, A, lda, compact, C, N);
+    else
+        kd_gemm(KD_PLAIN, KD_TRANSPOSED, rows, N, K, 1, A, lda, W->tensor.value, K, 0, C, N);
+}
+
+static kd_tensor *linear(const kd_whisper_session *s, const kd_linear_layer *layer, kd_tensor *x) {
+    const int64_t shape[3] = {x->shape[0], x->shape[1], layer->weight->tensor.shape[0]};
+    kd_tensor *y = kd_tape_output(s->tape, 3, shape);
+    product(s, layer->weight, kd_rows(x), x->value, kd_channels(x), y->value);
+    return layer->bias ? kd_bias(s->tape, y, &layer->bias->tensor) : y;
+}
+
+/* x + W2·GELU(W1·norm(x)) */
+static kd_tensor *mlp(const kd_whisper_session *s, const kd_whisper_block *b, kd_tensor *x) {
+    kd_tensor *h = kd_norm_layer_forward(&b->mlp_norm, s->tape, x);
+    h = kd_gelu(s->tape, linear(s, &b->up, h));
+    return kd_add(s->tape, x, linear(s, &b->down, h), KD_ACT_NONE);
+}
+
 /* One layer's own keys or values: (rows, text_context, C), of which `length` positions are used. */
 static kd_real *own_of(const kd_whisper_session *s, int layer, int which) {
     const kd_whisper_spec *spec = &s->model->spec;
@@ -135,19 +183,18 @@ static void append(const kd_whisper_session *s, int layer, int which, const kd_t
 /* x (rows,n,C): causal attention to what is in the cache and to itself. */
 static kd_tensor *self_attention(kd_whisper_session *s, int layer, kd_tensor *x) {
     const kd_attention_layer *a = &s->model->text_block[layer].attn;
-    kd_tensor *q = kd_linear_layer_forward(&a->query, s->tape, x);
-    kd_tensor *k = kd_linear_layer_forward(&a->key, s->tape, x);
-    kd_tensor *v = kd_linear_layer_forward(&a->value, s->tape, x);
+    kd_tensor *q = linear(s, &a->query, x);
+    kd_tensor *k = linear(s, &a->key, x);
+    kd_tensor *v = linear(s, &a->value, x);
     append(s, layer, 0, k);
     append(s, layer, 1, v);
     if (s->length == 0)
-        return kd_linear_layer_forward(&a->out, s->tape,
-                                       kd_attention(s->tape, q, k, v, a->heads, true, NULL));
+        return linear(s, &a->out, kd_attention(s->tape, q, k, v, a->heads, true, NULL));
     const int64_t rows = x->shape[0], context = s->model->spec.text_context, C = x->shape[2];
     kd_tensor keys = view(own_of(s, layer, 0), rows, context, C);
     kd_tensor values = view(own_of(s, layer, 1), rows, context, C);
     kd_tensor *y = kd_attention(s->tape, q, &keys, &values, a->heads, false, s->visible);
-    return kd_linear_layer_forward(&a->out, s->tape, y);
+    return linear(s, &a->out, y);
 }
 
 /* x (rows,n,C): the rows of one recording are as many queries of one sample. */
@@ -155,10 +202,10 @@ static kd_tensor *cross_attention(kd_whisper_session *s, int layer, kd_tensor *x
     const kd_attention_layer *a = &s->model->text_block[layer].cross;
     const int64_t C = x->shape[2], n = s->width * x->shape[1], shape[3] = {s->samples, n, C};
     kd_tensor keys = cross_of(s, layer, 0), values = cross_of(s, layer, 1);
-    kd_tensor *q = kd_linear_layer_forward(&a->query, s->tape, x);
+    kd_tensor *q = linear(s, &a->query, x);
     q = kd_reshape(s->tape, q, 3, shape);
     kd_tensor *y = kd_attention(s->tape, q, &keys, &values, a->heads, false, NULL);
-    y = kd_linear_layer_forward(&a->out, s->tape, y);
+    y = linear(s, &a->out, y);
     return kd_reshape(s->tape, y, 3, x->shape);
 }
 
@@ -178,7 +225,7 @@ int kd_whisper_session_step(kd_whisper_session *s, const int32_t *id, int64_t n)
         x = kd_add(s->tape, x, self_attention(s, layer, h), KD_ACT_NONE);
         h = kd_norm_layer_forward(&b->cross_norm, s->tape, x);
         x = kd_add(s->tape, x, cross_attention(s, layer, h), KD_ACT_NONE);
-        x = kd_whisper_mlp(b, s->tape, x);
+        x = mlp(s, b, x);
     }
     s->hidden = kd_norm_layer_forward(&m->text_norm, s->tape, x);
     s->length += n;
@@ -189,10 +236,7 @@ void kd_whisper_session_logits(kd_whisper_session *s, kd_real *out, int64_t at) 
     KD_CONTRACT(s->hidden && at >= 0 && at < s->hidden->shape[1], "logits of position %lld",
                 (long long)at);
     const int64_t rows = s->hidden->shape[0], n = s->hidden->shape[1], C = s->hidden->shape[2];
-    const int64_t V = s->model->spec.vocabulary;
-    const kd_tensor *table = &s->model->tokens.table->tensor;
-    kd_gemm(KD_PLAIN, KD_TRANSPOSED, rows, V, C, 1, s->hidden->value + at * C, n * C, table->value,
-            C, 0, out, V);
+    product(s, s->model->tokens.table, rows, s->hidden->value + at * C, n * C, out);
 }
 
 void kd_whisper_session_select(kd_whisper_session *s, int width, const int *from) {
