@@ -3,23 +3,23 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
-const char *const kd_fault_names[KD_FAULT_KINDS] = {"memory", "any-memory", "open", "read",
-                                                    "write",  "short",      "sync", "close",
-                                                    "rename", "unlink",     "mkdir"};
+const char *const kd_fault_names[KD_FAULT_KINDS] = {"memory", "any-memory", "room",   "open",
+                                                    "read",   "write",      "short",  "sync",
+                                                    "close",  "rename",     "unlink", "mkdir"};
 
 static atomic_bool armed, struck;
-static atomic_long calls;
+static atomic_long calls, taken; /* memory taken since the arming, in bytes */
 static kd_fault_kind failing;
 static long nth;
 static bool keeps_failing;
@@ -31,7 +31,7 @@ void kd_faults_arm(kd_fault_kind kind, long n, bool forever) {
     failing = kind;
     nth = n;
     keeps_failing = forever;
-    calls = 0;
+    calls = taken = 0;
     struck = false;
     armed = true;
 }
@@ -50,19 +50,6 @@ static bool strikes(kd_fault_kind kind) {
     return true;
 }
 
-/* LD_PRELOAD: what to do stands in the environment. */
-__attribute__((constructor)) static void arm_from_environment(void) {
-    const char *order = getenv("KD_FAULT");
-    if (!order) return;
-    for (int kind = 0; kind < KD_FAULT_KINDS; kind++) {
-        size_t length = strlen(kd_fault_names[kind]);
-        if (strncmp(order, kd_fault_names[kind], length) != 0 || order[length] != ':') continue;
-        const char *end = strchr(order + length + 1, ':');
-        kd_faults_arm((kd_fault_kind)kind, atol(order + length + 1),
-                      end && strcmp(end, ":forever") == 0);
-    }
-}
-
 /* --- memory --------------------------------------------------------------------------------- */
 
 #ifndef __SANITIZE_ADDRESS__
@@ -70,9 +57,26 @@ void *__libc_malloc(size_t bytes);
 void *__libc_calloc(size_t count, size_t bytes);
 void *__libc_realloc(void *old, size_t bytes);
 void *__libc_memalign(size_t alignment, size_t bytes);
+void __libc_free(void *block);
 
-static bool memory_strikes(void *caller) {
-    if (!armed || failing > KD_FAULT_ANY_MEMORY) return false;
+static size_t size_of(void *block) {
+    return block ? malloc_usable_size(block) : 0;
+}
+
+/* `taken` with what a call gave, which was `before` bytes. */
+static void *took(void *block, size_t before) {
+    if (block) taken += (long)size_of(block) - (long)before;
+    return block;
+}
+
+static bool memory_strikes(void *caller, size_t bytes) {
+    if (!armed || failing > KD_FAULT_ROOM) return false;
+    if (failing == KD_FAULT_ROOM) {
+        if (bytes <= PTRDIFF_MAX / 2 && taken + (long)bytes <= nth) return false;
+        struck = true;
+        errno = ENOMEM;
+        return true;
+    }
     Dl_info info;
     bool own = dladdr(caller, &info) && info.dli_fbase == program;
     bool now = strikes(KD_FAULT_ANY_MEMORY) || (own && strikes(KD_FAULT_MEMORY));
@@ -80,19 +84,24 @@ static bool memory_strikes(void *caller) {
     return now;
 }
 
-#define STRIKES memory_strikes(__builtin_return_address(0))
+#define STRIKES(bytes) memory_strikes(__builtin_return_address(0), bytes)
 
 void *malloc(size_t bytes) {
-    return STRIKES ? NULL : __libc_malloc(bytes);
+    return STRIKES(bytes) ? NULL : took(__libc_malloc(bytes), 0);
 }
 void *calloc(size_t count, size_t bytes) {
-    return STRIKES ? NULL : __libc_calloc(count, bytes);
+    return STRIKES(count * bytes) ? NULL : took(__libc_calloc(count, bytes), 0);
 }
 void *realloc(void *old, size_t bytes) {
-    return STRIKES ? NULL : __libc_realloc(old, bytes);
+    size_t before = size_of(old);
+    return STRIKES(bytes) ? NULL : took(__libc_realloc(old, bytes), before);
 }
 void *aligned_alloc(size_t alignment, size_t bytes) {
-    return STRIKES ? NULL : __libc_memalign(alignment, bytes);
+    return STRIKES(bytes) ? NULL : took(__libc_memalign(alignment, bytes), 0);
+}
+void free(void *block) {
+    taken -= (long)size_of(block);
+    __libc_free(block);
 }
 #endif
 

@@ -1,11 +1,8 @@
 /* Failing on purpose: the n-th call of a kind to the C library, once or from then on.
  *
- * faults.c defines malloc, write, fsync … itself, in front of the C library's. A program's own
- * definitions also serve the shared libraries it uses, so libhdf5's calls are counted like ours
- * (a linker's --wrap would reach only our own objects). Two ways to use it:
- *   - linked into a test program, which arms it with kd_faults_arm;
- *   - as a shared object, LD_PRELOAD=build/faults.so with KD_FAULT=kind:n[:forever] in the
- *     environment, on the program as users have it: "write:7", "memory:120:forever".
+ * faults.c, included by a test program, defines malloc, write, fsync … itself, in front of the C
+ * library's. A program's own definitions also serve the shared libraries it uses, so libhdf5's calls
+ * are counted like ours (a linker's --wrap would reach only our own objects).
  * Under the address sanitizer, whose malloc cannot be fronted, memory does not fail.
  */
 #ifndef KD_FAULTS_H
@@ -16,6 +13,7 @@
 typedef enum {
     KD_FAULT_MEMORY,     /* malloc, calloc, realloc, aligned_alloc called by the program itself */
     KD_FAULT_ANY_MEMORY, /* the same called by anyone, shared libraries included                */
+    KD_FAULT_ROOM,       /* the same when it would take the process n bytes above where it was  */
     KD_FAULT_OPEN,       /* open:                 EMFILE                                        */
     KD_FAULT_READ,       /* read, pread:          EIO                                           */
     KD_FAULT_WRITE,      /* write, pwrite:        ENOSPC                                        */
@@ -28,10 +26,11 @@ typedef enum {
     KD_FAULT_KINDS
 } kd_fault_kind;
 
-extern const char *const kd_fault_names[KD_FAULT_KINDS]; /* "memory", "any-memory", "open" … */
+extern const char *const kd_fault_names[KD_FAULT_KINDS]; /* "memory", "any-memory", "room" … */
 
-/* From now on the n-th call (n ≥ 1) of `kind` fails; with `forever` every later one too. While
- * armed, fsync succeeds without waiting for the disk. */
+/* From now on the n-th call (n ≥ 1) of `kind` fails; with `forever` every later one too. Of
+ * KD_FAULT_ROOM every call fails that does not fit, whatever `forever` says. An fsync that does not
+ * fail does not wait for the disk either. */
 void kd_faults_arm(kd_fault_kind kind, long n, bool forever);
 
 /* Ends it; true when a call failed. */

@@ -1,7 +1,7 @@
 # make gradcheck  the op tests in double precision
 # make lint       the laws a compiler does not check
 # make check      longer tests: kills, injected faults                               (tens of minutes)
-# make fuzz       every parser under sanitizers; FUZZ_RUNS executions each
+# make fuzz       every parser under sanitizers; FUZZ_RUNS executions each           (an hour)
 # make bench      this machine's matrix-product peak and what training makes of it
 # make bench-torch  training speed beside PyTorch, in one run
 # make bench-onnx   int8 inference beside ONNX Runtime, in one run; BLOB= an exported file
@@ -32,20 +32,21 @@ check: test
 	KD_FAULTS=all build/release/test_faults
 	DISTILL_ISA=portable sh tests/run.sh $(TESTS:%=build/release/%)
 
-# libFuzzer (clang) over every parser. FUZZ_RUNS executions each; what they find lands in build/fuzz.
-FUZZ_RUNS ?= 100000
+# libFuzzer (clang) over every parser: FUZZ_RUNS executions each, the store FUZZ_RUNS / 50.
+FUZZ_RUNS ?= 1000000
 FUZZERS    = $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 CFLAGS_fuzz = -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 fuzz_packages = clang libclang-rt-14-dev libomp-14-dev
 
-fuzz: $(FUZZERS:%=build/fuzz/%)
-	for f in $^; do echo "== $$f"; \
-	    $$f -runs=$(FUZZ_RUNS) -rss_limit_mb=4096 -max_len=65536 -verbosity=0 \
-	    -artifact_prefix=build/fuzz/ || exit 1; done
+fuzz: $(FUZZERS:%=build/fuzz/%) build/fuzz/seeds
+	sh tests/fuzz/run.sh $(FUZZ_RUNS) $(FUZZERS:%=build/fuzz/%)
 
-build/fuzz/%: tests/fuzz/%.c build/fuzz/libdistill.a
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libdistill.a
 	$(call quiet,fuzz target $@) clang $(filter-out -MMD -MP,$(CFLAGS)) -Itests $(CFLAGS_fuzz) -fsanitize=fuzzer -fopenmp \
 	    -w -o $@ $< build/fuzz/libdistill.a $(LDLIBS)
+build/fuzz/seeds: tests/fuzz/seeds.c build/fuzz/libdistill.a
+	$(call quiet,link $@) clang $(filter-out -MMD -MP,$(CFLAGS)) -Itests $(CFLAGS_fuzz) -fopenmp \
+	    -w -o $@ $< build/fuzz/libdistill.a -lcmocka $(LDLIBS)
 build/fuzz/libdistill.a: $(SOURCES:src/%.c=build/fuzz/%.o)
 	@rm -f $@
 	$(call quiet,archive $@) ar rcs $@ $^

@@ -4,8 +4,10 @@
  * Whatever happens, nothing crashes, the status and message say what it was, the old file or the
  * new one is there whole, no temporary stays, and libhdf5 has nothing open.
  *
- * KD_FAULTS=all also fails the allocations of the shared libraries (minutes; make check).
+ * KD_FAULTS=all also fails each allocation of the shared libraries (minutes; make check).
  */
+#include <dlfcn.h>
+#include <execinfo.h>
 #include <glob.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -66,6 +68,9 @@ typedef struct {
     int (*attempt)(void);
     void (*check)(int status);
 } operation;
+
+enum { CRASH_IN_LIBRARY = 100 }; /* exit code of a child */
+static int crashes;
 
 static int64_t units = 20; /* of the layer that is saved */
 
@@ -234,7 +239,7 @@ static void fail_everything(const operation *op, int least_kinds) {
     int kinds = 0;
     make_all_params();
     for (kd_fault_kind kind = 0; kind < KD_FAULT_KINDS; kind++) {
-        if (kind == KD_FAULT_ANY_MEMORY) continue;
+        if (kind == KD_FAULT_ANY_MEMORY || kind == KD_FAULT_ROOM) continue;
         bool any = false;
         for (int forever = 0; forever < 2; forever++)
             for (long n = 1; fail_nth(op, kind, n, forever); n++) any = true;
@@ -314,30 +319,42 @@ static void test_full_disk(void **state) {
     signal(SIGXFSZ, SIG_DFL);
 }
 
-/* --- allocations of the library ----------------------------------------------------------- */
+/* --- the memory of the libraries --------------------------------------------------------------- */
 
-static int crashes;
+/* Where a crash happened: in libhdf5, or in what it called. */
+static void tell_place(int signal_number) {
+    void *frame[64];
+    Dl_info info;
+    int count = backtrace(frame, 64);
+    for (int i = 2; i < count; i++) { /* behind this function and the signal's frame */
+        if (!dladdr(frame[i], &info) || strstr(info.dli_fname, "libc.so")) continue;
+        _exit(strstr(info.dli_fname, "libhdf5") ? CRASH_IN_LIBRARY : 128 + signal_number);
+    }
+    _exit(128 + signal_number);
+}
 
-/* In a process of its own, since libhdf5 1.10 itself crashes when some of its small allocations
- * fail. It has nothing of ours to break when it does: the file that was there must stay whole. */
-static bool fail_library(const operation *op, long n, bool forever) {
+/* One try in a process of its own: whatever becomes of it, the file that was there stays whole.
+ * True when a call failed. */
+static bool fail_in_child(const operation *op, kd_fault_kind kind, long n, bool forever) {
     op->prepare();
     fflush(stdout);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL}; /* cmocka catches these */
-        for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) signal(fatal[i], SIG_DFL);
-        alarm(20);
-        kd_faults_arm(KD_FAULT_ANY_MEMORY, n, forever);
+        const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
+        for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) signal(fatal[i], tell_place);
+        alarm(60);
+        kd_faults_arm(kind, n, forever);
         int status = op->attempt();
-        exit((status < 0 ? 1 : 0) + (kd_faults_disarm() ? 2 : 0));
+        _exit((status < 0 ? 1 : 0) + (kd_faults_disarm() ? 2 : 0));
     }
     int result;
     assert_int_equal(waitpid(child, &result, 0), child);
-    bool crashed = !WIFEXITED(result);
-    if (crashed && WTERMSIG(result) == SIGALRM) fail_msg("%s: hangs after %ld", op->name, n);
+    if (!WIFEXITED(result) || (WEXITSTATUS(result) > 3 && WEXITSTATUS(result) != CRASH_IN_LIBRARY))
+        fail_msg("%s, %s %ld: ended with %#x", op->name, kd_fault_names[kind], n, result);
+    bool crashed = WEXITSTATUS(result) == CRASH_IN_LIBRARY;
     bool failed = crashed || WEXITSTATUS(result) & 1, fired = crashed || WEXITSTATUS(result) & 2;
+    if (crashed && kind == KD_FAULT_ROOM) fail_msg("%s: crashed with %ld bytes", op->name, n);
     crashes += crashed;
     assert_true(fired || !failed);
     if (op == &LOAD || op == &READ) {
@@ -349,30 +366,55 @@ static bool fail_library(const operation *op, long n, bool forever) {
     return fired;
 }
 
-static void test_library_memory(void **state) {
-    (void)state;
+static const operation *const ALL[] = {&SAVE, &LOAD, &WRITE, &READ};
+
+static bool thoroughly(void) {
     const char *how = getenv("KD_FAULTS");
-    if (!how || strcmp(how, "all") != 0) skip();
+    return how && strcmp(how, "all") == 0;
+}
+
+static void skip_with_sanitizers(void) {
 #ifdef __SANITIZE_ADDRESS__
     skip();
 #endif
-    static const operation *const all[] = {&SAVE, &LOAD, &WRITE, &READ};
+}
+
+/* Memory that ends, as it does in the world: from then on nobody gets any. */
+static void test_memory_ends(void **state) {
+    (void)state;
+    skip_with_sanitizers();
+    const long step = thoroughly() ? 4 << 10 : 64 << 10;
+    int tries = 0;
+    make_all_params();
+    for (int i = 0; i < 4; i++)
+        for (long room = 0; fail_in_child(ALL[i], KD_FAULT_ROOM, room, true); room += step) tries++;
+    print_message("memory ended in %d tries, no crash\n", tries);
+    assert_true(tries > 4);
+    free_all_params();
+}
+
+/* One allocation that fails in the middle of libhdf5, which itself crashes then in some places. */
+static void test_library_memory(void **state) {
+    (void)state;
+    skip_with_sanitizers();
+    if (!thoroughly()) skip();
     int tries = 0;
     make_all_params();
     for (int i = 0; i < 4; i++)
         for (int forever = 0; forever < 2; forever++)
-            for (long n = 1; fail_library(all[i], n, forever); n++) tries++;
-    printf("libhdf5 crashed in %d of %d tries\n", crashes, tries);
+            for (long n = 1; fail_in_child(ALL[i], KD_FAULT_ANY_MEMORY, n, forever); n++) tries++;
+    print_message("libhdf5 crashed in %d of %d tries\n", crashes, tries);
     free_all_params();
 }
 
 int main(void) {
+    backtrace((void *[1]){0}, 1); /* loads what it needs */
     H5Tclose(kd_h5_half()); /* so that what the library does once is not among the calls */
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
         TEST(test_save),           TEST(test_save_large), TEST(test_load),
         TEST(test_write_store),    TEST(test_read_store), TEST(test_full_disk),
-        TEST(test_library_memory),
+        TEST(test_memory_ends),    TEST(test_library_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

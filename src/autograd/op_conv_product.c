@@ -20,6 +20,7 @@ typedef struct {
 } looking_ahead;
 
 kd_ahead kd_ahead_part(kd_ahead all, int64_t i, int64_t n) {
+    if (all.size == 0) return all;
     const int64_t first = all.size * i / n, end = all.size * (i + 1) / n;
     return (kd_ahead){all.at + first, end - first};
 }
@@ -27,6 +28,7 @@ kd_ahead kd_ahead_part(kd_ahead all, int64_t i, int64_t n) {
 static void fetch_share(looking_ahead *l) {
     for (int i = 0; i < 4; i++) {
         const int64_t left = l->left[i].size, size = l->share[i] < left ? l->share[i] : left;
+        if (size == 0) continue;
         for (int64_t at = 0; at < size; at += 64 / (int64_t)sizeof(kd_real))
             __builtin_prefetch(l->left[i].at + at, 0, 2);
         l->left[i].at += size;

@@ -54,13 +54,23 @@ static int seal_check(const char *bytes, size_t length, const char *path) {
 /* libhdf5 does not survive a file it cannot write out at closing: it keeps it open, and crashes
  * when the program ends. So some memory is held back that only closing may use: enough for a chunk
  * and the library's cached metadata. */
-enum { IMAGE_RESERVE = 1 << 21 };
+enum { IMAGE_RESERVE = 1 << 21, OPENING_NEEDS = 1 << 22 };
 
 typedef enum {
     IMAGE_GROWS,   /* being written                                   */
     IMAGE_KEPT,    /* stays when the file is closed, see `finished`   */
     IMAGE_DROPPED, /* freed when the file is closed                   */
 } image_use;
+
+/* Nor does libhdf5 1.10 look at every small allocation: it crashes when H5Fcreate or H5Fopen gets no
+ * memory for the file's cache or name, or H5Acreate2 none for the attribute's name. So before these
+ * calls more than they need is asked for and given back. */
+bool kd_h5_memory_is_left(size_t bytes) {
+    void *volatile probe = malloc(bytes); /* volatile: or the compiler leaves both calls out */
+    free(probe);
+    if (!probe) kd_fail_memory(bytes, "libhdf5");
+    return probe;
+}
 
 /* Stands in front of the bytes that libhdf5's "core" driver works on, and moves with them when they
  * grow. */
@@ -178,6 +188,7 @@ int kd_h5_create(hid_t *out, const char *path) {
     kd_h5_quiet();
     if (!remove_part(path))
         return kd_fail(KD_EIO, "%s.part: cannot remove: %s", path, strerror(errno));
+    if (!kd_h5_memory_is_left(OPENING_NEEDS)) return KD_EINTERNAL;
     *out = create_in_memory(path);
     return *out < 0 ? KD_EINTERNAL : KD_OK;
 }
@@ -276,10 +287,11 @@ int kd_h5_open(hid_t *out, const char *path) {
         return status;
     }
     kd_h5_quiet();
-    *out = open_image(file, path);
+    status = kd_h5_memory_is_left(OPENING_NEEDS) ? KD_EDATA : KD_EINTERNAL;
+    if (status == KD_EDATA) *out = open_image(file, path);
     if (*out < 0) {
         free(file);
-        return KD_EDATA;
+        return status;
     }
     file->use = IMAGE_DROPPED;
     return KD_OK;

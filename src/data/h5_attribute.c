@@ -5,15 +5,20 @@
 #include "base/error.h"
 #include "data/h5_inside.h"
 
+enum { ATTRIBUTE_NEEDS = 1 << 18 };
+
 /* --- writing -------------------------------------------------------------------------------- */
 
 static int set_attribute(hid_t object, const char *name, hid_t type, hid_t space,
                          const void *value) {
     hid_t attribute = H5I_INVALID_HID;
     int status = KD_OK;
-    if (type >= 0 && space >= 0)
+    bool memory = kd_h5_memory_is_left(ATTRIBUTE_NEEDS);
+    if (type >= 0 && space >= 0 && memory)
         attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
-    if (attribute < 0 || H5Awrite(attribute, type, value) < 0)
+    if (!memory)
+        status = KD_EINTERNAL;
+    else if (attribute < 0 || H5Awrite(attribute, type, value) < 0)
         status = kd_h5_fail(KD_EINTERNAL, object, name, "store the attribute");
     if (attribute >= 0 && H5Aclose(attribute) < 0 && status == KD_OK)
         status = kd_h5_fail(KD_EINTERNAL, object, name, "store the attribute");

@@ -8,6 +8,9 @@
  * function calls it first, since the former belongs to the thread. */
 void kd_h5_quiet(void);
 
+/* Whether this much memory can be had now; otherwise the message says that it cannot. */
+bool kd_h5_memory_is_left(size_t bytes);
+
 /* kd_fail with the file and path of `name` in `object` (NULL: the object itself), what was being
  * done, and libhdf5's innermost message. Call it before any other function of the library. */
 int kd_h5_fail(int status, hid_t object, const char *name, const char *doing);

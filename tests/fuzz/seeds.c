@@ -1,0 +1,157 @@
+/* Small valid files to start the fuzzers from, made by the writers of today so that they never fall
+ * behind a format.
+ *
+ * usage: seeds FOLDER     writes FOLDER/<reader>/<name>
+ */
+#include <png.h>
+#include <sndfile.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "base/file.h"
+#include "data/dataset_source.h"
+#include "quant_nets.h"
+
+static char path[KD_PATH_MAX];
+
+static const char *seed_path(const char *folder, const char *reader, const char *name) {
+    char reader_folder[KD_PATH_MAX];
+    ASSERT_OK(kd_path_join(reader_folder, folder, reader));
+    ASSERT_OK(kd_file_make_folders(reader_folder));
+    ASSERT_OK(kd_path_join(path, reader_folder, name));
+    return path;
+}
+
+static void put(const char *folder, const char *reader, const char *name, const void *bytes,
+                size_t length) {
+    FILE *file = fopen(seed_path(folder, reader, name), "wb");
+    if (!file || fwrite(bytes, 1, length, file) != length || fclose(file) != 0)
+        fail_msg("%s: cannot write", path);
+}
+
+static void put_text(const char *folder, const char *reader, const char *name, const char *text) {
+    put(folder, reader, name, text, strlen(text));
+}
+
+static void put_sound(const char *folder, const char *name, int format, int rate, int channels,
+                      int frames) {
+    SF_INFO info = {.samplerate = rate, .channels = channels, .format = format};
+    SNDFILE *file = sf_open(seed_path(folder, "audio", name), SFM_WRITE, &info);
+    if (!file) fail_msg("%s: %s", path, sf_strerror(NULL));
+    for (int i = 0; i < frames; i++) {
+        float frame[3];
+        for (int c = 0; c < channels; c++) frame[c] = (float)((i * 37 + c * 11) % 101) / 200 - 0.25f;
+        sf_writef_float(file, frame, 1);
+    }
+    sf_close(file);
+}
+
+static void put_sounds(const char *folder) {
+    put_sound(folder, "pcm16.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, 16000, 1, 200);
+    put_sound(folder, "pcm24.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_24, 8000, 2, 60);
+    put_sound(folder, "extensible.wav", SF_FORMAT_WAVEX | SF_FORMAT_PCM_U8, 16000, 3, 40);
+    put_sound(folder, "float.wav", SF_FORMAT_WAV | SF_FORMAT_FLOAT, 44100, 2, 60);
+    put_sound(folder, "adpcm.wav", SF_FORMAT_WAV | SF_FORMAT_IMA_ADPCM, 8000, 1, 300);
+    put_sound(folder, "ulaw.wav", SF_FORMAT_WAV | SF_FORMAT_ULAW, 8000, 1, 100);
+    put_sound(folder, "mono.flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_16, 16000, 1, 300);
+    put_sound(folder, "stereo.flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_24, 8000, 2, 200);
+    put_sound(folder, "vorbis.ogg", SF_FORMAT_OGG | SF_FORMAT_VORBIS, 8000, 1, 400);
+    put_sound(folder, "opus.ogg", SF_FORMAT_OGG | SF_FORMAT_OPUS, 16000, 1, 400);
+}
+
+static void put_big_endian(uint8_t *out, uint32_t value) {
+    for (int i = 0; i < 4; i++) out[i] = (uint8_t)(value >> (24 - 8 * i));
+}
+
+static void put_idx(const char *folder) {
+    uint8_t images[16 + 3 * 4 * 5], labels[8 + 6] = {0}, packed[256];
+    uLongf length = sizeof packed;
+    for (size_t i = 0; i < sizeof images; i++) images[i] = (uint8_t)(i * 29);
+    put_big_endian(images, 0x803);
+    put_big_endian(images + 4, 3);
+    put_big_endian(images + 8, 4);
+    put_big_endian(images + 12, 5);
+    put(folder, "idx", "images", images, sizeof images);
+    put_big_endian(labels, 0x801);
+    put_big_endian(labels + 4, 6);
+    put(folder, "idx", "labels", labels, sizeof labels);
+    z_stream z = {.next_in = images, .avail_in = sizeof images};
+    z.next_out = packed;
+    z.avail_out = (uInt)length;
+    deflateInit2(&z, 9, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY); /* +16: gzip */
+    deflate(&z, Z_FINISH);
+    put(folder, "idx", "images.gz", packed, z.total_out);
+    deflateEnd(&z);
+}
+
+static void put_cifar(const char *folder) {
+    static uint8_t records[2 * KD_CIFAR_RECORD];
+    records[KD_CIFAR_RECORD] = 9;
+    put(folder, "cifar", "one", records, KD_CIFAR_RECORD);
+    put(folder, "cifar", "two", records, sizeof records);
+}
+
+static void put_pictures(const char *folder) {
+    static const struct {
+        const char *name;
+        uint32_t format;
+    } kinds[] = {{"grey.png", PNG_FORMAT_GRAY},
+                 {"colour.png", PNG_FORMAT_RGB},
+                 {"alpha.png", PNG_FORMAT_RGBA}};
+    uint8_t pixels[5 * 7 * 4];
+    for (size_t i = 0; i < sizeof pixels; i++) pixels[i] = (uint8_t)(i * 31);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        png_image image = {
+            .version = PNG_IMAGE_VERSION, .width = 7, .height = 5, .format = kinds[i].format};
+        if (!png_image_write_to_file(&image, seed_path(folder, "image", kinds[i].name), 0, pixels,
+                                     0, NULL))
+            fail_msg("%s: %s", path, image.message);
+    }
+    char pnm[160];
+    int head = snprintf(pnm, sizeof pnm, "P5 # grey\n7 5\n255\n");
+    memcpy(pnm + head, pixels, 35);
+    put(folder, "image", "grey.pgm", pnm, (size_t)head + 35);
+    head = snprintf(pnm, sizeof pnm, "P6\n7 5 255\n");
+    memcpy(pnm + head, pixels, 105);
+    put(folder, "image", "colour.ppm", pnm, (size_t)head + 105);
+}
+
+static void put_safetensors(const char *folder) {
+    static const char header[] =
+        "{\"__metadata__\":{\"format\":\"pt\"},"
+        "\"b\":{\"dtype\":\"F16\",\"shape\":[5],\"data_offsets\":[24,34]},"
+        "\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
+        "\"c\\u00e9\":{\"dtype\":\"BF16\",\"shape\":[3,1],\"data_offsets\":[34,40]},"
+        "\"d\":{\"dtype\":\"F64\",\"shape\":[],\"data_offsets\":[40,48]},"
+        "\"e\":{\"dtype\":\"I32\",\"shape\":[0],\"data_offsets\":[48,48]}}";
+    uint8_t file[8 + sizeof header - 1 + 48] = {(uint8_t)(sizeof header - 1),
+                                                (uint8_t)((sizeof header - 1) >> 8)};
+    memcpy(file + 8, header, sizeof header - 1);
+    put(folder, "safetensors", "five", file, sizeof file);
+    put(folder, "safetensors", "none", "\2\0\0\0\0\0\0\0{}", 10);
+}
+
+static void put_blob(const char *folder) {
+    const kd_quant_spec int8 = {.weight_bits = 8, .activation_bits = 8};
+    quant_case c = case_create(build_grouped, (kd_extent){4, 4, 2}, &int8);
+    case_calibrate(&c);
+    case_write(&c, seed_path(folder, "gguf", "blob"));
+    case_free(&c);
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2) return 64;
+    const char *folder = argv[1];
+    put_sounds(folder);
+    put_idx(folder);
+    put_cifar(folder);
+    put_pictures(folder);
+    put_safetensors(folder);
+    put_blob(folder);
+    put_text(folder, "manifest", "list", "a.wav\tyes\r\n\n/b.wav\tno\tspeaker\nc.wav\t10\nd.wav\t9\n");
+    for (int way = 0; way < 3; way++)
+        put(folder, "store", (char[]){(char)('0' + way), '\0'}, (char[]){(char)way, 3, 3, 3}, 4);
+    return 0;
+}
