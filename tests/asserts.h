@@ -2,9 +2,17 @@
 #ifndef KD_TESTS_ASSERTS_H
 #define KD_TESTS_ASSERTS_H
 
+#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+
+/* KD_FAULTS=all (make check): every case of a test that otherwise tries some of them. */
+static inline bool thoroughly(void) {
+    const char *how = getenv("KD_FAULTS");
+    return how && strcmp(how, "all") == 0;
+}
 
 #define assert_ok(call)                                                                            \
     do {                                                                                           \

@@ -1,9 +1,9 @@
 /* Failing on purpose: the n-th call of a kind to the C library, once or from then on.
  *
  * faults.c, included by a test program, defines malloc, write, fsync … itself, in front of the C
- * library's. A program's own definitions also serve the shared libraries it uses, so libhdf5's calls
- * are counted like ours (a linker's --wrap would reach only our own objects).
- * Under the address sanitizer, whose malloc cannot be fronted, memory does not fail.
+ * library's. A program's own definitions also serve the shared libraries it uses, so libhdf5's
+ * calls are counted like ours (a linker's --wrap would reach only our own objects). Under the
+ * address sanitizer, whose malloc cannot be fronted, memory does not fail.
  */
 #ifndef KD_FAULTS_H
 #define KD_FAULTS_H

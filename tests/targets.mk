@@ -1,6 +1,6 @@
 # make gradcheck  the op tests in double precision
 # make lint       the laws a compiler does not check
-# make check      longer tests: kills, injected faults                               (tens of minutes)
+# make check      longer tests: kills, every fault, the demo under sanitizers        (an hour)
 # make fuzz       every parser under sanitizers; FUZZ_RUNS executions each           (an hour)
 # make bench      this machine's matrix-product peak and what training makes of it
 # make bench-torch  training speed beside PyTorch, in one run
@@ -25,12 +25,29 @@ gradcheck: build/double/test_ops
 lint:
 	sh tests/lint.sh
 
-# The same tests, longer: 1,000 kills, every call of libhdf5 failed, portable integers.
+# The same tests, longer: 1,000 kills, every call failed, every cut and 10,000 changed bits, the demo
+# under sanitizers, portable integers. docs/reliability.md says what each shows.
+thorough = faults run_faults checkpoint store known_bugs
 check: test
 	DISTILL_KILLS=500 build/release/test_trainer
 	DISTILL_KILLS=500 build/release/test_pipeline
-	KD_FAULTS=all build/release/test_faults
+	KD_FAULTS=all sh tests/run.sh $(thorough:%=build/release/test_%)
 	DISTILL_ISA=portable sh tests/run.sh $(TESTS:%=build/release/%)
+	$(MAKE) sanitized-demo
+
+# The demo, shorter, with the address and undefined-behaviour sanitizers: any finding ends it.
+DEMO_SAMPLES ?= 2000
+sanitized-demo: build/debug/bin/distill
+	mkdir -p build/sanitized
+	for c in fashion_mnist fashion_mnist_teacher; do \
+	    sed 's/"epochs": [0-9]*/"epochs": 1/g; s/"validation": 5000/&, "train_limit": $(DEMO_SAMPLES)/' \
+	        configs/$$c.json > build/sanitized/$$c.json || exit 1; done
+	cp configs/schema.json build/sanitized
+	$< train build/sanitized/fashion_mnist.json --runs build/sanitized/runs --fresh
+	cd build/sanitized/runs/fashion_mnist && ../../../../$< verify store qat.int8.last.h5 student.int8.gguf
+	$< inspect build/sanitized/runs/fashion_mnist/student.int8.gguf
+	$< run build/sanitized/runs/fashion_mnist/student.int8.gguf \
+	    /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz:0
 
 # libFuzzer (clang) over every parser: FUZZ_RUNS executions each, the store FUZZ_RUNS / 50.
 FUZZ_RUNS ?= 1000000
@@ -88,4 +105,4 @@ build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 format:
 	clang-format -i src/*.c src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: schema test debug double gradcheck lint check fuzz fuzz-packages bench bench-torch bench-onnx parity format
+.PHONY: schema test debug double gradcheck lint check sanitized-demo fuzz fuzz-packages bench bench-torch bench-onnx parity format

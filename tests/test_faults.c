@@ -319,7 +319,8 @@ static void test_full_disk(void **state) {
     signal(SIGXFSZ, SIG_DFL);
 }
 
-/* --- the memory of the libraries --------------------------------------------------------------- */
+/* --- the memory of the libraries ---------------------------------------------------------------
+ */
 
 /* Where a crash happened: in libhdf5, or in what it called. */
 static void tell_place(int signal_number) {
@@ -368,11 +369,6 @@ static bool fail_in_child(const operation *op, kd_fault_kind kind, long n, bool 
 
 static const operation *const ALL[] = {&SAVE, &LOAD, &WRITE, &READ};
 
-static bool thoroughly(void) {
-    const char *how = getenv("KD_FAULTS");
-    return how && strcmp(how, "all") == 0;
-}
-
 static void skip_with_sanitizers(void) {
 #ifdef __SANITIZE_ADDRESS__
     skip();
@@ -409,12 +405,12 @@ static void test_library_memory(void **state) {
 
 int main(void) {
     backtrace((void *[1]){0}, 1); /* loads what it needs */
-    H5Tclose(kd_h5_half()); /* so that what the library does once is not among the calls */
+    H5Tclose(kd_h5_half());       /* so that what the library does once is not among the calls */
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
-        TEST(test_save),           TEST(test_save_large), TEST(test_load),
-        TEST(test_write_store),    TEST(test_read_store), TEST(test_full_disk),
-        TEST(test_memory_ends),    TEST(test_library_memory),
+        TEST(test_save),        TEST(test_save_large),     TEST(test_load),
+        TEST(test_write_store), TEST(test_read_store),     TEST(test_full_disk),
+        TEST(test_memory_ends), TEST(test_library_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

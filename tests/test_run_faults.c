@@ -1,8 +1,8 @@
 /* The whole program while its surroundings fail: every stage of a small run, with the n-th call to
  * the C library failing, with memory that ends, and on a disk that is full.
  *
- * Whatever happens, nothing crashes, the exit code and a message say what it was, no temporary stays,
- * and the same command, given again, goes on to the same bytes as a run that nothing befell.
+ * Whatever happens, nothing crashes, the exit code and a message say what it was, no temporary
+ * stays, and the same command, given again, goes on to the same bytes as a run that nothing befell.
  * KD_FAULTS=all tries every call (an hour; make check), otherwise some of each kind are tried.
  */
 #include <errno.h>
@@ -15,20 +15,19 @@
 #include <sys/mount.h>
 #include <sys/wait.h>
 
+#include "asserts.h"
 #include "cli/cli.h"
 #include "faults.c"
 #include "test_data.h"
 #include "tiny.h"
 
-enum { TRAINING = 96, TESTING = 40, LIBRARY_CRASH = 100, SECONDS_MAX = 120 };
+enum { TRAINING = 96, TESTING = 40, SECONDS_MAX = 120 };
+
+/* Exit codes of the child beside the program's own, which end at 78. */
+enum { LIBRARY_CRASH = 100, NO_CHILD = 101, UNDISTURBED = 120 /* added when nothing failed */ };
 
 static char root[] = "/tmp/distill-faults-XXXXXX";
-static const char *const RESULTS[] = {"student.ptq.gguf", "student.int8.gguf"};
-
-static bool thoroughly(void) {
-    const char *how = getenv("KD_FAULTS");
-    return how && strcmp(how, "all") == 0;
-}
+static const char *const RESULTS[] = {"student.int8.ptq.gguf", "student.int8.gguf"};
 
 /* --- a run ---------------------------------------------------------------------------------- */
 
@@ -112,9 +111,11 @@ static void tell_place(int signal_number) {
     int count = backtrace(frame, 64);
     for (int i = 2; i < count; i++) { /* behind this function and the signal's frame */
         if (!dladdr(frame[i], &info) || strstr(info.dli_fname, "libc.so")) continue;
-        _exit(strstr(info.dli_fname, "libhdf5") ? LIBRARY_CRASH : 128 + signal_number);
+        if (strstr(info.dli_fname, "libhdf5")) _exit(LIBRARY_CRASH);
+        break;
     }
-    _exit(128 + signal_number);
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
 }
 
 /* The child: distill train CONFIG --runs RUNS, its messages into the file "messages". */
@@ -125,14 +126,14 @@ _Noreturn static void run_program(const char *config, const char *runs, fault f)
     snprintf(words[2], sizeof words[2], "%s", config);
     snprintf(folder, sizeof folder, "%s", runs);
     char *argv[] = {words[0], words[1], words[2], words[3], folder, NULL};
-    if (!freopen("messages", "w", stderr) || !freopen("/dev/null", "w", stdout)) _exit(99);
+    if (!freopen("messages", "w", stderr) || !freopen("/dev/null", "w", stdout)) _exit(NO_CHILD);
     omp_set_num_threads(1); /* a thread that cannot be had is the end inside libgomp */
     alarm(SECONDS_MAX);
     if (f.n) kd_faults_arm(f.kind, f.n, f.forever);
     int code = kd_cli_main(5, argv);
     bool fired = kd_faults_disarm();
     fflush(stderr);
-    _exit(fired ? code : code + 200); /* what did not fail because of us: 200 and more */
+    _exit(fired ? code : code + UNDISTURBED);
 }
 
 /* Its exit code, and whether something was made to fail. */
@@ -147,8 +148,8 @@ static int start(const char *config, const char *runs, fault f, bool *fired) {
         fail_msg("%s %ld%s: signal %d", f.n ? kd_fault_names[f.kind] : "nothing", f.n,
                  f.forever ? " forever" : "", WTERMSIG(result));
     int code = WEXITSTATUS(result);
-    *fired = code < 200;
-    return code < 200 ? code : code - 200;
+    *fired = code < UNDISTURBED;
+    return *fired ? code : code - UNDISTURBED;
 }
 
 static void assert_no_temporaries(const char *runs) {
@@ -168,7 +169,8 @@ static void assert_same_results(const char *name, const char *runs) {
         size_t length[2];
         for (int j = 0; j < 2; j++) {
             snprintf(path[j], sizeof path[j], "%s/%s/%s", j ? runs : "whole", name, RESULTS[i]);
-            if (kd_file_read(&bytes[j], &length[j], path[j], 1 << 24) < 0) fail_msg("%s", kd_error());
+            if (kd_file_read(&bytes[j], &length[j], path[j], 1 << 24) < 0)
+                fail_msg("%s", kd_error());
         }
         if (length[0] != length[1] || memcmp(bytes[0], bytes[1], length[0]) != 0)
             fail_msg("%s differs", path[1]);
@@ -204,7 +206,8 @@ static bool survive(fault f) {
     start_over("runs");
     int code = start("small.json", "runs", f, &fired);
     const char *kind = kd_fault_names[f.kind];
-    if (code == LIBRARY_CRASH && f.kind == KD_FAULT_ANY_MEMORY) library_crashes++;
+    if (code == LIBRARY_CRASH && f.kind == KD_FAULT_ANY_MEMORY)
+        library_crashes++;
     else if (code == 0)
         assert_same_results("small", "runs");
     else if (code != (f.kind <= KD_FAULT_ROOM ? 70 : 74))
@@ -219,26 +222,27 @@ static bool survive(fault f) {
     return fired;
 }
 
-/* Every call of one kind, or with some left out: the next one is n + 1 + n / sparing. */
-static int survive_all(kd_fault_kind kind, long sparing) {
+/* Every call of one kind once and for good, or a few of them by turns. */
+static void survive_all(kd_fault_kind kind) {
     int tries = 0;
+    bool reached = true;
     run_undisturbed("small");
-    for (int forever = 0; forever < 2; forever++) {
-        long n = 1;
-        while (survive((fault){kind, n, forever})) {
+    for (long n = 1; reached; n = thoroughly() ? n + 1 : 5 * n + 1) {
+        bool forever = tries % 2;
+        reached = survive((fault){kind, n, forever});
+        tries += reached;
+        if (reached && thoroughly()) {
+            survive((fault){kind, n, !forever});
             tries++;
-            n += 1 + (thoroughly() ? 0 : n / sparing);
         }
     }
     print_message("%s: %d tries\n", kd_fault_names[kind], tries);
-    return tries;
+    assert_true(tries > 0);
 }
 
 static void each_call_to_the_disk_fails(void **state) {
     (void)state;
-    for (kd_fault_kind kind = KD_FAULT_OPEN; kind < KD_FAULT_KINDS; kind++)
-        if (kind != KD_FAULT_SHORT) assert_true(survive_all(kind, 2) > (kind >= KD_FAULT_UNLINK ? 0 : 4));
-    survive_all(KD_FAULT_SHORT, 2);
+    for (kd_fault_kind kind = KD_FAULT_OPEN; kind < KD_FAULT_KINDS; kind++) survive_all(kind);
 }
 
 static void each_allocation_fails(void **state) {
@@ -246,7 +250,7 @@ static void each_allocation_fails(void **state) {
 #ifdef __SANITIZE_ADDRESS__
     skip();
 #endif
-    assert_true(survive_all(KD_FAULT_MEMORY, 2) > 8);
+    survive_all(KD_FAULT_MEMORY);
 }
 
 static void memory_ends(void **state) {
@@ -257,9 +261,9 @@ static void memory_ends(void **state) {
     int tries = 0;
     run_undisturbed("small");
     for (long room = 0; survive((fault){KD_FAULT_ROOM, room + 1, true}); tries++)
-        room += thoroughly() ? 16 << 10 : 1 << 20;
+        room += thoroughly() ? 64 << 10 : 4 << 20;
     print_message("memory ended in %d tries\n", tries);
-    assert_true(tries > 4);
+    assert_true(tries > 0);
 }
 
 /* Also those of the shared libraries: cJSON, libhdf5, … */
@@ -320,7 +324,7 @@ static void the_disk_is_full(void **state) {
     int tries = 0, result = -1;
     run_undisturbed("vast");
     assert_int_equal(mkdir("disk", 0755), 0);
-    for (long bytes = 64 << 10; result != 0; bytes += thoroughly() ? 64 << 10 : 320 << 10) {
+    for (long bytes = 64 << 10; result != 0; bytes += thoroughly() ? 64 << 10 : 1 << 20) {
         fflush(NULL);
         pid_t child = fork();
         assert_true(child >= 0);
@@ -334,7 +338,7 @@ static void the_disk_is_full(void **state) {
         tries += result != 0;
     }
     print_message("the disk was full in %d tries\n", tries);
-    assert_true(tries > 4);
+    assert_true(tries > 0);
 }
 
 int main(void) {

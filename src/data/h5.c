@@ -62,9 +62,9 @@ typedef enum {
     IMAGE_DROPPED, /* freed when the file is closed                   */
 } image_use;
 
-/* Nor does libhdf5 1.10 look at every small allocation: it crashes when H5Fcreate or H5Fopen gets no
- * memory for the file's cache or name, or H5Acreate2 none for the attribute's name. So before these
- * calls more than they need is asked for and given back. */
+/* Nor does libhdf5 1.10 look at every small allocation: it crashes when H5Fcreate or H5Fopen gets
+ * no memory for the file's cache or name, or H5Acreate2 none for the attribute's name. So before
+ * these calls more than they need is asked for and given back. */
 bool kd_h5_memory_is_left(size_t bytes) {
     void *volatile probe = malloc(bytes); /* volatile: or the compiler leaves both calls out */
     free(probe);

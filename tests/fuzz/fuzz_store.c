@@ -13,12 +13,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
-/* libhdf5 1.10 leaks when what it reads is damaged. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) {
-    return "leak:libhdf5";
-}
-
 static char path[64];
 
 /* What is left of the input; 0 when nothing is. */

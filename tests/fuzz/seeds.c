@@ -42,7 +42,8 @@ static void put_sound(const char *folder, const char *name, int format, int rate
     if (!file) fail_msg("%s: %s", path, sf_strerror(NULL));
     for (int i = 0; i < frames; i++) {
         float frame[3];
-        for (int c = 0; c < channels; c++) frame[c] = (float)((i * 37 + c * 11) % 101) / 200 - 0.25f;
+        for (int c = 0; c < channels; c++)
+            frame[c] = (float)((i * 37 + c * 11) % 101) / 200 - 0.25f;
         sf_writef_float(file, frame, 1);
     }
     sf_close(file);
@@ -150,7 +151,19 @@ int main(int argc, char **argv) {
     put_pictures(folder);
     put_safetensors(folder);
     put_blob(folder);
-    put_text(folder, "manifest", "list", "a.wav\tyes\r\n\n/b.wav\tno\tspeaker\nc.wav\t10\nd.wav\t9\n");
+    put_text(folder, "manifest", "list",
+             "a.wav\tyes\r\n\n/b.wav\tno\tspeaker\nc.wav\t10\nd.wav\t9\n");
+    put_text(folder, "sweep", "variants",
+             "{\"base\": \"base.json\", \"seeds\": [3, 5],\n \"variants\": [{\"name\": \"a\"}, "
+             "{\"name\": \"b\", \"set\": {\"loss.temperature\": 4, \"train.epochs\": 2}}]}");
+    put_text(folder, "sweep", "grid",
+             "{\"base\": \"base.json\", \"grid\": {\"loss.temperature\": [1, 2], "
+             "\"train.batch\": [4, 8]}}");
+    for (int way = 0; way < 3; way++)
+        put(folder, "tokenizer", (char[]){(char)('0' + way), '\0'},
+            (const char *const[]){"\0some text", "\1YQ== 0\nYg== 1\nYWI= 2\n",
+                                  "\2{\"a\": 0, \"b\": 1}\0#version\na b\n"}[way],
+            (const size_t[]){10, 22, 31}[way]);
     for (int way = 0; way < 3; way++)
         put(folder, "store", (char[]){(char)('0' + way), '\0'}, (char[]){(char)way, 3, 3, 3}, 4);
     return 0;
