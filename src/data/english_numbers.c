@@ -164,8 +164,10 @@ static bool multiply_written(machine *m, size_t power) {
         kd_pass_put(&whole, (uint32_t)('0' + kd_char_digit(v->at[i])));
     for (size_t i = point + 1; i < point + 1 + power; i++)
         kd_pass_put(&whole, i < v->count ? (uint32_t)('0' + kd_char_digit(v->at[i])) : '0');
-    if (whole.status < 0) m->value.status = whole.status;
-    drop_leading_zeros(&whole.chars);
+    if (whole.status < 0)
+        m->value.status = whole.status;
+    else
+        drop_leading_zeros(&whole.chars);
     free(v->at);
     *v = whole.chars;
     m->kind = WHOLE;
