@@ -255,8 +255,8 @@ static int measure_topk(const char *folder, const kd_real *teacher) {
     int status = KD_OK;
     printf("\ntop-k targets, %d classes: error of the gradient; bytes a sample, dense %zu\n", V,
            row_bytes(KD_STORE_DENSE, V, 0));
-    printf("%12s %4s %12s %14s %16s %12s %8s\n", "temperature", "k", "kept mass", "with the rest",
-           "renormalised", "KL / dense", "bytes");
+    printf("%12s %4s %12s %12s %15s %12s %8s\n", "temperature", "k", "kept mass", "rest kept",
+           "rest forgotten", "KL / dense", "bytes");
     for (int a = 0; a < 2 && status == KD_OK; a++) {
         kd_soft_targets all = {.logits = teacher};
         status = engine_gradient(&all, at[a], dense, &dense_loss);
@@ -267,25 +267,28 @@ static int measure_topk(const char *folder, const kd_real *teacher) {
             count[k - 1] = k;
             tail[a][k - 1] = relative(gradient, dense);
             renormalised[a][k - 1] = relative(t->renormalised, dense);
-            printf("%12g %4d %12.4f %14.4f %16.4f %12.4f %8zu\n", at[a], k, t->mass, tail[a][k - 1],
+            printf("%12g %4d %12.4f %12.4f %15.4f %12.4f %8zu\n", at[a], k, t->mass, tail[a][k - 1],
                    renormalised[a][k - 1], loss / dense_loss, row_bytes(KD_STORE_TOPK, V, k));
         }
     }
     free(t);
     kd_plot plot = {.title = "Error of the gradient from top-k targets",
                     .x_name = "k of 10 classes",
+                    .tick_count = V - 2,
+                    .tick = count,
+                    .tick_name = (const char *const[]){"1", "2", "3", "4", "5", "6", "7", "8"},
                     .y_name = "relative to the dense gradient",
                     .log_y = true,
                     .y_format = "%.3g",
                     .line_count = 4,
                     .line = {{.name = "rest kept, τ = 1", .n = V - 2, .x = count, .y = tail[0]},
                              {.name = "rest kept, τ = 4", .n = V - 2, .x = count, .y = tail[1]},
-                             {.name = "renorm., τ = 1",
+                             {.name = "forgotten, τ = 1",
                               .n = V - 2,
                               .x = count,
                               .y = renormalised[0],
                               .dashed = true},
-                             {.name = "renorm., τ = 4",
+                             {.name = "forgotten, τ = 4",
                               .n = V - 2,
                               .x = count,
                               .y = renormalised[1],

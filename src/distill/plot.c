@@ -135,6 +135,16 @@ static bool is_shown(const kd_plot_line *line, int k, const axis *x, const axis 
     return can_show(x, line->x[k]) && can_show(y, line->y[k]);
 }
 
+/* How far a line is moved aside so that its error bars do not hide those of others. */
+static double aside(const kd_plot *plot, int number) {
+    int with_bars = 0, before = 0;
+    for (int i = 0; i < plot->line_count; i++) {
+        with_bars += plot->line[i].reach != NULL;
+        before += i < number && plot->line[i].reach;
+    }
+    return plot->line[number].reach ? 6 * (before - (with_bars - 1) / 2.0) : 0;
+}
+
 static void add_line(kd_text *out, const kd_plot *plot, int number, const axis *x, const axis *y) {
     const kd_plot_line *line = &plot->line[number];
     bool pen_down = false;
@@ -142,8 +152,8 @@ static void add_line(kd_text *out, const kd_plot *plot, int number, const axis *
     for (int k = 0; k < line->n; k++) {
         bool shown = is_shown(line, k, x, y);
         if (shown)
-            kd_text_add(out, "%c%.1f %.1f", pen_down ? 'L' : 'M', place(x, line->x[k]),
-                        place(y, line->y[k]));
+            kd_text_add(out, "%c%.1f %.1f", pen_down ? 'L' : 'M',
+                        place(x, line->x[k]) + aside(plot, number), place(y, line->y[k]));
         pen_down = shown;
     }
     kd_text_add(out, "\"/>\n");
@@ -158,7 +168,8 @@ static void add_marks(kd_text *out, const kd_plot *plot, int number, const axis 
     const kd_plot_line *line = &plot->line[number];
     for (int k = 0; k < line->n && !line->no_marks; k++) {
         if (!is_shown(line, k, x, y)) continue;
-        double reach = line->reach ? line->reach[k] : NAN, at = place(x, line->x[k]);
+        double reach = line->reach ? line->reach[k] : NAN,
+               at = place(x, line->x[k]) + aside(plot, number);
         if (isfinite(reach) && can_show(y, line->y[k] - reach))
             add_error_bar(out, number, at, place(y, line->y[k] - reach),
                           place(y, line->y[k] + reach));

@@ -128,7 +128,7 @@ static void add_grid_plot(kd_text *out, const kd_sweep_results *results, const k
     bool log = false, numeric = is_numeric(&sweep->axis[0], &log);
     char title[160], axis[96];
     snprintf(title, sizeof title, "%s: %s split", sweep->name, validation ? "validation" : "test");
-    snprintf(axis, sizeof axis, "accuracy, %% (bars: 95 %% intervals of the mean)");
+    snprintf(axis, sizeof axis, "accuracy, %% (bars: 95 %% intervals)");
     kd_plot plot = {.title = title,
                     .x_name = sweep->axis[0].key,
                     .y_name = axis,
