@@ -58,23 +58,43 @@ static void tile_scores(const attention *at, const tile *i, const kd_tensor *q, 
                    at->C, k->value + i->k, at->C, 0, s, i->keys);
 }
 
+/* x ← e^{x − max}; returns the sum */
+static double exponentials(kd_real *restrict x, int64_t n, kd_real max) {
+    double sum = 0;
+    for (int64_t begin = 0; begin < n; begin += KD_ROW_TILE) {
+        const int64_t end = begin + KD_ROW_TILE < n ? begin + KD_ROW_TILE : n;
+        kd_real part = 0;
+#pragma omp simd reduction(+ : part)
+        for (int64_t j = begin; j < end; j++) {
+            x[j] = kd_vexp(x[j] - max);
+            part += x[j];
+        }
+        sum += (double)part;
+    }
+    return sum;
+}
+
+/* The rows are divided by their sums behind the product: D numbers each, not S. */
 static void forward_tile(const attention *at, const tile *i, kd_tensor *const *qkv, kd_tensor *y,
                          kd_real *s) {
+    kd_real inverse[TILE];
     tile_scores(at, i, qkv[0], qkv[1], s);
     for (int64_t row = 0; row < i->rows; row++) {
         const int64_t n = visible(at, i->b, i->t + row);
         kd_real *restrict p = s + row * i->keys;
         const kd_real max = kd_row_max(p, n);
-#pragma omp simd
-        for (int64_t j = 0; j < n; j++) p[j] = kd_vexp(p[j] - max);
-        const double sum = kd_row_sum(p, n);
-        const kd_real scale = (kd_real)(1 / sum);
-        for (int64_t j = 0; j < n; j++) p[j] *= scale;
+        const double sum = exponentials(p, n, max);
         for (int64_t j = n; j < i->keys; j++) p[j] = 0;
+        inverse[row] = (kd_real)(1 / sum);
         at->log_sum[(i->b * at->H + i->h) * at->T + i->t + row] = max + (kd_real)log(sum);
     }
     kd_gemm_serial(KD_PLAIN, KD_PLAIN, i->rows, at->D, i->keys, 1, s, i->keys, qkv[2]->value + i->k,
                    at->C, 0, y->value + i->q, at->C);
+    for (int64_t row = 0; row < i->rows; row++) {
+        kd_real *restrict out = y->value + i->q + row * at->C;
+#pragma omp simd
+        for (int64_t d = 0; d < at->D; d++) out[d] *= inverse[row];
+    }
 }
 
 /* ds = scale · p ∘ (dp − δ), in place of dp */
