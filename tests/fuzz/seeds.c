@@ -154,10 +154,10 @@ int main(int argc, char **argv) {
     put_text(folder, "manifest", "list",
              "a.wav\tyes\r\n\n/b.wav\tno\tspeaker\nc.wav\t10\nd.wav\t9\n");
     put_text(folder, "sweep", "variants",
-             "{\"base\": \"base.json\", \"seeds\": [3, 5],\n \"variants\": [{\"name\": \"a\"}, "
+             "{\"base\": \"c.json\", \"seeds\": [3, 5],\n \"variants\": [{\"name\": \"a\"}, "
              "{\"name\": \"b\", \"set\": {\"loss.temperature\": 4, \"train.epochs\": 2}}]}");
     put_text(folder, "sweep", "grid",
-             "{\"base\": \"base.json\", \"grid\": {\"loss.temperature\": [1, 2], "
+             "{\"base\": \"c.json\", \"grid\": {\"loss.temperature\": [1, 2], "
              "\"train.batch\": [4, 8]}}");
     for (int way = 0; way < 3; way++)
         put(folder, "tokenizer", (char[]){(char)('0' + way), '\0'},
