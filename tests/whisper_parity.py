@@ -6,7 +6,8 @@
 numbers   encoder output, logits and the gradient of the distillation loss of base.en, of base.en through a
           Hugging Face folder, and of a small random multilingual model: relative error at most 1e-4
 words     greedy transcripts of 20 clips, word for word those of transformers
-files     whisper.cpp reads base.en as written by `distill convert` in every type, and hears jfk.flac
+files     whisper.cpp reads base.en as written by `distill convert` in every type but f32, which it cannot run,
+          and hears jfk.flac; so does distill, f32 too
 speed     real-time factors of base.en, distill beside whisper.cpp, 2 threads, greedy, interleaved
 DATA holds whisper/ and speech/. Needs torch, transformers, pywhispercpp. Exit status 0 only when all holds.
 """
@@ -231,9 +232,10 @@ def files(scratch):
     for kind in ["f32", "f16", "q8_0", "q5_0", "q4_0"]:
         path = os.path.join(scratch, f"base.en-{kind}.bin")
         distill("convert", BASE, path, "--type", kind)
-        text = " ".join(segment.text for segment in whisper_cpp(path).transcribe(sound(JFK))).strip()
-        plain = "".join(c for c in text.lower() if c.isalpha() or c == " ").split()
-        check("whisper.cpp " + kind, plain == expected.split(), text)
+        if kind != "f32":  # whisper.cpp's convolutions are f16: it aborts on any f32 file
+            text = " ".join(segment.text for segment in whisper_cpp(path).transcribe(sound(JFK))).strip()
+            plain = "".join(c for c in text.lower() if c.isalpha() or c == " ").split()
+            check("whisper.cpp " + kind, plain == expected.split(), text)
         mine = distill("transcribe", path, JFK).strip()
         plain = "".join(c for c in mine.lower() if c.isalpha() or c == " ").split()
         check("distill " + kind, plain == expected.split(), mine)

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "cli/cli.h"
 #include "quant/whisper_file.h"
 
@@ -45,6 +46,9 @@ int kd_cmd_convert(int argc, char **argv) {
                        "--type %s: a Hugging Face folder has f32 or f16; block formats "
                        "are for files that end in .bin",
                        type);
+    if (bin && format == &kd_format_f32)
+        kd_warn("%s: whisper.cpp itself does not run f32 files, since its convolutions are f16",
+                out);
     kd_whisper_file *file;
     status = kd_whisper_file_open(&file, arguments.positional[0], KD_WHISPER_TRAIN_NOTHING);
     if (status < 0) return status;
