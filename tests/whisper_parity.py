@@ -227,40 +227,52 @@ def whisper_cpp(path):
     return Model(path, n_threads=2, print_progress=False, print_realtime=False, redirect_whispercpp_logs_to=None)
 
 
+def plain(text):
+    return "".join(c for c in text.lower() if c.isalpha() or c == " ").split()
+
+
 def files(scratch):
-    expected = "and so my fellow americans ask not what your country can do for you ask what you can do for your country"
+    said = plain("and so my fellow americans ask not what your country can do for you ask what you can do for your country")
     for kind in ["f32", "f16", "q8_0", "q5_0", "q4_0"]:
         path = os.path.join(scratch, f"base.en-{kind}.bin")
         distill("convert", BASE, path, "--type", kind)
+        mine = " ".join(distill("transcribe", path, JFK).split())
+        # Four bits without training mishear "ask" as "asked", in either program.
+        check("distill " + kind, plain(mine) == said or kind == "q4_0", mine)
         if kind != "f32":  # whisper.cpp's convolutions are f16: it aborts on any f32 file
             text = " ".join(segment.text for segment in whisper_cpp(path).transcribe(sound(JFK))).strip()
-            plain = "".join(c for c in text.lower() if c.isalpha() or c == " ").split()
-            check("whisper.cpp " + kind, plain == expected.split(), text)
-        mine = distill("transcribe", path, JFK).strip()
-        plain = "".join(c for c in mine.lower() if c.isalpha() or c == " ").split()
-        check("distill " + kind, plain == expected.split(), mine)
+            check("whisper.cpp " + kind, plain(text) == (said if kind != "q4_0" else plain(mine)), text)
 
 
 def speed(scratch):
-    paths = clips(8) + [JFK]
+    """Wall-clock and processor seconds for a second of sound; the latter do not mind a busy machine."""
+    paths = clips(4) + [JFK]
     seconds = sum(len(sound(path)) for path in paths) / 16000
     environment = dict(os.environ, OMP_NUM_THREADS="2")
+
+    def run_distill(model, _):
+        subprocess.run([DISTILL, "transcribe", model, *paths], check=True, env=environment, stdout=subprocess.DEVNULL)
+
+    def run_theirs(_, theirs):
+        for path in paths:
+            theirs.transcribe(sound(path), greedy={"best_of": 1}, temperature_inc=0.0)
+
     for kind in ["f16", "q8_0"]:
         model = os.path.join(scratch, f"speed-{kind}.bin")
         distill("convert", BASE, model, "--type", kind)
-        theirs, times = whisper_cpp(model), {"distill": [], "whisper.cpp": []}
-        for _ in range(5):
-            start = time.time()
-            subprocess.run([DISTILL, "transcribe", model, *paths], check=True, env=environment,
-                           stdout=subprocess.DEVNULL)
-            times["distill"].append(time.time() - start)
-            start = time.time()
-            for path in paths:
-                theirs.transcribe(sound(path), greedy={"best_of": 1}, temperature_inc=0.0)
-            times["whisper.cpp"].append(time.time() - start)
-        ratio = np.median(np.array(times["whisper.cpp"]) / np.array(times["distill"]))
-        text = ", ".join(f"{who} {np.median(t) / seconds:.3f}" for who, t in times.items())
-        check("speed " + kind, True, f"real-time factor {text} (loading included for distill); ratio {ratio:.2f}")
+        theirs = whisper_cpp(model)
+        taken = {"distill": [], "whisper.cpp": []}
+        for _ in range(3):
+            for who, run in (("distill", run_distill), ("whisper.cpp", run_theirs)):
+                before, start = os.times(), time.time()
+                run(model, theirs)
+                after = os.times()
+                taken[who].append((time.time() - start, sum(after[:4]) - sum(before[:4])))
+        walls, busy = ({who: np.median([t[i] for t in times]) / seconds for who, times in taken.items()}
+                       for i in range(2))
+        check("speed " + kind, True, ", ".join(
+            f"{who}: real-time factor {walls[who]:.3f}, processor {busy[who]:.3f}" for who in taken) +
+            f"; ratio of processor seconds {busy['whisper.cpp'] / busy['distill']:.2f}; loading included for distill")
 
 
 if __name__ == "__main__":
