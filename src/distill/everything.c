@@ -18,6 +18,7 @@ typedef struct {
 static int add_result(everything *e, const char *name, const char *kind, int status,
                       const kd_result *values) {
     if (status < 0) return status;
+    KD_CONTRACT(e->report.count < KD_RESULTS_MAX, "%d results", e->report.count);
     kd_result *row = &e->report.result[e->report.count++];
     *row = *values;
     snprintf(row->name, sizeof row->name, "%s", name);
