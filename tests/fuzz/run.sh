@@ -3,7 +3,7 @@
 # usage: run.sh RUNS PROGRAM...     from the project's top; what they find lands in build/fuzz
 runs=$1
 shift
-here=build/fuzz
+here=$(pwd)/build/fuzz # absolute: a fuzzer may change its folder
 $here/seeds $here/seeds.d || exit 1
 mkdir -p $here/seeds.d/config
 cp configs/*.json experiments/*/*.json $here/seeds.d/config
