@@ -4,11 +4,13 @@
 runs=$1
 shift
 here=$(pwd)/build/fuzz # absolute: a fuzzer may change its folder
-$here/seeds $here/seeds.d || exit 1
-mkdir -p $here/seeds.d/config
-cp configs/*.json experiments/*/*.json $here/seeds.d/config
+"$here/seeds" "$here/seeds.d" || exit 1
+mkdir -p "$here/seeds.d/config"
+for file in configs/*.json experiments/*/*.json; do
+    cp "$file" "$here/seeds.d/config/$(echo "$file" | tr / -)"
+done
 # libFuzzer's dictionary: every word in quotes of the schema, with its quotes.
-grep -o '"[a-z_0-9]*"' configs/schema.json | sort -u | sed 's/"\(.*\)"/"\\"\1\\""/' >$here/config.dict
+grep -o '"[a-z_0-9]*"' configs/schema.json | sort -u | sed 's/"\(.*\)"/"\\"\1\\""/' >"$here/config.dict"
 
 for program in "$@"; do
     reader=${program##*/fuzz_}
