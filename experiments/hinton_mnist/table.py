@@ -48,11 +48,7 @@ def spread(values, form="%.1f"):
     if not values:
         return "–"
     text = form % statistics.mean(values)
-    return text + " ± " + form % statistics.stdev(values) if len(values) > 1 else text
-
-
-def signed(value):
-    return value.replace("-", "−") if value.startswith("-") else "+" + value
+    return text + " ± " + form.replace("+", "") % statistics.stdev(values) if len(values) > 1 else text
 
 
 def table(folder):
@@ -66,7 +62,7 @@ def table(folder):
             words, f"{published:,}", spread([errors(m) for m in models]),
             " ".join(f"{errors(m):,}" for m in models), str(on_classes or ""),
             spread([errors(m, missing) for m in models]) if missing else "", shift,
-            signed(spread([m["bias_shift"] for m in models], "%.2f")) if shift else ""))
+            spread([m["bias_shift"] for m in models], "%+.2f").replace("-", "−") if shift else ""))
     width = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     for line in lines:
         cells = [line[0].ljust(width[0])] + [c.rjust(w) for c, w in zip(line[1:], width[1:])]
