@@ -295,6 +295,10 @@ static void long_recordings_come_to_an_end(void **state) {
 /* The genuine base.en and 11 s of speech, greedy and with a beam. */
 static void base_en_understands(void **state) {
     (void)state;
+#if defined KD_DOUBLE || defined __SANITIZE_ADDRESS__
+    printf("SKIP base.en is heard in the release build alone: here it takes minutes\n");
+    skip();
+#endif
     static const char expected[] =
         " And so my fellow Americans, ask not what your country can do for "
         "you, ask what you can do for your country.";
