@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "data/h5.h"
 #include "distill/checkpoint.h"
+#include "hdf5_leaks.h"
 
 static char folder[64], path[128];
 

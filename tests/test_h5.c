@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "data/h5.h"
+#include "hdf5_leaks.h"
 
 static char folder[64];
 

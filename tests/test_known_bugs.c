@@ -8,6 +8,7 @@
 #include "data/audio.h"
 #include "data/h5.h"
 #include "data/safetensors.h"
+#include "hdf5_leaks.h"
 #include "quant/gguf.h"
 #include "test_data.h"
 #include "whisper_tiny.h"

@@ -19,6 +19,7 @@
 #include "data/h5.h"
 #include "data/half.h"
 #include "data/store.h"
+#include "hdf5_leaks.h"
 
 enum { SEAL_BYTES = 512 }; /* in front of the HDF5 data */
 

@@ -19,6 +19,7 @@
 #include "data/h5.h"
 #include "data/half.h"
 #include "data/store.h"
+#include "hdf5_leaks.h"
 
 enum { V = 37, WIDTH = 5, SAMPLES = 40, LONGEST = 9 };
 
