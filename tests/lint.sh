@@ -18,7 +18,8 @@ allowed() {
     layers) echo "base autograd layers" ;;
     quant) echo "base data autograd layers quant" ;;
     distill) echo "base data autograd layers quant distill" ;;
-    cli) echo "base data autograd layers quant distill cli" ;;
+    speech) echo "base data autograd layers quant distill speech" ;;
+    cli) echo "base data autograd layers quant distill speech cli" ;;
     esac
 }
 

@@ -3,7 +3,7 @@
 
 #include <sndfile.h>
 
-#include "distill/transcribe.h"
+#include "speech/transcribe.h"
 #include "whisper_tiny.h"
 
 enum { V = TINY_VOCABULARY };

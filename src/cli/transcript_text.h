@@ -3,7 +3,7 @@
 #define KD_CLI_TRANSCRIPT_TEXT_H
 
 #include "base/text.h"
-#include "distill/transcribe.h"
+#include "speech/transcribe.h"
 
 typedef enum {
     KD_TRANSCRIPT_TEXT,

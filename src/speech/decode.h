@@ -6,8 +6,8 @@
  *   timestamps   come in pairs but for the first, never fall, start at 1 s or before; one is taken
  *                when their total probability is above that of every other token
  */
-#ifndef KD_DISTILL_DECODE_H
-#define KD_DISTILL_DECODE_H
+#ifndef KD_SPEECH_DECODE_H
+#define KD_SPEECH_DECODE_H
 
 #include "data/tokenizer.h"
 #include "layers/whisper_session.h"

@@ -5,11 +5,11 @@
  * (zlib makes it more than 2.4 times smaller) or too unlikely (mean log-probability below −1). One
  * that is probably silence (above 0.6, and unlikely text) is passed over.
  */
-#ifndef KD_DISTILL_TRANSCRIBE_H
-#define KD_DISTILL_TRANSCRIBE_H
+#ifndef KD_SPEECH_TRANSCRIBE_H
+#define KD_SPEECH_TRANSCRIBE_H
 
 #include "data/whisper_mel.h"
-#include "distill/decode.h"
+#include "speech/decode.h"
 
 typedef struct {
     double start, end; /* seconds                        */

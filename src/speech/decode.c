@@ -1,4 +1,4 @@
-#include "distill/decode.h"
+#include "speech/decode.h"
 
 #include <math.h>
 #include <stdlib.h>

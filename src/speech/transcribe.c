@@ -1,4 +1,4 @@
-#include "distill/transcribe.h"
+#include "speech/transcribe.h"
 
 #include <stdlib.h>
 #include <string.h>

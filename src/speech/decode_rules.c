@@ -1,7 +1,7 @@
 #include <math.h>
 
 #include "autograd/vector_math.h"
-#include "distill/decode.h"
+#include "speech/decode.h"
 
 enum { FIRST_TIMESTAMP_MOST = 50 }; /* 1 s */
 
