@@ -18,6 +18,7 @@
 
 struct kd_json {
     const char *name;
+    int first_line; /* what the text's first line is called */
     char *text;
     cJSON *root;
     int set_count;
@@ -25,8 +26,10 @@ struct kd_json {
     bool placed[KD_JSON_SETS_MAX];     /* it is a place                                 */
 };
 
-static void line_and_column(const char *text, size_t offset, int *line, int *column) {
-    *line = *column = 1;
+static void line_and_column(const kd_json *json, size_t offset, int *line, int *column) {
+    const char *text = json->text;
+    *line = json->first_line;
+    *column = 1;
     for (size_t i = 0; i < offset; i++) {
         if (text[i] == '\n') {
             (*line)++;
@@ -39,7 +42,7 @@ static void line_and_column(const char *text, size_t offset, int *line, int *col
 
 static int fail_at(const kd_json *json, size_t offset, const char *what) {
     int line, column;
-    line_and_column(json->text, offset, &line, &column);
+    line_and_column(json, offset, &line, &column);
     return kd_fail(KD_EDATA, "%s:%d:%d: %s", json->name, line, column, what);
 }
 
@@ -71,7 +74,7 @@ static int refuse_duplicates(const kd_json *json, const cJSON *item) {
     for (int i = 1; i < n && status == KD_OK; i++) {
         if (strcmp(member[i - 1]->string, member[i]->string) != 0) continue;
         int line, column;
-        line_and_column(json->text, (size_t)member[i - 1]->valueint, &line, &column);
+        line_and_column(json, (size_t)member[i - 1]->valueint, &line, &column);
         char what[256];
         snprintf(what, sizeof what, "the key \"%.100s\" is there twice, first on line %d",
                  member[i]->string, line);
@@ -104,10 +107,15 @@ done:
 }
 
 int kd_json_parse(kd_json **out, const char *text, size_t length, const char *name) {
+    return kd_json_parse_line(out, text, length, name, 1);
+}
+
+int kd_json_parse_line(kd_json **out, const char *text, size_t length, const char *name, int line) {
     *out = NULL;
     kd_json *json = calloc(1, sizeof *json);
     if (!json) return kd_fail_memory(sizeof *json, name);
     json->name = name;
+    json->first_line = line;
     json->text = malloc(length + 1);
     int status = json->text ? KD_OK : kd_fail_memory(length + 1, name);
     if (status == KD_OK) {
@@ -286,7 +294,7 @@ const char *kd_json_place(char *out, size_t capacity, const kd_json *json, const
     size_t offset = (size_t)item->valueint;
     if (item->string && !of_key) offset = kd_json_value_behind_key(json->text, offset);
     int line, column;
-    line_and_column(json->text, offset, &line, &column);
+    line_and_column(json, offset, &line, &column);
     snprintf(out, capacity, "%s:%d:%d", json->name, line, column);
     return out;
 }

@@ -21,6 +21,8 @@ typedef struct kd_json kd_json;
 /* Parses `length` bytes of text, which are copied. `name` (borrowed until the free) is what
  * messages call it. KD_EDATA with "name:line:column: what is wrong". The caller frees. */
 int kd_json_parse(kd_json **out, const char *text, size_t length, const char *name);
+/* The same for text that begins on line `line` of what `name` is. */
+int kd_json_parse_line(kd_json **out, const char *text, size_t length, const char *name, int line);
 /* The same for a file of at most `limit` bytes. */
 int kd_json_read(kd_json **out, const char *path, size_t limit);
 void kd_json_free(kd_json *json);

@@ -153,6 +153,10 @@ int main(int argc, char **argv) {
     put_blob(folder);
     put_text(folder, "manifest", "list",
              "a.wav\tyes\r\n\n/b.wav\tno\tspeaker\nc.wav\t10\nd.wav\t9\n");
+    put_text(folder, "utterances", "plain", "0a.wav\tyes it is\r\n\n/b.wav\tno\tspeaker\n");
+    put_text(folder, "utterances", "voices", "0client_id\tpath\tsentence\nf00\tx.mp3\tOh.\n");
+    put_text(folder, "utterances", "lines",
+             "1{\"audio\": \"a.wav\", \"text\": \"yes\", \"speaker\": \"7\"}\n");
     put_text(folder, "sweep", "variants",
              "{\"base\": \"c.json\", \"seeds\": [3, 5],\n \"variants\": [{\"name\": \"a\"}, "
              "{\"name\": \"b\", \"set\": {\"loss.temperature\": 4, \"train.epochs\": 2}}]}");
