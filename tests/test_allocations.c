@@ -57,13 +57,13 @@ static long count_allocations(const kd_model_spec *model, kd_run_mode mode, int 
                             .quant = mode == KD_RUN_FLOAT ? NULL : &quant};
     assert_int_equal(kd_learner_create(&learner, &made), KD_OK);
     kd_train_spec spec = tiny_train();
-    kd_train_job job = tiny_job("/tmp", &spec, &train, NULL);
+    kd_classifier_job job = tiny_job("/tmp", &spec, &train, NULL);
     job.mode = mode;
     job.delay_steps = 2; /* observing first gives the fake-quant nodes their ranges */
     double seconds;
     size_t arena;
     long before = calls;
-    assert_int_equal(kd_train_measure(learner, &job, steps, &seconds, &arena), KD_OK);
+    assert_int_equal(kd_classifier_measure(learner, &job, steps, &seconds, &arena), KD_OK);
     long made_here = calls - before;
     kd_learner_free(learner);
     tiny_dataset_clear(&train);

@@ -57,8 +57,8 @@ static int run_job(const kd_train_spec *spec, kd_hash *hash) {
     kd_model_spec model = tiny_cnn();
     kd_learner *learner = tiny_learner(&model, 7);
     assert_non_null(learner);
-    kd_train_job job = tiny_job(folder, spec, &train, &validation);
-    int status = kd_train(learner, &job);
+    kd_classifier_job job = tiny_job(folder, spec, &train, &validation);
+    int status = kd_classifier_train(learner, &job);
     if (status == KD_OK) kd_params_hash(hash, learner->params);
     kd_learner_free(learner);
     return status;
@@ -78,9 +78,9 @@ static void learns(void **state) {
     kd_model_spec model = tiny_cnn();
     kd_learner *learner = tiny_learner(&model, 7);
     kd_train_spec spec = tiny_train();
-    kd_train_job job = tiny_job(folder, &spec, &train, &validation);
+    kd_classifier_job job = tiny_job(folder, &spec, &train, &validation);
     empty_folder();
-    assert_int_equal(kd_train(learner, &job), KD_OK);
+    assert_int_equal(kd_classifier_train(learner, &job), KD_OK);
     kd_tape *tape;
     kd_result result;
     assert_int_equal(kd_tape_create(&tape, 1), KD_OK);
@@ -94,7 +94,7 @@ static void learns(void **state) {
     assert_int_equal(kd_params_hash(&trained, learner->params), KD_OK);
     assert_int_equal(kd_path_join(log, folder, "log.jsonl"), KD_OK);
     assert_int_equal(kd_file_read(&before, &before_length, log, 1 << 24), KD_OK);
-    assert_int_equal(kd_train(learner, &job), KD_OK);
+    assert_int_equal(kd_classifier_train(learner, &job), KD_OK);
     assert_int_equal(kd_params_hash(&loaded, learner->params), KD_OK);
     assert_string_equal(loaded.hex, trained.hex);
     assert_int_equal(kd_file_read(&after, &after_length, log, 1 << 24), KD_OK);
@@ -147,9 +147,9 @@ static void another_job_is_refused(void **state) {
     assert_int_equal(run_job(&spec, &hash), KD_EAGAIN);
     kd_model_spec model = tiny_cnn();
     kd_learner *learner = tiny_learner(&model, 7);
-    kd_train_job job = tiny_job(folder, &spec, &train, &validation);
-    job.key.hex[0] = 'f';
-    assert_int_equal(kd_train(learner, &job), KD_EDATA);
+    kd_classifier_job job = tiny_job(folder, &spec, &train, &validation);
+    job.loop.key.hex[0] = 'f';
+    assert_int_equal(kd_classifier_train(learner, &job), KD_EDATA);
     assert_non_null(strstr(kd_error(), "train.last.h5"));
     kd_learner_free(learner);
     empty_folder();
@@ -167,9 +167,9 @@ static void accumulation_changes_nothing(void **state) {
         spec.optimizer = KD_OPTIMIZER_SGD;
         spec.momentum = 0.9;
         kd_learner *learner = tiny_learner(&model, 7);
-        kd_train_job job = tiny_job(folder, &spec, &train, NULL);
+        kd_classifier_job job = tiny_job(folder, &spec, &train, NULL);
         empty_folder();
-        assert_int_equal(kd_train(learner, &job), KD_OK);
+        assert_int_equal(kd_classifier_train(learner, &job), KD_OK);
         int64_t n = learner->params->trained_size;
         if (!first) {
             first = malloc((size_t)n * sizeof *first);

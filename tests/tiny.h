@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "distill/trainer.h"
+#include "distill/classifier.h"
 
 enum { TINY_CLASSES = 4, TINY_SIDE = 8 };
 
@@ -87,19 +87,19 @@ static inline kd_train_spec tiny_train(void) {
 
 static const kd_loss_config TINY_LOSS = {.hard = 1, .temperature = 1, .label_smoothing = 0.1};
 
-static inline kd_train_job tiny_job(const char *folder, const kd_train_spec *spec,
-                                    const kd_dataset *train, const kd_dataset *validation) {
-    return (kd_train_job){.stage = "train",
-                          .folder = folder,
-                          .spec = spec,
-                          .loss = &TINY_LOSS,
-                          .mode = KD_RUN_FLOAT,
-                          .train = train,
-                          .validation = validation,
-                          .augment = {.shift_h = 1, .shift_w = 1, .flip = false},
-                          .seed = 3,
-                          .key = {"0123"},
-                          .config_json = "{}"};
+static inline kd_classifier_job tiny_job(const char *folder, const kd_train_spec *spec,
+                                         const kd_dataset *train, const kd_dataset *validation) {
+    return (kd_classifier_job){.loop = {.stage = "train",
+                                        .folder = folder,
+                                        .spec = spec,
+                                        .seed = 3,
+                                        .key = {"0123"},
+                                        .config_json = "{}"},
+                               .loss = &TINY_LOSS,
+                               .mode = KD_RUN_FLOAT,
+                               .train = train,
+                               .validation = validation,
+                               .augment = {.shift_h = 1, .shift_w = 1, .flip = false}};
 }
 
 #endif

@@ -10,7 +10,7 @@
 #include "cli/bench_int8.h"
 #include "cli/bench_loss.h"
 #include "cli/cli.h"
-#include "distill/trainer.h"
+#include "distill/classifier.h"
 #include "quant/int8_kernel.h"
 
 enum { PEAK_SIZE = 1536, REPEATS = 9, STEPS = 24 };
@@ -168,18 +168,18 @@ static int measure_step(const step_case *c, int64_t batch, kd_precision precisio
                            .momentum = 0.9,
                            .evaluate_every = 1};
     kd_loss_config loss = {.hard = 1, .temperature = 1};
-    kd_train_job job = {.stage = "bench",
-                        .folder = ".",
-                        .spec = &train,
-                        .loss = &loss,
-                        .mode = KD_RUN_FLOAT,
-                        .train = &data,
-                        .precision = precision,
-                        .seed = 1};
+    kd_classifier_job job = {.loop = {.stage = "bench",
+                                      .folder = ".",
+                                      .spec = &train,
+                                      .precision = precision,
+                                      .seed = 1},
+                             .loss = &loss,
+                             .mode = KD_RUN_FLOAT,
+                             .train = &data};
     double step = 0;
     size_t arena = 0;
     kd_gemm_count_enable(true);
-    if (status == KD_OK) status = kd_train_measure(learner, &job, STEPS, &step, &arena);
+    if (status == KD_OK) status = kd_classifier_measure(learner, &job, STEPS, &step, &arena);
     kd_gemm_counters count = kd_gemm_count();
     kd_gemm_count_enable(false);
     if (status == KD_OK) {

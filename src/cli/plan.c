@@ -53,18 +53,18 @@ static int plan_training(const kd_config *config, const kd_run *run, const char 
     int status = kd_learner_create(&learner, &made);
     if (status < 0) return status;
     kd_loss_config loss = {.hard = 1, .temperature = 1};
-    kd_train_job job = {.stage = stage,
-                        .folder = run->folder,
-                        .spec = spec,
-                        .loss = &loss,
-                        .mode = qat ? KD_RUN_OBSERVE : KD_RUN_FLOAT,
-                        .train = run->train,
-                        .augment = config->augment,
-                        .precision = run->precision,
-                        .seed = config->seed};
+    kd_classifier_job job = {.loop = {.stage = stage,
+                                      .folder = run->folder,
+                                      .spec = spec,
+                                      .precision = run->precision,
+                                      .seed = config->seed},
+                             .loss = &loss,
+                             .mode = qat ? KD_RUN_OBSERVE : KD_RUN_FLOAT,
+                             .train = run->train,
+                             .augment = config->augment};
     double step = 0;
     size_t arena = 0;
-    status = kd_train_measure(learner, &job, MEASURED_STEPS, &step, &arena);
+    status = kd_classifier_measure(learner, &job, MEASURED_STEPS, &step, &arena);
     if (status == KD_OK) {
         int64_t group = spec->batch * spec->accumulate;
         int64_t updates = (run->train->count + group - 1) / group * spec->epochs;

@@ -163,28 +163,28 @@ static int stage_key(const kd_run *run, const char *stage, const kd_quantize_con
 }
 
 int kd_run_job(const kd_run *run, const char *stage, const kd_quantize_config *qat,
-               kd_train_job *out) {
+               kd_classifier_job *out) {
     static const kd_loss_config labels_only = {.hard = 1, .temperature = 1};
     const kd_config *c = run->config;
     bool alone = strcmp(stage, "alone") == 0;
     bool taught = !alone && run->store;
-    *out = (kd_train_job){.stage = stage,
-                          .folder = run->folder,
-                          .spec = qat ? &qat->train : &c->train,
-                          .loss = alone ? &labels_only : &c->loss,
-                          .mode = qat ? KD_RUN_FAKE_TRAIN : KD_RUN_FLOAT,
-                          .delay_steps = qat ? qat->delay_steps : 0,
-                          .train = run->train,
-                          .validation = run->validation,
-                          .augment = c->augment,
-                          .views = c->teacher.views,
-                          .store = taught ? run->store : NULL,
-                          .precision = run->precision,
-                          .seed = c->seed,
-                          .config_json = c->resolved};
+    *out = (kd_classifier_job){.loop = {.stage = stage,
+                                        .folder = run->folder,
+                                        .spec = qat ? &qat->train : &c->train,
+                                        .precision = run->precision,
+                                        .seed = c->seed,
+                                        .config_json = c->resolved},
+                               .loss = alone ? &labels_only : &c->loss,
+                               .mode = qat ? KD_RUN_FAKE_TRAIN : KD_RUN_FLOAT,
+                               .delay_steps = qat ? qat->delay_steps : 0,
+                               .train = run->train,
+                               .validation = run->validation,
+                               .augment = c->augment,
+                               .views = c->teacher.views,
+                               .store = taught ? run->store : NULL};
     if (!alone && c->loss.hint_count > 0 && run->teacher.count > 0)
         out->teacher = run->teacher.member[0];
-    return stage_key(run, stage, qat, &out->key);
+    return stage_key(run, stage, qat, &out->loop.key);
 }
 
 static kd_extent sample_extent(const kd_dataset *d) {
@@ -192,7 +192,7 @@ static kd_extent sample_extent(const kd_dataset *d) {
 }
 
 int kd_run_train(kd_run *run, bool alone, kd_learner **out) {
-    kd_train_job job;
+    kd_classifier_job job;
     int status = kd_run_job(run, alone ? "alone" : "train", NULL, &job);
     if (status < 0) return status;
     kd_learner_spec spec = {.model = &run->config->model,
@@ -203,7 +203,7 @@ int kd_run_train(kd_run *run, bool alone, kd_learner **out) {
                             .teacher = job.teacher ? job.teacher->net : NULL};
     status = kd_learner_create(out, &spec);
     if (status < 0) return status;
-    status = kd_train(*out, &job);
+    status = kd_classifier_train(*out, &job);
     if (status < 0) {
         kd_learner_free(*out);
         *out = NULL;
@@ -295,7 +295,7 @@ static int correct_bias(kd_run *run, kd_learner *learner) {
 
 int kd_run_quantize(kd_run *run, const kd_learner *student, const kd_quantize_config *how, bool qat,
                     kd_learner **out) {
-    kd_train_job job;
+    kd_classifier_job job;
     int status = kd_run_job(run, how->stage, how, &job);
     if (status < 0) return status;
     kd_learner_spec spec = {.model = &run->config->model,
@@ -309,7 +309,7 @@ int kd_run_quantize(kd_run *run, const kd_learner *student, const kd_quantize_co
     if (status < 0) return status;
     copy_values(student, *out);
     status = calibrate(run, *out, how->calibration_samples);
-    if (status == KD_OK && qat) status = kd_train(*out, &job);
+    if (status == KD_OK && qat) status = kd_classifier_train(*out, &job);
     if (status == KD_OK) status = correct_bias(run, *out);
     if (status == KD_OK) status = write_blob(run, how, qat, *out);
     if (status < 0) {

@@ -9,8 +9,8 @@
 #define KD_DISTILL_RUN_H
 
 #include "distill/class_bias.h"
+#include "distill/classifier.h"
 #include "distill/evaluate.h"
-#include "distill/trainer.h"
 
 /* Several networks that answer as one: the mean of their probabilities, as logits. */
 typedef struct {
@@ -75,7 +75,7 @@ int kd_run_blob_path(const kd_run *run, const kd_quantize_config *how, bool qat,
 
 /* The training job of a stage, "train", "alone" or with `qat` its own, for the trainer. */
 int kd_run_job(const kd_run *run, const char *stage, const kd_quantize_config *qat,
-               kd_train_job *out);
+               kd_classifier_job *out);
 
 /* The config of a teacher network as a run trains it: as it stands, or `seeded`, with `seed` in the
  * place of its own and "-s<seed>" behind its name. The caller frees. */

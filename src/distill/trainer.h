@@ -1,40 +1,63 @@
-/* The training loop: batches → forward → loss → backward → update, with evaluation, checkpoints,
- * and resumption that gives the same bits as never having stopped. */
+/* The training loop: micro-batches → loss → backward → update, with evaluation, checkpoints, and
+ * resumption that gives the same bits as never having stopped. What is learnt, and from what, is a
+ * kd_task's business: classifier.h, speech/speech_task.h. */
 #ifndef KD_DISTILL_TRAINER_H
 #define KD_DISTILL_TRAINER_H
 
-#include "data/store.h"
-#include "distill/learner.h"
+#include "autograd/param.h"
+#include "base/hash.h"
+#include "distill/config.h"
+#include "distill/loss.h"
+
+/* Where the loop stands: the micro-batch to take next, and the updates done so far. */
+typedef struct {
+    int64_t epoch, batch, step;
+} kd_train_place;
+
+/* What a model is worth on held-out samples. */
+typedef struct {
+    double accuracy; /* 0 … 1; the highest is the best */
+    double loss;     /* cross-entropy                  */
+} kd_train_score;
+
+/* What the loop asks of whoever has a model and data. Everything is a pure function of the place,
+ * so that a loop may begin anywhere. */
+typedef struct {
+    void *context;     /* handed to the functions                                              */
+    kd_params *params; /* updated, saved and restored                                          */
+    int64_t batches;   /* micro-batches per epoch ≥ 1                                          */
+    const char *unit;  /* what a micro-batch has train.batch of, for the progress line         */
+    double hard, kl;   /* the weights of the loss's parts, for the log                         */
+
+    /* Rows of n micro-batches from `at` on: what their losses are divided by. */
+    double (*rows)(void *context, const kd_train_place *at, int64_t n);
+    /* Records the loss of the micro-batch at `at` on an empty, guarded tape → *out (1); adds to
+     * *parts. A negative status ends the training. */
+    int (*loss)(kd_tensor **out, void *context, kd_tape *tape, const kd_train_place *at,
+                double normalizer, kd_loss_parts *parts);
+    /* Measures the present weights; NULL: the last ones are the result. The tape is free to use. */
+    int (*evaluate)(kd_train_score *out, void *context, kd_tape *tape);
+} kd_task;
 
 typedef struct {
     const char *stage;  /* "train", "alone" or "qat": names the files and log lines   */
     const char *folder; /* the run's                                                  */
     const kd_train_spec *spec;
-    const kd_loss_config *loss;
-    kd_run_mode mode;    /* KD_RUN_FLOAT or KD_RUN_FAKE_TRAIN                          */
-    int64_t delay_steps; /* FAKE_TRAIN: updates before fake-quant begins               */
-    const kd_dataset *train;
-    const kd_dataset *validation; /* NULL: the last weights are the result                       */
-    kd_augment augment;
-    int64_t views;
-    const kd_store *store;     /* soft targets, or NULL                                      */
-    const kd_learner *teacher; /* for hints, or NULL                                         */
     kd_precision precision;
-    uint64_t seed;
-    kd_hash key; /* of everything above                                        */
+    uint64_t seed; /* of dropout */
+    kd_hash key;   /* of everything that decides the result */
     const char *config_json;
 } kd_train_job;
 
-/* Trains `learner`, going on from <folder>/<stage>.last.h5 when it is there; a finished job only
- * loads its result and writes nothing. At the end the learner
- * holds the weights that did best on the validation split, which are also in <stage>.best.h5.
- * KD_EAGAIN after kd_train_request_stop: the state is saved. KD_EDATA when the checkpoint belongs
- * to another job. */
-int kd_train(kd_learner *learner, const kd_train_job *job);
+/* Trains, going on from <folder>/<stage>.last.h5 when it is there; a finished job only loads its
+ * result and writes nothing. At the end the parameters are those that scored best, which are also
+ * in <stage>.best.h5. KD_EAGAIN after kd_train_request_stop: the state is saved. KD_EDATA when the
+ * checkpoint belongs to another job. */
+int kd_train(const kd_task *task, const kd_train_job *job);
 
 /* Runs `steps` updates on throw-away state and gives the seconds of a median one, for --dry-run and
- * the bench. The learner's parameters change. */
-int kd_train_measure(kd_learner *learner, const kd_train_job *job, int steps,
+ * the bench. The parameters change. */
+int kd_train_measure(const kd_task *task, const kd_train_job *job, int steps,
                      double *seconds_per_step, size_t *arena_bytes);
 
 /* Asks the loop to save and stop at the next update; safe in a signal handler. */
