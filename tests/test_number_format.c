@@ -1,5 +1,5 @@
-/* Every number format by its table row: a format without one fails. What whole files of them hold
- * is compared with ggml's own in test_whisper_golden.c. */
+/* Every number format of ggml by its table row, and int8: a format without one fails. What whole
+ * files of them hold is compared with ggml's own in test_whisper_golden.c. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "quant/grid.h"
 #include "quant/number_format.h"
 
 enum { TYPES = 256, BLOCKS = 37 };
@@ -113,9 +114,64 @@ static void zeros_stay_zero(void **state) {
     }
 }
 
+/* int8: a row of any length is one block, on the symmetric grid of its largest magnitude. */
+static void int8_is_a_grid_for_each_row(void **state) {
+    (void)state;
+    static const int lengths[] = {1, 2, 3, 5, 7, 127, 129};
+    const kd_number_format *format = kd_number_format_named("int8");
+    assert_non_null(format);
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        const int n = lengths[i];
+        float x[129], y[129], largest = 0;
+        unsigned char bytes[129 + 4];
+        kd_rng rng = kd_rng_init(3, (uint64_t)n);
+        for (int j = 0; j < n; j++) x[j] = (float)(2 * kd_rng_uniform(&rng) - 1);
+        for (int j = 0; j < n; j++) largest = fmaxf(largest, fabsf(x[j]));
+        assert_int_equal(kd_number_format_bytes(format, n), n + 4);
+        const kd_grid grid = kd_grid_from_range(-(double)largest, (double)largest, 8, true);
+        format->encode(bytes, x, n);
+        format->decode(y, bytes, n);
+        for (int j = 0; j < n; j++)
+            assert_true(y[j] == grid.scale * (float)kd_grid_steps(&grid, x[j]));
+        memset(x, 0, sizeof x);
+        format->encode(bytes, x, n);
+        format->decode(y, bytes, n);
+        for (int j = 0; j < n; j++) assert_true(y[j] == 0);
+    }
+}
+
+/* q8_0 rounds half away from zero, and nothing below a half up: blocks with d = 1 exactly. */
+static void q8_0_rounds_as_roundf(void **state) {
+    (void)state;
+    for (int whole = 0; whole < 127; whole++) {
+        const float half = (float)whole + 0.5f;
+        const float x[32] = {127,
+                             half,
+                             nextafterf(half, 0),
+                             nextafterf(half, 128),
+                             -half,
+                             -nextafterf(half, 0),
+                             -nextafterf(half, 128)};
+        unsigned char bytes[34];
+        kd_format_q8_0.encode(bytes, x, 32);
+        for (int j = 0; j < 32; j++) assert_int_equal((int8_t)bytes[2 + j], (int8_t)roundf(x[j]));
+    }
+}
+
+static void rows_that_cannot_be_cut(void **state) {
+    (void)state;
+    assert_int_equal(kd_number_format_bytes(&kd_format_q8_0, 64), 68);
+    assert_int_equal(kd_number_format_bytes(&kd_format_q8_0, 48), 0);
+    assert_int_equal(kd_number_format_bytes(&kd_format_f16, 3), 6);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_format_has_a_row), cmocka_unit_test(numbers_come_back),
-        cmocka_unit_test(blocks_are_apart), cmocka_unit_test(zeros_stay_zero)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_format_has_a_row),
+                                       cmocka_unit_test(numbers_come_back),
+                                       cmocka_unit_test(blocks_are_apart),
+                                       cmocka_unit_test(zeros_stay_zero),
+                                       cmocka_unit_test(int8_is_a_grid_for_each_row),
+                                       cmocka_unit_test(q8_0_rounds_as_roundf),
+                                       cmocka_unit_test(rows_that_cannot_be_cut)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,7 +105,7 @@ int kd_params_hash(kd_hash *out, const kd_params *params) {
     for (int i = 0; i < params->count; i++) {
         const kd_param *p = params->list[i];
         sums_add(&all, p->name, strlen(p->name));
-        sums_add(&all, p->tensor.value, (size_t)p->tensor.size * sizeof(kd_real));
+        sums_add(&all, params->value + p->offset, (size_t)p->tensor.size * sizeof(kd_real));
     }
     *out = kd_hash_join(all.part, all.count);
     free(all.part);

@@ -113,12 +113,12 @@ static void update_adamw(const kd_optimizer *o, const kd_segment *segment, kd_re
 /* Scales every unit's incoming weights back to an L2 norm of at most `bound`. */
 static void bound_norms(kd_params *params, double bound) {
     for (int p = 0; p < params->count; p++) {
-        kd_tensor *w = &params->list[p]->tensor;
+        const kd_tensor *w = &params->list[p]->tensor;
         if (!(params->list[p]->flags & KD_PARAM_DECAYED) || w->rank < 2) continue;
         int64_t units = w->shape[0], inputs = w->size / units;
 #pragma omp parallel for if (w->size > SEGMENT)
         for (int64_t u = 0; u < units; u++) {
-            kd_real *row = w->value + u * inputs;
+            kd_real *row = params->value + params->list[p]->offset + u * inputs;
             double sum = 0;
             for (int64_t i = 0; i < inputs; i++) sum += (double)row[i] * (double)row[i];
             if (sum <= bound * bound) continue;

@@ -7,10 +7,11 @@ enum { BYTES = 18, HALF = KD_FORMAT_BLOCK / 2 };
 static void encode(unsigned char *out, const float *x, int64_t n) {
     for (; n > 0; n -= KD_FORMAT_BLOCK, x += KD_FORMAT_BLOCK, out += BYTES) {
         const float d = kd_format_extreme(x) / -8, inverse = d != 0 ? 1 / d : 0;
+        uint8_t q[KD_FORMAT_BLOCK], pair[HALF];
+        kd_format_steps(q, x, inverse, 8.5f, 15);
+        for (int j = 0; j < HALF; j++) pair[j] = (uint8_t)(q[j] | q[j + HALF] << 4);
         kd_format_put_half(out, d);
-        for (int j = 0; j < HALF; j++)
-            out[2 + j] = (unsigned char)(kd_format_step(x[j], inverse, 8.5f, 15) |
-                                         kd_format_step(x[j + HALF], inverse, 8.5f, 15) << 4);
+        memcpy(out + 2, pair, sizeof pair);
     }
 }
 

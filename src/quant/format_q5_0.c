@@ -7,14 +7,13 @@ enum { BYTES = 22, HALF = KD_FORMAT_BLOCK / 2 };
 static void encode(unsigned char *out, const float *x, int64_t n) {
     for (; n > 0; n -= KD_FORMAT_BLOCK, x += KD_FORMAT_BLOCK, out += BYTES) {
         const float d = kd_format_extreme(x) / -16, inverse = d != 0 ? 1 / d : 0;
+        uint8_t q[KD_FORMAT_BLOCK], pair[HALF];
         uint32_t high = 0;
+        kd_format_steps(q, x, inverse, 16.5f, 31);
+        for (int j = 0; j < HALF; j++) pair[j] = (uint8_t)((q[j] & 15) | (q[j + HALF] & 15) << 4);
+        for (int j = 0; j < KD_FORMAT_BLOCK; j++) high |= (uint32_t)(q[j] >> 4) << j;
         kd_format_put_half(out, d);
-        for (int j = 0; j < HALF; j++) {
-            const unsigned a = kd_format_step(x[j], inverse, 16.5f, 31);
-            const unsigned b = kd_format_step(x[j + HALF], inverse, 16.5f, 31);
-            out[6 + j] = (unsigned char)((a & 15) | (b & 15) << 4);
-            high |= (uint32_t)(a >> 4) << j | (uint32_t)(b >> 4) << (j + HALF);
-        }
+        memcpy(out + 6, pair, sizeof pair);
         memcpy(out + 2, &high, sizeof high);
     }
 }

@@ -4,12 +4,25 @@
  * was not yet rounded to half. */
 enum { BYTES = 34 };
 
+/* q[j] = roundf(x[j]·inverse), |…| ≤ 127, as vector units have it: with the number in front of a
+ * half, not with a half, since that would bring the number in front of a half up to 1. */
+static void to_steps(int8_t q[KD_FORMAT_BLOCK], const float *x, float inverse) {
+    int32_t step[KD_FORMAT_BLOCK];
+#pragma omp simd
+    for (int j = 0; j < KD_FORMAT_BLOCK; j++) {
+        const float scaled = x[j] * inverse;
+        step[j] = (int32_t)(scaled + copysignf(0x1.fffffep-2f, scaled));
+    }
+    for (int j = 0; j < KD_FORMAT_BLOCK; j++) q[j] = (int8_t)step[j];
+}
+
 static void encode(unsigned char *out, const float *x, int64_t n) {
     for (; n > 0; n -= KD_FORMAT_BLOCK, x += KD_FORMAT_BLOCK, out += BYTES) {
         const float d = fabsf(kd_format_extreme(x)) / 127, inverse = d != 0 ? 1 / d : 0;
+        int8_t q[KD_FORMAT_BLOCK];
+        to_steps(q, x, inverse);
         kd_format_put_half(out, d);
-        for (int j = 0; j < KD_FORMAT_BLOCK; j++)
-            out[2 + j] = (unsigned char)(int8_t)roundf(x[j] * inverse);
+        memcpy(out + 2, q, sizeof q);
     }
 }
 

@@ -26,15 +26,6 @@ static int32_t header_type(const kd_number_format *format) {
     return 0;
 }
 
-/* whisper.cpp takes these sizes for granted: matrices have the one type of the header, the
- * convolutions are f16 (f32 in an f32 file), everything else is f32. */
-static const kd_number_format *format_of(const kd_param *p, const kd_number_format *matrices) {
-    const bool positions = strstr(p->name, "positional_embedding") != NULL;
-    if (p->tensor.rank == 1 || positions) return &kd_format_f32;
-    if (p->tensor.rank == 3) return matrices == &kd_format_f32 ? matrices : &kd_format_f16;
-    return matrices;
-}
-
 /* Appending, until something fails; `status` stays. */
 typedef struct {
     FILE *file;
@@ -88,7 +79,7 @@ static void write_shape(sink *s, const kd_param *p) {
 
 static void write_record(sink *s, const kd_param *p, const kd_number_format *format) {
     const kd_tensor *t = &p->tensor;
-    const size_t bytes = (size_t)(t->size / format->block) * (size_t)format->bytes;
+    const size_t bytes = (size_t)kd_number_format_bytes(format, t->size);
     const bool bias_of_conv = strncmp(p->name, "encoder.conv", 12) == 0 && t->rank == 1;
     float *values = malloc((size_t)t->size * sizeof *values);
     unsigned char *encoded = malloc(bytes);
@@ -112,16 +103,18 @@ int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
                          const kd_number_format *format) {
     const kd_params *params = file->model->params;
     char part[KD_PATH_MAX];
-    if (file->model->spec.width % format->block)
-        return kd_fail(KD_EUSAGE, "%s: rows of %d cannot be cut into %s's blocks of %d", path,
-                       file->model->spec.width, format->name, format->block);
+    if (format->ggml_type == KD_NO_GGML_TYPE)
+        return kd_fail(KD_EUSAGE, "%s: whisper.cpp's files have no %s; a GGUF file has", path,
+                       format->name);
+    int status = kd_whisper_format_check(&file->model->spec, format, path);
+    if (status < 0) return status;
     if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
         return kd_fail(KD_EIO, "%s: path too long", path);
     sink s = {.file = fopen(part, "wb"), .path = part};
     if (!s.file) return kd_fail(KD_EIO, "%s: cannot create: %s", part, strerror(errno));
     write_header(&s, file, format);
     for (int i = 0; i < params->count && s.status == KD_OK; i++)
-        write_record(&s, params->list[i], format_of(params->list[i], format));
+        write_record(&s, params->list[i], kd_whisper_format_of(params->list[i], format));
     if (fclose(s.file) != 0 && s.status == KD_OK)
         s.status = kd_fail(KD_EIO, "%s: cannot write: %s", part, strerror(errno));
     if (s.status == KD_OK) return kd_file_commit(part, path);

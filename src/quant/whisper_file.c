@@ -23,6 +23,21 @@ int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_tra
     return kd_whisper_bin_read(out, path, training);
 }
 
+int kd_whisper_format_check(const kd_whisper_spec *spec, const kd_number_format *format,
+                            const char *source) {
+    if (kd_number_format_bytes(format, spec->width) > 0) return KD_OK;
+    return kd_fail(KD_EUSAGE, "%s: rows of %d cannot be cut into %s's blocks of %d", source,
+                   spec->width, format->name, format->block);
+}
+
+const kd_number_format *kd_whisper_format_of(const kd_param *param,
+                                             const kd_number_format *matrices) {
+    const bool positions = strstr(param->name, "positional_embedding") != NULL;
+    if (param->tensor.rank == 1 || positions) return &kd_format_f32;
+    if (param->tensor.rank == 3) return matrices == &kd_format_f32 ? matrices : &kd_format_f16;
+    return matrices;
+}
+
 /* Where element (o,k,i) of a convolution lies in PyTorch's (out,in,kernel). */
 static int64_t torch_place(const kd_tensor *t, int64_t at) {
     const int64_t K = t->shape[1], I = t->shape[2];

@@ -35,9 +35,8 @@ int kd_whisper_bin_decode(kd_whisper_file **out, const void *bytes, size_t lengt
                           kd_whisper_training training);
 int kd_whisper_bin_read(kd_whisper_file **out, const char *path, kd_whisper_training training);
 
-/* Whole or not at all. `format` is that of the matrices; norms, biases and positions are f32 and
- * convolutions f16 (f32 with f32) whatever it is. KD_EUSAGE when the width does not divide into
- * blocks. */
+/* Whole or not at all. `format` is that of the matrices; for the others see kd_whisper_format_of.
+ * KD_EUSAGE when the width does not divide into blocks, and for int8, which the layout has not. */
 int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
                          const kd_number_format *format);
 
@@ -50,6 +49,16 @@ int kd_whisper_folder_read(kd_whisper_file **out, const char *folder, kd_whisper
  * stand for them, as OpenAI does it. */
 int kd_whisper_folder_write(const char *folder, const kd_whisper_file *file,
                             const kd_number_format *format);
+
+/* The format in which a parameter lies in a `.bin` or GGUF file whose matrices have this one, as
+ * whisper.cpp takes it for granted: convolutions are f16 (f32 in an f32 file), norms, biases and
+ * positions f32. */
+const kd_number_format *kd_whisper_format_of(const kd_param *param,
+                                             const kd_number_format *matrices);
+
+/* KD_EUSAGE, naming `source`, when the rows of this model's matrices cannot be cut into blocks. */
+int kd_whisper_format_check(const kd_whisper_spec *spec, const kd_number_format *format,
+                            const char *source);
 
 /* --- for the readers and writers ----------------------------------------------------------------
  */

@@ -6,8 +6,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "data/whisper_mel.h"
 #include "data/safetensors.h"
+#include "data/whisper_mel.h"
 #include "quant/whisper_file.h"
 
 static const size_t CONFIG_LIMIT = (size_t)16 << 20, INDEX_LIMIT = (size_t)64 << 20;
