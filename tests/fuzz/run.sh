@@ -22,7 +22,7 @@ for program in "$@"; do
     case $reader in config | sweep) dictionary=-dict=$here/config.dict ;; esac
     mkdir -p "$here/corpus/$reader" "$here/seeds.d/$reader"
     start=$(date +%s)
-    if ! ASAN_OPTIONS=detect_leaks=$leaks:quarantine_size_mb=16 "$program" -runs="$n" -rss_limit_mb=4096 -max_len=16384 -timeout=60 $dictionary \
+    if ! OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=$leaks:quarantine_size_mb=16 "$program" -runs="$n" -rss_limit_mb=4096 -max_len=16384 -timeout=60 $dictionary \
         -artifact_prefix="$here/$reader-" "$here/corpus/$reader" "$here/seeds.d/$reader" \
         >"$here/$reader.log" 2>&1; then
         tail -40 "$here/$reader.log"
