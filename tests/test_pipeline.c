@@ -19,6 +19,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "distill/runlog.h"
 #include "tiny_run.h"
 
 #define TRAIN                                                                                      \
@@ -222,9 +223,22 @@ static void a_changed_config_is_refused(void **state) {
                      0);
 }
 
+/* The loss that the log and its curve show holds every term, hints too. */
+static void logged_loss_holds(const char *path, double kl, double hard, double least_rest) {
+    kd_runlog_curves log;
+    assert_int_equal(kd_runlog_read(&log, path), KD_OK);
+    assert_true(log.step_count > 0);
+    for (int64_t i = 0; i < log.step_count; i++) {
+        const kd_runlog_step *step = &log.step[i];
+        assert_true(step->loss > kl * step->kl + hard * step->hard + least_rest);
+    }
+    kd_runlog_free(&log);
+}
+
 static void hints_train(void **state) {
     (void)state;
     assert_int_equal(DISTILL("train", "hinted.json"), 0);
+    logged_loss_holds("runs/hinted/log.jsonl", 0.9, 0.1, 1e-4);
     assert_int_equal(DISTILL("train", "hinted.json", "--set", "name=bad", "--set",
                              "loss.hints=[{\"kind\":\"mse\",\"student\":\"conv9\","
                              "\"teacher\":\"conv1\",\"weight\":1}]"),

@@ -169,8 +169,6 @@ static kd_task task_of(classifier *c) {
                      .params = c->learner->params,
                      .batches = kd_loader_batches(c->loader),
                      .unit = "samples",
-                     .hard = c->job->loss->hard,
-                     .kl = c->job->store ? c->job->loss->kl : 0,
                      .rows = task_rows,
                      .loss = task_loss,
                      .evaluate = c->job->validation ? task_evaluate : NULL};

@@ -28,6 +28,11 @@ bool kd_train_take_stop(void) {
 }
 
 typedef struct {
+    kd_loss_parts parts;
+    double total; /* Σ over rows of what was minimised: every term, weighted */
+} loss_sums;
+
+typedef struct {
     const kd_task *task;
     const kd_train_job *job;
     kd_tape *tape;
@@ -35,8 +40,8 @@ typedef struct {
     kd_runlog *log;
     kd_progress_state state;
     int64_t updates, total, warmup; /* per epoch; in all; of them with a rising rate */
-    kd_loss_parts recent;           /* since the last log line                      */
-    kd_loss_parts shown;            /* the same, fading: for the progress line      */
+    loss_sums recent;               /* since the last log line                      */
+    loss_sums shown;                /* the same, fading: for the progress line      */
     double began, last_saved;
     char last_path[KD_PATH_MAX], best_path[KD_PATH_MAX], log_path[KD_PATH_MAX];
 } trainer;
@@ -110,8 +115,9 @@ static int micro_step(trainer *t, const kd_train_place *at, double normalizer) {
     if (kd_tape_guard(t->tape)) return KD_EINTERNAL;
     kd_tape_reset(t->tape);
     kd_tensor *loss;
-    int status = t->task->loss(&loss, t->task->context, t->tape, at, normalizer, &t->recent);
+    int status = t->task->loss(&loss, t->task->context, t->tape, at, normalizer, &t->recent.parts);
     if (status < 0) return status;
+    t->recent.total += (double)loss->value[0] * normalizer;
     kd_tape_backward(t->tape, loss);
     return KD_OK;
 }
@@ -146,22 +152,23 @@ static int update(trainer *t) {
     return KD_OK;
 }
 
-/* The weighted loss of sums over rows; *kl and *hard get the parts per row. */
-static double mean_loss(const trainer *t, const kd_loss_parts *sums, double *kl, double *hard) {
-    const double rows = sums->rows > 0 ? sums->rows : 1;
-    *hard = sums->hard / rows;
-    *kl = sums->kl / rows;
-    return t->task->hard * *hard + t->task->kl * *kl;
+/* What was minimised, for each row; *kl and *hard get their parts of it, before weighting. */
+static double mean_loss(const loss_sums *sums, double *kl, double *hard) {
+    const double rows = sums->parts.rows > 0 ? sums->parts.rows : 1;
+    *hard = sums->parts.hard / rows;
+    *kl = sums->parts.kl / rows;
+    return sums->total / rows;
 }
 
 /* Moves what the update added from `recent` into the fading sums of the progress line. */
-static void show_losses(trainer *t, const kd_loss_parts *before, char *detail, size_t capacity) {
+static void show_losses(trainer *t, const loss_sums *before, char *detail, size_t capacity) {
     const double keep = 0.98;
-    kd_loss_parts *shown = &t->shown;
-    shown->hard = keep * shown->hard + t->recent.hard - before->hard;
-    shown->kl = keep * shown->kl + t->recent.kl - before->kl;
-    shown->rows = keep * shown->rows + t->recent.rows - before->rows;
-    double kl, hard, total = mean_loss(t, shown, &kl, &hard);
+    loss_sums *shown = &t->shown;
+    shown->parts.hard = keep * shown->parts.hard + t->recent.parts.hard - before->parts.hard;
+    shown->parts.kl = keep * shown->parts.kl + t->recent.parts.kl - before->parts.kl;
+    shown->parts.rows = keep * shown->parts.rows + t->recent.parts.rows - before->parts.rows;
+    shown->total = keep * shown->total + t->recent.total - before->total;
+    double kl, hard, total = mean_loss(shown, &kl, &hard);
     snprintf(detail, capacity, "loss %.4f (kl %.4f hard %.4f)", total, kl, hard);
 }
 
@@ -173,9 +180,9 @@ static int log_losses(trainer *t) {
         .step = t->state.step,
         .epoch = (double)t->state.step / (double)t->updates,
         .rate = kd_schedule_rate(t->job->spec, t->state.step - 1, t->warmup, t->total)};
-    line.loss = mean_loss(t, &t->recent, &line.kl, &line.hard);
+    line.loss = mean_loss(&t->recent, &line.kl, &line.hard);
     snprintf(line.stage, sizeof line.stage, "%s", t->job->stage);
-    t->recent = (kd_loss_parts){0};
+    t->recent = (loss_sums){0};
     return kd_runlog_write_step(t->log, &line);
 }
 
@@ -210,7 +217,7 @@ static int loop(trainer *t) {
                       (double)(spec->batch * spec->accumulate), t->state.step, t->total);
     char detail[96] = "";
     while (t->state.epoch < spec->epochs) {
-        const kd_loss_parts before = t->recent;
+        const loss_sums before = t->recent;
         int status = update(t);
         if (status == KD_OK) {
             show_losses(t, &before, detail, sizeof detail);

@@ -27,7 +27,6 @@ typedef struct {
     kd_params *params; /* updated, saved and restored                                          */
     int64_t batches;   /* micro-batches per epoch ≥ 1                                          */
     const char *unit;  /* what a micro-batch has train.batch of, for the progress line         */
-    double hard, kl;   /* the weights of the loss's parts, for the log                         */
 
     /* Rows of n micro-batches from `at` on: what their losses are divided by. */
     double (*rows)(void *context, const kd_train_place *at, int64_t n);
