@@ -3,25 +3,10 @@
 #include <stdint.h>
 
 #include "distill/config.h"
+#include "distill/config_rows.h"
 #include "distill/config_rules.h"
 
 /* clang-format off */
-#define COUNT(array) (int)(sizeof(array) / sizeof *(array))
-#define FIELD(s, member) .offset = offsetof(s, member), .size = sizeof(((s *)0)->member), .count = -1
-#define LIST(s, member, n)                                                                         \
-    .offset = offsetof(s, member), .size = sizeof(((s *)0)->member),                               \
-    .stride = sizeof(((s *)0)->member[0]), .count = (ptrdiff_t)offsetof(s, n)
-#define PART(s, member, t) .offset = offsetof(s, member), .count = -1, .table = &(t)
-#define HERE(t) .count = -1, .table = &(t)
-#define OPTIONAL_PART(s, member, flag, t)                                                          \
-    .offset = offsetof(s, member), .count = (ptrdiff_t)offsetof(s, flag), .table = &(t)
-#define RANGE(from, to) .low = (from), .high = (to)
-#define ABOVE(from) .low = (from), .high = ANY, .above = true
-#define FRACTION .low = 0, .high = 1
-#define BELOW_ONE .low = 0, .high = 1, .below = true
-
-#define ANY KD_KEY_NO_LIMIT
-enum { SIDE = 1 << 12, UNITS = 1 << 16, BILLION = 1000000000 };
 
 /* --- model ---------------------------------------------------------------------------------- */
 
@@ -262,55 +247,16 @@ static const kd_config_table LOSS_TABLE = {.name = "loss", .key = LOSS_KEYS,
 
 /* --- train, quantize ------------------------------------------------------------------------ */
 
-#define EPOCHS_KEY(s, p, ...)                                                                      \
-    {"epochs", KD_KEY_INTEGER, FIELD(s, p epochs), RANGE(1, BILLION), __VA_ARGS__,                 \
-     .doc = "passes over the training samples"}
-#define TRAIN_KEYS_BEHIND_EPOCHS(s, p, rate, warmup, d)                                            \
-    {"batch", KD_KEY_INTEGER, FIELD(s, p batch), RANGE(1, 1 << 20), .fallback = "128",             \
-     .depends = d, .doc = "samples of a micro-batch"},                                             \
-    {"accumulate", KD_KEY_INTEGER, FIELD(s, p accumulate), RANGE(1, 1 << 20), .fallback = "1",     \
-     .depends = d, .doc = "micro-batches of one update"},                                          \
-    {"optimizer", KD_KEY_CHOICE, FIELD(s, p optimizer), .choices = "sgd|adamw",                    \
-     .fallback = "\"sgd\"", .depends = d, .doc = "who updates"},                                   \
-    {"learning_rate", KD_KEY_REAL, FIELD(s, p learning_rate), ABOVE(0), .depends = rate,           \
-     .doc = "at its peak"},                                                                        \
-    {"momentum", KD_KEY_REAL, FIELD(s, p momentum), BELOW_ONE, .fallback = "0.9", .depends = d,    \
-     .doc = "of sgd"},                                                                             \
-    {"nesterov", KD_KEY_SWITCH, FIELD(s, p nesterov), .fallback = "false", .depends = d,           \
-     .doc = "Nesterov's momentum, of sgd"},                                                        \
-    {"weight_decay", KD_KEY_REAL, FIELD(s, p weight_decay), RANGE(0, 1e3), .fallback = "0",        \
-     .depends = d, .doc = "of weights, not of biases and norms; adamw: apart from the gradient"},  \
-    {"beta1", KD_KEY_REAL, FIELD(s, p beta1), BELOW_ONE, .fallback = "0.9", .depends = d,          \
-     .doc = "of adamw"},                                                                           \
-    {"beta2", KD_KEY_REAL, FIELD(s, p beta2), BELOW_ONE, .fallback = "0.999", .depends = d,        \
-     .doc = "of adamw"},                                                                           \
-    {"epsilon", KD_KEY_REAL, FIELD(s, p epsilon), ABOVE(0), .fallback = "1e-8", .depends = d,      \
-     .doc = "of adamw"},                                                                           \
-    {"schedule", KD_KEY_CHOICE, FIELD(s, p schedule), .choices = "constant|linear|cosine",         \
-     .fallback = "\"cosine\"", .depends = d, .doc = "how the rate falls after the warm-up"},       \
-    {"warmup_epochs", KD_KEY_REAL, FIELD(s, p warmup_epochs), RANGE(0, BILLION), .fallback = "0",  \
-     .depends = warmup, .doc = "epochs in which the rate rises linearly; may be a fraction"},      \
-    {"final_fraction", KD_KEY_REAL, FIELD(s, p final_fraction), FRACTION, .fallback = "0",         \
-     .depends = d, .doc = "of the rate that is left at the end"},                                  \
-    {"clip", KD_KEY_REAL, FIELD(s, p clip), RANGE(0, 1e9), .fallback = "0", .depends = d,          \
-     .doc = "largest norm of the whole gradient; 0: any"},                                         \
-    {"max_norm", KD_KEY_REAL, FIELD(s, p max_norm), RANGE(0, 1e9), .fallback = "0", .depends = d,  \
-     .doc = "largest norm of the weights into one unit; 0: any"},                                  \
-    {"evaluate_every", KD_KEY_INTEGER, FIELD(s, p evaluate_every), RANGE(1, BILLION),              \
-     .fallback = "1", .depends = d, .doc = "epochs between measurements on the validation split"}, \
-    {"checkpoint_seconds", KD_KEY_REAL, FIELD(s, p checkpoint_seconds), RANGE(0, 86400),           \
-     .fallback = "60", .depends = d, .doc = "longest work a crash can lose"}
-
 static const kd_config_key TRAIN_KEYS[] = {
     EPOCHS_KEY(kd_train_spec, , .required = true),
-    TRAIN_KEYS_BEHIND_EPOCHS(kd_train_spec, , "0.1, with adamw 0.001", NULL, NULL),
+    TRAIN_KEYS_BEHIND_EPOCHS(kd_train_spec, , "128", "\"sgd\"", "\"cosine\"", "0", "0.1, with adamw 0.001", NULL, NULL),
 };
 static const kd_config_table TRAIN_TABLE = {.name = "train", .key = TRAIN_KEYS,
     .count = COUNT(TRAIN_KEYS), .defaults = kd_config_train_defaults,
     .finish = kd_config_train_finish, .doc = "How the network is trained."};
 static const kd_config_key QAT_KEYS[] = {
     EPOCHS_KEY(kd_quantize_config, train., .required = true),
-    TRAIN_KEYS_BEHIND_EPOCHS(kd_quantize_config, train., "a tenth of train's", NULL, "as in train"),
+    TRAIN_KEYS_BEHIND_EPOCHS(kd_quantize_config, train., "128", "\"sgd\"", "\"cosine\"", "0", "a tenth of train's", NULL, "as in train"),
     {"delay_steps", KD_KEY_INTEGER, FIELD(kd_quantize_config, delay_steps), RANGE(0, ANY),
      .fallback = "0", .doc = "updates before activations are quantized too"},
 };

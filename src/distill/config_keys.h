@@ -17,6 +17,7 @@ typedef enum {
     KD_KEY_PAIR,     /* int[2] from n or [n, n]; `choices` as for KD_KEY_INTEGER                  */
     KD_KEY_INTEGERS, /* int[] */
     KD_KEY_REALS,    /* float[]                                                                   */
+    KD_KEY_PATHS,    /* char[][], each as KD_KEY_PATH                                             */
     KD_KEY_TEXTS,    /* char[][]                                                                  */
     KD_KEY_OBJECT,   /* a struct read by `table`                                                  */
     KD_KEY_OBJECTS,  /* an array of such structs; one object stands for a list of one            */

@@ -6,7 +6,10 @@
 #include "distill/config.h"
 #include "distill/config_keys.h"
 
-enum { KD_CONFIG_PATH_MAX = 160 }; /* "$.model.layers[3].kernel" */
+enum {
+    KD_CONFIG_PATH_MAX = 160, /* "$.model.layers[3].kernel" */
+    KD_CONFIG_LIMIT = 1 << 20 /* bytes of a file */
+};
 
 typedef struct {
     int offset; /* in the file; set values stand behind all of it */
@@ -15,14 +18,30 @@ typedef struct {
 
 typedef struct kd_config_reader {
     const kd_json *json;
+    const char *path;      /* of the file                                         */
     const char *folder;    /* paths are relative to it; "" for the working folder */
     const char *manual;    /* the page that lists the keys                        */
-    kd_config *config;     /* being filled; NULL when another kind of file is read */
+    void *whole;           /* what the root's table fills                         */
     const cJSON *resolved; /* the root of what is known so far                    */
     kd_config_error *error;
     int error_count;
     int failed; /* memory: negative status                             */
 } kd_config_reader;
+
+/* A configuration of any kind: `text` of the file `path`, to which its relative paths refer, with
+ * changes, of which there may be either kind or none. All is borrowed. */
+typedef struct {
+    const char *path, *text;
+    size_t length;
+    int set_count, change_count;
+    const char *const *set; /* "a.b=value" */
+    const kd_config_change *change;
+} kd_config_origin;
+
+/* Reads it by the table of its root into `whole`. Errors as kd_config_load. *resolved is JSON text
+ * with every default filled in, the caller's, and *hash its hash. */
+int kd_config_read(void *whole, const kd_config_table *root, const kd_config_origin *source,
+                   const char *manual, char **resolved, kd_hash *hash);
 
 /* Reads `object`, which stands at `path`, by `table` into `base`; what it says, with defaults, is
  * added to `resolved`. */

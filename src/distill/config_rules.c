@@ -65,8 +65,8 @@ bool kd_config_check_name(kd_config_reader *reader, const cJSON *object, const c
 
 void kd_config_root_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
     (void)object;
-    char name[sizeof reader->config->name];
-    kd_config_default_name(name, sizeof name, reader->config->path);
+    char name[sizeof((kd_config *)0)->name];
+    kd_config_default_name(name, sizeof name, reader->path);
     if (!cJSON_AddStringToObject(out, "name", name)) fail_memory(reader);
 }
 
@@ -323,7 +323,7 @@ void kd_config_loss_finish(kd_config_reader *reader, const cJSON *object, const 
         kd_warn(
             "%s: there is a teacher, but loss.kl is 0 and there are no hints: nothing of it will "
             "be learnt",
-            reader->config->path);
+            reader->path);
     if (loss->hint_count == 0) return;
     if (!teacher)
         kd_config_complain_key(reader, object, path, "hints", "there is no \"teacher\"");
@@ -339,8 +339,8 @@ void kd_config_train_defaults(kd_config_reader *reader, const cJSON *object, cJS
     set_default(reader, out, "learning_rate", adam ? 0.001 : 0.1);
 }
 
-static void check_train(kd_config_reader *reader, const cJSON *object, const char *path,
-                        const kd_train_spec *train) {
+void kd_config_check_train(kd_config_reader *reader, const cJSON *object, const char *path,
+                           const kd_train_spec *train) {
     if (train->warmup_epochs > (double)train->epochs)
         kd_config_complain_key(reader, object, path, "warmup_epochs",
                                "%g epochs of warm-up in a training of %lld", train->warmup_epochs,
@@ -351,7 +351,7 @@ static void check_train(kd_config_reader *reader, const cJSON *object, const cha
 
 void kd_config_train_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                             void *base) {
-    check_train(reader, object, path, base);
+    kd_config_check_train(reader, object, path, base);
 }
 
 /* --- quantize ------------------------------------------------------------------------------- */
@@ -363,7 +363,7 @@ static int bits_of(const cJSON *object, const char *key) {
 
 void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
     int weights = bits_of(object, "weight_bits"), activations = bits_of(object, "activation_bits");
-    char name[sizeof reader->config->quantize[0].name] = "int8";
+    char name[sizeof((kd_quantize_config *)0)->name] = "int8";
     if (weights != 8 || activations != 8)
         snprintf(name, sizeof name, "w%da%d", weights, activations);
     if (!cJSON_AddStringToObject(out, "name", name)) fail_memory(reader);
@@ -374,7 +374,8 @@ void kd_config_quantize_finish(kd_config_reader *reader, const cJSON *object, co
     kd_quantize_config *quantize = base;
     kd_config_check_name(reader, object, path);
     snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);
-    for (const kd_quantize_config *other = reader->config->quantize; other < quantize; other++)
+    const kd_config *config = reader->whole;
+    for (const kd_quantize_config *other = config->quantize; other < quantize; other++)
         if (strcmp(other->name, quantize->name) == 0)
             kd_config_complain_key(reader, object, path, "name",
                                    "two results with the name \"%s\"; give one another",
@@ -397,5 +398,5 @@ void kd_config_qat_defaults(kd_config_reader *reader, const cJSON *object, cJSON
 void kd_config_qat_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                           void *base) {
     const kd_quantize_config *quantize = base;
-    check_train(reader, object, path, &quantize->train);
+    kd_config_check_train(reader, object, path, &quantize->train);
 }

@@ -41,4 +41,8 @@ void kd_config_quantize_finish(kd_config_reader *reader, const cJSON *object, co
 void kd_config_qat_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                           void *base);
 
+/* What is wrong with a section that says how a network is trained, "train" or "qat". */
+void kd_config_check_train(kd_config_reader *reader, const cJSON *object, const char *path,
+                           const kd_train_spec *train);
+
 #endif

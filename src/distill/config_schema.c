@@ -64,7 +64,7 @@ static void add_list(kd_text *out, const kd_config_key *key, int depth) {
         add_number(out, key, true);
     else if (key->type == KD_KEY_REALS)
         add_number(out, key, false);
-    else if (key->type == KD_KEY_TEXTS)
+    else if (key->type == KD_KEY_TEXTS || key->type == KD_KEY_PATHS)
         kd_text_add(out, "\"type\": \"string\", \"minLength\": 1");
     else
         add_object(out, key->table, depth);
@@ -123,6 +123,7 @@ static void add_type(kd_text *out, const kd_config_key *key, int depth) {
         return;
     case KD_KEY_INTEGERS:
     case KD_KEY_REALS:
+    case KD_KEY_PATHS:
     case KD_KEY_TEXTS:
     case KD_KEY_OBJECTS:
         add_list(out, key, depth);

@@ -46,20 +46,6 @@ static void store_pair(char *field, const cJSON *item) {
     store_integer(field + sizeof(int), sizeof(int), number_or_word(two ? item->child->next : item));
 }
 
-static void store_list(char *base, const cJSON *list, const kd_config_key *key) {
-    char *field = base + key->offset;
-    int count = 0;
-    for (const cJSON *item = list->child; item; item = item->next, count++, field += key->stride) {
-        if (key->type == KD_KEY_INTEGERS)
-            store_integer(field, key->stride, item->valuedouble);
-        else if (key->type == KD_KEY_REALS)
-            store_real(field, key->stride, item->valuedouble);
-        else
-            snprintf(field, key->stride, "%s", item->valuestring);
-    }
-    memcpy(base + key->count, &count, sizeof count);
-}
-
 const char *kd_config_resolve_path(char *out, size_t capacity, const char *folder,
                                    const char *written) {
     const char *rest = written, *value = "";
@@ -88,6 +74,27 @@ const char *kd_config_resolve_path(char *out, size_t capacity, const char *folde
     const char *front = absolute ? "" : folder, *between = *front ? "/" : "";
     int n = snprintf(out, capacity, "%s%s%.*s%s", front, between, value_length, value, rest);
     return n >= 0 && (size_t)n < capacity ? NULL : "the path is too long";
+}
+
+/* NULL, or what is wrong. */
+static const char *store_list(char *base, const char *folder, const cJSON *list,
+                              const kd_config_key *key) {
+    char *field = base + key->offset;
+    const char *wrong = NULL;
+    int count = 0;
+    for (const cJSON *item = list->child; item && !wrong;
+         item = item->next, count++, field += key->stride) {
+        if (key->type == KD_KEY_INTEGERS)
+            store_integer(field, key->stride, item->valuedouble);
+        else if (key->type == KD_KEY_REALS)
+            store_real(field, key->stride, item->valuedouble);
+        else if (key->type == KD_KEY_PATHS)
+            wrong = kd_config_resolve_path(field, key->stride, folder, item->valuestring);
+        else
+            snprintf(field, key->stride, "%s", item->valuestring);
+    }
+    memcpy(base + key->count, &count, sizeof count);
+    return wrong;
 }
 
 const char *kd_config_store_value(const char *folder, const cJSON *item, const kd_config_key *key,
@@ -119,9 +126,9 @@ const char *kd_config_store_value(const char *folder, const cJSON *item, const k
         return NULL;
     case KD_KEY_INTEGERS:
     case KD_KEY_REALS:
+    case KD_KEY_PATHS:
     case KD_KEY_TEXTS:
-        store_list(base, item, key);
-        return NULL;
+        return store_list(base, folder, item, key);
     case KD_KEY_OBJECT:
     case KD_KEY_OBJECTS:
     case KD_KEY_CHANGES:

@@ -85,6 +85,9 @@ void kd_config_describe(char *out, size_t capacity, const kd_config_key *key) {
     case KD_KEY_REALS:
         snprintf(out, capacity, "a list of numbers%s", range);
         return;
+    case KD_KEY_PATHS:
+        snprintf(out, capacity, "a list of paths");
+        return;
     case KD_KEY_TEXTS:
         snprintf(out, capacity, "a list of texts");
         return;
@@ -150,6 +153,7 @@ static bool is_entry(const cJSON *item, const kd_config_key *key) {
         return is_number(item, key, true);
     case KD_KEY_REALS:
         return is_number(item, key, false);
+    case KD_KEY_PATHS:
     case KD_KEY_TEXTS:
         return is_text(item, key->stride);
     default:
@@ -174,6 +178,7 @@ static bool fits(const cJSON *item, const kd_config_key *key) {
         return is_pair(item, key);
     case KD_KEY_INTEGERS:
     case KD_KEY_REALS:
+    case KD_KEY_PATHS:
     case KD_KEY_TEXTS:
         return cJSON_IsArray(item);
     case KD_KEY_OBJECTS:

@@ -1,6 +1,5 @@
 #include "distill/run.h"
 
-#include <cjson/cJSON.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fnmatch.h>
@@ -114,24 +113,6 @@ void kd_run_close(kd_run *run) {
     run->lock = -1;
 }
 
-/* The hash of one section of the resolved config, or of entry `index` of one that is a list,
- * without what changes no result. */
-static int section_hash(const kd_run *run, const char *section, int index, kd_hash *out) {
-    char *text;
-    int status = kd_config_section(&text, run->config, section);
-    if (status < 0) return status;
-    cJSON *tree = cJSON_Parse(text);
-    free(text);
-    cJSON *part = cJSON_IsArray(tree) ? cJSON_GetArrayItem(tree, index) : tree;
-    cJSON_DeleteItemFromObject(part, "checkpoint_seconds");
-    cJSON_DeleteItemFromObject(cJSON_GetObjectItem(part, "qat"), "checkpoint_seconds");
-    text = part ? cJSON_PrintUnformatted(part) : NULL;
-    cJSON_Delete(tree);
-    *out = kd_hash_bytes(text ? text : "", text ? strlen(text) : 0);
-    cJSON_free(text);
-    return KD_OK;
-}
-
 /* What the soft targets are, independent of where they lie. */
 static kd_hash store_hash(const kd_store *store) {
     const kd_store_header *h = kd_store_describe(store);
@@ -154,9 +135,10 @@ static int stage_key(const kd_run *run, const char *stage, const kd_quantize_con
     part[n++] = run->data;
     const char *const sections[] = {"model", "train", "loss"};
     for (int i = 0; i < 3 && status == KD_OK; i++)
-        status = section_hash(run, sections[i], 0, &part[n++]);
+        status = kd_config_section_hash(&part[n++], run->config->resolved, sections[i], 0);
     if (qat && status == KD_OK)
-        status = section_hash(run, "quantize", (int)(qat - run->config->quantize), &part[n++]);
+        status = kd_config_section_hash(&part[n++], run->config->resolved, "quantize",
+                                        (int)(qat - run->config->quantize));
     if (run->store && strcmp(stage, "alone") != 0) part[n++] = store_hash(run->store);
     *out = kd_hash_join(part, n);
     return status;

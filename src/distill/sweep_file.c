@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "distill/config_reader.h"
+#include "distill/config_rows.h"
 #include "distill/sweep.h"
 
 enum { SWEEP_LIMIT = 1 << 20, SECOND_AXIS_MAX = 8 };
@@ -19,12 +20,6 @@ static void finish_sweep(kd_config_reader *reader, const cJSON *object, const ch
                          void *base);
 
 /* clang-format off */
-#define COUNT(array) (int)(sizeof(array) / sizeof *(array))
-#define FIELD(s, member) .offset = offsetof(s, member), .size = sizeof(((s *)0)->member), .count = -1
-#define LIST(s, member, n)                                                                         \
-    .offset = offsetof(s, member), .size = sizeof(((s *)0)->member),                               \
-    .stride = sizeof(((s *)0)->member[0]), .count = (ptrdiff_t)offsetof(s, n)
-
 static const kd_config_key VARIANT_KEYS[] = {
     {"name", KD_KEY_TEXT, FIELD(kd_sweep_variant, label), .required = true,
      .doc = "what the table calls it; its runs' folders begin with it"},
@@ -288,8 +283,12 @@ static int fill(kd_sweep *sweep) {
     kd_config_default_name(sweep->name, sizeof sweep->name, sweep->path);
     cJSON *resolved = cJSON_CreateObject();
     if (!resolved) return kd_fail_memory(sizeof *resolved, "the sweep");
-    kd_config_reader reader = {
-        .json = sweep->json, .folder = folder, .manual = "docs/sweep.md", .resolved = resolved};
+    kd_config_reader reader = {.json = sweep->json,
+                               .path = sweep->path,
+                               .folder = folder,
+                               .manual = "docs/sweep.md",
+                               .whole = sweep,
+                               .resolved = resolved};
     kd_config_read_object(&reader, kd_json_root(sweep->json), "$", &kd_sweep_root, sweep, resolved);
     cJSON_Delete(resolved);
     int errors = kd_config_report_errors(&reader);
