@@ -16,6 +16,7 @@
 #include "distill/config.h"
 #include "distill/config_reader.h"
 #include "distill/config_schema.h"
+#include "speech/speech_config.h"
 
 /* Parses `text` as configs/test.json; what kd_log says goes to logged[]. */
 static char logged[16384];
@@ -459,11 +460,11 @@ static void fills_in_variables(void **state) {
 }
 
 /* The files in the tree are what the tables say. */
-static void schema_and_documentation_agree(void **state) {
-    (void)state;
+static void check_generated(const kd_config_table *root, const char *schema_path,
+                            const char *manual_path, const char *option) {
     kd_text schema = {0}, tables = {0};
-    kd_config_add_schema(&schema, &kd_config_root);
-    kd_config_add_markdown(&tables, &kd_config_root);
+    kd_config_add_schema(&schema, root);
+    kd_config_add_markdown(&tables, root);
     assert_int_equal(kd_text_finish(&schema, "test"), KD_OK);
     assert_int_equal(kd_text_finish(&tables, "test"), KD_OK);
     kd_json *json; /* is JSON, and has every key of a config that uses them all */
@@ -471,18 +472,26 @@ static void schema_and_documentation_agree(void **state) {
     kd_json_free(json);
     char *file;
     size_t length;
-    assert_int_equal(kd_file_read(&file, &length, "configs/schema.json", 1 << 20), KD_OK);
+    assert_int_equal(kd_file_read(&file, &length, schema_path, 1 << 20), KD_OK);
     if (strcmp(file, schema.text) != 0)
-        fail_msg("configs/schema.json is stale: distill schema > configs/schema.json");
+        fail_msg("%s is stale: distill schema%s > %s", schema_path, option, schema_path);
     free(file);
-    assert_int_equal(kd_file_read(&file, &length, "docs/configuration.md", 1 << 20), KD_OK);
+    assert_int_equal(kd_file_read(&file, &length, manual_path, 1 << 20), KD_OK);
     while (tables.length > 0 && tables.text[tables.length - 1] == '\n')
         tables.text[--tables.length] = '\0';
     if (!strstr(file, tables.text))
-        fail_msg("docs/configuration.md is stale: put in what distill schema --markdown prints");
+        fail_msg("%s is stale: put in what distill schema%s --markdown prints", manual_path,
+                 option);
     free(file);
     free(schema.text);
     free(tables.text);
+}
+
+static void schema_and_documentation_agree(void **state) {
+    (void)state;
+    check_generated(&kd_config_root, "configs/schema.json", "docs/configuration.md", "");
+    check_generated(&kd_speech_config_root, "configs/speech.schema.json", "docs/speech.md",
+                    " --speech");
 }
 
 /* The example of the documentation, and the recipes. */
@@ -499,10 +508,15 @@ static void examples_are_right(void **state) {
     glob_t found;
     assert_int_equal(glob("configs/*.json", 0, NULL, &found), 0);
     for (size_t i = 0; i < found.gl_pathc; i++) {
-        kd_config *config;
-        if (strstr(found.gl_pathv[i], "schema.json")) continue;
-        if (kd_config_load(&config, found.gl_pathv[i], 0, NULL) < 0) fail_msg("%s", kd_error());
+        const char *path = found.gl_pathv[i];
+        kd_config *config = NULL;
+        kd_speech_config *speech = NULL;
+        if (strstr(path, "schema.json")) continue;
+        int status = kd_speech_config_is(path) ? kd_speech_config_load(&speech, path, 0, NULL)
+                                               : kd_config_load(&config, path, 0, NULL);
+        if (status < 0) fail_msg("%s", kd_error());
         kd_config_free(config);
+        kd_speech_config_free(speech);
     }
     globfree(&found);
 }
@@ -531,6 +545,7 @@ static void check_table(const kd_config_table *table) {
 static void tables_are_sound(void **state) {
     (void)state;
     check_table(&kd_config_root);
+    check_table(&kd_speech_config_root);
 }
 
 int main(void) {
