@@ -55,3 +55,13 @@ hinton_mnist: build/distill
 	python3 experiments/hinton_mnist/table.py runs/hinton_mnist runs/hinton_mnist/figure.svg
 
 .PHONY: hinton_mnist
+
+# make whisper-base-en        base.en into a student with two decoder layers        (two hours)
+# make whisper-base-en-lists  its lists of recordings alone
+whisper-base-en-lists:
+	sh experiments/whisper_base_en/lists.sh $(or $(DISTILL_DATA),../shared/data)/speech/speechocean762 \
+	    runs/whisper_base_en_lists
+whisper-base-en: build/distill whisper-base-en-lists
+	build/distill train configs/whisper_base_en.json
+
+.PHONY: whisper-base-en whisper-base-en-lists
