@@ -40,7 +40,7 @@ static void end(fixture *f) {
 static const kd_real *after(const fixture *f, const int32_t *sampled, int count) {
     static kd_real z[V];
     for (int i = 0; i < V; i++) z[i] = i <= f->ids->end ? 9 : 0;
-    kd_decode_rules(&f->decoder, z, sampled, count);
+    kd_decode_rules_apply(&f->decoder.rules, z, sampled, count);
     return z;
 }
 
@@ -107,12 +107,12 @@ static void likely_timestamps_win_together(void **state) {
     const int32_t text[] = {f.ids->timestamp, 'a'};
     for (int i = 0; i < V; i++) z[i] = 0; /* 1501 times as likely as any other token */
     z['b'] = 2;
-    kd_decode_rules(&f.decoder, z, text, 2);
+    kd_decode_rules_apply(&f.decoder.rules, z, text, 2);
     assert_forbidden(z, 'b');
     assert_allowed(z, f.ids->timestamp + 1);
     for (int i = 0; i < V; i++) z[i] = 0;
     z['b'] = 8; /* e^8 > 1501 */
-    kd_decode_rules(&f.decoder, z, text, 2);
+    kd_decode_rules_apply(&f.decoder.rules, z, text, 2);
     assert_allowed(z, 'b');
     end(&f);
 }
@@ -138,7 +138,7 @@ static double score(fixture *f, const int32_t *token, int count, bool ended) {
     for (int i = 0; i < count + ended; i++) {
         const int32_t next = i < count ? token[i] : f->ids->end;
         kd_whisper_session_logits(s, z, i ? 0 : 1);
-        kd_decode_rules(&f->decoder, z, token, i);
+        kd_decode_rules_apply(&f->decoder.rules, z, token, i);
         sum += (double)z[next] - kd_log_sum_exp(z, V);
         assert_ok(kd_whisper_session_step(s, &next, 1));
     }
@@ -165,7 +165,7 @@ static void greedy_is_greedy(void **state) {
     assert_ok(kd_whisper_session_step(f.decoder.session, prompt, 2));
     for (int i = 0; i < count; i++) {
         kd_whisper_session_logits(f.decoder.session, z, i ? 0 : 1);
-        kd_decode_rules(&f.decoder, z, token, i);
+        kd_decode_rules_apply(&f.decoder.rules, z, token, i);
         for (int v = 0; v < V; v++) assert_true(z[v] <= z[token[i]]);
         assert_ok(kd_whisper_session_step(f.decoder.session, &token[i], 1));
     }

@@ -113,7 +113,7 @@ static void session_follows_the_decoder(void **state) {
     assert_ok(kd_whisper_session_create(&s, m, B, 1));
     kd_real *z = malloc((size_t)(B * V) * sizeof *z);
     const kd_tensor *whole = forward(m, tape), *mel = input(tape);
-    assert_ok(kd_whisper_session_listen(s, mel->value, FRAMES));
+    assert_ok(kd_whisper_session_listen(s, mel->value, B, FRAMES));
     for (int first = 1; first <= T; first += 2) { /* so many tokens at once, then singly */
         kd_whisper_session_restart(s);
         for (int t = 0; t < T; t += t ? 1 : first) {
@@ -145,7 +145,7 @@ static void session_rows_can_be_reordered(void **state) {
     kd_real *z = malloc((size_t)(ROWS * V) * sizeof *z);
     kd_tensor *mel = kd_tape_input(tape, 3, shape);
     tiny_mel(mel->value, mel->size);
-    assert_ok(kd_whisper_session_listen(s, mel->value, FRAMES));
+    assert_ok(kd_whisper_session_listen(s, mel->value, 1, FRAMES));
     const int32_t start[2] = {257, 70}, second[ROWS] = {10, 11, 12}, third[ROWS] = {20, 21, 22};
     const int all[ROWS] = {0, 0, 0}, from[ROWS] = {2, 0, 2};
     assert_ok(kd_whisper_session_step(s, start, 2));

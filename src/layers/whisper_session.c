@@ -10,12 +10,14 @@
 struct kd_whisper_session {
     const kd_whisper *model;
     kd_tape *tape;        /* scratch; holds `hidden` between two steps                       */
-    int samples, most;    /* most: rows for each recording                                   */
+    int samples;          /* recordings now                                                  */
+    int samples_most;     /* at once                                                         */
+    int most;             /* rows for each recording                                         */
     int width;            /* rows for each recording now                                     */
     int64_t length;       /* tokens in every row                                             */
     int64_t heard;        /* positions of the encoder's output                               */
     int32_t *visible;     /* (samples·most) = length + 1, for the attention                  */
-    kd_real *memory;      /* (samples, audio_context, C), the encoder's output               */
+    kd_real *memory;      /* (audio_context, C), the encoder's output of one recording       */
     kd_real *cross[2];    /* keys and values (layers, samples, audio_context, C), of which   */
                           /* the first `heard` positions of each sample lie dense            */
     kd_real *own[2];      /* keys and values (layers, samples·most, text_context, C)         */
@@ -57,13 +59,13 @@ int kd_whisper_session_create(kd_whisper_session **out, const kd_whisper *model,
     kd_whisper_session *s = calloc(1, sizeof *s);
     if (!s) return kd_fail_memory(sizeof *s, "decoding with Whisper");
     s->model = model;
-    s->samples = samples;
+    s->samples = s->samples_most = samples;
     s->most = width_most;
     int status = kd_tape_create(&s->tape, 0);
     s->visible = malloc((size_t)rows * sizeof *s->visible);
     if (!s->visible && status == KD_OK)
         status = kd_fail_memory((size_t)rows * sizeof *s->visible, "decoding with Whisper");
-    if (status == KD_OK) status = take(&s->memory, 1, samples, spec->audio_context, spec->width);
+    if (status == KD_OK) status = take(&s->memory, 1, 1, spec->audio_context, spec->width);
     for (int i = 0; i < 2 && status == KD_OK; i++) {
         status = take(&s->cross[i], spec->text_layers, samples, spec->audio_context, spec->width);
         if (status == KD_OK)
@@ -105,28 +107,58 @@ static kd_tensor view(kd_real *value, int64_t a, int64_t b, int64_t c) {
 /* The keys (which 0) or values (1) of one layer's cross-attention. */
 static kd_tensor cross_of(const kd_whisper_session *s, int layer, int which) {
     const kd_whisper_spec *spec = &s->model->spec;
-    const int64_t stride = s->samples * (int64_t)spec->audio_context * spec->width;
+    const int64_t stride = s->samples_most * (int64_t)spec->audio_context * spec->width;
     return view(s->cross[which] + layer * stride, s->samples, s->heard, spec->width);
 }
 
-int kd_whisper_session_listen(kd_whisper_session *s, const kd_real *mel, int64_t T) {
+/* The keys and values that every layer makes of one recording's memory (heard, C). */
+static int keep_cross(kd_whisper_session *s, int sample, const kd_real *memory) {
     const kd_whisper *m = s->model;
-    s->heard = T / 2;
-    kd_whisper_session_restart(s);
-    int status = kd_whisper_encode(m, s->tape, s->memory, mel, s->samples, T);
-    if (status < 0) return status;
-    kd_tensor memory = view(s->memory, s->samples, s->heard, m->spec.width);
+    const int64_t size = s->heard * m->spec.width;
+    kd_tensor x = view((kd_real *)memory, 1, s->heard, m->spec.width);
     if (kd_tape_guard(s->tape)) return KD_EINTERNAL;
     for (int layer = 0; layer < m->spec.text_layers; layer++) {
         const kd_attention_layer *cross = &m->text_block[layer].cross;
         for (int which = 0; which < 2; which++) {
             kd_tape_reset(s->tape);
             const kd_tensor *y =
-                kd_linear_layer_forward(which ? &cross->value : &cross->key, s->tape, &memory);
-            memcpy(cross_of(s, layer, which).value, y->value, (size_t)y->size * sizeof *y->value);
+                kd_linear_layer_forward(which ? &cross->value : &cross->key, s->tape, &x);
+            memcpy(cross_of(s, layer, which).value + sample * size, y->value,
+                   (size_t)size * sizeof *y->value);
         }
     }
     kd_tape_reset(s->tape);
+    return KD_OK;
+}
+
+static void begin(kd_whisper_session *s, int samples, int64_t heard) {
+    KD_CONTRACT(samples >= 1 && samples <= s->samples_most, "%d recordings of %d", samples,
+                s->samples_most);
+    KD_CONTRACT(heard >= 1 && heard <= s->model->spec.audio_context, "%lld positions of %d",
+                (long long)heard, s->model->spec.audio_context);
+    s->samples = samples;
+    s->heard = heard;
+    kd_whisper_session_restart(s);
+}
+
+int kd_whisper_session_listen(kd_whisper_session *s, const kd_real *mel, int samples, int64_t T) {
+    const int64_t size = T * s->model->spec.mels;
+    begin(s, samples, T / 2);
+    for (int i = 0; i < samples; i++) {
+        int status = kd_whisper_encode(s->model, s->tape, s->memory, mel + i * size, 1, T);
+        if (status == KD_OK) status = keep_cross(s, i, s->memory);
+        if (status < 0) return status;
+    }
+    return KD_OK;
+}
+
+int kd_whisper_session_listen_encoded(kd_whisper_session *s, const kd_real *memory, int samples,
+                                      int64_t S) {
+    begin(s, samples, S);
+    for (int i = 0; i < samples; i++) {
+        int status = keep_cross(s, i, memory + i * S * s->model->spec.width);
+        if (status < 0) return status;
+    }
     return KD_OK;
 }
 
@@ -169,7 +201,8 @@ static kd_tensor *mlp(const kd_whisper_session *s, const kd_whisper_block *b, kd
 /* One layer's own keys or values: (rows, text_context, C), of which `length` positions are used. */
 static kd_real *own_of(const kd_whisper_session *s, int layer, int which) {
     const kd_whisper_spec *spec = &s->model->spec;
-    return s->own[which] + (int64_t)layer * s->samples * s->most * spec->text_context * spec->width;
+    return s->own[which] +
+           (int64_t)layer * s->samples_most * s->most * spec->text_context * spec->width;
 }
 
 static void append(const kd_whisper_session *s, int layer, int which, const kd_tensor *new) {

@@ -1,7 +1,7 @@
 /* Decoding with Whisper, token by token: what the decoder would compute again at every step is
  * kept.
  *
- * A session holds `samples` recordings, each followed by `width` rows of text (beams). The keys and
+ * A session holds some recordings, each followed by `width` rows of text (beams). The keys and
  * values of the cross-attention are computed once for a recording, and its rows share them; those
  * of the self-attention are appended at each step. All rows are equally long.
  */
@@ -17,8 +17,14 @@ int kd_whisper_session_create(kd_whisper_session **out, const kd_whisper *model,
                               int width_most);
 void kd_whisper_session_free(kd_whisper_session *session);
 
-/* Runs the encoder on mel (samples,T,mels), T even, and forgets all text. */
-int kd_whisper_session_listen(kd_whisper_session *session, const kd_real *mel, int64_t T);
+/* Runs the encoder on mel (samples,T,mels), T even; from now on there are `samples` recordings, at
+ * most those of the creation, without text. Each is heard by itself: the others change no bit. */
+int kd_whisper_session_listen(kd_whisper_session *session, const kd_real *mel, int samples,
+                              int64_t T);
+/* The same from what an encoder made of them, memory (samples,S,width): this model's encoder, or
+ * one of the same weights, as a student shares its teacher's. */
+int kd_whisper_session_listen_encoded(kd_whisper_session *session, const kd_real *memory,
+                                      int samples, int64_t S);
 
 /* Forgets the text alone: one empty row for each recording. */
 void kd_whisper_session_restart(kd_whisper_session *session);

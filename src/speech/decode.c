@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-enum { SAMPLES = 5, NON_SPEECH_MOST = 1024, CONTEXT_LEAST = 16 };
+enum { SAMPLES = 5, CONTEXT_LEAST = 16 };
 
 /* A row of text: the tokens behind the prompt and the sum of their log-probabilities. */
 typedef struct {
@@ -51,23 +51,6 @@ static int make_search(kd_decoder *d) {
     return KD_OK;
 }
 
-static int make_rules(kd_decoder *d) {
-    const kd_token_ids *ids = kd_tokenizer_ids(d->tokenizer);
-    int32_t list[NON_SPEECH_MOST], *space;
-    int64_t space_count;
-    const int count = kd_tokenizer_non_speech(d->tokenizer, list, NON_SPEECH_MOST);
-    if (count < 0) return count;
-    for (int i = 0; i < count; i++) d->never[list[i]] = true;
-    for (int32_t i = ids->end + 1; i < ids->timestamp; i++) d->never[i] = true;
-    for (int32_t i = ids->timestamp; i < ids->vocabulary && !d->options.timestamps; i++)
-        d->never[i] = true;
-    int status = kd_tokenizer_encode(&space, &space_count, d->tokenizer, " ", 1);
-    if (status < 0) return status;
-    d->space = space_count == 1 ? space[0] : -1;
-    free(space);
-    return KD_OK;
-}
-
 int kd_decoder_init(kd_decoder *out, const kd_whisper *model, const kd_tokenizer *tokenizer,
                     const kd_decode_options *options) {
     const int V = model->spec.vocabulary, known = kd_tokenizer_ids(tokenizer)->vocabulary;
@@ -79,12 +62,11 @@ int kd_decoder_init(kd_decoder *out, const kd_whisper *model, const kd_tokenizer
                        model->spec.text_context, (int)CONTEXT_LEAST);
     out->most = options->beam > SAMPLES ? options->beam : SAMPLES;
     out->rng = kd_rng_init(0, 0x6465636f);
-    out->never = calloc((size_t)V, sizeof *out->never);
     out->logits = malloc((size_t)out->most * (size_t)V * sizeof *out->logits);
-    if (!out->never || !out->logits)
+    if (!out->logits)
         return kd_fail_memory((size_t)out->most * (size_t)V * sizeof *out->logits, "decoding");
     int status = make_search(out);
-    if (status == KD_OK) status = make_rules(out);
+    if (status == KD_OK) status = kd_decode_rules_init(&out->rules, tokenizer, options->timestamps);
     if (status == KD_OK) status = kd_whisper_session_create(&out->session, model, 1, out->most);
     return status;
 }
@@ -92,7 +74,7 @@ int kd_decoder_init(kd_decoder *out, const kd_whisper *model, const kd_tokenizer
 void kd_decoder_clear(kd_decoder *decoder) {
     search *s = decoder->rows;
     kd_whisper_session_free(decoder->session);
-    free(decoder->never);
+    kd_decode_rules_clear(&decoder->rules);
     free(decoder->logits);
     if (s) {
         free(s->prompt);
@@ -103,7 +85,7 @@ void kd_decoder_clear(kd_decoder *decoder) {
 }
 
 int kd_decoder_listen(kd_decoder *decoder, const kd_real *mel, int64_t T) {
-    return kd_whisper_session_listen(decoder->session, mel, T);
+    return kd_whisper_session_listen(decoder->session, mel, 1, T);
 }
 
 int kd_decoder_language(kd_decoder *decoder, int32_t *out) {
@@ -253,13 +235,8 @@ static int make_prompt(kd_decoder *d, const int32_t *prompt, int count, int *sta
         n += count;
     }
     *start_at = n;
-    to[n++] = ids->start;
-    if (ids->multilingual) {
-        to[n++] = d->options.language;
-        to[n++] = d->options.task;
-    }
-    if (!d->options.timestamps) to[n++] = ids->no_timestamps;
-    return n;
+    return n + kd_decode_prompt(to + n, d->tokenizer, d->options.language, d->options.task,
+                                d->options.timestamps);
 }
 
 static bool all_ended(const search *s) {
@@ -277,7 +254,7 @@ static int go_on(kd_decoder *d, double temperature) {
     for (int step = 0; step < context / 2; step++) {
         const int given = s->width;
         for (int i = 0; i < given; i++)
-            kd_decode_rules(d, d->logits + i * V, s->live[i].token, s->live[i].count);
+            kd_decode_rules_apply(&d->rules, d->logits + i * V, s->live[i].token, s->live[i].count);
         if (beams)
             s->width = choose_beam(d, given);
         else

@@ -1,16 +1,12 @@
 /* Decoding one window of sound with Whisper: greedy, beam search or sampling, under the rules of
- * OpenAI's decoder (Radford et al. 2022, section 4.5, and their decoding.py).
- *
- *   never        tokens that are no speech (brackets, notes), and special ones but the end
- *   first        neither a space nor the end
- *   timestamps   come in pairs but for the first, never fall, start at 1 s or before; one is taken
- *                when their total probability is above that of every other token
+ * decode_rules.h (Radford et al. 2022, section 4.5).
  */
 #ifndef KD_SPEECH_DECODE_H
 #define KD_SPEECH_DECODE_H
 
 #include "data/tokenizer.h"
 #include "layers/whisper_session.h"
+#include "speech/decode_rules.h"
 
 enum { KD_BEAM_MOST = 16 };
 
@@ -26,9 +22,8 @@ typedef struct {
     const kd_whisper *model;       /* borrowed */
     const kd_tokenizer *tokenizer; /* borrowed */
     kd_whisper_session *session;
+    kd_decode_rules rules;
     int most;        /* rows at once */
-    bool *never;     /* (V) */
-    int32_t space;   /* the token of " ", or −1 */
     kd_real *logits; /* (most, V) */
     void *rows;      /* of the search */
     kd_rng rng;      /* sampling */
@@ -58,14 +53,5 @@ int kd_decoder_language(kd_decoder *decoder, int32_t *out);
  * temperature 0: greedy or beam search; else the best of five samples. */
 int kd_decoder_run(kd_decoder *decoder, kd_decoded *out, const int32_t *prompt, int count,
                    double temperature);
-
-/* --- decode_rules.c, for decode.c ---------------------------------------------------------------
- */
-
-/* Sets what must not follow `sampled` (count tokens behind the prompt) to −∞ in z (V). */
-void kd_decode_rules(const kd_decoder *decoder, kd_real *z, const int32_t *sampled, int count);
-
-/* log Σ e^z over n numbers, some of them maybe −∞. */
-double kd_log_sum_exp(const kd_real *z, int64_t n);
 
 #endif

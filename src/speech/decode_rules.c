@@ -1,9 +1,50 @@
+#include "speech/decode_rules.h"
+
 #include <math.h>
+#include <stdlib.h>
 
 #include "autograd/vector_math.h"
-#include "speech/decode.h"
+#include "base/error.h"
 
-enum { FIRST_TIMESTAMP_MOST = 50 }; /* 1 s */
+enum { FIRST_TIMESTAMP_MOST = 50 /* 1 s */, NON_SPEECH_MOST = 1024 };
+
+int kd_decode_rules_init(kd_decode_rules *out, const kd_tokenizer *tokenizer, bool timestamps) {
+    const kd_token_ids *ids = kd_tokenizer_ids(tokenizer);
+    int32_t list[NON_SPEECH_MOST], *space;
+    int64_t space_count;
+    *out = (kd_decode_rules){.tokenizer = tokenizer, .timestamps = timestamps};
+    out->never = calloc((size_t)ids->vocabulary, sizeof *out->never);
+    if (!out->never)
+        return kd_fail_memory((unsigned long long)ids->vocabulary, "the rules of decoding");
+    const int count = kd_tokenizer_non_speech(tokenizer, list, NON_SPEECH_MOST);
+    if (count < 0) return count;
+    for (int i = 0; i < count; i++) out->never[list[i]] = true;
+    for (int32_t i = ids->end + 1; i < ids->timestamp; i++) out->never[i] = true;
+    for (int32_t i = ids->timestamp; i < ids->vocabulary && !timestamps; i++) out->never[i] = true;
+    int status = kd_tokenizer_encode(&space, &space_count, tokenizer, " ", 1);
+    if (status < 0) return status;
+    out->space = space_count == 1 ? space[0] : -1;
+    free(space);
+    return KD_OK;
+}
+
+void kd_decode_rules_clear(kd_decode_rules *rules) {
+    free(rules->never);
+    *rules = (kd_decode_rules){0};
+}
+
+int kd_decode_prompt(int32_t out[4], const kd_tokenizer *tokenizer, int32_t language, int32_t task,
+                     bool timestamps) {
+    const kd_token_ids *ids = kd_tokenizer_ids(tokenizer);
+    int n = 0;
+    out[n++] = ids->start;
+    if (ids->multilingual) {
+        out[n++] = language;
+        out[n++] = task;
+    }
+    if (!timestamps) out[n++] = ids->no_timestamps;
+    return n;
+}
 
 static void forbid(kd_real *z, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) z[i] = -(kd_real)INFINITY;
@@ -48,13 +89,14 @@ static void timestamp_rules(const kd_token_ids *ids, kd_real *z, const int32_t *
     if (kd_log_sum_exp(z + first, V - first) > (double)largest(z, first)) forbid(z, 0, first);
 }
 
-void kd_decode_rules(const kd_decoder *decoder, kd_real *z, const int32_t *sampled, int count) {
-    const kd_token_ids *ids = kd_tokenizer_ids(decoder->tokenizer);
+void kd_decode_rules_apply(const kd_decode_rules *rules, kd_real *z, const int32_t *sampled,
+                           int count) {
+    const kd_token_ids *ids = kd_tokenizer_ids(rules->tokenizer);
     for (int32_t i = 0; i < ids->vocabulary; i++)
-        if (decoder->never[i]) z[i] = -(kd_real)INFINITY;
+        if (rules->never[i]) z[i] = -(kd_real)INFINITY;
     if (count == 0) {
         z[ids->end] = -(kd_real)INFINITY;
-        if (decoder->space >= 0) z[decoder->space] = -(kd_real)INFINITY;
+        if (rules->space >= 0) z[rules->space] = -(kd_real)INFINITY;
     }
-    if (decoder->options.timestamps) timestamp_rules(ids, z, sampled, count);
+    if (rules->timestamps) timestamp_rules(ids, z, sampled, count);
 }
