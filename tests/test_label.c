@@ -76,7 +76,7 @@ static void company_changes_nothing(void **state) {
         assert_ok(kd_greedy_run(greedy, found));
         keep(&alone, &found[0]);
         assert_same(&alone, &together[i]);
-        different += memcmp(alone.token, together[0].token, sizeof *alone.token * 4) != 0;
+        different += alone.average != together[0].average;
     }
     assert_true(different > 0);
     const kd_decode_options options = {.language = -1, .task = -1, .beam = 1};
