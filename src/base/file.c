@@ -1,12 +1,15 @@
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -173,4 +176,30 @@ int kd_path_join(char out[KD_PATH_MAX], const char *folder, const char *name) {
     if (snprintf(out, KD_PATH_MAX, "%s%s%s", folder, separator, name) >= KD_PATH_MAX)
         return kd_fail(KD_EIO, "%s/%s: path too long", folder, name);
     return KD_OK;
+}
+
+/* '.' and '..' and other hidden names match no pattern. */
+static bool matches(const char *name, const char *const *patterns) {
+    for (; *patterns; patterns++)
+        if (fnmatch(*patterns, name, FNM_PERIOD) == 0) return true;
+    return false;
+}
+
+int kd_file_remove_matching(const char *folder, const char *const *patterns) {
+    DIR *listing = opendir(folder);
+    if (!listing && errno == ENOENT) return KD_OK;
+    if (!listing) return kd_fail(KD_EIO, "%s: cannot read: %s", folder, strerror(errno));
+    int status = KD_OK;
+    for (struct dirent *entry; status == KD_OK && (entry = readdir(listing)) != NULL;)
+        if (matches(entry->d_name, patterns) && unlinkat(dirfd(listing), entry->d_name, 0) < 0)
+            status =
+                kd_fail(KD_EIO, "%s/%s: cannot remove: %s", folder, entry->d_name, strerror(errno));
+    closedir(listing);
+    return status;
+}
+
+double kd_file_free_bytes(const char *folder) {
+    struct statvfs info;
+    if (statvfs(folder, &info) != 0 && statvfs(".", &info) != 0) return 0;
+    return (double)info.f_bavail * (double)info.f_frsize;
 }

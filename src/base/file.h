@@ -29,6 +29,13 @@ int kd_file_lock(int *out, const char *folder);
 
 bool kd_file_exists(const char *path);
 
+/* Removes the files of a folder whose names match one of `patterns` ("*.h5", "log.jsonl"; a NULL
+ * ends them). A folder that is not there has none. */
+int kd_file_remove_matching(const char *folder, const char *const *patterns);
+
+/* Bytes that can still be written into `folder`, or where it would be made; 0 when unknown. */
+double kd_file_free_bytes(const char *folder);
+
 /* Joins with '/', refusing a path that does not fit KD_PATH_MAX. */
 int kd_path_join(char out[KD_PATH_MAX], const char *folder, const char *name);
 

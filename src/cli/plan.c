@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -27,12 +26,6 @@ static double memory_limit(void) {
         fclose(file);
     }
     return limit;
-}
-
-static double free_disk(const char *folder) {
-    struct statvfs info;
-    if (statvfs(folder, &info) != 0 && statvfs(".", &info) != 0) return 0;
-    return (double)info.f_bavail * (double)info.f_frsize;
 }
 
 typedef struct {
@@ -166,7 +159,7 @@ int kd_plan_print(kd_arguments *arguments) {
     kd_config_free(config);
     if (status < 0) return status;
     const char *runs = kd_arguments_value(arguments, "runs");
-    double limit = memory_limit(), disk = free_disk(runs ? runs : "runs");
+    double limit = memory_limit(), disk = kd_file_free_bytes(runs ? runs : "runs");
     char eta[32], memory[32], memory_max[32], needed[32], available[32];
     kd_format_duration(eta, sizeof eta, total.seconds);
     kd_format_bytes(memory, sizeof memory, total.memory);

@@ -1,8 +1,5 @@
 #include "distill/run.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,21 +15,10 @@ static const char *const ALGORITHM = "distill-1";
 /* What a run leaves in its folder besides the store. */
 static const char *const RESULTS[] = {"*.last.h5",    "*.best.h5",   "student.*.gguf",
                                       "log.jsonl",    "report.html", "report.json",
-                                      "accuracy.svg", "config.json"};
+                                      "accuracy.svg", "config.json", NULL};
 
-static int remove_results(kd_run *run) {
-    DIR *folder = opendir(run->folder);
-    if (!folder) return kd_fail(KD_EIO, "%s: cannot read: %s", run->folder, strerror(errno));
-    int status = KD_OK;
-    for (struct dirent *entry; status == KD_OK && (entry = readdir(folder)) != NULL;) {
-        bool ours = false;
-        for (size_t i = 0; i < sizeof RESULTS / sizeof *RESULTS && !ours; i++)
-            ours = fnmatch(RESULTS[i], entry->d_name, 0) == 0;
-        if (ours && unlinkat(dirfd(folder), entry->d_name, 0) < 0)
-            status = kd_fail(KD_EIO, "%s/%s: cannot remove: %s", run->folder, entry->d_name,
-                             strerror(errno));
-    }
-    closedir(folder);
+static int remove_results(const kd_run *run) {
+    int status = kd_file_remove_matching(run->folder, RESULTS);
     return status < 0 ? status : kd_teach_remove(run);
 }
 

@@ -1,12 +1,9 @@
 #include "distill/teach.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -19,19 +16,10 @@ static int store_path(const kd_run *run, char out[KD_PATH_MAX]) {
 }
 
 int kd_teach_remove(const kd_run *run) {
-    char folder[KD_PATH_MAX], path[KD_PATH_MAX];
+    static const char *const all[] = {"*", NULL};
+    char folder[KD_PATH_MAX];
     int status = store_path(run, folder);
-    if (status < 0) return status;
-    DIR *listing = opendir(folder);
-    if (!listing) return KD_OK;
-    for (struct dirent *entry; status == KD_OK && (entry = readdir(listing));) {
-        if (entry->d_name[0] == '.') continue;
-        status = kd_path_join(path, folder, entry->d_name);
-        if (status == KD_OK && unlink(path) < 0)
-            status = kd_fail(KD_EIO, "%s: cannot remove: %s", path, strerror(errno));
-    }
-    closedir(listing);
-    return status;
+    return status < 0 ? status : kd_file_remove_matching(folder, all);
 }
 
 kd_hash kd_class_list_hash(const kd_dataset *dataset) {
