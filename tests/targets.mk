@@ -97,8 +97,8 @@ schema: build/distill
 	build/distill schema --speech --markdown | sed '$${/^$$/d}' >> docs/speech.md
 	build/distill schema --sweep --markdown | sed '$${/^$$/d}' >> docs/sweep.md
 
-# torch, transformers and pywhispercpp from PyPI, for a python3 of your choice.
-PARTS ?= numbers words files speed
+# torch, transformers, pywhispercpp and gguf from PyPI, for a python3 of your choice.
+PARTS ?= numbers words files gguf speed
 parity: build/distill build/release/whisper_probe
 	$(PYTHON) tests/whisper_parity.py $^ $(or $(DISTILL_DATA),../shared/data) $(PARTS)
 build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a

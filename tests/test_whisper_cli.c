@@ -29,13 +29,15 @@ static void write_sound(const char *path, int count) {
 }
 
 typedef struct {
-    char model[KD_PATH_MAX], folder[KD_PATH_MAX], back[KD_PATH_MAX], wav[KD_PATH_MAX];
+    char model[KD_PATH_MAX], folder[KD_PATH_MAX], back[KD_PATH_MAX], gguf[KD_PATH_MAX];
+    char wav[KD_PATH_MAX];
 } names;
 
 static void make(names *n, void **state) {
     test_copy(n->model, sizeof n->model, test_path(*state, "tiny.bin"));
     test_copy(n->folder, sizeof n->folder, test_path(*state, "tiny"));
     test_copy(n->back, sizeof n->back, test_path(*state, "back.bin"));
+    test_copy(n->gguf, sizeof n->gguf, test_path(*state, "tiny.gguf"));
     test_copy(n->wav, sizeof n->wav, test_path(*state, "noise.wav"));
     write_model(n->model);
     write_sound(n->wav, 16000);
@@ -57,6 +59,11 @@ static void formats_say_the_same(void **state) {
     assert_string_equal(printed, first);
     assert_int_equal(DISTILL("transcribe", n.back, "--json", n.wav), 0);
     assert_string_equal(printed, first);
+    assert_int_equal(DISTILL("convert", n.model, n.gguf, "--type", "f32"), 0);
+    assert_int_equal(DISTILL("transcribe", n.gguf, "--json", n.wav), 0);
+    assert_string_equal(printed, first);
+    assert_int_equal(DISTILL("convert", n.folder, n.gguf, "--type", "int8"), 0);
+    assert_int_equal(DISTILL("transcribe", n.gguf, n.wav), 0);
     assert_int_equal(DISTILL("convert", n.model, n.back, "--type", "q4_0"), 0);
     assert_int_equal(DISTILL("transcribe", n.back, n.wav, n.wav, "--beam", "3"), 0);
     assert_says(printed, "noise.wav\t");
@@ -91,6 +98,8 @@ static void mistakes_are_explained(void **state) {
     assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--task", "translate"), 64);
     assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--task", "sing"), 64);
     assert_int_equal(DISTILL("convert", n.model, n.back, "--type", "q4_1"), 64);
+    assert_int_equal(DISTILL("convert", n.model, n.back, "--type", "int8"), 64);
+    assert_says(complained, "a GGUF file has");
     assert_int_equal(DISTILL("convert", n.model, n.folder, "--type", "q8_0"), 64);
     assert_false(kd_file_exists(n.folder));
     assert_ok(kd_file_read(&bytes, &length, n.model, 1 << 24));

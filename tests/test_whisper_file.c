@@ -4,36 +4,6 @@
 #include "data/safetensors_write.h"
 #include "whisper_tiny.h"
 
-/* Relative to the largest value of a block, half a step of the format and the rounding of d. */
-static double error_bound(const kd_number_format *format) {
-    return format == &kd_format_f32    ? 0
-           : format == &kd_format_f16  ? 1.0 / 2048
-           : format == &kd_format_q8_0 ? 0.6 / 127
-           : format == &kd_format_q5_0 ? 1.1 / 16
-                                       : 1.1 / 8;
-}
-
-static void assert_same_model(const kd_whisper_file *a, const kd_whisper_file *b, double bound) {
-    assert_memory_equal(&a->model->spec, &b->model->spec, sizeof a->model->spec);
-    assert_int_equal(a->model->params->count, b->model->params->count);
-    for (int i = 0; i < a->model->params->count; i++) {
-        const kd_tensor *x = &a->model->params->list[i]->tensor;
-        const kd_tensor *y = &b->model->params->list[i]->tensor;
-        double largest = 0;
-        for (int64_t k = 0; k < x->size; k++)
-            if (fabs((double)x->value[k]) > largest) largest = fabs((double)x->value[k]);
-        for (int64_t k = 0; k < x->size; k++)
-            if (fabs((double)(float)x->value[k] - (double)y->value[k]) > bound * largest)
-                fail_msg("%s[%lld]: %g, was %g", a->model->params->list[i]->name, (long long)k,
-                         (double)y->value[k], (double)x->value[k]);
-    }
-    kd_hash first = kd_tokenizer_hash(a->tokenizer), second = kd_tokenizer_hash(b->tokenizer);
-    assert_memory_equal(&first, &second, sizeof first);
-    assert_int_equal(a->bins, b->bins);
-    for (int i = 0; i < a->model->spec.mels * a->bins; i++)
-        assert_float_equal(a->filters[i], b->filters[i], 0);
-}
-
 static void bins_come_back(void **state) {
     static const char *const names[] = {"f32", "f16", "q8_0", "q5_0", "q4_0"};
     kd_whisper_file *file = tiny_whisper_file(), *back;

@@ -15,8 +15,8 @@ static const int32_t IDS[B * T] = {260, 72,  101, 108, 108, 111, 0,
                                    260, 119, 111, 114, 108, 100, 33};
 static const int32_t LABELS[B * T] = {72,  101, 108, 108, 111, 0,  256,
                                       119, 111, 114, 108, 100, 33, 256};
-static const char *const NAMES[] = {"f16", "q8_0", "q5_0", "q4_0"};
-enum { FORMATS = 4 };
+static const char *const NAMES[] = {"f16", "q8_0", "q5_0", "q4_0", "int8"};
+enum { FORMATS = 5 };
 
 /* The decoder's last hidden state, on an empty tape. */
 static kd_tensor *hidden_of(const kd_whisper *m, kd_tape *tape) {
@@ -67,11 +67,12 @@ static kd_whisper_file *trained_file(void) {
     return file;
 }
 
-/* The model written and read back. */
+/* The model written and read back; int8 is a matter of GGUF. */
 static kd_whisper_file *through_file(const char *path, const kd_whisper_file *file,
                                      const kd_number_format *format) {
     kd_whisper_file *back;
-    assert_ok(kd_whisper_bin_write(path, file, format));
+    const bool gguf = format == &kd_format_int8;
+    assert_ok((gguf ? kd_whisper_gguf_write : kd_whisper_bin_write)(path, file, format));
     assert_ok(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_ALL));
     return back;
 }
@@ -90,7 +91,7 @@ static void forward_is_that_of_the_file(void **state) {
             kd_real *rounded = logits_of(m);
             assert_true(memcmp(rounded, plain, LOGITS * sizeof *plain) != 0);
             kd_whisper_qat_leave(qat);
-            kd_whisper_file *back = through_file(test_path(*state, "qat.bin"), file, format);
+            kd_whisper_file *back = through_file(test_path(*state, "qat.file"), file, format);
             kd_real *read = logits_of(back->model), *own = logits_of(m);
             assert_same(rounded, read, LOGITS);
             if (round == 0) assert_same(own, plain, LOGITS);
@@ -128,7 +129,7 @@ static void gradients_pass_straight_through(void **state) {
         kd_whisper_file *file = trained_file();
         kd_params *params = file->model->params;
         kd_real *before = copy(params->value, params->slab_size);
-        kd_whisper_file *back = through_file(test_path(*state, "qat.bin"), file, format);
+        kd_whisper_file *back = through_file(test_path(*state, "qat.file"), file, format);
         kd_whisper_qat *qat;
         assert_ok(kd_whisper_qat_create(&qat, file->model, format, "tiny"));
         kd_whisper_qat_round(qat);

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Whisper beside Hugging Face transformers and whisper.cpp; see `make parity`.
 
-    whisper_parity.py DISTILL PROBE DATA [numbers] [words] [files] [speed]
+    whisper_parity.py DISTILL PROBE DATA [numbers] [words] [files] [gguf] [speed]
 
 numbers   encoder output, logits and the gradient of the distillation loss of base.en, of base.en through a
           Hugging Face folder, and of a small random multilingual model: relative error at most 1e-4
 words     transcripts of 20 clips that need no sampling, word for word the greedy ones of transformers
 files     whisper.cpp reads base.en as written by `distill convert` in every type but f32, which it cannot run,
           and hears jfk.flac; so does distill, f32 too
+gguf      the gguf package reads base.en as written by `distill convert` in every type: keys, tokens, and matrices
+          of the very bytes that its own quantizer makes; back as .bin it is the file that came without a detour
 speed     real-time factors of base.en, distill beside whisper.cpp, 2 threads, greedy, interleaved
-DATA holds whisper/ and speech/. Needs torch, transformers, pywhispercpp. Exit status 0 only when all holds.
+DATA holds whisper/ and speech/. Needs torch, transformers, pywhispercpp, gguf. Exit status 0 only when all holds.
 """
 import base64
 import ctypes
@@ -27,7 +29,7 @@ import numpy as np
 import whisper_bin
 
 DISTILL, PROBE, DATA = sys.argv[1:4]
-PARTS = sys.argv[4:] or ["numbers", "words", "files", "speed"]
+PARTS = sys.argv[4:] or ["numbers", "words", "files", "gguf", "speed"]
 BASE = os.path.join(DATA, "whisper/ggml-base.en.bin")
 JFK = os.path.join(DATA, "speech/jfk.flac")
 LIMIT = 1e-4
@@ -245,6 +247,66 @@ def files(scratch):
             check("whisper.cpp " + kind, plain(text) == (said if kind != "q4_0" else plain(mine)), text)
 
 
+# --- GGUF -------------------------------------------------------------------------------------------
+
+
+def int8_rows(x):
+    """One scale for each row, as the text of number_format.h has it."""
+    scale = np.abs(x).max(axis=1).astype(np.float32) / np.float32(127)
+    return scale, np.rint(x * (1 / scale)[:, None]).astype(np.int8)
+
+
+def stored_as(kind, name, x):
+    """The tensors that parameter x should be in a file of this kind: {name: bytes}"""
+    from gguf.constants import GGMLQuantizationType as Type
+    from gguf.quants import quantize
+
+    if x.ndim == 1 or "positional" in name:
+        return {name: x.tobytes()}
+    if x.ndim == 3:
+        return {name: x.astype("<f4" if kind == "f32" else "<f2").tobytes()}
+    if kind == "int8":
+        scale, steps = int8_rows(x)
+        return {name: steps.tobytes(), name + ".scale": scale.tobytes()}
+    return {name: quantize(x, Type[kind.upper()]).tobytes()}
+
+
+def check_gguf(kind, path, header, filters, tokens, arrays):
+    from gguf import GGUFReader
+
+    reader = GGUFReader(path)
+    keys = {field.name: field.contents() for field in reader.fields.values()}
+    found = {tensor.name: tensor.data.tobytes() for tensor in reader.tensors}
+    table = letters()
+    spelled = ["".join(table[b] for b in token) for token in tokens]
+    end = keys["tokenizer.ggml.tokens"].index("<|endoftext|>")
+    sizes = [keys[f"whisper.{side}.{key}"] for side in ("encoder", "decoder")
+             for key in ("context_length", "embedding_length", "attention.head_count", "block_count")]
+    check(f"gguf {kind} keys", keys["general.architecture"] == "whisper" and sizes == header[1:9] and
+          keys["whisper.encoder.mels_count"] == header[9] and len(keys["tokenizer.ggml.tokens"]) == header[0] and
+          keys["tokenizer.ggml.tokens"][:end] == spelled[:end], f"{len(keys)} keys, {end} ordinary tokens")
+    expected = {"mel_filters": filters.tobytes()}
+    for name, x in arrays.items():
+        expected.update(stored_as(kind, name, x))
+    different = [name for name in expected if expected[name] != found.get(name)]
+    check(f"gguf {kind} tensors", not different and set(expected) == set(found),
+          f"{len(found)} tensors, {len(different)} differ {different[:3]}")
+
+
+def gguf_files(scratch):
+    base = whisper_bin.read_bin(BASE)
+    for kind in ["f32", "f16", "q8_0", "q5_0", "q4_0", "int8"]:
+        path = os.path.join(scratch, f"base.en-{kind}.gguf")
+        distill("convert", BASE, path, "--type", kind)
+        check_gguf(kind, path, *base)
+    direct, detour = (os.path.join(scratch, name) for name in ("direct.bin", "detour.bin"))
+    distill("convert", BASE, direct)
+    distill("convert", os.path.join(scratch, "base.en-f16.gguf"), detour)
+    check("gguf back to .bin", open(direct, "rb").read() == open(detour, "rb").read(), "byte for byte")
+    said = distill("transcribe", os.path.join(scratch, "base.en-int8.gguf"), JFK)
+    check("distill int8", "ask what you can do for your country" in said, " ".join(said.split()))
+
+
 def speed(scratch):
     """Wall-clock and processor seconds for a second of sound; the latter do not mind a busy machine."""
     paths = clips(4) + [JFK]
@@ -279,6 +341,6 @@ def speed(scratch):
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch_folder:
         for part in PARTS:
-            {"numbers": numbers, "words": words, "files": files, "speed": speed}[part](scratch_folder)
+            {"numbers": numbers, "words": words, "files": files, "gguf": gguf_files, "speed": speed}[part](scratch_folder)
     print("all holds" if not wrong else f"{len(wrong)} wrong: {', '.join(wrong)}")
     sys.exit(1 if wrong else 0)

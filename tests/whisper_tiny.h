@@ -2,6 +2,7 @@
 #ifndef KD_TESTS_WHISPER_TINY_H
 #define KD_TESTS_WHISPER_TINY_H
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,6 +74,39 @@ static inline kd_whisper_file *tiny_whisper_file(void) {
 
 static inline void tiny_mel(kd_real *mel, int64_t count) {
     for (int64_t i = 0; i < count; i++) mel[i] = (kd_real)((i * 37) % 101) / 50 - 1;
+}
+
+/* What a format may change: relative to the largest value of a block, half a step of the format and
+ * the rounding of d. */
+static inline double error_bound(const kd_number_format *format) {
+    return format == &kd_format_f32                                 ? 0
+           : format == &kd_format_f16                               ? 1.0 / 2048
+           : format == &kd_format_q8_0 || format == &kd_format_int8 ? 0.6 / 127
+           : format == &kd_format_q5_0                              ? 1.1 / 16
+                                                                    : 1.1 / 8;
+}
+
+/* Shape, weights (within `bound` of a tensor's largest), tokens and filters. */
+static inline void assert_same_model(const kd_whisper_file *a, const kd_whisper_file *b,
+                                     double bound) {
+    assert_memory_equal(&a->model->spec, &b->model->spec, sizeof a->model->spec);
+    assert_int_equal(a->model->params->count, b->model->params->count);
+    for (int i = 0; i < a->model->params->count; i++) {
+        const kd_tensor *x = &a->model->params->list[i]->tensor;
+        const kd_tensor *y = &b->model->params->list[i]->tensor;
+        double largest = 0;
+        for (int64_t k = 0; k < x->size; k++)
+            if (fabs((double)x->value[k]) > largest) largest = fabs((double)x->value[k]);
+        for (int64_t k = 0; k < x->size; k++)
+            if (fabs((double)(float)x->value[k] - (double)y->value[k]) > bound * largest)
+                fail_msg("%s[%lld]: %g, was %g", a->model->params->list[i]->name, (long long)k,
+                         (double)y->value[k], (double)x->value[k]);
+    }
+    kd_hash first = kd_tokenizer_hash(a->tokenizer), second = kd_tokenizer_hash(b->tokenizer);
+    assert_memory_equal(&first, &second, sizeof first);
+    assert_int_equal(a->bins, b->bins);
+    for (int i = 0; i < a->model->spec.mels * a->bins; i++)
+        assert_float_equal(a->filters[i], b->filters[i], 0);
 }
 
 #endif

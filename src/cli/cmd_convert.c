@@ -8,8 +8,8 @@
 
 static const kd_option OPTIONS[] = {
     {"type", "TYPE",
-     "of the weights: f32, f16, q8_0, q5_0 or q4_0 (default: f16 in a .bin,\n"
-     "f32 in a folder; a folder has f32 or f16)"},
+     "of the weights: f32, f16, q8_0, q5_0, q4_0 or, in a .gguf, int8 (default:\n"
+     "f16, in a folder f32; a folder has f32 or f16)"},
     {NULL, NULL, NULL}};
 
 static const kd_usage USAGE = {
@@ -18,16 +18,27 @@ static const kd_usage USAGE = {
     .least = 2,
     .most = 2,
     .summary =
-        "Writes a Whisper model (whisper.cpp's .bin or a Hugging Face folder) in another format: "
-        "a\n"
-        ".bin when OUT ends in .bin, else a Hugging Face folder. Tokens and mel filters go along.",
+        "Writes a Whisper model (whisper.cpp's .bin, GGUF or a Hugging Face folder) in another\n"
+        "format: a .bin or GGUF when OUT ends in .bin or .gguf, else a Hugging Face folder.\n"
+        "Tokens and mel filters go along.",
     .options = OPTIONS,
     .example = "distill convert whisper-small.en ggml-small.en-q8_0.bin --type q8_0\n"
                "distill convert ggml-base.en.bin whisper-base.en"};
 
-static bool ends_in_bin(const char *path) {
-    const size_t length = strlen(path);
-    return length > 4 && strcmp(path + length - 4, ".bin") == 0;
+/* Where a model goes. */
+typedef struct {
+    const char *ending; /* of its name; NULL: any other */
+    int (*write)(const char *path, const kd_whisper_file *file, const kd_number_format *format);
+    const kd_number_format *standard;
+} destination;
+
+static const destination DESTINATIONS[] = {{".bin", kd_whisper_bin_write, &kd_format_f16},
+                                           {".gguf", kd_whisper_gguf_write, &kd_format_f16},
+                                           {NULL, kd_whisper_folder_write, &kd_format_f32}};
+
+static bool ends_in(const char *path, const char *ending) {
+    const size_t length = strlen(path), n = strlen(ending);
+    return length > n && strcmp(path + length - n, ending) == 0;
 }
 
 int kd_cmd_convert(int argc, char **argv) {
@@ -35,24 +46,18 @@ int kd_cmd_convert(int argc, char **argv) {
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
     if (status != KD_OK) return status;
     const char *out = arguments.positional[1], *type = kd_arguments_value(&arguments, "type");
-    const bool bin = ends_in_bin(out);
-    const kd_number_format *format = type  ? kd_number_format_named(type)
-                                     : bin ? &kd_format_f16
-                                           : &kd_format_f32;
+    const destination *to = DESTINATIONS;
+    while (to->ending && !ends_in(out, to->ending)) to++;
+    const kd_number_format *format = type ? kd_number_format_named(type) : to->standard;
     if (!format || !format->encode)
-        return kd_fail(KD_EUSAGE, "--type %s: there are f32, f16, q8_0, q5_0 and q4_0", type);
-    if (!bin && format->block > 1)
-        return kd_fail(KD_EUSAGE,
-                       "--type %s: a Hugging Face folder has f32 or f16; block formats "
-                       "are for files that end in .bin",
-                       type);
-    if (bin && format == &kd_format_f32)
+        return kd_fail(KD_EUSAGE, "--type %s: there are f32, f16, q8_0, q5_0, q4_0 and int8", type);
+    if (to->write == kd_whisper_bin_write && format == &kd_format_f32)
         kd_warn("%s: whisper.cpp itself does not run f32 files, since its convolutions are f16",
                 out);
     kd_whisper_file *file;
     status = kd_whisper_file_open(&file, arguments.positional[0], KD_WHISPER_TRAIN_NOTHING);
     if (status < 0) return status;
-    status = (bin ? kd_whisper_bin_write : kd_whisper_folder_write)(out, file, format);
+    status = to->write(out, file, format);
     kd_whisper_file_free(file);
     if (status == KD_OK) puts(out);
     return status;

@@ -7,7 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
-#include "base/unicode.h"
+#include "data/token_letters.h"
 #include "data/tokenizer_internal.h"
 
 static const size_t FILE_LIMIT = (size_t)64 << 20;
@@ -135,40 +135,11 @@ int kd_tokenizer_read_ranks(kd_tokenizer **out, const char *path, int64_t vocabu
 
 /* --- Hugging Face ----------------------------------------------------------------------------- */
 
-/* There each byte is written as one character: printable ones of Latin-1 as themselves, the others,
- * in order, as the characters from U+0100. */
-static bool is_printable(int byte) {
-    return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte != 0xAD);
-}
-
-typedef struct {
-    int16_t byte[0x144]; /* by character; −1: none */
-} byte_alphabet;
-
-static void make_alphabet(byte_alphabet *a) {
-    uint32_t next = 0x100;
-    memset(a, 0xFF, sizeof *a);
-    for (int b = 0; b < 256; b++) a->byte[is_printable(b) ? (uint32_t)b : next++] = (int16_t)b;
-}
-
-/* The bytes a text of that alphabet stands for, never more than it is long; −1 when it holds
- * another character. */
-static int64_t decode_alphabet(const byte_alphabet *a, char *out, const char *text, size_t length) {
-    int64_t n = 0;
-    for (size_t at = 0; at < length;) {
-        uint32_t c = kd_utf8_next(text, length, &at);
-        if (c >= sizeof a->byte / sizeof *a->byte || a->byte[c] < 0) return -1;
-        out[n++] = (char)a->byte[c];
-    }
-    return n;
-}
-
 /* What is read of a folder. */
 typedef struct {
     kd_json *json, *added; /* the file with the vocabulary; added_tokens.json or NULL */
     const cJSON *vocab;
     char path[KD_PATH_MAX], added_path[KD_PATH_MAX];
-    byte_alphabet alphabet;
     token_list list;
 } hf_folder;
 
@@ -206,8 +177,7 @@ static int fail_in_at(int status, const kd_json *json, const cJSON *item) {
 }
 
 static int put_item(hf_folder *f, const cJSON *item) {
-    int64_t n = decode_alphabet(&f->alphabet, f->list.bytes + f->list.used, item->string,
-                                strlen(item->string));
+    int64_t n = kd_letters_read(f->list.bytes + f->list.used, item->string, strlen(item->string));
     if (n < 0)
         return kd_fail(KD_EDATA, "the token '%.80s' is not written in the alphabet of bytes",
                        item->string);
@@ -240,7 +210,6 @@ static int fill_list(hf_folder *f) {
 
 typedef struct {
     const kd_tokenizer *tokenizer;
-    const byte_alphabet *alphabet;
     int32_t last; /* the id the merge before made */
 } merge_check;
 
@@ -251,8 +220,8 @@ static int check_merge(merge_check *c, const char *left, size_t left_length, con
     char bytes[2 * MERGE_MAX];
     int64_t a = -1, b = -1;
     if (left_length <= MERGE_MAX && right_length <= MERGE_MAX) {
-        a = decode_alphabet(c->alphabet, bytes, left, left_length);
-        b = a < 0 ? -1 : decode_alphabet(c->alphabet, bytes + a, right, right_length);
+        a = kd_letters_read(bytes, left, left_length);
+        b = a < 0 ? -1 : kd_letters_read(bytes + a, right, right_length);
     }
     int32_t id = b < 0 ? -1 : kd_tokenizer_find(c->tokenizer, bytes, (size_t)(a + b));
     if (id < 0) return kd_fail(KD_EDATA, "this merge makes no token of the vocabulary");
@@ -345,7 +314,7 @@ static int check_specials(const kd_tokenizer *t, const kd_json *json, const cJSO
 
 static int check_folder(hf_folder *f, const kd_tokenizer *t, const char *folder) {
     char path[KD_PATH_MAX];
-    merge_check merges = {.tokenizer = t, .alphabet = &f->alphabet, .last = -1};
+    merge_check merges = {.tokenizer = t, .last = -1};
     cJSON *root = kd_json_root(f->json);
     if (f->vocab != root) {
         const cJSON *list = kd_json_get(kd_json_get(root, "model"), "merges");
@@ -367,7 +336,6 @@ int kd_tokenizer_read_folder(kd_tokenizer **out, const char *folder, int64_t voc
     *out = NULL;
     hf_folder *f = calloc(1, sizeof *f);
     if (!f) return kd_fail_memory(sizeof *f, folder);
-    make_alphabet(&f->alphabet);
     int status = open_vocabulary(f, folder);
     if (status == KD_OK) status = fill_list(f);
     if (status == KD_OK)

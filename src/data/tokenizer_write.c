@@ -7,34 +7,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "data/token_letters.h"
 #include "data/tokenizer_internal.h"
 #include "data/tokenizer_write.h"
-
-/* GPT-2 writes bytes as letters: those that print stand for themselves, the others in their order
- * are the characters from U+0100 on. */
-static int letter_of(unsigned char byte) {
-    const bool prints =
-        (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
-    if (prints) return byte;
-    int before = 0; /* bytes in front that do not print */
-    for (int b = 0; b < byte; b++)
-        before += !((b >= '!' && b <= '~') || (b >= 0xA1 && b <= 0xAC) || b >= 0xAE);
-    return 256 + before;
-}
-
-/* `length` bytes as letters in UTF-8; all of them below U+0800. */
-static void spell(char *out, const char *bytes, size_t length) {
-    for (size_t i = 0; i < length; i++) {
-        const int c = letter_of((unsigned char)bytes[i]);
-        if (c < 0x80) {
-            *out++ = (char)c;
-        } else {
-            *out++ = (char)(0xC0 | c >> 6);
-            *out++ = (char)(0x80 | (c & 0x3F));
-        }
-    }
-    *out = '\0';
-}
 
 /* Room to spell and quote the longest token. */
 typedef struct {
@@ -44,7 +19,7 @@ typedef struct {
 } scratch;
 
 static void add_quoted(kd_text *out, scratch *s, const char *bytes, size_t length) {
-    spell(s->letters, bytes, length);
+    kd_letters_spell(s->letters, bytes, length);
     kd_json_quote(s->quoted, s->room, s->letters);
     kd_text_add(out, "%s", s->quoted);
 }
@@ -86,17 +61,21 @@ static size_t halves_of(const kd_tokenizer *t, int32_t id, scratch *s) {
     return parts == 2 ? begin[1] : 0;
 }
 
-static int make_merges(kd_text *out, const kd_tokenizer *t, scratch *s) {
-    kd_text_add(out, "#version: 0.2\n");
+static void add_merges(kd_text *out, const kd_tokenizer *t, scratch *s) {
     for (int32_t id = 0; id < t->ids.end; id++) {
         const kd_token_bytes token = kd_tokenizer_token(t, id);
         const size_t half = token.length > 1 ? halves_of(t, id, s) : 0;
         if (half == 0) continue;
-        spell(s->letters, token.bytes, half);
+        kd_letters_spell(s->letters, token.bytes, half);
         kd_text_add(out, "%s ", s->letters);
-        spell(s->letters, token.bytes + half, token.length - half);
+        kd_letters_spell(s->letters, token.bytes + half, token.length - half);
         kd_text_add(out, "%s\n", s->letters);
     }
+}
+
+static int make_merges(kd_text *out, const kd_tokenizer *t, scratch *s) {
+    kd_text_add(out, "#version: 0.2\n");
+    add_merges(out, t, s);
     return kd_text_finish(out, "merges.txt");
 }
 
@@ -146,13 +125,32 @@ static int save(const char *folder, const char *name, kd_text *text, int status)
     return status;
 }
 
+static int scratch_create(scratch *s, const kd_tokenizer *t) {
+    *s = (scratch){.room = 16 * (t->longest + 1)};
+    s->letters = malloc(s->room);
+    s->quoted = malloc(s->room);
+    s->begin = malloc((t->longest + 2) * sizeof *s->begin);
+    return s->letters && s->quoted && s->begin ? KD_OK : kd_fail_memory(s->room, "a token");
+}
+
+static void scratch_clear(scratch *s) {
+    free(s->letters);
+    free(s->quoted);
+    free(s->begin);
+}
+
+int kd_tokenizer_add_merges(kd_text *out, const kd_tokenizer *tokenizer) {
+    scratch s;
+    int status = scratch_create(&s, tokenizer);
+    if (status == KD_OK) add_merges(out, tokenizer, &s);
+    scratch_clear(&s);
+    return status;
+}
+
 int kd_tokenizer_write_folder(const kd_tokenizer *t, const char *folder) {
     kd_text text = {0};
-    scratch s = {.room = 16 * (t->longest + 1)};
-    s.letters = malloc(s.room);
-    s.quoted = malloc(s.room);
-    s.begin = malloc((t->longest + 2) * sizeof *s.begin);
-    int status = s.letters && s.quoted && s.begin ? KD_OK : kd_fail_memory(s.room, "a token");
+    scratch s;
+    int status = scratch_create(&s, t);
     if (status == KD_OK) status = save(folder, "vocab.json", &text, make_vocabulary(&text, t, &s));
     if (status == KD_OK) status = save(folder, "merges.txt", &text, make_merges(&text, t, &s));
     if (status == KD_OK) status = save(folder, "added_tokens.json", &text, make_added(&text, t));
@@ -160,8 +158,6 @@ int kd_tokenizer_write_folder(const kd_tokenizer *t, const char *folder) {
         status = save(folder, "special_tokens_map.json", &text, make_special(&text, t));
     if (status == KD_OK)
         status = save(folder, "tokenizer_config.json", &text, make_config(&text, t));
-    free(s.letters);
-    free(s.quoted);
-    free(s.begin);
+    scratch_clear(&s);
     return status;
 }

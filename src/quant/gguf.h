@@ -61,12 +61,14 @@ void kd_gguf_add_f32(kd_gguf_writer *writer, const char *key, float value);
 void kd_gguf_add_f64(kd_gguf_writer *writer, const char *key, double value);
 void kd_gguf_add_string(kd_gguf_writer *writer, const char *key, const char *value);
 void kd_gguf_add_f32s(kd_gguf_writer *writer, const char *key, const float *value, uint64_t n);
+void kd_gguf_add_i32s(kd_gguf_writer *writer, const char *key, const int32_t *value, uint64_t n);
 void kd_gguf_add_strings(kd_gguf_writer *writer, const char *key, const char *const *value,
                          uint64_t n);
 
-/* ne (rank): sizes, fastest first. `data` is copied. */
-void kd_gguf_add_tensor(kd_gguf_writer *writer, const char *name, kd_gguf_tensor_type type,
-                        int rank, const uint64_t *ne, const void *data);
+/* type: a kd_gguf_tensor_type or ggml's number of a block format. ne (rank): sizes, fastest first.
+ * `data` is copied. */
+void kd_gguf_add_tensor(kd_gguf_writer *writer, const char *name, uint32_t type, int rank,
+                        const uint64_t *ne, const void *data);
 
 /* The whole file in memory; the caller frees *out. */
 int kd_gguf_finish(char **out, size_t *out_length, kd_gguf_writer *writer);

@@ -115,12 +115,17 @@ void kd_gguf_add_f32s(kd_gguf_writer *w, const char *key, const float *value, ui
     append(w, &w->keys, value, (size_t)n * sizeof *value);
 }
 
+void kd_gguf_add_i32s(kd_gguf_writer *w, const char *key, const int32_t *value, uint64_t n) {
+    begin_array(w, key, KD_GGUF_I32, n);
+    append(w, &w->keys, value, (size_t)n * sizeof *value);
+}
+
 void kd_gguf_add_strings(kd_gguf_writer *w, const char *key, const char *const *value, uint64_t n) {
     begin_array(w, key, KD_GGUF_STRING, n);
     for (uint64_t i = 0; i < n; i++) append_string(w, &w->keys, value[i]);
 }
 
-void kd_gguf_add_tensor(kd_gguf_writer *w, const char *name, kd_gguf_tensor_type type, int rank,
+void kd_gguf_add_tensor(kd_gguf_writer *w, const char *name, uint32_t type, int rank,
                         const uint64_t *ne, const void *data) {
     KD_CONTRACT(rank >= 1 && rank <= KD_GGUF_RANK_MAX, "%s: rank %d", name, rank);
     KD_CONTRACT(strlen(name) <= KD_GGUF_NAME_MAX, "%s: longer than %d bytes", name,
@@ -132,9 +137,9 @@ void kd_gguf_add_tensor(kd_gguf_writer *w, const char *name, kd_gguf_tensor_type
         append_u64(w, &w->infos, ne[i]);
         count *= ne[i];
     }
-    append_u32(w, &w->infos, (uint32_t)type);
+    append_u32(w, &w->infos, type);
     append_u64(w, &w->infos, w->data.length);
-    append(w, &w->data, data, (size_t)kd_gguf_tensor_bytes((uint32_t)type, ne[0], count));
+    append(w, &w->data, data, (size_t)kd_gguf_tensor_bytes(type, ne[0], count));
     append_zeros(w, &w->data, KD_GGUF_ALIGNMENT, w->data.length);
     w->tensor_count++;
 }

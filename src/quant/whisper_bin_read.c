@@ -152,23 +152,6 @@ static int read_tokens(source *s, kd_whisper_file *file, int vocabulary) {
 /* --- records -----------------------------------------------------------------------------------
  */
 
-/* ne[] of the record, fastest first, is the parameter's shape; sizes of 1 count for nothing
- * (biases of convolutions lie as [1, n]). Convolutions are (kernel, in, out). */
-static bool fits(const kd_param *p, int rank, const int32_t *ne) {
-    int64_t want[3], have[4];
-    int wanted = 0, had = 0;
-    const int64_t *shape = p->tensor.shape;
-    if (p->tensor.rank == 3) {
-        if (rank != 3) return false;
-        return ne[0] == shape[1] && ne[1] == shape[2] && ne[2] == shape[0];
-    }
-    for (int i = p->tensor.rank - 1; i >= 0; i--)
-        if (shape[i] != 1) want[wanted++] = shape[i];
-    for (int i = 0; i < rank; i++)
-        if (ne[i] != 1) have[had++] = ne[i];
-    return wanted == had && memcmp(want, have, (size_t)had * sizeof *have) == 0;
-}
-
 /* The parameter called `name`, looked for first at `hint`, where it is when the file is in our
  * order; −1 when there is none. */
 static int find_param(const kd_params *params, const char *name, int hint) {
@@ -186,7 +169,8 @@ static int check_record(source *s, const kd_param *p, int rank, const int32_t *n
                        "%s: tensor %s has ggml type %d; f32, f16, q4_0, q4_1, q5_0, q5_1 and q8_0 "
                        "can be read",
                        s->name, p->name, (int)type);
-    if (!fits(p, rank, ne))
+    const int64_t sizes[4] = {ne[0], ne[1], ne[2], ne[3]};
+    if (!kd_whisper_sizes_fit(p, rank, sizes))
         return kd_fail(KD_EDATA, "%s: tensor %s has the wrong shape for this model's header",
                        s->name, p->name);
     if (ne[0] % format->block)
@@ -194,7 +178,7 @@ static int check_record(source *s, const kd_param *p, int rank, const int32_t *n
                        s->name, p->name, (int)ne[0], format->name, format->block);
     if (r->found) return kd_fail(KD_EDATA, "%s: tensor %s is there twice", s->name, p->name);
     *r = (record){.format = format, .at = s->at, .found = true};
-    r->bytes = (uint64_t)(p->tensor.size / format->block) * (uint64_t)format->bytes;
+    r->bytes = kd_number_format_bytes(format, p->tensor.size);
     if (r->bytes > s->length - s->at)
         return kd_fail(KD_EDATA,
                        "%s: tensor %s has %llu bytes from byte %llu; the file ends at %llu",

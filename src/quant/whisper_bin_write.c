@@ -9,21 +9,11 @@
 #include "base/file.h"
 #include "quant/whisper_file.h"
 
-/* The header's number for the type of the matrices: ggml's "ftype", quantized ones with the version
- * of the block layouts (2) in front. */
-static int32_t header_type(const kd_number_format *format) {
-    static const struct {
-        const kd_number_format *format;
-        int32_t number;
-    } list[] = {{&kd_format_f32, 0},
-                {&kd_format_f16, 1},
-                {&kd_format_q4_0, 2002},
-                {&kd_format_q8_0, 2007},
-                {&kd_format_q5_0, 2008}};
-    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
-        if (list[i].format == format) return list[i].number;
-    KD_CONTRACT(false, "%s has no encoder", format->name);
-    return 0;
+/* The header's number for the type of the matrices: those of quantized ones have the version of
+ * the block layouts (2) in front. */
+static int header_type(const kd_number_format *format) {
+    const int type = kd_whisper_file_type(format);
+    return type > 1 ? 2000 + type : type;
 }
 
 /* Appending, until something fails; `status` stays. */
@@ -63,33 +53,20 @@ static void write_header(sink *s, const kd_whisper_file *file, const kd_number_f
     }
 }
 
-static void write_shape(sink *s, const kd_param *p) {
-    const kd_tensor *t = &p->tensor;
-    if (strncmp(p->name, "encoder.conv", 12) == 0 && t->rank == 1) { /* as [n, 1] */
-        put_int(s, 1);
-        put_int(s, t->shape[0]);
-    } else if (t->rank == 3) {
-        put_int(s, t->shape[1]);
-        put_int(s, t->shape[2]);
-        put_int(s, t->shape[0]);
-    } else {
-        for (int i = t->rank - 1; i >= 0; i--) put_int(s, t->shape[i]);
-    }
-}
-
 static void write_record(sink *s, const kd_param *p, const kd_number_format *format) {
     const kd_tensor *t = &p->tensor;
     const size_t bytes = (size_t)kd_number_format_bytes(format, t->size);
-    const bool bias_of_conv = strncmp(p->name, "encoder.conv", 12) == 0 && t->rank == 1;
+    int64_t ne[4];
+    const int rank = kd_whisper_sizes(ne, p);
     float *values = malloc((size_t)t->size * sizeof *values);
     unsigned char *encoded = malloc(bytes);
     if (values && encoded) {
         kd_whisper_get_values(values, p);
         format->encode(encoded, values, t->size);
-        put_int(s, bias_of_conv ? 2 : t->rank);
+        put_int(s, rank);
         put_int(s, (int64_t)strlen(p->name));
         put_int(s, format->ggml_type);
-        write_shape(s, p);
+        for (int i = 0; i < rank; i++) put_int(s, ne[i]);
         put(s, p->name, strlen(p->name));
         put(s, encoded, bytes);
     } else {

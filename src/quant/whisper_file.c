@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "data/whisper_mel.h"
 
 void kd_whisper_file_free(kd_whisper_file *file) {
     if (!file) return;
@@ -16,11 +17,19 @@ void kd_whisper_file_free(kd_whisper_file *file) {
     free(file);
 }
 
+static bool is_gguf(const char *path) {
+    char start[4] = {0};
+    FILE *file = fopen(path, "rb");
+    const size_t n = file ? fread(start, 1, sizeof start, file) : 0;
+    if (file) fclose(file);
+    return n == sizeof start && memcmp(start, "GGUF", sizeof start) == 0;
+}
+
 int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_training training) {
     struct stat info;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
         return kd_whisper_folder_read(out, path, training);
-    return kd_whisper_bin_read(out, path, training);
+    return (is_gguf(path) ? kd_whisper_gguf_read : kd_whisper_bin_read)(out, path, training);
 }
 
 int kd_whisper_format_check(const kd_whisper_spec *spec, const kd_number_format *format,
@@ -36,6 +45,61 @@ const kd_number_format *kd_whisper_format_of(const kd_param *param,
     if (param->tensor.rank == 1 || positions) return &kd_format_f32;
     if (param->tensor.rank == 3) return matrices == &kd_format_f32 ? matrices : &kd_format_f16;
     return matrices;
+}
+
+int kd_whisper_file_type(const kd_number_format *format) {
+    static const struct {
+        const kd_number_format *format;
+        int number;
+    } list[] = {{&kd_format_f32, 0},
+                {&kd_format_f16, 1},
+                {&kd_format_q4_0, 2},
+                {&kd_format_q8_0, 7},
+                {&kd_format_q5_0, 8}};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        if (list[i].format == format) return list[i].number;
+    return -1;
+}
+
+int kd_whisper_sizes(int64_t ne[4], const kd_param *param) {
+    const kd_tensor *t = &param->tensor;
+    if (t->rank == 3) {
+        ne[0] = t->shape[1];
+        ne[1] = t->shape[2];
+        ne[2] = t->shape[0];
+        return 3;
+    }
+    const bool conv_bias = t->rank == 1 && strncmp(param->name, "encoder.conv", 12) == 0;
+    ne[0] = 1;
+    for (int i = 0; i < t->rank; i++) ne[i + conv_bias] = t->shape[t->rank - 1 - i];
+    return t->rank + conv_bias;
+}
+
+bool kd_whisper_sizes_fit(const kd_param *param, int rank, const int64_t *ne) {
+    int64_t own[4], want[4], have[4];
+    const int own_rank = kd_whisper_sizes(own, param);
+    int wanted = 0, had = 0;
+    if (own_rank == 3) return rank == 3 && memcmp(ne, own, 3 * sizeof *ne) == 0;
+    for (int i = 0; i < own_rank; i++)
+        if (own[i] != 1) want[wanted++] = own[i];
+    for (int i = 0; i < rank; i++)
+        if (ne[i] != 1) have[had++] = ne[i];
+    return wanted == had && memcmp(want, have, (size_t)had * sizeof *have) == 0;
+}
+
+int kd_whisper_add_filters(kd_whisper_file *file, int mels) {
+    kd_logmel *logmel;
+    int status = kd_whisper_mel_create(&logmel, mels);
+    if (status < 0) return status;
+    file->bins = 201;
+    const size_t bytes = (size_t)(mels * file->bins) * sizeof *file->filters;
+    file->filters = malloc(bytes);
+    if (file->filters)
+        memcpy(file->filters, kd_logmel_filters(logmel), bytes);
+    else
+        status = kd_fail_memory(bytes, "mel filters");
+    kd_logmel_free(logmel);
+    return status;
 }
 
 /* Where element (o,k,i) of a convolution lies in PyTorch's (out,in,kernel). */

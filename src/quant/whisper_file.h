@@ -1,4 +1,4 @@
-/* Whisper models in files: whisper.cpp's `.bin` and Hugging Face folders, both ways.
+/* Whisper models in files: whisper.cpp's `.bin`, GGUF and Hugging Face folders, both ways.
  *
  * What travels with the weights is kept: the mel filters and the tokens of the vocabulary.
  */
@@ -25,8 +25,9 @@ typedef struct {
     int head_count;
 } kd_whisper_file;
 
-/* A `.bin` file, or a folder with config.json and safetensors. Everything is checked before use:
- * KD_EDATA says what is wrong and where. The caller frees *out. */
+/* A `.bin` or GGUF file, told by its first bytes, or a folder with config.json and safetensors.
+ * Everything is checked before use: KD_EDATA says what is wrong and where. The caller frees *out.
+ */
 int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_training training);
 void kd_whisper_file_free(kd_whisper_file *file);
 
@@ -39,6 +40,20 @@ int kd_whisper_bin_read(kd_whisper_file **out, const char *path, kd_whisper_trai
  * KD_EUSAGE when the width does not divide into blocks, and for int8, which the layout has not. */
 int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
                          const kd_number_format *format);
+
+/* GGUF of architecture "whisper". Keys: those of ggml's GGUF description (whisper.encoder.* and
+ * whisper.decoder.*), tokenizer.ggml.* of the model "gpt2" with all V tokens, and, ours,
+ * whisper.decoder.alignment_heads (layer, head, layer, …). Tensors: the names and shapes of the
+ * `.bin`, and "mel_filters" (mels,bins). A matrix W in int8 is two tensors, W of type I8 and
+ * "W.scale" (out) of type F32.
+ * Reading: sizes may have any integer type; without mel filters OpenAI's are used; our checksum is
+ * compared where the file has one. `bytes` are borrowed during the call. */
+int kd_whisper_gguf_decode(kd_whisper_file **out, const void *bytes, size_t length,
+                           const char *name, kd_whisper_training training);
+int kd_whisper_gguf_read(kd_whisper_file **out, const char *path, kd_whisper_training training);
+/* As kd_whisper_bin_write, in any format that can be encoded. */
+int kd_whisper_gguf_write(const char *path, const kd_whisper_file *file,
+                          const kd_number_format *format);
 
 /* A Hugging Face folder: config.json, model.safetensors or the shards that
  * model.safetensors.index.json names, and the tokenizer's files. */
@@ -66,6 +81,18 @@ int kd_whisper_format_check(const kd_whisper_spec *spec, const kd_number_format 
 /* Hugging Face's name of a parameter, "model." in front: "model.decoder.layers.0.fc1.weight". */
 enum { KD_WHISPER_NAME_MAX = 128 };
 void kd_whisper_foreign_name(char out[KD_WHISPER_NAME_MAX], const char *name);
+
+/* The sizes with which a parameter lies in a `.bin` or GGUF file, fastest first; the rank is
+ * returned. Convolutions are (kernel,in,out), their biases [1,n]. */
+int kd_whisper_sizes(int64_t ne[4], const kd_param *param);
+/* Whether sizes found are those; sizes of 1 count for nothing but in convolutions. */
+bool kd_whisper_sizes_fit(const kd_param *param, int rank, const int64_t *ne);
+
+/* ggml's number of a file whose matrices have this format ("ftype"); −1 when it has none. */
+int kd_whisper_file_type(const kd_number_format *format);
+
+/* OpenAI's mel filters into a file without. */
+int kd_whisper_add_filters(kd_whisper_file *file, int mels);
 
 /* Between a parameter and its values in PyTorch's layout: a convolution is (out,in,kernel). */
 void kd_whisper_set_values(kd_param *param, const float *values);

@@ -7,7 +7,6 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "data/safetensors.h"
-#include "data/whisper_mel.h"
 #include "quant/whisper_file.h"
 
 static const size_t CONFIG_LIMIT = (size_t)16 << 20, INDEX_LIMIT = (size_t)64 << 20;
@@ -234,21 +233,6 @@ static int read_weights(const shards *s, kd_whisper *model) {
 /* --- the folder --------------------------------------------------------------------------------
  */
 
-static int make_filters(kd_whisper_file *file, int mels) {
-    kd_logmel *logmel;
-    int status = kd_whisper_mel_create(&logmel, mels);
-    if (status < 0) return status;
-    file->bins = 201;
-    const size_t bytes = (size_t)(mels * file->bins) * sizeof *file->filters;
-    file->filters = malloc(bytes);
-    if (file->filters)
-        memcpy(file->filters, kd_logmel_filters(logmel), bytes);
-    else
-        status = kd_fail_memory(bytes, "mel filters");
-    kd_logmel_free(logmel);
-    return status;
-}
-
 int kd_whisper_folder_read(kd_whisper_file **out, const char *folder,
                            kd_whisper_training training) {
     kd_whisper_spec spec = {0};
@@ -258,7 +242,7 @@ int kd_whisper_folder_read(kd_whisper_file **out, const char *folder,
     if (!file) return kd_fail_memory(sizeof *file, folder);
     int status = read_spec(&spec, folder);
     if (status == KD_OK) status = read_heads(file, folder);
-    if (status == KD_OK) status = make_filters(file, spec.mels);
+    if (status == KD_OK) status = kd_whisper_add_filters(file, spec.mels);
     if (status == KD_OK)
         status = kd_tokenizer_read_folder(&file->tokenizer, folder, spec.vocabulary);
     if (status == KD_OK) status = open_shards(&s, folder);

@@ -9,9 +9,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t length, size_t room, unsigned seed);
 size_t LLVMFuzzerMutate(uint8_t *bytes, size_t length, size_t room);
 
-/* A whole tiny file is what mutation starts from; the fuzzer alone would never get past the
- * tokens. Width 4, one layer each, f32. */
-static size_t make_file(uint8_t *out, size_t room) {
+static const char CHECKSUM[] = "distill.checksum";
+
+/* A whole tiny file, a `.bin` or GGUF, is what mutation starts from; the fuzzer alone would never
+ * get past the tokens. Width 4, one layer each, f32 or int8. In a GGUF the name of the checksum is
+ * changed, or every mutation would end at it. */
+static size_t make_file(uint8_t *out, size_t room, bool gguf) {
     enum { V = 256 + 1510 };
     static char text[256];
     kd_token_bytes token[256];
@@ -37,7 +40,9 @@ static size_t make_file(uint8_t *out, size_t room) {
     if (kd_whisper_create(&file.model, &spec, KD_WHISPER_TRAIN_NOTHING) < 0) abort();
     if (kd_whisper_layout(file.model, 1) < 0) abort();
     const int fd = mkstemp(path);
-    if (fd < 0 || kd_whisper_bin_write(path, &file, &kd_format_f32) < 0) abort();
+    const int status = gguf ? kd_whisper_gguf_write(path, &file, &kd_format_int8)
+                            : kd_whisper_bin_write(path, &file, &kd_format_f32);
+    if (fd < 0 || status < 0) abort();
     FILE *from = fopen(path, "rb");
     if (from) length = fread(out, 1, room, from);
     if (from) fclose(from);
@@ -45,16 +50,20 @@ static size_t make_file(uint8_t *out, size_t room) {
     unlink(path);
     kd_whisper_free(file.model);
     kd_tokenizer_free(file.tokenizer);
+    uint8_t *name = memmem(out, length, CHECKSUM, sizeof CHECKSUM - 1);
+    if (name) *name = 'x';
     return length;
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t length, size_t room, unsigned seed) {
-    static uint8_t whole[1 << 16];
-    static size_t whole_length;
-    if (whole_length == 0) whole_length = make_file(whole, sizeof whole);
-    if (seed % 16 == 0 && whole_length <= room) {
-        memcpy(bytes, whole, whole_length);
-        length = whole_length;
+    static uint8_t whole[2][1 << 17];
+    static size_t whole_length[2];
+    const int which = seed / 16 % 2;
+    if (whole_length[which] == 0)
+        whole_length[which] = make_file(whole[which], sizeof *whole, which == 1);
+    if (seed % 16 == 0 && whole_length[which] <= room) {
+        memcpy(bytes, whole[which], whole_length[which]);
+        length = whole_length[which];
     }
     return LLVMFuzzerMutate(bytes, length, room);
 }
@@ -62,7 +71,9 @@ size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t length, size_t room, unsig
 /* What the checks let through must be a whole model. */
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length) {
     kd_whisper_file *file;
-    if (kd_whisper_bin_decode(&file, bytes, length, "input", KD_WHISPER_TRAIN_NOTHING) < 0)
+    const bool gguf = length > 4 && memcmp(bytes, "GGUF", 4) == 0;
+    if ((gguf ? kd_whisper_gguf_decode : kd_whisper_bin_decode)(&file, bytes, length, "input",
+                                                                KD_WHISPER_TRAIN_NOTHING) < 0)
         return 0;
     double sum = 0;
     for (int i = 0; i < file->model->params->count; i++) {

@@ -1,0 +1,35 @@
+/* What whisper_gguf_read.c and whisper_gguf_write.c share: the names in the file. */
+#ifndef KD_QUANT_WHISPER_GGUF_H
+#define KD_QUANT_WHISPER_GGUF_H
+
+#include "quant/whisper_file.h"
+
+#define KD_WHISPER_GGUF_TOKENS  "tokenizer.ggml.tokens"
+#define KD_WHISPER_GGUF_HEADS   "whisper.decoder.alignment_heads"
+#define KD_WHISPER_GGUF_FILTERS "mel_filters"
+
+/* The sizes of a model; the vocabulary is the number of tokens. */
+enum { KD_WHISPER_GGUF_SIZES = 9 };
+static const struct {
+    const char *key;
+    size_t place; /* of an int in kd_whisper_spec */
+} kd_whisper_gguf_size[KD_WHISPER_GGUF_SIZES] = {
+    {"whisper.encoder.context_length", offsetof(kd_whisper_spec, audio_context)},
+    {"whisper.encoder.embedding_length", offsetof(kd_whisper_spec, width)},
+    {"whisper.encoder.block_count", offsetof(kd_whisper_spec, audio_layers)},
+    {"whisper.encoder.mels_count", offsetof(kd_whisper_spec, mels)},
+    {"whisper.encoder.attention.head_count", offsetof(kd_whisper_spec, audio_heads)},
+    {"whisper.decoder.context_length", offsetof(kd_whisper_spec, text_context)},
+    {"whisper.decoder.embedding_length", offsetof(kd_whisper_spec, width)},
+    {"whisper.decoder.block_count", offsetof(kd_whisper_spec, text_layers)},
+    {"whisper.decoder.attention.head_count", offsetof(kd_whisper_spec, text_heads)},
+};
+
+/* The tensor of a matrix's scales, "<name>.scale". */
+enum { KD_WHISPER_GGUF_NAME_MAX = KD_NAME_MAX + sizeof ".scale" };
+static inline void kd_whisper_gguf_scale_name(char out[KD_WHISPER_GGUF_NAME_MAX],
+                                              const kd_param *param) {
+    snprintf(out, KD_WHISPER_GGUF_NAME_MAX, "%s.scale", param->name);
+}
+
+#endif
