@@ -111,10 +111,61 @@ static void mistakes_are_explained(void **state) {
     assert_int_equal(DISTILL("transcribe", n.model, n.wav), 65);
 }
 
+static void models_are_inspected(void **state) {
+    names n;
+    make(&n, state);
+    assert_int_equal(DISTILL("convert", n.model, n.folder), 0);
+    assert_int_equal(DISTILL("convert", n.model, n.gguf, "--type", "int8"), 0);
+    assert_int_equal(DISTILL("inspect", n.model), 0);
+    assert_says(printed, "a .bin of whisper.cpp");
+    assert_says(printed, "encoder        2      32       2      1500");
+    assert_says(printed, "decoder        3      32       4        32");
+    assert_says(printed, "1,864 tokens, English only");
+    assert_says(printed, "decoder.blocks.2.mlp.2.weight");
+    assert_says(printed, "32×128");
+    assert_int_equal(DISTILL("inspect", n.folder), 0);
+    assert_says(printed, "a Hugging Face folder");
+    assert_says(printed, "80 mel bands, windows of 30 s");
+    assert_says(printed, "8 attention heads follow the words");
+    assert_int_equal(DISTILL("inspect", n.gguf), 0);
+    assert_says(printed, "whisper.decoder.block_count            3");
+    assert_says(printed, "decoder        3      32       4        32");
+    assert_says(printed, "decoder.blocks.2.mlp.2.weight.scale");
+}
+
+static void models_are_verified(void **state) {
+    names n;
+    char *bytes;
+    size_t length;
+    make(&n, state);
+    assert_int_equal(DISTILL("convert", n.model, n.folder), 0);
+    assert_int_equal(DISTILL("convert", n.model, n.gguf), 0);
+    assert_int_equal(DISTILL("verify", n.model, n.folder, n.gguf), 0);
+    assert_says(printed, "tiny.bin: Whisper, its structure is sound and every weight finite");
+    assert_says(printed, "tiny: Whisper, its structure is sound");
+    assert_says(printed, "tiny.gguf: Whisper, its checksum is right");
+    assert_ok(kd_file_read(&bytes, &length, n.gguf, 1 << 24));
+    bytes[length / 2] ^= 4;
+    test_write(n.gguf, bytes, length);
+    free(bytes);
+    assert_int_equal(DISTILL("verify", n.gguf), 65);
+    assert_says(complained, "checksum");
+    assert_ok(kd_file_read(&bytes, &length, n.model, 1 << 24));
+    memcpy(bytes + length - 4, &(float){NAN}, 4);
+    test_write(n.model, bytes, length);
+    free(bytes);
+    assert_int_equal(DISTILL("verify", n.model), 65);
+    assert_says(complained, "decoder.ln.bias: number 31 is not finite");
+    assert_int_equal(DISTILL("verify", ((test_folder *)*state)->path), 65);
+    assert_says(complained, "Whisper model");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(formats_say_the_same, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(subtitles_have_times, test_setup, test_teardown),
-        cmocka_unit_test_setup_teardown(mistakes_are_explained, test_setup, test_teardown)};
+        cmocka_unit_test_setup_teardown(mistakes_are_explained, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(models_are_inspected, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(models_are_verified, test_setup, test_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

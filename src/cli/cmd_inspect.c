@@ -13,7 +13,8 @@ static const kd_usage USAGE = {
     .most = -1,
     .summary =
         "Prints what is in a file: a config (its networks, node by node), a checkpoint, a teacher\n"
-        "store, an exported or foreign GGUF, a safetensors file.",
+        "store, an exported or foreign GGUF, a safetensors file, a Whisper model (whisper.cpp's\n"
+        ".bin, GGUF, a Hugging Face folder).",
     .example = "distill inspect configs/fashion_mnist.json\n"
                "distill inspect runs/fashion_mnist/student.int8.gguf"};
 
@@ -37,12 +38,14 @@ int kd_inspect_add_table(kd_text *out, const char *align, kd_text *rows) {
 }
 
 static int inspect(const char *path) {
-    static int (*const of_kind[])(kd_text *,
-                                  const char *) = {[KD_FILE_CONFIG] = kd_inspect_config,
-                                                   [KD_FILE_CHECKPOINT] = kd_inspect_checkpoint,
-                                                   [KD_FILE_STORE] = kd_inspect_store,
-                                                   [KD_FILE_GGUF] = kd_inspect_gguf,
-                                                   [KD_FILE_SAFETENSORS] = kd_inspect_safetensors};
+    static int (*const of_kind[])(kd_text *, const char *) = {
+        [KD_FILE_CONFIG] = kd_inspect_config,
+        [KD_FILE_CHECKPOINT] = kd_inspect_checkpoint,
+        [KD_FILE_STORE] = kd_inspect_store,
+        [KD_FILE_GGUF] = kd_inspect_gguf,
+        [KD_FILE_SAFETENSORS] = kd_inspect_safetensors,
+        [KD_FILE_WHISPER_BIN] = kd_inspect_whisper_bin,
+        [KD_FILE_WHISPER_FOLDER] = kd_inspect_whisper_folder};
     kd_file_kind kind;
     kd_text text = {0};
     int status = kd_file_kind_of(&kind, path);

@@ -1,3 +1,4 @@
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "distill/config.h"
 #include "quant/blob.h"
 #include "quant/gguf.h"
+#include "quant/whisper_file.h"
 
 static const kd_usage USAGE = {
     .command = "verify",
@@ -20,8 +22,9 @@ static const kd_usage USAGE = {
     .most = -1,
     .summary =
         "Checks files: every checksum of a checkpoint, teacher store or exported model, the\n"
-        "structure of a GGUF or safetensors file from elsewhere, every key of a config. One\n"
-        "line for each file that is whole; stops with an error at the first that is not.",
+        "structure of a GGUF, safetensors or whisper.cpp file or a Whisper folder from elsewhere,\n"
+        "every key of a config. One line for each that is whole; stops with an error at the first\n"
+        "that is not.",
     .example = "distill verify runs/fashion_mnist/*.h5 runs/fashion_mnist/*.gguf"};
 
 static const size_t FILE_LIMIT = (size_t)1 << 36;
@@ -71,7 +74,37 @@ static int verify_store(const char **what, const char *path) {
     return status;
 }
 
-/* A model of ours must also pass everything its runner checks. */
+/* Weights that are not finite are damage that no structure shows. */
+static int check_weights(const kd_whisper_file *file, const char *path) {
+    const kd_params *params = file->model->params;
+    for (int i = 0; i < params->count; i++) {
+        const kd_tensor *t = &params->list[i]->tensor;
+        for (int64_t k = 0; k < t->size; k++)
+            if (!isfinite(t->value[k]))
+                return kd_fail(KD_EDATA, "%s: tensor %s: number %lld is not finite", path,
+                               params->list[i]->name, (long long)k);
+    }
+    return KD_OK;
+}
+
+static int verify_whisper(const char **what, const char *path) {
+    *what = "Whisper, its structure is sound and every weight finite (the format has no checksum)";
+    kd_whisper_file *file;
+    int status = kd_whisper_file_open(&file, path, KD_WHISPER_TRAIN_NOTHING);
+    if (status < 0) return status;
+    status = check_weights(file, path);
+    kd_whisper_file_free(file);
+    return status;
+}
+
+static int run_blob(const char *path) {
+    kd_blob *blob;
+    int status = kd_blob_open(&blob, path);
+    if (status == KD_OK) kd_blob_free(blob);
+    return status;
+}
+
+/* What can be run must also pass everything its runner checks. */
 static int verify_gguf(const char **what, const char *path) {
     char *bytes;
     size_t length;
@@ -79,19 +112,19 @@ static int verify_gguf(const char **what, const char *path) {
     if (status < 0) return status;
     kd_gguf *gguf = NULL;
     status = kd_gguf_parse(&gguf, bytes, length, path);
-    bool ours = status == KD_OK && kd_gguf_checksum_place(gguf) != NULL;
-    bool model = ours && kd_gguf_find_key(gguf, "distill.graph") != NULL;
+    const bool ours = status == KD_OK && kd_gguf_checksum_place(gguf) != NULL;
+    const bool model = ours && kd_gguf_find_key(gguf, "distill.graph") != NULL;
+    const bool whisper = status == KD_OK && kd_gguf_is_whisper(gguf);
     if (ours) status = kd_gguf_verify(gguf, path);
     kd_gguf_free(gguf);
     free(bytes);
-    kd_blob *blob;
-    if (status == KD_OK && model) {
-        status = kd_blob_open(&blob, path);
-        if (status == KD_OK) kd_blob_free(blob);
-    }
-    *what = model  ? "exported model, its checksum is right and it can be run"
-            : ours ? "GGUF, its checksum is right"
-                   : "GGUF from elsewhere, its structure is sound (it has no checksum)";
+    if (status == KD_OK && model) status = run_blob(path);
+    if (status == KD_OK && whisper) status = verify_whisper(what, path);
+    *what = model             ? "exported model, its checksum is right and it can be run"
+            : whisper && ours ? "Whisper, its checksum is right and every weight finite"
+            : whisper         ? *what
+            : ours            ? "GGUF, its checksum is right"
+                              : "GGUF from elsewhere, its structure is sound (it has no checksum)";
     return status;
 }
 
@@ -117,7 +150,9 @@ int kd_cmd_verify(int argc, char **argv) {
                                                    [KD_FILE_CHECKPOINT] = verify_checkpoint,
                                                    [KD_FILE_STORE] = verify_store,
                                                    [KD_FILE_GGUF] = verify_gguf,
-                                                   [KD_FILE_SAFETENSORS] = verify_safetensors};
+                                                   [KD_FILE_SAFETENSORS] = verify_safetensors,
+                                                   [KD_FILE_WHISPER_BIN] = verify_whisper,
+                                                   [KD_FILE_WHISPER_FOLDER] = verify_whisper};
     kd_arguments arguments;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
     for (int i = 0; i < arguments.positional_count && status == KD_OK; i++) {

@@ -29,21 +29,29 @@ static int kind_of_hdf5(kd_file_kind *out, const char *path) {
     return KD_OK;
 }
 
-static bool is_folder_of_shards(const char *path) {
-    char shard[KD_PATH_MAX];
-    return kd_path_join(shard, path, "shard-00000.h5") == KD_OK && kd_file_exists(shard);
+static bool holds(const char *folder, const char *name) {
+    char path[KD_PATH_MAX];
+    return kd_path_join(path, folder, name) == KD_OK && kd_file_exists(path);
+}
+
+static int kind_of_folder(kd_file_kind *out, const char *path) {
+    if (holds(path, "shard-00000.h5"))
+        *out = KD_FILE_STORE;
+    else if (holds(path, "config.json") && holds(path, "preprocessor_config.json"))
+        *out = KD_FILE_WHISPER_FOLDER;
+    else
+        return kd_fail(KD_EDATA,
+                       "%s: a folder without shards of a teacher store, nor the config.json and "
+                       "preprocessor_config.json of a Whisper model",
+                       path);
+    return KD_OK;
 }
 
 int kd_file_kind_of(kd_file_kind *out, const char *path) {
     struct stat info;
     if (stat(path, &info) < 0)
         return kd_fail(errno == ENOENT ? KD_ENOINPUT : KD_EIO, "%s: %s", path, strerror(errno));
-    if (S_ISDIR(info.st_mode)) {
-        *out = KD_FILE_STORE;
-        return is_folder_of_shards(path)
-                   ? KD_OK
-                   : kd_fail(KD_EDATA, "%s: a folder without shards of a teacher store", path);
-    }
+    if (S_ISDIR(info.st_mode)) return kind_of_folder(out, path);
     unsigned char start[16] = {0};
     FILE *file = fopen(path, "rb");
     if (!file) return kd_fail(KD_EIO, "%s: cannot open: %s", path, strerror(errno));
@@ -51,6 +59,8 @@ int kd_file_kind_of(kd_file_kind *out, const char *path) {
     fclose(file);
     if (memcmp(start, "GGUF", 4) == 0)
         *out = KD_FILE_GGUF;
+    else if (memcmp(start, "lmgg", 4) == 0)
+        *out = KD_FILE_WHISPER_BIN;
     else if (memcmp(start, "\x89HDF\r\n\x1a\n", 8) == 0 ||
              memcmp(start, "distill-sealed-", 15) == 0)
         return kind_of_hdf5(out, path);
@@ -60,7 +70,8 @@ int kd_file_kind_of(kd_file_kind *out, const char *path) {
         *out = KD_FILE_CONFIG;
     else
         return kd_fail(KD_EDATA,
-                       "%s: is not a config, checkpoint, teacher store, GGUF or safetensors file",
+                       "%s: is not a config, checkpoint, teacher store, GGUF, safetensors or "
+                       "whisper.cpp file",
                        path);
     return KD_OK;
 }

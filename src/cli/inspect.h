@@ -5,12 +5,18 @@
 #include <stdint.h>
 
 #include "base/text.h"
+#include "quant/whisper_file.h"
 
 int kd_inspect_config(kd_text *out, const char *path);
 int kd_inspect_checkpoint(kd_text *out, const char *path);
 int kd_inspect_store(kd_text *out, const char *path);
 int kd_inspect_gguf(kd_text *out, const char *path);
 int kd_inspect_safetensors(kd_text *out, const char *path);
+int kd_inspect_whisper_bin(kd_text *out, const char *path);
+int kd_inspect_whisper_folder(kd_text *out, const char *path);
+
+/* The sizes of a Whisper model in a file: encoder and decoder, sound, words. */
+int kd_inspect_add_whisper(kd_text *out, const kd_whisper_file *file);
 
 /* "16×3×3×3"; "single" for a number without axes. */
 void kd_inspect_add_shape(kd_text *out, int rank, const int64_t *shape);

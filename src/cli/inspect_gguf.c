@@ -162,6 +162,16 @@ static int add_graph(kd_text *out, const kd_gguf_key *key, const char *path) {
     return status;
 }
 
+static int add_whisper(kd_text *out, const char *bytes, size_t length, const char *path) {
+    kd_whisper_file *file;
+    int status = kd_whisper_gguf_decode(&file, bytes, length, path, KD_WHISPER_TRAIN_NOTHING);
+    if (status < 0) return status;
+    status = kd_inspect_add_whisper(out, file);
+    kd_text_add(out, "\n");
+    kd_whisper_file_free(file);
+    return status;
+}
+
 /* --- the whole ------------------------------------------------------------------------------ */
 
 static int add_gguf_tensors(kd_text *out, const kd_gguf *gguf) {
@@ -208,6 +218,8 @@ int kd_inspect_gguf(kd_text *out, const char *path) {
             free(rows.text);
         kd_text_add(out, "\n");
         if (status == KD_OK && ours && graph) status = add_graph(out, graph, path);
+        if (status == KD_OK && kd_gguf_is_whisper(gguf))
+            status = add_whisper(out, bytes, length, path);
         if (status == KD_OK) status = add_gguf_tensors(out, gguf);
     }
     kd_gguf_free(gguf);

@@ -240,14 +240,18 @@ static int read_values(source *s, kd_param *p, const record *r) {
     return status;
 }
 
-static int read_weights(source *s, kd_whisper *model) {
-    const kd_params *params = model->params;
-    record *list = calloc((size_t)params->count, sizeof *list);
-    if (!list) return kd_fail_memory((size_t)params->count * sizeof *list, s->name);
-    int status = list_records(s, params, list);
-    if (status == KD_OK) status = kd_whisper_layout_blank(model);
-    for (int i = 0; i < params->count && status == KD_OK; i++)
+static int read_weights(source *s, kd_whisper_file *file) {
+    const kd_params *params = file->model->params;
+    const size_t count = (size_t)params->count;
+    record *list = calloc(count, sizeof *list);
+    file->stored = calloc(count, sizeof *file->stored);
+    int status = list && file->stored ? list_records(s, params, list)
+                                      : kd_fail_memory(count * sizeof *list, s->name);
+    if (status == KD_OK) status = kd_whisper_layout_blank(file->model);
+    for (int i = 0; i < params->count && status == KD_OK; i++) {
+        file->stored[i] = list[i].format;
         status = read_values(s, params->list[i], &list[i]);
+    }
     free(list);
     return status;
 }
@@ -261,7 +265,7 @@ static int read_file(kd_whisper_file **out, source *s, kd_whisper_training train
     if (status == KD_OK) status = read_filters(s, file, spec.mels);
     if (status == KD_OK) status = read_tokens(s, file, spec.vocabulary);
     if (status == KD_OK) status = kd_whisper_create(&file->model, &spec, training);
-    if (status == KD_OK) status = read_weights(s, file->model);
+    if (status == KD_OK) status = read_weights(s, file);
     if (status < 0) {
         kd_whisper_file_free(file);
         return status;

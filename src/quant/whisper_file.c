@@ -14,6 +14,7 @@ void kd_whisper_file_free(kd_whisper_file *file) {
     free(file->filters);
     kd_tokenizer_free(file->tokenizer);
     free(file->head);
+    free(file->stored);
     free(file);
 }
 

@@ -9,6 +9,7 @@
 
 #include "data/tokenizer.h"
 #include "layers/whisper.h"
+#include "quant/gguf.h"
 #include "quant/number_format.h"
 
 /* A head of the decoder's cross-attention that follows the words in time. */
@@ -23,6 +24,7 @@ typedef struct {
     kd_tokenizer *tokenizer;
     kd_whisper_head *head; /* (head_count), for the times of words; none when not known */
     int head_count;
+    const kd_number_format **stored; /* (parameters) the formats a `.bin` has them in, else NULL */
 } kd_whisper_file;
 
 /* A `.bin` or GGUF file, told by its first bytes, or a folder with config.json and safetensors.
@@ -51,6 +53,7 @@ int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
 int kd_whisper_gguf_decode(kd_whisper_file **out, const void *bytes, size_t length,
                            const char *name, kd_whisper_training training);
 int kd_whisper_gguf_read(kd_whisper_file **out, const char *path, kd_whisper_training training);
+bool kd_gguf_is_whisper(const kd_gguf *gguf); /* by its general.architecture */
 /* As kd_whisper_bin_write, in any format that can be encoded. */
 int kd_whisper_gguf_write(const char *path, const kd_whisper_file *file,
                           const kd_number_format *format);

@@ -222,13 +222,17 @@ static int read_weights(kd_whisper *model, const kd_gguf *g, const char *name) {
 /* --- the file -----------------------------------------------------------------------------------
  */
 
-static int check_kind(const kd_gguf *g, const char *name) {
+bool kd_gguf_is_whisper(const kd_gguf *gguf) {
     static const char whisper[] = "whisper";
-    const kd_gguf_key *k = kd_gguf_find_key(g, "general.architecture");
-    const unsigned char *at = k ? k->value : NULL;
-    const kd_gguf_string text =
-        k && k->kind == KD_GGUF_STRING ? kd_gguf_next_string(&at) : (kd_gguf_string){0};
-    if (text.length != sizeof whisper - 1 || memcmp(text.text, whisper, sizeof whisper - 1) != 0)
+    const kd_gguf_key *k = kd_gguf_find_key(gguf, "general.architecture");
+    if (!k || k->kind != KD_GGUF_STRING) return false;
+    const unsigned char *at = k->value;
+    const kd_gguf_string text = kd_gguf_next_string(&at);
+    return text.length == sizeof whisper - 1 && memcmp(text.text, whisper, sizeof whisper - 1) == 0;
+}
+
+static int check_kind(const kd_gguf *g, const char *name) {
+    if (!kd_gguf_is_whisper(g))
         return kd_fail(KD_EDATA, "%s: general.architecture is not \"whisper\"", name);
     return kd_gguf_checksum_place(g) ? kd_gguf_verify(g, name) : KD_OK;
 }
