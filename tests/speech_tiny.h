@@ -14,7 +14,8 @@ static inline void tiny_sound(const char *path, int samples, int kind) {
     SNDFILE *file = sf_open(path, SFM_WRITE, &info);
     assert_non_null(file);
     for (int i = 0; i < samples; i++) {
-        const short sample = (short)(i * (7919 + 2 * kind) % 20011 * ((i >> (8 + kind % 4)) % 3));
+        const short sample =
+            (short)((int64_t)i * (7919 + 2 * kind) % 20011 * ((i >> (8 + kind % 4)) % 3));
         assert_int_equal(sf_writef_short(file, &sample, 1), 1);
     }
     sf_close(file);

@@ -1,0 +1,300 @@
+#include "speech/speech_eval.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "distill/trainer.h"
+#include "speech/greedy.h"
+#include "speech/hearing.h"
+#include "speech/transcribe.h"
+
+static const double CONFIDENCE = 0.95;
+enum { ROUNDS = 2000, SEED = 1 };
+
+/* A measurement under way. */
+typedef struct {
+    kd_speech_result *out;
+    const kd_speech_subject *subject;
+    int count;
+    const kd_utterances *utterances;
+    const kd_label_options *options;
+    int leader[KD_SPEECH_SUBJECTS_MAX]; /* the first model with the same encoder; maybe itself */
+    kd_greedy *greedy[KD_SPEECH_SUBJECTS_MAX];
+    kd_hearing hearing;
+    kd_tape *tape;
+    kd_real *mel;    /* (KD_GREEDY_MOST, frames, mels)     */
+    kd_real *memory; /* (KD_GREEDY_MOST, positions, width) */
+    kd_progress progress;
+} job;
+
+void kd_speech_result_clear(kd_speech_result *result) {
+    for (int64_t i = 0; i < result->count && result->said; i++) free(result->said[i]);
+    free(result->said);
+    free(result->against_reference);
+    free(result->against_teacher);
+    *result = (kd_speech_result){0};
+}
+
+double kd_speech_gap_closed(const kd_speech_result *initial, const kd_speech_result *student,
+                            const kd_speech_result *teacher) {
+    const double gap = initial->reference.rate - teacher->reference.rate;
+    return gap == 0 ? NAN : (initial->reference.rate - student->reference.rate) / gap;
+}
+
+/* --- one encoder for several models ------------------------------------------------------------
+ */
+
+static bool same_encoder(const kd_whisper *a, const kd_whisper *b) {
+    if (a->spec.width != b->spec.width || a->spec.audio_layers != b->spec.audio_layers ||
+        a->spec.audio_heads != b->spec.audio_heads)
+        return false;
+    for (int i = 0; i < a->params->count; i++) {
+        const kd_param *x = a->params->list[i];
+        if (strncmp(x->name, "encoder.", 8) != 0) continue;
+        const kd_param *y = kd_params_find(b->params, x->name);
+        if (!y || y->tensor.size != x->tensor.size ||
+            memcmp(x->tensor.value, y->tensor.value,
+                   (size_t)x->tensor.size * sizeof *x->tensor.value) != 0)
+            return false;
+    }
+    return true;
+}
+
+static void find_leaders(job *j) {
+    for (int i = 0; i < j->count; i++) {
+        int k = 0;
+        while (k < i && !same_encoder(j->subject[k].file->model, j->subject[i].file->model)) k++;
+        j->leader[i] = k;
+    }
+}
+
+/* --- what is said ------------------------------------------------------------------------------
+ */
+
+static int keep_said(kd_speech_result *out, int64_t i, const char *text) {
+    out->said[i] = strdup(text + strspn(text, " "));
+    return out->said[i] ? KD_OK : kd_fail_memory(strlen(text) + 1, "a transcript");
+}
+
+/* Model m decodes the n utterances `which`, whose encoder outputs are in j->memory. */
+static int decode(job *j, int m, const int64_t *which, int n) {
+    const kd_tokenizer *tokenizer = j->subject[m].file->tokenizer;
+    const double began = kd_clock();
+    kd_greedy_text text[KD_GREEDY_MOST];
+    int status = kd_greedy_listen_encoded(j->greedy[m], j->memory, n, j->hearing.frames / 2);
+    if (status == KD_OK) status = kd_greedy_run(j->greedy[m], text);
+    for (int i = 0; i < n && status == KD_OK; i++) {
+        char *said;
+        status = kd_tokenizer_decode(&said, NULL, tokenizer, text[i].token, text[i].count, false);
+        if (status < 0) break;
+        status = keep_said(&j->out[m], which[i], said);
+        free(said);
+    }
+    j->out[m].seconds += kd_clock() - began;
+    return status;
+}
+
+/* Every model hears the n recordings in j->mel; each encoder runs once. */
+static int hear_windows(job *j, const int64_t *which, int n) {
+    int status = KD_OK;
+    for (int leader = 0; leader < j->count && status == KD_OK; leader++) {
+        if (j->leader[leader] != leader) continue;
+        const kd_whisper *encoder = j->subject[leader].file->model;
+        const int64_t size = j->hearing.frames / 2 * encoder->spec.width;
+        const double began = kd_clock();
+        for (int i = 0; i < n && status == KD_OK; i++)
+            status = kd_whisper_encode(encoder, j->tape, j->memory + i * size,
+                                       j->mel + i * j->hearing.values, 1, j->hearing.frames);
+        const double encoding = kd_clock() - began;
+        for (int m = leader; m < j->count && status == KD_OK; m++) {
+            if (j->leader[m] != leader) continue;
+            j->out[m].seconds += encoding;
+            status = decode(j, m, which, n);
+        }
+    }
+    return status;
+}
+
+/* A recording longer than a window, by model m. */
+static int hear_long(job *j, int m, int64_t i) {
+    const kd_decode_options options = {
+        .language = j->options->language, .task = j->options->task, .timestamps = true, .beam = 1};
+    const kd_whisper_file *file = j->subject[m].file;
+    kd_decoder decoder = {0};
+    kd_transcript transcript = {0};
+    kd_whisper_sound *sound = NULL;
+    kd_text said = {0};
+    int status = kd_whisper_sound_open(&sound, j->utterances->item[i].audio, j->hearing.mel);
+    const double began = kd_clock();
+    if (status == KD_OK) status = kd_decoder_init(&decoder, file->model, file->tokenizer, &options);
+    if (status == KD_OK) status = kd_transcribe(&transcript, &decoder, sound, NULL, NULL);
+    for (int k = 0; k < transcript.count; k++) kd_text_add(&said, "%s", transcript.segment[k].text);
+    if (status == KD_OK) status = kd_text_finish(&said, "a transcript");
+    if (status == KD_OK) status = keep_said(&j->out[m], i, said.text);
+    j->out[m].seconds += kd_clock() - began;
+    if (status == KD_OK)
+        j->out[m].audio_seconds += (double)kd_whisper_sound_samples(sound) / KD_WHISPER_RATE;
+    free(said.text);
+    kd_transcript_clear(&transcript);
+    if (decoder.model) kd_decoder_clear(&decoder);
+    kd_whisper_sound_close(sound);
+    return status;
+}
+
+/* Utterances first … first + n − 1: those of one window together, longer ones each by itself. */
+static int hear_batch(job *j, int64_t first, int n) {
+    const char *path[KD_GREEDY_MOST];
+    int64_t samples[KD_GREEDY_MOST], which[KD_GREEDY_MOST];
+    int windows = 0;
+    for (int i = 0; i < n; i++) path[i] = j->utterances->item[first + i].audio;
+    int status = kd_hearing_files(&j->hearing, j->mel, samples, path, n);
+    for (int i = 0; i < n && status == KD_OK; i++) {
+        for (int m = 0; m < j->count && samples[i] < 0 && status == KD_OK; m++)
+            status = hear_long(j, m, first + i);
+        if (samples[i] < 0) continue;
+        memmove(j->mel + windows * j->hearing.values, j->mel + i * j->hearing.values,
+                (size_t)j->hearing.values * sizeof *j->mel);
+        which[windows++] = first + i;
+        for (int m = 0; m < j->count; m++)
+            j->out[m].audio_seconds += (double)samples[i] / KD_WHISPER_RATE;
+    }
+    return status == KD_OK && windows > 0 ? hear_windows(j, which, windows) : status;
+}
+
+static int hear_all(job *j) {
+    const int64_t total = j->utterances->count;
+    int status = KD_OK;
+    kd_progress_begin(&j->progress, "eval", "utterances", 1, 0, total);
+    for (int64_t i = 0; i < total && status == KD_OK; i += KD_GREEDY_MOST) {
+        const int n = total - i < KD_GREEDY_MOST ? (int)(total - i) : KD_GREEDY_MOST;
+        if (kd_train_take_stop())
+            status = kd_fail(KD_EAGAIN, "eval: stopped after %lld of %lld utterances", (long long)i,
+                             (long long)total);
+        if (status == KD_OK) status = hear_batch(j, i, n);
+        if (status == KD_OK) kd_progress_show(&j->progress, i + n, "");
+    }
+    kd_progress_end(&j->progress);
+    return status;
+}
+
+/* --- rates -------------------------------------------------------------------------------------
+ */
+
+static int rate_of(kd_speech_rate *out, const kd_wer *wer, int64_t count) {
+    int64_t words = 0;
+    for (int64_t i = 0; i < count; i++) words += wer[i].words;
+    *out = (kd_speech_rate){NAN, NAN, NAN};
+    if (words == 0) return KD_OK;
+    out->rate = kd_wer_rate(wer, count);
+    return kd_wer_interval(&out->low, &out->high, wer, count, CONFIDENCE, ROUNDS, SEED);
+}
+
+/* Utterance i of model m against both texts. */
+static int compare(const job *j, int m, int64_t i, const char *teacher_said) {
+    const kd_tokenizer *tokenizer = j->subject[m].file->tokenizer;
+    const char *raw[3] = {j->out[m].said[i], j->utterances->item[i].text, teacher_said};
+    char *text[3] = {NULL, NULL, NULL};
+    int status = KD_OK;
+    for (int k = 0; k < 3 && status == KD_OK; k++)
+        status = kd_label_normalize(&text[k], raw[k], tokenizer, j->options->language);
+    if (status == KD_OK) status = kd_wer_count(&j->out[m].against_reference[i], text[1], text[0]);
+    if (status == KD_OK) status = kd_wer_count(&j->out[m].against_teacher[i], text[2], text[0]);
+    for (int k = 0; k < 3; k++) free(text[k]);
+    return status;
+}
+
+static int measure(const job *j, const kd_speech_result *teacher) {
+    int status = KD_OK;
+    if (!teacher) teacher = &j->out[0];
+    for (int m = 0; m < j->count && status == KD_OK; m++) {
+        kd_speech_result *r = &j->out[m];
+        for (int64_t i = 0; i < r->count && status == KD_OK; i++)
+            status = compare(j, m, i, teacher->said[i]);
+        if (status == KD_OK) status = rate_of(&r->reference, r->against_reference, r->count);
+        if (status == KD_OK) status = rate_of(&r->teacher, r->against_teacher, r->count);
+    }
+    return status;
+}
+
+/* --- all of it ---------------------------------------------------------------------------------
+ */
+
+static int64_t parameters_of(const kd_whisper *model) {
+    int64_t n = 0;
+    for (int i = 0; i < model->params->count; i++) n += model->params->list[i]->tensor.size;
+    return n;
+}
+
+static int begin_result(kd_speech_result *out, const kd_speech_subject *s, int64_t count) {
+    const size_t n = (size_t)count;
+    *out = (kd_speech_result){.count = count, .bytes = s->bytes};
+    snprintf(out->name, sizeof out->name, "%s", s->name);
+    snprintf(out->kind, sizeof out->kind, "%s", s->kind);
+    out->parameters = parameters_of(s->file->model);
+    out->said = calloc(n, sizeof *out->said);
+    out->against_reference = calloc(n, sizeof *out->against_reference);
+    out->against_teacher = calloc(n, sizeof *out->against_teacher);
+    if (out->said && out->against_reference && out->against_teacher) return KD_OK;
+    return kd_fail_memory(n * sizeof *out->against_teacher, "transcripts");
+}
+
+static int begin(job *j) {
+    const kd_whisper_spec *spec = &j->subject[0].file->model->spec;
+    int64_t widest = 0;
+    int status = kd_hearing_init(&j->hearing, spec);
+    if (status == KD_OK) status = kd_tape_create(&j->tape, 0);
+    for (int m = 0; m < j->count && status == KD_OK; m++) {
+        const kd_whisper_file *file = j->subject[m].file;
+        KD_CONTRACT(file->model->spec.mels == spec->mels &&
+                        file->model->spec.audio_context == spec->audio_context,
+                    "%s hears other windows than %s", j->subject[m].name, j->subject[0].name);
+        if (file->model->spec.width > widest) widest = file->model->spec.width;
+        status = kd_greedy_create(&j->greedy[m], file->model, file->tokenizer, j->options->language,
+                                  j->options->task);
+    }
+    if (status < 0) return status;
+    const int64_t values = KD_GREEDY_MOST * spec->audio_context * widest;
+    j->mel = malloc((size_t)(KD_GREEDY_MOST * j->hearing.values) * sizeof *j->mel);
+    j->memory = malloc((size_t)values * sizeof *j->memory);
+    if (!j->mel || !j->memory)
+        return kd_fail_memory((size_t)values * sizeof *j->memory, "what the models hear");
+    find_leaders(j);
+    return KD_OK;
+}
+
+static void end(job *j) {
+    for (int m = 0; m < j->count; m++) kd_greedy_free(j->greedy[m]);
+    kd_hearing_clear(&j->hearing);
+    kd_tape_free(j->tape);
+    free(j->mel);
+    free(j->memory);
+}
+
+int kd_speech_evaluate(kd_speech_result *out, const kd_speech_subject *subject, int count,
+                       const kd_utterances *utterances, const kd_speech_result *teacher,
+                       const kd_label_options *options) {
+    job j = {.out = out,
+             .subject = subject,
+             .count = count,
+             .utterances = utterances,
+             .options = options};
+    KD_CONTRACT(count >= 1 && count <= KD_SPEECH_SUBJECTS_MAX && utterances->count >= 1,
+                "%d models, %lld utterances", count, (long long)utterances->count);
+    KD_CONTRACT(!teacher || teacher->count == utterances->count,
+                "the teacher heard other utterances");
+    int status = KD_OK;
+    for (int m = 0; m < count; m++) {
+        const int made = begin_result(&out[m], &subject[m], utterances->count);
+        if (status == KD_OK) status = made;
+    }
+    if (status == KD_OK) status = begin(&j);
+    if (status == KD_OK) status = hear_all(&j);
+    if (status == KD_OK) status = measure(&j, teacher);
+    end(&j);
+    return status;
+}
