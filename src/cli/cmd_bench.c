@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "cli/bench_int8.h"
 #include "cli/bench_loss.h"
+#include "cli/bench_whisper.h"
 #include "cli/cli.h"
 #include "distill/classifier.h"
 #include "quant/int8_kernel.h"
@@ -16,8 +17,8 @@
 enum { PEAK_SIZE = 1536, REPEATS = 9, STEPS = 24 };
 
 static const kd_option OPTIONS[] = {
-    {"model", "NAME", "only this step, without the peak: mlp, resnet8 or vocabulary"},
-    {"batch", "N", "samples per step (default 128)"},
+    {"model", "NAME", "only this: mlp, resnet8, vocabulary, whisper_base_en or whisper_small"},
+    {"batch", "N", "samples per step (default 128; Whisper: windows of 30 s, default 4)"},
     {"precision", "NAME", "float32, bfloat16 or auto (default float32)"},
     {"export", "FILE", "only write an untrained int8 ResNet-8"},
     {"blob", "FILE", "only measure the inference of this exported file"},
@@ -33,8 +34,8 @@ static const kd_usage USAGE = {
     .summary =
         "Measures this machine's matrix-product peak (float32, bfloat16, int8), then training\n"
         "steps: samples per second, the share of the step's time spent in products, and the\n"
-        "share of the peak they reach there; then the loss over a vocabulary. Medians; data in\n"
-        "memory, random weights.",
+        "share of the peak they reach there; then the loss over a vocabulary. A step of Whisper\n"
+        "takes half a minute and is measured by name. Medians; data in memory, random weights.",
     .options = OPTIONS,
     .example = "distill bench\n"
                "distill bench --model mlp --batch 256\n"
@@ -230,7 +231,10 @@ static int measure_steps(const char *only, int64_t batch, kd_precision precision
         if (status == KD_OK) status = kd_bench_vocabulary_loss(peak[0]);
     }
     if (status == KD_OK && !found)
-        status = kd_fail(KD_EUSAGE, "--model %s: there are mlp, resnet8 and vocabulary", only);
+        status = kd_fail(KD_EUSAGE,
+                         "--model %s: there are mlp, resnet8, vocabulary, whisper_base_en and "
+                         "whisper_small",
+                         only);
     return status;
 }
 
@@ -239,7 +243,9 @@ int kd_cmd_bench(int argc, char **argv) {
     int64_t batch;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
     if (status != KD_OK) return status;
-    status = kd_arguments_integer(&batch, &arguments, "batch", 1, 65536, 128);
+    const char *model = kd_arguments_value(&arguments, "model");
+    const bool whisper = model && kd_bench_is_whisper(model);
+    status = kd_arguments_integer(&batch, &arguments, "batch", 1, 65536, whisper ? 4 : 128);
     const char *name = kd_arguments_value(&arguments, "precision");
     const char *blob = kd_arguments_value(&arguments, "blob");
     const char *made = kd_arguments_value(&arguments, "export");
@@ -250,5 +256,6 @@ int kd_cmd_bench(int argc, char **argv) {
     if (blob)
         return kd_bench_blob(blob, batch, kd_arguments_value(&arguments, "input"),
                              kd_arguments_value(&arguments, "output"));
-    return measure_steps(kd_arguments_value(&arguments, "model"), batch, precision);
+    return whisper ? kd_bench_whisper(model, batch, precision)
+                   : measure_steps(model, batch, precision);
 }
