@@ -241,7 +241,7 @@ static void check_attended(kd_tensor *const *leaf, const kd_tensor *out, const v
     }
 }
 
-static const int32_t attention_valid[] = {3, 1, 7};
+static const int32_t attention_valid[] = {3, 1, 7}, block_lengths[] = {192, 193, 385};
 
 static const op_variant attention_variants[] = {
     {.name = "one head",
@@ -279,6 +279,16 @@ static const op_variant attention_variants[] = {
      .args = &(attention_args){3, true, NULL},
      .check = check_attended,
      .leaf = {LEAF(2, 129, 21), LEAF(2, 129, 21), LEAF(2, 129, 21)}},
+    {.name = "several blocks, causal",
+     .call = call_attention,
+     .args = &(attention_args){1, true, NULL},
+     .check = check_attended,
+     .leaf = {LEAF(1, 270, 7), LEAF(1, 400, 7), LEAF(1, 400, 7)}},
+    {.name = "several blocks, lengths",
+     .call = call_attention,
+     .args = &(attention_args){1, false, block_lengths},
+     .check = check_attended,
+     .leaf = {LEAF(3, 17, 4), LEAF(3, 390, 4), LEAF(3, 390, 4)}},
     {.name = "q = k = v",
      .call = call_attention_self,
      .args = &(attention_args){2, false, NULL},

@@ -1,5 +1,5 @@
-/* Attention, tile by tile: TILE query rows of one head of one sample at a time, so that the scores
- * (TILE, S) stay in the cache and never exist as a whole.
+/* Attention, a piece of one head of one sample at a time, so that the scores never exist as a whole:
+ * forward by attention_blocks.c, for few queries here; backward here, by tiles of TILE queries.
  *
  * With q, k, v, y the rows of one head (width D), scale = 1/√D and S' the keys a row may see:
  *
@@ -15,26 +15,13 @@
  * the tape. */
 #include <omp.h>
 
+#include "autograd/attention.h"
+#include "autograd/gemm_few.h"
 #include "autograd/op_common.h"
 #include "autograd/ops.h"
 #include "autograd/vector_math.h"
 
 enum { TILE = 64 };
-
-typedef struct {
-    int64_t B, T, S, C, H, D;
-    bool causal;
-    const int32_t *valid;
-    kd_real scale;
-    kd_real *log_sum; /* (B,H,T) */
-} attention;
-
-/* How many keys query t of sample b sees: always the first ones. */
-static int64_t visible(const attention *at, int64_t b, int64_t t) {
-    int64_t n = at->valid ? at->valid[b] : at->S;
-    if (at->causal && t + at->S - at->T + 1 < n) n = t + at->S - at->T + 1;
-    return n;
-}
 
 /* A tile: rows t … t+rows−1 of head h of sample b, and the keys its last row sees. */
 typedef struct {
@@ -42,20 +29,19 @@ typedef struct {
     int64_t q, k; /* offsets of the head's first number in q-like and k-like tensors */
 } tile;
 
-static tile make_tile(const attention *at, int64_t head, int64_t t) {
+static tile make_tile(const kd_attention_task *at, int64_t head, int64_t t) {
     tile i = {.b = head / at->H, .h = head % at->H, .t = t};
     i.rows = at->T - t < TILE ? at->T - t : TILE;
-    i.keys = visible(at, i.b, t + i.rows - 1);
+    i.keys = kd_attention_visible(at, i.b, t + i.rows - 1);
     i.q = (i.b * at->T + t) * at->C + i.h * at->D;
     i.k = i.b * at->S * at->C + i.h * at->D;
     return i;
 }
 
 /* s = scale · q·kᵀ over the keys of the tile, (rows, keys) with row distance `keys` */
-static void tile_scores(const attention *at, const tile *i, const kd_tensor *q, const kd_tensor *k,
-                        kd_real *s) {
-    kd_gemm_serial(KD_PLAIN, KD_TRANSPOSED, i->rows, i->keys, at->D, at->scale, q->value + i->q,
-                   at->C, k->value + i->k, at->C, 0, s, i->keys);
+static void tile_scores(const kd_attention_task *at, const tile *i, kd_real *s) {
+    kd_gemm_serial(KD_PLAIN, KD_TRANSPOSED, i->rows, i->keys, at->D, at->scale, at->q + i->q, at->C,
+                   at->k + i->k, at->C, 0, s, i->keys);
 }
 
 /* x ← e^{x − max}; returns the sum */
@@ -74,32 +60,33 @@ static double exponentials(kd_real *restrict x, int64_t n, kd_real max) {
     return sum;
 }
 
-/* The rows are divided by their sums behind the product: D numbers each, not S. */
-static void forward_tile(const attention *at, const tile *i, kd_tensor *const *qkv, kd_tensor *y,
-                         kd_real *s) {
-    kd_real inverse[TILE];
-    tile_scores(at, i, qkv[0], qkv[1], s);
-    for (int64_t row = 0; row < i->rows; row++) {
-        const int64_t n = visible(at, i->b, i->t + row);
-        kd_real *restrict p = s + row * i->keys;
+/* All of a head's queries, so few that reading the keys is what they cost. The rows are divided by
+ * their sums behind the product: D numbers each, not S. */
+static void forward_few(const kd_attention_task *at, int64_t head, kd_real *s) {
+    const tile i = make_tile(at, head, 0);
+    kd_real inverse[KD_FEW_ROWS];
+    tile_scores(at, &i, s);
+    for (int64_t row = 0; row < i.rows; row++) {
+        const int64_t n = kd_attention_visible(at, i.b, row);
+        kd_real *restrict p = s + row * i.keys;
         const kd_real max = kd_row_max(p, n);
         const double sum = exponentials(p, n, max);
-        for (int64_t j = n; j < i->keys; j++) p[j] = 0;
+        for (int64_t j = n; j < i.keys; j++) p[j] = 0;
         inverse[row] = (kd_real)(1 / sum);
-        at->log_sum[(i->b * at->H + i->h) * at->T + i->t + row] = max + (kd_real)log(sum);
+        at->log_sum[head * at->T + row] = max + (kd_real)log(sum);
     }
-    kd_gemm_serial(KD_PLAIN, KD_PLAIN, i->rows, at->D, i->keys, 1, s, i->keys, qkv[2]->value + i->k,
-                   at->C, 0, y->value + i->q, at->C);
-    for (int64_t row = 0; row < i->rows; row++) {
-        kd_real *restrict out = y->value + i->q + row * at->C;
+    kd_gemm_serial(KD_PLAIN, KD_PLAIN, i.rows, at->D, i.keys, 1, s, i.keys, at->v + i.k, at->C, 0,
+                   at->y + i.q, at->C);
+    for (int64_t row = 0; row < i.rows; row++) {
+        kd_real *restrict out = at->y + i.q + row * at->C;
 #pragma omp simd
         for (int64_t d = 0; d < at->D; d++) out[d] *= inverse[row];
     }
 }
 
 /* ds = scale · p ∘ (dp − δ), in place of dp */
-static void score_grads(const attention *at, const tile *i, const kd_tensor *y, const kd_real *p,
-                        kd_real *dp) {
+static void score_grads(const kd_attention_task *at, const tile *i, const kd_tensor *y,
+                        const kd_real *p, kd_real *dp) {
     for (int64_t row = 0; row < i->rows; row++) {
         const int64_t at_row = i->q + row * at->C;
         const kd_real delta = (kd_real)kd_row_dot(y->grad + at_row, y->value + at_row, at->D);
@@ -110,12 +97,12 @@ static void score_grads(const attention *at, const tile *i, const kd_tensor *y, 
 }
 
 /* One tile's contributions; gradients that nobody wants are NULL. p and dp are scratch. */
-static void backward_tile(const attention *at, const tile *i, kd_tensor *const *qkv,
+static void backward_tile(const kd_attention_task *at, const tile *i, kd_tensor *const *qkv,
                           const kd_tensor *y, kd_real *const *grad, kd_real *p, kd_real *dp) {
     const int64_t C = at->C, D = at->D, keys = i->keys;
-    tile_scores(at, i, qkv[0], qkv[1], p);
+    tile_scores(at, i, p);
     for (int64_t row = 0; row < i->rows; row++) {
-        const int64_t n = visible(at, i->b, i->t + row);
+        const int64_t n = kd_attention_visible(at, i->b, i->t + row);
         const kd_real l = at->log_sum[(i->b * at->H + i->h) * at->T + i->t + row];
         kd_real *restrict prob = p + row * keys;
 #pragma omp simd
@@ -139,25 +126,21 @@ static void backward_tile(const attention *at, const tile *i, kd_tensor *const *
 }
 
 /* Numbers in a tile of scores, rounded up so that every thread's scratch is aligned alike. */
-static int64_t scratch_size(const attention *at) {
+static int64_t scratch_size(const kd_attention_task *at) {
     return ((at->T < TILE ? at->T : TILE) * at->S + 15) / 16 * 16;
-}
-
-static bool worth_threads(const attention *at) {
-    return at->B * at->T * at->S * at->C >= 8 * KD_PARALLEL_SIZE;
 }
 
 /* A head of a sample is one thread's, which goes through its tiles in order: ∂k and ∂v collect
  * them. The gradients start from zeros, not from a first overwriting product, since q, k and v may
  * be one tensor. */
 static void attention_backward(kd_tape *tape, kd_node *node) {
-    const attention *at = node->saved;
+    const kd_attention_task *at = node->saved;
     kd_real *grad[3];
     for (int i = 0; i < 3; i++) grad[i] = kd_tape_grad(tape, node->in[i]);
     const int64_t tile_size = scratch_size(at);
     const size_t threads = (size_t)omp_get_max_threads();
     kd_real *scratch = kd_tape_take(tape, threads * 2 * (size_t)tile_size * sizeof *scratch);
-#pragma omp parallel for schedule(dynamic, 1) if (worth_threads(at))
+#pragma omp parallel for schedule(dynamic, 1) if (kd_attention_threaded(at))
     for (int64_t head = 0; head < at->B * at->H; head++) {
         kd_real *p = scratch + omp_get_thread_num() * 2 * tile_size;
         for (int64_t t = 0; t < at->T; t += TILE) {
@@ -181,27 +164,40 @@ static void check_attention(const kd_tensor *q, const kd_tensor *k, const kd_ten
                     (long long)b, (int)valid[b], (long long)k->shape[1]);
 }
 
+/* A head of a sample is one thread's. */
+static void few_queries(kd_tape *tape, const kd_attention_task *at) {
+    const int64_t tile_size = scratch_size(at);
+    const size_t threads = (size_t)omp_get_max_threads();
+    kd_real *scratch = kd_tape_take(tape, threads * (size_t)tile_size * sizeof *scratch);
+#pragma omp parallel for schedule(dynamic, 1) if (kd_attention_threaded(at))
+    for (int64_t head = 0; head < at->B * at->H; head++)
+        forward_few(at, head, scratch + omp_get_thread_num() * tile_size);
+    kd_tape_give(tape, scratch);
+}
+
 kd_tensor *kd_attention(kd_tape *tape, kd_tensor *q, kd_tensor *k, kd_tensor *v, int heads,
                         bool causal, const int32_t *valid) {
     check_attention(q, k, v, heads, causal, valid);
-    attention *at = kd_tape_alloc(tape, sizeof *at);
-    *at = (attention){.B = q->shape[0], .T = q->shape[1], .S = k->shape[1], .C = q->shape[2]};
-    at->H = heads;
-    at->D = at->C / heads;
-    at->causal = causal;
-    at->valid = valid;
+    kd_tensor *y = kd_tape_output(tape, 3, q->shape);
+    kd_attention_task *at = kd_tape_alloc(tape, sizeof *at);
+    *at = (kd_attention_task){.B = q->shape[0],
+                              .T = q->shape[1],
+                              .S = k->shape[1],
+                              .C = q->shape[2],
+                              .H = heads,
+                              .D = q->shape[2] / heads,
+                              .causal = causal,
+                              .valid = valid,
+                              .q = q->value,
+                              .k = k->value,
+                              .v = v->value,
+                              .y = y->value};
     at->scale = 1 / kd_sqrt((kd_real)at->D);
     at->log_sum = kd_tape_alloc(tape, (size_t)(at->B * at->H * at->T) * sizeof(kd_real));
-    kd_tensor *y = kd_tape_output(tape, 3, q->shape), *qkv[3] = {q, k, v};
-    const int64_t tiles = (at->T + TILE - 1) / TILE, tile_size = scratch_size(at);
-    const size_t threads = (size_t)omp_get_max_threads();
-    kd_real *scratch = kd_tape_take(tape, threads * (size_t)tile_size * sizeof *scratch);
-#pragma omp parallel for schedule(dynamic, 1) if (worth_threads(at))
-    for (int64_t n = 0; n < at->B * at->H * tiles; n++) {
-        const tile i = make_tile(at, n / tiles, n % tiles * TILE);
-        forward_tile(at, &i, qkv, y, scratch + omp_get_thread_num() * tile_size);
-    }
-    kd_tape_give(tape, scratch);
-    kd_tape_record(tape, "attention", attention_backward, y, at, 3, qkv);
+    if (at->T <= KD_FEW_ROWS)
+        few_queries(tape, at);
+    else
+        kd_attention_blocks(tape, at);
+    kd_tape_record(tape, "attention", attention_backward, y, at, 3, (kd_tensor *[]){q, k, v});
     return y;
 }

@@ -1,0 +1,146 @@
+/* Inside gemm and the ops that tile themselves: sums of products that stay in registers.
+ *
+ * A tile is KD_TILE rows × KD_PANEL columns of a product: its sums, two vectors of the right side
+ * and one element of the left fill the registers. The right side comes in panels of KD_PANEL
+ * columns, y[k·KD_PANEL + n]; the left one mostly packed alike, x[k·KD_TILE + i].
+ *
+ * Include behind `#pragma GCC optimize("fp-contract=fast")`: a·b + c should be one instruction. */
+#ifndef KD_AUTOGRAD_GEMM_TILE_H
+#define KD_AUTOGRAD_GEMM_TILE_H
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "autograd/vec_transpose.h"
+
+#ifdef __AVX512F__
+enum { KD_TILE = 12 };
+#else
+enum { KD_TILE = 6 };
+#endif
+enum { KD_PANEL = 2 * KD_VEC, KD_TILE_AHEAD = 8 /* rows asked for ahead of time */ };
+
+KD_INLINE int64_t kd_smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* The side of a product by its element (i, k): at[i·row + k·step]; row or step is 1. */
+typedef struct {
+    const kd_real *at;
+    int64_t row, step;
+} kd_tile_operand;
+
+/* --- copies ---------------------------------------------------------------------------------- */
+
+/* out[k·width + i] = o(first + i, k), i < width, by squares; what is not below `end` is any number.
+ */
+KD_INLINE void kd_tile_pack_rows(kd_real *restrict out, const int width, kd_tile_operand o,
+                                 int64_t first, int64_t end, int64_t depth) {
+    const kd_real *row[2 * KD_PANEL];
+    for (int i = 0; i < width + KD_VEC; i++) row[i] = o.at + kd_smaller(first + i, end - 1) * o.row;
+    int64_t k = 0;
+    for (; k + KD_VEC <= depth; k += KD_VEC)
+        for (int at = 0; at < width; at += KD_VEC) {
+            kd_vec v[KD_VEC];
+#pragma GCC unroll 16
+            for (int i = 0; i < KD_VEC; i++) v[i] = kd_vec_load(row[at + i] + k);
+            kd_vec_transpose(v);
+#pragma GCC unroll 16
+            for (int i = 0; i < KD_VEC; i++)
+                kd_vec_store_part(out + (k + i) * width + at, v[i], width - at);
+        }
+    for (; k < depth; k++)
+        for (int i = 0; i < width; i++) out[k * width + i] = row[i][k];
+}
+
+/* The same for o.row = 1 and all of [first, end), group after group of `width`: each of the
+ * scattered lines of memory is read once, and asked for ahead of time. */
+KD_INLINE void kd_tile_pack_columns(kd_real *restrict out, const int width, kd_tile_operand o,
+                                    int64_t first, int64_t end, int64_t depth) {
+    for (int64_t k = 0; k < depth; k++) {
+        const kd_real *restrict from = o.at + k * o.step;
+        const kd_real *later = from + kd_smaller(KD_TILE_AHEAD, depth - 1 - k) * o.step;
+        for (int64_t i = first; i < end; i += 64 / (int64_t)sizeof *out)
+            __builtin_prefetch(later + i);
+        kd_real *restrict to = out + k * width;
+        int64_t i = first;
+        for (; i + width <= end; i += width, to += depth * width)
+            memcpy(to, from + i, (size_t)width * sizeof *to);
+        if (i < end) memcpy(to, from + i, (size_t)(end - i) * sizeof *to);
+    }
+}
+
+KD_INLINE void kd_tile_pack(kd_real *restrict out, const int width, kd_tile_operand o,
+                            int64_t first, int64_t end, int64_t depth) {
+    if (o.row == 1) {
+        kd_tile_pack_columns(out, width, o, first, end, depth);
+        return;
+    }
+    for (int64_t i = first; i < end; i += width)
+        kd_tile_pack_rows(out + (i - first) * depth, width, o, i, end, depth);
+}
+
+/* --- a tile ---------------------------------------------------------------------------------- */
+
+/* Where sums go: c[i·ldc + n], i < rows, n < columns ≤ KD_PANEL. */
+typedef struct {
+    kd_real *c;
+    int64_t ldc, rows, columns;
+    bool add;
+} kd_tile_target;
+
+KD_INLINE void kd_tile_store(kd_vec sum[KD_TILE][2], kd_tile_target t) {
+#pragma GCC unroll 16
+    for (int i = 0; i < KD_TILE; i++) {
+        if (i >= t.rows) break;
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; v++) {
+            const int64_t left = t.columns - v * KD_VEC;
+            kd_real *to = t.c + i * t.ldc + v * KD_VEC;
+            if (left <= 0) break;
+            if (t.add) sum[i][v] += kd_vec_load_part(to, left);
+            kd_vec_store_part(to, sum[i][v], left);
+        }
+    }
+}
+
+static __attribute__((noinline, unused)) void kd_tile_store_partial(kd_vec sum[KD_TILE][2],
+                                                                    kd_tile_target t) {
+    kd_tile_store(sum, t);
+}
+
+/* Sums of x[i][k·step] · y[k·KD_PANEL + n] over k. */
+KD_INLINE void kd_tile_multiply(const kd_real *const x[KD_TILE], const int step,
+                                const kd_real *restrict y, int64_t depth, kd_tile_target t) {
+    kd_vec sum[KD_TILE][2];
+#pragma GCC unroll 16
+    for (int i = 0; i < KD_TILE; i++) sum[i][0] = sum[i][1] = (kd_vec){0};
+    for (int64_t k = 0; k < depth; k++, y += KD_PANEL) {
+        const kd_vec y0 = kd_vec_load(y), y1 = kd_vec_load(y + KD_VEC);
+#pragma GCC unroll 16
+        for (int i = 0; i < KD_TILE; i++) {
+            const kd_real a = x[i][k * step];
+            sum[i][0] += a * y0;
+            sum[i][1] += a * y1;
+        }
+    }
+    if (t.rows == KD_TILE && t.columns == KD_PANEL) {
+        t.rows = KD_TILE, t.columns = KD_PANEL;
+        kd_tile_store(sum, t);
+    } else {
+        kd_vec copy[KD_TILE][2]; /* `sum` itself must have no address */
+#pragma GCC unroll 16
+        for (int i = 0; i < KD_TILE; i++) copy[i][0] = sum[i][0], copy[i][1] = sum[i][1];
+        kd_tile_store_partial(copy, t);
+    }
+}
+
+/* The same where x is packed. */
+static inline void kd_tile_multiply_packed(const kd_real *x, const kd_real *y, int64_t depth,
+                                           kd_tile_target t) {
+    const kd_real *row[KD_TILE];
+    for (int i = 0; i < KD_TILE; i++) row[i] = x + i;
+    kd_tile_multiply(row, KD_TILE, y, depth, t);
+}
+
+#endif
