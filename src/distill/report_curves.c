@@ -131,9 +131,9 @@ static void add_loss_chart(kd_text *out, pool *p, const curves *c, bool taught) 
     kd_svg_add_chart(out, &chart);
 }
 
-static void add_accuracy_chart(kd_text *out, pool *p, const curves *c) {
-    kd_svg_chart chart = chart_of("accuracy", "Validation accuracy, %",
-                                  "Accuracy on the held-out training samples, by epoch.", c->shift);
+static void add_accuracy_chart(kd_text *out, pool *p, const curves *c, const char *measure) {
+    kd_svg_chart chart =
+        chart_of("accuracy", measure, "On the held-out training samples, by epoch.", c->shift);
     chart.y_scale = 100;
     chart.y_format = "%.2f %%";
     chart.line[chart.count++] = eval_line(p, c->log, "alone", 0, "student alone", "alone");
@@ -150,8 +150,13 @@ static void add_rate_chart(kd_text *out, pool *p, const curves *c) {
     kd_svg_add_chart(out, &chart);
 }
 
+bool kd_report_has_stage(const kd_runlog_curves *log, const char *stage) {
+    return last_epoch(log, stage) > 0;
+}
+
 /* The lines of one chart are used up before the next takes them again. */
-void kd_report_add_curves(kd_text *out, const kd_report *report, const kd_runlog_curves *log) {
+void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const char *qat, bool taught,
+                          const char *measure) {
     int64_t longest = log->step_count > log->eval_count ? log->step_count : log->eval_count;
     pool p = {.length = longest + 1};
     p.memory = malloc((size_t)(p.length * SERIES_MAX) * sizeof *p.memory);
@@ -159,15 +164,10 @@ void kd_report_add_curves(kd_text *out, const kd_report *report, const kd_runlog
         out->failed = true;
         return;
     }
-    curves c = {.log = log, .qat = "", .shift = NAN};
-    for (int i = 0; i < report->config->quantize_count && !*c.qat; i++) {
-        const char *stage = report->config->quantize[i].stage;
-        if (last_epoch(log, stage) > 0) c.qat = stage;
-    }
-    if (*c.qat) c.shift = last_epoch(log, "train");
-    add_loss_chart(out, &p, &c, report->config->teacher.present);
+    const curves c = {.log = log, .qat = qat, .shift = *qat ? last_epoch(log, "train") : NAN};
+    add_loss_chart(out, &p, &c, taught);
     p.used = 0;
-    add_accuracy_chart(out, &p, &c);
+    add_accuracy_chart(out, &p, &c, measure);
     p.used = 0;
     add_rate_chart(out, &p, &c);
     free(p.memory);

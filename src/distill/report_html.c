@@ -214,13 +214,22 @@ static void add_head(kd_text *out, const kd_report *report) {
                 report->config->hash.hex);
 }
 
+/* Of several ways to quantize, the first that was trained; "" without. */
+static const char *qat_stage(const kd_report *report, const kd_runlog_curves *curves) {
+    for (int i = 0; i < report->config->quantize_count; i++)
+        if (kd_report_has_stage(curves, report->config->quantize[i].stage))
+            return report->config->quantize[i].stage;
+    return "";
+}
+
 void kd_report_add_html(kd_text *out, const kd_report *report, const kd_runlog_curves *curves) {
     add_head(out, report);
     add_facts(out, report);
     add_table(out, report);
     if (curves->step_count > 1) {
         kd_text_add(out, "<h2>Training</h2>\n<div class=\"charts\">\n");
-        kd_report_add_curves(out, report, curves);
+        kd_report_add_curves(out, curves, qat_stage(report, curves),
+                             report->config->teacher.present, "Validation accuracy, %");
         kd_text_add(out, "</div>\n");
     }
     add_classes(out, report);

@@ -23,8 +23,13 @@ void kd_text_add_escaped(kd_text *out, const char *text);
  * that the page does not know. */
 const char *kd_report_kind_class(const kd_result *result);
 
-/* The charts of a run's log (report_curves.c). */
-void kd_report_add_curves(kd_text *out, const kd_report *report, const kd_runlog_curves *curves);
+/* The charts of a run's log (report_curves.c): losses, `measure` (the title of the validation
+ * chart), learning rate. `qat`: the stage drawn behind the float training, "" for none; `taught`:
+ * the loss has parts. */
+void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const char *qat, bool taught,
+                          const char *measure);
+/* Whether the log has steps of a stage. */
+bool kd_report_has_stage(const kd_runlog_curves *log, const char *stage);
 
 /* --- charts (report_svg.c) ------------------------------------------------------------------ */
 

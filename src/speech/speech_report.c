@@ -1,0 +1,195 @@
+#include "speech/speech_report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "distill/plot.h"
+
+enum { CELL_MAX = 48 };
+
+const kd_speech_result *kd_speech_report_of(const kd_speech_report *report, const char *kind) {
+    for (int i = report->count - 1; i >= 0; i--)
+        if (strcmp(report->result[i].kind, kind) == 0) return &report->result[i];
+    return NULL;
+}
+
+double kd_speech_real_time(const kd_speech_result *result) {
+    return result->audio_seconds > 0 ? result->seconds / result->audio_seconds : NAN;
+}
+
+/* The gap that a model closed, where there is a gap; NAN otherwise. */
+static double gap_closed(const kd_speech_report *report, const kd_speech_result *result) {
+    const kd_speech_result *initial = kd_speech_report_of(report, "initial");
+    const kd_speech_result *teacher = kd_speech_report_of(report, "teacher");
+    if (!initial || !teacher || result == initial || result == teacher) return NAN;
+    return kd_speech_gap_closed(initial, result, teacher);
+}
+
+/* --- the terminal ------------------------------------------------------------------------------
+ */
+
+/* "12.31 %" and "11.02 … 13.60", or dashes. */
+static void add_rate_cells(kd_text *rows, const kd_speech_rate *rate) {
+    if (isnan(rate->rate))
+        kd_text_add(rows, "\t–\t–");
+    else
+        kd_text_add(rows, "\t%.2f %%\t%.2f … %.2f", 100 * rate->rate, 100 * rate->low,
+                    100 * rate->high);
+}
+
+static void add_row(kd_text *rows, const kd_speech_report *report, const kd_speech_result *r) {
+    char count[CELL_MAX], bytes[CELL_MAX];
+    const double closed = gap_closed(report, r);
+    kd_format_count(count, sizeof count, r->parameters);
+    kd_format_bytes(bytes, sizeof bytes, (double)r->bytes);
+    kd_text_add_plain(rows, r->name, strlen(r->name));
+    add_rate_cells(rows, &r->reference);
+    if (isnan(closed))
+        kd_text_add(rows, "\t");
+    else
+        kd_text_add(rows, "\t%.1f %%", 100 * closed);
+    add_rate_cells(rows, &r->teacher);
+    kd_text_add(rows, "\t%s\t%s\t%.3f\n", count, bytes, kd_speech_real_time(r));
+}
+
+void kd_speech_report_print(const kd_speech_report *report) {
+    kd_text rows = {0}, out = {0};
+    kd_text_add(&rows, "model\tWER\t95 %% interval\tgap closed\tagainst the teacher\t95 %% interval"
+                       "\tparameters\tsize\treal time\n");
+    for (int i = 0; i < report->count; i++) add_row(&rows, report, &report->result[i]);
+    if (kd_text_finish(&rows, "a table") == KD_OK) kd_text_add_table(&out, "lrrrrrrrr", rows.text);
+    if (kd_text_finish(&out, "the report") == KD_OK) fputs(out.text, stdout);
+    free(rows.text);
+    free(out.text);
+}
+
+/* --- machines ----------------------------------------------------------------------------------
+ */
+
+static void add_string(kd_text *out, const char *key, const char *value) {
+    char quoted[6 * 128];
+    kd_json_quote(quoted, sizeof quoted, value);
+    kd_text_add(out, "\"%s\": %s", key, quoted);
+}
+
+static void add_number(kd_text *out, const char *key, double value) {
+    if (isfinite(value))
+        kd_text_add(out, ", \"%s\": %.7g", key, value);
+    else
+        kd_text_add(out, ", \"%s\": null", key);
+}
+
+static void add_integer(kd_text *out, const char *key, int64_t value) {
+    kd_text_add(out, ", \"%s\": %lld", key, (long long)value);
+}
+
+static void add_rate(kd_text *out, const char *key, const kd_speech_rate *rate) {
+    char interval[CELL_MAX];
+    add_number(out, key, rate->rate);
+    snprintf(interval, sizeof interval, "%s_interval", key);
+    if (isnan(rate->rate))
+        kd_text_add(out, ", \"%s\": null", interval);
+    else
+        kd_text_add(out, ", \"%s\": [%.7g, %.7g]", interval, rate->low, rate->high);
+}
+
+static void add_model(kd_text *out, const kd_speech_report *report, const kd_speech_result *r) {
+    kd_text_add(out, "    {");
+    add_string(out, "name", r->name);
+    kd_text_add(out, ", ");
+    add_string(out, "kind", r->kind);
+    add_integer(out, "utterances", r->count);
+    add_rate(out, "wer", &r->reference);
+    add_number(out, "gap_closed", gap_closed(report, r));
+    add_rate(out, "wer_to_teacher", &r->teacher);
+    add_integer(out, "parameters", r->parameters);
+    add_integer(out, "bytes", r->bytes);
+    add_number(out, "audio_seconds", r->audio_seconds);
+    add_number(out, "seconds", r->seconds);
+    kd_text_add(out, "}");
+}
+
+static void add_data(kd_text *out, const kd_speech_report *report) {
+    const kd_labels *l = report->labels;
+    const kd_windows *w = report->windows;
+    if (!l || !w) return;
+    kd_text_add(out, ",\n  \"data\": {\"utterances\": %lld", (long long)l->count);
+    add_integer(out, "skipped", l->skipped);
+    add_integer(out, "kept", w->parts);
+    add_integer(out, "windows", w->count);
+    add_number(out, "seconds", w->seconds);
+    add_integer(out, "positions", w->positions);
+    kd_text_add(out, "}");
+}
+
+static void add_json(kd_text *out, const kd_speech_report *report) {
+    kd_text_add(out, "{\n  ");
+    add_string(out, "name", report->config->name);
+    kd_text_add(out, ",\n  ");
+    add_string(out, "config_hash", report->config->hash.hex);
+    add_data(out, report);
+    kd_text_add(out, ",\n  \"models\": [\n");
+    for (int i = 0; i < report->count; i++) {
+        add_model(out, report, &report->result[i]);
+        kd_text_add(out, "%s\n", i + 1 < report->count ? "," : "");
+    }
+    kd_text_add(out, "  ]\n}\n");
+}
+
+/* --- files -------------------------------------------------------------------------------------
+ */
+
+void kd_speech_report_add_plot(kd_text *out, const kd_speech_report *report, bool words,
+                               bool alone) {
+    kd_plot_row row[KD_SPEECH_SUBJECTS_MAX];
+    double percent[KD_SPEECH_SUBJECTS_MAX];
+    int n = 0;
+    for (int i = 0; i < report->count && n < KD_SPEECH_SUBJECTS_MAX; i++) {
+        const kd_speech_result *r = &report->result[i];
+        const kd_speech_rate *rate = words ? &r->teacher : &r->reference;
+        if (isnan(rate->rate)) continue;
+        percent[n] = 100 * rate->rate;
+        row[n] = (kd_plot_row){.name = r->name,
+                               .n = 1,
+                               .value = &percent[n],
+                               .mean = percent[n],
+                               .reach = 50 * (rate->high - rate->low)};
+        n++;
+    }
+    kd_plot_rows plot = {.title = words ? "Against the teacher's words" : "Against the references",
+                         .x_name = "word error rate on the test recordings, %, with 95 % interval",
+                         .x_format = "%.2f %%",
+                         .count = n,
+                         .row = row};
+    if (n > 0) kd_plot_add_rows(out, &plot, alone);
+}
+
+/* Writes a finished text as <run>/name. */
+static int write_file(const kd_speech_report *report, const char *name, kd_text *text) {
+    char path[KD_PATH_MAX];
+    int status = kd_text_finish(text, "the report");
+    if (status == KD_OK) status = kd_path_join(path, report->run_folder, name);
+    if (status == KD_OK) status = kd_file_replace(path, text->text, text->length);
+    free(text->text);
+    return status;
+}
+
+int kd_speech_report_write(const kd_speech_report *report) {
+    kd_text json = {0}, plot = {0}, html = {0};
+    add_json(&json, report);
+    int status = write_file(report, "report.json", &json);
+    if (status < 0) return status;
+    kd_speech_report_add_plot(&plot, report, false, true);
+    status = write_file(report, "wer.svg", &plot);
+    if (status < 0) return status;
+    status = kd_speech_report_add_html(&html, report);
+    if (status == KD_OK) return write_file(report, "report.html", &html);
+    free(html.text);
+    return status;
+}

@@ -1,0 +1,225 @@
+/* The page of a speech run: one file that opens anywhere, without scripts and without the network.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "distill/plot.h"
+#include "distill/report_parts.h"
+#include "distill/report_style.h"
+#include "speech/speech_report.h"
+
+enum { SAID_SHOWN_MAX = 40 };
+
+/* --- facts -------------------------------------------------------------------------------------
+ */
+
+static void add_fact(kd_text *out, const char *term, const char *value, const char *more) {
+    kd_text_add(out, "<div><dt>%s</dt><dd><b>%s</b>%s</dd></div>\n", term, value, more);
+}
+
+static void add_rate_fact(kd_text *out, const kd_speech_result *r,
+                          const kd_speech_result *teacher) {
+    char value[64], more[160] = "";
+    if (isnan(r->reference.rate)) return;
+    snprintf(value, sizeof value, "%.2f %%", 100 * r->reference.rate);
+    if (teacher && teacher != r)
+        snprintf(more, sizeof more, "the teacher's: %.2f %%", 100 * teacher->reference.rate);
+    add_fact(out, "Word error rate of the student", value, more);
+}
+
+static void add_gap_fact(kd_text *out, const kd_speech_report *report,
+                         const kd_speech_result *student) {
+    const kd_speech_result *initial = kd_speech_report_of(report, "initial");
+    const kd_speech_result *teacher = kd_speech_report_of(report, "teacher");
+    char value[64], more[160];
+    if (!initial || !teacher) return;
+    const double closed = kd_speech_gap_closed(initial, student, teacher);
+    if (!isfinite(closed)) return;
+    snprintf(value, sizeof value, "%.1f %%", 100 * closed);
+    snprintf(more, sizeof more, "of the way from its first weights, %.2f %%, to the teacher",
+             100 * initial->reference.rate);
+    add_fact(out, "What it learnt", value, more);
+}
+
+static void add_size_facts(kd_text *out, const kd_speech_result *last,
+                           const kd_speech_result *teacher) {
+    char value[64], more[160] = "";
+    kd_format_bytes(value, sizeof value, (double)last->bytes);
+    if (teacher && teacher != last && last->bytes > 0)
+        snprintf(more, sizeof more, "%.1f times smaller than the teacher",
+                 (double)teacher->bytes / (double)last->bytes);
+    add_fact(out, "Size of the smallest file", value, more);
+}
+
+static const kd_speech_result *smallest(const kd_speech_report *report) {
+    const kd_speech_result *best = &report->result[0];
+    for (int i = 1; i < report->count; i++)
+        if (report->result[i].bytes < best->bytes) best = &report->result[i];
+    return best;
+}
+
+static void add_data_fact(kd_text *out, const kd_speech_report *report) {
+    char value[64], more[160];
+    if (!report->labels || !report->windows) return;
+    kd_format_duration(value, sizeof value, report->windows->seconds);
+    snprintf(more, sizeof more, "%lld of %lld recordings, whose label the teacher got right",
+             (long long)report->windows->parts, (long long)report->labels->count);
+    add_fact(out, "Learnt from", value, more);
+}
+
+static void add_facts(kd_text *out, const kd_speech_report *report) {
+    const kd_speech_result *student = kd_speech_report_of(report, "student");
+    const kd_speech_result *teacher = kd_speech_report_of(report, "teacher");
+    if (report->count == 0) return;
+    kd_text_add(out, "<dl class=\"facts\">\n");
+    if (student) {
+        add_rate_fact(out, student, teacher);
+        add_gap_fact(out, report, student);
+    }
+    add_size_facts(out, smallest(report), teacher);
+    add_data_fact(out, report);
+    kd_text_add(out, "</dl>\n");
+}
+
+/* --- models ------------------------------------------------------------------------------------
+ */
+
+static const char *css_of(const kd_speech_result *r) {
+    static const char *const known[] = {"teacher", "student", "ptq", "blob"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(r->kind, known[i]) == 0) return known[i];
+    return "other";
+}
+
+static void add_rate_cells(kd_text *out, const kd_speech_rate *rate) {
+    if (isnan(rate->rate))
+        kd_text_add(out, "<td>–</td><td></td>");
+    else
+        kd_text_add(out, "<td>%.2f %%</td><td><small>%.2f – %.2f</small></td>", 100 * rate->rate,
+                    100 * rate->low, 100 * rate->high);
+}
+
+static void add_model_row(kd_text *out, const kd_speech_result *r) {
+    char count[32], bytes[32];
+    kd_format_count(count, sizeof count, r->parameters);
+    kd_format_bytes(bytes, sizeof bytes, (double)r->bytes);
+    kd_text_add(out, "<tr><th scope=\"row\"><i class=\"%s\"></i>", css_of(r));
+    kd_text_add_escaped(out, r->name);
+    kd_text_add(out, "</th>");
+    add_rate_cells(out, &r->reference);
+    add_rate_cells(out, &r->teacher);
+    kd_text_add(out, "<td>%s</td><td>%s</td><td>%.3f</td></tr>\n", count, bytes,
+                kd_speech_real_time(r));
+}
+
+static void add_models(kd_text *out, const kd_speech_report *report) {
+    kd_text_add(out, "<h2 id=\"models\">Models</h2>\n<div class=\"scroll\" tabindex=\"0\" "
+                     "role=\"region\" aria-labelledby=\"models\"><table><thead><tr>"
+                     "<th scope=\"col\">Model</th><th scope=\"col\">WER</th>"
+                     "<th scope=\"col\">95 %% interval</th>"
+                     "<th scope=\"col\">Against the teacher's words</th>"
+                     "<th scope=\"col\">95 %% interval</th><th scope=\"col\">Parameters</th>"
+                     "<th scope=\"col\">Size</th><th scope=\"col\">Real time</th></tr></thead>"
+                     "<tbody>\n");
+    for (int i = 0; i < report->count; i++) add_model_row(out, &report->result[i]);
+    kd_text_add(out, "</tbody></table></div>\n");
+    if (report->count == 0) return;
+    kd_text_add(
+        out,
+        "<p class=\"soft\">Word error rates on the same %lld recordings, %.0f s of sound, "
+        "texts normalised, every word counting the same; greedy decoding. The interval is a "
+        "bootstrap's over recordings. Real time: seconds of work for a second of sound, "
+        "most of which is a window of 30 s for each recording.</p>\n",
+        (long long)report->result[0].count, report->result[0].audio_seconds);
+    kd_speech_report_add_plot(out, report, false, false);
+    kd_speech_report_add_plot(out, report, true, false);
+}
+
+/* --- training ----------------------------------------------------------------------------------
+ */
+
+/* Of several ways to quantize, the first that was trained; "" without. */
+static const char *qat_stage(const kd_speech_config *config, const kd_runlog_curves *log) {
+    for (int i = 0; i < config->quantize_count; i++)
+        if (kd_report_has_stage(log, config->quantize[i].stage)) return config->quantize[i].stage;
+    return "";
+}
+
+static int add_training(kd_text *out, const kd_speech_report *report) {
+    char path[KD_PATH_MAX];
+    kd_runlog_curves log;
+    int status = kd_path_join(path, report->run_folder, "log.jsonl");
+    if (status == KD_OK) status = kd_runlog_read(&log, path);
+    if (status < 0) return status;
+    if (log.step_count > 1) {
+        kd_text_add(out, "<h2>Training</h2>\n<div class=\"charts\">\n");
+        kd_report_add_curves(out, &log, qat_stage(report->config, &log), true,
+                             "Validation: next token right, %");
+        kd_text_add(out, "</div>\n");
+    }
+    kd_runlog_free(&log);
+    return KD_OK;
+}
+
+/* --- words -------------------------------------------------------------------------------------
+ */
+
+static void add_said_row(kd_text *out, const char *who, const char *text) {
+    kd_text_add(out, "<tr><th scope=\"row\">");
+    kd_text_add_escaped(out, who);
+    kd_text_add(out, "</th><td>");
+    kd_text_add_escaped(out, text);
+    kd_text_add(out, "</td></tr>\n");
+}
+
+/* What the list, the teacher, and the student before and after have of the first recordings. */
+static void add_said(kd_text *out, const kd_speech_report *report) {
+    static const char *const kind[] = {"teacher", "initial", "student"};
+    const int64_t count = report->utterances->count;
+    if (report->count == 0) return;
+    kd_text_add(out, "<details><summary>What was heard</summary>\n<table class=\"said\">\n");
+    for (int64_t i = 0; i < count && i < SAID_SHOWN_MAX; i++) {
+        add_said_row(out, "said", report->utterances->item[i].text);
+        for (size_t k = 0; k < sizeof kind / sizeof *kind; k++) {
+            const kd_speech_result *r = kd_speech_report_of(report, kind[k]);
+            if (r) add_said_row(out, r->name, r->said[i]);
+        }
+        kd_text_add(out, "<tr><td colspan=\"2\"></td></tr>\n");
+    }
+    kd_text_add(out, "</table></details>\n");
+}
+
+/* --- the page ----------------------------------------------------------------------------------
+ */
+
+static void add_head(kd_text *out, const kd_speech_report *report) {
+    kd_text_add(out,
+                "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
+                "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
+    kd_text_add_escaped(out, report->config->name);
+    kd_text_add(out,
+                " – distill</title>\n<style>\n%s%s.said td{text-align:left;white-space:normal}"
+                "svg.plot{max-width:44rem;margin-top:1.5rem}\n</style></head>\n<body><main>\n<h1>",
+                REPORT_STYLE, kd_plot_page_style);
+    kd_text_add_escaped(out, report->config->name);
+    kd_text_add(out, "</h1>\n<p class=\"soft\">Seed %llu, precision %s, configuration %.8s</p>\n",
+                (unsigned long long)report->config->seed, report->config->precision,
+                report->config->hash.hex);
+}
+
+int kd_speech_report_add_html(kd_text *out, const kd_speech_report *report) {
+    add_head(out, report);
+    add_facts(out, report);
+    add_models(out, report);
+    int status = add_training(out, report);
+    add_said(out, report);
+    kd_text_add(out, "<details><summary>Configuration, resolved</summary>\n<pre>");
+    kd_text_add_escaped(out, report->config->resolved);
+    kd_text_add(out, "</pre></details>\n</main></body></html>\n");
+    return status;
+}

@@ -1,0 +1,142 @@
+/* The report of a speech run, as JSON and as a page. */
+#include "test_data.h"
+
+#include <math.h>
+
+#include "asserts.h"
+#include "base/json.h"
+#include "distill/runlog.h"
+#include "speech/speech_report.h"
+
+enum { MODELS = 4, COUNT = 2 };
+
+typedef struct {
+    kd_speech_config config;
+    kd_utterance utterance[COUNT];
+    kd_utterances utterances;
+    char *said[COUNT];
+    kd_speech_result result[MODELS];
+    kd_labels labels;
+    kd_windows windows;
+    kd_speech_report report;
+} fixture;
+
+static void begin(fixture *f, const char *folder) {
+    static char audio[] = "a.wav", text[] = "REFERENCE <ONE>", speaker[] = "",
+                resolved[] = "{\"a\": 1}";
+    static char said[2][16] = {"said & <done>", "nothing"};
+    static const kd_speech_result result[MODELS] = {
+        {"teacher", "teacher", .reference = {0.10, 0.08, 0.12}, .bytes = 200, .parameters = 74000},
+        {"student at first", "initial", .reference = {0.90, 0.8, 1.0}, .bytes = 100},
+        {"student", "student", .reference = {0.20, 0.15, 0.25}, .bytes = 100},
+        {"student q4_0", "ptq", .reference = {NAN, NAN, NAN}, .bytes = 25}};
+    *f = (fixture){.labels = {.count = 9, .skipped = 1},
+                   .windows = {.parts = 6, .count = 2, .seconds = 40.5, .positions = 77}};
+    snprintf(f->config.name, sizeof f->config.name, "heard <well>");
+    f->config.resolved = resolved;
+    f->config.hash = kd_hash_bytes("config", 6);
+    for (int i = 0; i < COUNT; i++) {
+        f->utterance[i] = (kd_utterance){audio, text, speaker};
+        f->said[i] = said[i];
+    }
+    f->utterances = (kd_utterances){.item = f->utterance, .count = COUNT};
+    for (int i = 0; i < MODELS; i++) {
+        f->result[i] = result[i];
+        f->result[i].count = COUNT;
+        f->result[i].said = f->said;
+        f->result[i].audio_seconds = 20;
+        f->result[i].seconds = 5;
+        f->result[i].teacher = (kd_speech_rate){0.01 * i, 0, 0.5};
+    }
+    f->report = (kd_speech_report){.config = &f->config,
+                                   .run_folder = folder,
+                                   .labels = &f->labels,
+                                   .windows = &f->windows,
+                                   .utterances = &f->utterances,
+                                   .count = MODELS,
+                                   .result = f->result};
+}
+
+static void write_log(test_folder *folder) {
+    kd_runlog *log;
+    assert_ok(kd_runlog_open(&log, test_path(folder, "log.jsonl"), 1));
+    for (int i = 1; i <= 4; i++) {
+        const kd_runlog_step step = {"train", i, i, 3.0 / i, 2.0 / i, 1.0 / i, 1e-4};
+        const kd_runlog_eval eval = {"train", i, i, 0.2 * i, 1};
+        assert_ok(kd_runlog_write_step(log, &step));
+        assert_ok(kd_runlog_write_eval(log, &eval));
+    }
+    kd_runlog_close(log);
+}
+
+static double number(const cJSON *object, const char *key) {
+    const cJSON *item = kd_json_get(object, key);
+    assert_true(cJSON_IsNumber(item));
+    return item->valuedouble;
+}
+
+static void json_says_it_all(void **state) {
+    test_folder *folder = *state;
+    fixture f;
+    kd_json *json;
+    begin(&f, folder->path);
+    assert_ok(kd_speech_report_write(&f.report));
+    assert_ok(kd_json_read(&json, test_path(folder, "report.json"), 1 << 20));
+    const cJSON *root = kd_json_root(json), *data = kd_json_get(root, "data");
+    const cJSON *models = kd_json_get(root, "models");
+    assert_int_equal(cJSON_GetArraySize(models), MODELS);
+    assert_string_equal(kd_json_get(root, "name")->valuestring, "heard <well>");
+    assert_true(number(data, "kept") == 6 && number(data, "windows") == 2 &&
+                number(data, "positions") == 77 && number(data, "skipped") == 1);
+    const cJSON *teacher = cJSON_GetArrayItem(models, 0), *student = cJSON_GetArrayItem(models, 2);
+    assert_true(number(student, "wer") == 0.2 && number(student, "wer_to_teacher") == 0.02);
+    assert_float_equal(number(student, "gap_closed"), 0.875, 1e-6);
+    assert_true(cJSON_GetArrayItem(kd_json_get(student, "wer_interval"), 1)->valuedouble == 0.25);
+    assert_true(cJSON_IsNull(kd_json_get(teacher, "gap_closed")));
+    assert_true(cJSON_IsNull(kd_json_get(cJSON_GetArrayItem(models, 3), "wer")));
+    assert_true(cJSON_IsNull(kd_json_get(cJSON_GetArrayItem(models, 3), "wer_interval")));
+    kd_json_free(json);
+}
+
+static void assert_has(const char *text, const char *part) {
+    if (!strstr(text, part)) fail_msg("the page does not say '%s'", part);
+}
+
+static void page_has_table_curves_and_words(void **state) {
+    test_folder *folder = *state;
+    fixture f;
+    char *page;
+    size_t length;
+    begin(&f, folder->path);
+    write_log(folder);
+    assert_ok(kd_speech_report_write(&f.report));
+    assert_ok(kd_file_read(&page, &length, test_path(folder, "report.html"), 1 << 22));
+    assert_has(page, "heard &#60;well&#62;");
+    assert_has(page, "<td>20.00 %</td>");
+    assert_has(page, "87.5 %");
+    assert_has(page, "Training loss");
+    assert_has(page, "Validation: next token right, %");
+    assert_has(page, "Against the references");
+    assert_has(page, "said &#38; &#60;done&#62;");
+    assert_has(page, "REFERENCE &#60;ONE&#62;");
+    assert_has(page, "6 of 9 recordings");
+    assert_null(strstr(page, "nan"));
+    assert_null(strstr(page, "<script"));
+    free(page);
+    assert_true(kd_file_exists(test_path(folder, "wer.svg")));
+    f.report.labels = NULL; /* as `eval` of files alone has it */
+    f.report.count = 1;
+    f.report.result = &f.result[3];
+    assert_ok(kd_speech_report_write(&f.report));
+    kd_speech_report_print(&f.report);
+    f.report.run_folder = "/no/such/folder";
+    assert_int_equal(kd_speech_report_write(&f.report), KD_EIO);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(json_says_it_all, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(page_has_table_curves_and_words, test_setup, test_teardown),
+    };
+    return cmocka_run_group_tests_name("speech_report", tests, NULL, NULL);
+}
