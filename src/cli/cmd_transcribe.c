@@ -25,8 +25,8 @@ static const kd_usage USAGE = {
     .least = 2,
     .most = -1,
     .summary =
-        "Prints what is said in sound files. MODEL is a Whisper model: a .bin of whisper.cpp or a\n"
-        "Hugging Face folder. One file gives one line for each segment; several files give one\n"
+        "Prints what is said in sound files. MODEL is a Whisper model: a .bin of whisper.cpp, GGUF or\n"
+        "a Hugging Face folder. One file gives one line for each segment; several files give one\n"
         "line each, the name in front. Progress goes to stderr.",
     .options = OPTIONS,
     .example = "distill transcribe ggml-base.en.bin talk.flac\n"
