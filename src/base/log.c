@@ -95,12 +95,15 @@ void kd_progress_show(kd_progress *progress, int64_t done, const char *detail) {
     char eta[32] = "?";
     if (rate > 0) kd_format_duration(eta, sizeof eta, (double)(progress->total - done) / rate);
     clear_line();
-    fprintf(stderr, "%s %lld/%lld (%.0f %%)  %s%s%.0f %s/s  ETA %s", progress->what,
+    const double units = rate * progress->unit_per_step;
+    fprintf(stderr, "%s %lld/%lld (%.0f %%)  %s%s%.*f %s/s  ETA %s", progress->what,
             (long long)done, (long long)progress->total,
             progress->total > 0 ? 100.0 * (double)done / (double)progress->total : 100.0, detail,
-            *detail ? "  " : "", rate * progress->unit_per_step, progress->unit, eta);
-    if (terminal) line_is_open = true;
-    else fputc('\n', stderr);
+            *detail ? "  " : "", units < 10 ? 2 : 0, units, progress->unit, eta);
+    if (terminal)
+        line_is_open = true;
+    else
+        fputc('\n', stderr);
     fflush(stderr);
 }
 
