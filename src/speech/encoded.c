@@ -85,7 +85,7 @@ static void widen_values(kd_real *out, const uint16_t *x, int64_t n) {
  */
 
 static int shard_path(const kd_encoded *e, int64_t shard, char out[KD_PATH_MAX]) {
-    char name[32];
+    char name[64];
     snprintf(name, sizeof name, "encoded-%05lld.bin", (long long)shard);
     return kd_path_join(out, e->folder, name);
 }

@@ -144,7 +144,7 @@ static int hear_shard(job *j, int64_t first, int64_t count) {
 }
 
 static int shard_path(const job *j, int64_t shard, char out[KD_PATH_MAX]) {
-    char name[32];
+    char name[64];
     snprintf(name, sizeof name, "labels-%05lld.jsonl", (long long)shard);
     return kd_path_join(out, j->folder, name);
 }
