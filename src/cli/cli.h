@@ -82,6 +82,7 @@ int kd_cmd_bench(int argc, char **argv);
 int kd_cmd_convert(int argc, char **argv);
 int kd_cmd_eval(int argc, char **argv);
 int kd_cmd_export(int argc, char **argv);
+int kd_cmd_label(int argc, char **argv);
 int kd_cmd_quantize(int argc, char **argv);
 int kd_cmd_teach(int argc, char **argv);
 int kd_cmd_transcribe(int argc, char **argv);

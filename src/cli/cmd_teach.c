@@ -17,6 +17,8 @@ int kd_cmd_teach(int argc, char **argv) {
     kd_arguments arguments;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
     if (status != KD_OK) return status;
+    if (kd_speech_config_is(arguments.positional[0]))
+        return kd_stage_speech(&arguments, kd_speech_run_teach);
     kd_stage stage;
     status = kd_stage_open(&stage, &arguments);
     if (status == KD_OK && !stage.config->teacher.present)

@@ -34,6 +34,23 @@ int kd_stage_open(kd_stage *stage, kd_arguments *arguments) {
                        kd_arguments_has(arguments, "fresh"));
 }
 
+int kd_stage_speech(kd_arguments *arguments, int (*stages)(kd_speech_run *run)) {
+    const char *const *sets;
+    const char *runs = kd_arguments_value(arguments, "runs");
+    int count = kd_arguments_all(arguments, "set", &sets);
+    kd_speech_config *config;
+    int status = kd_speech_config_load(&config, arguments->positional[0], count, sets);
+    if (status < 0) return status;
+    kd_stage_catch_signals();
+    kd_speech_run run;
+    status = kd_speech_run_open(&run, config, runs ? runs : "runs",
+                                kd_arguments_has(arguments, "fresh"));
+    if (status == KD_OK) status = stages(&run);
+    kd_speech_run_close(&run);
+    kd_speech_config_free(config);
+    return status;
+}
+
 void kd_stage_close(kd_stage *stage) {
     if (stage->open) kd_run_close(&stage->run);
     kd_config_free(stage->config);

@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "distill/run.h"
+#include "speech/speech_run.h"
 
 /* The options of every such command, for its table. */
 #define KD_STAGE_OPTIONS                                                                           \
@@ -22,6 +23,10 @@ typedef struct {
  * stop. The caller closes with kd_stage_close, also after an error. */
 int kd_stage_open(kd_stage *stage, kd_arguments *arguments);
 void kd_stage_close(kd_stage *stage);
+
+/* Opens the run of the speech config that `arguments` name and carries out stages of it; signals as
+ * above. */
+int kd_stage_speech(kd_arguments *arguments, int (*stages)(kd_speech_run *run));
 
 /* From now on ^C, SIGTERM and SIGUSR1 save and stop; a second one of them ends the process. */
 void kd_stage_catch_signals(void);

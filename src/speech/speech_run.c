@@ -1,0 +1,366 @@
+#include "speech/speech_run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "distill/checkpoint.h"
+#include "speech/speech_task.h"
+#include "speech/speech_teach.h"
+
+/* Bumped when the same inputs would give another result. */
+static const char *const ALGORITHM = "distill-speech-1";
+
+/* --- opening -------------------------------------------------------------------------------- */
+
+/* Whether a file the config names is there; says where it comes from if not. */
+static bool is_there(const char *path, const char *what, const char *source) {
+    if (kd_file_exists(path)) return true;
+    kd_log("%s: %s is not there%s%s", path, what, *source ? "; where it comes from: " : "", source);
+    return false;
+}
+
+static int check_inputs(const kd_speech_config *config) {
+    const struct {
+        const kd_manifests *list;
+        const char *what;
+    } lists[] = {{&config->data.train, "the list of training recordings"},
+                 {&config->data.validation, "the list of validation recordings"},
+                 {&config->data.test, "the list of test recordings"}};
+    int missing = !is_there(config->teacher.weights, "the teacher", config->teacher.source);
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        for (int k = 0; k < lists[i].list->count; k++)
+            missing += !is_there(lists[i].list->path[k], lists[i].what, config->data.source);
+    if (missing == 0) return KD_OK;
+    return kd_fail(KD_ENOINPUT, "%s: %d of the files it names %s missing", config->path, missing,
+                   missing > 1 ? "are" : "is");
+}
+
+static int read_list(kd_speech_list *out, const char *name, const kd_manifests *manifests) {
+    out->name = name;
+    int status = KD_OK;
+    for (int i = 0; i < manifests->count && status == KD_OK; i++)
+        status = kd_utterances_read(&out->utterances, manifests->path[i]);
+    return status;
+}
+
+/* What --fresh removes. */
+static const char *const RESULTS[] = {
+    "*.last.h5", "*.best.h5", "student*.bin", "log.jsonl", "report.*", "config.json", NULL};
+
+int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
+                       bool fresh) {
+    *run = (kd_speech_run){.config = config, .lock = -1};
+    int status = kd_precision_parse(&run->precision, config->precision);
+    if (status == KD_OK) status = check_inputs(config);
+    if (status == KD_OK) status = read_list(&run->train, "train", &config->data.train);
+    if (status == KD_OK)
+        status = read_list(&run->validation, "validation", &config->data.validation);
+    if (status == KD_OK) status = read_list(&run->test, "test", &config->data.test);
+    if (status == KD_OK) status = kd_path_join(run->folder, runs, config->name);
+    if (status == KD_OK) status = kd_file_make_folders(run->folder);
+    if (status == KD_OK) status = kd_file_lock(&run->lock, run->folder);
+    if (status == KD_OK && fresh) status = kd_file_remove_matching(run->folder, RESULTS);
+    char path[KD_PATH_MAX];
+    if (status == KD_OK) status = kd_path_join(path, run->folder, "config.json");
+    return status < 0 ? status : kd_file_replace(path, config->resolved, strlen(config->resolved));
+}
+
+static void clear_list(kd_speech_list *list) {
+    kd_encoded_close(list->heard);
+    kd_windows_free(list->windows);
+    kd_labels_clear(&list->labels);
+    kd_utterances_free(&list->utterances);
+}
+
+void kd_speech_run_close(kd_speech_run *run) {
+    clear_list(&run->train);
+    clear_list(&run->validation);
+    clear_list(&run->test);
+    kd_store_free(run->store);
+    kd_whisper_file_free(run->student);
+    kd_whisper_file_free(run->teacher);
+    if (run->lock >= 0) close(run->lock);
+    run->lock = -1;
+}
+
+/* --- what stages need ------------------------------------------------------------------------ */
+
+static int need_teacher(kd_speech_run *run) {
+    if (run->teacher) return KD_OK;
+    int status =
+        kd_whisper_file_open(&run->teacher, run->config->teacher.weights, KD_WHISPER_TRAIN_NOTHING);
+    return status < 0 ? status : kd_params_hash(&run->teacher_hash, run->teacher->model->params);
+}
+
+static int need_student(kd_speech_run *run) {
+    if (run->student) return KD_OK;
+    int status = need_teacher(run);
+    if (status < 0) return status;
+    return kd_student_create(&run->student, run->teacher, run->config->encoder_layers,
+                             run->config->decoder_layers, KD_WHISPER_TRAIN_DECODER);
+}
+
+/* The teacher's memory, while a student learns without it. */
+static void release_teacher(kd_speech_run *run) {
+    kd_whisper_file_free(run->teacher);
+    run->teacher = NULL;
+}
+
+/* Files of the encoder's outputs: "train" heard by the encoder that `key` names. */
+static int heard_path(const kd_speech_run *run, const kd_speech_list *list, const kd_hash *key,
+                      char out[KD_PATH_MAX]) {
+    char name[64];
+    snprintf(name, sizeof name, "heard/%s-%.12s", list->name, key->hex);
+    return kd_path_join(out, run->folder, name);
+}
+
+static bool keeps_heard(const kd_speech_run *run) {
+    const kd_cache_choice choice = run->config->data.encoder_cache;
+    if (choice != KD_CACHE_AUTO) return choice == KD_CACHE_ON;
+    const kd_whisper_spec *spec = &run->student->model->spec;
+    double bytes = (double)kd_encoded_bytes(run->train.windows, spec);
+    if (run->validation.windows) bytes += (double)kd_encoded_bytes(run->validation.windows, spec);
+    return bytes < kd_file_free_bytes(run->folder) / 2;
+}
+
+/* Names the weights of a model's encoder, as it computes with them now. */
+static int encoder_hash(kd_hash *out, const kd_whisper *model) {
+    const kd_params *params = model->params;
+    kd_hash *part = malloc((size_t)params->count * sizeof *part);
+    int n = 0;
+    if (!part) return kd_fail_memory((size_t)params->count * sizeof *part, "hashes");
+    for (int i = 0; i < params->count; i++) {
+        const kd_tensor *t = &params->list[i]->tensor;
+        if (strncmp(params->list[i]->name, "encoder.", 8) == 0)
+            part[n++] = kd_hash_bytes(t->value, (size_t)t->size * sizeof *t->value);
+    }
+    *out = kd_hash_join(part, n);
+    free(part);
+    return KD_OK;
+}
+
+/* What the encoder of `model`, as it computes now, hears in a list's windows; *out stays NULL when
+ * there are none. */
+static int hear(const kd_speech_run *run, const kd_speech_list *list, const kd_whisper *model,
+                kd_encoded **out) {
+    char path[KD_PATH_MAX];
+    kd_hash key;
+    if (!list->windows) return KD_OK;
+    const bool kept = keeps_heard(run);
+    int status = encoder_hash(&key, model);
+    if (status == KD_OK) status = heard_path(run, list, &key, path);
+    if (status == KD_OK)
+        status = kd_encoded_open(out, kept ? path : NULL, list->windows, model, key);
+    return status == KD_OK && kept ? kd_encoded_fill(*out) : status;
+}
+
+/* --- label ------------------------------------------------------------------------------------ */
+
+static int window_options(const kd_speech_run *run, kd_window_options *out) {
+    const kd_speech_config *config = run->config;
+    const kd_token_ids *ids = kd_tokenizer_ids(run->teacher->tokenizer);
+    *out = (kd_window_options){.concatenate = config->data.concatenate,
+                               .wer_below = config->teacher.wer,
+                               .language = -1,
+                               .task = -1};
+    if (!ids->multilingual) return KD_OK;
+    out->language = kd_tokenizer_language(run->teacher->tokenizer, config->data.language);
+    out->task = ids->transcribe;
+    if (out->language >= 0) return KD_OK;
+    return kd_fail(KD_ECONFIG, "data.language: the teacher knows no language \"%s\"",
+                   config->data.language);
+}
+
+/* Hours of sound, before and after the threshold. */
+static void report_kept(const kd_speech_run *run, const kd_speech_list *list) {
+    double all = 0, kept = 0;
+    int64_t count = 0;
+    for (int64_t i = 0; i < list->labels.count; i++) {
+        const kd_label *label = &list->labels.item[i];
+        const bool good = kd_label_kept(label, run->config->teacher.wer);
+        all += label->seconds;
+        kept += good ? label->seconds : 0;
+        count += good;
+    }
+    kd_log("%s: %lld of %lld recordings (%.2f of %.2f hours) have a label with a word error rate "
+           "below %g: %lld windows",
+           list->name, (long long)count, (long long)list->labels.count, kept / 3600, all / 3600,
+           run->config->teacher.wer, (long long)list->windows->count);
+}
+
+static int label_list(kd_speech_run *run, kd_speech_list *list) {
+    char name[64], folder[KD_PATH_MAX];
+    kd_window_options options;
+    if (list->utterances.count == 0) return KD_OK;
+    snprintf(name, sizeof name, "labels/%s", list->name);
+    int status = window_options(run, &options);
+    if (status == KD_OK) status = kd_path_join(folder, run->folder, name);
+    if (status == KD_OK)
+        status =
+            kd_label_run(&list->labels, folder, &list->utterances, run->teacher, run->teacher_hash,
+                         &(kd_label_options){options.language, options.task});
+    if (status == KD_OK)
+        status = kd_windows_make(&list->windows, &list->labels, run->teacher->tokenizer,
+                                 &run->teacher->model->spec, &options);
+    if (status == KD_OK) report_kept(run, list);
+    return status;
+}
+
+int kd_speech_run_label(kd_speech_run *run) {
+    if (run->train.windows) return KD_OK;
+    int status = need_teacher(run);
+    if (status == KD_OK) status = label_list(run, &run->validation);
+    return status < 0 ? status : label_list(run, &run->train);
+}
+
+/* --- teach ------------------------------------------------------------------------------------ */
+
+static int make_store(kd_speech_run *run) {
+    char path[KD_PATH_MAX];
+    const bool shared =
+        run->student->model->spec.audio_layers == run->teacher->model->spec.audio_layers;
+    kd_encoded *own = NULL; /* of a teacher with more layers: each window is heard once */
+    int status = kd_path_join(path, run->folder, "store");
+    if (status == KD_OK && !shared)
+        status =
+            kd_encoded_open(&own, NULL, run->train.windows, run->teacher->model, run->teacher_hash);
+    const kd_speech_teaching teaching = {.teacher = run->teacher,
+                                         .hash = run->teacher_hash,
+                                         .windows = run->train.windows,
+                                         .heard = shared ? run->train.heard : own,
+                                         .how = &run->config->teacher,
+                                         .temperature = run->config->loss.temperature,
+                                         .description = run->config->teacher.weights};
+    if (status == KD_OK) status = kd_speech_teach(&run->store, path, &teaching);
+    kd_encoded_close(own);
+    return status;
+}
+
+int kd_speech_run_teach(kd_speech_run *run) {
+    if (run->store) return KD_OK;
+    int status = kd_speech_run_label(run);
+    if (status == KD_OK) status = need_student(run);
+    if (status == KD_OK)
+        status = hear(run, &run->validation, run->student->model, &run->validation.heard);
+    if (status == KD_OK) status = hear(run, &run->train, run->student->model, &run->train.heard);
+    if (status == KD_OK) status = make_store(run);
+    return status;
+}
+
+/* --- train ------------------------------------------------------------------------------------ */
+
+/* The key of a training stage: everything that decides its result. */
+static int stage_key(const kd_speech_run *run, const char *stage, const kd_speech_quantize *how,
+                     const kd_whisper *begin, kd_hash *out) {
+    const kd_store_header *store = kd_store_describe(run->store);
+    const char *resolved = run->config->resolved;
+    kd_hash part[8];
+    char text[256];
+    int n = 0;
+    snprintf(text, sizeof text, "%s %s %llu %d %d %d %d %s", ALGORITHM, stage,
+             (unsigned long long)run->config->seed, (int)run->precision, (int)store->kind,
+             (int)store->dtype, store->k, store->teacher.hex);
+    part[n++] = kd_hash_bytes(text, strlen(text));
+    part[n++] = run->train.windows->hash;
+    if (run->validation.windows) part[n++] = run->validation.windows->hash;
+    int status = kd_params_hash(&part[n++], begin->params);
+    if (status == KD_OK) status = kd_config_section_hash(&part[n++], resolved, "train", 0);
+    if (status == KD_OK) status = kd_config_section_hash(&part[n++], resolved, "loss", 0);
+    if (status == KD_OK && how)
+        status = kd_config_section_hash(&part[n++], resolved, "quantize",
+                                        (int)(how - run->config->quantize));
+    *out = kd_hash_join(part, n);
+    return status;
+}
+
+/* Trains `student` in the stage "train" or, with `how`, in that of its own, computing then with the
+ * weights that `qat` rounds. */
+static int train(kd_speech_run *run, kd_whisper *student, const kd_speech_quantize *how,
+                 kd_whisper_qat *qat, kd_encoded *heard, kd_encoded *validation_heard) {
+    const char *stage = how ? how->stage : "train";
+    kd_speech_job job = {.loop = {.stage = stage,
+                                  .folder = run->folder,
+                                  .spec = how ? &how->train : &run->config->train,
+                                  .precision = run->precision,
+                                  .seed = run->config->seed,
+                                  .config_json = run->config->resolved},
+                         .loss = &run->config->loss,
+                         .train = run->train.windows,
+                         .store = run->store,
+                         .heard = heard,
+                         .validation = run->validation.windows,
+                         .validation_heard = validation_heard,
+                         .qat = qat};
+    int status = stage_key(run, stage, how, student, &job.loop.key);
+    return status < 0 ? status : kd_speech_train(student, &job);
+}
+
+int kd_speech_run_train(kd_speech_run *run) {
+    if (run->trained) return KD_OK;
+    int status = kd_speech_run_teach(run);
+    if (status < 0) return status;
+    release_teacher(run);
+    status = train(run, run->student->model, NULL, NULL, run->train.heard, run->validation.heard);
+    run->trained = status == KD_OK;
+    return status;
+}
+
+/* --- export ----------------------------------------------------------------------------------- */
+
+int kd_speech_run_file(const kd_speech_run *run, const kd_speech_quantize *how,
+                       char out[KD_PATH_MAX]) {
+    char name[64];
+    snprintf(name, sizeof name, how ? "student.%s.bin" : "student.bin", how ? how->name : "");
+    return kd_path_join(out, run->folder, name);
+}
+
+/* Trains a copy on with the weights its file will hold; the encoder, rounded too, hears everything
+ * anew. */
+static int train_rounded(kd_speech_run *run, kd_whisper_file *copy, const kd_speech_quantize *how) {
+    kd_encoded *heard = NULL, *validation_heard = NULL;
+    kd_whisper_qat *qat = NULL;
+    int status = kd_whisper_qat_create(&qat, copy->model, how->format, how->name);
+    if (status == KD_OK) {
+        kd_whisper_qat_round(qat);
+        status = hear(run, &run->train, copy->model, &heard);
+    }
+    if (status == KD_OK) status = hear(run, &run->validation, copy->model, &validation_heard);
+    if (status == KD_OK) status = train(run, copy->model, how, qat, heard, validation_heard);
+    kd_encoded_close(heard);
+    kd_encoded_close(validation_heard);
+    kd_whisper_qat_free(qat);
+    return status;
+}
+
+static int write_quantized(kd_speech_run *run, const kd_speech_quantize *how) {
+    char path[KD_PATH_MAX];
+    kd_whisper_file *copy = NULL;
+    int status = kd_speech_run_file(run, how, path);
+    if (status == KD_OK)
+        status = kd_student_create(&copy, run->student, 0, 0, KD_WHISPER_TRAIN_DECODER);
+    if (status == KD_OK && how->qat) status = train_rounded(run, copy, how);
+    if (status == KD_OK) status = kd_whisper_bin_write(path, copy, how->format);
+    kd_whisper_file_free(copy);
+    return status;
+}
+
+int kd_speech_run_export(kd_speech_run *run) {
+    char path[KD_PATH_MAX], folder[KD_PATH_MAX];
+    int status = kd_speech_run_train(run);
+    if (status == KD_OK) status = kd_speech_run_file(run, NULL, path);
+    if (status == KD_OK) status = kd_path_join(folder, run->folder, "student");
+    if (status == KD_OK) status = kd_whisper_bin_write(path, run->student, &kd_format_f16);
+    if (status == KD_OK) status = kd_whisper_folder_write(folder, run->student, &kd_format_f32);
+    for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++)
+        status = write_quantized(run, &run->config->quantize[i]);
+    return status;
+}
+
+int kd_speech_run_everything(kd_speech_run *run) {
+    return kd_speech_run_export(run);
+}

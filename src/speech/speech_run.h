@@ -1,0 +1,64 @@
+/* The run of a speech recogniser's config in its folder, stage by stage:
+ *
+ *   label   what the teacher hears in every recording                 labels/<list>/
+ *   teach   what the encoder hears and the teacher finds likely       heard-…/, store/
+ *   train   the student's decoder                                     train.*.h5
+ *   export  student.bin, student/ (Hugging Face), and for each entry of "quantize", trained on with
+ *           rounded weights (QAT) where it says so, student.<name>.bin
+ *   eval    word error rates of the teacher, the student and every file on the test recordings
+ *
+ * A stage that is done is passed over, an interrupted one goes on, and a result made from other
+ * things is refused or, where the result names what it was made from, made again.
+ */
+#ifndef KD_SPEECH_SPEECH_RUN_H
+#define KD_SPEECH_SPEECH_RUN_H
+
+#include "data/store.h"
+#include "speech/encoded.h"
+#include "speech/speech_config.h"
+#include "speech/student.h"
+
+/* One list of recordings on its way: utterances → labels → windows → what the encoder hears. */
+typedef struct {
+    const char *name; /* "train", "validation" */
+    kd_utterances utterances;
+    kd_labels labels;
+    kd_windows *windows; /* NULL until labelled */
+    kd_encoded *heard;   /* by the student's encoder; NULL until then */
+} kd_speech_list;
+
+typedef struct {
+    const kd_speech_config *config; /* borrowed */
+    char folder[KD_PATH_MAX];
+    kd_precision precision;
+    kd_speech_list train, validation, test;
+    kd_whisper_file *teacher; /* NULL until something needs it */
+    kd_hash teacher_hash;
+    kd_whisper_file *student; /* NULL until then; its values are those of the stages done */
+    kd_store *store;          /* NULL until taught */
+    bool trained;             /* the student has learnt what the stage "train" teaches */
+    int lock;                 /* the folder's, −1 when not held */
+} kd_speech_run;
+
+/* Reads the lists, makes and locks the folder; with `fresh` removes what earlier starts left but
+ * labels and what the encoder heard, which know what they were made from. KD_ENOINPUT after saying
+ * of each file that is missing where it comes from. The caller closes, also after an error. */
+int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
+                       bool fresh);
+void kd_speech_run_close(kd_speech_run *run);
+
+/* Each does what is missing of the stages before it. */
+int kd_speech_run_label(kd_speech_run *run);
+int kd_speech_run_teach(kd_speech_run *run);
+int kd_speech_run_train(kd_speech_run *run);
+int kd_speech_run_export(kd_speech_run *run);
+
+/* What a file of the student is called: student.bin or, of an entry of "quantize",
+ * student.<name>.bin. */
+int kd_speech_run_file(const kd_speech_run *run, const kd_speech_quantize *how,
+                       char out[KD_PATH_MAX]);
+
+/* All stages, then report.html, report.json and the table on stdout. */
+int kd_speech_run_everything(kd_speech_run *run);
+
+#endif

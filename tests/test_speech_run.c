@@ -1,0 +1,237 @@
+/* The whole way of a speech recogniser on a tiny random teacher: labels, windows, store, training,
+ * files. It learns; it may be interrupted anywhere; what does not belong together is refused. */
+#include <omp.h>
+
+#include "speech_tiny.h"
+
+#include "distill/checkpoint.h"
+#include "distill/runlog.h"
+#include "distill/trainer.h"
+#include "run_cli.h"
+#include "speech/speech_config.h"
+#include "speech/speech_task.h"
+
+enum { TRAINING = 18, HELD_OUT = 6, RECORDINGS = 5 };
+
+/* Every test has a folder of its own with a teacher, sounds, two lists and a config. */
+static void write_list(test_folder *folder, const char *name, int first, int count) {
+    char text[4096] = "audio\ttext\tspeaker\n", *at = text + strlen(text);
+    for (int i = first; i < first + count; i++)
+        at += sprintf(at, "k%d.wav\tnumber %d\t%s\n", i % RECORDINGS, i, i / 6 % 2 ? "bob" : "ann");
+    test_write(test_path(folder, name), text, strlen(text));
+}
+
+static void write_config(test_folder *folder, const char *more) {
+    char text[2048];
+    int n = snprintf(
+        text, sizeof text,
+        "{\"data\": {\"kind\": \"speech\", \"train\": [\"train.tsv\"],"
+        " \"validation\": [\"held.tsv\"], \"source\": \"the cupboard\"},\n"
+        " \"model\": {\"type\": \"whisper\", \"decoder_layers\": 2},\n"
+        " \"teacher\": {\"weights\": \"teacher.bin\", \"source\": \"the attic\", \"wer\": 1e6},\n"
+        " \"train\": {\"epochs\": 4, \"batch\": 2, \"accumulate\": 2, \"learning_rate\": 0.01}%s}",
+        more);
+    assert_true(n > 0 && n < (int)sizeof text);
+    test_write(test_path(folder, "tiny.json"), text, (size_t)n);
+}
+
+static void write_teacher(test_folder *folder, kd_real change) {
+    kd_whisper_file *teacher = tiny_whisper_file();
+    teacher->model->text_norm.gamma->tensor.value[0] += change;
+    assert_ok(kd_whisper_bin_write(test_path(folder, "teacher.bin"), teacher, &kd_format_f32));
+    kd_whisper_file_free(teacher);
+}
+
+static int setup(void **state) {
+    if (test_setup(state) != 0) return -1;
+    test_folder *folder = *state;
+    for (int k = 0; k < RECORDINGS; k++) {
+        char name[16];
+        snprintf(name, sizeof name, "k%d.wav", k);
+        tiny_sound(test_path(folder, name), 2000 + 1300 * k, k);
+    }
+    write_list(folder, "train.tsv", 0, TRAINING);
+    write_list(folder, "held.tsv", TRAINING, HELD_OUT);
+    write_teacher(folder, 0);
+    write_config(folder, "");
+    return 0;
+}
+
+/* distill COMMAND tiny.json --runs RUNS [--set SET]; the exit code. */
+static int carry_out(test_folder *folder, const char *command, const char *runs, const char *set) {
+    char config[KD_PATH_MAX], where[KD_PATH_MAX];
+    test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+    test_copy(where, sizeof where, test_path(folder, runs));
+    return DISTILL(command, config, "--runs", where, set ? "--set" : NULL, set);
+}
+
+#define assert_carried_out(folder, command, runs, set)                                             \
+    do {                                                                                           \
+        if (carry_out(folder, command, runs, set) != 0) fail_msg("%s", complained);                \
+    } while (0)
+
+static void assert_same_file(test_folder *folder, const char *a, const char *b) {
+    char *x, *y;
+    size_t n, m;
+    assert_ok(kd_file_read(&x, &n, test_path(folder, a), 1 << 28));
+    assert_ok(kd_file_read(&y, &m, test_path(folder, b), 1 << 28));
+    assert_int_equal(n, m);
+    assert_memory_equal(x, y, n);
+    free(x);
+    free(y);
+}
+
+static void the_student_learns(void **state) {
+    test_folder *folder = *state;
+    assert_carried_out(folder, "train", "runs", NULL);
+    kd_runlog_curves curves;
+    assert_ok(kd_runlog_read(&curves, test_path(folder, "runs/tiny/log.jsonl")));
+    const int64_t last = curves.step_count - 1;
+    assert_true(last > 4);
+    assert_true(curves.step[last].loss < 0.7 * curves.step[0].loss);
+    assert_true(curves.step[last].kl < curves.step[0].kl);
+    assert_int_equal(curves.eval_count, 4);
+    assert_true(curves.eval[3].loss < curves.eval[0].loss);
+    kd_runlog_free(&curves);
+    kd_whisper_file *student;
+    assert_ok(kd_whisper_file_open(&student, test_path(folder, "runs/tiny/student.bin"),
+                                   KD_WHISPER_TRAIN_NOTHING));
+    assert_int_equal(student->model->spec.text_layers, 2);
+    kd_whisper_file_free(student);
+    assert_ok(kd_whisper_file_open(&student, test_path(folder, "runs/tiny/student"),
+                                   KD_WHISPER_TRAIN_NOTHING));
+    kd_whisper_file_free(student);
+    /* Once more: everything is there. */
+    char *log;
+    size_t before, after;
+    assert_ok(kd_file_read(&log, &before, test_path(folder, "runs/tiny/log.jsonl"), 1 << 24));
+    free(log);
+    assert_carried_out(folder, "train", "runs", NULL);
+    assert_says(complained, "already trained");
+    assert_ok(kd_file_read(&log, &after, test_path(folder, "runs/tiny/log.jsonl"), 1 << 24));
+    free(log);
+    assert_int_equal(before, after);
+}
+
+/* Stopped at every window, shard and update, and at other thread counts, it ends in the same bits.
+ */
+static void interruptions_change_nothing(void **state) {
+    test_folder *folder = *state;
+    int threads = omp_get_max_threads(), code, stops = -1;
+    assert_carried_out(folder, "train", "runs", NULL);
+    do {
+        omp_set_num_threads(1 + (stops + 1) % 3);
+        kd_train_request_stop();
+        code = carry_out(folder, "train", "stopped", NULL);
+        stops++;
+        assert_true(code == 0 || code == -KD_EAGAIN);
+    } while (code != 0);
+    omp_set_num_threads(threads);
+    kd_train_take_stop();
+    assert_true(stops > 10);
+    assert_same_file(folder, "runs/tiny/student.bin", "stopped/tiny/student.bin");
+}
+
+/* The encoder's outputs come from the cache or from the encoder; windows are joined or not. */
+static void a_cache_changes_nothing(void **state) {
+    test_folder *folder = *state;
+    assert_carried_out(folder, "train", "runs", "data.encoder_cache=on");
+    assert_carried_out(folder, "train", "without", "data.encoder_cache=off");
+    assert_true(kd_file_exists(test_path(folder, "runs/tiny/heard")));
+    assert_false(kd_file_exists(test_path(folder, "without/tiny/heard")));
+    assert_same_file(folder, "runs/tiny/student.bin", "without/tiny/student.bin");
+}
+
+static void other_ways_to_be_taught(void **state) {
+    test_folder *folder = *state;
+    assert_carried_out(folder, "train", "topk", "teacher.targets={\"kind\":\"topk\",\"k\":8}");
+    assert_carried_out(folder, "train", "labels", "loss.kl=0");
+    assert_carried_out(folder, "train", "apart", "data.concatenate=false");
+    assert_carried_out(folder, "train", "shallow", "model.encoder_layers=1");
+    assert_carried_out(folder, "train", "unchecked", "data.validation=[]");
+    kd_whisper_file *student;
+    assert_ok(kd_whisper_file_open(&student, test_path(folder, "shallow/tiny/student.bin"),
+                                   KD_WHISPER_TRAIN_NOTHING));
+    assert_int_equal(student->model->spec.audio_layers, 1);
+    kd_whisper_file_free(student);
+}
+
+/* Rounded files, and the same trained on with rounded weights. */
+static void files_are_quantized(void **state) {
+    test_folder *folder = *state;
+    write_config(folder, ", \"quantize\": [{\"format\": \"q4_0\"},"
+                         " {\"format\": \"q4_0\", \"qat\": {\"epochs\": 2}}]");
+    assert_carried_out(folder, "train", "runs", NULL);
+    static const char *const files[] = {"runs/tiny/student.q4_0.bin",
+                                        "runs/tiny/student.q4_0-qat.bin"};
+    kd_hash hash[2];
+    for (int i = 0; i < 2; i++) {
+        kd_whisper_file *file;
+        assert_ok(
+            kd_whisper_file_open(&file, test_path(folder, files[i]), KD_WHISPER_TRAIN_NOTHING));
+        assert_ok(kd_params_hash(&hash[i], file->model->params));
+        kd_whisper_file_free(file);
+    }
+    assert_string_not_equal(hash[0].hex, hash[1].hex);
+    kd_runlog_curves curves;
+    assert_ok(kd_runlog_read(&curves, test_path(folder, "runs/tiny/log.jsonl")));
+    assert_string_equal(curves.last_stage, "qat.q4_0-qat");
+    kd_runlog_free(&curves);
+}
+
+static void what_is_missing_is_named(void **state) {
+    test_folder *folder = *state;
+    assert_int_equal(unlink(test_path(folder, "teacher.bin")), 0);
+    assert_int_equal(unlink(test_path(folder, "held.tsv")), 0);
+    assert_int_equal(carry_out(folder, "train", "runs", NULL), -KD_ENOINPUT);
+    assert_says(complained,
+                "teacher.bin: the teacher is not there; where it comes from: the attic");
+    assert_says(complained, "held.tsv: the list of validation recordings is not there; where it "
+                            "comes from: the cupboard");
+    assert_says(complained, "2 of the files");
+}
+
+/* A result made from other things is not taken for this run's. */
+static void another_teacher_is_noticed(void **state) {
+    test_folder *folder = *state;
+    assert_carried_out(folder, "train", "runs", NULL);
+    write_teacher(folder, KD_REAL(0.25));
+    assert_int_equal(carry_out(folder, "train", "runs", NULL), -KD_EDATA);
+    assert_says(complained, "labels");
+    write_teacher(folder, 0);
+    assert_int_equal(carry_out(folder, "train", "runs", "loss.kl=0.5"), -KD_EDATA);
+    assert_says(complained, "train.last.h5");
+    assert_carried_out(folder, "train", "runs", NULL);
+}
+
+/* The store knows the tokens that its rows were made for. */
+static void a_store_of_other_windows_is_refused(void **state) {
+    test_folder *folder = *state;
+    assert_carried_out(folder, "teach", "runs", NULL);
+    kd_store *store;
+    assert_ok(kd_store_open(&store, test_path(folder, "runs/tiny/store")));
+    kd_whisper *student = tiny_whisper(KD_WHISPER_TRAIN_DECODER);
+    int32_t token[] = {1, 2, 3, 4};
+    kd_window window = {.id = 99, .token = token, .length = 4};
+    kd_windows windows = {.item = &window, .count = 1, .longest = 4};
+    const kd_loss_config loss = {.temperature = 2, .kl = 1, .hard = 1};
+    const kd_train_spec spec = {.epochs = 1, .batch = 1, .accumulate = 1, .evaluate_every = 1};
+    kd_speech_job job = {.loop = {.stage = "train", .folder = folder->path, .spec = &spec},
+                         .loss = &loss,
+                         .train = &windows,
+                         .store = store};
+    assert_refused(kd_speech_train(student, &job), KD_EDATA, "store");
+    kd_whisper_free(student);
+    kd_store_free(store);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, test_teardown)
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(the_student_learns),         TEST(interruptions_change_nothing),
+        TEST(a_cache_changes_nothing),    TEST(other_ways_to_be_taught),
+        TEST(files_are_quantized),        TEST(what_is_missing_is_named),
+        TEST(another_teacher_is_noticed), TEST(a_store_of_other_windows_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
