@@ -89,7 +89,6 @@ static void the_student_learns(void **state) {
     const int64_t last = curves.step_count - 1;
     assert_true(last > 4);
     assert_true(curves.step[last].loss < 0.7 * curves.step[0].loss);
-    assert_true(curves.step[last].kl < curves.step[0].kl);
     assert_int_equal(curves.eval_count, 4);
     assert_true(curves.eval[3].loss < curves.eval[0].loss);
     kd_runlog_free(&curves);
@@ -113,18 +112,18 @@ static void the_student_learns(void **state) {
     assert_int_equal(before, after);
 }
 
-/* Stopped at every window, shard and update, and at other thread counts, it ends in the same bits.
- */
+/* Stopped after every update, and at other thread counts, it ends in the same bits. */
 static void interruptions_change_nothing(void **state) {
     test_folder *folder = *state;
     int threads = omp_get_max_threads(), code, stops = -1;
     assert_carried_out(folder, "train", "runs", NULL);
+    assert_carried_out(folder, "teach", "stopped", NULL);
     do {
         omp_set_num_threads(1 + (stops + 1) % 3);
         kd_train_request_stop();
         code = carry_out(folder, "train", "stopped", NULL);
         stops++;
-        assert_true(code == 0 || code == -KD_EAGAIN);
+        if (code != 0 && code != -KD_EAGAIN) fail_msg("%s", complained);
     } while (code != 0);
     omp_set_num_threads(threads);
     kd_train_take_stop();
@@ -156,12 +155,15 @@ static void other_ways_to_be_taught(void **state) {
     kd_whisper_file_free(student);
 }
 
-/* Rounded files, and the same trained on with rounded weights. */
+/* Rounded files, the same trained on with rounded weights, and all of them measured. */
 static void files_are_quantized(void **state) {
     test_folder *folder = *state;
     write_config(folder, ", \"quantize\": [{\"format\": \"q4_0\"},"
                          " {\"format\": \"q4_0\", \"qat\": {\"epochs\": 2}}]");
-    assert_carried_out(folder, "train", "runs", NULL);
+    assert_carried_out(folder, "train", "runs", "data.test=[\"held.tsv\"]");
+    assert_says(printed, "student before training");
+    assert_says(printed, "student q4_0 (QAT)");
+    assert_true(kd_file_exists(test_path(folder, "runs/tiny/report.html")));
     static const char *const files[] = {"runs/tiny/student.q4_0.bin",
                                         "runs/tiny/student.q4_0-qat.bin"};
     kd_hash hash[2];

@@ -23,11 +23,8 @@ static const struct {
 } RECIPES[] = {{"whisper_base_en", {80, 512, 51864, POSITIONS, 6, 8, 448, 2, 8}},
                {"whisper_small", {80, 768, 51864, POSITIONS, 12, 12, 448, 4, 12}}};
 
-static const kd_train_spec TRAIN = {.optimizer = KD_OPTIMIZER_ADAMW,
-                                    .beta1 = 0.9,
-                                    .beta2 = 0.999,
-                                    .epsilon = 1e-8,
-                                    .clip = 1};
+static const kd_train_spec TRAIN = {
+    .optimizer = KD_OPTIMIZER_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .clip = 1};
 
 typedef struct {
     int64_t windows;
@@ -102,8 +99,7 @@ static int listen(bench *b) {
     const kd_whisper_spec *s = &b->model->spec;
     int status = KD_OK;
     for (int64_t i = 0; i < b->windows && status == KD_OK; i++)
-        status = kd_whisper_encode(b->model, b->scratch,
-                                   b->memory.value + i * POSITIONS * s->width,
+        status = kd_whisper_encode(b->model, b->scratch, b->memory.value + i * POSITIONS * s->width,
                                    b->mel + i * FRAMES * s->mels, 1, FRAMES);
     return status;
 }
@@ -112,10 +108,8 @@ static int learn(bench *b) {
     const int64_t rows = b->windows * TOKENS;
     const kd_soft_targets soft = {
         .hidden = b->hidden, .output = b->output, .width = b->model->spec.width};
-    const kd_loss_spec spec = {.hard_weight = KD_REAL(0.8),
-                               .kl_weight = 1,
-                               .temperature = 2,
-                               .normalizer = (double)rows};
+    const kd_loss_spec spec = {
+        .hard_weight = KD_REAL(0.8), .kl_weight = 1, .temperature = 2, .normalizer = (double)rows};
     if (kd_tape_guard(b->tape)) return KD_EINTERNAL;
     kd_tape_reset(b->tape);
     kd_params_begin_step(b->model->params);

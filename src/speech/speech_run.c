@@ -90,7 +90,7 @@ void kd_speech_run_close(kd_speech_run *run) {
 
 /* --- what stages need ------------------------------------------------------------------------ */
 
-static int need_teacher(kd_speech_run *run) {
+int kd_speech_run_need_teacher(kd_speech_run *run) {
     if (run->teacher) return KD_OK;
     int status =
         kd_whisper_file_open(&run->teacher, run->config->teacher.weights, KD_WHISPER_TRAIN_NOTHING);
@@ -99,7 +99,7 @@ static int need_teacher(kd_speech_run *run) {
 
 static int need_student(kd_speech_run *run) {
     if (run->student) return KD_OK;
-    int status = need_teacher(run);
+    int status = kd_speech_run_need_teacher(run);
     if (status < 0) return status;
     return kd_student_create(&run->student, run->teacher, run->config->encoder_layers,
                              run->config->decoder_layers, KD_WHISPER_TRAIN_DECODER);
@@ -161,19 +161,25 @@ static int hear(const kd_speech_run *run, const kd_speech_list *list, const kd_w
 
 /* --- label ------------------------------------------------------------------------------------ */
 
-static int window_options(const kd_speech_run *run, kd_window_options *out) {
-    const kd_speech_config *config = run->config;
-    const kd_token_ids *ids = kd_tokenizer_ids(run->teacher->tokenizer);
-    *out = (kd_window_options){.concatenate = config->data.concatenate,
-                               .wer_below = config->teacher.wer,
-                               .language = -1,
-                               .task = -1};
+int kd_speech_run_language(const kd_speech_run *run, kd_label_options *out) {
+    const kd_tokenizer *tokenizer = run->teacher->tokenizer;
+    const kd_token_ids *ids = kd_tokenizer_ids(tokenizer);
+    const char *language = run->config->data.language;
+    *out = (kd_label_options){.language = -1, .task = -1};
     if (!ids->multilingual) return KD_OK;
-    out->language = kd_tokenizer_language(run->teacher->tokenizer, config->data.language);
+    out->language = kd_tokenizer_language(tokenizer, language);
     out->task = ids->transcribe;
     if (out->language >= 0) return KD_OK;
-    return kd_fail(KD_ECONFIG, "data.language: the teacher knows no language \"%s\"",
-                   config->data.language);
+    return kd_fail(KD_ECONFIG, "data.language: the teacher knows no language \"%s\"", language);
+}
+
+static int make_windows(kd_speech_run *run, kd_speech_list *list, const kd_label_options *said) {
+    const kd_window_options options = {.concatenate = run->config->data.concatenate,
+                                       .wer_below = run->config->teacher.wer,
+                                       .language = said->language,
+                                       .task = said->task};
+    return kd_windows_make(&list->windows, &list->labels, run->teacher->tokenizer,
+                           &run->teacher->model->spec, &options);
 }
 
 /* Hours of sound, before and after the threshold. */
@@ -195,25 +201,22 @@ static void report_kept(const kd_speech_run *run, const kd_speech_list *list) {
 
 static int label_list(kd_speech_run *run, kd_speech_list *list) {
     char name[64], folder[KD_PATH_MAX];
-    kd_window_options options;
+    kd_label_options options;
     if (list->utterances.count == 0) return KD_OK;
     snprintf(name, sizeof name, "labels/%s", list->name);
-    int status = window_options(run, &options);
+    int status = kd_speech_run_language(run, &options);
     if (status == KD_OK) status = kd_path_join(folder, run->folder, name);
     if (status == KD_OK)
-        status =
-            kd_label_run(&list->labels, folder, &list->utterances, run->teacher, run->teacher_hash,
-                         &(kd_label_options){options.language, options.task});
-    if (status == KD_OK)
-        status = kd_windows_make(&list->windows, &list->labels, run->teacher->tokenizer,
-                                 &run->teacher->model->spec, &options);
+        status = kd_label_run(&list->labels, folder, &list->utterances, run->teacher,
+                              run->teacher_hash, &options);
+    if (status == KD_OK) status = make_windows(run, list, &options);
     if (status == KD_OK) report_kept(run, list);
     return status;
 }
 
 int kd_speech_run_label(kd_speech_run *run) {
     if (run->train.windows) return KD_OK;
-    int status = need_teacher(run);
+    int status = kd_speech_run_need_teacher(run);
     if (status == KD_OK) status = label_list(run, &run->validation);
     return status < 0 ? status : label_list(run, &run->train);
 }
@@ -359,8 +362,4 @@ int kd_speech_run_export(kd_speech_run *run) {
     for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++)
         status = write_quantized(run, &run->config->quantize[i]);
     return status;
-}
-
-int kd_speech_run_everything(kd_speech_run *run) {
-    return kd_speech_run_export(run);
 }

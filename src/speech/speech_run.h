@@ -58,6 +58,12 @@ int kd_speech_run_export(kd_speech_run *run);
 int kd_speech_run_file(const kd_speech_run *run, const kd_speech_quantize *how,
                        char out[KD_PATH_MAX]);
 
+/* The teacher again, after a stage that did without; an error says what its file lacks. */
+int kd_speech_run_need_teacher(kd_speech_run *run);
+/* The ids that a multilingual teacher is asked for; −1 with another. Needs the teacher. KD_ECONFIG
+ * when it does not know the language. */
+int kd_speech_run_language(const kd_speech_run *run, kd_label_options *out);
+
 /* All stages, then report.html, report.json and the table on stdout. */
 int kd_speech_run_everything(kd_speech_run *run);
 

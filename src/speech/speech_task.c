@@ -37,7 +37,7 @@ kd_tensor *kd_speech_loss(const kd_whisper *student, kd_tape *tape, const kd_spe
                                .temperature = (kd_real)loss->temperature,
                                .normalizer = normalizer};
     return kd_vocab_loss(tape, h, &student->tokens.table->tensor, batch->label, batch->valid,
-                         &batch->soft, spec, parts);
+                         loss->kl > 0 ? &batch->soft : NULL, spec, parts);
 }
 
 static int64_t inputs_of(const kd_window *w) {

@@ -51,6 +51,14 @@ int kd_windows_make(kd_windows **out, const kd_labels *labels, const kd_tokenize
                     const kd_whisper_spec *spec, const kd_window_options *options);
 void kd_windows_free(kd_windows *windows);
 
+/* How many tokens of a window are targets, and which. */
+static inline int64_t kd_window_targets(const kd_window *window) {
+    return window->length - 1 - window->first_target;
+}
+static inline const int32_t *kd_window_labels(const kd_window *window) {
+    return window->token + 1 + window->first_target;
+}
+
 /* The log-mel of window i, out (frames,mels) with silence behind it. Several threads may. Errors as
  * kd_hearing_read's, and KD_EDATA when a sound is not as long as when it was labelled. */
 int kd_windows_mel(const kd_windows *windows, int64_t i, kd_real *out);

@@ -1,0 +1,101 @@
+/* `distill train` of a speech config: every stage, then the same recordings through every model. */
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "speech/speech_report.h"
+#include "speech/speech_run.h"
+
+/* The models of a run: the teacher, the student before and after, its files. */
+typedef struct {
+    kd_speech_run *run;
+    int count;
+    kd_whisper_file *file[KD_SPEECH_SUBJECTS_MAX]; /* NULL where the run owns it */
+    kd_speech_subject subject[KD_SPEECH_SUBJECTS_MAX];
+    char name[KD_SPEECH_SUBJECTS_MAX][KD_SPEECH_NAME_MAX];
+} models;
+
+_Static_assert(3 + KD_SPEECH_QUANTIZE_MAX <= KD_SPEECH_SUBJECTS_MAX, "too many files to measure");
+
+static int64_t size_of(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode) ? (int64_t)info.st_size : 0;
+}
+
+/* Adds a model, which is owned from now on unless `borrowed`. */
+static void add(models *m, const char *name, const char *kind, kd_whisper_file *owned,
+                const kd_whisper_file *borrowed, int64_t bytes) {
+    const int i = m->count++;
+    snprintf(m->name[i], sizeof m->name[i], "%s", name);
+    m->file[i] = owned;
+    m->subject[i] = (kd_speech_subject){
+        .name = m->name[i], .kind = kind, .file = owned ? owned : borrowed, .bytes = bytes};
+}
+
+static int add_file(models *m, const char *name, const char *kind, const char *path) {
+    kd_whisper_file *file;
+    int status = kd_whisper_file_open(&file, path, KD_WHISPER_TRAIN_NOTHING);
+    if (status == KD_OK) add(m, name, kind, file, NULL, size_of(path));
+    return status;
+}
+
+static int open_models(models *m) {
+    kd_speech_run *run = m->run;
+    const kd_speech_config *config = run->config;
+    kd_whisper_file *initial = NULL;
+    char path[KD_PATH_MAX], name[KD_SPEECH_NAME_MAX];
+    int status = kd_speech_run_need_teacher(run);
+    if (status == KD_OK)
+        status = kd_student_create(&initial, run->teacher, config->encoder_layers,
+                                   config->decoder_layers, KD_WHISPER_TRAIN_NOTHING);
+    if (status == KD_OK) status = kd_speech_run_file(run, NULL, path);
+    if (status < 0) return status;
+    add(m, "teacher", "teacher", NULL, run->teacher, size_of(config->teacher.weights));
+    add(m, "student before training", "initial", initial, NULL, 0);
+    status = add_file(m, "student", "student", path);
+    for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
+        const kd_speech_quantize *how = &config->quantize[i];
+        snprintf(name, sizeof name, "student %s (%s)", how->format->name, how->qat ? "QAT" : "PTQ");
+        status = kd_speech_run_file(run, how, path);
+        if (status == KD_OK) status = add_file(m, name, how->qat ? "blob" : "ptq", path);
+    }
+    return status;
+}
+
+static int report(const models *m, const kd_speech_result *result) {
+    const kd_speech_run *run = m->run;
+    const kd_speech_report what = {.config = run->config,
+                                   .run_folder = run->folder,
+                                   .labels = &run->train.labels,
+                                   .windows = run->train.windows,
+                                   .utterances = &run->test.utterances,
+                                   .count = m->count,
+                                   .result = result};
+    kd_speech_report_print(&what);
+    int status = kd_speech_report_write(&what);
+    if (status == KD_OK) kd_log("report: %s/report.html", run->folder);
+    return status;
+}
+
+static int measure(models *m) {
+    kd_speech_result result[KD_SPEECH_SUBJECTS_MAX] = {0};
+    kd_label_options options;
+    int status = kd_speech_run_language(m->run, &options);
+    if (status == KD_OK)
+        status = kd_speech_evaluate(result, m->subject, m->count, &m->run->test.utterances, NULL,
+                                    &options);
+    if (status == KD_OK) status = report(m, result);
+    for (int i = 0; i < m->count; i++) kd_speech_result_clear(&result[i]);
+    return status;
+}
+
+int kd_speech_run_everything(kd_speech_run *run) {
+    models m = {.run = run};
+    int status = kd_speech_run_export(run);
+    if (status < 0 || run->test.utterances.count == 0) return status;
+    status = open_models(&m);
+    if (status == KD_OK) status = measure(&m);
+    for (int i = 0; i < m.count; i++) kd_whisper_file_free(m.file[i]);
+    return status;
+}
