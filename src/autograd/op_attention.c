@@ -1,5 +1,6 @@
-/* Attention, a piece of one head of one sample at a time, so that the scores never exist as a whole:
- * forward by attention_blocks.c, for few queries here; backward here, by tiles of TILE queries.
+/* Attention, a piece of one head of one sample at a time, so that the scores never exist as a
+ * whole: forward by attention_blocks.c, for few queries here; backward here, by tiles of TILE
+ * queries.
  *
  * With q, k, v, y the rows of one head (width D), scale = 1/√D and S' the keys a row may see:
  *
