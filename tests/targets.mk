@@ -4,6 +4,7 @@
 # make fuzz       every parser under sanitizers; FUZZ_RUNS executions each           (an hour)
 # make bench      this machine's matrix-product peak and what training makes of it
 # make bench-torch  training speed beside PyTorch, in one run
+# make bench-whisper  a training step of Whisper beside PyTorch and transformers, in one run
 # make bench-onnx   int8 inference beside ONNX Runtime, in one run; BLOB= an exported file
 # make parity     Whisper beside transformers and whisper.cpp, from PyPI   (PYTHON=…, PARTS=numbers …)
 # make debug      build/debug/bin/distill, with address and undefined-behaviour sanitizers
@@ -83,6 +84,10 @@ PYTHON ?= python3
 bench-torch: build/distill
 	$(PYTHON) tests/bench_torch.py build/distill
 
+# torch and transformers from PyPI; RECIPES=whisper_base_en or whisper_small alone, WINDOWS=4
+bench-whisper: build/distill
+	$(PYTHON) tests/bench_whisper.py build/distill $(RECIPES:%=--recipes=%) $(WINDOWS:%=--windows=%)
+
 # onnx, onnxruntime and gguf from PyPI
 bench-onnx: build/distill
 	$(PYTHON) tests/bench_onnx.py build/distill $(BLOB)
@@ -107,4 +112,4 @@ build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 format:
 	clang-format -i src/*.c src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: schema test debug double gradcheck lint check sanitized-demo fuzz fuzz-packages bench bench-torch bench-onnx parity format
+.PHONY: schema test debug double gradcheck lint check sanitized-demo fuzz fuzz-packages bench bench-torch bench-whisper bench-onnx parity format

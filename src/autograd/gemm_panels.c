@@ -16,7 +16,7 @@
 #pragma GCC optimize("fp-contract=fast")
 #include "autograd/gemm_tile.h"
 
-enum { SLAB = 48, DEPTH = 256, SWAPPED_COLUMNS = 128 };
+enum { SLAB = 96, DEPTH = 256, SWAPPED_COLUMNS = 128 };
 
 /* The number of slabs is a multiple of this, so that no thread waits for another's last one. */
 enum { SHARES = 4 };
@@ -55,16 +55,24 @@ static void multiply_rows(const kd_real *x, int64_t apart, const kd_real *y, int
 
 /* --- a job ----------------------------------------------------------------------------------- */
 
+/* Asks for n numbers that are needed later. */
+static void look_ahead(const kd_real *at, int64_t n) {
+    for (int64_t i = 0; i < n; i += 64 / (int64_t)sizeof *at) __builtin_prefetch(at + i);
+}
+
 /* R[first + i, column + n] (+)= over steps [k, k + depth), written at `t`, for a slab of rows. */
 static void multiply_slab(const plan *p, int64_t first, int64_t column, int64_t columns, int64_t k,
                           int64_t depth, kd_tile_target t) {
     kd_real packed[SLAB * DEPTH] __attribute__((aligned(64)));
     const bool in_place = p->swapped && p->x.step == 1;
     const kd_tile_operand x = {p->x.at + k * p->x.step, p->x.row, p->x.step};
+    const int64_t share = depth * KD_PANEL / t.rows; /* of the next panel, for every row */
     if (!in_place) kd_tile_pack(packed, KD_TILE, x, first, first + t.rows, depth);
     for (int64_t n = 0; n < columns; n += KD_PANEL) {
         const kd_real *y = p->panels + ((column + n) / KD_PANEL * p->depth + k) * KD_PANEL;
+        const kd_real *next = y + p->depth * KD_PANEL;
         for (int64_t i = 0; i < t.rows; i += KD_TILE) {
+            if (n + KD_PANEL < columns) look_ahead(next + i * share, KD_TILE * share);
             const kd_tile_target tile = {t.c + i * t.ldc + n, t.ldc,
                                          kd_smaller(KD_TILE, t.rows - i),
                                          kd_smaller(KD_PANEL, columns - n), t.add};
