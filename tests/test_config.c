@@ -548,6 +548,25 @@ static void tables_are_sound(void **state) {
     check_table(&kd_speech_config_root);
 }
 
+static const kd_config_key *find_key(const kd_config_table *table, const char *name) {
+    int i = 0;
+    while (i < table->count && strcmp(table->key[i].name, name) != 0) i++;
+    assert_true(i < table->count);
+    return &table->key[i];
+}
+
+/* A config's words for kinds of data are kd_data_kind_name, in its order. */
+static void data_kinds_have_their_words(void **state) {
+    (void)state;
+    char words[256] = "";
+    for (int kind = 0; kind < KD_DATA_KINDS; kind++) {
+        assert_non_null(kd_data_kind_name[kind]);
+        if (kind > 0) strcat(words, "|");
+        strcat(words, kd_data_kind_name[kind]);
+    }
+    assert_string_equal(find_key(find_key(&kd_config_root, "data")->table, "kind")->choices, words);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fills_in_defaults),
@@ -564,6 +583,7 @@ int main(void) {
         cmocka_unit_test(schema_and_documentation_agree),
         cmocka_unit_test(examples_are_right),
         cmocka_unit_test(tables_are_sound),
+        cmocka_unit_test(data_kinds_have_their_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

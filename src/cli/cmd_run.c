@@ -86,8 +86,17 @@ static int read_row(runner *r, const char *path, int64_t index) {
     size_t length;
     int status = kd_file_read(&bytes, &length, path, FILE_LIMIT);
     if (status < 0) return status;
-    bool cifar = kd_blob_data(r->blob)->kind == KD_DATA_CIFAR10;
-    status = (cifar ? take_cifar : take_idx)(r, path, (const uint8_t *)bytes, length, index);
+    switch (kd_blob_data(r->blob)->kind) {
+    case KD_DATA_IDX:
+        status = take_idx(r, path, (const uint8_t *)bytes, length, index);
+        break;
+    case KD_DATA_CIFAR10:
+        status = take_cifar(r, path, (const uint8_t *)bytes, length, index);
+        break;
+    case KD_DATA_AUDIO: /* each sample is a file */
+        status = kd_fail(KD_EINTERNAL, "%s: rows of sound", path);
+        break;
+    }
     free(bytes);
     return status;
 }

@@ -42,11 +42,16 @@ static void look_at_audio(sample *out, const kd_config *config) {
 static sample look(const kd_config *config) {
     sample s = {{28, 28, 1}, config->data.class_name_count, true};
     if (s.classes == 0) s.classes = 10;
-    if (config->data.kind == KD_DATA_CIFAR10) return (sample){{32, 32, 3}, 10, false};
-    if (config->data.kind == KD_DATA_IDX)
+    switch (config->data.kind) {
+    case KD_DATA_IDX:
         look_at_idx(&s, config);
-    else
+        break;
+    case KD_DATA_CIFAR10:
+        return (sample){{32, 32, 3}, 10, false};
+    case KD_DATA_AUDIO:
         look_at_audio(&s, config);
+        break;
+    }
     return s;
 }
 
@@ -133,15 +138,15 @@ static int add_teacher(kd_text *out, const kd_config *config, const sample *s) {
 }
 
 int kd_inspect_config(kd_text *out, const char *path) {
-    static const char *const kind[] = {"idx", "cifar10", "audio"};
     kd_config *config;
     int status = kd_config_load(&config, path, 0, NULL);
     if (status < 0) return status;
     sample s = look(config);
     kd_text_add(out, "%s: configuration of the run %s, hash %s\n", path, config->name,
                 config->hash.hex);
-    kd_text_add(out, "data: %s, samples of %lld×%lld×%lld, %d classes%s\n", kind[config->data.kind],
-                (long long)s.extent.h, (long long)s.extent.w, (long long)s.extent.c, s.classes,
+    kd_text_add(out, "data: %s, samples of %lld×%lld×%lld, %d classes%s\n",
+                kd_data_kind_name[config->data.kind], (long long)s.extent.h, (long long)s.extent.w,
+                (long long)s.extent.c, s.classes,
                 s.assumed ? " (assumed: the files are not there)" : "");
     kd_text_add(out, "\nstudent:\n");
     status = add_net(out, &config->model, &s);

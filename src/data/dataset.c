@@ -8,6 +8,9 @@
 #include "data/clip.h"
 #include "data/dataset_source.h"
 
+const char *const kd_data_kind_name[KD_DATA_KINDS] = {
+    [KD_DATA_IDX] = "idx", [KD_DATA_CIFAR10] = "cifar10", [KD_DATA_AUDIO] = "audio"};
+
 /* The stream of the fixed shuffle; with no seed of the run in it. */
 static const uint64_t SPLIT_SEED = 0x73706c6974, SPLIT_STREAM = 1;
 

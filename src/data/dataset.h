@@ -19,6 +19,10 @@ enum {
 };
 
 typedef enum { KD_DATA_IDX, KD_DATA_CIFAR10, KD_DATA_AUDIO } kd_data_kind;
+enum { KD_DATA_KINDS = KD_DATA_AUDIO + 1 };
+/* The words of configs and exported files. */
+extern const char *const kd_data_kind_name[KD_DATA_KINDS];
+
 typedef enum { KD_SPLIT_TRAIN, KD_SPLIT_VALIDATION, KD_SPLIT_TEST } kd_split;
 
 /* What is taken out of each clip by itself (data/clip.h gives the formulas). */

@@ -62,10 +62,6 @@ static inline bool kd_blob_is_depthwise(const kd_blob_node *node) {
            node->channels == node->from.c;
 }
 
-/* What "distill.data.kind" says, by kd_data_kind. */
-enum { KD_BLOB_DATA_KINDS = KD_DATA_AUDIO + 1 };
-extern const char *const kd_blob_data_kind[KD_BLOB_DATA_KINDS];
-
 /* What "distill.audio.normalise" says, by kd_clip_norm. */
 enum { KD_BLOB_CLIP_NORMS = KD_CLIP_BANDS + 1 };
 extern const char *const kd_blob_clip_norm[KD_BLOB_CLIP_NORMS];

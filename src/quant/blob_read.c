@@ -10,9 +10,6 @@
 
 static const size_t FILE_MAX = (size_t)1 << 31;
 
-const char *const kd_blob_data_kind[KD_BLOB_DATA_KINDS] = {
-    [KD_DATA_IDX] = "idx", [KD_DATA_CIFAR10] = "cifar10", [KD_DATA_AUDIO] = "audio"};
-
 const char *const kd_blob_clip_norm[KD_BLOB_CLIP_NORMS] = {
     [KD_CLIP_PLAIN] = "none", [KD_CLIP_RANGE] = "range", [KD_CLIP_BANDS] = "bands"};
 
@@ -171,7 +168,7 @@ static int read_audio(reader *r) {
 
 static int read_data(reader *r) {
     int kind = 0;
-    int status = read_word(r, "distill.data.kind", kd_blob_data_kind, KD_BLOB_DATA_KINDS, &kind);
+    int status = read_word(r, "distill.data.kind", kd_data_kind_name, KD_DATA_KINDS, &kind);
     if (status < 0) return status;
     r->blob->data.kind = (kd_data_kind)kind;
     return kind == KD_DATA_AUDIO ? read_audio(r) : KD_OK;

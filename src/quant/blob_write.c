@@ -221,7 +221,7 @@ static int write_info(writer *w, const kd_blob_info *info) {
     for (int i = 0; i < dataset->classes; i++) names[i] = dataset->class_name[i];
     kd_gguf_add_strings(w->file, "distill.classes", names, (uint64_t)dataset->classes);
     free(names);
-    kd_gguf_add_string(w->file, "distill.data.kind", kd_blob_data_kind[info->data->kind]);
+    kd_gguf_add_string(w->file, "distill.data.kind", kd_data_kind_name[info->data->kind]);
     kd_gguf_add_f32(w->file, "distill.normaliser.unit", normaliser->unit);
     if (normaliser->channels) {
         const uint64_t n = (uint64_t)normaliser->channels;
