@@ -2,7 +2,9 @@
  * that are not what they say. Each gets a clear message and its exit code, or is simply heard. */
 #include "test_data.h"
 
+#include <signal.h>
 #include <sndfile.h>
+#include <sys/resource.h>
 
 #include "run_cli.h"
 #include "whisper_tiny.h"
@@ -272,6 +274,47 @@ static void tokenizers_of_other_models_are_refused(void **state) {
     free(own);
 }
 
+/* No file may grow beyond `bytes`, as on a full disk; 0: any size again. */
+static void limit_files(size_t bytes) {
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes > 0 ? bytes : limit.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* Wherever the disk is full: exit code 74, the temporary gone, the old file as it was. */
+static void full_disks_leave_the_old_file(void **state) {
+    static const char *const outs[] = {"out.bin", "out.gguf", "out"};
+    names n;
+    make(&n, state);
+    for (int i = 0; i < 3; i++) {
+        char out[KD_PATH_MAX], file[KD_PATH_MAX], part[KD_PATH_MAX + 8], *bytes, *after;
+        size_t length, after_length;
+        test_copy(out, sizeof out, test_path(*state, outs[i]));
+        assert_int_equal(DISTILL("convert", n.model, out), 0);
+        if (i == 2)
+            assert_ok(kd_path_join(file, out, "model.safetensors"));
+        else
+            test_copy(file, sizeof file, out);
+        snprintf(part, sizeof part, "%s.part", file);
+        assert_ok(kd_file_read(&bytes, &length, file, 1 << 24));
+        for (size_t most = length - 1; most > 0; most = most > length / 8 ? most - length / 8 : 0) {
+            limit_files(most);
+            const int code = DISTILL("convert", n.model, out, "--type", "f32");
+            limit_files(0);
+            assert_int_equal(code, 74);
+            assert_says(complained, outs[i]);
+            assert_false(kd_file_exists(part));
+            assert_ok(kd_file_read(&after, &after_length, file, 1 << 24));
+            assert_int_equal(after_length, length);
+            assert_memory_equal(after, bytes, length);
+            free(after);
+        }
+        free(bytes);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(zero_length_sounds_are_refused, test_setup, test_teardown),
@@ -288,6 +331,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(safetensors_with_hostile_sizes_are_refused, test_setup,
                                         test_teardown),
         cmocka_unit_test_setup_teardown(tokenizers_of_other_models_are_refused, test_setup,
-                                        test_teardown)};
+                                        test_teardown),
+        cmocka_unit_test_setup_teardown(full_disks_leave_the_old_file, test_setup, test_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
