@@ -181,6 +181,19 @@ static void files_are_quantized(void **state) {
     kd_runlog_free(&curves);
 }
 
+/* --dry-run writes nothing. */
+static void a_plan_is_made_before(void **state) {
+    test_folder *folder = *state;
+    char config[KD_PATH_MAX], runs[KD_PATH_MAX];
+    test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+    test_copy(runs, sizeof runs, test_path(folder, "runs"));
+    if (DISTILL("train", config, "--dry-run", "--runs", runs) != 0) fail_msg("%s", complained);
+    assert_says(printed, "a student of 2 + 2 layers from 2 + 3");
+    assert_says(printed, "24 recordings");
+    assert_says(printed, "training");
+    assert_false(kd_file_exists(runs));
+}
+
 static void what_is_missing_is_named(void **state) {
     test_folder *folder = *state;
     assert_int_equal(unlink(test_path(folder, "teacher.bin")), 0);
@@ -232,7 +245,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(the_student_learns),         TEST(interruptions_change_nothing),
         TEST(a_cache_changes_nothing),    TEST(other_ways_to_be_taught),
-        TEST(files_are_quantized),        TEST(what_is_missing_is_named),
+        TEST(files_are_quantized),        TEST(a_plan_is_made_before),
+        TEST(what_is_missing_is_named),
         TEST(another_teacher_is_noticed), TEST(a_store_of_other_windows_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

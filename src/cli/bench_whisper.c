@@ -14,7 +14,7 @@
 #include "layers/whisper.h"
 
 /* A window is 30 s: some 75 words of English, which are 100 tokens. */
-enum { FRAMES = 3000, POSITIONS = FRAMES / 2, SECONDS = 30, TOKENS = 100, REPEATS = 3 };
+enum { POSITIONS = 1500, SECONDS = 30, TOKENS = 100, REPEATS = 3 };
 
 /* The students: 6 + 2 layers of base.en, 12 + 4 of small.en. */
 static const struct {
@@ -27,14 +27,14 @@ static const kd_train_spec TRAIN = {
     .optimizer = KD_OPTIMIZER_ADAMW, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .clip = 1};
 
 typedef struct {
-    int64_t windows;
+    int64_t windows, tokens, frames; /* tokens and frames of each window */
     kd_whisper *model;
     kd_optimizer optimizer;
     kd_tape *tape, *scratch;
-    kd_real *mel;             /* (windows,FRAMES,mels)                                    */
-    kd_tensor memory;         /* (windows,POSITIONS,width), the encoder's outputs         */
-    kd_real *hidden, *output; /* (windows·TOKENS,width), (vocabulary,width): the teacher's */
-    int32_t *id, *label;      /* (windows·TOKENS)                                         */
+    kd_real *mel;             /* (windows,frames,mels)                                    */
+    kd_tensor memory;         /* (windows,frames/2,width), the encoder's outputs          */
+    kd_real *hidden, *output; /* (windows·tokens,width), (vocabulary,width): the teacher's */
+    int32_t *id, *label;      /* (windows·tokens)                                         */
     double listening, learning;
 } bench;
 
@@ -57,11 +57,11 @@ static int fill_tokens(int32_t **out, int64_t n, int vocabulary) {
 
 static int create_data(bench *b) {
     const kd_whisper_spec *s = &b->model->spec;
-    const int64_t rows = b->windows * TOKENS;
+    const int64_t rows = b->windows * b->tokens;
     b->memory = (kd_tensor){.rank = 3,
-                            .shape = {b->windows, POSITIONS, s->width},
-                            .size = b->windows * POSITIONS * s->width};
-    int status = fill_noise(&b->mel, b->windows * FRAMES * s->mels, 1);
+                            .shape = {b->windows, s->audio_context, s->width},
+                            .size = b->windows * s->audio_context * s->width};
+    int status = fill_noise(&b->mel, b->windows * b->frames * s->mels, 1);
     if (status == KD_OK) status = fill_noise(&b->memory.value, b->memory.size, 1);
     if (status == KD_OK) status = fill_noise(&b->hidden, rows * s->width, 1);
     if (status == KD_OK) status = fill_noise(&b->output, (int64_t)s->vocabulary * s->width, 0.1);
@@ -78,6 +78,8 @@ static int create(bench *b, const kd_whisper_spec *spec, kd_precision precision)
     if (status == KD_OK) status = kd_tape_create(&b->scratch, 1);
     if (status < 0) return status;
     b->tape->precision = b->scratch->precision = precision;
+    b->frames = 2 * spec->audio_context;
+    b->tokens = spec->text_context < TOKENS ? spec->text_context : TOKENS;
     return create_data(b);
 }
 
@@ -99,13 +101,14 @@ static int listen(bench *b) {
     const kd_whisper_spec *s = &b->model->spec;
     int status = KD_OK;
     for (int64_t i = 0; i < b->windows && status == KD_OK; i++)
-        status = kd_whisper_encode(b->model, b->scratch, b->memory.value + i * POSITIONS * s->width,
-                                   b->mel + i * FRAMES * s->mels, 1, FRAMES);
+        status = kd_whisper_encode(b->model, b->scratch,
+                                   b->memory.value + i * s->audio_context * s->width,
+                                   b->mel + i * b->frames * s->mels, 1, b->frames);
     return status;
 }
 
 static int learn(bench *b) {
-    const int64_t rows = b->windows * TOKENS;
+    const int64_t rows = b->windows * b->tokens;
     const kd_soft_targets soft = {
         .hidden = b->hidden, .output = b->output, .width = b->model->spec.width};
     const kd_loss_spec spec = {
@@ -113,7 +116,7 @@ static int learn(bench *b) {
     if (kd_tape_guard(b->tape)) return KD_EINTERNAL;
     kd_tape_reset(b->tape);
     kd_params_begin_step(b->model->params);
-    kd_tensor *h = kd_whisper_decoder(b->model, b->tape, b->id, b->windows, TOKENS, &b->memory);
+    kd_tensor *h = kd_whisper_decoder(b->model, b->tape, b->id, b->windows, b->tokens, &b->memory);
     kd_tensor *loss = kd_vocab_loss(b->tape, h, &b->model->tokens.table->tensor, b->label, NULL,
                                     &soft, spec, NULL);
     kd_tape_backward(b->tape, loss);
@@ -181,6 +184,26 @@ int kd_bench_whisper(const char *name, int64_t windows, kd_precision precision) 
     int status = create(&b, &RECIPES[find(name)].spec, precision);
     if (status == KD_OK) status = measure(&b);
     if (status == KD_OK) print(&b, name);
+    clear(&b);
+    return status;
+}
+
+int kd_bench_whisper_costs(kd_whisper_costs *out, const kd_whisper_spec *spec, int64_t windows,
+                           kd_precision precision) {
+    bench b = {.windows = windows};
+    int status = create(&b, spec, precision);
+    if (status == KD_OK) status = measure(&b);
+    if (status == KD_OK) {
+        const kd_params *params = b.model->params;
+        *out = (kd_whisper_costs){.listening = b.listening / (double)windows,
+                                  .learning = b.learning,
+                                  .parameters = params->slab_size,
+                                  .trained = params->trained_size};
+        out->bytes =
+            (double)sizeof(kd_real) *
+                (double)(params->slab_size + (1 + KD_OPTIMIZER_MOMENTS) * params->trained_size) +
+            (double)kd_arena_reserved(b.tape->arena);
+    }
     clear(&b);
     return status;
 }

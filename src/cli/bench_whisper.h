@@ -3,7 +3,7 @@
 
 #include <stdbool.h>
 
-#include "autograd/tape.h"
+#include "layers/whisper.h"
 
 /* Whether `name` is one of the recipes: "whisper_base_en" or "whisper_small". */
 bool kd_bench_is_whisper(const char *name);
@@ -12,5 +12,17 @@ bool kd_bench_is_whisper(const char *name);
  * and the student's decoder with the loss against hidden states, clipping and AdamW. Prints one
  * line. */
 int kd_bench_whisper(const char *name, int64_t windows, kd_precision precision);
+
+/* What training a student costs on this machine. */
+typedef struct {
+    double listening; /* seconds of the frozen encoder for one window                            */
+    double learning;  /* seconds of an update behind it: decoder, loss, backward, AdamW          */
+    double bytes;     /* of parameters, gradients, moments and activations                       */
+    int64_t parameters, trained;
+} kd_whisper_costs;
+
+/* Measures students of `spec` with random weights, a few updates from batches of `windows`. */
+int kd_bench_whisper_costs(kd_whisper_costs *out, const kd_whisper_spec *spec, int64_t windows,
+                           kd_precision precision);
 
 #endif

@@ -29,7 +29,7 @@ int kd_cmd_train(int argc, char **argv) {
     if (status != KD_OK) return status;
     const bool dry = kd_arguments_has(&arguments, "dry-run");
     if (kd_speech_config_is(arguments.positional[0]))
-        return dry ? kd_plan_print(&arguments)
+        return dry ? kd_plan_print_speech(&arguments)
                    : kd_stage_speech(&arguments, kd_speech_run_everything);
     if (dry) return kd_plan_print(&arguments);
     kd_stage stage;

@@ -150,6 +150,27 @@ int kd_plan_seconds(double *out, const kd_config *config) {
     return status;
 }
 
+int kd_plan_conclude(const char *runs, double seconds, double memory, double disk) {
+    double limit = memory_limit(), left = kd_file_free_bytes(runs);
+    char eta[32], used[32], most[32], needed[32], available[32];
+    kd_format_duration(eta, sizeof eta, seconds);
+    kd_format_bytes(used, sizeof used, memory);
+    kd_format_bytes(most, sizeof most, limit);
+    kd_format_bytes(needed, sizeof needed, disk);
+    kd_format_bytes(available, sizeof available, left);
+    printf("training %s   memory %s of %s   disk %s of %s free\n", eta, used, most, needed,
+           available);
+    if (memory > limit)
+        return kd_fail(KD_ECONFIG,
+                       "the run needs about %s of memory, there are %s; lower "
+                       "train.batch and raise train.accumulate",
+                       used, most);
+    if (disk > left)
+        return kd_fail(KD_ECONFIG, "the run needs about %s on disk, %s are free", needed,
+                       available);
+    return KD_OK;
+}
+
 int kd_plan_print(kd_arguments *arguments) {
     kd_config *config;
     int status = kd_stage_config(&config, arguments);
@@ -159,22 +180,5 @@ int kd_plan_print(kd_arguments *arguments) {
     kd_config_free(config);
     if (status < 0) return status;
     const char *runs = kd_arguments_value(arguments, "runs");
-    double limit = memory_limit(), disk = kd_file_free_bytes(runs ? runs : "runs");
-    char eta[32], memory[32], memory_max[32], needed[32], available[32];
-    kd_format_duration(eta, sizeof eta, total.seconds);
-    kd_format_bytes(memory, sizeof memory, total.memory);
-    kd_format_bytes(memory_max, sizeof memory_max, limit);
-    kd_format_bytes(needed, sizeof needed, total.disk);
-    kd_format_bytes(available, sizeof available, disk);
-    printf("training %s   memory %s of %s   disk %s of %s free\n", eta, memory, memory_max, needed,
-           available);
-    if (total.memory > limit)
-        return kd_fail(KD_ECONFIG,
-                       "the run needs about %s of memory, there are %s; lower "
-                       "train.batch and raise train.accumulate",
-                       memory, memory_max);
-    if (total.disk > disk)
-        return kd_fail(KD_ECONFIG, "the run needs about %s on disk, %s are free", needed,
-                       available);
-    return KD_OK;
+    return kd_plan_conclude(runs ? runs : "runs", total.seconds, total.memory, total.disk);
 }

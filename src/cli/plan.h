@@ -9,6 +9,12 @@
  * measured updates. Refuses (KD_ECONFIG) what cannot fit. Writes nothing into the runs folder. */
 int kd_plan_print(kd_arguments *arguments);
 
+/* The same for a speech config. KD_ENOINPUT after saying which files are missing. */
+int kd_plan_print_speech(kd_arguments *arguments);
+
+/* The last line of a plan; KD_ECONFIG when memory or disk do not hold so many bytes. */
+int kd_plan_conclude(const char *runs, double seconds, double memory, double disk);
+
 /* The seconds that the training stages of a config will take, its teachers' not counted, from a few
  * measured updates. */
 int kd_plan_seconds(double *out, const kd_config *config);

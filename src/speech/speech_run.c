@@ -52,15 +52,19 @@ static int read_list(kd_speech_list *out, const char *name, const kd_manifests *
 static const char *const RESULTS[] = {
     "*.last.h5", "*.best.h5", "student*.bin", "log.jsonl", "report.*", "config.json", NULL};
 
-int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
-                       bool fresh) {
+int kd_speech_run_look(kd_speech_run *run, const kd_speech_config *config) {
     *run = (kd_speech_run){.config = config, .lock = -1};
     int status = kd_precision_parse(&run->precision, config->precision);
     if (status == KD_OK) status = check_inputs(config);
     if (status == KD_OK) status = read_list(&run->train, "train", &config->data.train);
     if (status == KD_OK)
         status = read_list(&run->validation, "validation", &config->data.validation);
-    if (status == KD_OK) status = read_list(&run->test, "test", &config->data.test);
+    return status < 0 ? status : read_list(&run->test, "test", &config->data.test);
+}
+
+int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
+                       bool fresh) {
+    int status = kd_speech_run_look(run, config);
     if (status == KD_OK) status = kd_path_join(run->folder, runs, config->name);
     if (status == KD_OK) status = kd_file_make_folders(run->folder);
     if (status == KD_OK) status = kd_file_lock(&run->lock, run->folder);

@@ -45,6 +45,8 @@ typedef struct {
  * of each file that is missing where it comes from. The caller closes, also after an error. */
 int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
                        bool fresh);
+/* The same for --dry-run: without a folder, which stages would need. */
+int kd_speech_run_look(kd_speech_run *run, const kd_speech_config *config);
 void kd_speech_run_close(kd_speech_run *run);
 
 /* Each does what is missing of the stages before it. */
