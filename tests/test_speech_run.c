@@ -159,15 +159,18 @@ static void other_ways_to_be_taught(void **state) {
 static void files_are_quantized(void **state) {
     test_folder *folder = *state;
     write_config(folder, ", \"quantize\": [{\"format\": \"q4_0\"},"
-                         " {\"format\": \"q4_0\", \"qat\": {\"epochs\": 2}}]");
+                         " {\"format\": \"q4_0\", \"qat\": {\"epochs\": 2}},"
+                         " {\"format\": \"int8\", \"qat\": {\"epochs\": 1}}]");
     assert_carried_out(folder, "train", "runs", "data.test=[\"held.tsv\"]");
     assert_says(printed, "student before training");
     assert_says(printed, "student q4_0 (QAT)");
     assert_true(kd_file_exists(test_path(folder, "runs/tiny/report.html")));
-    static const char *const files[] = {"runs/tiny/student.q4_0.bin",
-                                        "runs/tiny/student.q4_0-qat.bin"};
-    kd_hash hash[2];
-    for (int i = 0; i < 2; i++) {
+    assert_says(printed, "student int8 (QAT)");
+    static const char *const files[] = {
+        "runs/tiny/student.q4_0.bin", "runs/tiny/student.q4_0-qat.bin",
+        "runs/tiny/student.q4_0-qat.gguf", "runs/tiny/student.int8-qat.gguf"};
+    kd_hash hash[4];
+    for (int i = 0; i < 4; i++) {
         kd_whisper_file *file;
         assert_ok(
             kd_whisper_file_open(&file, test_path(folder, files[i]), KD_WHISPER_TRAIN_NOTHING));
@@ -175,9 +178,11 @@ static void files_are_quantized(void **state) {
         kd_whisper_file_free(file);
     }
     assert_string_not_equal(hash[0].hex, hash[1].hex);
+    assert_string_equal(hash[1].hex, hash[2].hex); /* the same numbers in both layouts */
+    assert_false(kd_file_exists(test_path(folder, "runs/tiny/student.int8-qat.bin")));
     kd_runlog_curves curves;
     assert_ok(kd_runlog_read(&curves, test_path(folder, "runs/tiny/log.jsonl")));
-    assert_string_equal(curves.last_stage, "qat.q4_0-qat");
+    assert_string_equal(curves.last_stage, "qat.int8-qat");
     kd_runlog_free(&curves);
 }
 

@@ -71,7 +71,7 @@ static const kd_config_table TARGET_TABLE = {.name = "targets", .key = TARGET_KE
     .count = COUNT(TARGET_KEYS), .doc = "What is stored of the teacher's answers."};
 static const kd_config_key TEACHER_KEYS[] = {
     {"weights", KD_KEY_PATH, FIELD(kd_speech_config, teacher.weights), .required = true,
-     .doc = "a Whisper model: whisper.cpp's .bin, or a Hugging Face folder"},
+     .doc = "a Whisper model: whisper.cpp's .bin, GGUF, or a Hugging Face folder"},
     {"source", KD_KEY_TEXT, FIELD(kd_speech_config, teacher.source),
      .doc = "where the model comes from, said when it is missing"},
     {"wer", KD_KEY_REAL, FIELD(kd_speech_config, teacher.wer), RANGE(0, 1e6), .fallback = "0.1",
@@ -111,10 +111,10 @@ static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count
     .defaults = kd_config_qat_defaults, .finish = qat_finish,
     .doc = "Training goes on with the numbers that the file will hold. What is not said is as in train."};
 static const kd_config_key QUANTIZE_KEYS[] = {
-    {"format", KD_KEY_CHOICE, FIELD(kd_speech_quantize, format_name), .choices = "f16|q8_0|q5_0|q4_0",
-     .required = true, .doc = "of the matrices"},
+    {"format", KD_KEY_CHOICE, FIELD(kd_speech_quantize, format_name), .choices = "f16|q8_0|q5_0|q4_0|int8",
+     .required = true, .doc = "of the matrices; int8 has a scale for each output channel, and is GGUF alone"},
     {"name", KD_KEY_TEXT, FIELD(kd_speech_quantize, name), .depends = "the format, with -qat behind it when it is trained",
-     .doc = "of the exported file, student.<name>.bin"},
+     .doc = "of the exported files, student.<name>.bin and .gguf"},
     {"qat", KD_KEY_OBJECT, .count = (ptrdiff_t)offsetof(kd_speech_quantize, qat),
      .table = &QAT_TABLE,
      .doc = "quantization-aware training; without it the numbers are only rounded"},

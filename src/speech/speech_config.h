@@ -27,7 +27,7 @@ typedef struct {
 } kd_speech_data;
 
 typedef struct {
-    char weights[KD_PATH_MAX]; /* a .bin file or a Hugging Face folder                    */
+    char weights[KD_PATH_MAX]; /* a .bin or GGUF file, or a Hugging Face folder           */
     char source[512];          /* for people, when it is missing                          */
     double wer;                /* word error rate of a label from which on it is not used */
     kd_store_kind kind;        /* hidden or top-k                                          */
@@ -37,7 +37,7 @@ typedef struct {
 
 /* One file of the student. Several share the float student they start from. */
 typedef struct {
-    char name[16];  /* student.<name>.bin                                         */
+    char name[16];  /* student.<name>.bin, student.<name>.gguf                    */
     char stage[24]; /* "qat.<name>": of its checkpoints and log lines             */
     const kd_number_format *format;
     char format_name[8];

@@ -3,8 +3,8 @@
  *   label   what the teacher hears in every recording                 labels/<list>/
  *   teach   what the encoder hears and the teacher finds likely       heard-…/, store/
  *   train   the student's decoder                                     train.*.h5
- *   export  student.bin, student/ (Hugging Face), and for each entry of "quantize", trained on with
- *           rounded weights (QAT) where it says so, student.<name>.bin
+ *   export  student.bin, student.gguf, student/ (Hugging Face), and for each entry of "quantize",
+ *           trained on with rounded weights (QAT) where it says so, student.<name>.bin and .gguf
  *   eval    word error rates of the teacher, the student and every file on the test recordings
  *
  * A stage that is done is passed over, an interrupted one goes on, and a result made from other
@@ -55,8 +55,8 @@ int kd_speech_run_teach(kd_speech_run *run);
 int kd_speech_run_train(kd_speech_run *run);
 int kd_speech_run_export(kd_speech_run *run);
 
-/* What a file of the student is called: student.bin or, of an entry of "quantize",
- * student.<name>.bin. */
+/* The file of the student that is measured: student.bin or, of an entry of "quantize",
+ * student.<name>.bin; of int8, which that layout has not, student.<name>.gguf. */
 int kd_speech_run_file(const kd_speech_run *run, const kd_speech_quantize *how,
                        char out[KD_PATH_MAX]);
 
