@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -12,9 +13,13 @@
 #include "base/rng.h"
 #include "quant/gguf.h"
 
-static void tiny(char **bytes, size_t *length) {
+static const int32_t INTEGERS[3] = {1, -2, INT32_MAX};
+static const float REALS[2] = {0.5f, 1e-30f};
+static int8_t small[30];
+
+/* With the data of its tensors, or without. */
+static kd_gguf_writer *tiny_writer(bool with_data) {
     kd_gguf_writer *w;
-    int8_t small[30];
     for (int i = 0; i < 30; i++) small[i] = (int8_t)(i - 15);
     assert_int_equal(kd_gguf_writer_create(&w, "distill"), KD_OK);
     kd_gguf_add_string(w, "general.name", "tiny");
@@ -22,13 +27,50 @@ static void tiny(char **bytes, size_t *length) {
     kd_gguf_add_f64(w, "a.double", 1.0 / 3);
     kd_gguf_add_f32s(w, "some.numbers", (float[]){0.5f, -1.25f, 3.0f}, 3);
     kd_gguf_add_strings(w, "some.texts", (const char *[]){"ankle boot", "", "äöü"}, 3);
-    kd_gguf_add_tensor(w, "bytes", KD_GGUF_TENSOR_I8, 3, (uint64_t[]){5, 3, 2}, small);
+    kd_gguf_add_tensor(w, "bytes", KD_GGUF_TENSOR_I8, 3, (uint64_t[]){5, 3, 2},
+                       with_data ? small : NULL);
     kd_gguf_add_tensor(w, "integers", KD_GGUF_TENSOR_I32, 1, (uint64_t[]){3},
-                       (int32_t[]){1, -2, INT32_MAX});
+                       with_data ? INTEGERS : NULL);
     kd_gguf_add_tensor(w, "reals", KD_GGUF_TENSOR_F32, 2, (uint64_t[]){1, 2},
-                       (float[]){0.5f, 1e-30f});
+                       with_data ? REALS : NULL);
+    return w;
+}
+
+static void tiny(char **bytes, size_t *length) {
+    kd_gguf_writer *w = tiny_writer(true);
     assert_int_equal(kd_gguf_finish(bytes, length, w), KD_OK);
     kd_gguf_writer_free(w);
+}
+
+static int fill_tiny(void *context, uint64_t index, void *out) {
+    static const void *const data[] = {small, INTEGERS, REALS};
+    static const size_t bytes[] = {sizeof small, sizeof INTEGERS, sizeof REALS};
+    if (context && *(uint64_t *)context == index) return kd_fail(KD_EDATA, "stopped");
+    memcpy(out, data[index], bytes[index]);
+    return KD_OK;
+}
+
+/* The same file when the data comes last; no file when it does not come. */
+static void test_data_may_come_later(void **state) {
+    (void)state;
+    char path[] = "/tmp/distill-gguf-XXXXXX", *ours, *later;
+    size_t length, later_length;
+    uint64_t stop = 1;
+    const int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    tiny(&ours, &length);
+    kd_gguf_writer *w = tiny_writer(false);
+    assert_int_equal(kd_gguf_write_filled(path, w, fill_tiny, NULL), KD_OK);
+    assert_int_equal(kd_file_read(&later, &later_length, path, 1 << 20), KD_OK);
+    assert_int_equal(later_length, length);
+    assert_memory_equal(later, ours, length);
+    unlink(path);
+    assert_int_equal(kd_gguf_write_filled(path, w, fill_tiny, &stop), KD_EDATA);
+    assert_false(kd_file_exists(path));
+    kd_gguf_writer_free(w);
+    free(later);
+    free(ours);
 }
 
 static void test_same_bytes_as_the_gguf_package(void **state) {
@@ -329,6 +371,7 @@ static void test_random_damage(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bytes_as_the_gguf_package),
+        cmocka_unit_test(test_data_may_come_later),
         cmocka_unit_test(test_reads_what_it_wrote),
         cmocka_unit_test(test_every_truncation_is_refused),
         cmocka_unit_test(test_every_flipped_bit_is_noticed),

@@ -1,7 +1,10 @@
 #include "base/hash.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <xxhash.h>
+
+#include "base/error.h"
 
 kd_hash kd_hash_bytes(const void *bytes, size_t length) {
     XXH128_hash_t digest = XXH3_128bits(bytes, length);
@@ -17,4 +20,31 @@ kd_hash kd_hash_join(const kd_hash *parts, int count) {
 
 uint64_t kd_checksum64(const void *bytes, size_t length) {
     return XXH3_64bits(bytes, length);
+}
+
+struct kd_checksum {
+    XXH3_state_t *state;
+};
+
+int kd_checksum_create(kd_checksum **out) {
+    kd_checksum *checksum = *out = calloc(1, sizeof *checksum);
+    if (checksum) checksum->state = XXH3_createState();
+    if (checksum && checksum->state && XXH3_64bits_reset(checksum->state) == XXH_OK) return KD_OK;
+    kd_checksum_free(checksum);
+    *out = NULL;
+    return kd_fail_memory(sizeof *checksum, "a checksum");
+}
+
+void kd_checksum_add(kd_checksum *checksum, const void *bytes, size_t length) {
+    XXH3_64bits_update(checksum->state, bytes, length);
+}
+
+uint64_t kd_checksum_value(const kd_checksum *checksum) {
+    return XXH3_64bits_digest(checksum->state);
+}
+
+void kd_checksum_free(kd_checksum *checksum) {
+    if (!checksum) return;
+    XXH3_freeState(checksum->state);
+    free(checksum);
 }

@@ -18,4 +18,11 @@ kd_hash kd_hash_join(const kd_hash *parts, int count);
 /* 64 bits of the same family, for checksums inside files. */
 uint64_t kd_checksum64(const void *bytes, size_t length);
 
+/* The same of bytes that come in pieces. The caller frees. */
+typedef struct kd_checksum kd_checksum;
+int kd_checksum_create(kd_checksum **out);
+void kd_checksum_add(kd_checksum *checksum, const void *bytes, size_t length);
+uint64_t kd_checksum_value(const kd_checksum *checksum); /* of all pieces so far */
+void kd_checksum_free(kd_checksum *checksum);
+
 #endif

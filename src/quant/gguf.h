@@ -66,7 +66,7 @@ void kd_gguf_add_strings(kd_gguf_writer *writer, const char *key, const char *co
                          uint64_t n);
 
 /* type: a kd_gguf_tensor_type or ggml's number of a block format. ne (rank): sizes, fastest first.
- * `data` is copied. */
+ * `data` is copied; NULL: kd_gguf_write_filled will ask for it. */
 void kd_gguf_add_tensor(kd_gguf_writer *writer, const char *name, uint32_t type, int rank,
                         const uint64_t *ne, const void *data);
 
@@ -74,6 +74,13 @@ void kd_gguf_add_tensor(kd_gguf_writer *writer, const char *name, uint32_t type,
 int kd_gguf_finish(char **out, size_t *out_length, kd_gguf_writer *writer);
 /* Writes it whole or not at all (kd_file_replace). */
 int kd_gguf_write(const char *path, kd_gguf_writer *writer);
+
+/* Puts the data of tensor `index`, in the order they were added, into out (kd_gguf_tensor_bytes).
+ */
+typedef int (*kd_gguf_fill)(void *context, uint64_t index, void *out);
+/* The same with one tensor at a time in memory. None may have brought its data (contract). */
+int kd_gguf_write_filled(const char *path, kd_gguf_writer *writer, kd_gguf_fill fill,
+                         void *context);
 
 /* --- reading ---------------------------------------------------------------------------------- */
 

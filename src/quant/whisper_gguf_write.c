@@ -97,56 +97,92 @@ static int add_tokenizer(kd_gguf_writer *w, const kd_tokenizer *t) {
 /* --- tensors ------------------------------------------------------------------------------------
  */
 
-/* One row of int8 is a float and its bytes (number_format.h): all rows as two tensors. */
-static int add_scaled(kd_gguf_writer *w, const kd_param *p, const unsigned char *rows) {
-    const kd_tensor *t = &p->tensor;
-    const size_t N = (size_t)t->shape[0], C = (size_t)t->shape[1], stride = sizeof(float) + C;
-    char name[KD_WHISPER_GGUF_NAME_MAX];
-    float *scale = malloc(N * sizeof *scale);
-    unsigned char *step = malloc(N * C);
-    if (scale && step) {
-        for (size_t row = 0; row < N; row++) {
-            memcpy(scale + row, rows + row * stride, sizeof *scale);
-            memcpy(step + row * C, rows + row * stride + sizeof *scale, C);
-        }
-        kd_whisper_gguf_scale_name(name, p);
-        kd_gguf_add_tensor(w, p->name, KD_GGUF_TENSOR_I8, 2, (uint64_t[]){C, N}, step);
-        kd_gguf_add_tensor(w, name, KD_GGUF_TENSOR_F32, 1, (uint64_t[]){N}, scale);
-    }
-    const int status = scale && step ? KD_OK : kd_fail_memory(N * C, p->name);
-    free(scale);
-    free(step);
-    return status;
+/* What a tensor of the file is made of. */
+typedef struct {
+    const kd_param *param; /* NULL: the mel filters         */
+    const kd_number_format *format;
+    bool scales; /* of int8: the scales, not the steps */
+} piece;
+
+typedef struct {
+    const kd_whisper_file *file;
+    kd_gguf_writer *writer;
+    piece *piece; /* (count) */
+    uint64_t count;
+    float *values;      /* of the largest parameter       */
+    unsigned char *row; /* of the longest row, as int8    */
+} content;
+
+static void add_tensor(content *c, const char *name, uint32_t type, int rank, const int64_t *ne,
+                       piece made_of) {
+    uint64_t sizes[4];
+    for (int i = 0; i < rank; i++) sizes[i] = (uint64_t)ne[i];
+    kd_gguf_add_tensor(c->writer, name, type, rank, sizes, NULL);
+    c->piece[c->count++] = made_of;
 }
 
-static int add_encoded(kd_gguf_writer *w, const kd_param *p, const kd_number_format *format,
-                       const unsigned char *rows) {
+static void add_param(content *c, const kd_param *p, const kd_number_format *format) {
     int64_t ne[4];
-    uint64_t sizes[4];
-    if (format->ggml_type == KD_NO_GGML_TYPE) return add_scaled(w, p, rows);
     const int rank = kd_whisper_sizes(ne, p);
-    for (int i = 0; i < rank; i++) sizes[i] = (uint64_t)ne[i];
-    kd_gguf_add_tensor(w, p->name, format->ggml_type, rank, sizes, rows);
+    if (format->ggml_type != KD_NO_GGML_TYPE) {
+        add_tensor(c, p->name, format->ggml_type, rank, ne, (piece){p, format, false});
+        return;
+    }
+    char name[KD_WHISPER_GGUF_NAME_MAX];
+    kd_whisper_gguf_scale_name(name, p);
+    add_tensor(c, p->name, KD_GGUF_TENSOR_I8, rank, ne, (piece){p, format, false});
+    add_tensor(c, name, KD_GGUF_TENSOR_F32, 1, ne + 1, (piece){p, format, true});
+}
+
+/* A row of int8 is a float and its bytes (number_format.h): either of them, of all rows. */
+static void fill_int8(const content *c, const piece *made, unsigned char *out) {
+    const size_t N = (size_t)made->param->tensor.shape[0], C = (size_t)made->param->tensor.shape[1];
+    const size_t begin = made->scales ? 0 : sizeof(float), n = made->scales ? sizeof(float) : C;
+    for (size_t row = 0; row < N; row++) {
+        made->format->encode(c->row, c->values + row * C, (int64_t)C);
+        memcpy(out + row * n, c->row + begin, n);
+    }
+}
+
+static int fill(void *context, uint64_t index, void *out) {
+    const content *c = context;
+    const piece *made = &c->piece[index];
+    const kd_whisper_file *file = c->file;
+    if (!made->param) {
+        memcpy(out, file->filters,
+               (size_t)(file->model->spec.mels * file->bins) * sizeof *file->filters);
+        return KD_OK;
+    }
+    kd_whisper_get_values(c->values, made->param);
+    if (made->format == &kd_format_int8)
+        fill_int8(c, made, out);
+    else
+        made->format->encode(out, c->values, made->param->tensor.size);
     return KD_OK;
 }
 
-static int add_param(kd_gguf_writer *w, const kd_param *p, const kd_number_format *format) {
-    const kd_tensor *t = &p->tensor;
-    const int64_t N = t->shape[0], C = t->size / N;
-    const size_t stride = (size_t)kd_number_format_bytes(format, C);
-    float *values = malloc((size_t)t->size * sizeof *values);
-    unsigned char *rows = malloc((size_t)N * stride);
-    int status = values && rows ? KD_OK : kd_fail_memory((size_t)t->size * sizeof *values, p->name);
-    if (status == KD_OK) {
-        kd_whisper_get_values(values, p);
-#pragma omp parallel for
-        for (int64_t row = 0; row < N; row++)
-            format->encode(rows + (size_t)row * stride, values + row * C, C);
-        status = add_encoded(w, p, format, rows);
+/* Room for all tensors, and for making one. */
+static int content_create(content *c, const kd_whisper_file *file, kd_gguf_writer *writer) {
+    const kd_params *params = file->model->params;
+    size_t most = 0, longest = 0;
+    for (int i = 0; i < params->count; i++) {
+        const kd_tensor *t = &params->list[i]->tensor;
+        const size_t size = (size_t)t->size, row = size / (size_t)t->shape[0];
+        most = size > most ? size : most;
+        longest = row > longest ? row : longest;
     }
-    free(values);
-    free(rows);
-    return status;
+    *c = (content){.file = file, .writer = writer};
+    c->piece = calloc(2 * (size_t)params->count + 1, sizeof *c->piece);
+    c->values = malloc(most * sizeof *c->values);
+    c->row = malloc(sizeof(float) + longest);
+    return c->piece && c->values && c->row ? KD_OK
+                                           : kd_fail_memory(most * sizeof *c->values, "GGUF");
+}
+
+static void content_clear(content *c) {
+    free(c->piece);
+    free(c->values);
+    free(c->row);
 }
 
 /* --- the file -----------------------------------------------------------------------------------
@@ -166,27 +202,38 @@ static int add_heads(kd_gguf_writer *w, const kd_whisper_file *file) {
     return KD_OK;
 }
 
+static int add_keys(kd_gguf_writer *w, const kd_whisper_file *file,
+                    const kd_number_format *format) {
+    const int type = kd_whisper_file_type(format);
+    if (type >= 0) kd_gguf_add_u32(w, "general.file_type", (uint32_t)type);
+    add_sizes(w, &file->model->spec);
+    int status = add_heads(w, file);
+    return status < 0 ? status : add_tokenizer(w, file->tokenizer);
+}
+
+static int write_content(const char *path, content *c, const kd_number_format *format) {
+    const kd_whisper *model = c->file->model;
+    const int64_t filters[2] = {c->file->bins, model->spec.mels};
+    int status = add_keys(c->writer, c->file, format);
+    if (status < 0) return status;
+    add_tensor(c, KD_WHISPER_GGUF_FILTERS, KD_GGUF_TENSOR_F32, 2, filters, (piece){0});
+    for (int i = 0; i < model->params->count; i++) {
+        const kd_param *p = model->params->list[i];
+        add_param(c, p, kd_whisper_format_of(p, format));
+    }
+    return kd_gguf_write_filled(path, c->writer, fill, c);
+}
+
 int kd_whisper_gguf_write(const char *path, const kd_whisper_file *file,
                           const kd_number_format *format) {
-    const kd_whisper *model = file->model;
-    const int type = kd_whisper_file_type(format);
-    kd_gguf_writer *w;
+    content c = {0};
+    kd_gguf_writer *w = NULL;
     KD_CONTRACT(format->encode, "%s has no encoder", format->name);
-    int status = kd_whisper_format_check(&model->spec, format, path);
+    int status = kd_whisper_format_check(&file->model->spec, format, path);
     if (status == KD_OK) status = kd_gguf_writer_create(&w, "whisper");
-    if (status < 0) return status;
-    if (type >= 0) kd_gguf_add_u32(w, "general.file_type", (uint32_t)type);
-    add_sizes(w, &model->spec);
-    status = add_heads(w, file);
-    if (status == KD_OK) status = add_tokenizer(w, file->tokenizer);
-    kd_gguf_add_tensor(w, KD_WHISPER_GGUF_FILTERS, KD_GGUF_TENSOR_F32, 2,
-                       (uint64_t[]){(uint64_t)file->bins, (uint64_t)model->spec.mels},
-                       file->filters);
-    for (int i = 0; i < model->params->count && status == KD_OK; i++) {
-        const kd_param *p = model->params->list[i];
-        status = add_param(w, p, kd_whisper_format_of(p, format));
-    }
-    if (status == KD_OK) status = kd_gguf_write(path, w);
+    if (status == KD_OK) status = content_create(&c, file, w);
+    if (status == KD_OK) status = write_content(path, &c, format);
+    content_clear(&c);
     kd_gguf_writer_free(w);
     return status;
 }
