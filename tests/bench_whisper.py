@@ -63,20 +63,20 @@ class Step:
             self.hidden = torch.rand(windows, TOKENS, width)
             self.output = torch.rand(51864, width) * 0.1
 
-    @torch.no_grad()
     def listen(self):
-        return self.student.model.encoder(self.mel)[0]
+        with torch.no_grad():
+            return self.student.model.encoder(self.mel)[0]
 
     @staticmethod
     def logits(model, ids, memory):
         hidden = model.model.decoder(ids, encoder_hidden_states=memory, use_cache=False)[0]
         return model.proj_out(hidden)
 
-    @torch.no_grad()
     def targets(self, memory):
-        if self.teacher is None:
-            return self.hidden @ self.output.T
-        return self.logits(self.teacher, self.id, memory)
+        with torch.no_grad():
+            if self.teacher is None:
+                return self.hidden @ self.output.T
+            return self.logits(self.teacher, self.id, memory)
 
     def learn(self, memory, precision):
         self.optimizer.zero_grad(set_to_none=True)
