@@ -165,6 +165,13 @@ static void files_are_quantized(void **state) {
     assert_says(printed, "student before training");
     assert_says(printed, "student q4_0 (QAT)");
     assert_true(kd_file_exists(test_path(folder, "runs/tiny/report.html")));
+    char config[KD_PATH_MAX], model[KD_PATH_MAX];
+    test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+    test_copy(model, sizeof model, test_path(folder, "runs/tiny/student.q4_0.bin"));
+    assert_int_equal(DISTILL("eval", config, model), -KD_ECONFIG);
+    if (DISTILL("eval", config, model, "--set", "data.test=[\"held.tsv\"]") != 0)
+        fail_msg("%s", complained);
+    assert_says(printed, "student.q4_0.bin");
     assert_says(printed, "student int8 (QAT)");
     static const char *const files[] = {
         "runs/tiny/student.q4_0.bin", "runs/tiny/student.q4_0-qat.bin",
@@ -204,10 +211,10 @@ static void what_is_missing_is_named(void **state) {
     assert_int_equal(unlink(test_path(folder, "teacher.bin")), 0);
     assert_int_equal(unlink(test_path(folder, "held.tsv")), 0);
     assert_int_equal(carry_out(folder, "train", "runs", NULL), -KD_ENOINPUT);
-    assert_says(complained,
-                "teacher.bin: the teacher is not there; where it comes from: the attic");
-    assert_says(complained, "held.tsv: the list of validation recordings is not there; where it "
-                            "comes from: the cupboard");
+    assert_says(complained, "teacher.bin: the teacher is not there");
+    assert_says(complained, "where the teacher comes from: the attic");
+    assert_says(complained, "held.tsv: the list of validation recordings is not there");
+    assert_says(complained, "where the recordings come from: the cupboard");
     assert_says(complained, "2 of the files");
 }
 
@@ -248,11 +255,15 @@ static void a_store_of_other_windows_is_refused(void **state) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, test_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(the_student_learns),         TEST(interruptions_change_nothing),
-        TEST(a_cache_changes_nothing),    TEST(other_ways_to_be_taught),
-        TEST(files_are_quantized),        TEST(a_plan_is_made_before),
+        TEST(the_student_learns),
+        TEST(interruptions_change_nothing),
+        TEST(a_cache_changes_nothing),
+        TEST(other_ways_to_be_taught),
+        TEST(files_are_quantized),
+        TEST(a_plan_is_made_before),
         TEST(what_is_missing_is_named),
-        TEST(another_teacher_is_noticed), TEST(a_store_of_other_windows_is_refused),
+        TEST(another_teacher_is_noticed),
+        TEST(a_store_of_other_windows_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

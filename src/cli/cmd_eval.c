@@ -21,9 +21,11 @@ static const kd_usage USAGE = {
     .most = 2,
     .summary =
         "Measures a model on the test set of a config, class by class. MODEL is an exported\n"
-        ".gguf, or a checkpoint or .safetensors file of the config's \"model\".",
+        ".gguf, or a checkpoint or .safetensors file of the config's \"model\"; of a speech\n"
+        "config, a Whisper model, whose word error rates stand beside the teacher's.",
     .options = OPTIONS,
-    .example = "distill eval configs/fashion_mnist.json runs/fashion_mnist/student.int8.gguf\n"
+    .example = "distill eval configs/whisper_base_en.json runs/whisper_base_en/student.bin\n"
+               "distill eval configs/fashion_mnist.json runs/fashion_mnist/student.int8.gguf\n"
                "distill eval mnist.json runs/mnist/train.best.h5 --bias 3=auto --bias 7,8=-7.6"};
 
 /* What is measured: the one or the other. */
@@ -147,10 +149,25 @@ static int measure_all(kd_report *report, kd_bias_options *options, model *m,
     return status;
 }
 
+static int measure_speech(kd_arguments *arguments) {
+    if (kd_arguments_has(arguments, "bias"))
+        return kd_fail(KD_EUSAGE, "--bias is for models that answer with a class");
+    kd_speech_config *config;
+    int status = kd_stage_speech_config(&config, arguments);
+    if (status < 0) return status;
+    kd_speech_run run;
+    status = kd_speech_run_look(&run, config);
+    if (status == KD_OK) status = kd_speech_run_measure(&run, arguments->positional[1]);
+    kd_speech_run_close(&run);
+    kd_speech_config_free(config);
+    return status;
+}
+
 int kd_cmd_eval(int argc, char **argv) {
     kd_arguments arguments;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
     if (status != KD_OK) return status;
+    if (kd_speech_config_is(arguments.positional[0])) return measure_speech(&arguments);
     kd_config *config;
     kd_dataset *test = NULL;
     kd_bias_options options = {0};

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "cli/bench_whisper.h"
 #include "cli/plan.h"
+#include "cli/stage.h"
 #include "speech/speech_run.h"
 #include "speech/speech_teach.h"
 
@@ -135,11 +136,9 @@ static int print_plan(kd_speech_run *run, const char *runs) {
 }
 
 int kd_plan_print_speech(kd_arguments *arguments) {
-    const char *const *sets;
     const char *runs = kd_arguments_value(arguments, "runs");
-    int count = kd_arguments_all(arguments, "set", &sets);
     kd_speech_config *config;
-    int status = kd_speech_config_load(&config, arguments->positional[0], count, sets);
+    int status = kd_stage_speech_config(&config, arguments);
     if (status < 0) return status;
     kd_speech_run run;
     status = kd_speech_run_look(&run, config);

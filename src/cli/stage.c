@@ -34,12 +34,16 @@ int kd_stage_open(kd_stage *stage, kd_arguments *arguments) {
                        kd_arguments_has(arguments, "fresh"));
 }
 
-int kd_stage_speech(kd_arguments *arguments, int (*stages)(kd_speech_run *run)) {
+int kd_stage_speech_config(kd_speech_config **out, kd_arguments *arguments) {
     const char *const *sets;
-    const char *runs = kd_arguments_value(arguments, "runs");
     int count = kd_arguments_all(arguments, "set", &sets);
+    return kd_speech_config_load(out, arguments->positional[0], count, sets);
+}
+
+int kd_stage_speech(kd_arguments *arguments, int (*stages)(kd_speech_run *run)) {
+    const char *runs = kd_arguments_value(arguments, "runs");
     kd_speech_config *config;
-    int status = kd_speech_config_load(&config, arguments->positional[0], count, sets);
+    int status = kd_stage_speech_config(&config, arguments);
     if (status < 0) return status;
     kd_stage_catch_signals();
     kd_speech_run run;

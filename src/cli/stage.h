@@ -24,6 +24,9 @@ typedef struct {
 int kd_stage_open(kd_stage *stage, kd_arguments *arguments);
 void kd_stage_close(kd_stage *stage);
 
+/* The speech config alone. The caller frees. */
+int kd_stage_speech_config(kd_speech_config **out, kd_arguments *arguments);
+
 /* Opens the run of the speech config that `arguments` name and carries out stages of it; signals as
  * above. */
 int kd_stage_speech(kd_arguments *arguments, int (*stages)(kd_speech_run *run));

@@ -1,5 +1,6 @@
 /* `distill train` of a speech config: every stage, then the same recordings through every model. */
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/error.h"
@@ -40,6 +41,10 @@ static int add_file(models *m, const char *name, const char *kind, const char *p
     return status;
 }
 
+static void close_models(models *m) {
+    for (int i = 0; i < m->count; i++) kd_whisper_file_free(m->file[i]);
+}
+
 static int open_models(models *m) {
     kd_speech_run *run = m->run;
     const kd_speech_config *config = run->config;
@@ -63,7 +68,8 @@ static int open_models(models *m) {
     return status;
 }
 
-static int report(const models *m, const kd_speech_result *result) {
+/* Prints the table; the page and the figures too, unless it is a single model's. */
+static int report(const models *m, const kd_speech_result *result, bool written) {
     const kd_speech_run *run = m->run;
     const kd_speech_report what = {.config = run->config,
                                    .run_folder = run->folder,
@@ -73,19 +79,20 @@ static int report(const models *m, const kd_speech_result *result) {
                                    .count = m->count,
                                    .result = result};
     kd_speech_report_print(&what);
+    if (!written) return KD_OK;
     int status = kd_speech_report_write(&what);
     if (status == KD_OK) kd_log("report: %s/report.html", run->folder);
     return status;
 }
 
-static int measure(models *m) {
+static int measure(models *m, bool written) {
     kd_speech_result result[KD_SPEECH_SUBJECTS_MAX] = {0};
     kd_label_options options;
     int status = kd_speech_run_language(m->run, &options);
     if (status == KD_OK)
         status = kd_speech_evaluate(result, m->subject, m->count, &m->run->test.utterances, NULL,
                                     &options);
-    if (status == KD_OK) status = report(m, result);
+    if (status == KD_OK) status = report(m, result, written);
     for (int i = 0; i < m->count; i++) kd_speech_result_clear(&result[i]);
     return status;
 }
@@ -95,7 +102,22 @@ int kd_speech_run_everything(kd_speech_run *run) {
     int status = kd_speech_run_export(run);
     if (status < 0 || run->test.utterances.count == 0) return status;
     status = open_models(&m);
-    if (status == KD_OK) status = measure(&m);
-    for (int i = 0; i < m.count; i++) kd_whisper_file_free(m.file[i]);
+    if (status == KD_OK) status = measure(&m, true);
+    close_models(&m);
+    return status;
+}
+
+int kd_speech_run_measure(kd_speech_run *run, const char *path) {
+    models m = {.run = run};
+    const char *slash = strrchr(path, '/');
+    if (run->test.utterances.count == 0)
+        return kd_fail(KD_ECONFIG, "%s: data.test names no recordings to measure on",
+                       run->config->path);
+    int status = kd_speech_run_need_teacher(run);
+    if (status == KD_OK)
+        add(&m, "teacher", "teacher", NULL, run->teacher, size_of(run->config->teacher.weights));
+    if (status == KD_OK) status = add_file(&m, slash ? slash + 1 : path, "student", path);
+    if (status == KD_OK) status = measure(&m, false);
+    close_models(&m);
     return status;
 }

@@ -17,27 +17,36 @@ static const char *const ALGORITHM = "distill-speech-1";
 
 /* --- opening -------------------------------------------------------------------------------- */
 
-/* Whether a file the config names is there; says where it comes from if not. */
-static bool is_there(const char *path, const char *what, const char *source) {
-    if (kd_file_exists(path)) return true;
-    kd_log("%s: %s is not there%s%s", path, what, *source ? "; where it comes from: " : "", source);
-    return false;
+/* 1 after saying so when a file the config names is not there, else 0. */
+static int missing(const char *path, const char *what) {
+    if (kd_file_exists(path)) return 0;
+    kd_log("%s: %s is not there", path, what);
+    return 1;
 }
 
+static void say_source(const char *what, const char *source) {
+    if (*source) kd_log("where %s: %s", what, source);
+}
+
+/* Everything that is missing is named at once, and where it comes from. */
 static int check_inputs(const kd_speech_config *config) {
+    const kd_speech_data *data = &config->data;
     const struct {
         const kd_manifests *list;
         const char *what;
-    } lists[] = {{&config->data.train, "the list of training recordings"},
-                 {&config->data.validation, "the list of validation recordings"},
-                 {&config->data.test, "the list of test recordings"}};
-    int missing = !is_there(config->teacher.weights, "the teacher", config->teacher.source);
+    } lists[] = {{&data->train, "the list of training recordings"},
+                 {&data->validation, "the list of validation recordings"},
+                 {&data->test, "the list of test recordings"}};
+    const int teacher = missing(config->teacher.weights, "the teacher");
+    int recordings = 0;
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (int k = 0; k < lists[i].list->count; k++)
-            missing += !is_there(lists[i].list->path[k], lists[i].what, config->data.source);
-    if (missing == 0) return KD_OK;
-    return kd_fail(KD_ENOINPUT, "%s: %d of the files it names %s missing", config->path, missing,
-                   missing > 1 ? "are" : "is");
+            recordings += missing(lists[i].list->path[k], lists[i].what);
+    if (teacher + recordings == 0) return KD_OK;
+    if (teacher) say_source("the teacher comes from", config->teacher.source);
+    if (recordings) say_source("the recordings come from", data->source);
+    return kd_fail(KD_ENOINPUT, "%s: %d of the files it names %s missing", config->path,
+                   teacher + recordings, teacher + recordings > 1 ? "are" : "is");
 }
 
 static int read_list(kd_speech_list *out, const char *name, const kd_manifests *manifests) {

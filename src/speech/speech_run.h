@@ -69,4 +69,8 @@ int kd_speech_run_language(const kd_speech_run *run, kd_label_options *out);
 /* All stages, then report.html, report.json and the table on stdout. */
 int kd_speech_run_everything(kd_speech_run *run);
 
+/* The teacher and the model in `path`, measured on the test recordings: the table on stdout. The
+ * run needs no folder. */
+int kd_speech_run_measure(kd_speech_run *run, const char *path);
+
 #endif
