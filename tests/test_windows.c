@@ -7,7 +7,7 @@
 
 enum { KINDS = 9, SECOND = 16000 };
 
-static const kd_window_options JOINED = {.concatenate = true, .wer_below = 0.1, .language = -1};
+static const kd_window_options JOINED = {.join = KD_JOIN_FULL, .wer_below = 0.1, .language = -1};
 
 typedef struct {
     kd_utterances utterances;
@@ -107,7 +107,7 @@ static void apart_unless_one_speaker_is_known(void **state) {
     fixture f;
     kd_window_options apart = JOINED;
     begin(&f, *state, 9);
-    apart.concatenate = false;
+    apart.join = KD_JOIN_NONE;
     kd_windows *w = make(&f, &apart);
     assert_int_equal(w->count, 7);
     assert_whole(&f, w);
@@ -116,6 +116,27 @@ static void apart_unless_one_speaker_is_known(void **state) {
     w = make(&f, &JOINED);
     assert_int_equal(w->count, 7);
     kd_windows_free(w);
+    end(&f);
+}
+
+/* Short windows and long ones, the same for the same seed. */
+static void lengths_vary(void **state) {
+    fixture f;
+    kd_window_options varied = JOINED;
+    begin(&f, *state, 9);
+    varied.join = KD_JOIN_VARIED;
+    kd_hash first = {""};
+    int different = 0;
+    for (int i = 0; i < 10; i++) {
+        varied.seed = i < 2 ? 0 : (uint64_t)i;
+        kd_windows *w = make(&f, &varied);
+        assert_whole(&f, w);
+        if (i == 0) first = w->hash;
+        if (i == 1) assert_string_equal(w->hash.hex, first.hex);
+        different += strcmp(w->hash.hex, first.hex) != 0;
+        kd_windows_free(w);
+    }
+    assert_true(different > 0);
     end(&f);
 }
 
@@ -211,7 +232,7 @@ typedef struct {
 } cached;
 
 static void begin_cached(cached *c, test_folder *folder) {
-    const kd_window_options apart = {.wer_below = 2, .language = -1};
+    const kd_window_options apart = {.join = KD_JOIN_NONE, .wer_below = 2, .language = -1};
     begin(&c->f, folder, COUNT);
     c->windows = make(&c->f, &apart);
     c->encoder = tiny_whisper(KD_WHISPER_TRAIN_DECODER);
@@ -325,6 +346,7 @@ int main(void) {
                                         test_teardown),
         cmocka_unit_test_setup_teardown(apart_unless_one_speaker_is_known, test_setup,
                                         test_teardown),
+        cmocka_unit_test_setup_teardown(lengths_vary, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(text_must_fit_too, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(hash_of_all_that_matters, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(sounds_are_joined, test_setup, test_teardown),

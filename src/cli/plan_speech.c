@@ -58,7 +58,8 @@ static int look(outlook *o, kd_speech_run *run) {
     o->seconds = train + held;
     o->windows = o->clips;
     const double window = o->teacher.audio_context / 50.0;
-    if (run->config->data.concatenate) o->windows = o->seconds / (FILLED * window);
+    if (run->config->data.concatenate == KD_JOIN_FULL) o->windows = o->seconds / (FILLED * window);
+    if (run->config->data.concatenate == KD_JOIN_VARIED) o->windows = o->seconds / (window / 2);
     return status;
 }
 

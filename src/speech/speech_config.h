@@ -7,6 +7,7 @@
 #include "distill/config.h"
 #include "distill/config_keys.h"
 #include "quant/number_format.h"
+#include "speech/windows.h"
 
 enum { KD_MANIFESTS_MAX = 16, KD_SPEECH_QUANTIZE_MAX = 8 };
 
@@ -21,7 +22,7 @@ typedef enum { KD_CACHE_AUTO, KD_CACHE_ON, KD_CACHE_OFF } kd_cache_choice;
 typedef struct {
     kd_manifests train, validation, test;
     char language[32]; /* code or English name, for multilingual models                    */
-    bool concatenate;  /* successive utterances of a speaker become windows of up to 30 s  */
+    kd_join concatenate;
     kd_cache_choice encoder_cache; /* the frozen encoder's outputs on disk                 */
     char source[512];              /* for people, when a file is missing                   */
 } kd_speech_data;

@@ -187,7 +187,8 @@ int kd_speech_run_language(const kd_speech_run *run, kd_label_options *out) {
 }
 
 static int make_windows(kd_speech_run *run, kd_speech_list *list, const kd_label_options *said) {
-    const kd_window_options options = {.concatenate = run->config->data.concatenate,
+    const kd_window_options options = {.join = run->config->data.concatenate,
+                                       .seed = run->config->seed,
                                        .wer_below = run->config->teacher.wer,
                                        .language = said->language,
                                        .task = said->task};

@@ -5,7 +5,10 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/rng.h"
 #include "speech/decode_rules.h"
+
+static const uint64_t LENGTH_STREAM = 0x6c656e677468; /* "length" */
 
 /* Windows being made. */
 typedef struct {
@@ -16,6 +19,8 @@ typedef struct {
     int prompt_count;
     int64_t used;     /* tokens of the windows that are done                      */
     int64_t samples;  /* of the window at hand                                    */
+    int64_t length;   /* samples that it may have                                 */
+    kd_rng rng;       /* of lengths                                               */
     int token_most;   /* of a window                                              */
     int32_t *at;      /* where the next token of the window at hand goes          */
     kd_window window; /* at hand; count 0: there is none                          */
@@ -65,10 +70,24 @@ static int choose_parts(kd_windows *w, double wer_below) {
 /* --- joining -----------------------------------------------------------------------------------
  */
 
+static int64_t draw_length(job *j) {
+    const int64_t full = j->out->hearing.samples;
+    switch (j->options->join) {
+    case KD_JOIN_FULL:
+        return full;
+    case KD_JOIN_VARIED:
+        return (int64_t)(kd_rng_uniform(&j->rng) * (double)full);
+    case KD_JOIN_NONE:
+        break;
+    }
+    return 0;
+}
+
 static void begin_window(job *j, int64_t part) {
     j->window = (kd_window){.first = part, .token = j->out->tokens + j->used};
     j->at = j->window.token;
     j->samples = 0;
+    j->length = draw_length(j);
     for (int i = 0; i < j->prompt_count; i++) *j->at++ = j->prompt[i];
 }
 
@@ -99,8 +118,8 @@ static void end_window(job *j) {
 /* Whether label `next` may go on where label `last` ends. */
 static bool fits(const job *j, const kd_label *last, const kd_label *next) {
     const char *speaker = next->utterance->speaker;
-    return j->options->concatenate && *speaker && strcmp(speaker, last->utterance->speaker) == 0 &&
-           j->samples + samples_of(next) <= j->out->hearing.samples &&
+    return *speaker && strcmp(speaker, last->utterance->speaker) == 0 &&
+           j->samples + samples_of(next) <= j->length &&
            j->at - j->window.token + next->count + 1 <= j->token_most;
 }
 
@@ -147,7 +166,10 @@ int kd_windows_make(kd_windows **out, const kd_labels *labels, const kd_tokenize
     *out = NULL;
     kd_windows *w = calloc(1, sizeof *w);
     if (!w) return kd_fail_memory(sizeof *w, "windows");
-    job j = {.out = w, .tokenizer = tokenizer, .options = options};
+    job j = {.out = w,
+             .tokenizer = tokenizer,
+             .options = options,
+             .rng = kd_rng_init(options->seed, LENGTH_STREAM)};
     j.prompt_count = kd_decode_prompt(j.prompt, tokenizer, options->language, options->task, false);
     j.token_most = spec->text_context + 1;
     w->labels = labels;

@@ -2,9 +2,9 @@
  * with the tokens that are said in it.
  *
  * Labels that are good enough (kd_label_kept) are taken speaker by speaker, in the order of the
- * list. With `concatenate`, a window takes up as many successive ones of one speaker as fit, their
- * sounds and tokens one behind the other; utterances without a speaker stay alone. Bad labels are
- * left out before anything is joined.
+ * list. A window takes up as many successive ones of one speaker as fit into its length, and one at
+ * least, their sounds and tokens one behind the other; utterances without a speaker stay alone. Bad
+ * labels are left out before anything is joined.
  *
  *   token   <|startoftranscript|> [language task] <|notimestamps|> text … <|endoftext|>
  *
@@ -16,8 +16,17 @@
 #include "speech/hearing.h"
 #include "speech/label.h"
 
+/* How long windows are. A student of full windows alone, of little data, does not know where the
+ * text of a short recording ends: varied lengths teach it that. */
+typedef enum {
+    KD_JOIN_FULL,   /* as much as the model hears at once                             */
+    KD_JOIN_VARIED, /* each up to a length of its own, uniform between 0 and the full */
+    KD_JOIN_NONE    /* an utterance each                                              */
+} kd_join;
+
 typedef struct {
-    bool concatenate;
+    kd_join join;
+    uint64_t seed;          /* KD_JOIN_VARIED: of the lengths          */
     double wer_below;       /* of kd_label_kept                    */
     int32_t language, task; /* ids, for multilingual models        */
 } kd_window_options;
