@@ -124,11 +124,13 @@ static void release_teacher(kd_speech_run *run) {
     run->teacher = NULL;
 }
 
-/* Files of the encoder's outputs: "train" heard by the encoder that `key` names. */
+/* Where a list's windows as the encoder that `key` names heard them lie: other windows, as another
+ * threshold makes them, lie elsewhere. */
 static int heard_path(const kd_speech_run *run, const kd_speech_list *list, const kd_hash *key,
                       char out[KD_PATH_MAX]) {
+    const kd_hash both[2] = {*key, list->windows->hash};
     char name[64];
-    snprintf(name, sizeof name, "heard/%s-%.12s", list->name, key->hex);
+    snprintf(name, sizeof name, "heard/%s-%.12s", list->name, kd_hash_join(both, 2).hex);
     return kd_path_join(out, run->folder, name);
 }
 
