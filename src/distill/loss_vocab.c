@@ -6,13 +6,15 @@
  *
  *     pass 1, per tile:   z = h·Eᵀ, v = h_t·E_tᵀ; per row the maxima and the sums of exponentials
  *     per row:            the tiles' sums, brought to one maximum: the log-sum-exps and the loss
- *     pass 2, per tile:   G = ∂L/∂z in place of z; ∂E_tile ← ∂E_tile + Gᵀ·h; ∂h ← ∂h + G·E_tile
+ *     pass 2, per tile:   G = ∂L/∂z in place of z; ∂h ← ∂h + G·E_tile; ∂E_tile ← ∂E_tile + Gᵀ·h
  *
  * What is kept, and what is not. A panel's z and v are kept from pass 1 to pass 2: computing them
  * again would cost two products more where there are four. Rows per panel are chosen so that they
  * fit PANEL numbers each, whatever N and V. Without gradients there is no pass 2 and a thread keeps
- * one tile. The gradients are made in the forward pass, as in loss.c, for the same reason: saved
- * are ∂h (N,C) and ∂E (V,C), each where wanted.
+ * one tile. The gradients are made in the forward pass, as in loss.c, for the same reason: saved is
+ * ∂h (N,C) where wanted. ∂E of the last panel waits for the backward pass, which makes it straight
+ * in the parameter's gradient from the G and h that are still there; only where there are several
+ * panels do those before it collect in an array of their own, ∂E (V,C).
  *
  * Reproducibility. Tiles, panels and groups of tiles depend on the shapes and the mask alone. ∂E of
  * a tile is one thread's and collects the panels in order; ∂h is summed in order within a group of
@@ -26,8 +28,8 @@
 #include "autograd/vector_math.h"
 #include "distill/loss_parts.h"
 
-enum { TILE = KD_ROW_TILE, GROUPS = 32, ROWS_LEAST = 16, ROWS_MOST = 256 };
-static const int64_t PANEL = 1 << 24; /* logits */
+enum { TILE = KD_ROW_TILE, GROUPS = 32, ROWS_LEAST = 16, ROWS_MOST = 448 };
+static const int64_t PANEL = 3 << 23; /* logits */
 
 /* Of one row in one tile: maxima, and sums relative to them. */
 typedef struct {
@@ -58,10 +60,10 @@ typedef struct {
     const int32_t *label;
     const kd_soft_targets *soft; /* NULL: no soft part */
     kd_loss_spec spec;
-    kd_real *dE; /* (V,C), or NULL: not wanted */
-    bool wants_dh;
+    kd_real *dE; /* (V,C) of the panels before the last, or NULL: no such panel, or not wanted */
+    bool wants_dE, wants_dh;
     /* The panel at hand. */
-    bool first;           /* ∂E is only written                                            */
+    bool first, last;     /* the first only writes ∂E, the last leaves it to the backward pass */
     int64_t rows, most;   /* its rows, and the most a panel has                            */
     const int64_t *row;   /* (rows) their places among the N                               */
     kd_real *h, *hidden;  /* (rows,C), (rows,width) the gathered inputs                    */
@@ -87,7 +89,16 @@ static bool is_topk(const vocab *c) {
 }
 
 static bool wants_gradient(const vocab *c) {
-    return c->dE || c->wants_dh;
+    return c->wants_dE || c->wants_dh;
+}
+
+static bool worth_threads(const vocab *c) {
+    return c->rows * c->V * c->C >= 8 * KD_PARALLEL_SIZE;
+}
+
+/* A panel's tiles, or one for each thread where nobody needs them again. */
+static size_t stored_tiles(const vocab *c) {
+    return wants_gradient(c) ? (size_t)c->tiles : (size_t)omp_get_max_threads();
 }
 
 static kd_real *tile_memory(const vocab *c, kd_real *panel, int64_t t) {
@@ -304,6 +315,14 @@ static void kept_gradient(const vocab *c, int64_t t, kd_real *z) {
     }
 }
 
+/* ∂E_tile ← beta·∂E_tile + alpha·Gᵀ·h */
+static void embedding_gradient(const vocab *c, int64_t t, kd_real alpha, kd_real beta,
+                               kd_real *dE) {
+    const int64_t n = tile_classes(c, t);
+    kd_gemm_serial(KD_TRANSPOSED, KD_PLAIN, n, c->C, c->rows, alpha, tile_memory(c, c->z, t), n,
+                   c->h, c->C, beta, dE + t * TILE * c->C, c->C);
+}
+
 /* The tile's G, its part of ∂E, and its contribution to ∂h (begins it when `opens`). */
 static void second_pass(const vocab *c, int64_t t, kd_real *partial, bool opens) {
     const int64_t n = tile_classes(c, t), begin = t * TILE;
@@ -315,9 +334,7 @@ static void second_pass(const vocab *c, int64_t t, kd_real *partial, bool opens)
         if (own >= 0 && own < n) z[r * n + own] -= hard_scale(c) * (1 - c->spec.label_smoothing);
     }
     if (is_topk(c)) kept_gradient(c, t, z);
-    if (c->dE)
-        kd_gemm_serial(KD_TRANSPOSED, KD_PLAIN, n, c->C, c->rows, 1, z, n, c->h, c->C,
-                       c->first ? 0 : 1, c->dE + begin * c->C, c->C);
+    if (c->dE && !c->last) embedding_gradient(c, t, 1, c->first ? 0 : 1, c->dE);
     if (partial)
         kd_gemm_serial(KD_PLAIN, KD_PLAIN, c->rows, c->C, n, 1, z, n, c->E + begin * c->C, c->C,
                        opens ? 0 : 1, partial, c->C);
@@ -372,7 +389,7 @@ static void gather(kd_real *out, const kd_real *from, const int64_t *row, int64_
 }
 
 static void one_panel(const vocab *c, kd_real *dh, kd_loss_parts *sum) {
-    const bool threaded = c->rows * c->V * c->C >= 8 * KD_PARALLEL_SIZE;
+    const bool threaded = worth_threads(c);
     if (is_topk(c)) sort_kept(c);
 #pragma omp parallel for schedule(dynamic, 1) if (threaded)
     for (int64_t t = 0; t < c->tiles; t++) first_pass(c, t);
@@ -388,15 +405,32 @@ static void one_panel(const vocab *c, kd_real *dh, kd_loss_parts *sum) {
 /* --- the op ---------------------------------------------------------------------------------- */
 
 typedef struct {
-    kd_real *dh, *dE; /* NULL where not wanted */
+    kd_real *dh; /* NULL where not wanted */
+    vocab c;     /* as the last panel left it: its G and h, and ∂E of those before */
+    char *kept;  /* the memory of G and h */
+    bool done;
 } vocab_record;
+
+/* ∂E ← ∂E + ∂L · (what the earlier panels collected, and the last one's Gᵀ·h) */
+static void embedding_backward(kd_tape *tape, kd_tensor *E, const vocab *c, kd_real dloss) {
+    kd_real beta;
+    if (c->rows == 0) {
+        kd_tape_grad(tape, E);
+        return;
+    }
+    if (c->dE) kd_loss_hand_over(tape, E, c->dE, dloss);
+    kd_real *dE = kd_tape_grad_beta(tape, E, &beta);
+#pragma omp parallel for schedule(dynamic, 1) if (worth_threads(c))
+    for (int64_t t = 0; t < c->tiles; t++) embedding_gradient(c, t, dloss, beta, dE);
+}
 
 static void vocab_loss_backward(kd_tape *tape, kd_node *node) {
     vocab_record *record = node->saved;
-    KD_CONTRACT(record->dh || record->dE, "vocab_loss: backward runs twice");
-    if (record->dE) kd_loss_hand_over(tape, node->in[1], record->dE, *node->out->grad);
+    KD_CONTRACT(!record->done, "vocab_loss: backward runs twice");
+    record->done = true;
+    if (record->c.wants_dE) embedding_backward(tape, node->in[1], &record->c, *node->out->grad);
+    if (record->c.wants_dE) kd_tape_give(tape, record->kept);
     if (record->dh) kd_loss_hand_over(tape, node->in[0], record->dh, *node->out->grad);
-    *record = (vocab_record){0};
 }
 
 static void check_vocab_loss(const kd_tensor *h, const kd_tensor *E, const int32_t *label,
@@ -445,16 +479,22 @@ static void *cut(char **next, size_t *total, size_t bytes) {
     return memory;
 }
 
+/* What outlives the forward pass where ∂E is wanted, and the rest. */
+static size_t lay_out_kept(vocab *c, char *memory) {
+    const size_t most = (size_t)c->most, real = sizeof(kd_real);
+    size_t total = 0;
+    c->h = cut(&memory, &total, most * (size_t)c->C * real);
+    c->z = cut(&memory, &total, stored_tiles(c) * most * TILE * real);
+    return total;
+}
+
 static size_t lay_out(vocab *c, char *memory) {
     const size_t most = (size_t)c->most, tiles = (size_t)c->tiles, real = sizeof(kd_real);
     const size_t k = is_topk(c) ? (size_t)c->soft->k : 0;
     const bool hidden = c->soft && c->soft->hidden;
-    const size_t kept_tiles = wants_gradient(c) ? tiles : (size_t)omp_get_max_threads();
     size_t total = 0;
-    c->h = cut(&memory, &total, most * (size_t)c->C * real);
-    c->z = cut(&memory, &total, kept_tiles * most * TILE * real);
     c->hidden = cut(&memory, &total, hidden ? most * (size_t)c->width * real : 0);
-    c->v = cut(&memory, &total, hidden ? kept_tiles * most * TILE * real : 0);
+    c->v = cut(&memory, &total, hidden ? stored_tiles(c) * most * TILE * real : 0);
     if (!hidden) c->v = NULL;
     c->sums = cut(&memory, &total, tiles * most * sizeof *c->sums);
     c->state = cut(&memory, &total, most * sizeof *c->state);
@@ -466,45 +506,62 @@ static size_t lay_out(vocab *c, char *memory) {
     return total;
 }
 
+/* The n valid rows, a panel after the other. */
+static void all_panels(kd_tape *tape, vocab *c, const int64_t *row, int64_t n, const kd_real *h,
+                       kd_real *dh, kd_loss_parts *sum) {
+    char *scratch = kd_tape_take(tape, lay_out(c, NULL));
+    lay_out(c, scratch);
+    for (int64_t begin = 0; begin < n; begin += c->most) {
+        c->first = begin == 0;
+        c->last = begin + c->most >= n;
+        c->rows = smaller(c->most, n - begin);
+        c->row = row + begin;
+        gather(c->h, h, c->row, c->rows, c->C);
+        if (c->v) gather(c->hidden, c->soft->hidden, c->row, c->rows, c->width);
+        one_panel(c, dh, sum);
+    }
+    kd_tape_give(tape, scratch);
+}
+
+/* Where the gradients will lie, for n valid rows of h; ∂h of the others is 0. */
+static void take_gradients(kd_tape *tape, vocab_record *record, const kd_tensor *h, int64_t n) {
+    vocab *c = &record->c;
+    if (c->wants_dh) record->dh = kd_tape_take(tape, (size_t)h->size * sizeof *record->dh);
+    if (c->wants_dh && n < kd_rows(h)) memset(record->dh, 0, (size_t)h->size * sizeof *record->dh);
+    if (c->wants_dE && n > c->most)
+        c->dE = kd_tape_take(tape, (size_t)(c->V * c->C) * sizeof *c->dE);
+    record->kept = kd_tape_take(tape, lay_out_kept(c, NULL));
+    lay_out_kept(c, record->kept);
+}
+
 kd_tensor *kd_vocab_loss(kd_tape *tape, kd_tensor *h, kd_tensor *E, const int32_t *label,
                          const uint8_t *valid, const kd_soft_targets *soft, kd_loss_spec spec,
                          kd_loss_parts *parts) {
     check_vocab_loss(h, E, label, soft, &spec);
-    const int64_t N = kd_rows(h);
-    vocab c = {.V = E->shape[0], .C = E->shape[1], .E = E->value, .label = label, .spec = spec};
-    c.soft = spec.kl_weight != 0 ? soft : NULL;
-    if (c.soft && c.soft->hidden) {
-        c.width = c.soft->width;
-        c.teacher_output = c.soft->output;
-    }
-    c.tiles = (c.V + TILE - 1) / TILE;
-    c.groups = smaller(GROUPS, c.tiles);
     kd_tensor *loss = kd_tape_output(tape, 1, (int64_t[]){1});
     vocab_record *record = kd_tape_alloc(tape, sizeof *record);
-    *record = (vocab_record){0};
-    if (tape->recording && h->needs_grad)
-        record->dh = kd_tape_take(tape, (size_t)h->size * sizeof *record->dh);
-    if (tape->recording && E->needs_grad)
-        record->dE = kd_tape_take(tape, (size_t)E->size * sizeof *record->dE);
-    c.dE = record->dE;
-    c.wants_dh = record->dh != NULL;
-    int64_t *row = kd_tape_take(tape, (size_t)N * sizeof *row);
-    const int64_t n = valid_rows(row, N, c.V, label, valid);
-    if (record->dh && n < N) memset(record->dh, 0, (size_t)h->size * sizeof *record->dh);
-    if (record->dE && n == 0) memset(record->dE, 0, (size_t)E->size * sizeof *record->dE);
-    c.most = panel_rows(n, c.V);
-    char *scratch = kd_tape_take(tape, lay_out(&c, NULL));
-    lay_out(&c, scratch);
-    kd_loss_parts sum = {.rows = (double)n};
-    for (int64_t begin = 0; begin < n; begin += c.most) {
-        c.first = begin == 0;
-        c.rows = smaller(c.most, n - begin);
-        c.row = row + begin;
-        gather(c.h, h->value, c.row, c.rows, c.C);
-        if (c.v) gather(c.hidden, c.soft->hidden, c.row, c.rows, c.width);
-        one_panel(&c, record->dh, &sum);
+    vocab *c = &record->c;
+    *record = (vocab_record){.c = {.V = E->shape[0],
+                                   .C = E->shape[1],
+                                   .E = E->value,
+                                   .label = label,
+                                   .spec = spec,
+                                   .wants_dh = tape->recording && h->needs_grad,
+                                   .wants_dE = tape->recording && E->needs_grad}};
+    c->soft = spec.kl_weight != 0 ? soft : NULL;
+    if (c->soft && c->soft->hidden) {
+        c->width = c->soft->width;
+        c->teacher_output = c->soft->output;
     }
-    kd_tape_give(tape, scratch);
+    c->tiles = (c->V + TILE - 1) / TILE;
+    c->groups = smaller(GROUPS, c->tiles);
+    int64_t *row = kd_tape_take(tape, (size_t)kd_rows(h) * sizeof *row);
+    const int64_t n = valid_rows(row, kd_rows(h), c->V, label, valid);
+    kd_loss_parts sum = {.rows = (double)n};
+    c->most = panel_rows(n, c->V);
+    take_gradients(tape, record, h, n);
+    all_panels(tape, c, row, n, h->value, record->dh, &sum);
+    if (!c->wants_dE) kd_tape_give(tape, record->kept);
     kd_tape_give(tape, row);
     loss->value[0] = kd_loss_total(&spec, &sum, parts);
     kd_tape_record(tape, "vocab_loss", vocab_loss_backward, loss, record, 2, (kd_tensor *[]){h, E});
