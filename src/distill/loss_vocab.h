@@ -1,0 +1,70 @@
+/* What loss_vocab.c, the op, and loss_vocab_panel.c, the passes over a panel of rows, share. */
+#ifndef KD_DISTILL_LOSS_VOCAB_H
+#define KD_DISTILL_LOSS_VOCAB_H
+
+#include "autograd/op_common.h"
+#include "distill/loss_parts.h"
+
+enum { KD_VOCAB_TILE = KD_ROW_TILE, KD_VOCAB_GROUPS = 32 };
+
+/* Of one row in one tile: maxima, and sums relative to them. */
+typedef struct {
+    kd_real max_z, max_v;
+    double hard;    /* Σ e^{z − max_z}                                              */
+    double soft;    /* Σ e^{(z − max_z)/τ}                                          */
+    double teacher; /* Σ e^{(v − max_v)/τ}                                          */
+    double cross;   /* Σ e^{(v − max_v)/τ} · ((v − max_v) − (z − max_z))            */
+    double plain;   /* Σ z, for label smoothing                                     */
+} kd_vocab_sums;
+
+/* Of one row: what its gradient needs. Logarithms of sums relative to the row's maxima. */
+typedef struct {
+    kd_real max_z, max_v, log_hard, log_soft, log_v;
+    kd_real own;         /* z of the label                                               */
+    kd_real drop_factor; /* top-k: of e^{(z − max_z)/τ} in the gradient of a dropped class */
+    double hard, kl;     /* the losses                                                   */
+} kd_vocab_row;
+
+/* A class that a top-k row keeps: entry j of row r of the panel. */
+typedef struct {
+    int32_t r, j;
+} kd_vocab_kept;
+
+typedef struct {
+    int64_t V, C, width, tiles, groups;
+    const kd_real *E, *teacher_output; /* (V,C), (V,width) */
+    const int32_t *label;
+    const kd_soft_targets *soft; /* NULL: no soft part */
+    kd_loss_spec spec;
+    kd_real *dE; /* (V,C) of the panels before the last, or NULL: no such panel, or not wanted */
+    bool wants_dE, wants_dh;
+    /* The panel at hand. */
+    bool first, last;     /* the first only writes ∂E, the last leaves it to the backward pass */
+    int64_t rows, most;   /* its rows, and the most a panel has                            */
+    const int64_t *row;   /* (rows) their places among the N                               */
+    kd_real *h, *hidden;  /* (rows,C), (rows,width) the gathered inputs                    */
+    kd_real *z, *v;       /* its tiles, or one tile a thread where there are no gradients  */
+    kd_vocab_sums *sums;  /* (tiles,most)                                                  */
+    kd_vocab_row *state;  /* (rows)                                                        */
+    kd_real *partial;     /* (groups,most,C) of ∂h                                         */
+    kd_vocab_kept *kept;  /* (rows·k) in order of their tiles                              */
+    int64_t *kept_first;  /* (tiles+1) the first of each tile                              */
+    kd_real *kept_logits; /* (rows,k) z of the kept classes                                */
+} kd_vocab;
+
+static inline bool kd_vocab_is_topk(const kd_vocab *c) {
+    return c->soft && !c->soft->hidden;
+}
+
+/* How many tiles z and v have memory for: all of a panel's, or one for each thread where nobody
+ * needs them again. */
+size_t kd_vocab_stored_tiles(const kd_vocab *c);
+
+/* Both passes over the panel at hand: adds its losses to `sum`, writes its rows of dh (N,C) and
+ * adds to c->dE, where they are wanted. Threaded. */
+void kd_vocab_panel(const kd_vocab *c, kd_real *dh, kd_loss_parts *sum);
+
+/* dE (V,C) ← beta·dE + alpha·Gᵀ·h of the panel that came last. Threaded. */
+void kd_vocab_embedding_gradient(const kd_vocab *c, kd_real alpha, kd_real beta, kd_real *dE);
+
+#endif
