@@ -169,6 +169,9 @@ static void configs_are_shown_and_verified(void **state) {
     assert_says(printed, "269,722      40,551,040"); /* the student  */
     assert_says(printed, "853,018     125,485,696"); /* the teacher  */
     assert_int_equal(DISTILL("verify", path), 0);
+    assert_int_equal(DISTILL("inspect", "configs/whisper_base_en.json"), 0);
+    assert_says(printed, "all encoder layers, 2 decoder layers");
+    assert_int_equal(DISTILL("verify", "configs/whisper_base_en.json"), 0);
     test_write(path, "{\"train\": }", 11);
     assert_int_equal(DISTILL("verify", path), 78);
     assert_says(complained, "c.json:1:11: expected a value");

@@ -33,7 +33,8 @@ static void assert_same_values(const kd_whisper *a, const char *name, const kd_w
     assert_non_null(p);
     assert_non_null(q);
     assert_int_equal(p->tensor.size, q->tensor.size);
-    assert_memory_equal(p->tensor.value, q->tensor.value, (size_t)p->tensor.size * sizeof(kd_real));
+    for (int64_t i = 0; i < p->tensor.size; i++) /* a file has them in float32 */
+        assert_true((float)p->tensor.value[i] == (float)q->tensor.value[i]);
 }
 
 /* The tiny teacher has 2 and 3 layers. */

@@ -14,6 +14,7 @@
 #include "quant/blob.h"
 #include "quant/gguf.h"
 #include "quant/whisper_file.h"
+#include "speech/speech_config.h"
 
 static const kd_usage USAGE = {
     .command = "verify",
@@ -138,9 +139,12 @@ static int verify_safetensors(const char **what, const char *path) {
 
 static int verify_config(const char **what, const char *path) {
     *what = "config, every key is right";
-    kd_config *config;
-    int status = kd_config_load(&config, path, 0, NULL);
-    if (status == KD_OK) kd_config_free(config);
+    kd_config *config = NULL;
+    kd_speech_config *speech = NULL;
+    int status = kd_speech_config_is(path) ? kd_speech_config_load(&speech, path, 0, NULL)
+                                           : kd_config_load(&config, path, 0, NULL);
+    kd_config_free(config);
+    kd_speech_config_free(speech);
     return status;
 }
 

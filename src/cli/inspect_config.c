@@ -9,6 +9,7 @@
 #include "data/manifest.h"
 #include "distill/config.h"
 #include "layers/model.h"
+#include "speech/speech_config.h"
 
 /* What a sample looks like. */
 typedef struct {
@@ -137,7 +138,40 @@ static int add_teacher(kd_text *out, const kd_config *config, const sample *s) {
     return status;
 }
 
+static void add_lists(kd_text *out, const char *what, const kd_manifests *lists) {
+    for (int i = 0; i < lists->count; i++) kd_text_add(out, "%s: %s\n", what, lists->path[i]);
+}
+
+static void add_layers(kd_text *out, const char *side, int layers) {
+    if (layers > 0)
+        kd_text_add(out, ", %d %s layers", layers, side);
+    else
+        kd_text_add(out, ", all %s layers", side);
+}
+
+static int inspect_speech(kd_text *out, const char *path) {
+    kd_speech_config *config;
+    int status = kd_speech_config_load(&config, path, 0, NULL);
+    if (status < 0) return status;
+    kd_text_add(out, "%s: configuration of the run %s, hash %s\n", path, config->name,
+                config->hash.hex);
+    add_lists(out, "training recordings", &config->data.train);
+    add_lists(out, "validation recordings", &config->data.validation);
+    add_lists(out, "test recordings", &config->data.test);
+    kd_text_add(out, "teacher: %s\nstudent: as the teacher", config->teacher.weights);
+    add_layers(out, "encoder", config->encoder_layers);
+    add_layers(out, "decoder", config->decoder_layers);
+    kd_text_add(out, "\n");
+    for (int i = 0; i < config->quantize_count; i++)
+        kd_text_add(out, "student.%s: %s%s\n", config->quantize[i].name,
+                    config->quantize[i].format_name,
+                    config->quantize[i].qat ? ", trained with rounded weights" : "");
+    kd_speech_config_free(config);
+    return KD_OK;
+}
+
 int kd_inspect_config(kd_text *out, const char *path) {
+    if (kd_speech_config_is(path)) return inspect_speech(out, path);
     kd_config *config;
     int status = kd_config_load(&config, path, 0, NULL);
     if (status < 0) return status;
