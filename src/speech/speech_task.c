@@ -8,6 +8,17 @@
 
 static const uint64_t ORDER_STREAM = 0x73706565636864; /* "speechd" */
 
+/* A micro-batch: B windows padded to T tokens, what the encoder heard in them, what the teacher
+ * said. All of it outlives the backward. */
+typedef struct {
+    int64_t B, T;
+    const int32_t *token; /* (B,T) into the decoder                                     */
+    const int32_t *label; /* (B,T) the tokens that should come out                      */
+    const uint8_t *valid; /* (B,T) 1 where the label is a target; elsewhere nothing is read */
+    kd_soft_targets soft; /* rows (B·T) as for kd_vocab_loss                            */
+    kd_tensor *memory;    /* (B,S,width) of the tape                                    */
+} batch;
+
 typedef struct {
     kd_whisper *student;
     const kd_speech_job *job;
@@ -26,18 +37,19 @@ typedef struct {
     bool *row_right;
 } speech;
 
-/* --- one micro-batch ---------------------------------------------------------------------- */
+/* --- one micro-batch ------------------------------------------------------------------------ */
 
-kd_tensor *kd_speech_loss(const kd_whisper *student, kd_tape *tape, const kd_speech_batch *batch,
-                          const kd_loss_config *loss, double normalizer, kd_loss_parts *parts) {
-    kd_tensor *h =
-        kd_whisper_decoder(student, tape, batch->token, batch->B, batch->T, batch->memory);
+/* Decoder and kd_vocab_loss over the student's output matrix → scalar (1). */
+static kd_tensor *batch_loss(const speech *s, kd_tape *tape, const batch *b, double normalizer,
+                             kd_loss_parts *parts) {
+    const kd_loss_config *loss = s->job->loss;
+    kd_tensor *h = kd_whisper_decoder(s->student, tape, b->token, b->B, b->T, b->memory);
     const kd_loss_spec spec = {.hard_weight = (kd_real)loss->hard,
                                .kl_weight = (kd_real)loss->kl,
                                .temperature = (kd_real)loss->temperature,
                                .normalizer = normalizer};
-    return kd_vocab_loss(tape, h, &student->tokens.table->tensor, batch->label, batch->valid,
-                         loss->kl > 0 ? &batch->soft : NULL, spec, parts);
+    return kd_vocab_loss(tape, h, &s->student->tokens.table->tensor, b->label, b->valid,
+                         loss->kl > 0 ? &b->soft : NULL, spec, parts);
 }
 
 static int64_t inputs_of(const kd_window *w) {
@@ -90,7 +102,7 @@ static kd_soft_targets soft_targets(const speech *s) {
         .k = header->k, .index = s->soft_index, .kept = s->soft, .tail = s->soft_tail};
 }
 
-static int fill_batch(speech *s, kd_tape *tape, const kd_train_place *at, kd_speech_batch *out) {
+static int fill_batch(speech *s, kd_tape *tape, const kd_train_place *at, batch *out) {
     const kd_windows *windows = s->job->train;
     const kd_whisper_spec *spec = &s->student->spec;
     const int64_t first = at->batch * s->job->loop.spec->batch, left = windows->count - first;
@@ -102,13 +114,13 @@ static int fill_batch(speech *s, kd_tape *tape, const kd_train_place *at, kd_spe
         const int64_t n = inputs_of(&windows->item[window_at(s, at->epoch, first + b)]);
         if (n > T) T = n;
     }
-    *out = (kd_speech_batch){.B = B,
-                             .T = T,
-                             .token = s->token,
-                             .label = s->label,
-                             .valid = s->valid,
-                             .soft = soft_targets(s),
-                             .memory = kd_tape_input(tape, 3, shape)};
+    *out = (batch){.B = B,
+                   .T = T,
+                   .token = s->token,
+                   .label = s->label,
+                   .valid = s->valid,
+                   .soft = soft_targets(s),
+                   .memory = kd_tape_input(tape, 3, shape)};
     for (int64_t b = 0; b < B; b++) {
         const int64_t i = window_at(s, at->epoch, first + b);
         int status = fill_row(s, &windows->item[i], b, T);
@@ -123,11 +135,11 @@ static int fill_batch(speech *s, kd_tape *tape, const kd_train_place *at, kd_spe
 
 static double task_rows(void *context, const kd_train_place *at, int64_t n) {
     speech *s = context;
-    const int64_t batch = s->job->loop.spec->batch, count = s->job->train->count;
-    int64_t end = (at->batch + n) * batch;
+    const int64_t size = s->job->loop.spec->batch, count = s->job->train->count;
+    int64_t end = (at->batch + n) * size;
     double rows = 0;
     if (end > count) end = count;
-    for (int64_t i = at->batch * batch; i < end; i++)
+    for (int64_t i = at->batch * size; i < end; i++)
         rows += (double)kd_window_targets(&s->job->train->item[window_at(s, at->epoch, i)]);
     return rows;
 }
@@ -135,12 +147,12 @@ static double task_rows(void *context, const kd_train_place *at, int64_t n) {
 static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_train_place *at,
                      double normalizer, kd_loss_parts *parts) {
     speech *s = context;
-    kd_speech_batch batch;
+    batch b;
     if (s->job->qat && s->rounded_step != at->step) kd_whisper_qat_round(s->job->qat);
     s->rounded_step = at->step;
-    int status = fill_batch(s, tape, at, &batch);
+    int status = fill_batch(s, tape, at, &b);
     if (status < 0) return status;
-    *out = kd_speech_loss(s->student, tape, &batch, s->job->loss, normalizer, parts);
+    *out = batch_loss(s, tape, &b, normalizer, parts);
     return KD_OK;
 }
 
