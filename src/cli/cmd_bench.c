@@ -245,7 +245,8 @@ int kd_cmd_bench(int argc, char **argv) {
     if (status != KD_OK) return status;
     const char *model = kd_arguments_value(&arguments, "model");
     const bool whisper = model && kd_bench_is_whisper(model);
-    status = kd_arguments_integer(&batch, &arguments, "batch", 1, 65536, whisper ? 4 : 128);
+    status = kd_arguments_integer(&batch, &arguments, "batch", 1, whisper ? 64 : 65536,
+                                  whisper ? 4 : 128);
     const char *name = kd_arguments_value(&arguments, "precision");
     const char *blob = kd_arguments_value(&arguments, "blob");
     const char *made = kd_arguments_value(&arguments, "export");
