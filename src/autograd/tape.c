@@ -48,27 +48,41 @@ void *kd_tape_alloc(kd_tape *tape, size_t bytes) {
     longjmp(tape->escape, 1);
 }
 
-/* The smallest free block that fits without wasting more than half of it, else new memory. The list
- * is sorted by size, so the first that fits is the best. */
-void *kd_tape_take(kd_tape *tape, size_t bytes) {
-    for (kd_pool_block **link = &tape->pool; *link; link = &(*link)->next) {
-        kd_pool_block *block = *link;
-        if (block->bytes < bytes) continue;
-        if (block->bytes / 2 > bytes) break;
-        *link = block->next;
-        return block + 1;
-    }
-    kd_pool_block *block = kd_tape_alloc(tape, sizeof *block + bytes);
-    block->bytes = bytes;
-    return block + 1;
-}
-
-void kd_tape_give(kd_tape *tape, void *memory) {
-    kd_pool_block *block = (kd_pool_block *)memory - 1;
+/* Puts a block into the pool, which is sorted by size. */
+static void put_back(kd_tape *tape, kd_pool_block *block) {
     kd_pool_block **link = &tape->pool;
     while (*link && (*link)->bytes < block->bytes) link = &(*link)->next;
     block->next = *link;
     *link = block;
+}
+
+/* Leaves the block's first `bytes` to it and puts the rest back as a block of its own. */
+static void split(kd_tape *tape, kd_pool_block *block, size_t bytes) {
+    const size_t own = (bytes + sizeof *block - 1) / sizeof *block * sizeof *block;
+    kd_pool_block *rest = (kd_pool_block *)((char *)(block + 1) + own);
+    rest->bytes = block->bytes - own - sizeof *rest;
+    block->bytes = own;
+    put_back(tape, rest);
+}
+
+/* The smallest free block that fits, cut where more than half of it would be wasted; else new
+ * memory. */
+void *kd_tape_take(kd_tape *tape, size_t bytes) {
+    kd_pool_block **link = &tape->pool;
+    while (*link && (*link)->bytes < bytes) link = &(*link)->next;
+    kd_pool_block *block = *link;
+    if (!block) {
+        block = kd_tape_alloc(tape, sizeof *block + bytes);
+        block->bytes = bytes;
+        return block + 1;
+    }
+    *link = block->next;
+    if (block->bytes / 2 > bytes + 2 * sizeof *block) split(tape, block, bytes);
+    return block + 1;
+}
+
+void kd_tape_give(kd_tape *tape, void *memory) {
+    put_back(tape, (kd_pool_block *)memory - 1);
 }
 
 static kd_tensor *tensor_create(kd_tape *tape, int rank, const int64_t *shape) {

@@ -192,18 +192,20 @@ static kd_tensor *mlp(const kd_whisper_block *block, kd_tape *tape, kd_tensor *x
     return kd_add(tape, x, kd_linear_layer_forward(&block->down, tape, h), KD_ACT_NONE);
 }
 
-/* memory NULL: a block of the encoder */
-static kd_tensor *block_forward(const kd_whisper_block *b, kd_tape *tape, kd_tensor *x,
-                                kd_tensor *memory) {
+/* x + attention(norm(x)) */
+static kd_tensor *self_attention(const kd_whisper_block *b, kd_tape *tape, kd_tensor *x,
+                                 bool causal) {
     kd_tensor *h = kd_norm_layer_forward(&b->attn_norm, tape, x);
-    h = kd_attention_layer_forward(&b->attn, tape, h, NULL, memory != NULL, NULL);
-    x = kd_add(tape, x, h, KD_ACT_NONE);
-    if (memory) {
-        h = kd_norm_layer_forward(&b->cross_norm, tape, x);
-        h = kd_attention_layer_forward(&b->cross, tape, h, memory, false, NULL);
-        x = kd_add(tape, x, h, KD_ACT_NONE);
-    }
-    return mlp(b, tape, x);
+    h = kd_attention_layer_forward(&b->attn, tape, h, NULL, causal, NULL);
+    return kd_add(tape, x, h, KD_ACT_NONE);
+}
+
+/* x + cross(norm(x), memory) */
+static kd_tensor *cross_attention(const kd_whisper_block *b, kd_tape *tape, kd_tensor *x,
+                                  kd_tensor *memory) {
+    kd_tensor *h = kd_norm_layer_forward(&b->cross_norm, tape, x);
+    h = kd_attention_layer_forward(&b->cross, tape, h, memory, false, NULL);
+    return kd_add(tape, x, h, KD_ACT_NONE);
 }
 
 static kd_tensor *encoder_stem(const kd_whisper *m, kd_tape *tape, kd_tensor *mel) {
@@ -217,8 +219,10 @@ static kd_tensor *encoder_stem(const kd_whisper *m, kd_tape *tape, kd_tensor *me
 
 kd_tensor *kd_whisper_encoder(const kd_whisper *model, kd_tape *tape, kd_tensor *mel) {
     kd_tensor *x = encoder_stem(model, tape, mel);
-    for (int i = 0; i < model->spec.audio_layers; i++)
-        x = block_forward(&model->audio_block[i], tape, x, NULL);
+    for (int i = 0; i < model->spec.audio_layers; i++) {
+        x = self_attention(&model->audio_block[i], tape, x, false);
+        x = mlp(&model->audio_block[i], tape, x);
+    }
     return kd_norm_layer_forward(&model->audio_norm, tape, x);
 }
 
@@ -232,8 +236,11 @@ kd_tensor *kd_whisper_embed(const kd_whisper *model, kd_tape *tape, const int32_
 kd_tensor *kd_whisper_decoder(const kd_whisper *model, kd_tape *tape, const int32_t *id, int64_t B,
                               int64_t T, kd_tensor *memory) {
     kd_tensor *x = kd_whisper_embed(model, tape, id, B, T, 0);
-    for (int i = 0; i < model->spec.text_layers; i++)
-        x = block_forward(&model->text_block[i], tape, x, memory);
+    for (int i = 0; i < model->spec.text_layers; i++) {
+        x = self_attention(&model->text_block[i], tape, x, true);
+        x = cross_attention(&model->text_block[i], tape, x, memory);
+        x = mlp(&model->text_block[i], tape, x);
+    }
     return kd_norm_layer_forward(&model->text_norm, tape, x);
 }
 
@@ -246,27 +253,30 @@ kd_tensor *kd_whisper_logits(const kd_whisper *model, kd_tape *tape, kd_tensor *
 /* --- without a tape ----------------------------------------------------------------------------
  */
 
-/* One stage on an empty scratch tape: 0 the stem, 1 … the blocks, the last one with the norm. */
-static void encode_stage(const kd_whisper *m, kd_tape *scratch, int stage, kd_real *x,
-                         const kd_real *mel, int64_t B, int64_t T) {
-    const int64_t sound[3] = {B, T, m->spec.mels}, shape[3] = {B, T / 2, m->spec.width};
+/* One stage on an empty scratch tape, from x to x: the attention and the MLP of each block by
+ * turns, the norm behind the last. */
+static void encode_stage(const kd_whisper *m, kd_tape *scratch, int stage, kd_tensor *x) {
+    const kd_whisper_block *block = &m->audio_block[stage / 2];
     kd_tape_reset(scratch);
-    kd_tensor *in = kd_tape_input(scratch, 3, stage ? shape : sound), *out;
-    memcpy(in->value, stage ? x : mel, (size_t)in->size * sizeof *x);
-    if (stage == 0)
-        out = encoder_stem(m, scratch, in);
-    else
-        out = block_forward(&m->audio_block[stage - 1], scratch, in, NULL);
-    if (stage == m->spec.audio_layers) out = kd_norm_layer_forward(&m->audio_norm, scratch, out);
-    memcpy(x, out->value, (size_t)out->size * sizeof *x);
+    kd_tensor *y = stage % 2 ? mlp(block, scratch, x) : self_attention(block, scratch, x, false);
+    if (stage == 2 * m->spec.audio_layers - 1)
+        y = kd_norm_layer_forward(&m->audio_norm, scratch, y);
+    memcpy(x->value, y->value, (size_t)y->size * sizeof *y->value);
 }
 
 int kd_whisper_encode(const kd_whisper *model, kd_tape *scratch, kd_real *out, const kd_real *mel,
                       int64_t B, int64_t T) {
+    const int64_t sound[3] = {B, T, model->spec.mels}, width = model->spec.width;
+    kd_tensor x = {
+        .rank = 3, .shape = {B, T / 2, width}, .size = B * (T / 2) * width, .value = out};
     scratch->recording = false;
     if (kd_tape_guard(scratch)) return KD_EINTERNAL;
-    for (int stage = 0; stage <= model->spec.audio_layers; stage++)
-        encode_stage(model, scratch, stage, out, mel, B, T);
+    kd_tape_reset(scratch);
+    kd_tensor *in = kd_tape_input(scratch, 3, sound);
+    memcpy(in->value, mel, (size_t)in->size * sizeof *mel);
+    memcpy(out, encoder_stem(model, scratch, in)->value, (size_t)x.size * sizeof *out);
+    for (int stage = 0; stage < 2 * model->spec.audio_layers; stage++)
+        encode_stage(model, scratch, stage, &x);
     kd_tape_reset(scratch);
     return KD_OK;
 }

@@ -77,7 +77,8 @@ kd_tensor *kd_whisper_logits(const kd_whisper *model, kd_tape *tape, kd_tensor *
  */
 
 /* The encoder alone, for inference or when it is frozen: mel (B,T,mels) → out (B,T/2,width). Runs
- * block by block on `scratch`, which it resets, so that it needs the memory of one block. */
+ * one half of a block after the other on `scratch`, which it resets, and needs the memory of one.
+ */
 int kd_whisper_encode(const kd_whisper *model, kd_tape *scratch, kd_real *out, const kd_real *mel,
                       int64_t B, int64_t T);
 
