@@ -8,13 +8,12 @@ each model in both memory layouts; the faster one counts. In bfloat16 (under aut
 processor has AMX.
 """
 import argparse
-import os
 import re
-import resource
 import statistics
-import subprocess
 import sys
 import time
+
+from bench_side import distill_bench, has_amx, in_child, own_peak, threads
 
 STEPS = 24
 
@@ -81,33 +80,16 @@ def torch_rate(name, batch, layout, precision):
     return batch / statistics.median(seconds[2:])
 
 
-def in_child(name, batch, layout, precision):
-    """A fresh process for each PyTorch run, so that its peak memory is its own."""
-    out = subprocess.run(
-        [sys.executable, __file__, "--child", name, str(batch), layout, precision], check=True,
-        capture_output=True, text=True).stdout.split()
-    return float(out[0]), float(out[1]), out[2]
-
-
 def distill_rate(program, name, batch, precision):
     """Samples per second and peak memory in MB."""
-    process = subprocess.Popen([program, "bench", "--model", name, "--batch", str(batch),
-                                "--precision", precision], stdout=subprocess.PIPE, text=True)
-    text = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        sys.exit(f"{program} bench failed")
-    return float(re.search(r"([\d.]+) samples/s", text).group(1)), usage.ru_maxrss / 1024
-
-
-def threads():
-    return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count()))
+    text, memory = distill_bench(program, name, batch, precision)
+    return float(re.search(r"([\d.]+) samples/s", text).group(1)), memory
 
 
 def child(name, batch, layout, precision):
     torch.set_num_threads(threads())
     rate = torch_rate(name, batch, torch.channels_last if layout == "nhwc" else None, precision)
-    print(rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, torch.__version__)
+    print(rate, own_peak(), torch.__version__)
 
 
 def compare(args, name, precision):
@@ -116,17 +98,13 @@ def compare(args, name, precision):
         rate, own_memory = distill_rate(args.program, name, args.batch, precision)
         ours.append(rate)
         for layout in theirs if name != "mlp" else ("nchw",):
-            rate, memory[layout], version = in_child(name, args.batch, layout, precision)
-            theirs[layout].append(rate)
+            rate, peak, version = in_child(name, args.batch, layout, precision)
+            theirs[layout].append(float(rate))
+            memory[layout] = float(peak)
     best = max((statistics.median(v), k) for k, v in theirs.items() if v)
     mine = statistics.median(ours)
     print(f"{name:8s} {precision:8s}  distill {mine:7.0f}   PyTorch {version} {best[0]:7.0f} ({best[1]})   "
           f"ratio {mine / best[0]:.2f}   peak memory {own_memory:.0f} and {memory[best[1]]:.0f} MB")
-
-
-def has_amx():
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        return "amx_bf16" in file.read()
 
 
 def main():

@@ -13,13 +13,12 @@ words about the targets come, in PyTorch,
 In bfloat16 (under autocast there) where the processor has AMX.
 """
 import argparse
-import os
 import re
-import resource
 import statistics
-import subprocess
 import sys
 import time
+
+from bench_side import distill_bench, has_amx, in_child, own_peak, threads
 
 TOKENS, FRAMES, SECONDS, STEPS = 100, 3000, 30, 3
 
@@ -104,31 +103,14 @@ def child(name, windows, targets, precision):
         step.learn(memory, precision)
         seconds.append((heard - began, time.perf_counter() - heard))
     medians = [statistics.median(part) for part in zip(*seconds[1:])]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(*medians, peak, torch.__version__, transformers.__version__)
-
-
-def in_child(name, windows, targets, precision):
-    out = subprocess.run(
-        [sys.executable, __file__, "--child", name, str(windows), targets, precision], check=True,
-        stdout=subprocess.PIPE, text=True).stdout.split()
-    return [float(x) for x in out[:3]], f"PyTorch {out[3]}, transformers {out[4]}"
+    print(*medians, own_peak(), torch.__version__, transformers.__version__)
 
 
 def distill(program, name, windows, precision):
     """As a child does."""
-    process = subprocess.Popen([program, "bench", "--model", name, "--batch", str(windows),
-                                "--precision", precision], stdout=subprocess.PIPE, text=True)
-    text = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        sys.exit(f"{program} bench failed")
+    text, memory = distill_bench(program, name, windows, precision)
     encoder, step = re.search(r"encoder (\d+) ms a window, a step behind it (\d+) ms", text).groups()
-    return [windows * int(encoder) / 1e3, int(step) / 1e3, usage.ru_maxrss / 1024]
-
-
-def threads():
-    return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count()))
+    return [windows * int(encoder) / 1e3, int(step) / 1e3, memory]
 
 
 def rates(rounds, windows):
@@ -142,21 +124,16 @@ def compare(args, name, precision):
     for _ in range(args.rounds):
         ours.append(distill(args.program, name, args.windows, precision))
         for targets, rounds in theirs.items():
-            result, versions = in_child(name, args.windows, targets, precision)
-            rounds.append(result)
+            *result, torch_version, other_version = in_child(name, args.windows, targets, precision)
+            rounds.append([float(x) for x in result])
     mine = rates(ours, args.windows)
-    print(f"{name}, {precision}; {versions}")
+    print(f"{name}, {precision}; PyTorch {torch_version}, transformers {other_version}")
     for targets, rounds in theirs.items():
         other = rates(rounds, args.windows)
         for what, a, b in zip(("encoder and step", "stored encoder outputs"), mine, other):
             print(f"  {what:22s}  distill {a:6.1f}   PyTorch, targets {targets:7s} {b:6.1f}   ratio {a / b:.2f}")
         print(f"  {'peak memory, MB':22s}  distill {mine[2]:6.0f}   PyTorch, targets {targets:7s} {other[2]:6.0f}   "
               f"ratio {mine[2] / other[2]:.2f}")
-
-
-def has_amx():
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        return "amx_bf16" in file.read()
 
 
 def main():

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
 
 enum { WORD_MAX = 63 };
 
@@ -169,4 +170,16 @@ int kd_text_finish(kd_text *text, const char *what) {
     free(text->text);
     *text = (kd_text){0};
     return kd_fail_memory(bytes, what);
+}
+
+int kd_text_save(kd_text *text, const char *folder, const char *name) {
+    char path[KD_PATH_MAX];
+    int status = kd_text_finish(text, name);
+    if (status < 0) return status;
+    if (text->length > 0) status = kd_path_join(path, folder, name);
+    if (status == KD_OK && text->length > 0)
+        status = kd_file_replace(path, text->text, text->length);
+    free(text->text);
+    *text = (kd_text){0};
+    return status;
 }

@@ -46,5 +46,8 @@ void kd_text_add_plain(kd_text *text, const char *bytes, size_t length);
 void kd_text_add_table(kd_text *text, const char *align, const char *rows);
 /* KD_OK or KD_EINTERNAL (text is freed then); makes sure text->text is not NULL. */
 int kd_text_finish(kd_text *text, const char *what);
+/* Finishes the text, writes it whole as folder/name (base/file.h) unless it is empty, and frees it.
+ */
+int kd_text_save(kd_text *text, const char *folder, const char *name);
 
 #endif

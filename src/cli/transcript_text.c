@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/error.h"
-#include "base/json.h"
+#include "base/json_text.h"
 
 const char *kd_transcript_opening(kd_transcript_kind kind) {
     return kind == KD_TRANSCRIPT_VTT ? "WEBVTT\n\n" : "";
@@ -49,22 +48,10 @@ void kd_transcript_add_segment(kd_text *out, kd_transcript_kind kind, int index,
     kd_text_add(out, "\n");
 }
 
-static void add_quoted(kd_text *out, const char *text) {
-    const size_t room = 6 * strlen(text) + 3;
-    char *quoted = malloc(room);
-    if (!quoted) {
-        out->failed = true;
-        return;
-    }
-    kd_json_quote(quoted, room, text);
-    kd_text_add(out, "%s", quoted);
-    free(quoted);
-}
-
 static void add_segment_json(kd_text *out, int index, const kd_segment *s) {
     kd_text_add(out, "%s{\"id\": %d, \"start\": %.2f, \"end\": %.2f, \"text\": ", index ? ", " : "",
                 index, s->start, s->end);
-    add_quoted(out, s->text);
+    kd_json_add_quoted(out, s->text);
     kd_text_add(out, ", \"tokens\": [");
     for (int i = 0; i < s->count; i++) kd_text_add(out, "%s%d", i ? ", " : "", (int)s->token[i]);
     kd_text_add(out,
@@ -79,12 +66,12 @@ void kd_transcript_add_json(kd_text *out, const char *file, const kd_transcript 
     for (int i = 0; i < transcript->count; i++)
         kd_text_add(&all, "%s", transcript->segment[i].text);
     kd_text_add(out, "{\"file\": ");
-    add_quoted(out, file);
+    kd_json_add_quoted(out, file);
     kd_text_add(out, ", \"language\": \"%s\", \"text\": ",
                 transcript->language < 0
                     ? "en"
                     : kd_tokenizer_language_code(tokenizer, transcript->language));
-    add_quoted(out, all.text ? all.text : "");
+    kd_json_add_quoted(out, all.text ? all.text : "");
     if (all.failed) out->failed = true;
     free(all.text);
     kd_text_add(out, ", \"segments\": [");

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/json.h"
+#include "base/json_text.h"
 #include "distill/config_keys.h"
 #include "distill/config_reader.h"
 
@@ -13,12 +13,6 @@ static void add_object(kd_text *out, const kd_config_table *table, int depth);
 
 static void indent(kd_text *out, int depth) {
     kd_text_add(out, "\n%*s", 2 * depth, "");
-}
-
-static void add_string(kd_text *out, const char *text) {
-    char quoted[1024];
-    kd_json_quote(quoted, sizeof quoted, text);
-    kd_text_add(out, "%s", quoted);
 }
 
 /* "enum": ["a", "b"] */
@@ -85,7 +79,7 @@ static void add_dotted(kd_text *out, const kd_config_table *table, const char *p
         kd_text_add(out, "%s", *between);
         *between = ",";
         kd_text_add(out, "\n      \"%s\": {\"description\": ", path);
-        add_string(out, key->doc);
+        kd_json_add_quoted(out, key->doc);
         if (lists) kd_text_add(out, ", \"type\": \"array\", \"minItems\": 1");
         kd_text_add(out, "}");
         if (key->type == KD_KEY_OBJECT) add_dotted(out, key->table, path, lists, between);
@@ -143,9 +137,9 @@ static void add_type(kd_text *out, const kd_config_key *key, int depth) {
 
 static void add_key(kd_text *out, const kd_config_key *key, int depth) {
     indent(out, depth);
-    add_string(out, key->name);
+    kd_json_add_quoted(out, key->name);
     kd_text_add(out, ": {\"description\": ");
-    add_string(out, key->doc);
+    kd_json_add_quoted(out, key->doc);
     kd_text_add(out, ", ");
     add_type(out, key, depth);
     if (key->fallback && !key->depends) kd_text_add(out, ", \"default\": %s", key->fallback);

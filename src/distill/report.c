@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "distill/plot.h"
 #include "distill/report_parts.h"
 
@@ -74,16 +73,6 @@ void kd_report_print(const kd_report *report) {
     free(text.text);
 }
 
-/* Writes a finished text as <run>/name. */
-static int write_file(const kd_report *report, const char *name, kd_text *text) {
-    char path[KD_PATH_MAX];
-    int status = kd_text_finish(text, "the report");
-    if (status == KD_OK) status = kd_path_join(path, report->run_folder, name);
-    if (status == KD_OK) status = kd_file_replace(path, text->text, text->length);
-    free(text->text);
-    return status;
-}
-
 /* Every model's accuracy and its interval, as a picture of its own. */
 static void add_models_plot(kd_text *out, const kd_report *report) {
     kd_plot_row row[KD_RESULTS_MAX];
@@ -111,10 +100,10 @@ int kd_report_write(const kd_report *report) {
     char path[KD_PATH_MAX];
     kd_text json = {0}, html = {0}, models = {0};
     kd_report_add_json(&json, report);
-    int status = write_file(report, "report.json", &json);
+    int status = kd_text_save(&json, report->run_folder, "report.json");
     if (status < 0) return status;
     add_models_plot(&models, report);
-    status = write_file(report, "accuracy.svg", &models);
+    status = kd_text_save(&models, report->run_folder, "accuracy.svg");
     if (status == KD_OK) status = kd_path_join(path, report->run_folder, "log.jsonl");
     if (status < 0) return status;
     kd_runlog_curves curves;
@@ -122,5 +111,5 @@ int kd_report_write(const kd_report *report) {
     if (status < 0) return status;
     kd_report_add_html(&html, report, &curves);
     kd_runlog_free(&curves);
-    return write_file(report, "report.html", &html);
+    return kd_text_save(&html, report->run_folder, "report.html");
 }

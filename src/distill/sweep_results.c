@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/file.h"
+#include "base/json_text.h"
 #include "base/log.h"
 #include "distill/sweep_parts.h"
 
@@ -121,26 +121,13 @@ void kd_sweep_add_text(kd_text *out, const kd_sweep_results *results) {
 
 /* --- JSON ----------------------------------------------------------------------------------- */
 
-static void add_string(kd_text *out, const char *text) {
-    char quoted[6 * KD_PATH_MAX];
-    kd_json_quote(quoted, sizeof quoted, text);
-    kd_text_add(out, "%s", quoted);
-}
-
-static void add_number(kd_text *out, const char *key, double value) {
-    if (isfinite(value))
-        kd_text_add(out, ", \"%s\": %.9g", key, value);
-    else
-        kd_text_add(out, ", \"%s\": null", key);
-}
-
 static void add_statistics(kd_text *out, const char *name, const double *value, int seeds) {
     kd_statistics s = kd_statistics_of(seeds, value);
     kd_text_add(out, ",\n     \"%s\": {\"n\": %d", name, s.n);
-    add_number(out, "mean", s.mean);
-    add_number(out, "deviation", s.deviation);
-    add_number(out, "low", s.mean - s.reach);
-    add_number(out, "high", s.mean + s.reach);
+    kd_json_add_number(out, "mean", s.mean);
+    kd_json_add_number(out, "deviation", s.deviation);
+    kd_json_add_number(out, "low", s.mean - s.reach);
+    kd_json_add_number(out, "high", s.mean + s.reach);
     kd_text_add(out, "}");
 }
 
@@ -154,11 +141,11 @@ static void add_rows(kd_text *out, const kd_sweep_results *results) {
     for (int i = 0; i < count; i++) {
         const kd_sweep_variant *variant = &results->sweep->variant[row[i].variant];
         kd_text_add(out, "%s\n    {\"label\": ", i ? "," : "");
-        add_string(out, row[i].label);
+        kd_json_add_quoted(out, row[i].label);
         kd_text_add(out, ", \"variant\": ");
-        add_string(out, variant->label);
+        kd_json_add_quoted(out, variant->label);
         kd_text_add(out, ", \"kind\": ");
-        add_string(out, row[i].kind);
+        kd_json_add_quoted(out, row[i].kind);
         add_statistics(out, "accuracy", row[i].accuracy, seeds);
         add_statistics(out, "errors", row[i].errors, seeds);
         add_statistics(out, "validation", row[i].validation, seeds);
@@ -171,22 +158,22 @@ static void add_rows(kd_text *out, const kd_sweep_results *results) {
 static void add_run(kd_text *out, const kd_sweep *sweep, int variant, int seed,
                     const kd_sweep_run *run) {
     kd_text_add(out, "    {\"variant\": ");
-    add_string(out, sweep->variant[variant].label);
+    kd_json_add_quoted(out, sweep->variant[variant].label);
     kd_text_add(out, ", \"seed\": %lld, \"folder\": \"%s-s%lld\", \"key\": \"%s\"",
                 (long long)sweep->seed[seed], sweep->variant[variant].folder,
                 (long long)sweep->seed[seed], run->key.hex);
-    add_number(out, "seconds", run->seconds);
+    kd_json_add_number(out, "seconds", run->seconds);
     kd_text_add(out, ",\n     \"models\": [");
     for (int i = 0; i < run->model_count; i++) {
         const kd_sweep_model *m = &run->model[i];
         kd_text_add(out, "%s{\"name\": ", i ? ",\n       " : "\n       ");
-        add_string(out, m->name);
+        kd_json_add_quoted(out, m->name);
         kd_text_add(out, ", \"kind\": ");
-        add_string(out, m->kind);
+        kd_json_add_quoted(out, m->kind);
         kd_text_add(out, ", \"samples\": %lld, \"correct\": %lld", (long long)m->samples,
                     (long long)m->correct);
-        add_number(out, "loss", m->loss);
-        add_number(out, "validation", m->validation);
+        kd_json_add_number(out, "loss", m->loss);
+        kd_json_add_number(out, "validation", m->validation);
         kd_text_add(out, ", \"parameters\": %lld, \"bytes\": %lld}", (long long)m->parameters,
                     (long long)m->bytes);
     }
@@ -196,9 +183,9 @@ static void add_run(kd_text *out, const kd_sweep *sweep, int variant, int seed,
 void kd_sweep_add_json(kd_text *out, const kd_sweep_results *results) {
     const kd_sweep *sweep = results->sweep;
     kd_text_add(out, "{\n  \"name\": ");
-    add_string(out, sweep->name);
+    kd_json_add_quoted(out, sweep->name);
     kd_text_add(out, ",\n  \"base\": ");
-    add_string(out, sweep->base);
+    kd_json_add_quoted(out, sweep->base);
     kd_text_add(out, ",\n  \"rows\": [");
     add_rows(out, results);
     kd_text_add(out, "],\n  \"runs\": [\n");
@@ -259,29 +246,19 @@ int kd_sweep_results_read(kd_sweep_results *results, const char *folder) {
 
 /* --- files ---------------------------------------------------------------------------------- */
 
-static int write_file(const char *folder, const char *name, kd_text *text) {
-    char path[KD_PATH_MAX];
-    int status = kd_text_finish(text, "the sweep's results");
-    if (status == KD_OK && text->length > 0) status = kd_path_join(path, folder, name);
-    if (status == KD_OK && text->length > 0)
-        status = kd_file_replace(path, text->text, text->length);
-    free(text->text);
-    return status;
-}
-
 int kd_sweep_results_write(const kd_sweep_results *results, const char *folder) {
     static const char *const plots[] = {"sweep-variants.svg", "sweep-validation.svg",
                                         "sweep-test.svg"};
     kd_text json = {0}, html = {0};
     kd_sweep_add_json(&json, results);
-    int status = write_file(folder, "sweep.json", &json);
+    int status = kd_text_save(&json, folder, "sweep.json");
     if (status < 0) return status;
     kd_sweep_add_html(&html, results);
-    status = write_file(folder, "sweep.html", &html);
+    status = kd_text_save(&html, folder, "sweep.html");
     for (int i = 0; i < 3 && status == KD_OK; i++) {
         kd_text plot = {0};
         kd_sweep_add_plot(&plot, results, (kd_sweep_plot)i, true);
-        status = write_file(folder, plots[i], &plot);
+        status = kd_text_save(&plot, folder, plots[i]);
     }
     return status;
 }

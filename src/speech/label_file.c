@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/json_text.h"
 #include "base/text.h"
 
 static const size_t FILE_LIMIT = (size_t)1 << 28;
@@ -21,27 +22,15 @@ static const char *name_of(const kd_utterance *utterance) {
 /* --- writing -----------------------------------------------------------------------------------
  */
 
-static void add_quoted(kd_text *out, const char *text) {
-    const size_t size = kd_json_quote(NULL, 0, text) + 1;
-    char *quoted = malloc(size);
-    if (!quoted) {
-        out->failed = true;
-        return;
-    }
-    kd_json_quote(quoted, size, text);
-    kd_text_add(out, "%s", quoted);
-    free(quoted);
-}
-
 static void add_label(kd_text *out, const kd_label *l) {
     kd_text_add(out, "{\"audio\": ");
-    add_quoted(out, name_of(l->utterance));
+    kd_json_add_quoted(out, name_of(l->utterance));
     if (l->skipped) {
         kd_text_add(out, ", \"skipped\": true}\n");
         return;
     }
     kd_text_add(out, ", \"seconds\": %.17g, \"said\": ", l->seconds);
-    add_quoted(out, l->said);
+    kd_json_add_quoted(out, l->said);
     kd_text_add(out, ", \"tokens\": [");
     for (int i = 0; i < l->count; i++) kd_text_add(out, i ? ", %d" : "%d", (int)l->token[i]);
     kd_text_add(out, "], \"average\": %.17g, \"wer\": [%lld, %lld, %lld, %lld]}\n", l->average,

@@ -6,8 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/file.h"
-#include "base/json.h"
+#include "base/json_text.h"
 #include "base/log.h"
 #include "distill/plot.h"
 
@@ -72,26 +71,9 @@ void kd_speech_report_print(const kd_speech_report *report) {
 /* --- machines ----------------------------------------------------------------------------------
  */
 
-static void add_string(kd_text *out, const char *key, const char *value) {
-    char quoted[6 * 128];
-    kd_json_quote(quoted, sizeof quoted, value);
-    kd_text_add(out, "\"%s\": %s", key, quoted);
-}
-
-static void add_number(kd_text *out, const char *key, double value) {
-    if (isfinite(value))
-        kd_text_add(out, ", \"%s\": %.7g", key, value);
-    else
-        kd_text_add(out, ", \"%s\": null", key);
-}
-
-static void add_integer(kd_text *out, const char *key, int64_t value) {
-    kd_text_add(out, ", \"%s\": %lld", key, (long long)value);
-}
-
 static void add_rate(kd_text *out, const char *key, const kd_speech_rate *rate) {
     char interval[CELL_MAX];
-    add_number(out, key, rate->rate);
+    kd_json_add_number(out, key, rate->rate);
     snprintf(interval, sizeof interval, "%s_interval", key);
     if (isnan(rate->rate))
         kd_text_add(out, ", \"%s\": null", interval);
@@ -101,17 +83,17 @@ static void add_rate(kd_text *out, const char *key, const kd_speech_rate *rate) 
 
 static void add_model(kd_text *out, const kd_speech_report *report, const kd_speech_result *r) {
     kd_text_add(out, "    {");
-    add_string(out, "name", r->name);
+    kd_json_add_string(out, "name", r->name);
     kd_text_add(out, ", ");
-    add_string(out, "kind", r->kind);
-    add_integer(out, "utterances", r->count);
+    kd_json_add_string(out, "kind", r->kind);
+    kd_json_add_integer(out, "utterances", r->count);
     add_rate(out, "wer", &r->reference);
-    add_number(out, "gap_closed", gap_closed(report, r));
+    kd_json_add_number(out, "gap_closed", gap_closed(report, r));
     add_rate(out, "wer_to_teacher", &r->teacher);
-    add_integer(out, "parameters", r->parameters);
-    add_integer(out, "bytes", r->bytes);
-    add_number(out, "audio_seconds", r->audio_seconds);
-    add_number(out, "seconds", r->seconds);
+    kd_json_add_integer(out, "parameters", r->parameters);
+    kd_json_add_integer(out, "bytes", r->bytes);
+    kd_json_add_number(out, "audio_seconds", r->audio_seconds);
+    kd_json_add_number(out, "seconds", r->seconds);
     kd_text_add(out, "}");
 }
 
@@ -120,19 +102,19 @@ static void add_data(kd_text *out, const kd_speech_report *report) {
     const kd_windows *w = report->windows;
     if (!l || !w) return;
     kd_text_add(out, ",\n  \"data\": {\"utterances\": %lld", (long long)l->count);
-    add_integer(out, "skipped", l->skipped);
-    add_integer(out, "kept", w->parts);
-    add_integer(out, "windows", w->count);
-    add_number(out, "seconds", w->seconds);
-    add_integer(out, "positions", w->positions);
+    kd_json_add_integer(out, "skipped", l->skipped);
+    kd_json_add_integer(out, "kept", w->parts);
+    kd_json_add_integer(out, "windows", w->count);
+    kd_json_add_number(out, "seconds", w->seconds);
+    kd_json_add_integer(out, "positions", w->positions);
     kd_text_add(out, "}");
 }
 
 static void add_json(kd_text *out, const kd_speech_report *report) {
     kd_text_add(out, "{\n  ");
-    add_string(out, "name", report->config->name);
+    kd_json_add_string(out, "name", report->config->name);
     kd_text_add(out, ",\n  ");
-    add_string(out, "config_hash", report->config->hash.hex);
+    kd_json_add_string(out, "config_hash", report->config->hash.hex);
     add_data(out, report);
     kd_text_add(out, ",\n  \"models\": [\n");
     for (int i = 0; i < report->count; i++) {
@@ -170,26 +152,16 @@ void kd_speech_report_add_plot(kd_text *out, const kd_speech_report *report, boo
     if (n > 0) kd_plot_add_rows(out, &plot, alone);
 }
 
-/* Writes a finished text as <run>/name. */
-static int write_file(const kd_speech_report *report, const char *name, kd_text *text) {
-    char path[KD_PATH_MAX];
-    int status = kd_text_finish(text, "the report");
-    if (status == KD_OK) status = kd_path_join(path, report->run_folder, name);
-    if (status == KD_OK) status = kd_file_replace(path, text->text, text->length);
-    free(text->text);
-    return status;
-}
-
 int kd_speech_report_write(const kd_speech_report *report) {
     kd_text json = {0}, plot = {0}, html = {0};
     add_json(&json, report);
-    int status = write_file(report, "report.json", &json);
+    int status = kd_text_save(&json, report->run_folder, "report.json");
     if (status < 0) return status;
     kd_speech_report_add_plot(&plot, report, false, true);
-    status = write_file(report, "wer.svg", &plot);
+    status = kd_text_save(&plot, report->run_folder, "wer.svg");
     if (status < 0) return status;
     status = kd_speech_report_add_html(&html, report);
-    if (status == KD_OK) return write_file(report, "report.html", &html);
+    if (status == KD_OK) return kd_text_save(&html, report->run_folder, "report.html");
     free(html.text);
     return status;
 }
