@@ -58,8 +58,8 @@ static int read_list(kd_speech_list *out, const char *name, const kd_manifests *
 }
 
 /* What --fresh removes. */
-static const char *const RESULTS[] = {
-    "*.last.h5", "*.best.h5", "student*.bin", "log.jsonl", "report.*", "config.json", NULL};
+static const char *const RESULTS[] = {"*.last.h5", "*.best.h5", "student*.bin", "student*.gguf",
+                                      "log.jsonl", "report.*",  "config.json",  NULL};
 
 int kd_speech_run_look(kd_speech_run *run, const kd_speech_config *config) {
     *run = (kd_speech_run){.config = config, .lock = -1};
