@@ -264,17 +264,23 @@ static void json_nested_without_bounds(void **state) {
 
 /* --- HDF5 ----------------------------------------------------------------------------------- */
 
-/* libhdf5 went round in circles: every bit of a file's metadata changed, without a seal. */
-static void hdf5_corrupt_headers_do_not_hang(void **state) {
-    const char *path = test_path(*state, "foreign.h5");
-    const int values[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+/* A file of one dataset, as other programs write it. */
+static void write_numbers(const char *path, const int *values, hsize_t n) {
     hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    hid_t space = H5Screate_simple(1, (hsize_t[]){8}, NULL);
+    hid_t space = H5Screate_simple(1, &n, NULL);
     hid_t set = H5Dcreate2(file, "n", H5T_NATIVE_INT, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     assert_true(H5Dwrite(set, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0);
     H5Dclose(set);
     H5Sclose(space);
     H5Fclose(file);
+}
+
+/* libhdf5 went round in circles: every bit of a file's metadata changed, without a seal. */
+static void hdf5_corrupt_headers_do_not_hang(void **state) {
+    const char *path = test_path(*state, "foreign.h5");
+    const int values[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    write_numbers(path, values, 8);
+    hid_t file;
     char *bytes;
     size_t length;
     assert_ok(kd_file_read(&bytes, &length, path, 1 << 20));
@@ -295,6 +301,30 @@ static void hdf5_corrupt_headers_do_not_hang(void **state) {
     free(bytes);
 }
 
+/* libhdf5 copied from nowhere: one bit of a contiguous dataset's layout message (version 3, class
+ * 1, address, size) makes it version 2, which says compact: its bytes would stand in the header. */
+static void hdf5_compact_dataset_without_its_bytes(void **state) {
+    const char *path = test_path(*state, "compact.h5");
+    const int values[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    write_numbers(path, values, 8);
+    char *bytes;
+    size_t length, at = 0;
+    assert_ok(kd_file_read(&bytes, &length, path, 1 << 20));
+    while (at + 18 < length && !(bytes[at] == 3 && bytes[at + 1] == 1 &&
+                                 memcmp(bytes + at + 10, "\x20\0\0\0\0\0\0", 8) == 0))
+        at++;
+    assert_true(at + 18 < length);
+    bytes[at] = 2;
+    test_write(path, bytes, length);
+    free(bytes);
+    hid_t file;
+    int back[8];
+    assert_ok(kd_h5_open(&file, path));
+    assert_int_equal(kd_h5_read(file, "n", 1, (int64_t[]){8}, H5T_NATIVE_INT, back), KD_EDATA);
+    assert_non_null(strstr(kd_error(), "its shape needs 32"));
+    kd_h5_close(file);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, test_setup, test_teardown)
@@ -312,6 +342,7 @@ int main(void) {
         cmocka_unit_test(sound_sizes_that_overflow_an_int),
         cmocka_unit_test(json_nested_without_bounds),
         IN_FOLDER(hdf5_corrupt_headers_do_not_hang),
+        IN_FOLDER(hdf5_compact_dataset_without_its_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -180,7 +180,8 @@ static int check_layout(hid_t list, size_t element, const char *place) {
     return KD_OK;
 }
 
-static int check_size(hid_t set, int rank, const int64_t *shape, size_t element,
+/* libhdf5 copies a compact dataset's bytes out of its header without asking how many are there. */
+static int check_size(hid_t set, hid_t list, int rank, const int64_t *shape, size_t element,
                       const char *place) {
     hsize_t file_size = 0, elements = 1;
     hid_t file = H5Iget_file_id(set);
@@ -192,6 +193,10 @@ static int check_size(hid_t set, int rank, const int64_t *shape, size_t element,
             return kd_fail(KD_EDATA, "%s: claims more numbers than the file could hold", place);
         elements *= (hsize_t)shape[i];
     }
+    if (H5Pget_layout(list) == H5D_COMPACT && H5Dget_storage_size(set) < elements * element)
+        return kd_fail(KD_EDATA, "%s: %llu bytes are stored, its shape needs %llu", place,
+                       (unsigned long long)H5Dget_storage_size(set),
+                       (unsigned long long)(elements * element));
     return KD_OK;
 }
 
@@ -226,7 +231,7 @@ static int open_checked(hid_t *set, hid_t *type, hid_t parent, const char *name,
         goto done;
     }
     status = check_layout(list, element, place);
-    if (status == KD_OK) status = check_size(*set, *rank, shape, element, place);
+    if (status == KD_OK) status = check_size(*set, list, *rank, shape, element, place);
 done:
     if (list >= 0) H5Pclose(list);
     if (space >= 0) H5Sclose(space);
