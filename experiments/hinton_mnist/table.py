@@ -28,7 +28,8 @@ SHIFTS = {("no_3", "corrected"): "+3.5", ("only_7_and_8", "corrected"): "−7.6"
 
 
 def read_runs(folder, variant, kind):
-    """The model of that kind in every seed's report, in the order of the seeds."""
+    """The model of that kind in every seed's report, in the order of the seeds; one teacher that
+    taught all seeds counts once."""
     found = {}
     for path in glob.glob(os.path.join(folder, variant + "-s*", "report.json")):
         seed = int(os.path.basename(os.path.dirname(path)).rsplit("-s", 1)[1])
@@ -36,7 +37,9 @@ def read_runs(folder, variant, kind):
             models = {model["kind"]: model for model in json.load(file)["models"]}
         if kind in models:
             found[seed] = models[kind]
-    return [found[seed] for seed in sorted(found)]
+    models = [found[seed] for seed in sorted(found)]
+    shared = kind == "teacher" and os.path.isdir(os.path.join(folder, "teacher"))
+    return models[:1] if shared else models
 
 
 def errors(model, classes=None):
