@@ -135,7 +135,7 @@ void kd_speech_report_add_plot(kd_text *out, const kd_speech_report *report, boo
     for (int i = 0; i < report->count && n < KD_SPEECH_SUBJECTS_MAX; i++) {
         const kd_speech_result *r = &report->result[i];
         const kd_speech_rate *rate = words ? &r->teacher : &r->reference;
-        if (isnan(rate->rate)) continue;
+        if (isnan(rate->rate) || strcmp(r->kind, "initial") == 0) continue;
         percent[n] = 100 * rate->rate;
         row[n] = (kd_plot_row){.name = r->name,
                                .n = 1,

@@ -33,7 +33,8 @@ const kd_speech_result *kd_speech_report_of(const kd_speech_report *report, cons
 /* Seconds of work for a second of sound; NAN without sound. */
 double kd_speech_real_time(const kd_speech_result *result);
 
-/* Every model's rate against the references or, `words`, the teacher's words, with its interval. */
+/* Every model's rate against the references or, `words`, the teacher's words, with its interval.
+ * Not of the student before training, beside whose rate the others could not be told apart. */
 void kd_speech_report_add_plot(kd_text *out, const kd_speech_report *report, bool words,
                                bool alone);
 

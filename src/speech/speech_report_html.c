@@ -56,10 +56,13 @@ static void add_size_facts(kd_text *out, const kd_speech_result *last,
     add_fact(out, "Size of the smallest file", value, more);
 }
 
+/* Of those that are files: the student before training is none. */
 static const kd_speech_result *smallest(const kd_speech_report *report) {
     const kd_speech_result *best = &report->result[0];
-    for (int i = 1; i < report->count; i++)
-        if (report->result[i].bytes < best->bytes) best = &report->result[i];
+    for (int i = 1; i < report->count; i++) {
+        const int64_t bytes = report->result[i].bytes;
+        if (bytes > 0 && bytes < best->bytes) best = &report->result[i];
+    }
     return best;
 }
 
@@ -67,7 +70,7 @@ static void add_data_fact(kd_text *out, const kd_speech_report *report) {
     char value[64], more[160];
     if (!report->labels || !report->windows) return;
     kd_format_duration(value, sizeof value, report->windows->seconds);
-    snprintf(more, sizeof more, "%lld of %lld recordings, whose label the teacher got right",
+    snprintf(more, sizeof more, "%lld of %lld recordings, whose labels are good enough",
              (long long)report->windows->parts, (long long)report->labels->count);
     add_fact(out, "Learnt from", value, more);
 }
