@@ -31,26 +31,6 @@ static const char *const RESULTS[] = {"student.int8.ptq.gguf", "student.int8.ggu
 
 /* --- a run ---------------------------------------------------------------------------------- */
 
-static void put_u32(unsigned char *out, uint32_t value) {
-    for (int i = 0; i < 4; i++) out[i] = (unsigned char)(value >> (24 - 8 * i));
-}
-
-/* The idx pair of samples [first, first + n), in the current folder. */
-static void write_idx(const kd_dataset *d, int64_t first, int64_t n, const char *images,
-                      const char *labels) {
-    static unsigned char file[16 + (TRAINING + TESTING) * TINY_SIDE * TINY_SIDE];
-    const size_t size = TINY_SIDE * TINY_SIDE;
-    put_u32(file, 0x803);
-    put_u32(file + 4, (uint32_t)n);
-    put_u32(file + 8, TINY_SIDE);
-    put_u32(file + 12, TINY_SIDE);
-    memcpy(file + 16, d->bytes + (size_t)first * size, (size_t)n * size);
-    test_write(images, file, 16 + (size_t)n * size);
-    put_u32(file, 0x801);
-    for (int64_t i = 0; i < n; i++) file[8 + i] = (unsigned char)d->label[first + i];
-    test_write(labels, file, 8 + (size_t)n);
-}
-
 #define DATA                                                                                       \
     "\"data\": {\"kind\": \"idx\", \"folder\": \".\", \"validation\": 32,"                         \
     " \"classes\": [\"a\", \"b\", \"c\", \"d\"]},\n"
@@ -70,8 +50,8 @@ static int setup(void **state) {
     if (!mkdtemp(root) || chdir(root) != 0) return -1;
     kd_dataset d;
     tiny_dataset(&d, TRAINING + TESTING);
-    write_idx(&d, 0, TRAINING, "train-images-idx3-ubyte", "train-labels-idx1-ubyte");
-    write_idx(&d, TRAINING, TESTING, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte");
+    tiny_write_idx(".", &d, 0, TRAINING, "train-images-idx3-ubyte", "train-labels-idx1-ubyte");
+    tiny_write_idx(".", &d, TRAINING, TESTING, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte");
     tiny_dataset_clear(&d);
     write_config("large", "\"model\": {\"type\": \"mlp\", \"hidden\": [10]}, " TRAIN);
     write_config("small", "\"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 4, \"kernel\": "

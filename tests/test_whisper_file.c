@@ -165,30 +165,14 @@ static void wrong_configs_are_refused(void **state) {
 
 /* The tiny model as a file in memory. */
 static char *tiny_bytes(void **state, size_t *length) {
-    kd_whisper_file *file = tiny_whisper_file();
-    char *bytes;
-    const char *path = test_path(*state, "bytes.bin");
-    assert_ok(kd_whisper_bin_write(path, file, &kd_format_q8_0));
-    assert_ok(kd_file_read(&bytes, length, path, 1 << 24));
-    kd_whisper_file_free(file);
-    return bytes;
+    return tiny_whisper_bytes(kd_whisper_bin_write, test_path(*state, "bytes.bin"), &kd_format_q8_0,
+                              length);
 }
 
 static void cut_files_are_refused(void **state) {
     size_t length;
     char *bytes = tiny_bytes(state, &length);
-    kd_whisper_file *back;
-    for (size_t n = 0; n < length; n += n < 64 || n + 64 > length ? 1 : length / 150) {
-        char *copy = malloc(n + 1); /* its own block: a byte too far is noticed */
-        assert_non_null(copy);
-        memcpy(copy, bytes, n);
-        assert_int_equal(kd_whisper_bin_decode(&back, copy, n, "cut", KD_WHISPER_TRAIN_NOTHING),
-                         KD_EDATA);
-        assert_null(back);
-        free(copy);
-    }
-    assert_ok(kd_whisper_bin_decode(&back, bytes, length, "whole", KD_WHISPER_TRAIN_NOTHING));
-    kd_whisper_file_free(back);
+    assert_cuts_refused(kd_whisper_bin_decode, bytes, length);
     free(bytes);
 }
 

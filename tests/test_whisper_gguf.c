@@ -183,30 +183,14 @@ static void wrong_files_are_refused(void **state) {
  */
 
 static char *tiny_bytes(void **state, size_t *length, const kd_number_format *format) {
-    kd_whisper_file *file = tiny_whisper_file();
-    char *bytes;
-    const char *path = test_path(*state, "bytes.gguf");
-    assert_ok(kd_whisper_gguf_write(path, file, format));
-    assert_ok(kd_file_read(&bytes, length, path, 1 << 24));
-    kd_whisper_file_free(file);
-    return bytes;
+    return tiny_whisper_bytes(kd_whisper_gguf_write, test_path(*state, "bytes.gguf"), format,
+                              length);
 }
 
 static void cut_files_are_refused(void **state) {
     size_t length;
     char *bytes = tiny_bytes(state, &length, &kd_format_int8);
-    kd_whisper_file *back;
-    for (size_t n = 0; n < length; n += n < 64 || n + 64 > length ? 1 : length / 150) {
-        char *copy = malloc(n + 1); /* its own block: a byte too far is noticed */
-        assert_non_null(copy);
-        memcpy(copy, bytes, n);
-        assert_int_equal(kd_whisper_gguf_decode(&back, copy, n, "cut", KD_WHISPER_TRAIN_NOTHING),
-                         KD_EDATA);
-        assert_null(back);
-        free(copy);
-    }
-    assert_ok(kd_whisper_gguf_decode(&back, bytes, length, "whole", KD_WHISPER_TRAIN_NOTHING));
-    kd_whisper_file_free(back);
+    assert_cuts_refused(kd_whisper_gguf_decode, bytes, length);
     free(bytes);
 }
 

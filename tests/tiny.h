@@ -3,8 +3,10 @@
 #define KD_TESTS_TINY_H
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "distill/classifier.h"
 
 enum { TINY_CLASSES = 4, TINY_SIDE = 8 };
@@ -100,6 +102,31 @@ static inline kd_classifier_job tiny_job(const char *folder, const kd_train_spec
                                .train = train,
                                .validation = validation,
                                .augment = {.shift_h = 1, .shift_w = 1, .flip = false}};
+}
+
+static inline void tiny_put_u32(unsigned char *out, uint32_t value) {
+    for (int i = 0; i < 4; i++) out[i] = (unsigned char)(value >> (24 - 8 * i));
+}
+
+/* The idx pair of samples [first, first + n), in `folder`. */
+static inline void tiny_write_idx(const char *folder, const kd_dataset *d, int64_t first, int64_t n,
+                                  const char *images, const char *labels) {
+    const size_t size = TINY_SIDE * TINY_SIDE;
+    char path[KD_PATH_MAX];
+    unsigned char *file = calloc(16 + (size_t)n * size, 1);
+    assert_non_null(file);
+    tiny_put_u32(file, 0x803);
+    tiny_put_u32(file + 4, (uint32_t)n);
+    tiny_put_u32(file + 8, TINY_SIDE);
+    tiny_put_u32(file + 12, TINY_SIDE);
+    memcpy(file + 16, d->bytes + (size_t)first * size, (size_t)n * size);
+    assert_int_equal(kd_path_join(path, folder, images), 0);
+    assert_int_equal(kd_file_replace(path, file, 16 + (size_t)n * size), 0);
+    tiny_put_u32(file, 0x801);
+    for (int64_t i = 0; i < n; i++) file[8 + i] = (unsigned char)d->label[first + i];
+    assert_int_equal(kd_path_join(path, folder, labels), 0);
+    assert_int_equal(kd_file_replace(path, file, 8 + (size_t)n), 0);
+    free(file);
 }
 
 #endif

@@ -22,32 +22,10 @@ enum { TRAINING = 600, TESTING = 200 };
 static char root[] = "/tmp/distill-pipeline-XXXXXX";
 static char source_folder[KD_PATH_MAX]; /* the tests are started from the project's top */
 
-static inline void put_u32(unsigned char *out, uint32_t value) {
-    for (int i = 0; i < 4; i++) out[i] = (unsigned char)(value >> (24 - 8 * i));
-}
-
 static inline void write_file(const char *name, const void *bytes, size_t length) {
     char path[KD_PATH_MAX];
     assert_int_equal(kd_path_join(path, root, name), KD_OK);
     assert_int_equal(kd_file_replace(path, bytes, length), KD_OK);
-}
-
-/* The idx pair of samples [first, first + n). */
-static inline void write_idx(const kd_dataset *d, int64_t first, int64_t n, const char *images,
-                             const char *labels) {
-    const size_t size = TINY_SIDE * TINY_SIDE;
-    unsigned char *file = calloc(16 + (size_t)n * size, 1);
-    assert_non_null(file);
-    put_u32(file, 0x803);
-    put_u32(file + 4, (uint32_t)n);
-    put_u32(file + 8, TINY_SIDE);
-    put_u32(file + 12, TINY_SIDE);
-    memcpy(file + 16, d->bytes + (size_t)first * size, (size_t)n * size);
-    write_file(images, file, 16 + (size_t)n * size);
-    put_u32(file, 0x801);
-    for (int64_t i = 0; i < n; i++) file[8 + i] = (unsigned char)d->label[first + i];
-    write_file(labels, file, 8 + (size_t)n);
-    free(file);
 }
 
 static inline void write_config(const char *name, const char *rest) {
@@ -69,8 +47,8 @@ static inline int enter_folder(void) {
     if (!getcwd(source_folder, sizeof source_folder) || !mkdtemp(root)) return -1;
     kd_dataset d;
     tiny_dataset(&d, TRAINING + TESTING);
-    write_idx(&d, 0, TRAINING, "train-images-idx3-ubyte", "train-labels-idx1-ubyte");
-    write_idx(&d, TRAINING, TESTING, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte");
+    tiny_write_idx(root, &d, 0, TRAINING, "train-images-idx3-ubyte", "train-labels-idx1-ubyte");
+    tiny_write_idx(root, &d, TRAINING, TESTING, "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte");
     tiny_dataset_clear(&d);
     return chdir(root);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "asserts.h"
+#include "base/file.h"
 #include "data/logmel.h"
 #include "quant/whisper_file.h"
 
@@ -107,6 +108,35 @@ static inline void assert_same_model(const kd_whisper_file *a, const kd_whisper_
     assert_int_equal(a->bins, b->bins);
     for (int i = 0; i < a->model->spec.mels * a->bins; i++)
         assert_float_equal(a->filters[i], b->filters[i], 0);
+}
+
+/* The tiny model as the bytes of a file that `write` makes at `path`. The caller frees. */
+static inline char *
+tiny_whisper_bytes(int (*write)(const char *, const kd_whisper_file *, const kd_number_format *),
+                   const char *path, const kd_number_format *format, size_t *length) {
+    kd_whisper_file *file = tiny_whisper_file();
+    char *bytes;
+    assert_ok(write(path, file, format));
+    assert_ok(kd_file_read(&bytes, length, path, 1 << 24));
+    kd_whisper_file_free(file);
+    return bytes;
+}
+
+/* That no beginning of the bytes is a model, and all of them are one. */
+static inline void assert_cuts_refused(int (*decode)(kd_whisper_file **, const void *, size_t,
+                                                     const char *, kd_whisper_training),
+                                       const char *bytes, size_t length) {
+    kd_whisper_file *back;
+    for (size_t n = 0; n < length; n += n < 64 || n + 64 > length ? 1 : length / 150) {
+        char *copy = malloc(n + 1); /* its own block: a byte too far is noticed */
+        assert_non_null(copy);
+        memcpy(copy, bytes, n);
+        assert_int_equal(decode(&back, copy, n, "cut", KD_WHISPER_TRAIN_NOTHING), KD_EDATA);
+        assert_null(back);
+        free(copy);
+    }
+    assert_ok(decode(&back, bytes, length, "whole", KD_WHISPER_TRAIN_NOTHING));
+    kd_whisper_file_free(back);
 }
 
 #endif
