@@ -201,17 +201,30 @@ static void add_classes(kd_text *out, const kd_report *report) {
 
 /* --- the page ------------------------------------------------------------------------------- */
 
-static void add_head(kd_text *out, const kd_report *report) {
+void kd_report_begin_page(kd_text *out, const char *name) {
     kd_text_add(out,
                 "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
                 "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
-    kd_text_add_escaped(out, report->config->name);
-    kd_text_add(out, " – distill</title>\n<style>\n%s</style></head>\n<body><main>\n<h1>",
-                REPORT_STYLE);
-    kd_text_add_escaped(out, report->config->name);
-    kd_text_add(out, "</h1>\n<p class=\"soft\">Seed %llu, precision %s, configuration %.8s</p>\n",
-                (unsigned long long)report->config->seed, report->config->precision,
-                report->config->hash.hex);
+    kd_text_add_escaped(out, name);
+    kd_text_add(out, " – distill</title>\n<style>\n%s", REPORT_STYLE);
+}
+
+void kd_report_begin_body(kd_text *out, const char *name) {
+    kd_text_add(out, "</style></head>\n<body><main>\n<h1>");
+    kd_text_add_escaped(out, name);
+    kd_text_add(out, "</h1>\n");
+}
+
+void kd_report_add_settings(kd_text *out, uint64_t seed, const char *precision,
+                            const kd_hash *config) {
+    kd_text_add(out, "<p class=\"soft\">Seed %llu, precision %s, configuration %.8s</p>\n",
+                (unsigned long long)seed, precision, config->hex);
+}
+
+void kd_report_end_page(kd_text *out, const char *resolved) {
+    kd_text_add(out, "<details><summary>Configuration, resolved</summary>\n<pre>");
+    kd_text_add_escaped(out, resolved);
+    kd_text_add(out, "</pre></details>\n</main></body></html>\n");
 }
 
 /* Of several ways to quantize, the first that was trained; "" without. */
@@ -223,7 +236,10 @@ static const char *qat_stage(const kd_report *report, const kd_runlog_curves *cu
 }
 
 void kd_report_add_html(kd_text *out, const kd_report *report, const kd_runlog_curves *curves) {
-    add_head(out, report);
+    const kd_config *config = report->config;
+    kd_report_begin_page(out, config->name);
+    kd_report_begin_body(out, config->name);
+    kd_report_add_settings(out, config->seed, config->precision, &config->hash);
     add_facts(out, report);
     add_table(out, report);
     if (curves->step_count > 1) {
@@ -233,7 +249,5 @@ void kd_report_add_html(kd_text *out, const kd_report *report, const kd_runlog_c
         kd_text_add(out, "</div>\n");
     }
     add_classes(out, report);
-    kd_text_add(out, "<details><summary>Configuration, resolved</summary>\n<pre>");
-    kd_text_add_escaped(out, report->config->resolved);
-    kd_text_add(out, "</pre></details>\n</main></body></html>\n");
+    kd_report_end_page(out, report->config->resolved);
 }

@@ -16,6 +16,14 @@ double kd_result_class_accuracy(const kd_result *result, int label);
 /* The teacher's row, or NULL. */
 const kd_result *kd_report_teacher(const kd_report *report);
 
+/* A page around its content: begin_page, more CSS if need be, begin_body, the content, and of a run
+ * its settings under the title and end_page with the resolved config. */
+void kd_report_begin_page(kd_text *out, const char *name);
+void kd_report_begin_body(kd_text *out, const char *name);
+void kd_report_add_settings(kd_text *out, uint64_t seed, const char *precision,
+                            const kd_hash *config);
+void kd_report_end_page(kd_text *out, const char *resolved);
+
 /* Text as HTML content or attribute: & < > " ' escaped. */
 void kd_text_add_escaped(kd_text *out, const char *text);
 

@@ -6,7 +6,6 @@
 
 #include "distill/plot.h"
 #include "distill/report_parts.h"
-#include "distill/report_style.h"
 #include "distill/sweep_parts.h"
 
 enum { POINTS_MAX = KD_SWEEP_VARIANTS_MAX };
@@ -223,16 +222,10 @@ static void add_page_head(kd_text *out, const kd_sweep_results *results) {
     const kd_sweep *sweep = results->sweep;
     int total = sweep->variant_count * sweep->seed_count, done = 0;
     for (int i = 0; i < total; i++) done += results->run[i].done;
-    kd_text_add(out,
-                "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-                "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
-    kd_text_add_escaped(out, sweep->name);
-    kd_text_add(out,
-                " – distill</title>\n<style>\n%s%s.plots svg{max-width:44rem;margin:1.5rem 0}\n"
-                "</style></head>\n<body><main>\n<h1>",
-                REPORT_STYLE, kd_plot_page_style);
-    kd_text_add_escaped(out, sweep->name);
-    kd_text_add(out, "</h1>\n<p class=\"soft\">%d variants of ", sweep->variant_count);
+    kd_report_begin_page(out, sweep->name);
+    kd_text_add(out, "%s.plots svg{max-width:44rem;margin:1.5rem 0}\n", kd_plot_page_style);
+    kd_report_begin_body(out, sweep->name);
+    kd_text_add(out, "<p class=\"soft\">%d variants of ", sweep->variant_count);
     kd_text_add_escaped(out, sweep->base);
     kd_text_add(out, ", %d seeds, %s; %d of %d runs finished</p>\n", sweep->seed_count,
                 sweep->teacher_seeds ? "a teacher for each" : "one teacher for all", done, total);

@@ -10,7 +10,6 @@
 #include "base/log.h"
 #include "distill/plot.h"
 #include "distill/report_parts.h"
-#include "distill/report_style.h"
 #include "speech/speech_report.h"
 
 enum { SAID_SHOWN_MAX = 40 };
@@ -200,29 +199,19 @@ static void add_said(kd_text *out, const kd_speech_report *report) {
 /* --- the page ----------------------------------------------------------------------------------
  */
 
-static void add_head(kd_text *out, const kd_speech_report *report) {
-    kd_text_add(out,
-                "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-                "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
-    kd_text_add_escaped(out, report->config->name);
-    kd_text_add(out,
-                " – distill</title>\n<style>\n%s%s.said td{text-align:left;white-space:normal}"
-                "svg.plot{max-width:44rem;margin-top:1.5rem}\n</style></head>\n<body><main>\n<h1>",
-                REPORT_STYLE, kd_plot_page_style);
-    kd_text_add_escaped(out, report->config->name);
-    kd_text_add(out, "</h1>\n<p class=\"soft\">Seed %llu, precision %s, configuration %.8s</p>\n",
-                (unsigned long long)report->config->seed, report->config->precision,
-                report->config->hash.hex);
-}
-
 int kd_speech_report_add_html(kd_text *out, const kd_speech_report *report) {
-    add_head(out, report);
+    const kd_speech_config *config = report->config;
+    kd_report_begin_page(out, config->name);
+    kd_text_add(out,
+                "%s.said td{text-align:left;white-space:normal}"
+                "svg.plot{max-width:44rem;margin-top:1.5rem}\n",
+                kd_plot_page_style);
+    kd_report_begin_body(out, config->name);
+    kd_report_add_settings(out, config->seed, config->precision, &config->hash);
     add_facts(out, report);
     add_models(out, report);
     int status = add_training(out, report);
     add_said(out, report);
-    kd_text_add(out, "<details><summary>Configuration, resolved</summary>\n<pre>");
-    kd_text_add_escaped(out, report->config->resolved);
-    kd_text_add(out, "</pre></details>\n</main></body></html>\n");
+    kd_report_end_page(out, report->config->resolved);
     return status;
 }
