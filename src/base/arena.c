@@ -15,7 +15,7 @@ typedef struct chunk {
 } chunk;
 
 struct kd_arena {
-    chunk *first, *current;
+    chunk *first;
     size_t chunk_bytes, reserved, chunk_count;
 };
 
@@ -74,17 +74,18 @@ static chunk *chunk_append(kd_arena *arena, chunk *last, size_t bytes) {
     return c;
 }
 
+/* The first chunk with room: a large piece in a chunk of its own leaves the room in front of it to
+ * smaller ones. */
 void *kd_arena_alloc(kd_arena *arena, size_t bytes) {
     if (bytes > SIZE_MAX / 2) return NULL;
     bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    chunk *c = arena->current ? arena->current : arena->first, *last = NULL;
+    chunk *c = arena->first, *last = NULL;
     while (c && c->size - c->used < bytes) {
         last = c;
         c = c->next;
     }
     if (!c) c = chunk_append(arena, last, bytes);
     if (!c) return NULL;
-    arena->current = c;
     void *memory = c->memory + c->used;
     c->used += bytes;
     return memory;
@@ -92,7 +93,6 @@ void *kd_arena_alloc(kd_arena *arena, size_t bytes) {
 
 void kd_arena_reset(kd_arena *arena) {
     for (chunk *c = arena->first; c; c = c->next) c->used = 0;
-    arena->current = arena->first;
 }
 
 size_t kd_arena_reserved(const kd_arena *arena) {

@@ -30,7 +30,7 @@ typedef struct {
     int64_t windows, tokens, frames; /* tokens and frames of each window */
     kd_whisper *model;
     kd_optimizer optimizer;
-    kd_tape *tape, *scratch;
+    kd_tape *tape; /* of the encoder, then of the step behind it */
     kd_real *mel;             /* (windows,frames,mels)                                    */
     kd_tensor memory;         /* (windows,frames/2,width), the encoder's outputs          */
     kd_real *hidden, *output; /* (windows·tokens,width), (vocabulary,width): the teacher's */
@@ -75,9 +75,8 @@ static int create(bench *b, const kd_whisper_spec *spec, kd_precision precision)
     if (status == KD_OK) status = kd_whisper_layout(b->model, 1);
     if (status == KD_OK) status = kd_optimizer_init(&b->optimizer, b->model->params, &TRAIN);
     if (status == KD_OK) status = kd_tape_create(&b->tape, 1);
-    if (status == KD_OK) status = kd_tape_create(&b->scratch, 1);
     if (status < 0) return status;
-    b->tape->precision = b->scratch->precision = precision;
+    b->tape->precision = precision;
     b->frames = 2 * spec->audio_context;
     b->tokens = spec->text_context < TOKENS ? spec->text_context : TOKENS;
     return create_data(b);
@@ -85,7 +84,6 @@ static int create(bench *b, const kd_whisper_spec *spec, kd_precision precision)
 
 static void clear(bench *b) {
     kd_tape_free(b->tape);
-    kd_tape_free(b->scratch);
     kd_optimizer_clear(&b->optimizer);
     kd_whisper_free(b->model);
     free(b->mel);
@@ -101,7 +99,7 @@ static int listen(bench *b) {
     const kd_whisper_spec *s = &b->model->spec;
     int status = KD_OK;
     for (int64_t i = 0; i < b->windows && status == KD_OK; i++)
-        status = kd_whisper_encode(b->model, b->scratch,
+        status = kd_whisper_encode(b->model, b->tape,
                                    b->memory.value + i * s->audio_context * s->width,
                                    b->mel + i * b->frames * s->mels, 1, b->frames);
     return status;
@@ -115,6 +113,7 @@ static int learn(bench *b) {
         .hard_weight = KD_REAL(0.8), .kl_weight = 1, .temperature = 2, .normalizer = (double)rows};
     if (kd_tape_guard(b->tape)) return KD_EINTERNAL;
     kd_tape_reset(b->tape);
+    b->tape->recording = true;
     kd_params_begin_step(b->model->params);
     kd_tensor *h = kd_whisper_decoder(b->model, b->tape, b->id, b->windows, b->tokens, &b->memory);
     kd_tensor *loss = kd_vocab_loss(b->tape, h, &b->model->tokens.table->tensor, b->label, NULL,
