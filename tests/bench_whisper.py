@@ -2,7 +2,7 @@
 """A training step of Whisper beside PyTorch and transformers, in one run: the programs take turns,
 medians are compared.
 
-usage: bench_whisper.py DISTILL [--recipes whisper_base_en,whisper_small] [--rounds 3] [--windows 4]
+usage: bench_whisper.py DISTILL [--recipes whisper_base_en,whisper_small] [--rounds 3] [--windows N]
                                                                        (see `make bench-whisper`)
 
 The same step, batch, tokens, threads, random weights: the frozen encoder, the student's decoder, the
@@ -32,6 +32,7 @@ SHAPES = {  # width, heads, layers of the encoder, of the student's decoder and 
     "whisper_base_en": (512, 8, 6, 2, 6),
     "whisper_small": (768, 12, 12, 4, 12),
 }
+BATCHES = {"whisper_base_en": 4, "whisper_small": 16}  # train.batch of configs/*.json
 
 
 def decoder_and_encoder(name, layers):
@@ -120,16 +121,17 @@ def rates(rounds, windows):
 
 
 def compare(args, name, precision):
+    windows = args.windows or BATCHES[name]
     ours, theirs = [], {"teacher": [], "stored": []}
     for _ in range(args.rounds):
-        ours.append(distill(args.program, name, args.windows, precision))
+        ours.append(distill(args.program, name, windows, precision))
         for targets, rounds in theirs.items():
-            *result, torch_version, other_version = in_child(name, args.windows, targets, precision)
+            *result, torch_version, other_version = in_child(name, windows, targets, precision)
             rounds.append([float(x) for x in result])
-    mine = rates(ours, args.windows)
-    print(f"{name}, {precision}; PyTorch {torch_version}, transformers {other_version}")
+    mine = rates(ours, windows)
+    print(f"{name}, {precision}, {windows} windows; PyTorch {torch_version}, transformers {other_version}")
     for targets, rounds in theirs.items():
-        other = rates(rounds, args.windows)
+        other = rates(rounds, windows)
         for what, a, b in zip(("encoder and step", "stored encoder outputs"), mine, other):
             print(f"  {what:22s}  distill {a:6.1f}   PyTorch, targets {targets:7s} {b:6.1f}   ratio {a / b:.2f}")
         print(f"  {'peak memory, MB':22s}  distill {mine[2]:6.0f}   PyTorch, targets {targets:7s} {other[2]:6.0f}   "
@@ -141,9 +143,9 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--recipes", default=",".join(SHAPES))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--windows", type=int, default=4)
+    parser.add_argument("--windows", type=int, help="a step (default: train.batch of the recipe)")
     args = parser.parse_args()
-    print(f"{threads()} threads, {args.windows} windows of {SECONDS} s, {TOKENS} tokens each, "
+    print(f"{threads()} threads, windows of {SECONDS} s, {TOKENS} tokens each, "
           f"{args.rounds} rounds in turn; seconds of sound per second, medians")
     for name in args.recipes.split(","):
         compare(args, name, "float32")

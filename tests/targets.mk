@@ -84,7 +84,7 @@ PYTHON ?= python3
 bench-torch: build/distill
 	$(PYTHON) tests/bench_torch.py build/distill
 
-# torch and transformers from PyPI; RECIPES=whisper_base_en or whisper_small alone, WINDOWS=4
+# torch and transformers from PyPI; RECIPES=whisper_base_en or whisper_small alone, WINDOWS=N a step
 bench-whisper: build/distill
 	$(PYTHON) tests/bench_whisper.py build/distill $(RECIPES:%=--recipes=%) $(WINDOWS:%=--windows=%)
 
