@@ -260,6 +260,21 @@ static void a_store_of_other_windows_is_refused(void **state) {
     kd_store_free(store);
 }
 
+/* Before anything is heard, not when the file is written. */
+static void a_format_that_does_not_fit_is_refused(void **state) {
+    test_folder *folder = *state;
+    kd_whisper_spec spec = TINY_SPEC;
+    spec.width = 48;
+    kd_whisper_file *teacher = tiny_whisper_file_of(&spec);
+    assert_ok(kd_whisper_bin_write(test_path(folder, "teacher.bin"), teacher, &kd_format_f32));
+    kd_whisper_file_free(teacher);
+    write_config(folder, ", \"quantize\": [{\"format\": \"int8\"}, {\"format\": \"q4_0\"}]");
+    assert_int_equal(carry_out(folder, "label", "runs", NULL), -KD_ECONFIG);
+    assert_says(complained, "quantize[1].format");
+    assert_says(complained, "rows of 48");
+    assert_false(kd_file_exists(test_path(folder, "runs/tiny/labels")));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, test_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -272,6 +287,7 @@ int main(void) {
         TEST(what_is_missing_is_named),
         TEST(another_teacher_is_noticed),
         TEST(a_store_of_other_windows_is_refused),
+        TEST(a_format_that_does_not_fit_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

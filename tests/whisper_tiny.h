@@ -56,21 +56,25 @@ static inline kd_whisper *tiny_whisper(kd_whisper_training training) {
     return tiny_whisper_of(&TINY_SPEC, training);
 }
 
-/* The model with all that goes into files. The caller frees. */
-static inline kd_whisper_file *tiny_whisper_file(void) {
+/* A model with all that goes into files. The caller frees. */
+static inline kd_whisper_file *tiny_whisper_file_of(const kd_whisper_spec *spec) {
     kd_logmel *logmel;
     kd_whisper_file *file = calloc(1, sizeof *file);
     assert_non_null(file);
-    file->model = tiny_whisper(KD_WHISPER_TRAIN_NOTHING);
-    file->tokenizer = tiny_tokenizer(TINY_VOCABULARY);
-    assert_ok(kd_logmel_create(&logmel, 16000, 400, 160, TINY_SPEC.mels));
+    file->model = tiny_whisper_of(spec, KD_WHISPER_TRAIN_NOTHING);
+    file->tokenizer = tiny_tokenizer(spec->vocabulary);
+    assert_ok(kd_logmel_create(&logmel, 16000, 400, 160, spec->mels));
     file->bins = 201;
-    const size_t bytes = (size_t)(TINY_SPEC.mels * file->bins) * sizeof *file->filters;
+    const size_t bytes = (size_t)(spec->mels * file->bins) * sizeof *file->filters;
     file->filters = malloc(bytes);
     assert_non_null(file->filters);
     memcpy(file->filters, kd_logmel_filters(logmel), bytes);
     kd_logmel_free(logmel);
     return file;
+}
+
+static inline kd_whisper_file *tiny_whisper_file(void) {
+    return tiny_whisper_file_of(&TINY_SPEC);
 }
 
 static inline void tiny_mel(kd_real *mel, int64_t count) {

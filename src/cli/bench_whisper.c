@@ -30,7 +30,7 @@ typedef struct {
     int64_t windows, tokens, frames; /* tokens and frames of each window */
     kd_whisper *model;
     kd_optimizer optimizer;
-    kd_tape *tape; /* of the encoder, then of the step behind it */
+    kd_tape *tape;            /* of the encoder, then of the step behind it */
     kd_real *mel;             /* (windows,frames,mels)                                    */
     kd_tensor memory;         /* (windows,frames/2,width), the encoder's outputs          */
     kd_real *hidden, *output; /* (windows·tokens,width), (vocabulary,width): the teacher's */
@@ -99,9 +99,9 @@ static int listen(bench *b) {
     const kd_whisper_spec *s = &b->model->spec;
     int status = KD_OK;
     for (int64_t i = 0; i < b->windows && status == KD_OK; i++)
-        status = kd_whisper_encode(b->model, b->tape,
-                                   b->memory.value + i * s->audio_context * s->width,
-                                   b->mel + i * b->frames * s->mels, 1, b->frames);
+        status =
+            kd_whisper_encode(b->model, b->tape, b->memory.value + i * s->audio_context * s->width,
+                              b->mel + i * b->frames * s->mels, 1, b->frames);
     return status;
 }
 

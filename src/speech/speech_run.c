@@ -103,10 +103,25 @@ void kd_speech_run_close(kd_speech_run *run) {
 
 /* --- what stages need ------------------------------------------------------------------------ */
 
+/* Files that could not be written are refused before hours of work. */
+static int check_formats(const kd_speech_run *run) {
+    const int width = run->teacher->model->spec.width;
+    for (int i = 0; i < run->config->quantize_count; i++) {
+        const kd_number_format *format = run->config->quantize[i].format;
+        if (kd_number_format_bytes(format, width) == 0)
+            return kd_fail(KD_ECONFIG,
+                           "%s: quantize[%d].format: the teacher's rows of %d cannot be cut into "
+                           "%s's blocks of %d; f16 and int8 fit every width",
+                           run->config->path, i, width, format->name, format->block);
+    }
+    return KD_OK;
+}
+
 int kd_speech_run_need_teacher(kd_speech_run *run) {
     if (run->teacher) return KD_OK;
     int status =
         kd_whisper_file_open(&run->teacher, run->config->teacher.weights, KD_WHISPER_TRAIN_NOTHING);
+    if (status == KD_OK) status = check_formats(run);
     return status < 0 ? status : kd_params_hash(&run->teacher_hash, run->teacher->model->params);
 }
 
