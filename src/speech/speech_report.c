@@ -22,6 +22,13 @@ double kd_speech_real_time(const kd_speech_result *result) {
     return result->audio_seconds > 0 ? result->seconds / result->audio_seconds : NAN;
 }
 
+void kd_speech_report_size(char *out, int capacity, const kd_speech_result *result) {
+    if (result->bytes > 0)
+        kd_format_bytes(out, capacity, (double)result->bytes);
+    else
+        snprintf(out, (size_t)capacity, "–");
+}
+
 /* The gap that a model closed, where there is a gap; NAN otherwise. */
 static double gap_closed(const kd_speech_report *report, const kd_speech_result *result) {
     const kd_speech_result *initial = kd_speech_report_of(report, "initial");
@@ -46,7 +53,7 @@ static void add_row(kd_text *rows, const kd_speech_report *report, const kd_spee
     char count[CELL_MAX], bytes[CELL_MAX];
     const double closed = gap_closed(report, r);
     kd_format_count(count, sizeof count, r->parameters);
-    kd_format_bytes(bytes, sizeof bytes, (double)r->bytes);
+    kd_speech_report_size(bytes, sizeof bytes, r);
     kd_text_add_plain(rows, r->name, strlen(r->name));
     add_rate_cells(rows, &r->reference);
     if (isnan(closed))

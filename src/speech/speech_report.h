@@ -33,6 +33,9 @@ const kd_speech_result *kd_speech_report_of(const kd_speech_report *report, cons
 /* Seconds of work for a second of sound; NAN without sound. */
 double kd_speech_real_time(const kd_speech_result *result);
 
+/* The size of a model's file; a dash for one that has none. */
+void kd_speech_report_size(char *out, int capacity, const kd_speech_result *result);
+
 /* Every model's rate against the references or, `words`, the teacher's words, with its interval.
  * Not of the student before training, beside whose rate the others could not be told apart. */
 void kd_speech_report_add_plot(kd_text *out, const kd_speech_report *report, bool words,

@@ -109,7 +109,7 @@ static void add_rate_cells(kd_text *out, const kd_speech_rate *rate) {
 static void add_model_row(kd_text *out, const kd_speech_result *r) {
     char count[32], bytes[32];
     kd_format_count(count, sizeof count, r->parameters);
-    kd_format_bytes(bytes, sizeof bytes, (double)r->bytes);
+    kd_speech_report_size(bytes, sizeof bytes, r);
     kd_text_add(out, "<tr><th scope=\"row\"><i class=\"%s\"></i>", css_of(r));
     kd_text_add_escaped(out, r->name);
     kd_text_add(out, "</th>");
