@@ -106,6 +106,36 @@ static const op_variant linear_variants[] = {
 };
 OP_CASE(linear, linear_variants);
 
+static kd_tensor *call_linear_onto(kd_tape *tape, kd_tensor **leaf, const void *args) {
+    const linear_args *a = args;
+    return kd_linear_onto(tape, leaf[0], leaf[1], leaf[2], a->no_bias ? NULL : leaf[3]);
+}
+
+/* A branch of x itself. */
+static kd_tensor *call_linear_onto_input(kd_tape *tape, kd_tensor **leaf, const void *args) {
+    (void)args;
+    return kd_linear_onto(tape, leaf[0], leaf[0], leaf[1], leaf[2]);
+}
+
+static const op_variant linear_onto_variants[] = {
+    {.name = "sequences",
+     .call = call_linear_onto,
+     .args = WITH_BIAS,
+     .leaf = {LEAF(3, 2, 7), LEAF(3, 2, 5), LEAF(7, 5), LEAF(7)}},
+    {.name = "bare",
+     .call = call_linear_onto,
+     .args = BARE,
+     .leaf = {LEAF(3, 2), LEAF(3, 5), LEAF(2, 5)}},
+    {.name = "of its input",
+     .call = call_linear_onto_input,
+     .leaf = {LEAF(3, 5), LEAF(5, 5), LEAF(5)}},
+    {.name = "large",
+     .call = call_linear_onto,
+     .args = WITH_BIAS,
+     .leaf = {LEAF(300, 129), LEAF(300, 127), LEAF(129, 127), LEAF(129)}},
+};
+OP_CASE(linear_onto, linear_onto_variants);
+
 /* --- op_elementwise.c ------------------------------------------------------------------------ */
 
 static kd_tensor *call_bias(kd_tape *tape, kd_tensor **leaf, const void *args) {

@@ -46,10 +46,8 @@ static kd_tensor *forward(const block *b, kd_tape *tape) {
     kd_tensor *y = kd_embedding_layer_forward(&b->tokens, tape, IDS, B * T);
     y = kd_reshape(tape, y, 3, text);
     kd_tensor *normed = kd_norm_layer_forward(&b->norm, tape, y);
-    y = kd_add(tape, y, kd_attention_layer_forward(&b->self, tape, normed, NULL, true, NULL),
-               KD_ACT_NONE);
-    y = kd_add(tape, y, kd_attention_layer_forward(&b->cross, tape, y, memory, false, NULL),
-               KD_ACT_NONE);
+    y = kd_attention_layer_onto(&b->self, tape, y, normed, NULL, true, NULL);
+    y = kd_attention_layer_onto(&b->cross, tape, y, y, memory, false, NULL);
     return kd_linear_layer_forward(&b->head, tape, y);
 }
 
@@ -115,9 +113,9 @@ static void causal_sees_no_future(void **state) {
     const int64_t shape[3] = {1, T, C};
     kd_tensor *x = kd_tape_input(tape, 3, shape);
     for (int64_t i = 0; i < x->size; i++) x->value[i] = (kd_real)(i % 5) / 3;
-    kd_tensor *before = kd_attention_layer_forward(&b.self, tape, x, NULL, true, NULL);
+    kd_tensor *before = kd_attention_layer_onto(&b.self, tape, x, x, NULL, true, NULL);
     for (int64_t i = (T - 1) * C; i < x->size; i++) x->value[i] += 1;
-    kd_tensor *after = kd_attention_layer_forward(&b.self, tape, x, NULL, true, NULL);
+    kd_tensor *after = kd_attention_layer_onto(&b.self, tape, x, x, NULL, true, NULL);
     assert_memory_equal(before->value, after->value, (T - 1) * C * sizeof(kd_real));
     assert_memory_not_equal(before->value + (T - 1) * C, after->value + (T - 1) * C,
                             C * sizeof(kd_real));

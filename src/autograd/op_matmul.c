@@ -99,7 +99,7 @@ kd_tensor *kd_matmul(kd_tape *tape, kd_tensor *a, kd_tensor *b, kd_trans ta, kd_
     return c;
 }
 
-/* --- y = act(x·Wᵀ + b) ----------------------------------------------------------------------- */
+/* --- y = act(x·Wᵀ + b), y = r + (x·Wᵀ + b) --------------------------------------------------- */
 
 /* With g = ∂y ∘ [y > 0] (or ∂y without relu), x (N,K), W (M,K), y (N,M):
  *
@@ -124,11 +124,18 @@ static void linear_backward(kd_tape *tape, kd_node *node) {
     if (b) kd_add_column_sums(tape, b, g, N);
 }
 
-/* y ← act(y + b), in one pass over the product */
-static void finish_rows(kd_tensor *y, const kd_tensor *b, kd_act act) {
+/* ∂r ← ∂r + ∂y, the rest as above: y is not read. */
+static void linear_onto_backward(kd_tape *tape, kd_node *node) {
+    const kd_real *restrict dy = node->out->grad;
+    KD_ADD_GRAD(tape, node->in[3], dy[i]);
+    linear_backward(tape, node);
+}
+
+/* y ← act(y + b), or y + b + r, in one pass over the product */
+static void finish_rows(kd_tensor *y, const kd_tensor *b, const kd_tensor *r, kd_act act) {
     const int64_t rows = kd_rows(y), M = kd_channels(y);
     const kd_real floor = act == KD_ACT_RELU ? 0 : -(kd_real)INFINITY;
-    if (!b && act == KD_ACT_NONE) return;
+    if (!b && !r && act == KD_ACT_NONE) return;
 #pragma omp parallel for if (y->size >= KD_PARALLEL_SIZE)
     for (int64_t row = 0; row < rows; row++) {
         kd_real *restrict out = y->value + row * M;
@@ -137,12 +144,18 @@ static void finish_rows(kd_tensor *y, const kd_tensor *b, kd_act act) {
 #pragma omp simd
             for (int64_t m = 0; m < M; m++) out[m] += add[m];
         }
+        if (r) {
+            const kd_real *restrict add = r->value + row * M;
+#pragma omp simd
+            for (int64_t m = 0; m < M; m++) out[m] += add[m];
+        }
 #pragma omp simd
         for (int64_t m = 0; m < M; m++) out[m] = out[m] < floor ? floor : out[m];
     }
 }
 
-kd_tensor *kd_linear(kd_tape *tape, kd_tensor *x, kd_tensor *weight, kd_tensor *bias, kd_act act) {
+static kd_tensor *linear(kd_tape *tape, kd_tensor *r, kd_tensor *x, kd_tensor *weight,
+                         kd_tensor *bias, kd_act act) {
     KD_FIT(weight->rank == 2 && weight->shape[1] == kd_channels(x), "linear", x, weight);
     KD_FIT(!bias || (bias->rank == 1 && bias->size == weight->shape[0]), "linear", weight, bias);
     const int64_t N = kd_rows(x), K = kd_channels(x), M = weight->shape[0];
@@ -150,11 +163,22 @@ kd_tensor *kd_linear(kd_tape *tape, kd_tensor *x, kd_tensor *weight, kd_tensor *
     for (int i = 0; i < x->rank; i++) shape[i] = x->shape[i];
     shape[x->rank - 1] = M;
     kd_tensor *y = kd_tape_output(tape, x->rank, shape);
+    KD_FIT(!r || kd_same_shape(r, y), "linear", r, y);
     kd_gemm_tape(tape, KD_PLAIN, KD_TRANSPOSED, N, M, K, 1, x->value, K, weight->value, K,
                  weight->param, 0, y->value, M);
-    finish_rows(y, bias, act);
+    finish_rows(y, bias, r, act);
     kd_act *saved = kd_tape_alloc(tape, sizeof *saved);
     *saved = act;
-    kd_tape_record(tape, "linear", linear_backward, y, saved, 3, (kd_tensor *[]){x, weight, bias});
+    kd_tape_record(tape, r ? "linear_onto" : "linear", r ? linear_onto_backward : linear_backward,
+                   y, saved, 4, (kd_tensor *[]){x, weight, bias, r});
     return y;
+}
+
+kd_tensor *kd_linear(kd_tape *tape, kd_tensor *x, kd_tensor *weight, kd_tensor *bias, kd_act act) {
+    return linear(tape, NULL, x, weight, bias, act);
+}
+
+kd_tensor *kd_linear_onto(kd_tape *tape, kd_tensor *r, kd_tensor *x, kd_tensor *weight,
+                          kd_tensor *bias) {
+    return linear(tape, r, x, weight, bias, KD_ACT_NONE);
 }

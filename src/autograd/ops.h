@@ -19,6 +19,9 @@ typedef enum { KD_ACT_NONE, KD_ACT_RELU } kd_act;
 kd_tensor *kd_matmul(kd_tape *tape, kd_tensor *a, kd_tensor *b, kd_trans ta, kd_trans tb);
 /* y = act(x·Wᵀ + b). x (…,K), W (M,K), b (M) or NULL → (…,M) */
 kd_tensor *kd_linear(kd_tape *tape, kd_tensor *x, kd_tensor *weight, kd_tensor *bias, kd_act act);
+/* y = r + (x·Wᵀ + b): the end of a branch, added to what it branched from. r as y */
+kd_tensor *kd_linear_onto(kd_tape *tape, kd_tensor *r, kd_tensor *x, kd_tensor *weight,
+                          kd_tensor *bias);
 
 /* --- op_elementwise.c ----------------------------------------------------------------------- */
 

@@ -29,6 +29,12 @@ kd_tensor *kd_linear_layer_forward(const kd_linear_layer *layer, kd_tape *tape, 
                      KD_ACT_NONE);
 }
 
+kd_tensor *kd_linear_layer_onto(const kd_linear_layer *layer, kd_tape *tape, kd_tensor *residual,
+                                kd_tensor *x) {
+    return kd_linear_onto(tape, residual, x, &layer->weight->tensor,
+                          layer->bias ? &layer->bias->tensor : NULL);
+}
+
 int kd_conv1d_layer_init(kd_conv1d_layer *out, kd_params *params, const char *name, int64_t in,
                          int64_t channels, int kernel, int stride, int padding) {
     const int64_t shape[3] = {channels, kernel, in};
@@ -90,12 +96,13 @@ int kd_attention_layer_init(kd_attention_layer *out, kd_params *params, const ch
     return KD_OK;
 }
 
-kd_tensor *kd_attention_layer_forward(const kd_attention_layer *layer, kd_tape *tape, kd_tensor *x,
-                                      kd_tensor *memory, bool causal, const int32_t *valid) {
+kd_tensor *kd_attention_layer_onto(const kd_attention_layer *layer, kd_tape *tape,
+                                   kd_tensor *residual, kd_tensor *x, kd_tensor *memory,
+                                   bool causal, const int32_t *valid) {
     kd_tensor *from = memory ? memory : x;
     kd_tensor *q = kd_linear_layer_forward(&layer->query, tape, x);
     kd_tensor *k = kd_linear_layer_forward(&layer->key, tape, from);
     kd_tensor *v = kd_linear_layer_forward(&layer->value, tape, from);
     kd_tensor *y = kd_attention(tape, q, k, v, layer->heads, causal, valid);
-    return kd_linear_layer_forward(&layer->out, tape, y);
+    return kd_linear_layer_onto(&layer->out, tape, residual, y);
 }

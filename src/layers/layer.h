@@ -18,6 +18,9 @@ typedef struct {
 int kd_linear_layer_init(kd_linear_layer *out, kd_params *params, const char *name, int64_t in,
                          int64_t units, bool bias);
 kd_tensor *kd_linear_layer_forward(const kd_linear_layer *layer, kd_tape *tape, kd_tensor *x);
+/* residual (…,out) + y, without an array for y */
+kd_tensor *kd_linear_layer_onto(const kd_linear_layer *layer, kd_tape *tape, kd_tensor *residual,
+                                kd_tensor *x);
 
 /* y = conv1d(x) + b. x (B,T,in) → (B,T',out) */
 typedef struct {
@@ -55,9 +58,10 @@ typedef struct {
 } kd_attention_layer;
 int kd_attention_layer_init(kd_attention_layer *out, kd_params *params, const char *name, int64_t C,
                             int heads, bool key_bias);
-/* x (B,T,C); memory (B,S,C) for cross-attention, or NULL for self-attention. `causal` and `valid`
- * as in kd_attention. → (B,T,C) */
-kd_tensor *kd_attention_layer_forward(const kd_attention_layer *layer, kd_tape *tape, kd_tensor *x,
-                                      kd_tensor *memory, bool causal, const int32_t *valid);
+/* residual (B,T,C) + attention. x (B,T,C); memory (B,S,C) for cross-attention, or NULL for
+ * self-attention. `causal` and `valid` as in kd_attention. → (B,T,C) */
+kd_tensor *kd_attention_layer_onto(const kd_attention_layer *layer, kd_tape *tape,
+                                   kd_tensor *residual, kd_tensor *x, kd_tensor *memory,
+                                   bool causal, const int32_t *valid);
 
 #endif

@@ -189,23 +189,21 @@ static kd_tensor *add_rows(kd_tape *tape, kd_tensor *x, kd_param *positions, int
 static kd_tensor *mlp(const kd_whisper_block *block, kd_tape *tape, kd_tensor *x) {
     kd_tensor *h = kd_norm_layer_forward(&block->mlp_norm, tape, x);
     h = kd_gelu(tape, kd_linear_layer_forward(&block->up, tape, h));
-    return kd_add(tape, x, kd_linear_layer_forward(&block->down, tape, h), KD_ACT_NONE);
+    return kd_linear_layer_onto(&block->down, tape, x, h);
 }
 
 /* x + attention(norm(x)) */
 static kd_tensor *self_attention(const kd_whisper_block *b, kd_tape *tape, kd_tensor *x,
                                  bool causal) {
     kd_tensor *h = kd_norm_layer_forward(&b->attn_norm, tape, x);
-    h = kd_attention_layer_forward(&b->attn, tape, h, NULL, causal, NULL);
-    return kd_add(tape, x, h, KD_ACT_NONE);
+    return kd_attention_layer_onto(&b->attn, tape, x, h, NULL, causal, NULL);
 }
 
 /* x + cross(norm(x), memory) */
 static kd_tensor *cross_attention(const kd_whisper_block *b, kd_tape *tape, kd_tensor *x,
                                   kd_tensor *memory) {
     kd_tensor *h = kd_norm_layer_forward(&b->cross_norm, tape, x);
-    h = kd_attention_layer_forward(&b->cross, tape, h, memory, false, NULL);
-    return kd_add(tape, x, h, KD_ACT_NONE);
+    return kd_attention_layer_onto(&b->cross, tape, x, h, memory, false, NULL);
 }
 
 static kd_tensor *encoder_stem(const kd_whisper *m, kd_tape *tape, kd_tensor *mel) {
