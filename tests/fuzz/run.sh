@@ -18,11 +18,13 @@ for program in "$@"; do
     if [ "$reader" = store ]; then n=$((runs / 50)); fi # libhdf5 makes and reads a file each time
     leaks=1 # libhdf5 and libsndfile leak when what they read is damaged
     case $reader in store | audio) leaks=0 ;; esac
+    longest=16384
+    if [ "$reader" = whisper ]; then longest=131072; fi # it starts from a whole model
     dictionary=
     case $reader in config | sweep) dictionary=-dict=$here/config.dict ;; esac
     mkdir -p "$here/corpus/$reader" "$here/seeds.d/$reader"
     start=$(date +%s)
-    if ! OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=$leaks:quarantine_size_mb=16 "$program" -runs="$n" -rss_limit_mb=4096 -max_len=16384 -timeout=60 $dictionary \
+    if ! OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=$leaks:quarantine_size_mb=16 "$program" -runs="$n" -rss_limit_mb=4096 -max_len=$longest -timeout=60 $dictionary \
         -artifact_prefix="$here/$reader-" "$here/corpus/$reader" "$here/seeds.d/$reader" \
         >"$here/$reader.log" 2>&1; then
         tail -40 "$here/$reader.log"
