@@ -13,6 +13,8 @@ words about the targets come, in PyTorch,
 In bfloat16 (under autocast there) where the processor has AMX.
 """
 import argparse
+import json
+import os
 import re
 import statistics
 import sys
@@ -32,7 +34,7 @@ SHAPES = {  # width, heads, layers of the encoder, of the student's decoder and 
     "whisper_base_en": (512, 8, 6, 2, 6),
     "whisper_small": (768, 12, 12, 4, 12),
 }
-BATCHES = {"whisper_base_en": 4, "whisper_small": 16}  # train.batch of configs/*.json
+CONFIGS = os.path.join(os.path.dirname(__file__), "../configs")
 
 
 def decoder_and_encoder(name, layers):
@@ -120,8 +122,13 @@ def rates(rounds, windows):
     return SECONDS * windows / (encoder + step), SECONDS * windows / step, memory
 
 
+def batch_of(name):
+    with open(os.path.join(CONFIGS, name + ".json"), encoding="utf-8") as config:
+        return json.load(config)["train"]["batch"]
+
+
 def compare(args, name, precision):
-    windows = args.windows or BATCHES[name]
+    windows = args.windows or batch_of(name)
     ours, theirs = [], {"teacher": [], "stored": []}
     for _ in range(args.rounds):
         ours.append(distill(args.program, name, windows, precision))

@@ -103,7 +103,7 @@ kd_tensor *kd_matmul(kd_tape *tape, kd_tensor *a, kd_tensor *b, kd_trans ta, kd_
 
 /* With g = ∂y ∘ [y > 0] (or ∂y without relu), x (N,K), W (M,K), y (N,M):
  *
- *     ∂x ← ∂x + g·W        ∂W ← ∂W + gᵀ·x        ∂b ← ∂b + Σ_rows g
+ *     ∂x ← ∂x + g·W        ∂W ← ∂W + gᵀ·x        ∂b ← ∂b + Σ_rows g        ∂r ← ∂r + g
  *
  * Saved: nothing but x, W and y. The gate is applied to ∂y in place: the tape gives that buffer
  * back as soon as this function returns. */
@@ -113,6 +113,7 @@ static void linear_backward(kd_tape *tape, kd_node *node) {
     const int64_t N = kd_rows(x), K = kd_channels(x), M = w->shape[0];
     kd_real *g = node->out->grad, beta;
     if (*act == KD_ACT_RELU) kd_relu_gate(g, node->out->value, node->out->size);
+    KD_ADD_GRAD(tape, node->in[3], g[i]);
     kd_real *dx = kd_tape_grad_beta(tape, x, &beta);
     if (dx)
         kd_gemm_tape(tape, KD_PLAIN, KD_PLAIN, N, K, M, 1, g, M, w->value, K, w->param, beta, dx,
@@ -122,13 +123,6 @@ static void linear_backward(kd_tape *tape, kd_node *node) {
         kd_gemm_tape(tape, KD_TRANSPOSED, KD_PLAIN, M, K, N, 1, g, M, x->value, K, NULL, beta, dw,
                      K);
     if (b) kd_add_column_sums(tape, b, g, N);
-}
-
-/* ∂r ← ∂r + ∂y, the rest as above: y is not read. */
-static void linear_onto_backward(kd_tape *tape, kd_node *node) {
-    const kd_real *restrict dy = node->out->grad;
-    KD_ADD_GRAD(tape, node->in[3], dy[i]);
-    linear_backward(tape, node);
 }
 
 /* y ← act(y + b), or y + b + r, in one pass over the product */
@@ -169,8 +163,8 @@ static kd_tensor *linear(kd_tape *tape, kd_tensor *r, kd_tensor *x, kd_tensor *w
     finish_rows(y, bias, r, act);
     kd_act *saved = kd_tape_alloc(tape, sizeof *saved);
     *saved = act;
-    kd_tape_record(tape, r ? "linear_onto" : "linear", r ? linear_onto_backward : linear_backward,
-                   y, saved, 4, (kd_tensor *[]){x, weight, bias, r});
+    kd_tape_record(tape, r ? "linear_onto" : "linear", linear_backward, y, saved, 4,
+                   (kd_tensor *[]){x, weight, bias, r});
     return y;
 }
 

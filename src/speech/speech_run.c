@@ -105,15 +105,12 @@ void kd_speech_run_close(kd_speech_run *run) {
 
 /* Files that could not be written are refused before hours of work. */
 static int check_formats(const kd_speech_run *run) {
-    const int width = run->teacher->model->spec.width;
-    for (int i = 0; i < run->config->quantize_count; i++) {
-        const kd_number_format *format = run->config->quantize[i].format;
-        if (kd_number_format_bytes(format, width) == 0)
-            return kd_fail(KD_ECONFIG,
-                           "%s: quantize[%d].format: the teacher's rows of %d cannot be cut into "
-                           "%s's blocks of %d; f16 and int8 fit every width",
-                           run->config->path, i, width, format->name, format->block);
-    }
+    const kd_speech_config *config = run->config;
+    for (int i = 0; i < config->quantize_count; i++)
+        if (kd_whisper_format_check(&run->teacher->model->spec, config->quantize[i].format,
+                                    config->teacher.weights) < 0)
+            return kd_fail_in(KD_ECONFIG, "%s: quantize[%d].format (f16 and int8 fit every width)",
+                              config->path, i);
     return KD_OK;
 }
 
