@@ -19,7 +19,10 @@ for program in "$@"; do
     leaks=1 # libhdf5 and libsndfile leak when what they read is damaged
     case $reader in store | audio) leaks=0 ;; esac
     longest=16384
-    case $reader in whisper) longest=131072 ;; esac # it starts from a whole model
+    case $reader in
+    whisper) longest=131072 ;; # it starts from a whole model
+    text) longest=2048 ;; # a transcript of more than half a minute
+    esac
     dictionary=
     case $reader in config | sweep) dictionary=-dict=$here/config.dict ;; esac
     mkdir -p "$here/corpus/$reader" "$here/seeds.d/$reader"

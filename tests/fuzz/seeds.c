@@ -157,6 +157,14 @@ int main(int argc, char **argv) {
     put_text(folder, "utterances", "voices", "0client_id\tpath\tsentence\nf00\tx.mp3\tOh.\n");
     put_text(folder, "utterances", "lines",
              "1{\"audio\": \"a.wav\", \"text\": \"yes\", \"speaker\": \"7\"}\n");
+    put_text(folder, "text", "numbers",
+             "Mr. O'Neil's two hundred and thirty-three point five per cent, [noise] (aside) "
+             "twenty-first, double oh seven, one and a half million dollars, \u00a33.50 and 1,000 "
+             "cents.");
+    put_text(
+        folder, "text", "letters",
+        "uh, she'll've gotta colour it; fa\u00e7ade \u00df \u0152uvre \u4e2d\u6587 \u0e20\u0e32 "
+        "\u0130I\u0307 2\u00bd 10% 1990s 3rd");
     put_text(folder, "sweep", "variants",
              "{\"base\": \"c.json\", \"seeds\": [3, 5],\n \"variants\": [{\"name\": \"a\"}, "
              "{\"name\": \"b\", \"set\": {\"loss.temperature\": 4, \"train.epochs\": 2}}]}");
