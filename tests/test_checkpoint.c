@@ -1,46 +1,10 @@
 /* Checkpoints: the same bits come back, or nothing is touched. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#include "asserts.h"
-#include "base/error.h"
-#include "base/file.h"
-#include "data/h5.h"
 #include "distill/checkpoint.h"
-#include "hdf5_leaks.h"
+#include "hdf5_folder.h"
 
-static char folder[64], path[128];
-
-static int make_folder(void **state) {
+static int setup(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/kd-test-checkpoint-XXXXXX");
-    if (!mkdtemp(folder)) return -1;
-    snprintf(path, sizeof path, "%s/last.h5", folder);
-    return 0;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    if (system(command) != 0) return -1;
-    return H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL) == 0 ? 0 : -1;
-}
-
-/* Writes without waiting for the disk, unlike kd_file_replace. */
-static void put(const char *bytes, size_t length) {
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, length, file), length);
-    assert_int_equal(fclose(file), 0);
+    return make_folder("last.h5");
 }
 
 /* --- a run to be saved ---------------------------------------------------------------------- */
@@ -196,7 +160,7 @@ static void test_refuses_other_files(void **state) {
     kd_checkpoint run = make_run(PLAIN, 2);
     hid_t file;
     assert_refused(kd_checkpoint_load(path, &run), KD_ENOINPUT, "last.h5: cannot open");
-    put("not a checkpoint", 16);
+    test_write(path, "not a checkpoint", 16);
     assert_load_refused(&run, PLAIN, 2, "not an HDF5 file");
     assert_ok(kd_h5_create(&file, path));
     assert_ok(kd_h5_set_string(file, "schema", "distill-teacher-store"));
@@ -232,11 +196,11 @@ static void test_every_truncation(void **state) {
     char *bytes = saved_bytes(&length);
     kd_checkpoint run = make_run(PLAIN, 2);
     for (size_t cut = 0; cut < length; cut += thoroughly() ? 1 : 1 + length / 400) {
-        put(bytes, cut);
+        test_write(path, bytes, cut);
         if (kd_checkpoint_load(path, &run) != KD_EDATA || !kd_error()[0])
             fail_msg("cut to %zu of %zu bytes", cut, length);
     }
-    put(bytes, length / 2);
+    test_write(path, bytes, length / 2);
     assert_int_equal(truncate(path, (off_t)length), 0); /* the length back, as zeros */
     assert_load_refused(&run, PLAIN, 2, "damaged");
     free_run(&run);
@@ -252,14 +216,14 @@ static void test_single_bit_flips(void **state) {
     size_t step = 8 * length / (thoroughly() ? 12000 : 600) | 1;
     for (size_t bit = 0; bit < 8 * length; bit += step) {
         bytes[bit / 8] ^= (char)(1 << bit % 8);
-        put(bytes, length);
+        test_write(path, bytes, length);
         if (kd_checkpoint_load(path, &run) != KD_EDATA) fail_msg("bit %zu was not noticed", bit);
         bytes[bit / 8] ^= (char)(1 << bit % 8);
     }
     kd_checkpoint fresh = make_run(PLAIN, 2);
     assert_same_run(&run, &fresh);
     free_run(&fresh);
-    put(bytes, length);
+    test_write(path, bytes, length);
     assert_ok(kd_checkpoint_load(path, &run));
     free_run(&run);
     free(bytes);
@@ -288,7 +252,7 @@ static void change_one(const char *dataset, const char *attribute) {
     char *bytes;
     size_t length;
     assert_ok(kd_file_read(&bytes, &length, path, SIZE_MAX));
-    put(bytes + 512, length - 512);
+    test_write(path, bytes + 512, length - 512);
     free(bytes);
 }
 
@@ -393,7 +357,7 @@ static void test_h5py_reads_it(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, remove_folder)
         TEST(test_round_trip),          TEST(test_save_over_an_old_one),
         TEST(test_without_moments),     TEST(test_refuses_another_run),
         TEST(test_refuses_other_files), TEST(test_every_truncation),

@@ -1,57 +1,17 @@
 /* The teacher store: rows come back by id, resuming keeps whole shards, and what is wrong is
  * refused. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "asserts.h"
-#include "base/error.h"
-#include "base/file.h"
 #include "base/rng.h"
-#include "data/h5.h"
 #include "data/half.h"
 #include "data/store.h"
-#include "hdf5_leaks.h"
+#include "hdf5_folder.h"
 
 enum { SEAL_BYTES = 512 }; /* in front of the HDF5 data */
 
-static char folder[64], path[128];
-
-static int make_folder(void **state) {
+static int setup(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/kd-test-store-XXXXXX");
-    if (!mkdtemp(folder)) return -1;
-    snprintf(path, sizeof path, "%s/store", folder);
-    return 0;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    if (system(command) != 0) return -1;
-    return H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL) == 0 ? 0 : -1;
-}
-
-static void put(const char *name, const char *bytes, size_t length) {
-    FILE *file = fopen(name, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, length, file), length);
-    assert_int_equal(fclose(file), 0);
-}
-
-static const char *shard(int number) {
-    static char name[160];
-    snprintf(name, sizeof name, "%s/shard-%05d.h5", path, number);
-    return name;
+    return make_folder("store");
 }
 
 /* --- a teacher ------------------------------------------------------------------------------ */
@@ -304,7 +264,7 @@ static void test_impossible_headers(void **state) {
     h = make_header(KD_STORE_DENSE, KD_STORE_F16, 1);
     assert_refused(kd_store_writer_open(&w, path, &h, 5, &done), KD_ECONFIG, "2 or more classes");
     h = make_header(KD_STORE_DENSE, KD_STORE_F16, 3);
-    put(path, "x", 1);
+    test_write(path, "x", 1);
     assert_int_equal(kd_store_writer_open(&w, path, &h, 5, &done), KD_EIO);
 }
 
@@ -328,7 +288,7 @@ static void test_resume(void **state) {
         assert_ok(kd_store_writer_append(w, 4000, 0, id, label, logits));
     }
     kd_store_writer_abort(w); /* as a kill would */
-    put(shard(7), "not ours", 8);
+    test_write(shard(7), "not ours", 8);
     assert_refused(
         kd_store_open(&s, path), KD_EDATA,
         "shard-00001.h5: is missing: the store is not complete, it has 65536 of 132072 rows");
@@ -418,7 +378,7 @@ typedef enum {
 
 static void make_single(fault f) {
     enum { ROWS = 5, CLASSES = 3 };
-    hid_t file, set;
+    hid_t file;
     uint64_t id[ROWS] = {4, 1, f == DUPLICATE ? 4 : 3, 0, 2};
     int32_t view[ROWS] = {0, 0, 0, f == BAD_VIEW ? 1 : 0, 0};
     float logits[ROWS * CLASSES];
@@ -446,17 +406,9 @@ static void make_single(fault f) {
          ROWS * CLASSES * 4},
     };
     for (int i = f == NO_ID; i < 3; i++) {
-        int64_t shape[2] = {f == FEW_LOGITS && i == 2 ? ROWS - 1 : ROWS, CLASSES};
-        assert_ok(kd_h5_write(file, sets[i].name, sets[i].rank, shape, sets[i].type, sets[i].type,
-                              sets[i].values));
-        assert_ok(kd_h5_open_object(&set, file, sets[i].name));
-        uint32_t crc = 0xffffffff; /* zlib's, written out: another computation than the reader's */
-        for (int64_t j = 0; j < sets[i].bytes; j++) {
-            crc ^= ((const uint8_t *)sets[i].values)[j];
-            for (int b = 0; b < 8; b++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
-        }
-        assert_ok(kd_h5_set_int(set, "crc32", (int64_t)(crc ^ 0xffffffff) ^ (f == WRONG_CRC)));
-        H5Oclose(set);
+        int64_t rows = f == FEW_LOGITS && i == 2 ? ROWS - 1 : ROWS;
+        put_set(file, sets[i].name, sets[i].rank, rows, CLASSES, sets[i].type, sets[i].values,
+                sets[i].bytes, f == WRONG_CRC);
     }
     assert_ok(kd_h5_commit(file, path));
 }
@@ -503,7 +455,7 @@ static void test_mixed_shards(void **state) {
     kd_store *s;
     make_store(&h, 30);
     assert_ok(kd_file_read(&bytes, &length, shard(0), SIZE_MAX));
-    put(shard(1), bytes, length);
+    test_write(shard(1), bytes, length);
     free(bytes);
     assert_refused(kd_store_open(&s, path), KD_EDATA, "shard-00001.h5: does not belong here");
     snprintf(name, sizeof name, "%s", shard(1));
@@ -527,16 +479,16 @@ static void test_damage(void **state) {
     const size_t flips = thoroughly() ? 12000 : 250, step = 8 * length / flips | 1;
     for (size_t bit = 0; bit < 8 * length; bit += step) {
         bytes[bit / 8] ^= (char)(1 << bit % 8);
-        put(shard(0), bytes, length);
+        test_write(shard(0), bytes, length);
         if (kd_store_open(&s, path) != KD_EDATA) fail_msg("bit %zu was not noticed", bit);
         bytes[bit / 8] ^= (char)(1 << bit % 8);
     }
     for (size_t cut = 0; cut < length; cut += thoroughly() ? 1 : length / 100) {
-        put(shard(0), bytes, cut);
+        test_write(shard(0), bytes, cut);
         if (kd_store_open(&s, path) != KD_EDATA || !kd_error()[0])
             fail_msg("cut to %zu of %zu bytes", cut, length);
     }
-    put(shard(0), bytes, length);
+    test_write(shard(0), bytes, length);
     assert_ok(kd_store_open(&s, path));
     kd_store_free(s);
     free(bytes);
@@ -556,7 +508,7 @@ static void test_damage_without_a_seal(void **state) {
     for (size_t bit = 8 * SEAL_BYTES; bit < 8 * length; bit += step) {
         kd_store *s;
         bytes[bit / 8] ^= (char)(1 << bit % 8);
-        put(shard(0), bytes + SEAL_BYTES, length - SEAL_BYTES);
+        test_write(shard(0), bytes + SEAL_BYTES, length - SEAL_BYTES);
         int status = kd_store_open(&s, path);
         if (status == KD_OK) {
             assert_dense(s, 30);
@@ -572,21 +524,6 @@ static void test_damage_without_a_seal(void **state) {
 }
 
 /* --- another program's stores --------------------------------------------------------------- */
-
-/* Runs tools/teacher_store.py's functions; false when python3-h5py is not installed. */
-static bool run_python(const char *program) {
-    if (system("/usr/bin/python3 -c 'import h5py, numpy' 2>/dev/null") != 0) {
-        printf("SKIP stores written and read by h5py: python3-h5py is not installed\n");
-        return false;
-    }
-    char script[160], command[512];
-    snprintf(script, sizeof script, "%s/script.py", folder);
-    put(script, program, strlen(program));
-    snprintf(command, sizeof command,
-             "PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tools /usr/bin/python3 '%s' '%s'", script, path);
-    assert_int_equal(system(command), 0);
-    return true;
-}
 
 static float foreign_logit(int64_t i, int v) {
     return (float)((i * 31 + v * 17) % 101) / 8 - 6;
@@ -676,7 +613,7 @@ static void test_python_reads_ours(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, remove_folder)
         TEST(test_half_precision),
         TEST(test_dense),
         TEST(test_topk),

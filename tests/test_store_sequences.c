@@ -1,54 +1,23 @@
 /* Stores of sequences and of hidden states: runs come back by id, the output matrix is exact, and
  * what does not belong together is refused. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "asserts.h"
-#include "base/error.h"
-#include "base/file.h"
 #include "base/rng.h"
-#include "data/h5.h"
 #include "data/half.h"
 #include "data/store.h"
-#include "hdf5_leaks.h"
+#include "hdf5_folder.h"
 
 enum { V = 37, WIDTH = 5, SAMPLES = 40, LONGEST = 9 };
 
-static char folder[64], path[128];
 static float output[V * WIDTH];
 
-static int make_folder(void **state) {
+static int setup(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/kd-test-runs-XXXXXX");
-    if (!mkdtemp(folder)) return -1;
-    snprintf(path, sizeof path, "%s/store", folder);
+    if (make_folder("store") != 0) return -1;
     kd_rng rng = kd_rng_init(3, 4);
     for (int i = 0; i < V * WIDTH; i++)
         output[i] = kd_half_to_float(kd_half_from_float((float)kd_rng_normal(&rng)));
     return 0;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    if (system(command) != 0) return -1;
-    return H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_ALL) == 0 ? 0 : -1;
-}
-
-static const char *shard(int number) {
-    static char name[160];
-    snprintf(name, sizeof name, "%s/shard-%05d.h5", path, number);
-    return name;
 }
 
 /* --- a teacher of sequences ------------------------------------------------------------------ */
@@ -365,24 +334,6 @@ typedef enum {
     OLD_VERSION
 } fault;
 
-static uint32_t crc_of(const void *bytes, int64_t length) {
-    uint32_t crc = 0xffffffff; /* zlib's, written out: another computation than the reader's */
-    for (int64_t j = 0; j < length; j++) {
-        crc ^= ((const uint8_t *)bytes)[j];
-        for (int b = 0; b < 8; b++) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
-    }
-    return crc ^ 0xffffffff;
-}
-
-static void put_set(hid_t file, const char *name, int rank, int64_t rows, int64_t width, hid_t type,
-                    const void *values, int64_t bytes) {
-    hid_t set;
-    assert_ok(kd_h5_write(file, name, rank, (int64_t[]){rows, width}, type, type, values));
-    assert_ok(kd_h5_open_object(&set, file, name));
-    assert_ok(kd_h5_set_int(set, "crc32", crc_of(values, bytes)));
-    H5Oclose(set);
-}
-
 /* Three runs of 2, 1 and 3 positions in one file. */
 static void make_single(fault f) {
     const uint64_t id[3] = {4, 1, 3};
@@ -408,15 +359,17 @@ static void make_single(fault f) {
     assert_ok(kd_h5_set_int(file, "rows", 3));
     assert_ok(kd_h5_set_int(file, "positions", f == HUGE_POSITIONS ? (int64_t)1 << 47 : 6));
     if (f == OTHER_OUTPUT) matrix[5] += 1;
-    put_set(file, "id", 1, 3, 1, H5T_NATIVE_UINT64, id, sizeof id);
-    if (f != NO_LENGTHS) put_set(file, "length", 1, 3, 1, H5T_NATIVE_INT32, length, sizeof length);
+    put_set(file, "id", 1, 3, 1, H5T_NATIVE_UINT64, id, sizeof id, 0);
+    if (f != NO_LENGTHS)
+        put_set(file, "length", 1, 3, 1, H5T_NATIVE_INT32, length, sizeof length, 0);
     if (f != NO_TOKENS)
-        put_set(file, "label_crc32", 1, 3, 1, H5T_NATIVE_UINT32, tokens, sizeof tokens);
+        put_set(file, "label_crc32", 1, 3, 1, H5T_NATIVE_UINT32, tokens, sizeof tokens, 0);
     if (f != NO_OUTPUT)
         put_set(file, "output", 2, f == OUTPUT_SHAPE ? V - 1 : V, WIDTH, H5T_NATIVE_FLOAT, matrix,
-                f == OUTPUT_SHAPE ? (V - 1) * WIDTH * 4 : V * WIDTH * 4);
+                f == OUTPUT_SHAPE ? (V - 1) * WIDTH * 4 : V * WIDTH * 4, 0);
     const int64_t positions = f == FEW_HIDDEN ? 5 : 6;
-    put_set(file, "hidden", 2, positions, WIDTH, H5T_NATIVE_FLOAT, hidden, positions * WIDTH * 4);
+    put_set(file, "hidden", 2, positions, WIDTH, H5T_NATIVE_FLOAT, hidden, positions * WIDTH * 4,
+            0);
     assert_ok(kd_h5_commit(file, path));
 }
 
@@ -463,10 +416,7 @@ static void test_damage(void **state) {
     assert_ok(kd_file_read(&bytes, &length, shard(0), SIZE_MAX));
     for (size_t bit = 0; bit < 8 * length; bit += 8 * length / 250 | 1) {
         bytes[bit / 8] ^= (char)(1 << bit % 8);
-        FILE *file = fopen(shard(0), "wb");
-        assert_non_null(file);
-        assert_int_equal(fwrite(bytes, 1, length, file), length);
-        assert_int_equal(fclose(file), 0);
+        test_write(shard(0), bytes, length);
         if (kd_store_open(&s, path) != KD_EDATA) fail_msg("bit %zu was not noticed", bit);
         bytes[bit / 8] ^= (char)(1 << bit % 8);
     }
@@ -475,24 +425,6 @@ static void test_damage(void **state) {
 
 /* --- another program's stores ------------------------------------------------------------------
  */
-
-/* Runs tools/teacher_store.py's functions; false when python3-h5py is not installed. */
-static bool run_python(const char *program) {
-    if (system("/usr/bin/python3 -c 'import h5py, numpy' 2>/dev/null") != 0) {
-        printf("SKIP stores written and read by h5py: python3-h5py is not installed\n");
-        return false;
-    }
-    char script[160], command[512];
-    snprintf(script, sizeof script, "%s/script.py", folder);
-    FILE *file = fopen(script, "w");
-    assert_non_null(file);
-    assert_true(fputs(program, file) >= 0);
-    assert_int_equal(fclose(file), 0);
-    snprintf(command, sizeof command,
-             "PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tools /usr/bin/python3 '%s' '%s'", script, path);
-    assert_int_equal(system(command), 0);
-    return true;
-}
 
 static void test_stores_from_python(void **state) {
     (void)state;
@@ -549,7 +481,7 @@ static void test_python_reads_ours(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, remove_folder)
         TEST(test_hidden_runs),
         TEST(test_topk_runs),
         TEST(test_hidden_rows),
