@@ -2,13 +2,16 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -39,6 +42,24 @@ void kd_faults_arm(kd_fault_kind kind, long n, bool forever) {
 bool kd_faults_disarm(void) {
     armed = false;
     return struck;
+}
+
+static void tell_place(int signal_number) {
+    void *frame[64];
+    Dl_info info;
+    int count = backtrace(frame, 64);
+    for (int i = 2; i < count; i++) { /* behind this function and the signal's frame */
+        if (!dladdr(frame[i], &info) || strstr(info.dli_fname, "libc.so")) continue;
+        if (strstr(info.dli_fname, "libhdf5")) _exit(KD_FAULT_LIBRARY_CRASH);
+        break;
+    }
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
+void kd_faults_tell_crashes(void) {
+    const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
+    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) signal(fatal[i], tell_place);
 }
 
 /* Whether this call of `kind` is to fail. */

@@ -36,4 +36,9 @@ void kd_faults_arm(kd_fault_kind kind, long n, bool forever);
 /* Ends it; true when a call failed. */
 bool kd_faults_disarm(void);
 
+/* libhdf5 crashes when some of its own allocations fail. From now on a process that crashes in it,
+ * or in what it called, exits with this code instead; any other crash stays one. */
+enum { KD_FAULT_LIBRARY_CRASH = 100 };
+void kd_faults_tell_crashes(void);
+
 #endif

@@ -6,8 +6,6 @@
  *
  * KD_FAULTS=all also fails each allocation of the shared libraries (minutes; make check).
  */
-#include <dlfcn.h>
-#include <execinfo.h>
 #include <glob.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -69,7 +67,6 @@ typedef struct {
     void (*check)(int status);
 } operation;
 
-enum { CRASH_IN_LIBRARY = 100 }; /* exit code of a child */
 static int crashes;
 
 static int64_t units = 20; /* of the layer that is saved */
@@ -322,18 +319,6 @@ static void test_full_disk(void **state) {
 /* --- the memory of the libraries ---------------------------------------------------------------
  */
 
-/* Where a crash happened: in libhdf5, or in what it called. */
-static void tell_place(int signal_number) {
-    void *frame[64];
-    Dl_info info;
-    int count = backtrace(frame, 64);
-    for (int i = 2; i < count; i++) { /* behind this function and the signal's frame */
-        if (!dladdr(frame[i], &info) || strstr(info.dli_fname, "libc.so")) continue;
-        _exit(strstr(info.dli_fname, "libhdf5") ? CRASH_IN_LIBRARY : 128 + signal_number);
-    }
-    _exit(128 + signal_number);
-}
-
 /* One try in a process of its own: whatever becomes of it, the file that was there stays whole.
  * True when a call failed. */
 static bool fail_in_child(const operation *op, kd_fault_kind kind, long n, bool forever) {
@@ -342,8 +327,7 @@ static bool fail_in_child(const operation *op, kd_fault_kind kind, long n, bool 
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
-        for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) signal(fatal[i], tell_place);
+        kd_faults_tell_crashes();
         alarm(60);
         kd_faults_arm(kind, n, forever);
         int status = op->attempt();
@@ -351,9 +335,10 @@ static bool fail_in_child(const operation *op, kd_fault_kind kind, long n, bool 
     }
     int result;
     assert_int_equal(waitpid(child, &result, 0), child);
-    if (!WIFEXITED(result) || (WEXITSTATUS(result) > 3 && WEXITSTATUS(result) != CRASH_IN_LIBRARY))
+    if (!WIFEXITED(result) ||
+        (WEXITSTATUS(result) > 3 && WEXITSTATUS(result) != KD_FAULT_LIBRARY_CRASH))
         fail_msg("%s, %s %ld: ended with %#x", op->name, kd_fault_names[kind], n, result);
-    bool crashed = WEXITSTATUS(result) == CRASH_IN_LIBRARY;
+    bool crashed = WEXITSTATUS(result) == KD_FAULT_LIBRARY_CRASH;
     bool failed = crashed || WEXITSTATUS(result) & 1, fired = crashed || WEXITSTATUS(result) & 2;
     if (crashed && kind == KD_FAULT_ROOM) fail_msg("%s: crashed with %ld bytes", op->name, n);
     crashes += crashed;

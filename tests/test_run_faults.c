@@ -6,7 +6,6 @@
  * KD_FAULTS=all tries every call (an hour; make check), otherwise some of each kind are tried.
  */
 #include <errno.h>
-#include <execinfo.h>
 #include <fcntl.h>
 #include <glob.h>
 #include <omp.h>
@@ -24,7 +23,7 @@
 enum { TRAINING = 96, TESTING = 40, SECONDS_MAX = 120 };
 
 /* Exit codes of the child beside the program's own, which end at 78. */
-enum { LIBRARY_CRASH = 100, NO_CHILD = 101, UNDISTURBED = 120 /* added when nothing failed */ };
+enum { NO_CHILD = 101, UNDISTURBED = 120 /* added when nothing failed */ };
 
 static char root[] = "/tmp/distill-faults-XXXXXX";
 static const char *const RESULTS[] = {"student.int8.ptq.gguf", "student.int8.gguf"};
@@ -84,24 +83,9 @@ typedef struct {
     bool forever;
 } fault;
 
-/* libhdf5 crashes when some of its own allocations fail: that is told apart. */
-static void tell_place(int signal_number) {
-    void *frame[64];
-    Dl_info info;
-    int count = backtrace(frame, 64);
-    for (int i = 2; i < count; i++) { /* behind this function and the signal's frame */
-        if (!dladdr(frame[i], &info) || strstr(info.dli_fname, "libc.so")) continue;
-        if (strstr(info.dli_fname, "libhdf5")) _exit(LIBRARY_CRASH);
-        break;
-    }
-    signal(signal_number, SIG_DFL);
-    raise(signal_number);
-}
-
 /* The child: distill train CONFIG --runs RUNS, its messages into the file "messages". */
 _Noreturn static void run_program(const char *config, const char *runs, fault f) {
-    const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
-    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) signal(fatal[i], tell_place);
+    kd_faults_tell_crashes();
     char words[4][64] = {"distill", "train", "", "--runs"}, folder[64];
     snprintf(words[2], sizeof words[2], "%s", config);
     snprintf(folder, sizeof folder, "%s", runs);
@@ -186,7 +170,7 @@ static bool survive(fault f) {
     start_over("runs");
     int code = start("small.json", "runs", f, &fired);
     const char *kind = kd_fault_names[f.kind];
-    if (code == LIBRARY_CRASH && f.kind == KD_FAULT_ANY_MEMORY)
+    if (code == KD_FAULT_LIBRARY_CRASH && f.kind == KD_FAULT_ANY_MEMORY)
         library_crashes++;
     else if (code == 0)
         assert_same_results("small", "runs");
@@ -194,7 +178,7 @@ static bool survive(fault f) {
         fail_msg("%s %ld%s: exit code %d", kind, f.n, f.forever ? " forever" : "", code);
     else if (!fired || message_length() == 0)
         fail_msg("%s %ld: exit code %d without a message", kind, f.n, code);
-    if (f.kind != KD_FAULT_UNLINK && code != LIBRARY_CRASH) assert_no_temporaries("runs");
+    if (f.kind != KD_FAULT_UNLINK && code != KD_FAULT_LIBRARY_CRASH) assert_no_temporaries("runs");
     if (code == 0) return fired;
     code = start("small.json", "runs", (fault){0}, &again);
     if (code != 0) fail_msg("%s %ld: exit code %d of the next start", kind, f.n, code);
