@@ -63,8 +63,9 @@ typedef enum {
 } image_use;
 
 /* Nor does libhdf5 1.10 look at every small allocation: it crashes when H5Fcreate or H5Fopen gets
- * no memory for the file's cache or name, or H5Acreate2 none for the attribute's name. So before
- * these calls more than they need is asked for and given back. */
+ * no memory for the file's cache or name, or H5Acreate2 none for the attribute's name, and when its
+ * first call gets none for its types. So before these calls more than they need is asked for and
+ * given back. */
 bool kd_h5_memory_is_left(size_t bytes) {
     void *volatile probe = malloc(bytes); /* volatile: or the compiler leaves both calls out */
     free(probe);
@@ -185,10 +186,10 @@ static bool remove_part(const char *path) {
 
 int kd_h5_create(hid_t *out, const char *path) {
     *out = H5I_INVALID_HID;
+    if (!kd_h5_memory_is_left(OPENING_NEEDS)) return KD_EINTERNAL;
     kd_h5_quiet();
     if (!remove_part(path))
         return kd_fail(KD_EIO, "%s.part: cannot remove: %s", path, strerror(errno));
-    if (!kd_h5_memory_is_left(OPENING_NEEDS)) return KD_EINTERNAL;
     *out = create_in_memory(path);
     return *out < 0 ? KD_EINTERNAL : KD_OK;
 }
@@ -286,8 +287,8 @@ int kd_h5_open(hid_t *out, const char *path) {
         free(file);
         return status;
     }
-    kd_h5_quiet();
     status = kd_h5_memory_is_left(OPENING_NEEDS) ? KD_EDATA : KD_EINTERNAL;
+    if (status == KD_EDATA) kd_h5_quiet();
     if (status == KD_EDATA) *out = open_image(file, path);
     if (*out < 0) {
         free(file);

@@ -102,6 +102,7 @@ static void read_list(kd_config_reader *reader, const cJSON *list, const char *p
     cJSON *out = cJSON_AddArrayToObject(resolved, key->name);
     const bool many = cJSON_IsArray(list); /* else one object stands for a list of one */
     int index = 0;
+    if (!out) reader->failed = kd_fail_memory(sizeof *out, "the configuration");
     for (const cJSON *item = many ? list->child : list; item; item = many ? item->next : NULL) {
         char inner[KD_CONFIG_PATH_MAX];
         if (many)
@@ -147,13 +148,15 @@ static void read_value(kd_config_reader *reader, const cJSON *item, const char *
     if (wrong) kd_config_complain(reader, item, false, path, "%s", wrong);
 }
 
-/* The row's default: what depends on other keys, where null means none, else the table's. The
- * caller deletes. */
-static cJSON *default_of(const kd_config_key *key, const cJSON *depending) {
+/* The row's default: what depends on other keys, where null means none, else the table's. NULL
+ * without one, and when it failed. The caller deletes. */
+static cJSON *default_of(kd_config_reader *reader, const kd_config_key *key,
+                         const cJSON *depending) {
     const cJSON *known = kd_json_get(depending, key->name);
-    if (cJSON_IsNull(known)) return NULL;
-    if (known) return cJSON_Duplicate(known, true);
-    return key->fallback ? cJSON_Parse(key->fallback) : NULL;
+    if (cJSON_IsNull(known) || (!known && !key->fallback)) return NULL;
+    cJSON *item = known ? cJSON_Duplicate(known, true) : cJSON_Parse(key->fallback);
+    if (!item) reader->failed = kd_fail_memory(sizeof *item, "the configuration");
+    return item;
 }
 
 static void mark_place(cJSON *item, int place) {
@@ -174,7 +177,7 @@ static void read_row(kd_config_reader *reader, const cJSON *object, const char *
         kd_config_describe(what, sizeof what, key);
         kd_config_complain(reader, object, false, inner, "missing; expected %s", what);
     } else {
-        cJSON *item = default_of(key, depending);
+        cJSON *item = default_of(reader, key, depending);
         if (!item) return;
         mark_place(item, object->valueint);
         read_value(reader, item, inner, key, base, resolved);

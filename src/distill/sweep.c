@@ -74,7 +74,8 @@ static int section_hash(kd_hash *out, const kd_config *config, const char *secti
     char *text;
     int status = kd_config_section(&text, config, section);
     if (status < 0) return status;
-    cJSON *tree = cJSON_Parse(text);
+    const bool present = text[0] != '\0';
+    cJSON *tree = present ? cJSON_Parse(text) : NULL;
     free(text);
     static const char *const without[] = {"targets", "views",       "validation",
                                           "exclude", "train_limit", "augment"};
@@ -83,8 +84,9 @@ static int section_hash(kd_hash *out, const kd_config *config, const char *secti
     text = tree ? cJSON_PrintUnformatted(tree) : NULL;
     cJSON_Delete(tree);
     *out = kd_hash_bytes(text ? text : "", text ? strlen(text) : 0);
+    const bool complete = text || !present;
     cJSON_free(text);
-    return KD_OK;
+    return complete ? KD_OK : kd_fail_memory(strlen(config->resolved), section);
 }
 
 int kd_sweep_key(kd_sweep_run *run, const kd_config *config, bool seeded) {

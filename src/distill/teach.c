@@ -22,17 +22,18 @@ int kd_teach_remove(const kd_run *run) {
     return status < 0 ? status : kd_file_remove_matching(folder, all);
 }
 
-kd_hash kd_class_list_hash(const kd_dataset *dataset) {
+/* Of the class names in order, joined by newlines. */
+static int hash_class_list(kd_hash *out, const kd_dataset *dataset) {
     size_t used = 0, capacity = (size_t)dataset->classes * (KD_CLASS_NAME_MAX + 1) + 1;
     char *text = malloc(capacity);
-    if (!text) return (kd_hash){""};
+    if (!text) return kd_fail_memory(capacity, "the class names");
     text[0] = '\0';
     for (int i = 0; i < dataset->classes; i++)
         used += (size_t)snprintf(text + used, capacity - used, i ? "\n%s" : "%s",
                                  dataset->class_name[i]);
-    kd_hash hash = kd_hash_bytes(text, used);
+    *out = kd_hash_bytes(text, used);
     free(text);
-    return hash;
+    return KD_OK;
 }
 
 void kd_ensemble_clear(kd_ensemble *ensemble) {
@@ -152,25 +153,24 @@ int kd_run_teachers(kd_run *run) {
     return status;
 }
 
-static kd_store_header describe_store(const kd_run *run) {
+static int describe_store(kd_store_header *out, const kd_run *run) {
     const kd_teacher_config *teacher = &run->config->teacher;
-    kd_store_header header = {.kind = teacher->kind,
-                              .dtype = teacher->dtype,
-                              .classes = run->train->classes,
-                              .k = teacher->k,
-                              .temperature_count = 1,
-                              .temperature = {run->config->loss.temperature},
-                              .views = teacher->views > 0 ? teacher->views : 1,
-                              .augmented = teacher->views > 0,
-                              .teacher = run->teacher.hash,
-                              .class_list = kd_class_list_hash(run->train),
-                              .data = run->taught_data};
+    *out = (kd_store_header){.kind = teacher->kind,
+                             .dtype = teacher->dtype,
+                             .classes = run->train->classes,
+                             .k = teacher->k,
+                             .temperature_count = 1,
+                             .temperature = {run->config->loss.temperature},
+                             .views = teacher->views > 0 ? teacher->views : 1,
+                             .augmented = teacher->views > 0,
+                             .teacher = run->teacher.hash,
+                             .data = run->taught_data};
     const kd_teacher_source *first = &teacher->source[0];
     const char *from = first->config[0] ? first->config : first->weights;
     const char *slash = strrchr(from, '/');
-    snprintf(header.description, sizeof header.description, "%s%.200s",
+    snprintf(out->description, sizeof out->description, "%s%.200s",
              teacher->count > 1 ? "ensemble of " : "", slash ? slash + 1 : from);
-    return header;
+    return hash_class_list(&out->class_list, run->train);
 }
 
 /* Rows [row, row + n) of the store: one view of n successive samples. */
@@ -215,11 +215,10 @@ static int write_rows(kd_run *run, kd_store_writer *writer, int64_t done, int64_
     return status;
 }
 
-static int make_store(kd_run *run, const char *path) {
-    kd_store_header header = describe_store(run);
-    int64_t done, total = header.views * run->train->count;
+static int make_store(kd_run *run, const kd_store_header *header, const char *path) {
+    int64_t done, total = header->views * run->train->count;
     kd_store_writer *writer;
-    int status = kd_store_writer_open(&writer, path, &header, total, &done);
+    int status = kd_store_writer_open(&writer, path, header, total, &done);
     if (status < 0) return status;
     if (done == total) {
         kd_log("teach: the store is complete (%lld rows)", (long long)total);
@@ -236,7 +235,9 @@ static int make_store(kd_run *run, const char *path) {
 /* A store made elsewhere must fit the data and the loss. */
 static int check_store(const kd_run *run, const char *path) {
     const kd_store_header *h = kd_store_describe(run->store);
-    kd_hash classes = kd_class_list_hash(run->train);
+    kd_hash classes;
+    int status = hash_class_list(&classes, run->train);
+    if (status < 0) return status;
     if (h->sequences || h->kind == KD_STORE_HIDDEN)
         return kd_fail(KD_EDATA,
                        "%s: holds %s: images and sounds of one class need logits, a row a sample",
@@ -271,10 +272,12 @@ int kd_run_teach(kd_run *run) {
     const kd_teacher_config *teacher = &run->config->teacher;
     if (!teacher->present) return KD_OK;
     char own[KD_PATH_MAX];
-    kd_store_header header = describe_store(run);
-    int status = run->shared_store ? shared_path(run, &header, own) : store_path(run, own);
+    kd_store_header header;
+    int status = describe_store(&header, run);
+    if (status < 0) return status;
+    status = run->shared_store ? shared_path(run, &header, own) : store_path(run, own);
     const char *path = teacher->store[0] ? teacher->store : own;
-    if (status == KD_OK && !teacher->store[0]) status = make_store(run, own);
+    if (status == KD_OK && !teacher->store[0]) status = make_store(run, &header, own);
     if (status == KD_OK) status = kd_store_open(&run->store, path);
     return status < 0 ? status : check_store(run, path);
 }

@@ -7,7 +7,4 @@
 /* Removes the run's own store, for --fresh. */
 int kd_teach_remove(const kd_run *run);
 
-/* The hash of a list of class names, in order: of the names joined by newlines. */
-kd_hash kd_class_list_hash(const kd_dataset *dataset);
-
 #endif
