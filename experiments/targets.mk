@@ -47,7 +47,7 @@ cifar10_resnet8: build/distill
 
 .PHONY: cifar10_resnet8
 
-# make hinton_mnist Hinton, Vinyals and Dean's MNIST table beside ours              (45 minutes)
+# make hinton_mnist Hinton, Vinyals and Dean's MNIST table beside ours              (70 minutes)
 
 # DISTILL_DATA names the folder that holds mnist/.
 hinton_mnist: build/distill

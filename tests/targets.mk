@@ -36,19 +36,9 @@ check: test
 	DISTILL_ISA=portable sh tests/run.sh $(TESTS:%=build/release/%)
 	$(MAKE) sanitized-demo
 
-# The demo, shorter, with the address and undefined-behaviour sanitizers: any finding ends it.
-DEMO_SAMPLES ?= 2000
+# The demo on a few pictures, with the address and undefined-behaviour sanitizers.
 sanitized-demo: build/debug/bin/distill
-	mkdir -p build/sanitized
-	for c in fashion_mnist fashion_mnist_teacher; do \
-	    sed 's/"epochs": [0-9]*/"epochs": 1/g; s/"validation": 5000/&, "train_limit": $(DEMO_SAMPLES)/' \
-	        configs/$$c.json > build/sanitized/$$c.json || exit 1; done
-	cp configs/schema.json build/sanitized
-	$< train build/sanitized/fashion_mnist.json --runs build/sanitized/runs --fresh
-	cd build/sanitized/runs/fashion_mnist && ../../../../$< verify store qat.int8.last.h5 student.int8.gguf
-	$< inspect build/sanitized/runs/fashion_mnist/student.int8.gguf
-	$< run build/sanitized/runs/fashion_mnist/student.int8.gguf \
-	    /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz:0
+	sh tests/sanitized_demo.sh $<
 
 # libFuzzer (clang) over every parser: FUZZ_RUNS executions each, the store FUZZ_RUNS / 50.
 FUZZ_RUNS ?= 1000000

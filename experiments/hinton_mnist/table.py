@@ -23,6 +23,8 @@ ROWS = [
     ("… no 3, bias of 3 raised", "no_3", "corrected", 109, 14, (3,)),
     ("… only 7 and 8 in the transfer set", "only_7_and_8", "student", 4730, None, (7, 8)),
     ("… only 7 and 8, their biases lowered", "only_7_and_8", "corrected", 1320, None, (7, 8)),
+    ("student 2×800, labels, shifted images", "labels_shifted", "student", None, None, ()),
+    ("student 2×800, soft targets, shifted images", "shifted", "student", None, None, ()),
 ]
 SHIFTS = {("no_3", "corrected"): "+3.5", ("only_7_and_8", "corrected"): "−7.6"}
 
@@ -62,7 +64,7 @@ def table(folder):
         missing = [c for c in range(10) if c not in (7, 8)] if classes == (7, 8) else classes
         shift = SHIFTS.get((variant, kind), "")
         lines.append((
-            words, f"{published:,}", spread([errors(m) for m in models]),
+            words, f"{published:,}" if published else "", spread([errors(m) for m in models]),
             " ".join(f"{errors(m):,}" for m in models), str(on_classes or ""),
             spread([errors(m, missing) for m in models]) if missing else "", shift,
             spread([m["bias_shift"] for m in models], "%+.2f").replace("-", "−") if shift else ""))
@@ -95,18 +97,19 @@ def figure(folder, path):
         counts = [errors(model) for model in read_runs(folder, variant, kind)]
         mean = statistics.mean(counts) if counts else None
         out.append(f'<text x="{left - 14}" y="{y + 4.5}" text-anchor="end">{escape(words)}</text>')
-        px = x(published)
-        out.append(f'<path d="M{px:.1f} {y - 7}l7 7l-7 7l-7 -7z" fill="none" stroke="#b07800" '
-                   f'stroke-width="2"><title>published: {published:,}</title></path>')
+        end = max(map(x, counts), default=left)
+        if published:
+            px = x(published)
+            end = max(end, px + 7)
+            out.append(f'<path d="M{px:.1f} {y - 7}l7 7l-7 7l-7 -7z" fill="none" stroke="#b07800" '
+                       f'stroke-width="2"><title>published: {published:,}</title></path>')
         for count in counts:
             out.append(f'<circle cx="{x(count):.1f}" cy="{y}" r="3" fill="#0067b1" '
                        'fill-opacity=".35"/>')
         if mean:
             out.append(f'<path d="M{x(mean):.1f} {y - 8}v16" stroke="#0067b1" stroke-width="3">'
                        f'<title>ours, mean: {mean:,.1f}</title></path>')
-            anchor, at = ("start", max(px + 7, x(max(counts))) + 9)
-            out.append(f'<text x="{at:.1f}" y="{y + 4.5}" text-anchor="{anchor}" fill="#0067b1">'
-                       f'{mean:,.0f}</text>')
+            out.append(f'<text x="{end + 9:.1f}" y="{y + 4.5}" fill="#0067b1">{mean:,.0f}</text>')
     out.append('<path d="M292 20l7 7l-7 7l-7 -7z" transform="translate(8 -9)" fill="none" '
                'stroke="#b07800" stroke-width="2"/><text x="316" y="22.5">published</text>'
                '<path d="M404 10v16" stroke="#0067b1" stroke-width="3"/>'
