@@ -58,8 +58,11 @@ static void tell_place(int signal_number) {
 }
 
 void kd_faults_tell_crashes(void) {
+    static char stack[1 << 16]; /* of the handler: the crash may be a stack that is full */
     const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
-    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) signal(fatal[i], tell_place);
+    struct sigaction action = {.sa_handler = tell_place, .sa_flags = SA_ONSTACK};
+    sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof stack}, NULL);
+    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) sigaction(fatal[i], &action, NULL);
 }
 
 /* Whether this call of `kind` is to fail. */
