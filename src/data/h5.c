@@ -288,8 +288,10 @@ int kd_h5_open(hid_t *out, const char *path) {
         return status;
     }
     status = kd_h5_memory_is_left(OPENING_NEEDS) ? KD_EDATA : KD_EINTERNAL;
-    if (status == KD_EDATA) kd_h5_quiet();
-    if (status == KD_EDATA) *out = open_image(file, path);
+    if (status == KD_EDATA) {
+        kd_h5_quiet();
+        *out = open_image(file, path);
+    }
     if (*out < 0) {
         free(file);
         return status;

@@ -233,11 +233,9 @@ static int make_store(kd_run *run, const kd_store_header *header, const char *pa
 }
 
 /* A store made elsewhere must fit the data and the loss. */
-static int check_store(const kd_run *run, const char *path) {
+static int check_store(const kd_run *run, const kd_store_header *wanted, const char *path) {
     const kd_store_header *h = kd_store_describe(run->store);
-    kd_hash classes;
-    int status = hash_class_list(&classes, run->train);
-    if (status < 0) return status;
+    const kd_hash classes = wanted->class_list;
     if (h->sequences || h->kind == KD_STORE_HIDDEN)
         return kd_fail(KD_EDATA,
                        "%s: holds %s: images and sounds of one class need logits, a row a sample",
@@ -279,5 +277,5 @@ int kd_run_teach(kd_run *run) {
     const char *path = teacher->store[0] ? teacher->store : own;
     if (status == KD_OK && !teacher->store[0]) status = make_store(run, &header, own);
     if (status == KD_OK) status = kd_store_open(&run->store, path);
-    return status < 0 ? status : check_store(run, path);
+    return status < 0 ? status : check_store(run, &header, path);
 }
