@@ -61,7 +61,7 @@ typedef struct {
 
 typedef struct {
     bool present;
-    int count; /* networks; > 1: an ensemble, mean of probabilities   */
+    int count; /* networks; > 1: an ensemble, mean of logits          */
     kd_teacher_source source[KD_TEACHERS_MAX];
     char store[KD_PATH_MAX]; /* "" or a store made elsewhere; then count = 0        */
     kd_store_kind kind;      /* of the store we make; default dense float16         */

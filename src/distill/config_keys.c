@@ -202,7 +202,7 @@ static const kd_config_table MEMBER_TABLE = {.name = "ensemble", .key = MEMBER_K
 static const kd_config_key TEACHER_KEYS[] = {
     SOURCE_KEYS(kd_teacher_config, source[0].),
     {"ensemble", KD_KEY_OBJECTS, LIST(kd_teacher_config, source, count), .table = &MEMBER_TABLE,
-     .doc = "several networks, whose probabilities are averaged"},
+     .doc = "several networks, whose logits are averaged"},
     {"store", KD_KEY_PATH, FIELD(kd_teacher_config, store),
      .doc = "soft targets made elsewhere: a store's folder or file"},
     {"views", KD_KEY_INTEGER, FIELD(kd_teacher_config, views), RANGE(0, 100000), .fallback = "0",

@@ -12,7 +12,13 @@
 #include "distill/classifier.h"
 #include "distill/evaluate.h"
 
-/* Several networks that answer as one: the mean of their probabilities, as logits. */
+/* Several networks that answer as one: with the mean v of their logits v_m, so that at every
+ * temperature the soft targets are the geometric mean of theirs,
+ *
+ *   softmax(v/τ)_i ∝ Π_m softmax(v_m/τ)_i^(1/M)
+ *
+ * one of the two means of Hinton, Vinyals and Dean (2015). The other, the arithmetic mean, depends on
+ * the temperature at which it is taken, and one store serves every temperature. */
 typedef struct {
     int count;
     kd_learner *member[KD_TEACHERS_MAX];
@@ -20,7 +26,7 @@ typedef struct {
     kd_hash hash; /* of all weights */
 } kd_ensemble;
 
-/* Logits of n samples: of the one member as they are, of several log(mean softmax). */
+/* Logits (n,V) of n samples x (n,H,W,C): a member's own, or the mean of several. */
 int kd_ensemble_logits(void *ensemble, int64_t n, const float *x, float *logits);
 void kd_ensemble_clear(kd_ensemble *ensemble);
 

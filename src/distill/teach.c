@@ -42,31 +42,21 @@ void kd_ensemble_clear(kd_ensemble *ensemble) {
     *ensemble = (kd_ensemble){0};
 }
 
-/* sum[v] += softmax(logits)[v] */
-static void add_probabilities(const float *logits, int classes, double *sum) {
-    double top = logits[0], total = 0;
-    for (int v = 1; v < classes; v++) top = fmax(top, (double)logits[v]);
-    for (int v = 0; v < classes; v++) total += exp((double)logits[v] - top);
-    for (int v = 0; v < classes; v++) sum[v] += exp((double)logits[v] - top) / total;
-}
-
 int kd_ensemble_logits(void *context, int64_t n, const float *x, float *logits) {
     kd_ensemble *ensemble = context;
     if (ensemble->count == 1)
         return kd_learner_logits(ensemble->member[0], KD_RUN_FLOAT, ensemble->tape, n, x, logits);
     kd_extent out = ensemble->member[0]->net->node[ensemble->member[0]->net->count - 1].out;
-    const int64_t classes = out.h * out.w * out.c;
-    double *mean = calloc((size_t)(n * classes), sizeof *mean);
-    if (!mean) return kd_fail_memory((unsigned long long)(n * classes) * 8, "an ensemble's mean");
+    const int64_t numbers = n * out.h * out.w * out.c;
+    double *sum = calloc((size_t)numbers, sizeof *sum);
+    if (!sum) return kd_fail_memory((unsigned long long)numbers * 8, "an ensemble's mean");
     int status = KD_OK;
     for (int m = 0; m < ensemble->count && status == KD_OK; m++) {
         status = kd_learner_logits(ensemble->member[m], KD_RUN_FLOAT, ensemble->tape, n, x, logits);
-        for (int64_t i = 0; i < n && status == KD_OK; i++)
-            add_probabilities(logits + i * classes, (int)classes, mean + i * classes);
+        for (int64_t i = 0; i < numbers && status == KD_OK; i++) sum[i] += (double)logits[i];
     }
-    for (int64_t i = 0; i < n * classes; i++)
-        logits[i] = (float)log(fmax(mean[i] / ensemble->count, 1e-30));
-    free(mean);
+    for (int64_t i = 0; i < numbers; i++) logits[i] = (float)(sum[i] / ensemble->count);
+    free(sum);
     return status;
 }
 
@@ -134,7 +124,7 @@ int kd_run_teachers(kd_run *run) {
     const kd_teacher_config *teacher = &run->config->teacher;
     if (!teacher->present || teacher->count == 0) return KD_OK;
     int status = kd_tape_create(&run->teacher.tape, run->config->seed);
-    kd_hash hash[KD_TEACHERS_MAX];
+    kd_hash hash[KD_TEACHERS_MAX + 1];
     for (int i = 0; i < teacher->count && status == KD_OK; i++) {
         const kd_teacher_source *source = &teacher->source[i];
         const char *from = source->config[0] ? source->config : source->weights;
@@ -147,8 +137,11 @@ int kd_run_teachers(kd_run *run) {
         if (status == KD_OK) status = kd_params_hash(&hash[i], member->params);
     }
     if (status == KD_OK) {
+        static const char how[] = "mean of logits"; /* of an ensemble: part of what its store is of */
+        const int parts = teacher->count > 1 ? teacher->count + 1 : 1;
+        if (parts > 1) hash[teacher->count] = kd_hash_bytes(how, strlen(how));
         run->teacher.tape->precision = run->precision;
-        run->teacher.hash = kd_hash_join(hash, teacher->count);
+        run->teacher.hash = kd_hash_join(hash, parts);
     }
     return status;
 }
