@@ -10,8 +10,9 @@ fsdd: build/distill
 fsdd-choice: build/distill
 	$(fsdd_lists)
 	for name in george jackson lucas nicolas; do \
-	    FSDD_LISTS=$(CURDIR)/runs/fsdd_lists/without_$$name build/distill sweep \
-	        experiments/fsdd/choice.json --runs runs/fsdd_choice/$$name || exit 1; done
+	    for what in choice length; do \
+	        FSDD_LISTS=$(CURDIR)/runs/fsdd_lists/without_$$name build/distill sweep \
+	            experiments/fsdd/$$what.json --runs runs/fsdd_choice/$$name || exit 1; done; done
 
 .PHONY: fsdd fsdd-choice
 
@@ -48,13 +49,18 @@ cifar10_resnet8: build/distill
 .PHONY: cifar10_resnet8
 
 # make hinton_mnist Hinton, Vinyals and Dean's MNIST table beside ours              (70 minutes)
+# make hinton-torch its student on soft targets trained by PyTorch       (after it; PYTHON=…)
 
 # DISTILL_DATA names the folder that holds mnist/.
 hinton_mnist: build/distill
 	build/distill sweep experiments/hinton_mnist/sweep.json
 	python3 experiments/hinton_mnist/table.py runs/hinton_mnist runs/hinton_mnist/figure.svg
 
-.PHONY: hinton_mnist
+# PyTorch's student of the same stored targets. Needs torch and h5py from PyPI.
+hinton-torch:
+	$(PYTHON) experiments/hinton_mnist/pytorch.py runs/hinton_mnist
+
+.PHONY: hinton_mnist hinton-torch
 
 # make whisper-base-en        base.en into a student with two decoder layers        (two hours)
 # make whisper-base-en-lists  its lists of recordings alone
