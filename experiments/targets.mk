@@ -1,4 +1,4 @@
-# make fsdd         spoken digits of two speakers never trained on, three seeds       (minutes)
+# make fsdd         spoken digits of two speakers never trained on, five seeds        (minutes)
 # make fsdd-choice  its settings, on each of the four training speakers left out
 
 fsdd_lists = sh experiments/fsdd/manifests.sh $(or $(DISTILL_DATA),../shared/data)/fsdd runs/fsdd_lists
