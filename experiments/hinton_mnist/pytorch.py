@@ -48,6 +48,8 @@ def stores(runs):
         with h5py.File(path) as shard:
             if shard.attrs["views"] == 1:
                 found.append((shard.attrs["teacher"], shard["id"][:], shard["logits"][:]))
+    if not found:
+        sys.exit(f"{runs}: no teacher's store is there; run make hinton_mnist first")
     most = max(len(ids) for _, ids, _ in found)
     return [store for store in found if len(store[1]) == most]
 
@@ -95,9 +97,10 @@ def ours(runs):
 def main(runs):
     with open(os.path.join(HERE, "student.json"), encoding="utf-8") as file:
         config = json.load(file)
+    targets = stores(runs)
     x, x_test, y_test = images("train"), images("t10k"), labels("t10k")
     counts = []
-    for seed, (teacher, ids, logits) in enumerate(stores(runs), 1):
+    for seed, (teacher, ids, logits) in enumerate(targets, 1):
         torch.manual_seed(seed)
         start = time.time()
         net, loss = train(config, x[torch.tensor(ids.astype(np.int64))], logits)
