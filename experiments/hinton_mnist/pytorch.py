@@ -12,7 +12,6 @@ import gzip
 import json
 import math
 import os
-import statistics
 import sys
 import time
 
@@ -21,6 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from table import errors, read_runs, spread
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MNIST = os.path.join(os.environ.get("DISTILL_DATA", os.path.join(HERE, "../../../shared/data")), "mnist")
@@ -85,15 +86,6 @@ def train(config, x, logits):
     return net, total / count
 
 
-def ours(runs):
-    counts = []
-    for path in sorted(glob.glob(os.path.join(runs, "soft_targets-s*", "report.json"))):
-        with open(path, encoding="utf-8") as file:
-            student = next(m for m in json.load(file)["models"] if m["kind"] == "student")
-        counts.append(student["samples"] - student["correct"])
-    return counts
-
-
 def main(runs):
     with open(os.path.join(HERE, "student.json"), encoding="utf-8") as file:
         config = json.load(file)
@@ -108,8 +100,9 @@ def main(runs):
             counts.append((net(x_test).argmax(1) != y_test).sum().item())
         print(f"teacher {teacher.decode()[:8]}: τ²·KL {loss:.4f}, {counts[-1]} errors of {len(y_test):,}, "
               f"{time.time() - start:.0f} s", flush=True)
-    for name, errors in ((f"PyTorch {torch.__version__}", counts), ("distill", ours(runs))):
-        print(f"{name}: {statistics.mean(errors):.1f} ± {statistics.stdev(errors):.1f} {errors}")
+    ours = [errors(model) for model in read_runs(runs, "soft_targets", "student")]
+    print(f"PyTorch {torch.__version__}: {spread(counts)} {counts}")
+    print(f"distill: {spread(ours)} {ours}")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ typedef struct {
     int count;
     kd_learner *member[KD_TEACHERS_MAX];
     kd_tape *tape;
-    kd_hash hash; /* of all weights */
+    kd_hash hash; /* of all weights, and of several how they answer */
 } kd_ensemble;
 
 /* Logits (n,V) of n samples x (n,H,W,C): a member's own, or the mean of several. */

@@ -1,6 +1,5 @@
 #include "distill/teach.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
