@@ -1,12 +1,16 @@
 # make            the program, build/distill
 # make demo       Fashion-MNIST: teacher, distilled student, int8 file, report      (minutes)
 # make test       every fast test, in three builds                                  (minutes)
+# make deps       only the Debian packages that are missing
 # make help       everything else
 
 PREFIX ?= /usr/local
 ARCH   ?= $(if $(filter x86_64,$(shell uname -m)),x86-64-v3,native)
 CC     ?= gcc
+# One job for each core, unless the user or a make above says how many.
+ifeq ($(findstring -j,$(shell printenv MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc)
+endif
 PACKAGES = build-essential pkg-config libopenblas-openmp-dev libhdf5-dev libsndfile1-dev \
            libsamplerate0-dev libcjson-dev libdnnl-dev libcmocka-dev zlib1g-dev libxxhash-dev \
            libpng-dev libgemmlowp-dev dataset-fashion-mnist python3-h5py python3-numpy
@@ -41,7 +45,7 @@ build/distill: build/release/bin/distill
 # One set of rules for each mode: objects, the library, the program, the tests.
 define MODE_RULES
 OBJECTS_$(1) = $$(SOURCES:src/%.c=build/$(1)/%.o)
-build/$(1)/%.o: src/%.c | packages
+build/$(1)/%.o: src/%.c | deps
 	@mkdir -p $$(@D)
 	$$(call quiet,compile $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -c -o $$@ $$<
 build/$(1)/libdistill.a: $$(OBJECTS_$(1))
@@ -54,7 +58,7 @@ build/$(1)/test_%: tests/test_%.c build/$(1)/libdistill.a build/ops_list.h
 	$$(call quiet,test $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -Itests -Ibuild -o $$@ $$< $$(filter %.o %.a,$$^) \
 	    -lcmocka $$(LDLIBS)
 build/$(1)/test_int8: build/$(1)/gemmlowp_reference.o
-build/$(1)/gemmlowp_reference.o: tests/gemmlowp_reference.cc | packages
+build/$(1)/gemmlowp_reference.o: tests/gemmlowp_reference.cc | deps
 	@mkdir -p $$(@D)
 	$$(call quiet,compile $$@) $$(CXX) -O2 -c -o $$@ $$<
 -include $$(OBJECTS_$(1):.o=.d) build/$(1)/main.d $$(TESTS:%=build/$(1)/%.d)
@@ -68,14 +72,16 @@ build/ops_list.h: src/autograd/ops.h src/distill/loss.h
 
 include tests/targets.mk experiments/targets.mk
 
-# Debian packages, installed when they are missing and this is a Debian with apt.
-packages:
+# Debian packages: what is missing is named, then installed. Where nothing is, or without dpkg, this
+# does nothing; sudo is called only by who is not root.
+deps:
 	@command -v dpkg-query >/dev/null || exit 0; \
 	missing=$$(for p in $(PACKAGES); do \
 	    dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q ' installed$$' || echo $$p; done); \
 	[ -z "$$missing" ] && exit 0; \
-	echo "installing Debian packages:" $$missing; \
 	sudo=$$([ $$(id -u) = 0 ] || echo sudo); \
+	echo "These Debian packages are missing and are installed now, by $${sudo:+sudo }apt-get:"; \
+	echo $$missing | sed 's/^/  /'; \
 	$$sudo apt-get update -qq && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
 
@@ -101,4 +107,4 @@ clean:
 help:
 	@sed -n 's/^# make/make/p' Makefile tests/targets.mk experiments/targets.mk
 
-.PHONY: all demo packages install uninstall clean help
+.PHONY: all demo deps install uninstall clean help

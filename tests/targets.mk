@@ -58,13 +58,13 @@ build/fuzz/seeds: tests/fuzz/seeds.c build/fuzz/libdistill.a
 build/fuzz/libdistill.a: $(SOURCES:src/%.c=build/fuzz/%.o)
 	@rm -f $@
 	$(call quiet,archive $@) ar rcs $@ $^
-build/fuzz/%.o: src/%.c | fuzz-packages
+build/fuzz/%.o: src/%.c | fuzz-deps
 	@mkdir -p $(@D)
 	$(call quiet,compile $@) clang $(CFLAGS) $(CFLAGS_fuzz) -w -c -o $@ $<
 -include $(SOURCES:src/%.c=build/fuzz/%.d)
 
-fuzz-packages: packages
-	@$(MAKE) --no-print-directory packages PACKAGES="$(fuzz_packages)"
+fuzz-deps: deps
+	@$(MAKE) --no-print-directory deps PACKAGES="$(fuzz_packages)"
 
 bench: build/distill
 	build/distill bench
@@ -102,4 +102,4 @@ build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 format:
 	clang-format -i src/*.c src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: schema test debug double gradcheck lint check sanitized-demo fuzz fuzz-packages bench bench-torch bench-whisper bench-onnx parity format
+.PHONY: schema test debug double gradcheck lint check sanitized-demo fuzz fuzz-deps bench bench-torch bench-whisper bench-onnx parity format
