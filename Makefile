@@ -1,6 +1,8 @@
 # make            the program, build/distill
 # make demo       Fashion-MNIST: teacher, distilled student, int8 file, report      (minutes)
 # make test       every fast test, in three builds                                  (minutes)
+# make library    build/lib: libdistill.so and .a for other programs; include/distill.h
+# make install    program, library, header, manual page; PREFIX=/usr/local
 # make deps       only the Debian packages that are missing
 # make help       everything else
 
@@ -19,13 +21,13 @@ MODES    = release debug double
 
 # One short line for each file; make V=1 shows the commands.
 quiet = @$(if $(V),set -x,echo "$(1)");
-CFLAGS   = -std=c11 -D_GNU_SOURCE -Isrc -g -march=$(ARCH) -fopenmp -fno-math-errno -MMD -MP \
+CFLAGS   = -std=c11 -D_GNU_SOURCE -Isrc -Iinclude -g -march=$(ARCH) -fopenmp -fno-math-errno -MMD -MP \
            -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
            -Wmissing-prototypes -Wvla -Wno-psabi $(shell pkg-config --cflags hdf5 sndfile samplerate \
            libcjson libpng openblas 2>/dev/null)
 LDLIBS   = $(shell pkg-config --libs hdf5 sndfile samplerate libcjson libpng openblas \
            2>/dev/null) -lz -lxxhash -lm -lpthread
-CFLAGS_release = -O3
+CFLAGS_release = -O3 -fPIC -fvisibility=hidden
 CFLAGS_debug   = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_double  = -O2 -DKD_DOUBLE
 
@@ -45,7 +47,7 @@ build/distill: build/release/bin/distill
 # One set of rules for each mode: objects, the library, the program, the tests.
 define MODE_RULES
 OBJECTS_$(1) = $$(SOURCES:src/%.c=build/$(1)/%.o)
-build/$(1)/%.o: src/%.c | deps
+build/$(1)/%.o: src/%.c Makefile | deps
 	@mkdir -p $$(@D)
 	$$(call quiet,compile $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -c -o $$@ $$<
 build/$(1)/libdistill.a: $$(OBJECTS_$(1))
@@ -64,6 +66,29 @@ build/$(1)/gemmlowp_reference.o: tests/gemmlowp_reference.cc | deps
 -include $$(OBJECTS_$(1):.o=.d) build/$(1)/main.d $$(TESTS:%=build/$(1)/%.d)
 endef
 $(foreach mode,$(MODES),$(eval $(call MODE_RULES,$(mode))))
+
+# The library for others: what include/distill.h declares is seen from outside, and nothing else.
+VERSION = $(shell sed -n 's/^.define DISTILL_VERSION "\(.*\)"/\1/p' include/distill.h)
+SONAME  = libdistill.so.$(word 1,$(subst ., ,$(VERSION))).$(word 2,$(subst ., ,$(VERSION)))
+LIBRARY_OBJECTS = $(filter-out build/release/cli/%,$(OBJECTS_release))
+
+library: build/lib/libdistill.so build/lib/libdistill.a
+build/lib/$(SONAME): $(LIBRARY_OBJECTS)
+	@mkdir -p $(@D)
+	$(call quiet,link $@) $(CC) -shared -fopenmp -Wl,-soname,$(SONAME) -o $@ $^ $(LDLIBS)
+build/lib/libdistill.so: build/lib/$(SONAME)
+	@ln -sf $(SONAME) $@
+build/lib/libdistill.a: $(LIBRARY_OBJECTS)
+	@mkdir -p $(@D)
+	$(call quiet,archive $@) rm -f $@ && ld -r -o build/lib/distill.o $^ && \
+	    objcopy --localize-hidden build/lib/distill.o && ar rcs $@ build/lib/distill.o
+# For the PREFIX of this call.
+build/lib/distill.pc: always
+	@mkdir -p $(@D)
+	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
+	    'Name: distill' 'Description: runs distilled students, reads soft targets, distillation losses' \
+	    'Version: $(VERSION)' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -ldistill' \
+	    'Libs.private: -fopenmp $(LDLIBS)' > $@
 
 # Every op of the headers, one X(name) a line: the op tests must have a case for each.
 build/ops_list.h: src/autograd/ops.h src/distill/loss.h
@@ -92,14 +117,21 @@ demo: build/distill
 	@echo "  build/distill run runs/fashion_mnist/student.int8.gguf \\"
 	@echo "      /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz:0"
 
-install: build/distill
+install: build/distill library build/lib/distill.pc
 	install -D -m 755 build/distill $(DESTDIR)$(PREFIX)/bin/distill
+	install -D -m 644 include/distill.h $(DESTDIR)$(PREFIX)/include/distill.h
+	install -D -m 755 build/lib/$(SONAME) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libdistill.so
+	install -D -m 644 build/lib/libdistill.a $(DESTDIR)$(PREFIX)/lib/libdistill.a
+	install -D -m 644 build/lib/distill.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/distill.pc
 	install -D -m 644 docs/distill.1 $(DESTDIR)$(PREFIX)/share/man/man1/distill.1
 	install -D -m 644 tools/distill.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/distill
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/distill $(DESTDIR)$(PREFIX)/share/man/man1/distill.1 \
-	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/distill
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/distill \
+	    $(DESTDIR)$(PREFIX)/include/distill.h $(DESTDIR)$(PREFIX)/lib/libdistill.* \
+	    $(DESTDIR)$(PREFIX)/lib/pkgconfig/distill.pc
 
 clean:
 	rm -rf build
@@ -107,4 +139,4 @@ clean:
 help:
 	@sed -n 's/^# make/make/p' Makefile tests/targets.mk experiments/targets.mk
 
-.PHONY: all demo deps install uninstall clean help
+.PHONY: always all library demo deps install uninstall clean help

@@ -19,6 +19,7 @@ allowed() {
     quant) echo "base data autograd layers quant" ;;
     distill) echo "base data autograd layers quant distill" ;;
     speech) echo "base data autograd layers quant distill speech" ;;
+    api) echo "base data autograd layers quant distill speech api" ;;
     cli) echo "base data autograd layers quant distill speech cli" ;;
     esac
 }

@@ -17,7 +17,7 @@ double: build/double/bin/distill
 
 test_binaries = $(foreach mode,$(MODES),$(TESTS:%=build/$(mode)/%))
 
-test: lint build/distill build/debug/bin/distill $(test_binaries)
+test: lint build/distill library build/debug/bin/distill $(test_binaries)
 	sh tests/run.sh $(test_binaries)
 
 gradcheck: build/double/test_ops
@@ -100,6 +100,6 @@ build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
 format:
-	clang-format -i src/*.c src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
+	clang-format -i include/*.h docs/example/*.c src/*.c src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
 .PHONY: schema test debug double gradcheck lint check sanitized-demo fuzz fuzz-deps bench bench-torch bench-whisper bench-onnx parity format

@@ -4,10 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
-
-#ifndef KD_VERSION
-#define KD_VERSION "0.1"
-#endif
+#include "distill.h"
 
 typedef struct {
     const char *name;
@@ -62,7 +59,7 @@ static int dispatch(int argc, char **argv) {
         return KD_OK;
     }
     if (strcmp(name, "--version") == 0) {
-        puts("distill " KD_VERSION);
+        puts("distill " DISTILL_VERSION);
         return KD_OK;
     }
     for (int i = 0; i < COMMAND_COUNT; i++)
