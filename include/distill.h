@@ -41,8 +41,7 @@ DISTILL_API const char *distill_version(void);
 /* This thread's last message; "" before the first. Valid until the thread's next failure. */
 DISTILL_API const char *distill_error(void);
 
-/* --- an exported student: classes of pictures or sounds, by integers alone ----------------------
- */
+/* --- an exported student: classes of pictures or sounds, by integers alone -------------------- */
 
 typedef struct distill_model distill_model;
 
@@ -68,8 +67,7 @@ DISTILL_API int distill_model_run(distill_model *model, int64_t n, const uint8_t
  * → logits (classes). */
 DISTILL_API int distill_model_run_file(distill_model *model, const char *path, float *logits);
 
-/* --- speech: a Whisper model
- * ---------------------------------------------------------------------- */
+/* --- speech: a Whisper model ------------------------------------------------------------------ */
 
 typedef struct distill_speech distill_speech;
 
@@ -90,8 +88,7 @@ DISTILL_API int distill_speech_transcribe(distill_speech *speech, const char *pa
                                           const char *language, const distill_segment **segments,
                                           int64_t *count);
 
-/* --- a teacher's stored soft targets
- * ---------------------------------------------------------------- */
+/* --- a teacher's stored soft targets ---------------------------------------------------------- */
 
 typedef struct distill_store distill_store;
 
@@ -129,8 +126,7 @@ DISTILL_API int distill_store_topk(const distill_store *store, int64_t view, uin
                                    int64_t length, double temperature, int32_t *index,
                                    float *logits, float *tail);
 
-/* --- losses on plain arrays
- * -------------------------------------------------------------------------- */
+/* --- losses on plain arrays ------------------------------------------------------------------- */
 
 typedef struct {
     double hard_weight;     /* w_hard ≥ 0                                   */

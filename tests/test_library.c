@@ -150,8 +150,7 @@ static void test_loss_refusals(void **state) {
     assert_true(loss == 7);
 }
 
-/* --- models -------------------------------------------------------------------------------------
- */
+/* --- models ----------------------------------------------------------------------------------- */
 
 static const kd_quant_spec INT8 = {
     .weight_bits = 8, .activation_bits = 8, .observer = KD_OBSERVER_MINMAX, .ema = 0.9};
@@ -207,8 +206,7 @@ static void test_model(void **state) {
     assert_refused(distill_model_open(&model, "/nowhere/x.gguf"), DISTILL_ENOINPUT, "/nowhere");
 }
 
-/* --- stores -------------------------------------------------------------------------------------
- */
+/* --- stores ----------------------------------------------------------------------------------- */
 
 static void write_store(const char *path, const kd_store_header *header, const float *values) {
     kd_store_writer *writer;
@@ -281,8 +279,7 @@ static void test_stores(void **state) {
     assert_refused(distill_store_open(&store, "/nowhere/store"), DISTILL_ENOINPUT, "/nowhere");
 }
 
-/* --- speech -------------------------------------------------------------------------------------
- */
+/* --- speech ----------------------------------------------------------------------------------- */
 
 static void test_speech(void **state) {
     test_folder *folder = *state;
@@ -314,8 +311,7 @@ static void test_speech(void **state) {
     assert_refused(distill_speech_open(&speech, sound), DISTILL_EDATA, "sound.wav");
 }
 
-/* --- the page of the header ----------------------------------------------------------------------
- */
+/* --- the page of the header ------------------------------------------------------------------- */
 
 static void test_version(void **state) {
     (void)state;
