@@ -165,6 +165,22 @@ static void rows_that_cannot_be_cut(void **state) {
     assert_int_equal(kd_number_format_bytes(&kd_format_f16, 3), 6);
 }
 
+/* A type has one size, wherever it is asked for. */
+static void sizes_of_types(void **state) {
+    (void)state;
+    for (int i = 0; i < ROWS; i++) {
+        const kd_number_format *format = kd_number_format_named(rows[i].name);
+        assert_int_equal(kd_ggml_type_bytes(format->ggml_type, 64, 192),
+                         3 * kd_number_format_bytes(format, 64));
+    }
+    assert_int_equal(kd_ggml_type_bytes(8, 48, 96), 0);           /* q8_0: 48 is no whole block */
+    assert_int_equal(kd_ggml_type_bytes(14, 512, 1024), 4 * 210); /* q6_K: known, not coded     */
+    assert_int_equal(kd_ggml_type_bytes(26, 3, 6), 24);           /* i32                        */
+    assert_int_equal(kd_ggml_type_bytes(29, 256, 256), 0);        /* iq1_m                      */
+    assert_int_equal(kd_ggml_type_bytes(28, 1, UINT64_MAX), 0);   /* 8 times that overflows     */
+    assert_int_equal(kd_ggml_type_bytes(UINT32_MAX, 1, 1), 0);    /* what ggml has no number for */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_format_has_a_row),
                                        cmocka_unit_test(numbers_come_back),
@@ -172,6 +188,7 @@ int main(void) {
                                        cmocka_unit_test(zeros_stay_zero),
                                        cmocka_unit_test(int8_is_a_grid_for_each_row),
                                        cmocka_unit_test(q8_0_rounds_as_roundf),
-                                       cmocka_unit_test(rows_that_cannot_be_cut)};
+                                       cmocka_unit_test(rows_that_cannot_be_cut),
+                                       cmocka_unit_test(sizes_of_types)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,7 @@ typedef enum {
     KD_GGUF_KIND_COUNT
 } kd_gguf_kind;
 
-/* Tensor types; the block formats are known to the reader so that it can check sizes. */
+/* Tensor types that are no number format of weights; see number_format.h. */
 typedef enum {
     KD_GGUF_TENSOR_F32 = 0,
     KD_GGUF_TENSOR_F16 = 1,
@@ -39,10 +39,6 @@ typedef enum {
 } kd_gguf_tensor_type;
 
 enum { KD_GGUF_ALIGNMENT = 32, KD_GGUF_RANK_MAX = 4, KD_GGUF_NAME_MAX = 63 };
-
-/* Bytes of a tensor of `count` elements whose rows have `row` elements; 0 when the type is unknown,
- * does not divide the row, or the size overflows. */
-uint64_t kd_gguf_tensor_bytes(uint32_t type, uint64_t row, uint64_t count);
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
@@ -75,7 +71,7 @@ int kd_gguf_finish(char **out, size_t *out_length, kd_gguf_writer *writer);
 /* Writes it whole or not at all (kd_file_replace). */
 int kd_gguf_write(const char *path, kd_gguf_writer *writer);
 
-/* Puts the data of tensor `index`, in the order they were added, into out (kd_gguf_tensor_bytes).
+/* Puts the data of tensor `index`, in the order they were added, into out (kd_ggml_type_bytes).
  */
 typedef int (*kd_gguf_fill)(void *context, uint64_t index, void *out);
 /* The same with one tensor at a time in memory. None may have brought its data (contract). */

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 #include "quant/gguf.h"
+#include "quant/number_format.h"
 
 /* More keys or tensors than any real file has; bounds what a hostile header can make us allocate.
  */
@@ -107,25 +108,6 @@ static int take_key(kd_gguf_key *out, cursor *c) {
 
 /* --- tensors ---------------------------------------------------------------------------------- */
 
-typedef struct {
-    unsigned short bytes, elements; /* of a block; {0} where the type does not exist */
-} block_size;
-
-static const block_size block[] = {
-    [0] = {4, 1},      [1] = {2, 1},      [2] = {18, 32},    [3] = {20, 32},   [6] = {22, 32},
-    [7] = {24, 32},    [8] = {34, 32},    [9] = {36, 32},    [10] = {84, 256}, [11] = {110, 256},
-    [12] = {144, 256}, [13] = {176, 256}, [14] = {210, 256}, [24] = {1, 1},    [25] = {2, 1},
-    [26] = {4, 1},     [27] = {8, 1},     [28] = {8, 1},     [30] = {2, 1},    [39] = {17, 32},
-    [40] = {36, 64},
-};
-
-uint64_t kd_gguf_tensor_bytes(uint32_t type, uint64_t row, uint64_t count) {
-    if (type >= sizeof block / sizeof *block || block[type].bytes == 0) return 0;
-    if (row % block[type].elements) return 0;
-    const uint64_t blocks = count / block[type].elements;
-    return blocks > UINT64_MAX / block[type].bytes ? 0 : blocks * block[type].bytes;
-}
-
 static int take_tensor(kd_gguf_tensor *out, cursor *c, uint64_t *offset) {
     int status = take_name(&out->name, c, KD_GGUF_NAME_MAX);
     uint32_t rank = 0;
@@ -148,7 +130,7 @@ static int take_tensor(kd_gguf_tensor *out, cursor *c, uint64_t *offset) {
     status = take(&out->type, c, sizeof out->type);
     if (status == KD_OK) status = take(offset, c, sizeof *offset);
     if (status < 0) return status;
-    out->bytes = kd_gguf_tensor_bytes(out->type, out->ne[0], out->count);
+    out->bytes = kd_ggml_type_bytes(out->type, out->ne[0], out->count);
     if (out->bytes == 0)
         return kd_fail(KD_EDATA,
                        "%s: byte %zu: tensor \"%.*s\" has type %u, which is unknown or "

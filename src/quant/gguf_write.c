@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "quant/gguf.h"
+#include "quant/number_format.h"
 
 /* Bytes that grow. */
 typedef struct {
@@ -146,7 +147,7 @@ void kd_gguf_add_tensor(kd_gguf_writer *w, const char *name, uint32_t type, int 
         append_u64(w, &w->infos, ne[i]);
         count *= ne[i];
     }
-    const size_t bytes = (size_t)kd_gguf_tensor_bytes(type, ne[0], count);
+    const size_t bytes = (size_t)kd_ggml_type_bytes(type, ne[0], count);
     append_u32(w, &w->infos, type);
     append_u64(w, &w->infos, w->data_at);
     append(w, &w->sizes, &bytes, sizeof bytes);

@@ -26,11 +26,20 @@ typedef struct {
     void (*decode)(float *out, const unsigned char *in, int64_t n);
 } kd_number_format;
 
-extern const kd_number_format kd_format_f32, kd_format_f16, kd_format_q4_0, kd_format_q4_1,
-    kd_format_q5_0, kd_format_q5_1, kd_format_q8_0, kd_format_int8;
+/* Every format: its file defines kd_format_<name>. */
+#define KD_NUMBER_FORMATS(X) X(f32) X(f16) X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) X(int8)
+
+#define KD_DECLARE_FORMAT(name) extern const kd_number_format kd_format_##name;
+KD_NUMBER_FORMATS(KD_DECLARE_FORMAT)
+#undef KD_DECLARE_FORMAT
 
 /* Bytes of a row of n values; 0 when the row cannot be cut into blocks. */
 uint64_t kd_number_format_bytes(const kd_number_format *format, int64_t n);
+
+/* Bytes of `count` values of ggml's type in rows of `row`, also of types that are only stored and
+ * not computed with (integers, k-quants …); 0 when the type is unknown, does not divide the row, or
+ * the size overflows. */
+uint64_t kd_ggml_type_bytes(uint32_t ggml_type, uint64_t row, uint64_t count);
 
 /* NULL when there is none of this name, or ggml has none of this number. */
 const kd_number_format *kd_number_format_named(const char *name);
