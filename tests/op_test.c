@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "golden.h"
 #include "op_test.h"
 
 #define STEP 1e-5 /* of the finite differences */
@@ -270,34 +271,11 @@ static void check_gradients(op_run *run, const op_result *result) {
 
 /* --- golden values -------------------------------------------------------------------------- */
 
-typedef struct {
-    char name[48]; /* "conv2d_stride.in0", ".weight", ".out", ".grad0", ".after3" */
-    int64_t size;
-    const double *value;
-} golden_entry;
-
-/* The file is a sequence of {char name[48], int64 size, double[size]}; read once. */
-static bool golden_find(golden_entry *out, const char *record, const char *part) {
-    static char *bytes;
-    static long length;
-    if (!bytes) {
-        FILE *file = fopen("tests/golden/ops.bin", "rb");
-        if (!file) fail_msg("tests/golden/ops.bin is not there: run the tests from the top folder");
-        fseek(file, 0, SEEK_END);
-        length = ftell(file);
-        rewind(file);
-        bytes = malloc((size_t)length);
-        assert_int_equal(fread(bytes, 1, (size_t)length, file), length);
-        fclose(file);
-    }
-    char wanted[sizeof out->name];
-    snprintf(wanted, sizeof wanted, "%s.%s", record, part);
-    for (long at = 0; at < length; at += 56 + 8 * (long)out->size) {
-        memcpy(out, bytes + at, 56);
-        out->value = (const double *)(const void *)(bytes + at + 56);
-        if (strcmp(out->name, wanted) == 0) return true;
-    }
-    return false;
+/* Parts are ".in0", ".weight", ".out", ".grad0", ".after3" of a record. */
+static bool golden_part(golden_entry *out, const char *record, const char *part) {
+    char name[sizeof out->name];
+    snprintf(name, sizeof name, "%s.%s", record, part);
+    return golden_find(out, "tests/golden/ops.bin", name);
 }
 
 static void load_golden(op_run *run) {
@@ -305,12 +283,12 @@ static void load_golden(op_run *run) {
     char part[24];
     for (int i = 0; i < run->leaves; i++) {
         snprintf(part, sizeof part, "in%d", i);
-        if (!golden_find(&entry, run->variant->golden, part))
+        if (!golden_part(&entry, run->variant->golden, part))
             fail_msg("no golden %s.%s", run->variant->golden, part);
         assert_int_equal(entry.size, run->size[i]);
         for (int64_t j = 0; j < entry.size; j++) run->value[i][j] = (kd_real)entry.value[j];
     }
-    if (!golden_find(&entry, run->variant->golden, "weight"))
+    if (!golden_part(&entry, run->variant->golden, "weight"))
         fail_msg("no golden %s.weight", run->variant->golden);
     run->weight = malloc((size_t)entry.size * sizeof *run->weight);
     for (int64_t j = 0; j < entry.size; j++) run->weight[j] = (kd_real)entry.value[j];
@@ -320,7 +298,7 @@ static void compare_golden(op_run *run, const op_result *result) {
     const double tolerance = sizeof(kd_real) == 4 ? 1e-5 : 1e-10;
     const char *golden = run->variant->golden;
     golden_entry entry;
-    assert_true(golden_find(&entry, golden, "out"));
+    assert_true(golden_part(&entry, golden, "out"));
     assert_int_equal(entry.size, result->out_size);
     assert_near(run, "output, golden", result->out, entry.value, entry.size, tolerance);
     kd_tensor *leaf[KD_MAX_INPUTS] = {0};
@@ -329,11 +307,11 @@ static void compare_golden(op_run *run, const op_result *result) {
     for (int i = 0; i < run->leaves; i++) {
         char part[24];
         snprintf(part, sizeof part, "grad%d", i);
-        bool found = golden_find(&entry, golden, part);
+        bool found = golden_part(&entry, golden, part);
         assert_int_equal(found, result->grad[i] != NULL);
         if (found) assert_near(run, part, result->grad[i], entry.value, run->size[i], tolerance);
         snprintf(part, sizeof part, "after%d", i);
-        if (golden_find(&entry, golden, part))
+        if (golden_part(&entry, golden, part))
             assert_near(run, part, leaf[i]->value, entry.value, run->size[i], tolerance);
     }
 }

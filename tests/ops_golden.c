@@ -57,7 +57,7 @@ static const int32_t golden_labels[] = {4, 0, 2, 1, 3};
 static const kd_real *golden_reals(const char *record, const char *part, int slot) {
     static kd_real value[2][64];
     golden_entry entry;
-    if (!golden_find(&entry, record, part)) fail_msg("no golden %s.%s", record, part);
+    if (!golden_part(&entry, record, part)) fail_msg("no golden %s.%s", record, part);
     assert_true(entry.size <= 64);
     for (int64_t i = 0; i < entry.size; i++) value[slot][i] = (kd_real)entry.value[i];
     return value[slot];

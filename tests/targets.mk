@@ -1,6 +1,7 @@
 # make gradcheck  the op tests in double precision
 # make lint       the laws a compiler does not check
 # make check      longer tests: kills, every fault, the demo under sanitizers        (an hour)
+# make mutants    small faults in src/ that no test notices; SAMPLE=50 SEED=1 FILES=…         (an hour)
 # make fuzz       every parser under sanitizers; FUZZ_RUNS executions each           (an hour)
 # make bench      this machine's matrix-product peak and what training makes of it
 # make bench-torch  training speed beside PyTorch, in one run
@@ -39,6 +40,13 @@ check: test
 # The demo on a few pictures, with the address and undefined-behaviour sanitizers.
 sanitized-demo: build/debug/bin/distill
 	sh tests/sanitized_demo.sh $<
+
+# tests/mutants.py tells; MUTANT=file:line:number tries one again. Below other work: nice.
+SAMPLE ?= 50
+SEED   ?= 1
+mutants: | packages
+	nice python3 tests/mutants.py --sample=$(SAMPLE) --seed=$(SEED) --files="$(FILES)" --mutant="$(MUTANT)" \
+	    --cc="$(CC)" --cflags="$(CFLAGS)" --libs="$(LDLIBS)" $(JOBS:%=--jobs=%)
 
 # libFuzzer (clang) over every parser: FUZZ_RUNS executions each, the store FUZZ_RUNS / 50.
 FUZZ_RUNS ?= 1000000
@@ -102,4 +110,4 @@ build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 format:
 	clang-format -i include/*.h docs/example/*.c src/*.c src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: schema test debug double gradcheck lint check sanitized-demo fuzz fuzz-deps bench bench-torch bench-whisper bench-onnx parity format
+.PHONY: schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-torch bench-whisper bench-onnx parity format

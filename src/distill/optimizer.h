@@ -37,8 +37,13 @@ void kd_optimizer_clear(kd_optimizer *optimizer);
  * λ applies to weights, not to biases and norms. Returns the gradient's norm before clipping. */
 double kd_optimizer_update(kd_optimizer *optimizer, double learning_rate);
 
-/* η at update `step` of `total`: warm-up rises linearly over the first `warmup` updates, then the
- * schedule falls to final_fraction·η at the end. */
+/* η of update `step`, counted from 0, of `total`:
+ *
+ *   step < warmup   η·(step+1)/warmup, so that the first update is not lost and the last has η
+ *   after that      with d = (step−warmup)/(total−warmup) and f = final_fraction
+ *                   constant η;  linear η·(f + (1−f)(1−d));  cosine η·(f + (1−f)(1+cos πd)/2)
+ *
+ * The last update, total−1, is one short of the end, as in PyTorch and transformers. */
 double kd_schedule_rate(const kd_train_spec *spec, int64_t step, int64_t warmup, int64_t total);
 
 #endif

@@ -1,0 +1,421 @@
+#!/usr/bin/env python3
+"""Small faults put into src/ one at a time, to see whether a test notices: make mutants.
+
+A mutant is one changed operator, constant, condition, argument order or statement. It is compiled
+out of memory, never into the tree; one that compiles to the same code is passed over. The tests that
+execute its line (gcov tells, and is asked again only when something changed) run until one fails.
+What no test noticed is printed. Everything lies in build/mutants/, a copy of the project included in
+which the tests run.
+
+    make mutants SAMPLE=300 SEED=1 FILES="src/distill/*.c src/quant/*.[ch]"
+    make mutants MUTANT=src/distill/optimizer.c:98:3      one of them again
+"""
+import argparse
+import concurrent.futures
+import glob
+import hashlib
+import json
+import os
+import random
+import re
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+TOP = os.getcwd()
+HOME = os.path.join(TOP, "build/mutants")
+TREE = os.path.join(HOME, "tree")  # what is built and run
+ROOMS = ("autograd", "distill", "quant", "data", "speech")
+GIGABYTE = 1 << 30
+MEMORY, FILE_SIZE = 8 * GIGABYTE, 2 * GIGABYTE  # what a mutant may take
+TESTS_SECONDS = 150  # tests beyond this sum are not tried on one mutant
+EXTRA = {"test_int8": "gemmlowp_reference.o"}
+
+# --- mutations ------------------------------------------------------------------------------------
+
+SWAPS = {"+": "-", "-": "+", "*": "/", "/": "*", "%": "*", "+=": "-=", "-=": "+=", "*=": "/=", "/=": "*=",
+         "<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==", "&&": "||", "||": "&&",
+         "<<": ">>", ">>": "<<", "&": "|", "|": "&", "|=": "&=", "&=": "|=", "++": "--", "--": "++",
+         "true": "false", "false": "true", "fmin": "fmax", "fmax": "fmin", "floor": "ceil", "ceil": "floor",
+         "break": "", "continue": ""}
+OPPOSITES = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
+TOKEN = re.compile(r"->|<<=|>>=|\+\+|--|[-+*/%&|<>=!]=|<<|>>|&&|\|\||[-+*/%&|<>!]"
+                   r"|(?<![\w.])(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[uUlLfF]*"
+                   r"|\b[A-Za-z_]\w*\b")
+CALL = re.compile(r"\b(\w+)\(([^()]*)\)")
+CONDITION = re.compile(r"\b(?:if|while) \((.*)\)(?: \{| [^()]*;|$)")
+STATEMENT = re.compile(r"^\s*(?:\w[\w.\->\[\]]* (?:[-+*/|&]?=|<<=|>>=) .*|\*?\w[\w.\->\[\]]*(?:\+\+|--)|\w+\(.*\));$")
+RETURN = re.compile(r"\breturn (?!KD_OK\b|0;|NULL;)(.+);")
+
+
+def blank_out(text):
+    """The text with comments, strings, characters and directives as blanks."""
+    blank = lambda m: re.sub(r"[^\n]", " ", m.group())
+    text = re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', blank, text, flags=re.S)
+    return re.sub(r"^[ ]*#(?:[^\n]*\\\n)*[^\n]*", blank, text, flags=re.M)
+
+
+def of_line(line, code):
+    """Every (column, end, replacement) of one line; `code` is the same, blanked out."""
+    out = []
+    if not code.strip() or re.match(r"^(?:static |extern |typedef |struct |enum )?[\w *]+\([^;]*$", code):
+        return out  # empty, or a function's head
+    declares = re.match(r"^\s*(?:const |static )*\w+ \*", code)
+    for m in TOKEN.finditer(code):
+        token, at, end = m.group(), m.start(), m.end()
+        before, after = code[:at].rstrip()[-1:], code[end:end + 1]
+        binary = before and (before.isalnum() or before in "_)]") and not code[:at].rstrip().endswith("return")
+        if token[0].isdigit() or token[0] == ".":
+            number = token.rstrip("uUlLfF") if not token.lower().startswith("0x") else token
+            if re.fullmatch(r"\d+", number):
+                suffix = token[len(number):]
+                out += [(at, end, f"{int(number) + d}{suffix}") for d in (1, -1) if int(number) + d >= 0]
+            else:
+                out += [(at, end, f"(2 * {token})"), (at, end, "0")]
+        elif token == "!":
+            out.append((at, end, ""))
+        elif token in SWAPS:
+            if token in "+-*&|/" and not (binary and after == " "):
+                continue
+            if token == "*" and declares and at <= declares.end():
+                continue
+            out.append((at, end, SWAPS[token]))
+            if token in OPPOSITES:
+                out.append((at, end, OPPOSITES[token]))
+    for m in CALL.finditer(code):
+        parts = m.group(2).split(",")
+        if len(parts) < 2 or m.group(1) in ("if", "for", "while", "switch"):
+            continue
+        at = m.start(2)
+        for a in range(len(parts) - 1):
+            end = at + len(parts[a]) + 1 + len(parts[a + 1])
+            first, second = line[at:at + len(parts[a])], line[at + len(parts[a]) + 1:end]
+            out.append((at, end, f"{second.strip()}, {first.strip()}"))
+            at += len(parts[a]) + 1
+    m = CONDITION.search(code)
+    if m and m.group(1).count("(") == m.group(1).count(")"):
+        out.append((m.start(1), m.end(1), f"!({line[m.start(1):m.end(1)]})"))
+    m = RETURN.search(code)
+    if m:
+        out.append((m.start(1), m.end(1), "0"))
+    if STATEMENT.match(code):
+        start = len(code) - len(code.lstrip())
+        out.append((start, len(code.rstrip()), ";"))
+    return out
+
+
+class Mutant:
+    """One mutation of one file, by its number in its line."""
+
+    def __init__(self, path, line, number, text, column, end, new):
+        self.path, self.line, self.number = path, line, number
+        lines = text.split("\n")
+        old = lines[line - 1]
+        lines[line - 1] = old[:column] + new + old[end:]
+        self.text, self.old, self.new = "\n".join(lines), old.strip(), lines[line - 1].strip()
+
+    def __str__(self):
+        return f"{self.path}:{self.line}:{self.number}"
+
+
+def all_mutants(path):
+    """{line: [mutant makers]} of a file."""
+    text = open(os.path.join(TREE, path)).read()
+    code = blank_out(text).split("\n")
+    out = {}
+    for i, line in enumerate(text.split("\n")):
+        for n, (column, end, new) in enumerate(of_line(line, code[i])):
+            out.setdefault(i + 1, []).append((path, i + 1, n, text, column, end, new))
+    return out
+
+
+# --- building -------------------------------------------------------------------------------------
+
+
+def run(words, **options):
+    return subprocess.run(words, cwd=TREE, check=True, **options)
+
+
+def copy_tree():
+    """Brings TREE up to date, leaving alone what did not change."""
+    keep = set()
+    for folder in ("src", "tests", "configs", "docs", "tools", "experiments"):
+        for here, folders, names in os.walk(folder):
+            folders[:] = [f for f in folders if f != "__pycache__"]
+            for name in names:
+                path = os.path.join(here, name)
+                keep.add(path)
+                copy = os.path.join(TREE, path)
+                if os.path.exists(copy) and open(copy, "rb").read() == open(path, "rb").read():
+                    continue
+                os.makedirs(os.path.dirname(copy), exist_ok=True)
+                shutil.copy(path, copy)
+        for here, _, names in os.walk(os.path.join(TREE, folder)):
+            for name in names:
+                if os.path.relpath(os.path.join(here, name), TREE) not in keep:
+                    os.unlink(os.path.join(here, name))
+    for name in ("Makefile", "README.md", "CONTRIBUTING.md", "LICENSE"):
+        shutil.copy(name, TREE)
+    shared = os.path.join(HOME, "shared")  # what tests find in ../shared
+    if os.path.isdir("../shared") and not os.path.islink(shared):
+        os.symlink(os.path.realpath("../shared"), shared)
+
+
+class Build:
+    """The two builds of TREE, made by its Makefile: `mutant`, and `cover`, which counts lines."""
+
+    def __init__(self, options):
+        self.cc = shlex.split(options.cc)
+        self.flags = [f for f in shlex.split(options.cflags) if f not in ("-g", "-MMD", "-MP")] + ["-O2", "-g0", "-w"]
+        self.libraries = shlex.split(options.libs)
+        self.tests = sorted(os.path.basename(p)[:-2] for p in glob.glob(os.path.join(TREE, "tests/test_*.c")))
+        make = ["make", "-s", f"-j{options.jobs}", f"CC={options.cc}", "MODES=mutant cover", "CFLAGS_mutant=-O2 -g0",
+                "CFLAGS_cover=-O1 --coverage -fprofile-update=atomic"]
+        run(make + ["build/mutant/libdistill.a", "build/ops_list.h"] + [f"build/cover/{t}" for t in self.tests] +
+            [f"build/mutant/{o}" for o in EXTRA.values()], stdout=subprocess.DEVNULL)
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            list(pool.map(self.test_object, self.tests))
+        self.sources = digest(sorted(glob.glob(os.path.join(TREE, "src/*/*.[ch]"))))
+        self.original = {}
+
+    def test_object(self, test):
+        out = os.path.join(TREE, f"build/mutant/{test}.o")
+        if not os.path.exists(out) or any(not os.path.exists(d) or os.path.getmtime(d) > os.path.getmtime(out)
+                                          for d in self.dependencies(test)):
+            run(self.cc + self.flags + ["-MMD", "-Itests", "-Ibuild", "-c", "-o", out, f"tests/{test}.c"])
+
+    def dependencies(self, test):
+        """The project's files that a test program is made of, the library's aside."""
+        path = os.path.join(TREE, f"build/mutant/{test}.d")
+        if not os.path.exists(path):
+            return [path]
+        words = open(path).read().replace("\\\n", " ").split()[1:]
+        return [os.path.join(TREE, w) for w in words if not w.startswith("/")]
+
+    def key(self, test):
+        goldens = glob.glob(os.path.join(TREE, "tests/golden/**"), recursive=True)
+        golden = [g for g in goldens if os.path.isfile(g) and not g.endswith(".py")]
+        return self.sources + digest([d for d in self.dependencies(test) if "/tests/" in d] + sorted(golden))
+
+    def compile(self, source, text, out, overlay=()):
+        """From memory, under its own name; False when it is not C."""
+        words = self.cc + self.flags + list(overlay) + ["-x", "c", "-c", "-o", out, "-"]
+        done = subprocess.run(words, cwd=TREE, input=f'# 1 "{source}"\n{text}', text=True, stderr=subprocess.DEVNULL)
+        return done.returncode == 0
+
+    def objects(self, mutant, executing, folder):
+        """Compiles a mutant → the objects that differ from the original's; None when it is not C."""
+        if mutant.path.endswith(".c"):
+            sources, overlay = [mutant.path], ()
+        else:
+            sources, overlay = executing, (f"-I{folder}",)
+            copy = os.path.join(folder, mutant.path[len("src/"):])
+            os.makedirs(os.path.dirname(copy), exist_ok=True)
+            open(copy, "w").write(f'# 1 "{mutant.path}"\n{mutant.text}')
+        changed = []
+        for i, source in enumerate(sources):
+            text = mutant.text if source == mutant.path else open(os.path.join(TREE, source)).read()
+            out = os.path.join(folder, f"{i}.o")
+            if not self.compile(source, text, out, overlay):
+                return None
+            if open(out, "rb").read() != self.original_object(source):
+                changed.append(out)
+        return changed
+
+    def original_object(self, source):
+        if source not in self.original:
+            with tempfile.NamedTemporaryFile(suffix=".o", dir=HOME) as out:
+                text = open(os.path.join(TREE, source)).read()
+                assert self.compile(source, text, out.name), source
+                self.original[source] = open(out.name, "rb").read()
+        return self.original[source]
+
+    def link(self, test, objects, out):
+        extra = [f"build/mutant/{EXTRA[test]}"] if test in EXTRA else []
+        run(self.cc + ["-fopenmp", "-o", out, f"build/mutant/{test}.o"] + extra + objects +
+            ["build/mutant/libdistill.a", "-lcmocka"] + self.libraries)
+
+
+def digest(paths):
+    h = hashlib.sha256()
+    for path in paths:
+        h.update(path.encode() + open(path, "rb").read())
+    return h.hexdigest()[:16]
+
+
+# --- running --------------------------------------------------------------------------------------
+
+
+def limit():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
+def run_test(binary, timeout, environment=None):
+    """(passed, seconds); a test that takes too long has failed, and goes with its children."""
+    began = time.time()
+    child = subprocess.Popen([binary], cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=limit,
+                             env={**os.environ, **(environment or {})})
+    try:
+        passed = child.wait(timeout) == 0
+    except subprocess.TimeoutExpired:
+        passed = False
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    child.wait()
+    return passed, time.time() - began
+
+
+def measure(build, test):
+    """Runs a test as it is → its seconds and the lines it executes, {object's source: {file: lines}}."""
+    lines = {}
+    with tempfile.TemporaryDirectory(dir=HOME) as folder:
+        run_test(os.path.join(TREE, "build/cover", test), 1200, {"GCOV_PREFIX": folder})
+        for here, _, names in os.walk(folder):
+            for name in (n for n in names if n.endswith(".gcda") and not n.startswith("test_")):
+                inside = os.path.relpath(os.path.join(here, name), folder)
+                os.symlink("/" + inside[:-2] + "no", os.path.join(here, name[:-2] + "no"))
+                text = subprocess.run(["gcov", "--json-format", "--stdout", os.path.join(here, name)], cwd=TREE,
+                                      capture_output=True, text=True).stdout
+                for found in (f for part in text.splitlines() for f in json.loads(part)["files"]):
+                    executed = sorted({l["line_number"] for l in found["lines"] if l["count"]})
+                    if found["file"].startswith("src/") and executed:
+                        source = "src/" + inside.split("/build/cover/")[1][:-4] + "c"
+                        lines.setdefault(source, {})[found["file"]] = executed
+        binary = os.path.join(folder, "plain")
+        build.link(test, [], binary)
+        passed, seconds = run_test(binary, 1200)
+    return {"key": build.key(test), "passed": passed, "seconds": seconds, "lines": lines}
+
+
+class Coverage:
+    """Which tests execute a line, and what they take; kept in coverage.json from run to run."""
+
+    def __init__(self, build, jobs):
+        path = os.path.join(HOME, "coverage.json")
+        kept = json.load(open(path)) if os.path.exists(path) else {}
+        self.tests = {t: kept[t] for t in build.tests if t in kept and kept[t]["key"] == build.key(t)}
+        missing = [t for t in build.tests if t not in self.tests]
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            for test, found in zip(missing, pool.map(lambda t: measure(build, t), missing)):
+                print(f"  {test}: {found['seconds']:.1f} s{'' if found['passed'] else ', FAILS as it is: left out'}",
+                      flush=True)
+                self.tests[test] = found
+                json.dump(self.tests, open(path, "w"))
+        self.tests = {t: found for t, found in self.tests.items() if found["passed"]}
+
+    def executing(self, path, line):
+        """(tests, objects' sources) that execute a line. A child that ends by _exit leaves no trace, so for
+        a line without any: the tests that execute its file."""
+        tests, sources = [], set()
+        for exactly in (True, False):
+            for test, found in self.tests.items():
+                hit = {s for s, files in found["lines"].items() if path in files and
+                       (not exactly or line in files[path])}
+                if hit:
+                    tests.append(test)
+                    sources |= hit
+            if tests:
+                break
+        header = path[len("src/"):-1] + "h"
+        own = lambda t: f'"{header}"' in open(os.path.join(TREE, f"tests/{t}.c")).read()
+        tests.sort(key=lambda t: self.tests[t]["seconds"] / (4 if own(t) else 1))
+        return tests, sorted(sources)
+
+
+def try_mutant(build, coverage, mutant):
+    """'killed by …', 'survived …', or None when it is no other program."""
+    tests, sources = coverage.executing(mutant.path, mutant.line)
+    with tempfile.TemporaryDirectory(dir=HOME) as folder:
+        objects = build.objects(mutant, sources, folder)
+        if not objects:
+            return None
+        spent, tried = 0, []
+        for test in tests:
+            seconds = coverage.tests[test]["seconds"]
+            if tried and spent + seconds > TESTS_SECONDS:
+                break
+            binary = os.path.join(folder, test)
+            build.link(test, objects, binary)
+            passed, _ = run_test(binary, 10 + 4 * seconds)
+            if not passed:
+                return f"killed by {test}"
+            os.unlink(binary)
+            spent += seconds
+            tried.append(test)
+    return "survived " + (" ".join(tried) or "(no test executes its file)")
+
+
+def draw(files, count, seed):
+    """An endless choice of lines, and of a mutation of each."""
+    generator = random.Random(seed)
+    lines = [makers for path in files for makers in all_mutants(path).values()]
+    generator.shuffle(lines)
+    return (Mutant(*generator.choice(makers)) for makers in lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, value in (("sample", "50"), ("seed", "1"), ("files", ""), ("mutant", ""), ("cc", "gcc"), ("cflags", ""),
+                        ("libs", ""), ("jobs", str(os.cpu_count()))):
+        parser.add_argument(f"--{name}", default=value)
+    options = parser.parse_args()
+    options.jobs = int(options.jobs)
+    os.makedirs(TREE, exist_ok=True)
+    copy_tree()
+    print("building …", flush=True)
+    build = Build(options)
+    print("what each test executes …", flush=True)
+    coverage = Coverage(build, options.jobs)
+    wanted = options.files.split() or [f"src/{room}/*.[ch]" for room in ROOMS]
+    files = sorted({os.path.relpath(p, TREE) for w in wanted for p in glob.glob(os.path.join(TREE, w))})
+    if options.mutant:
+        chosen = []
+        for word in options.mutant.split():
+            path, line, number = word.rsplit(":", 2)
+            makers = all_mutants(path)[int(line)]
+            chosen += [Mutant(*m) for m in (makers if number == "*" else [makers[int(number)]])]
+        sample = len(chosen)
+    else:
+        sample = int(options.sample)
+        chosen = draw(files, sample, options.seed)
+    killed, survivors, done = 0, [], 0
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        chosen = iter(chosen)
+        running = {}
+        while True:
+            while len(running) < options.jobs and done + len(running) < sample:
+                mutant = next(chosen, None)
+                if mutant is None:
+                    break
+                running[pool.submit(try_mutant, build, coverage, mutant)] = mutant
+            if not running:
+                break
+            for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)[0]:
+                mutant, verdict = running.pop(future), future.result()
+                if verdict is None:
+                    if options.mutant:
+                        print(f"{mutant}: the same program, or none")
+                    continue
+                done += 1
+                killed += verdict.startswith("killed")
+                if not verdict.startswith("killed"):
+                    survivors.append((mutant, verdict))
+                print(f"{done:4} {mutant}  {verdict}\n       - {mutant.old}\n       + {mutant.new}", flush=True)
+    print(f"\n{killed} of {done} killed ({100 * killed / max(done, 1):.1f} %), seed {options.seed}; survivors:")
+    for mutant, verdict in survivors:
+        print(f"{mutant}  {verdict}\n  - {mutant.old}\n  + {mutant.new}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
