@@ -213,6 +213,7 @@ static void bad_lists(void **state) {
     assert_refused(parse(&u, "a\t\0b\n", 5, "l.tsv"), KD_EDATA, "l.tsv:1: a zero byte");
     char wide[200] = {0};
     memset(wide, '\t', 100);
+    wide[0] = 'a';
     wide[100] = '\n';
     assert_refused(parse(&u, wide, 101, "l.tsv"), KD_EDATA, "l.tsv:1: more than 64 cells");
     kd_utterances_free(&u);
