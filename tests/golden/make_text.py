@@ -9,6 +9,7 @@ letters apart) and wer.tsv (reference, hypothesis, changes, words).
 import json
 import random
 import sys
+import unicodedata
 
 import jiwer
 from transformers.models.whisper.english_normalizer import (
@@ -79,7 +80,7 @@ def letters():
     for _ in range(150):
         ranges = rng.sample(RANGES, 3)
         chars = (chr(rng.randint(*rng.choice(ranges))) for _ in range(rng.randint(1, 16)))
-        yield "".join(c for c in chars if c != "\\")
+        yield "".join(c for c in chars if c != "\\" and unicodedata.category(c) != "Cn")
 
 
 def escaped(text):
