@@ -323,30 +323,32 @@ static void make_key(kd_label_key *out, const job *j, const kd_hash *teacher) {
     }
 }
 
-static void tell_of(const job *j, int64_t count, const kd_label *label, const char *what) {
+static void tell_of(int64_t count, const kd_label *label, const char *what) {
     char place[KD_PATH_MAX + 32];
     if (count == 0) return;
     kd_utterance_place(place, sizeof place, label->utterance);
-    kd_warn("%lld of %lld recordings %s; the first is %s%s", (long long)count,
-            (long long)j->out->count, what, place, label->utterance->audio);
+    kd_warn("%lld recordings are %s; the first is %s%s", (long long)count, what, place,
+            label->utterance->audio);
 }
 
 /* Counts what has no label, and tells of it and of sounds that the list has twice. */
 static void count_left_out(job *j) {
     kd_labels *labels = j->out;
-    int64_t repeated = 0, first_repeated = 0, first_skipped = 0, first_fault = 0;
+    int64_t repeated = 0, first_repeated = 0, first_skipped = 0;
     for (int64_t i = labels->count - 1; i >= 0; i--) {
         const kd_label *label = &labels->item[i];
-        if (label->fault) labels->unreadable++, first_fault = i;
+        labels->unreadable += label->fault != NULL;
         if (label->skipped) labels->skipped++, first_skipped = i;
         if (j->first[i] >= 0 && j->first[i] != i) repeated++, first_repeated = i;
     }
     kd_recordings_name_faults(&j->recordings, 0);
-    tell_of(j, labels->unreadable, &labels->item[first_fault], "cannot be read and are left out");
-    tell_of(j, labels->skipped, &labels->item[first_skipped],
-            "are longer than the teacher hears at once and left out");
-    tell_of(j, repeated, &labels->item[first_repeated],
-            "have the same sound as one before them and count again");
+    if (labels->unreadable > 0)
+        kd_warn("%lld of %lld recordings cannot be read and are left out",
+                (long long)labels->unreadable, (long long)labels->count);
+    tell_of(labels->skipped, &labels->item[first_skipped],
+            "longer than the teacher hears at once and left out");
+    tell_of(repeated, &labels->item[first_repeated],
+            "repeated: their sound is that of one before them");
 }
 
 int kd_label_run(kd_labels *out, const char *folder, const kd_utterances *utterances,
