@@ -229,6 +229,7 @@ static const op_variant max_pool2d_variants[] = {
     MAX_POOL("gaps between windows", POOL_SPEC(1, 2, 3, 3, 0, 0), DISTINCT(1, 7, 8, 2)),
     MAX_POOL("one pixel", POOL_SPEC(1, 1, 1, 1, 0, 0), DISTINCT(1, 1, 1, 1)),
     MAX_POOL("16x16", POOL_SPEC(16, 16, 16, 16, 0, 0), DISTINCT(1, 16, 16, 5)),
+    MAX_POOL("20x17, taps beyond a byte", POOL_SPEC(20, 17, 3, 2, 1, 2), DISTINCT(1, 23, 19, 3)),
     MAX_POOL("threads", POOL_SPEC(2, 2, 2, 2, 0, 0), DISTINCT(5, 20, 20, 18)),
     {.name = "NaN",
      .call = call_max_pool2d,

@@ -65,14 +65,12 @@ static kd_real *image_grad(const pool_shape *s, kd_real *dx, kd_real beta, int64
  *
  *     ∂x ← ∂y at the first position of the window with the maximum
  *
- * Saved: which tap won, one byte for every output. Reading that byte costs less than finding it
- * again from x and y. */
+ * Saved: which tap won, for every output. Reading that costs less than finding it again from x and
+ * y. */
 typedef struct {
     pool_shape shape;
-    uint8_t *winner; /* (B,H',W',C): row of the window · KW + column */
+    kd_vec_lane *winner; /* (B,H',W',C): row of the window · KW + column */
 } max_pool;
-
-typedef uint8_t lane_bytes __attribute__((vector_size(KD_VEC)));
 
 KD_INLINE kd_vec_mask every_lane(int64_t tap) {
     return (kd_vec_mask){0} + (kd_vec_lane)tap;
@@ -80,7 +78,7 @@ KD_INLINE kd_vec_mask every_lane(int64_t tap) {
 
 /* One output position, all channels. */
 static void max_forward(const max_pool *p, const kd_real *x, int64_t i, int64_t j, kd_real *y,
-                        uint8_t *winner) {
+                        kd_vec_lane *winner) {
     const pool_shape *s = &p->shape;
     const window w = window_at(s, i, j);
     for (int64_t c = 0; c < s->C; c += KD_VEC) {
@@ -97,21 +95,19 @@ static void max_forward(const max_pool *p, const kd_real *x, int64_t i, int64_t 
                 best_tap = (tap & wins) | (best_tap & ~wins);
             }
         kd_vec_store_part(y + c, best, lanes);
-        const lane_bytes narrow = __builtin_convertvector(best_tap, lane_bytes);
-        memcpy(winner + c, &narrow, (size_t)lanes);
+        memcpy(winner + c, &best_tap, (size_t)lanes * sizeof *winner);
     }
 }
 
 static void max_backward(const max_pool *p, kd_real *dx, int64_t i, int64_t j, const kd_real *dy,
-                         const uint8_t *winner) {
+                         const kd_vec_lane *winner) {
     const pool_shape *s = &p->shape;
     const window w = window_at(s, i, j);
     for (int64_t c = 0; c < s->C; c += KD_VEC) {
         const int64_t lanes = smaller(KD_VEC, s->C - c);
         const kd_vec_mask g = (kd_vec_mask)kd_vec_load_part(dy + c, lanes);
-        lane_bytes narrow = {0};
-        memcpy(&narrow, winner + c, (size_t)lanes);
-        const kd_vec_mask best_tap = __builtin_convertvector(narrow, kd_vec_mask);
+        kd_vec_mask best_tap = {0};
+        memcpy(&best_tap, winner + c, (size_t)lanes * sizeof *winner);
         for (int64_t u = w.first[0]; u < w.end[0]; u++)
             for (int64_t v = w.first[1]; v < w.end[1]; v++) {
                 const kd_vec_mask tap = every_lane((u - w.top) * s->kernel[1] + v - w.left);
@@ -142,10 +138,10 @@ kd_tensor *kd_max_pool2d(kd_tape *tape, kd_tensor *x, kd_pool_spec spec) {
     max_pool *p = kd_tape_alloc(tape, sizeof *p);
     pool_shape *s = &p->shape;
     *s = make_shape("max_pool2d", x, spec);
-    KD_CONTRACT(s->kernel[0] * s->kernel[1] <= 256, "max_pool2d: a window of %lld x %lld",
+    KD_CONTRACT(s->kernel[0] * s->kernel[1] <= INT32_MAX, "max_pool2d: a window of %lld x %lld",
                 (long long)s->kernel[0], (long long)s->kernel[1]);
     kd_tensor *y = kd_tape_output(tape, 4, (int64_t[]){s->B, s->out[0], s->out[1], s->C});
-    p->winner = kd_tape_alloc(tape, (size_t)y->size);
+    p->winner = kd_tape_alloc(tape, (size_t)y->size * sizeof *p->winner);
 #pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
     for (int64_t image = 0; image < s->B; image++) {
         const kd_real *from = x->value + image * s->in[0] * s->in[1] * s->C;

@@ -1,7 +1,9 @@
 #include "data/image.h"
 
 #include <png.h>
+#include <setjmp.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -46,8 +48,8 @@ static uint32_t big_endian(const uint8_t *b) {
     return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
 }
 
-/* libpng's simple reader stops at the last pixel and looks at nothing behind it, so the chunks (u32
- * length, type, data, crc32 of type and data) are walked first: all whole, all sound, IEND last. */
+/* libpng forgives chunks that are damaged or cut behind the last pixel, so they (u32 length, type,
+ * data, crc32 of type and data) are walked first: all whole, all sound, IEND last. */
 static int check_chunks(const request *r) {
     size_t at = sizeof PNG_MAGIC;
     for (;;) {
@@ -68,32 +70,108 @@ static int check_chunks(const request *r) {
     return KD_OK;
 }
 
+/* What libpng is handed of a file, and what it said. */
+typedef struct {
+    const request *r;
+    size_t at;
+    bool out_of_memory;
+    char message[96];
+    uint8_t *pixels; /* RGB or grey, with alpha where the file has transparency */
+    png_bytep *row;  /* (h) into pixels                                         */
+} png_reader;
+
+static void png_take(png_structp png, png_bytep out, size_t length) {
+    png_reader *reader = png_get_io_ptr(png);
+    if (length > reader->r->length - reader->at) png_error(png, "it ends too early");
+    memcpy(out, reader->r->bytes + reader->at, length);
+    reader->at += length;
+}
+
+_Noreturn static void png_failed(png_structp png, png_const_charp message) {
+    png_reader *reader = png_get_error_ptr(png);
+    snprintf(reader->message, sizeof reader->message, "%s", message);
+    png_longjmp(png, 1);
+}
+
+static void png_warned(png_structp png, png_const_charp message) {
+    (void)png;
+    (void)message;
+}
+
+static png_voidp png_room(png_structp png, png_alloc_size_t bytes) {
+    png_reader *reader = png_get_mem_ptr(png);
+    void *room = malloc(bytes);
+    if (!room) reader->out_of_memory = true;
+    return room;
+}
+
+static void png_free_room(png_structp png, png_voidp room) {
+    (void)png;
+    free(room);
+}
+
+/* Asks for 8 bits a sample as they are encoded: palettes and fewer bits are expanded, 16 bits
+ * scaled by 255/65535; no chunk about colour (gAMA, sRGB, iCCP) changes a value, as in Pillow. */
+static void png_ask(png_structp png, png_infop info) {
+    png_set_expand(png);
+    png_set_scale_16(png);
+    png_set_interlace_handling(png);
+    png_read_update_info(png, info);
+}
+
+/* x·a/255 over black, rounded; returns the number of channels that are left. */
+static int64_t drop_alpha(uint8_t *pixels, int64_t count, int64_t channels) {
+    if (channels % 2 == 1) return channels;
+    const int64_t colours = channels - 1;
+    for (int64_t i = 0; i < count; i++) {
+        const int alpha = pixels[i * channels + colours];
+        for (int64_t c = 0; c < colours; c++)
+            pixels[i * colours + c] = (uint8_t)((pixels[i * channels + c] * alpha + 127) / 255);
+    }
+    return colours;
+}
+
+/* Between libpng's setjmp and its end; a status. What it allocates is in `reader`. */
+static int read_png(uint8_t *out, png_structp png, png_infop info, png_reader *reader) {
+    const request *r = reader->r;
+    png_read_info(png, info);
+    int status = check_size(r, png_get_image_height(png, info), png_get_image_width(png, info));
+    if (status < 0) return status;
+    png_ask(png, info);
+    const int64_t channels = png_get_channels(png, info);
+    const size_t line = png_get_rowbytes(png, info), h = (size_t)r->h;
+    KD_CONTRACT(line == (size_t)(r->w * channels), "%zu bytes a row of a PNG", line);
+    reader->pixels = malloc(h * line);
+    reader->row = malloc(h * sizeof *reader->row);
+    if (!reader->pixels || !reader->row) return kd_fail_memory(h * line, r->name);
+    for (size_t i = 0; i < h; i++) reader->row[i] = reader->pixels + i * line;
+    png_read_image(png, reader->row);
+    png_read_end(png, NULL);
+    convert(out, r, reader->pixels, drop_alpha(reader->pixels, r->h * r->w, channels));
+    return KD_OK;
+}
+
 static int decode_png(uint8_t *out, const request *r) {
     int status = check_chunks(r);
     if (status < 0) return status;
-    png_image image = {.version = PNG_IMAGE_VERSION};
-    uint8_t *pixels = NULL;
-    if (!png_image_begin_read_from_memory(&image, r->bytes, r->length)) goto broken;
-    status = check_size(r, image.height, image.width);
-    if (status < 0) goto done;
-    image.format = image.format & PNG_FORMAT_FLAG_COLOR ? PNG_FORMAT_RGB : PNG_FORMAT_GRAY;
-    int64_t channels = image.format == PNG_FORMAT_RGB ? 3 : 1;
-    size_t bytes = (size_t)(r->h * r->w * channels);
-    pixels = malloc(bytes);
-    if (!pixels) {
-        status = kd_fail_memory(bytes, r->name);
-        goto done;
+    png_reader reader = {.r = r};
+    png_infop info = NULL;
+    png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &reader, png_failed,
+                                               png_warned, &reader, png_room, png_free_room);
+    if (png) info = png_create_info_struct(png);
+    if (!info) {
+        status = kd_fail_memory(1 << 12, "libpng");
+    } else if (setjmp(png_jmpbuf(png))) {
+        status = reader.out_of_memory
+                     ? kd_fail_memory(r->length, r->name)
+                     : kd_fail(KD_EDATA, "%s: broken PNG: %s", r->name, reader.message);
+    } else {
+        png_set_read_fn(png, &reader, png_take);
+        status = read_png(out, png, info, &reader);
     }
-    const png_color black = {0, 0, 0};
-    if (!png_image_finish_read(&image, &black, pixels, 0, NULL)) goto broken;
-    if (image.warning_or_error & 2) goto broken;
-    convert(out, r, pixels, channels);
-    goto done;
-broken:
-    status = kd_fail(KD_EDATA, "%s: broken PNG: %s", r->name, image.message);
-done:
-    free(pixels);
-    png_image_free(&image);
+    free(reader.pixels);
+    free(reader.row);
+    png_destroy_read_struct(&png, &info, NULL);
     return status;
 }
 

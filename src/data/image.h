@@ -6,8 +6,10 @@
 #include <stdint.h>
 
 /* Into out (h,w,c) with c = 1 (grey) or 3 (RGB). A picture of another size is refused (KD_EDATA,
- * both sizes named); colours are converted: grey = 0.299 R + 0.587 G + 0.114 B, RGB = grey three
- * times. What is transparent is put on black. KD_ENOINPUT when the file is missing. */
+ * both sizes named). Samples are taken as they are encoded, without regard to gamma or colour
+ * profiles: 16 bits become 8 by 255/65535, fewer than 8 by 255/(2^bits − 1), what is transparent is
+ * put on black as value·alpha/255, each rounded. Colours are converted behind that: grey = 0.299 R
+ * + 0.587 G + 0.114 B, RGB = grey three times. KD_ENOINPUT when the file is missing. */
 int kd_image_read(uint8_t *out, const char *path, int64_t h, int64_t w, int64_t c);
 
 /* The same from a whole file in memory; `name` is for messages. */
