@@ -39,7 +39,8 @@ static int add_projections(kd_learner *learner, const kd_loss_config *loss, cons
     return KD_OK;
 }
 
-int kd_learner_create(kd_learner **out, const kd_learner_spec *spec) {
+int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec) {
+    *out = NULL;
     kd_learner *learner = calloc(1, sizeof *learner);
     if (!learner) return kd_fail_memory(sizeof *learner, "a network");
     int status = kd_params_create(&learner->params);
@@ -50,13 +51,21 @@ int kd_learner_create(kd_learner **out, const kd_learner_spec *spec) {
         status = kd_qnet_create(&learner->qnet, learner->net, spec->quant);
     if (status == KD_OK && spec->loss && spec->teacher)
         status = add_projections(learner, spec->loss, spec->teacher);
-    if (status == KD_OK) status = kd_params_layout(learner->params, spec->seed);
     if (status < 0) {
         kd_learner_free(learner);
         return status;
     }
     *out = learner;
     return KD_OK;
+}
+
+int kd_learner_create(kd_learner **out, const kd_learner_spec *spec) {
+    int status = kd_learner_outline(out, spec);
+    if (status == KD_OK) status = kd_params_layout((*out)->params, spec->seed);
+    if (status == KD_OK) return KD_OK;
+    kd_learner_free(*out);
+    *out = NULL;
+    return status;
 }
 
 void kd_learner_free(kd_learner *learner) {

@@ -29,6 +29,9 @@ typedef struct {
 
 /* The caller frees with kd_learner_free. Values are initialised from the seed. */
 int kd_learner_create(kd_learner **out, const kd_learner_spec *spec);
+/* The same without values: its tensors have shapes only, and take no memory however large they are.
+ * It cannot be run. */
+int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec);
 void kd_learner_free(kd_learner *learner);
 
 /* Reads the weights from one of our checkpoints or from a safetensors file (by its extension): all

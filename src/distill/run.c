@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "distill/preflight.h"
 #include "distill/teach.h"
 
 /* Bumped when the same inputs would give another result. */
@@ -71,7 +72,8 @@ int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fre
     run->config = config;
     run->lock = -1;
     snprintf(run->runs, sizeof run->runs, "%s", runs);
-    int status = kd_precision_parse(&run->precision, config->precision);
+    int status = kd_preflight(config);
+    if (status == KD_OK) status = kd_precision_parse(&run->precision, config->precision);
     if (status == KD_OK) status = kd_path_join(run->folder, runs, config->name);
     if (status == KD_OK) status = kd_dataset_open(&run->train, &config->data, KD_SPLIT_TRAIN);
     if (status == KD_OK && config->data.validation > 0)
