@@ -7,10 +7,14 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "distill/preflight.h"
 #include "distill/teach.h"
 
 /* Bumped when the same inputs would give another result. */
 static const char *const ALGORITHM = "distill-1";
+
+/* Of the shuffle that calibration samples are drawn from. */
+static const uint64_t CALIBRATION_SEED = 0x63616c6962;
 
 /* What a run leaves in its folder besides the store. */
 static const char *const RESULTS[] = {"*.last.h5",    "*.best.h5",   "student.*.gguf",
@@ -68,7 +72,8 @@ int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fre
     run->config = config;
     run->lock = -1;
     snprintf(run->runs, sizeof run->runs, "%s", runs);
-    int status = kd_precision_parse(&run->precision, config->precision);
+    int status = kd_preflight(config);
+    if (status == KD_OK) status = kd_precision_parse(&run->precision, config->precision);
     if (status == KD_OK) status = kd_path_join(run->folder, runs, config->name);
     if (status == KD_OK) status = kd_dataset_open(&run->train, &config->data, KD_SPLIT_TRAIN);
     if (status == KD_OK && config->data.validation > 0)
@@ -190,22 +195,28 @@ int kd_run_blob_path(const kd_run *run, const kd_quantize_config *how, bool qat,
     return kd_path_join(out, run->folder, name);
 }
 
-/* Runs calibration samples through the observers, then fixes the ranges. */
+/* Runs calibration samples through the observers, then fixes the ranges. The samples are the first
+ * of one fixed shuffle, whatever the run's seed: a set may be sorted by class. */
 static int calibrate(kd_run *run, kd_learner *learner, int64_t total) {
     enum { CALIBRATION_BATCH = 64 };
-    int64_t size = run->train->h * run->train->w * run->train->c;
-    if (total > run->train->count) total = run->train->count;
+    const kd_dataset *d = run->train;
+    const int64_t size = d->h * d->w * d->c;
+    if (total > d->count) total = d->count;
     size_t bytes = (size_t)(CALIBRATION_BATCH * size) * sizeof(float);
     float *x = malloc(bytes);
-    float *logits = malloc((size_t)(CALIBRATION_BATCH * run->train->classes) * sizeof *logits);
-    int status = x && logits ? KD_OK : kd_fail_memory(bytes, "calibration samples");
+    float *logits = malloc((size_t)(CALIBRATION_BATCH * d->classes) * sizeof *logits);
+    int64_t *row = malloc((size_t)d->count * sizeof *row);
+    int status = x && logits && row ? KD_OK : kd_fail_memory(bytes, "calibration samples");
+    kd_rng rng = kd_rng_init(CALIBRATION_SEED, 1);
+    if (status == KD_OK) kd_rng_permutation(&rng, row, d->count);
     for (int64_t first = 0; first < total && status == KD_OK; first += CALIBRATION_BATCH) {
         int64_t n = total - first < CALIBRATION_BATCH ? total - first : CALIBRATION_BATCH;
-        for (int64_t i = 0; i < n; i++) kd_dataset_sample(run->train, first + i, x + i * size);
+        for (int64_t i = 0; i < n; i++) kd_dataset_sample(d, row[first + i], x + i * size);
         status = kd_learner_logits(learner, KD_RUN_OBSERVE, run->tape, n, x, logits);
     }
     free(x);
     free(logits);
+    free(row);
     return status < 0 ? status : kd_qnet_calibrated(learner->qnet);
 }
 

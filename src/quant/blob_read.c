@@ -10,9 +10,6 @@
 
 static const size_t FILE_MAX = (size_t)1 << 31;
 
-const char *const kd_blob_clip_norm[KD_BLOB_CLIP_NORMS] = {
-    [KD_CLIP_PLAIN] = "none", [KD_CLIP_RANGE] = "range", [KD_CLIP_BANDS] = "bands"};
-
 typedef struct {
     const char *name; /* of the file */
     const kd_gguf *file;
@@ -161,9 +158,25 @@ static int read_audio(reader *r) {
     if (status == KD_OK) status = read_real(r, "distill.audio.range", 0, false, 80, &audio->range);
     if (status == KD_OK)
         status =
-            read_word(r, "distill.audio.normalise", kd_blob_clip_norm, KD_BLOB_CLIP_NORMS, &how);
+            read_word(r, "distill.audio.normalise", kd_clip_norm_name, KD_CLIP_NORMS, &how);
     audio->normalise = (kd_clip_norm)how;
     return status;
+}
+
+/* Files of this kind of data must fill the network's input, no more and no less. */
+static int check_input(const reader *r) {
+    const kd_extent in = r->blob->node[0].out;
+    const kd_data_kind kind = r->blob->data.kind;
+    kd_dataset *stated;
+    int status = kd_dataset_stated(&stated, &r->blob->data);
+    if (status < 0) return kd_fail_in(KD_EDATA, "%s", r->name);
+    bool fits = in.h == stated->h && in.w == stated->w && in.c == stated->c;
+    if (kind == KD_DATA_IDX) fits = in.c == 1 || in.c == 3; /* pictures of any size */
+    kd_dataset_free(stated);
+    if (fits) return KD_OK;
+    return kd_fail(KD_EDATA, "%s: takes samples of %lldx%lldx%lld, which \"%s\" data do not have",
+                   r->name, (long long)in.h, (long long)in.w, (long long)in.c,
+                   kd_data_kind_name[kind]);
 }
 
 static int read_data(reader *r) {
@@ -171,7 +184,8 @@ static int read_data(reader *r) {
     int status = read_word(r, "distill.data.kind", kd_data_kind_name, KD_DATA_KINDS, &kind);
     if (status < 0) return status;
     r->blob->data.kind = (kd_data_kind)kind;
-    return kind == KD_DATA_AUDIO ? read_audio(r) : KD_OK;
+    if (kind == KD_DATA_AUDIO) status = read_audio(r);
+    return status == KD_OK ? check_input(r) : status;
 }
 
 static int read_all(reader *r) {
