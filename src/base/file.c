@@ -159,8 +159,13 @@ int kd_file_lock(int *out, const char *folder) {
     int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0644);
     if (fd < 0) return kd_fail(KD_EIO, "%s: cannot create: %s", path, strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        const int error = errno;
         close(fd);
-        return kd_fail(KD_EIO, "%s: another distill process is at work in this folder", folder);
+        if (error == EWOULDBLOCK)
+            return kd_fail(KD_EIO, "%s: another distill process is at work in this folder", folder);
+        return kd_fail(KD_EIO,
+                       "%s: cannot lock: %s; the folder must be on a file system that has locks",
+                       path, strerror(error));
     }
     *out = fd;
     return KD_OK;
