@@ -134,6 +134,16 @@ void free(void *block) {
 /* The C library's own function of this name. */
 #define NEXT(name) ((__typeof__(&name))(uintptr_t)dlsym(RTLD_NEXT, #name))
 
+void (*kd_faults_watcher)(const kd_fault_call *call);
+static _Thread_local bool telling;
+
+static void tell(kd_fault_kind kind, int fd, const char *path, const char *to) {
+    if (!kd_faults_watcher || telling) return;
+    telling = true;
+    kd_faults_watcher(&(kd_fault_call){kind, fd, path, to});
+    telling = false;
+}
+
 #define FAIL_WITH(kind, error)                                                                     \
     do {                                                                                           \
         if (strikes(kind)) {                                                                       \
@@ -148,6 +158,7 @@ void free(void *block) {
         va_start(arguments, flags);                                                                \
         mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : 0;               \
         va_end(arguments);                                                                         \
+        tell(KD_FAULT_OPEN, -1, path, NULL);                                                       \
         FAIL_WITH(KD_FAULT_OPEN, EMFILE);                                                          \
         return NEXT(name)(path, flags, mode);                                                      \
     }
@@ -156,6 +167,7 @@ DEFINE_OPEN(open64)
 
 #define DEFINE_READ(name, parameters, arguments)                                                   \
     ssize_t name parameters {                                                                      \
+        tell(KD_FAULT_READ, fd, NULL, NULL);                                                       \
         FAIL_WITH(KD_FAULT_READ, EIO);                                                             \
         return NEXT(name) arguments;                                                               \
     }
@@ -165,6 +177,7 @@ DEFINE_READ(pread64, (int fd, void *bytes, size_t length, off64_t at), (fd, byte
 
 #define DEFINE_WRITE(name, parameters, arguments)                                                  \
     ssize_t name parameters {                                                                      \
+        tell(KD_FAULT_WRITE, fd, NULL, NULL);                                                      \
         FAIL_WITH(KD_FAULT_WRITE, ENOSPC);                                                         \
         if (length > 1 && strikes(KD_FAULT_SHORT)) length /= 2;                                    \
         return NEXT(name) arguments;                                                               \
@@ -175,34 +188,38 @@ DEFINE_WRITE(pwrite64, (int fd, const void *bytes, size_t length, off64_t at),
              (fd, bytes, length, at))
 
 int fsync(int fd) {
+    tell(KD_FAULT_SYNC, fd, NULL, NULL);
     FAIL_WITH(KD_FAULT_SYNC, EIO);
-    (void)fd;
     return 0;
 }
 
 int fdatasync(int fd) {
+    tell(KD_FAULT_SYNC, fd, NULL, NULL);
     FAIL_WITH(KD_FAULT_SYNC, EIO);
-    (void)fd;
     return 0;
 }
 
 int close(int fd) {
+    tell(KD_FAULT_CLOSE, fd, NULL, NULL);
     int result = NEXT(close)(fd);
     FAIL_WITH(KD_FAULT_CLOSE, EIO);
     return result;
 }
 
 int rename(const char *from, const char *to) {
+    tell(KD_FAULT_RENAME, -1, from, to);
     FAIL_WITH(KD_FAULT_RENAME, ENOSPC);
     return NEXT(rename)(from, to);
 }
 
 int unlink(const char *path) {
+    tell(KD_FAULT_UNLINK, -1, path, NULL);
     FAIL_WITH(KD_FAULT_UNLINK, EACCES);
     return NEXT(unlink)(path);
 }
 
 int mkdir(const char *path, mode_t mode) {
+    tell(KD_FAULT_MKDIR, -1, path, NULL);
     FAIL_WITH(KD_FAULT_MKDIR, ENOSPC);
     return NEXT(mkdir)(path, mode);
 }

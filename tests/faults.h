@@ -36,6 +36,17 @@ void kd_faults_arm(kd_fault_kind kind, long n, bool forever);
 /* Ends it; true when a call failed. */
 bool kd_faults_disarm(void);
 
+/* A call to do with files that is about to be made, of KD_FAULT_OPEN and what follows it. What
+ * stdio does inside the C library is not seen. */
+typedef struct {
+    kd_fault_kind kind;
+    int fd;                /* −1 where the call has a path */
+    const char *path, *to; /* `to` of a rename             */
+} kd_fault_call;
+
+/* Is told of every such call in any thread, but not of those it makes itself; NULL: nobody. */
+extern void (*kd_faults_watcher)(const kd_fault_call *call);
+
 /* libhdf5 crashes when some of its own allocations fail. From now on a process that crashes in it,
  * or in what it called, exits with this code instead; any other crash stays one. */
 enum { KD_FAULT_LIBRARY_CRASH = 100 };

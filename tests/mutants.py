@@ -175,7 +175,7 @@ class Build:
         self.libraries = shlex.split(options.libs)
         self.tests = sorted(os.path.basename(p)[:-2] for p in glob.glob(os.path.join(TREE, "tests/test_*.c")))
         make = ["make", "-s", f"-j{options.jobs}", f"CC={options.cc}", "MODES=mutant cover", "CFLAGS_mutant=-O2 -g0",
-                "CFLAGS_cover=-O1 --coverage -fprofile-update=atomic"]
+                "CFLAGS_cover=-O1 --coverage -fprofile-update=single"]
         run(make + ["build/mutant/libdistill.a", "build/ops_list.h"] + [f"build/cover/{t}" for t in self.tests] +
             [f"build/mutant/{o}" for o in EXTRA.values()], stdout=subprocess.DEVNULL)
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:

@@ -29,7 +29,7 @@ lint:
 
 # The same tests, longer: 1,000 kills, every call failed, every cut and 10,000 changed bits, the demo
 # under sanitizers, portable integers. docs/reliability.md says what each shows.
-thorough = faults run_faults checkpoint store known_bugs
+thorough = faults run_faults power_cut checkpoint store known_bugs
 check: test
 	DISTILL_KILLS=500 build/release/test_trainer
 	DISTILL_KILLS=500 build/release/test_pipeline

@@ -144,8 +144,12 @@ int kd_file_make_folders(const char *path) {
         if (partial[i] != '/' && partial[i] != '\0') continue;
         char keep = partial[i];
         partial[i] = '\0';
-        if (mkdir(partial, 0755) < 0 && errno != EEXIST)
+        if (mkdir(partial, 0755) == 0) {
+            int status = sync_folder(partial);
+            if (status < 0) return status;
+        } else if (errno != EEXIST) {
             return kd_fail(KD_EIO, "%s: cannot create the folder: %s", partial, strerror(errno));
+        }
         partial[i] = keep;
     }
     return KD_OK;

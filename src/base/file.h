@@ -20,7 +20,7 @@ int kd_file_replace(const char *path, const void *bytes, size_t length);
  * `path`, fsync of the folder. On any error `part` is removed. */
 int kd_file_commit(const char *part, const char *path);
 
-/* mkdir -p */
+/* mkdir -p, and fsync of the folders that hold the new ones. */
 int kd_file_make_folders(const char *path);
 
 /* Takes the lock of a folder, its file "lock", until *out is closed or the process ends; KD_EIO

@@ -46,25 +46,49 @@ static int require(hid_t parent, const char *name) {
     return kd_fail(KD_EDATA, "%s: is missing", kd_h5_place(place, parent, name));
 }
 
-/* Intermediate groups are made; names are UTF-8. */
+/* Names are UTF-8. */
 static hid_t link_creation(void) {
     hid_t list = H5Pcreate(H5P_LINK_CREATE);
-    if (list >= 0 && (H5Pset_create_intermediate_group(list, 1) < 0 ||
-                      H5Pset_char_encoding(list, H5T_CSET_UTF8) < 0)) {
+    if (list >= 0 && H5Pset_char_encoding(list, H5T_CSET_UTF8) < 0) {
         H5Pclose(list);
         return H5I_INVALID_HID;
     }
     return list;
 }
 
+/* Without times, which the library would give the groups that it makes on the way by itself. */
+static hid_t create_group(hid_t parent, const char *name) {
+    hid_t group = H5I_INVALID_HID, links = link_creation(), create = H5Pcreate(H5P_GROUP_CREATE);
+    if (links >= 0 && create >= 0 && H5Pset_obj_track_times(create, false) >= 0)
+        group = H5Gcreate2(parent, name, links, create, H5P_DEFAULT);
+    if (create >= 0) H5Pclose(create);
+    if (links >= 0) H5Pclose(links);
+    return group;
+}
+
+/* The groups that `name` leads through, those that are missing. */
+static int make_parents(hid_t parent, const char *name) {
+    char prefix[256];
+    for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
+        const size_t length = (size_t)(slash - name);
+        KD_CONTRACT(length < sizeof prefix, "%s: a name too long", name);
+        memcpy(prefix, name, length);
+        prefix[length] = '\0';
+        if (H5Lexists(parent, prefix, H5P_DEFAULT) > 0) continue;
+        hid_t group = create_group(parent, prefix);
+        if (group < 0) return kd_h5_fail(KD_EINTERNAL, parent, prefix, "make the group");
+        H5Gclose(group);
+    }
+    return KD_OK;
+}
+
 int kd_h5_make_group(hid_t *out, hid_t parent, const char *name) {
     kd_h5_quiet();
     *out = H5I_INVALID_HID;
-    hid_t links = link_creation();
-    if (links >= 0) *out = H5Gcreate2(parent, name, links, H5P_DEFAULT, H5P_DEFAULT);
-    int status = *out >= 0 ? KD_OK : kd_h5_fail(KD_EINTERNAL, parent, name, "make the group");
-    if (links >= 0) H5Pclose(links);
-    return status;
+    int status = make_parents(parent, name);
+    if (status < 0) return status;
+    *out = create_group(parent, name);
+    return *out >= 0 ? KD_OK : kd_h5_fail(KD_EINTERNAL, parent, name, "make the group");
 }
 
 int kd_h5_open_object(hid_t *out, hid_t parent, const char *name) {
@@ -134,11 +158,12 @@ int kd_h5_write(hid_t parent, const char *name, int rank, const int64_t *shape, 
         KD_CONTRACT(shape[i] >= 1, "%s: axis %d has size %lld", name, i, (long long)shape[i]);
         size[i] = (hsize_t)shape[i];
     }
+    int status = make_parents(parent, name);
+    if (status < 0) return status;
     hid_t space = H5Screate_simple(rank, size, NULL), set = H5I_INVALID_HID;
     hid_t links = link_creation(), create = dataset_creation(rank, size, H5Tget_size(stored));
     if (space >= 0 && links >= 0 && create >= 0)
         set = H5Dcreate2(parent, name, stored, space, links, create, H5P_DEFAULT);
-    int status = KD_OK;
     if (set < 0 || H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
         status = kd_h5_fail(KD_EINTERNAL, parent, name, "store");
     /* Closing writes out the chunk cache, so it can fail like a write. */
