@@ -143,7 +143,7 @@ static void test_rates(void **state) {
     const kd_wer two[] = {{10, 1, 0, 0}, {2, 0, 1, 0}};
     const kd_wer none[] = {{0, 0, 0, 0}}, only_more[] = {{0, 0, 0, 3}};
     assert_true(fabs(kd_wer_rate(two, 2) - 2.0 / 12) < 1e-15);
-    assert_true(kd_wer_rate(none, 1) == 0);
+    assert_true(isnan(kd_wer_rate(none, 1)));
     assert_true(isinf(kd_wer_rate(only_more, 1)));
 }
 
@@ -165,6 +165,14 @@ static void test_interval(void **state) {
     assert_true(again[0] > low && again[1] < high);
     assert_ok(kd_wer_interval(&low, &high, wer, 1, 0.95, 10, 1));
     assert_true(low == 1 && high == 1);
+    /* Of two utterances one has words: every fourth set has none, and no rate. */
+    const kd_wer half_empty[2] = {{3, 1, 0, 0}, {0, 0, 0, 0}};
+    assert_ok(kd_wer_interval(&low, &high, half_empty, 2, 0.95, 1000, 1));
+    assert_true(low == 0 && isinf(high));
+    kd_wer nearly[9] = {{0, 0, 0, 1}}; /* in one of 9⁹ it has none */
+    for (int i = 1; i < 9; i++) nearly[i] = (kd_wer){3, 1, 0, 0};
+    assert_ok(kd_wer_interval(&low, &high, nearly, 9, 0.95, 1000, 1));
+    assert_true(low > 0.3 && isfinite(high) && high < 1);
 }
 
 int main(void) {

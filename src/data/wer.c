@@ -89,7 +89,7 @@ static int64_t changes_of(const kd_wer *w) {
 
 static double rate(int64_t changes, int64_t words) {
     if (words > 0) return (double)changes / (double)words;
-    return changes > 0 ? INFINITY : 0.0;
+    return changes > 0 ? INFINITY : NAN;
 }
 
 double kd_wer_rate(const kd_wer *utterance, int64_t count) {
@@ -129,11 +129,14 @@ int kd_wer_interval(double *low, double *high, const kd_wer *utterance, int64_t 
             changes += changes_of(drawn);
             words += drawn->words;
         }
-        rates[r] = rate(changes, words);
+        rates[r] = words > 0 ? rate(changes, words) : INFINITY;
     }
+    /* A set without words could have any rate: the largest for the one end, none for the other. */
+    qsort(rates, (size_t)rounds, sizeof *rates, by_size);
+    *high = percentile(rates, rounds, (1 + confidence) / 2);
+    for (int r = rounds - 1; r >= 0 && rates[r] == INFINITY; r--) rates[r] = 0;
     qsort(rates, (size_t)rounds, sizeof *rates, by_size);
     *low = percentile(rates, rounds, (1 - confidence) / 2);
-    *high = percentile(rates, rounds, (1 + confidence) / 2);
     free(rates);
     return KD_OK;
 }

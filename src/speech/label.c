@@ -307,20 +307,41 @@ static int begin(job *j) {
     return check_faults(j);
 }
 
-static void make_key(kd_label_key *out, const job *j, const kd_hash *teacher) {
+/* Names what the model's files state about its texts, as far as it matters here. */
+static int hash_generation(kd_hash *out, const kd_whisper_file *teacher) {
+    const kd_whisper_generation *generation = &teacher->model->generation;
+    int32_t *list[2] = {NULL, NULL};
+    kd_hash named[3] = {kd_hash_bytes(&generation->max_length, sizeof generation->max_length)};
+    const int count[2] = {kd_whisper_suppressed(&list[0], generation, teacher->tokenizer),
+                          kd_whisper_begin_suppressed(&list[1], generation, teacher->tokenizer)};
+    int status = count[0] < 0 ? count[0] : count[1] < 0 ? count[1] : KD_OK;
+    for (int i = 0; i < 2; i++) {
+        if (status == KD_OK)
+            named[1 + i] = kd_hash_bytes(list[i], (size_t)count[i] * sizeof *list[i]);
+        free(list[i]);
+    }
+    *out = kd_hash_join(named, 3);
+    return status;
+}
+
+static int make_key(kd_label_key *out, const job *j, const kd_hash *teacher) {
     const kd_tokenizer *tokenizer = j->teacher->tokenizer;
     const kd_hash tokens = kd_tokenizer_hash(tokenizer);
     const bool translate = j->task == kd_tokenizer_ids(tokenizer)->translate;
+    kd_hash generation;
+    int status = hash_generation(&generation, j->teacher);
     const char *const fact[KD_LABEL_FACTS][2] = {
         {"teacher", teacher->hex},
         {"tokens", tokens.hex},
         {"language", language_code(tokenizer, j->language)},
         {"task", translate ? "translate" : "transcribe"},
+        {"generation", generation.hex},
         {"decoding", DECODING}};
     for (int i = 0; i < KD_LABEL_FACTS; i++) {
         out->fact[i].name = fact[i][0];
         snprintf(out->fact[i].value, sizeof out->fact[i].value, "%s", fact[i][1]);
     }
+    return status;
 }
 
 static void tell_of(int64_t count, const kd_label *label, const char *what) {
@@ -366,8 +387,9 @@ int kd_label_run(kd_labels *out, const char *folder, const kd_utterances *uttera
     *out = (kd_labels){0};
     if (multilingual && j.language < 0)
         return kd_fail(KD_ECONFIG, "the teacher knows many languages; say which is spoken");
-    make_key(&key, &j, &teacher_hash);
-    int status = kd_label_files_open(&j.files, folder, &key, teacher->model->spec.vocabulary);
+    int status = make_key(&key, &j, &teacher_hash);
+    if (status == KD_OK)
+        status = kd_label_files_open(&j.files, folder, &key, teacher->model->spec.vocabulary);
     if (status == KD_OK) status = begin(&j);
     if (status == KD_OK) status = take_known(&j);
     if (status == KD_OK) status = hear_missing(&j);

@@ -10,7 +10,7 @@
  * order in which they were heard. The first says how:
  *
  *   {"kind": "distill labels", "version": 2, "teacher": HASH, "tokens": HASH, "language": "en",
- *    "task": "transcribe", "decoding": "greedy-1"}
+ *    "task": "transcribe", "generation": HASH, "decoding": "greedy-1"}
  *
  * and each other one is a recording, named by its content and, for people, by a file of a list:
  *

@@ -7,7 +7,7 @@
 #include "speech/label.h"
 
 /* What decides a label besides the sound, fact by fact. */
-enum { KD_LABEL_FACTS = 5 };
+enum { KD_LABEL_FACTS = 6 };
 typedef struct {
     const char *name;
     char value[64];

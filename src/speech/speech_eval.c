@@ -7,8 +7,8 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "distill/trainer.h"
+#include "speech/fallback.h"
 #include "speech/greedy.h"
 #include "speech/hearing.h"
 #include "speech/transcribe.h"
@@ -34,7 +34,11 @@ typedef struct {
 
 void kd_speech_result_clear(kd_speech_result *result) {
     for (int64_t i = 0; i < result->count && result->said; i++) free(result->said[i]);
+    for (int64_t i = 0; i < result->count && result->said_again; i++) free(result->said_again[i]);
     free(result->said);
+    free(result->said_again);
+    free(result->bad);
+    free(result->with_fallback);
     free(result->against_reference);
     free(result->against_teacher);
     *result = (kd_speech_result){0};
@@ -76,25 +80,41 @@ static void find_leaders(job *j) {
 /* --- what is said ------------------------------------------------------------------------------
  */
 
-static int keep_said(kd_speech_result *out, int64_t i, const char *text) {
-    out->said[i] = strdup(text + strspn(text, " "));
-    return out->said[i] ? KD_OK : kd_fail_memory(strlen(text) + 1, "a transcript");
+static int keep_said(char **out, const char *text) {
+    *out = strdup(text + strspn(text, " "));
+    return *out ? KD_OK : kd_fail_memory(strlen(text) + 1, "a transcript");
+}
+
+static int keep_tokens(char **out, const kd_tokenizer *tokenizer, const int32_t *token, int count) {
+    char *said;
+    int status = kd_tokenizer_decode(&said, NULL, tokenizer, token, count, false);
+    if (status < 0) return status;
+    status = keep_said(out, said);
+    free(said);
+    return status;
+}
+
+/* What model m says greedily in utterance i, and how bad it is. */
+static int keep_greedy(job *j, int m, int64_t i, const kd_greedy_text *text) {
+    const kd_tokenizer *tokenizer = j->subject[m].file->tokenizer;
+    kd_speech_result *out = &j->out[m];
+    double compression;
+    int status = keep_tokens(&out->said[i], tokenizer, text->token, text->count);
+    if (status == KD_OK)
+        status = kd_text_compression(&compression, tokenizer, text->token, text->count);
+    if (status < 0) return status;
+    out->loops += kd_text_loops(compression);
+    out->bad[i] = kd_text_is_bad(text->average, compression);
+    return KD_OK;
 }
 
 /* Model m decodes the n utterances `which`, whose encoder outputs are in j->memory. */
 static int decode(job *j, int m, const int64_t *which, int n) {
-    const kd_tokenizer *tokenizer = j->subject[m].file->tokenizer;
     const double began = kd_clock();
     kd_greedy_text text[KD_GREEDY_MOST];
     int status = kd_greedy_listen_encoded(j->greedy[m], j->memory, n, j->hearing.frames / 2);
     if (status == KD_OK) status = kd_greedy_run(j->greedy[m], text);
-    for (int i = 0; i < n && status == KD_OK; i++) {
-        char *said;
-        status = kd_tokenizer_decode(&said, NULL, tokenizer, text[i].token, text[i].count, false);
-        if (status < 0) break;
-        status = keep_said(&j->out[m], which[i], said);
-        free(said);
-    }
+    for (int i = 0; i < n && status == KD_OK; i++) status = keep_greedy(j, m, which[i], &text[i]);
     j->out[m].seconds += kd_clock() - began;
     return status;
 }
@@ -128,18 +148,21 @@ static int hear_long(job *j, int m, int64_t i) {
     kd_decoder decoder = {0};
     kd_transcript transcript = {0};
     kd_whisper_sound *sound = NULL;
-    kd_text said = {0};
+    char *said = NULL;
+    bool loops = false;
     int status = kd_whisper_sound_open(&sound, j->utterances->item[i].audio, j->hearing.mel);
     const double began = kd_clock();
     if (status == KD_OK) status = kd_decoder_init(&decoder, file->model, file->tokenizer, &options);
     if (status == KD_OK) status = kd_transcribe(&transcript, &decoder, sound, NULL, NULL);
-    for (int k = 0; k < transcript.count; k++) kd_text_add(&said, "%s", transcript.segment[k].text);
-    if (status == KD_OK) status = kd_text_finish(&said, "a transcript");
-    if (status == KD_OK) status = keep_said(&j->out[m], i, said.text);
+    for (int k = 0; k < transcript.count; k++)
+        loops = loops || kd_text_loops(transcript.segment[k].compression);
+    if (status == KD_OK) status = kd_transcript_words(&said, &transcript, file->tokenizer);
+    if (status == KD_OK) status = keep_said(&j->out[m].said[i], said);
+    j->out[m].loops += loops;
     j->out[m].seconds += kd_clock() - began;
     if (status == KD_OK)
         j->out[m].audio_seconds += (double)kd_whisper_sound_samples(sound) / KD_WHISPER_RATE;
-    free(said.text);
+    free(said);
     kd_transcript_clear(&transcript);
     if (decoder.model) kd_decoder_clear(&decoder);
     kd_whisper_sound_close(sound);
@@ -187,6 +210,55 @@ static int hear_all(job *j) {
     return status;
 }
 
+/* --- once more ---------------------------------------------------------------------------------
+ */
+
+/* Utterance i with the fallback; what is probably silence says nothing, as in kd_transcribe. */
+static int hear_again(job *j, int m, kd_decoder *decoder, int64_t i) {
+    char *fault = NULL;
+    const char *path = j->utterances->item[i].audio;
+    int64_t samples;
+    kd_decoded d = {0};
+    double compression;
+    int status = kd_hearing_files(&j->hearing, j->mel, &samples, &fault, &path, 1);
+    if (fault) status = kd_fail(KD_EDATA, "%s", fault);
+    free(fault);
+    kd_decoder_begin(decoder);
+    if (status == KD_OK) status = kd_decoder_listen(decoder, j->mel, j->hearing.frames);
+    if (status == KD_OK) status = kd_decode_with_fallback(decoder, &d, &compression, NULL, 0);
+    if (status < 0) return status;
+    return keep_tokens(&j->out[m].said_again[i], decoder->tokenizer, d.token,
+                       kd_decoded_is_silence(&d) ? 0 : d.count);
+}
+
+/* All utterances whose greedy text of model m is bad. */
+static int hear_bad(job *j, int m) {
+    const kd_decode_options options = {
+        .language = j->options->language, .task = j->options->task, .beam = 1};
+    kd_speech_result *out = &j->out[m];
+    kd_decoder decoder = {0};
+    kd_progress progress;
+    int64_t bad = 0;
+    out->again = -1;
+    if (strcmp(out->kind, "initial") == 0) return KD_OK;
+    for (int64_t i = 0; i < out->count; i++) bad += out->bad[i];
+    out->again = bad;
+    if (bad == 0) return KD_OK;
+    const kd_whisper_file *file = j->subject[m].file;
+    int status = kd_decoder_init(&decoder, file->model, file->tokenizer, &options);
+    kd_progress_begin(&progress, out->name, "utterances with the fallback", 1, 0, bad);
+    for (int64_t i = 0, done = 0; i < out->count && status == KD_OK; i++) {
+        if (!out->bad[i]) continue;
+        if (kd_train_take_stop())
+            status = kd_fail(KD_EAGAIN, "eval: stopped while %s heard once more", out->name);
+        if (status == KD_OK) status = hear_again(j, m, &decoder, i);
+        kd_progress_show(&progress, ++done, "");
+    }
+    kd_progress_end(&progress);
+    if (decoder.model) kd_decoder_clear(&decoder);
+    return status;
+}
+
 /* --- rates -------------------------------------------------------------------------------------
  */
 
@@ -199,17 +271,20 @@ static int rate_of(kd_speech_rate *out, const kd_wer *wer, int64_t count) {
     return kd_wer_interval(&out->low, &out->high, wer, count, CONFIDENCE, ROUNDS, SEED);
 }
 
-/* Utterance i of model m against both texts. */
+/* Utterance i of model m against both texts, and with the fallback against the reference. */
 static int compare(const job *j, int m, int64_t i, const char *teacher_said) {
     const kd_tokenizer *tokenizer = j->subject[m].file->tokenizer;
-    const char *raw[3] = {j->out[m].said[i], j->utterances->item[i].text, teacher_said};
-    char *text[3] = {NULL, NULL, NULL};
+    kd_speech_result *out = &j->out[m];
+    const char *raw[4] = {out->said[i], j->utterances->item[i].text, teacher_said,
+                          out->said_again[i] ? out->said_again[i] : out->said[i]};
+    char *text[4] = {NULL, NULL, NULL, NULL};
     int status = KD_OK;
-    for (int k = 0; k < 3 && status == KD_OK; k++)
+    for (int k = 0; k < 4 && status == KD_OK; k++)
         status = kd_label_normalize(&text[k], raw[k], tokenizer, j->options->language);
-    if (status == KD_OK) status = kd_wer_count(&j->out[m].against_reference[i], text[1], text[0]);
-    if (status == KD_OK) status = kd_wer_count(&j->out[m].against_teacher[i], text[2], text[0]);
-    for (int k = 0; k < 3; k++) free(text[k]);
+    if (status == KD_OK) status = kd_wer_count(&out->against_reference[i], text[1], text[0]);
+    if (status == KD_OK) status = kd_wer_count(&out->against_teacher[i], text[2], text[0]);
+    if (status == KD_OK) status = kd_wer_count(&out->with_fallback[i], text[1], text[3]);
+    for (int k = 0; k < 4; k++) free(text[k]);
     return status;
 }
 
@@ -222,6 +297,8 @@ static int measure(const job *j, const kd_speech_result *teacher) {
             status = compare(j, m, i, teacher->said[i]);
         if (status == KD_OK) status = rate_of(&r->reference, r->against_reference, r->count);
         if (status == KD_OK) status = rate_of(&r->teacher, r->against_teacher, r->count);
+        if (status == KD_OK) status = rate_of(&r->fallback, r->with_fallback, r->count);
+        if (r->again < 0) r->fallback = (kd_speech_rate){NAN, NAN, NAN};
     }
     return status;
 }
@@ -235,16 +312,23 @@ static int64_t parameters_of(const kd_whisper *model) {
     return n;
 }
 
-static int begin_result(kd_speech_result *out, const kd_speech_subject *s, int64_t count) {
+static int begin_result(kd_speech_result *out, const kd_speech_subject *s, int64_t count,
+                        int32_t language) {
     const size_t n = (size_t)count;
     *out = (kd_speech_result){.count = count, .bytes = s->bytes};
     snprintf(out->name, sizeof out->name, "%s", s->name);
     snprintf(out->kind, sizeof out->kind, "%s", s->kind);
     out->parameters = parameters_of(s->file->model);
+    out->letters = kd_label_counts_letters(s->file->tokenizer, language);
     out->said = calloc(n, sizeof *out->said);
     out->against_reference = calloc(n, sizeof *out->against_reference);
     out->against_teacher = calloc(n, sizeof *out->against_teacher);
-    if (out->said && out->against_reference && out->against_teacher) return KD_OK;
+    out->with_fallback = calloc(n, sizeof *out->with_fallback);
+    out->said_again = calloc(n, sizeof *out->said_again);
+    out->bad = calloc(n, sizeof *out->bad);
+    if (out->said && out->against_reference && out->against_teacher && out->with_fallback &&
+        out->said_again && out->bad)
+        return KD_OK;
     return kd_fail_memory(n * sizeof *out->against_teacher, "transcripts");
 }
 
@@ -294,11 +378,12 @@ int kd_speech_evaluate(kd_speech_result *out, const kd_speech_subject *subject, 
                 "the teacher heard other utterances");
     int status = KD_OK;
     for (int m = 0; m < count; m++) {
-        const int made = begin_result(&out[m], &subject[m], utterances->count);
+        const int made = begin_result(&out[m], &subject[m], utterances->count, options->language);
         if (status == KD_OK) status = made;
     }
     if (status == KD_OK) status = begin(&j);
     if (status == KD_OK) status = hear_all(&j);
+    for (int m = 0; m < count && status == KD_OK; m++) status = hear_bad(&j, m);
     if (status == KD_OK) status = measure(&j, teacher);
     end(&j);
     return status;

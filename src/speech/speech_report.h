@@ -15,6 +15,7 @@ typedef struct {
     const kd_labels *labels;         /* of the training list; NULL: not told of         */
     const kd_windows *windows;       /* made of them; NULL: not told of                 */
     const kd_utterances *utterances; /* that the models were measured on                */
+    int64_t leaked; /* of these, how many the student also learnt from; −1: not known */
     int count;
     const kd_speech_result *result; /* (count)                                          */
 } kd_speech_report;
@@ -32,6 +33,13 @@ const kd_speech_result *kd_speech_report_of(const kd_speech_report *report, cons
 
 /* Seconds of work for a second of sound; NAN without sound. */
 double kd_speech_real_time(const kd_speech_result *result);
+
+/* The ends of an interval, in percent: "11.02 … 13.60", "at least 11.02" where there is no upper
+ * one, "" where there is no rate. */
+void kd_speech_report_interval(char *out, int capacity, const kd_speech_rate *rate);
+
+/* "WER" and "word error rate" or, of letters, "CER" and "character error rate". */
+const char *kd_speech_report_rate(const kd_speech_report *report, bool whole);
 
 /* The size of a model's file; a dash for one that has none. */
 void kd_speech_report_size(char *out, int capacity, const kd_speech_result *result);

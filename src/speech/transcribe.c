@@ -2,13 +2,12 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 #include "base/error.h"
+#include "speech/fallback.h"
 
-static const double FRAME_SECONDS = 0.01, COMPRESSION_MOST = 2.4, AVERAGE_LEAST = -1,
-                    SILENCE_LEAST = 0.6, PROMPT_TEMPERATURE_MOST = 0.5;
-enum { TEMPERATURES = 6, FRAMES_PER_TIMESTAMP = 2 };
+static const double FRAME_SECONDS = 0.01, PROMPT_TEMPERATURE_MOST = 0.5;
+enum { FRAMES_PER_TIMESTAMP = 2 };
 
 /* A transcription under way. */
 typedef struct {
@@ -61,46 +60,8 @@ static int listen(job *j) {
     return kd_decoder_listen(j->decoder, j->input, KD_WHISPER_FRAMES);
 }
 
-/* How many times smaller zlib makes the text. */
-static int compression_of(double *out, const char *text, size_t length) {
-    uLongf size = compressBound(length);
-    Bytef *packed = malloc(size);
-    if (!packed) return kd_fail_memory(size, "the compression of a text");
-    compress(packed, &size, (const Bytef *)text, length);
-    *out = (double)length / (double)size;
-    free(packed);
-    return KD_OK;
-}
-
 static const char *skip_space(const char *text) {
     return text + strspn(text, " \t\r\n");
-}
-
-static int measure(const job *j, const kd_decoded *d, double *compression) {
-    char *text;
-    size_t length;
-    int status =
-        kd_tokenizer_decode(&text, &length, j->decoder->tokenizer, d->token, d->count, false);
-    if (status < 0) return status;
-    const char *start = skip_space(text);
-    length -= (size_t)(start - text);
-    while (length > 0 && strchr(" \t\r\n", start[length - 1])) length--;
-    status = compression_of(compression, start, length);
-    free(text);
-    return status;
-}
-
-static int decode_with_fallback(job *j, kd_decoded *d, double *compression) {
-    const int32_t *prompt = j->said ? j->said + j->said_from : NULL;
-    for (int i = 0; i < TEMPERATURES; i++) {
-        int status = kd_decoder_run(j->decoder, d, prompt, j->said_count - j->said_from, 0.2 * i);
-        if (status == KD_OK) status = measure(j, d, compression);
-        if (status < 0) return status;
-        const bool unlikely = d->average < AVERAGE_LEAST;
-        if (unlikely && d->no_speech > SILENCE_LEAST) break;
-        if (!unlikely && *compression <= COMPRESSION_MOST) break;
-    }
-    return KD_OK;
 }
 
 /* --- segments ----------------------------------------------------------------------------------
@@ -214,9 +175,12 @@ static int do_window(job *j) {
     if (status == KD_OK && kd_tokenizer_ids(j->decoder->tokenizer)->multilingual &&
         options->language < 0)
         status = kd_decoder_language(j->decoder, &options->language);
-    if (status == KD_OK) status = decode_with_fallback(j, &d, &compression);
+    if (status == KD_OK)
+        status = kd_decode_with_fallback(j->decoder, &d, &compression,
+                                         j->said ? j->said + j->said_from : NULL,
+                                         j->said_count - j->said_from);
     if (status < 0) return status;
-    if (d.no_speech <= SILENCE_LEAST || d.average > AVERAGE_LEAST) {
+    if (!kd_decoded_is_silence(&d)) {
         status = add_segments(j, &d, compression, size, &advance);
         if (d.temperature > PROMPT_TEMPERATURE_MOST) j->said_from = j->said_count;
     }
