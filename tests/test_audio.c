@@ -264,12 +264,21 @@ static void test_manifest(void **state) {
     assert_int_equal(kd_manifest_find(names, count, "maybe"), -1);
     free(names);
     kd_manifest_free(&m);
+    /* As some editors write it. */
+    assert_int_equal(parse(&m, "\xef\xbb\xbfg.wav\tyes\r\nh.wav\tno"), KD_OK);
+    assert_int_equal(m.count, 2);
+    assert_string_equal(m.entry[0].path, "/data/g.wav");
+    assert_string_equal(m.entry[1].label, "no");
+    kd_manifest_free(&m);
     const char *wrong[] = {"",
+                           "\xef\xbb\xbf",
                            "\n",
                            "a.wav\n",
                            "a.wav\t\n",
                            "\tyes\n",
-                           "a.wav\tyes",
+                           "a.wav\tye\x7fs\n",
+                           "a.wav\tyes\rb.wav\tno\r",
+                           "a.wav\tb\xe4\n",
                            "a\tyes\nb.wav yes\n",
                            "a\t0123456789012345678901234567890123456789012345678\n"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {

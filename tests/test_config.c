@@ -135,6 +135,8 @@ static void reads_every_key(void **state) {
     assert_true(t->source[0].model.width == 8 && t->source[0].model.shortcut == KD_SHORTCUT_B);
     assert_true(t->kind == KD_STORE_TOPK && t->dtype == KD_STORE_F32 && t->k == 5);
 
+    assert_true(c->loss_alone.hard == 1 && c->loss_alone.label_smoothing == 0.1);
+    assert_true(c->loss_alone.kl == 0 && c->loss_alone.hint_count == 0);
     assert_true(c->loss.temperature == 2.5 && c->loss.kl == 0.7 && c->loss.hard == 0.3);
     assert_true(c->loss.label_smoothing == 0.1 && c->loss.hint_count == 2);
     assert_int_equal(c->loss.hint[0].kind, KD_HINT_COSINE);
@@ -215,6 +217,25 @@ static void reads_sound_and_ensembles(void **state) {
     kd_config_free(c);
 }
 
+/* Two seeds are two runs, also where doubles have gaps. */
+static void keeps_every_seed(void **state) {
+    (void)state;
+    static const char *const seed[] = {"9007199254740993", "9223372036854775808",
+                                       "18446744073709551615"};
+    for (int i = 0; i < 3; i++) {
+        char text[512], set[64];
+        snprintf(text, sizeof text, "{" DATA ", " MODEL ", " TRAIN ", \"seed\": %s}", seed[i]);
+        snprintf(set, sizeof set, "seed=%s", seed[i]);
+        kd_config *file = parse(text, 0, NULL);
+        kd_config *line = parse(SMALL, 1, (const char *const[]){set});
+        assert_true(file->seed == strtoull(seed[i], NULL, 10) && line->seed == file->seed);
+        assert_non_null(strstr(file->resolved, seed[i]));
+        assert_string_equal(file->hash.hex, line->hash.hex);
+        kd_config_free(file);
+        kd_config_free(line);
+    }
+}
+
 static void reads_class_names_and_stores(void **state) {
     (void)state;
     kd_config *c =
@@ -237,8 +258,9 @@ static const struct {
      "$.train.lerning_rate: unknown key; did you mean \"learning_rate\"?"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"zzz\": 1}", "$.zzz: unknown key; see docs"},
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": \"3\"}}",
-     "$.train.epochs: expected a whole number of at least 1, found \"3\""},
+     "$.train.epochs: expected a whole number from 1 to 1000000000, found \"3\""},
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 0}}", "expected a whole number"},
+    {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 9000000000000000}}", "found 9000000000000000"},
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 2.5}}", "found 2.5"},
     {"{" DATA ", " MODEL ", \"train\": {}}", "$.train.epochs: missing; expected a whole number"},
     {"{" DATA ", " MODEL "}", "$.train: missing; expected an object"},
@@ -246,15 +268,31 @@ static const struct {
     {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"a/b\"}", "$.name: files have this name"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"..\"}", "$.name: files have this name"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"\"}", "$.name: expected a text"},
-    {"{" DATA ", " MODEL ", " TRAIN ", \"seed\": 1e17}", "$.seed"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"seed\": 1e17}",
+     "$.seed: expected a whole number from 0 to 18446744073709551615, found 1e+17"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"seed\": 18446744073709551616}",
+     "from 0 to 18446744073709551615, found 18446744073709551616"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"seed\": -9007199254740993}", "found -9007199254740993"},
+    {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 9e15}}", "from 1 to 1000000000, found 9e+15"},
+    {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 1, \"epsilon\": 1e-60}}",
+     "$.train.epsilon: expected a number from 1e-30 to 1, found 1e-60"},
+    {"{" DATA ", \"model\": {\"type\": \"mlp\", \"hidden\": [3], \"dropout\": 0.99999999}, " TRAIN
+     "}",
+     "$.model.dropout: expected a number from 0 to 0.999999, found 0.99999999"},
+    {"{\"data\": {\"kind\": \"idx\", \"folder\": \"m\", \"classes\": [\"a\", \"b\", \"a\"]}, " MODEL
+     ", " TRAIN "}",
+     "$.data.classes: \"a\" is the name of classes 0 and 2; give each its own"},
+    {"{\"data\": {\"kind\": \"idx\", \"folder\": \"m\", \"classes\": [\"a\\nb\"]}, " MODEL
+     ", " TRAIN "}",
+     "$.data.classes: name 0 has a control character"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"precision\": \"bf16\"}",
      "expected \"float32\", \"bfloat16\" or \"auto\", found \"bf16\""},
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 1, \"optimizer\": \"adam\"}}",
      "did you mean \"adamw\"?"},
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 1, \"momentum\": 1}}",
-     "expected a number of at least 0, below 1, found 1"},
+     "expected a number from 0 to 0.999999, found 1"},
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 1, \"learning_rate\": 0}}",
-     "expected a number above 0, found 0"},
+     "expected a number above 0, at most 1000000000, found 0"},
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 1, \"warmup_epochs\": 2}}", "2 epochs of warm"},
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 1, \"nesterov\": true, \"momentum\": 0}}",
      "$.train.nesterov: needs a momentum"},
@@ -332,7 +370,8 @@ static const struct {
      "but the teacher is a store"},
     {TAUGHT("{\"store\": \"a\"}, \"loss\": {\"kl\": 0, \"hard\": 0}"), "nothing is left to learn"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"loss\": {\"kl\": 0.5}}", "but there is no \"teacher\""},
-    {"{" DATA ", " MODEL ", " TRAIN ", \"loss\": {\"temperature\": 0}}", "above 0"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"loss\": {\"temperature\": 0}}",
+     "from 0.001 to 1000, found 0"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"alone\": true}", "but there is no \"teacher\""},
     {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": {\"weight_bits\": 9}}",
      "from 2 to 8, found 9"},
@@ -379,12 +418,13 @@ static void reports_all_at_once_in_order(void **state) {
         logged,
         "configs/test.json:3:40: $.model.depth: 9, but these networks have 6n + 2 layers: 8 or 14\n"
         "configs/test.json:4:12: $.loss.temprature: unknown key; did you mean \"temperature\"?\n"
-        "configs/test.json:5:23: $.train.epochs: expected a whole number of at least 1, found -1\n"
+        "configs/test.json:5:23: $.train.epochs: expected a whole number from 1 to 1000000000, "
+        "found -1\n"
         "configs/test.json:6:11: $.train.batch: expected a whole number from 1 to 1048576, found"
         " \"many\"\n"
         "configs/test.json:7:12: $.alone: trains the network also without the teacher, but there is"
         " no \"teacher\"\n"
-        "--set train.clip: $.train.clip: expected a number of at least 0, found \"x\"\n");
+        "--set train.clip: $.train.clip: expected a number from 0 to 1000000000, found \"x\"\n");
     assert_string_equal(kd_error(), "configs/test.json: 6 errors in the configuration");
 }
 
@@ -573,6 +613,7 @@ int main(void) {
         cmocka_unit_test(reads_every_key),
         cmocka_unit_test(reads_several_ways_to_quantize),
         cmocka_unit_test(reads_sound_and_ensembles),
+        cmocka_unit_test(keeps_every_seed),
         cmocka_unit_test(reads_class_names_and_stores),
         cmocka_unit_test(finds_each_mistake),
         cmocka_unit_test(reports_all_at_once_in_order),

@@ -158,7 +158,7 @@ static double draw_number(draw *d, const kd_config_key *key, bool whole) {
         x = high + 1;
     if (whole) x = floor(x);
     if (key->above && x <= low && kind < 99) x = fmin(high, low + 0.01);
-    return key->below && x >= high && kind < 99 ? low : x;
+    return x;
 }
 
 static void put_number(draw *d, const kd_config_key *key, bool whole) {
@@ -388,7 +388,7 @@ static bool ended_well(int status) {
     if (WIFSIGNALED(status)) return WTERMSIG(status) == SIGALRM;
     const int code = WEXITSTATUS(status);
     return code == 0 || code == -KD_ECONFIG || (code == -KD_EINTERNAL && says("out of memory")) ||
-           (code == -KD_EDATA && (says("finite") || says("never observed")));
+           (code == -KD_EDATA && (says("finite") || says("never observed") || says("2^31")));
 }
 
 static int64_t setting(const char *name, int64_t otherwise) {

@@ -190,10 +190,11 @@ static void test_idx_damage(void **state) {
         plain[bit / 8] ^= (uint8_t)(1 << bit % 8);
     }
     size_t size = gzip(packed, sizeof packed - 1, plain, length);
-    packed[size] = 0;
+    packed[size] = 1;
     assert_int_equal(decode_idx(packed, size), KD_OK);
     for (size_t n = 0; n < size; n++) assert_int_equal(decode_idx(packed, n), KD_EDATA);
     assert_int_equal(decode_idx(packed, size + 1), KD_EDATA);
+    assert_non_null(strstr(kd_error(), "1 bytes behind the end of the gzip stream"));
     /* Behind gzip's header a checksum guards every bit but those that pad deflate's last byte. */
     int unnoticed = 0;
     for (size_t bit = 10 * 8; bit < size * 8; bit++) {
@@ -221,6 +222,31 @@ static void test_idx_damage(void **state) {
     size = gzip(packed, sizeof packed, plain, length);
     assert_int_equal(decode_idx(packed, size), KD_EDATA);
     assert_non_null(strstr(kd_error(), "too short"));
+}
+
+/* As `cat` and parallel packers make it: each member a part, wherever it was cut; zeros behind. */
+static void test_idx_gzip_members(void **state) {
+    (void)state;
+    uint8_t plain[16 + 240], packed[1200];
+    const size_t length = make_idx(plain, true, 20, 3, 4);
+    for (size_t cut = 0; cut <= length; cut++) {
+        size_t size = gzip(packed, sizeof packed, plain, cut);
+        size += gzip(packed + size, sizeof packed - size, plain + cut, length - cut);
+        size += gzip(packed + size, sizeof packed - size, plain, 0);
+        kd_idx idx;
+        if (kd_idx_decode(&idx, 3, packed, size, "parts") < 0) fail_msg("%s", kd_error());
+        assert_memory_equal(idx.values, plain + 16, length - 16);
+        free(idx.values);
+        memset(packed + size, 0, 30);
+        assert_int_equal(decode_idx(packed, size + 30), KD_OK);
+        packed[size + 29] = 'x';
+        assert_int_equal(decode_idx(packed, size + 30), KD_EDATA);
+        assert_int_equal(decode_idx(packed, size - 1), KD_EDATA);
+    }
+    size_t size = gzip(packed, sizeof packed, plain, length);
+    size += gzip(packed + size, sizeof packed - size, plain, 1);
+    assert_int_equal(decode_idx(packed, size), KD_EDATA);
+    assert_non_null(strstr(kd_error(), "has more"));
 }
 
 static void test_idx_counts_differ(void **state) {
@@ -354,6 +380,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_impossible_specs, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(test_missing_files, test_setup, test_teardown),
         cmocka_unit_test(test_idx_damage),
+        cmocka_unit_test(test_idx_gzip_members),
         cmocka_unit_test_setup_teardown(test_idx_counts_differ, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(test_cifar, test_setup, test_teardown),
         cmocka_unit_test(test_normalise),

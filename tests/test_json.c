@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,7 +55,10 @@ static const struct {
     {"{\"a\": 1,\n \"b\": 2,\n \"a\": 3}",
      "t.json:3:2: the key \"a\" is there twice, first on line 1"},
     {"[{\"x\": {\"k\": 1, \"\\u006b\": 1}}]", "t.json:1:17: the key \"k\" is there twice"},
-    {"\xef\xbb\xbf{}", "t.json:1:1: expected a value, found the byte 0xEF"},
+    {"\xef\xbb\xbf", "t.json:1:1: expected a value, but the text ends here"},
+    {"\xef\xbb\xbf\xef\xbb\xbf{}", "t.json:1:1: expected a value, found the byte 0xEF"},
+    {"\xff\xfe{", "t.json: is UTF-16; save it as UTF-8"},
+    {"\xfe\xff", "t.json: is UTF-16; save it as UTF-8"},
 };
 
 static void refuses_what_is_not_json(void **state) {
@@ -117,11 +121,58 @@ static void knows_where_everything_stands(void **state) {
 
 static void tells_whole_numbers(void **state) {
     (void)state;
-    kd_json *json = parse("[3, 3.0, 3e2, -9007199254740992, 3.5, 1e300, \"3\"]");
-    const bool whole[] = {true, true, true, true, false, false, false};
-    for (int i = 0; i < 7; i++)
+    kd_json *json = parse("[3, 3.0, 3e2, -9007199254740992, 3.5, 1e300, \"3\", 9007199254740993]");
+    const bool whole[] = {true, true, true, true, false, false, false, false};
+    for (int i = 0; i < 8; i++)
         assert_int_equal(kd_json_is_integer(cJSON_GetArrayItem(kd_json_root(json), i)), whole[i]);
     kd_json_free(json);
+}
+
+/* Doubles have gaps beyond 2^53: there the digits count. */
+static void keeps_large_whole_numbers(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t value;
+        bool good;
+    } number[] = {{"0", 0, true},
+                  {"1000000000000001", 1000000000000001u, true},
+                  {"9007199254740991", 9007199254740991u, true},
+                  {"9007199254740992", 9007199254740992u, true},
+                  {"9007199254740993", 9007199254740993u, true},
+                  {"18446744073709551615", UINT64_MAX, true},
+                  {"18446744073709551616", 0, false},
+                  {"100000000000000000000000", 0, false},
+                  {"-1", 0, false},
+                  {"-9007199254740993", 0, false},
+                  {"3e2", 300, true},
+                  {"1e16", 0, false}, /* its digits do not stand there */
+                  {"0.5", 0, false},
+                  {"\"7\"", 0, false}};
+    for (size_t i = 0; i < sizeof number / sizeof *number; i++) {
+        char text[64];
+        uint64_t value;
+        snprintf(text, sizeof text, "\xef\xbb\xbf[{\"a\" : %s}, %s]", number[i].text,
+                 number[i].text);
+        kd_json *json = parse(text);
+        const cJSON *root = kd_json_root(json);
+        assert_int_equal(kd_json_unsigned(&value, root->child->child), number[i].good);
+        assert_int_equal(kd_json_unsigned(&value, root->child->next), number[i].good);
+        cJSON *copy = cJSON_Duplicate(root->child->next, true);
+        assert_int_equal(kd_json_unsigned(&value, copy), number[i].good);
+        if (number[i].good) {
+            assert_true(value == number[i].value);
+            cJSON *made = kd_json_create_unsigned(value);
+            kd_json_print_digits(made);
+            char *printed = cJSON_PrintUnformatted(made), right[32];
+            snprintf(right, sizeof right, "%llu", (unsigned long long)value);
+            assert_string_equal(printed, right);
+            cJSON_free(printed);
+            cJSON_Delete(made);
+        }
+        cJSON_Delete(copy);
+        kd_json_free(json);
+    }
 }
 
 static void sets_values(void **state) {
@@ -226,6 +277,7 @@ int main(void) {
         cmocka_unit_test(bounds_the_nesting),
         cmocka_unit_test(knows_where_everything_stands),
         cmocka_unit_test(tells_whole_numbers),
+        cmocka_unit_test(keeps_large_whole_numbers),
         cmocka_unit_test(sets_values),
         cmocka_unit_test(refuses_bad_sets),
         cmocka_unit_test(quotes),

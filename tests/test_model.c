@@ -214,8 +214,16 @@ static kd_real value_at(const built *b, const char *name, int64_t index) {
 
 static void foreign_layouts_are_turned(void **state) {
     (void)state;
-    static const char *const front[] = {"", "module."};
-    for (int f = 0; f < 2; f++) {
+    static const char *const front[] = {"",
+                                        "module.",
+                                        "_orig_mod.",
+                                        "module._orig_mod.",
+                                        "_orig_mod.module.module.",
+                                        "model.",
+                                        "_orig_mod.net.module.backbone.",
+                                        "classifier.",
+                                        "conv0."};
+    for (int f = 0; f < (int)(sizeof front / sizeof *front); f++) {
         state_dict s;
         built b = small_net(&s, front[f]);
         int64_t version = b.params->version;
@@ -268,6 +276,21 @@ static void foreign_weights_that_do_not_fit_are_refused(void **state) {
                                  "model needs (2, 3, 3, 2)",
                                  "conv0.bn.bias: is missing", "bn0.offset: belongs to no layer",
                                  NULL});
+    b = small_net(&s, "model.features."); /* both sides' names, however many are wrong */
+    for (int i = 0; i < 4; i++) add_array(&s, "model.more.weight", 0, 0, 0, 0, 0);
+    for (int i = 0; i < 8; i++)
+        s.array[i].name = i % 2 ? "model.features.stem.weight" : "model.head.bias";
+    refuse(&s, &b,
+           (const char *const[]){"\n  conv0.weight: is missing", "\n  classifier.bias: is missing",
+                                 "\n  model.features.stem.weight: belongs to no layer",
+                                 "… and 4 more belong to no layer", NULL});
+    b = small_net(&s, "");
+    s.array[0].name = "features._orig_mod.conv0.weight"; /* shared by none of the others */
+    refuse(&s, &b,
+           (const char *const[]){"conv0.weight: is missing",
+                                 "features._orig_mod.conv0.weight: "
+                                 "belongs to no layer",
+                                 NULL});
     b = small_net(&s, "");
     s.array[7].rank = 2;
     s.array[7].shape[1] = 1;
@@ -278,6 +301,19 @@ static void foreign_weights_that_do_not_fit_are_refused(void **state) {
     b = small_net(&s, "");
     add_array(&s, "layer9.conv1.weight", 1, 2, 0, 0, 0);
     refuse(&s, &b, (const char *const[]){"layer9.conv1.weight: belongs to no layer", NULL});
+}
+
+/* torch.compile and DataParallel also wrap parts of a model; averaged models count. */
+static void wrapped_parts_are_found(void **state) {
+    (void)state;
+    state_dict s;
+    built b = small_net(&s, "model.");
+    s.array[0].name = "model.conv0._orig_mod.weight";
+    s.array[6].name = "model.module.classifier.weight";
+    add_array(&s, "n_averaged", 0, 0, 0, 0, 0);
+    if (kd_import_params(b.net, s.count, s.array, "w") < 0) fail_msg("%s", kd_error());
+    assert_true(value_at(&b, "classifier.weight", 0) == 6000);
+    clear(&b);
 }
 
 static void shortcuts_and_heads_go_by_their_other_names(void **state) {
@@ -379,6 +415,7 @@ int main(void) {
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(foreign_layouts_are_turned),
         cmocka_unit_test(foreign_weights_that_do_not_fit_are_refused),
+        cmocka_unit_test(wrapped_parts_are_found),
         cmocka_unit_test(shortcuts_and_heads_go_by_their_other_names),
         cmocka_unit_test(published_resnet_answers_as_in_pytorch),
     };

@@ -87,6 +87,16 @@ static void a_file_is_read(void **state) {
     assert_true(config->loss.temperature < 2.1 && config->loss.hard < 0.3); /* "loss" came first */
     kd_config_free(config);
     kd_sweep_free(sweep);
+    sweep = parse("\xef\xbb\xbf{\"base\": \"small.json\", \"seeds\": [9007199254740992, "
+                  "9007199254740993, 18446744073709551615], \"variants\": [{\"name\": \"a\"}]}");
+    assert_int_equal(kd_sweep_config(&config, sweep, 0, 1), KD_OK);
+    assert_true(config->seed == 9007199254740993u);
+    assert_string_equal(config->name, "a-s9007199254740993");
+    kd_config_free(config);
+    assert_int_equal(kd_sweep_config(&config, sweep, 0, 2), KD_OK);
+    assert_true(config->seed == UINT64_MAX);
+    kd_config_free(config);
+    kd_sweep_free(sweep);
 }
 
 /* What stderr gets while `text` is read, and that it is refused. */
@@ -119,7 +129,7 @@ static void mistakes_are_named_with_their_places(void **state) {
             "{\"loss.temprature\": 3,\n \"train.epochs\": -1}}],\n"
             " \"grid\": {\"loss.kl\": [0.5, -0.5]}}",
             "s.json:1:78: $.loss.temprature: unknown key; did you mean \"temperature\"?",
-            "s.json:2:18: $.train.epochs: expected a whole number of at least 1, found -1",
+            "s.json:2:18: $.train.epochs: expected a whole number from 1 to 1000000000, found -1",
             "s.json:3:28: $.loss.kl: expected a number from 0 to 1000000, found -0.5",
             "2 variants cannot be run");
     REFUSED("{\"base\": \"small.json\", \"grid\": {\"loss.kl\": 3}}", "expected a list of values");

@@ -6,6 +6,7 @@
  * item from kd_json_set or kd_json_change has −1 − index of the change there instead. */
 #include "base/json.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,11 @@
 #include "base/json_scan.h"
 #include "base/text.h"
 #include "base/unicode.h"
+
+/* Whole numbers from here on keep their digits: cJSON prints 15 of them, and beyond 2^53 its double
+ * is another number. */
+static const double DIGITS_FROM = 1e15;
+static const uint64_t EXACT = (uint64_t)1 << 53;
 
 struct kd_json {
     const char *name;
@@ -47,10 +53,26 @@ static int fail_at(const kd_json *json, size_t offset, const char *what) {
     return kd_fail(KD_EDATA, "%s:%d:%d: %s", json->name, line, column, what);
 }
 
-static const int *place_items(cJSON *item, const int *offset) {
+/* Keeps the digits that stand at `text` in `valuestring`, which is cJSON's to copy and to free. */
+static bool keep_digits(cJSON *item, const char *text) {
+    const size_t sign = *text == '-', length = sign + strspn(text + sign, "0123456789");
+    const bool plain = !text[length] || !strchr(".eE", text[length]);
+    if (!plain || fabs(item->valuedouble) < DIGITS_FROM) return true;
+    item->valuestring = cJSON_malloc(length + 1);
+    if (!item->valuestring) return false;
+    memcpy(item->valuestring, text, length);
+    item->valuestring[length] = '\0';
+    return true;
+}
+
+/* NULL when memory is out. */
+static const int *place_items(const char *text, cJSON *item, const int *offset) {
+    size_t at = (size_t)*offset;
     item->valueint = *offset++;
-    for (cJSON *child = item->child; child; child = child->next)
-        offset = place_items(child, offset);
+    if (cJSON_IsNumber(item) && item->string) at = kd_json_value_behind_key(text, at);
+    if (cJSON_IsNumber(item) && !keep_digits(item, text + at)) return NULL;
+    for (cJSON *child = item->child; child && offset; child = child->next)
+        offset = place_items(text, child, offset);
     return offset;
 }
 
@@ -88,6 +110,9 @@ static int refuse_duplicates(const kd_json *json, const cJSON *item) {
 }
 
 static int build(kd_json *json, size_t length) {
+    if (length >= 2 &&
+        (memcmp(json->text, "\xFF\xFE", 2) == 0 || memcmp(json->text, "\xFE\xFF", 2) == 0))
+        return kd_fail(KD_EDATA, "%s: is UTF-16; save it as UTF-8", json->name);
     kd_json_scan scan = {.text = json->text, .length = length};
     int status = KD_OK;
     if (!kd_json_scan_all(&scan)) {
@@ -100,8 +125,8 @@ static int build(kd_json *json, size_t length) {
         status = kd_fail_memory(length, json->name);
         goto done;
     }
-    place_items(json->root, scan.offset);
-    status = refuse_duplicates(json, json->root);
+    status = place_items(json->text, json->root, scan.offset) ? refuse_duplicates(json, json->root)
+                                                              : kd_fail_memory(length, json->name);
 done:
     free(scan.offset);
     return status;
@@ -117,6 +142,9 @@ int kd_json_parse_line(kd_json **out, const char *text, size_t length, const cha
     if (!json) return kd_fail_memory(sizeof *json, name);
     json->name = name;
     json->first_line = line;
+    const size_t mark = kd_utf8_mark(text, length);
+    text += mark;
+    length -= mark;
     json->text = malloc(length + 1);
     int status = json->text ? KD_OK : kd_fail_memory(length + 1, name);
     if (status == KD_OK) {
@@ -157,9 +185,42 @@ const cJSON *kd_json_get(const cJSON *object, const char *key) {
     return cJSON_GetObjectItemCaseSensitive(object, key);
 }
 
+/* |x| of a whole number whose digits are known; false when it has none or too many. */
+static bool whole_size(uint64_t *out, const cJSON *item) {
+    const double x = item->valuedouble;
+    *out = 0;
+    if (!cJSON_IsNumber(item)) return false;
+    if (!item->valuestring) {
+        if (x != floor(x) || fabs(x) >= DIGITS_FROM) return false;
+        *out = (uint64_t)fabs(x);
+        return true;
+    }
+    errno = 0;
+    *out = strtoull(item->valuestring + (item->valuestring[0] == '-'), NULL, 10);
+    return errno == 0;
+}
+
 bool kd_json_is_integer(const cJSON *item) {
-    double x = item->valuedouble;
-    return cJSON_IsNumber(item) && x == floor(x) && fabs(x) <= 9007199254740992.0;
+    uint64_t size;
+    return whole_size(&size, item) && size <= EXACT;
+}
+
+bool kd_json_unsigned(uint64_t *out, const cJSON *item) {
+    return whole_size(out, item) && (item->valuedouble >= 0 || *out == 0);
+}
+
+cJSON *kd_json_create_unsigned(uint64_t value) {
+    char digits[24];
+    snprintf(digits, sizeof digits, "%llu", (unsigned long long)value);
+    cJSON *item = cJSON_CreateNumber((double)value);
+    if (!item || keep_digits(item, digits)) return item;
+    cJSON_Delete(item);
+    return NULL;
+}
+
+void kd_json_print_digits(cJSON *item) {
+    if (cJSON_IsNumber(item) && item->valuestring) item->type = cJSON_Raw;
+    for (cJSON *child = item->child; child; child = child->next) kd_json_print_digits(child);
 }
 
 /* Gives a new item and all below it the place "assignment `index`". */

@@ -3,8 +3,8 @@
  * The tree is cJSON's; on top of it, every item knows its line and column, and what cJSON would let
  * pass is refused: duplicate keys, numbers JSON does not have (01, 1., +1, NaN, 1e999), control
  * characters and broken UTF-8 in strings, \u0000, nesting beyond KD_JSON_DEPTH_MAX, anything behind
- * the end. Use the case-sensitive functions of cJSON only, and leave `valueint` alone: it holds the
- * place.
+ * the end. A byte order mark in front is skipped. Use the case-sensitive functions of cJSON only, and
+ * leave `valueint` alone: it holds the place.
  */
 #ifndef KD_BASE_JSON_H
 #define KD_BASE_JSON_H
@@ -45,8 +45,16 @@ int kd_json_change(kd_json *json, const char *path, const cJSON *value, const ch
 const char *kd_json_place(char *out, size_t capacity, const kd_json *json, const cJSON *item,
                           bool of_key);
 
-/* True when the item is a number without a fraction that a double holds exactly (|x| ≤ 2^53). */
+/* True when the item is a number without a fraction whose double is exactly what stands in the text
+ * (|x| ≤ 2^53; from 10^15 on, without an exponent). */
 bool kd_json_is_integer(const cJSON *item);
+/* The item's whole number from 0 to 2^64 − 1, exactly; false when it is none. From 10^15 on
+ * all digits must stand in the text; the item keeps them, also through cJSON_Duplicate. */
+bool kd_json_unsigned(uint64_t *out, const cJSON *item);
+/* A new item with that number; NULL when memory is out. */
+cJSON *kd_json_create_unsigned(uint64_t value);
+/* Makes cJSON print a copy of such a number with its digits; it is no number to cJSON any more. */
+void kd_json_print_digits(cJSON *item);
 
 /* Appends `text` to `out` as a JSON string, quotes included, and returns the length it needs (like
  * snprintf; always terminated when capacity > 0). For writers that cannot allocate. What is not

@@ -71,6 +71,23 @@ int kd_utf8_length(const char *text, size_t length) {
     return overlong || surrogate || beyond ? 0 : n;
 }
 
+size_t kd_utf8_mark(const char *text, size_t length) {
+    return length >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+}
+
+const char *kd_name_fault(const char *text) {
+    for (size_t left = strlen(text); left > 0;) {
+        const int n = kd_utf8_length(text, left);
+        const unsigned char *c = (const unsigned char *)text;
+        if (n == 0) return "is not UTF-8";
+        if (c[0] < 0x20 || c[0] == 0x7F || (c[0] == 0xC2 && c[1] < 0xA0))
+            return "has a control character";
+        text += n;
+        left -= (size_t)n;
+    }
+    return NULL;
+}
+
 int kd_utf8_count(const char *text) {
     int count = 0;
     for (; *text; text++) count += (*text & 0xC0) != 0x80;

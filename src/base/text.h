@@ -22,6 +22,11 @@ void kd_guess_offer(kd_guess *guess, const char *candidate);
 
 /* The length of the valid UTF-8 character at the start of `length` bytes, or 0. */
 int kd_utf8_length(const char *text, size_t length);
+/* The length of the byte order mark that some editors put in front of UTF-8: 3 or 0. */
+size_t kd_utf8_mark(const char *text, size_t length);
+/* What is wrong with `text` as a name that stands in tables and files: "is not UTF-8" or "has a
+ * control character"; else NULL. */
+const char *kd_name_fault(const char *text);
 /* Characters of a 0-terminated text: bytes that do not continue one. */
 int kd_utf8_count(const char *text);
 

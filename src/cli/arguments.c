@@ -73,6 +73,9 @@ static int take_option(kd_arguments *out, int argc, char **argv, int i) {
         value = argv[i + 1];
         taken = 2;
     }
+    if (value && !*value)
+        return kd_fail(KD_EUSAGE, "distill %s: --%s has an empty value; expected --%s %s",
+                       usage->command, option->name, option->name, option->argument);
     out->option[out->option_count] = option;
     out->value[out->option_count++] = value;
     return taken;
@@ -81,6 +84,10 @@ static int take_option(kd_arguments *out, int argc, char **argv, int i) {
 static int check_positional(const kd_arguments *arguments) {
     const kd_usage *usage = arguments->usage;
     int n = arguments->positional_count;
+    for (int i = 0; i < n; i++)
+        if (!*arguments->positional[i])
+            return kd_fail(KD_EUSAGE, "distill %s: argument %d is empty; expected %s",
+                           usage->command, i + 1, usage->positional);
     if (n < usage->least)
         return kd_fail(KD_EUSAGE, "distill %s: expected %s; see distill %s --help", usage->command,
                        usage->positional, usage->command);
@@ -115,6 +122,22 @@ int kd_arguments_parse(kd_arguments *out, const kd_usage *usage, int argc, char 
         }
     }
     return check_positional(out);
+}
+
+int kd_arguments_each(const kd_arguments *arguments, int first,
+                      int (*one)(void *context, char *path), void *context) {
+    const int count = arguments->positional_count - first;
+    int bad = 0, code = KD_OK;
+    for (int i = 0; i < count; i++) {
+        int status = one(context, arguments->positional[first + i]);
+        if (status == KD_OK) continue;
+        if (status == KD_EINTERNAL || count == 1) return status;
+        fflush(stdout);
+        fprintf(stderr, "distill: %s\n", kd_error());
+        code = bad == 0 || code == status ? status : KD_EDATA;
+        bad++;
+    }
+    return bad == 0 ? KD_OK : kd_fail(code, "%d of %d files failed, see above", bad, count);
 }
 
 bool kd_arguments_has(const kd_arguments *arguments, const char *name) {

@@ -66,6 +66,12 @@ typedef struct {
  */
 int kd_arguments_parse(kd_arguments *out, const kd_usage *usage, int argc, char **argv);
 
+/* Calls `one` for each positional argument from `first` on. Of several files, one that fails is
+ * named on the standard error and the next is taken; the error at the end has the code that all of
+ * them have, or KD_EDATA. Without memory nothing goes on. */
+int kd_arguments_each(const kd_arguments *arguments, int first,
+                      int (*one)(void *context, char *path), void *context);
+
 bool kd_arguments_has(const kd_arguments *arguments, const char *name);
 /* The value given last, or NULL. */
 const char *kd_arguments_value(const kd_arguments *arguments, const char *name);

@@ -37,7 +37,8 @@ int kd_inspect_add_table(kd_text *out, const char *align, kd_text *rows) {
     return status;
 }
 
-static int inspect(const char *path) {
+static int inspect(void *context, char *path) {
+    bool *behind = context; /* another file's text */
     static int (*const of_kind[])(kd_text *, const char *) = {
         [KD_FILE_CONFIG] = kd_inspect_config,
         [KD_FILE_CHECKPOINT] = kd_inspect_checkpoint,
@@ -51,17 +52,16 @@ static int inspect(const char *path) {
     int status = kd_file_kind_of(&kind, path);
     if (status == KD_OK) status = of_kind[kind](&text, path);
     if (status == KD_OK) status = kd_text_finish(&text, path);
+    if (status == KD_OK && *behind) putchar('\n');
     if (status == KD_OK) fputs(text.text, stdout);
+    *behind = *behind || status == KD_OK;
     free(text.text);
     return status;
 }
 
 int kd_cmd_inspect(int argc, char **argv) {
     kd_arguments arguments;
+    bool behind = false;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
-    for (int i = 0; i < arguments.positional_count && status == KD_OK; i++) {
-        if (i > 0) putchar('\n');
-        status = inspect(arguments.positional[i]);
-    }
-    return status;
+    return status == KD_OK ? kd_arguments_each(&arguments, 0, inspect, &behind) : status;
 }

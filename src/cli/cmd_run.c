@@ -21,7 +21,8 @@ static const kd_usage USAGE = {
     .most = -1,
     .summary =
         "Says what an exported model sees in pictures (PNG, PGM, PPM) or hears in sounds (WAV,\n"
-        "FLAC, Ogg, Opus). FILE:N is sample N of an idx file or of a CIFAR-10 batch.",
+        "FLAC, Ogg, Opus). FILE:N is sample N of an idx file or of a CIFAR-10 batch. A file that\n"
+        "cannot be read is named, and the others are answered.",
     .options = OPTIONS,
     .example = "distill run runs/fashion_mnist/student.int8.gguf boot.png\n"
                "distill run student.int8.gguf t10k-images-idx3-ubyte.gz:0"};
@@ -37,6 +38,7 @@ typedef struct {
     float *x;     /* (size) */
     float *logits;
     int top;
+    kd_text rows; /* of the answers */
 } runner;
 
 /* "file:12" → the file and 12; false when there is no number behind a colon. */
@@ -144,21 +146,25 @@ static void add_answer(const runner *r, kd_text *rows, const char *path) {
     kd_text_add(rows, "\n");
 }
 
-static int answer_all(runner *r, kd_arguments *arguments) {
-    kd_text rows = {0}, out = {0};
-    int status = KD_OK;
-    for (int i = 1; i < arguments->positional_count && status == KD_OK; i++) {
-        status = read_file(r, arguments->positional[i]);
-        if (status == KD_OK) status = kd_blob_run(r->blob, 1, r->x, r->logits);
-        if (status == KD_OK) add_answer(r, &rows, arguments->positional[i]);
-    }
-    if (status == KD_OK) status = kd_text_finish(&rows, "the answers");
-    if (status == KD_OK) kd_text_add_table(&out, "llllllllll", rows.text);
+static int answer(void *context, char *path) {
+    runner *r = context;
+    int status = read_file(r, path);
+    if (status == KD_OK) status = kd_blob_run(r->blob, 1, r->x, r->logits);
+    if (status == KD_OK) add_answer(r, &r->rows, path);
+    return status;
+}
+
+/* One table of the files that could be read, whatever the others were. */
+static int answer_all(runner *r, const kd_arguments *arguments) {
+    kd_text out = {0};
+    const int bad = kd_arguments_each(arguments, 1, answer, r);
+    if (bad == KD_EINTERNAL) return bad;
+    int status = kd_text_finish(&r->rows, "the answers");
+    if (status == KD_OK) kd_text_add_table(&out, "llllllllll", r->rows.text);
     if (status == KD_OK) status = kd_text_finish(&out, "the answers");
     if (status == KD_OK) fputs(out.text, stdout);
-    free(rows.text);
     free(out.text);
-    return status;
+    return status < 0 ? status : bad;
 }
 
 static int make_room(runner *r) {
@@ -182,6 +188,7 @@ int kd_cmd_run(int argc, char **argv) {
     status = kd_blob_open(&r.blob, arguments.positional[0]);
     if (status == KD_OK) status = make_room(&r);
     if (status == KD_OK) status = answer_all(&r, &arguments);
+    free(r.rows.text);
     free(r.raw);
     free(r.x);
     free(r.logits);

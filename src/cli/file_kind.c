@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
 #include "data/h5.h"
 
 /* A checkpoint or a store: what the file says it is. */
@@ -47,15 +48,20 @@ static int kind_of_folder(kd_file_kind *out, const char *path) {
     return KD_OK;
 }
 
+static bool is_json(const unsigned char *start, size_t n) {
+    const char *text = (const char *)start + kd_utf8_mark((const char *)start, n);
+    return text[strspn(text, " \t\r\n")] == '{';
+}
+
 int kd_file_kind_of(kd_file_kind *out, const char *path) {
     struct stat info;
     if (stat(path, &info) < 0)
         return kd_fail(errno == ENOENT ? KD_ENOINPUT : KD_EIO, "%s: %s", path, strerror(errno));
     if (S_ISDIR(info.st_mode)) return kind_of_folder(out, path);
-    unsigned char start[16] = {0};
+    unsigned char start[17] = {0}; /* and a 0 behind what is read */
     FILE *file = fopen(path, "rb");
     if (!file) return kd_fail(KD_EIO, "%s: cannot open: %s", path, strerror(errno));
-    size_t n = fread(start, 1, sizeof start, file);
+    size_t n = fread(start, 1, sizeof start - 1, file);
     fclose(file);
     if (memcmp(start, "GGUF", 4) == 0)
         *out = KD_FILE_GGUF;
@@ -66,7 +72,7 @@ int kd_file_kind_of(kd_file_kind *out, const char *path) {
         return kind_of_hdf5(out, path);
     else if (n > 8 && start[8] == '{' && start[7] == 0)
         *out = KD_FILE_SAFETENSORS;
-    else if (start[strspn((const char *)start, " \t\r\n")] == '{')
+    else if (is_json(start, n))
         *out = KD_FILE_CONFIG;
     else
         return kd_fail(KD_EDATA,

@@ -71,51 +71,73 @@ static int decode_plain(kd_idx *out, int rank, const uint8_t *bytes, size_t leng
     return KD_OK;
 }
 
-/* The values behind the header of a gzip stream that has just given the header. */
-static int inflate_values(kd_idx *out, int rank, z_stream *stream, size_t total, size_t length,
-                          const char *name) {
-    size_t header = 4 + 4 * (size_t)rank, count = total - header;
+/* A file of gzip members, one behind the other, which are one stream (RFC 1952, 2.2). */
+typedef struct {
+    z_stream z;
+    bool at_end; /* of the last member */
+    const char *name;
+    size_t length; /* of the file */
+} gzip;
+
+/* Behind a member: begins the next one, or finds the end, where zeros may pad a tape's block. */
+static int next_member(gzip *g) {
+    const Bytef *at = g->z.next_in;
+    uInt zeros = 0;
+    if (g->z.avail_in >= 2 && at[0] == 0x1f && at[1] == 0x8b)
+        return inflateReset(&g->z) == Z_OK ? KD_OK : kd_fail_memory(1 << 16, "zlib");
+    while (zeros < g->z.avail_in && at[zeros] == 0) zeros++;
+    g->at_end = true;
+    if (zeros == g->z.avail_in) return KD_OK;
+    return kd_fail(KD_EDATA, "%s: at byte %zu: %u bytes behind the end of the gzip stream", g->name,
+                   g->length - g->z.avail_in, g->z.avail_in);
+}
+
+/* The next n bytes of the stream, or what there is: *got. */
+static int read_gzip(size_t *got, gzip *g, uint8_t *out, size_t n) {
+    g->z.next_out = out;
+    g->z.avail_out = (uInt)n;
+    int status = KD_OK;
+    while (!g->at_end && g->z.avail_out > 0 && status == KD_OK) {
+        int result = inflate(&g->z, Z_NO_FLUSH);
+        if (result == Z_STREAM_END)
+            status = next_member(g);
+        else if (result != Z_OK)
+            status = kd_fail(KD_EDATA, "%s: gzip stream broken at byte %zu of %zu: %s", g->name,
+                             g->length - g->z.avail_in, g->length,
+                             g->z.msg ? g->z.msg : "it ends too early");
+    }
+    *got = n - g->z.avail_out;
+    return status;
+}
+
+/* The values behind the header of a stream that has just given the header. */
+static int inflate_values(kd_idx *out, int rank, gzip *g, size_t total) {
+    const size_t header = 4 + 4 * (size_t)rank, count = total - header;
+    size_t got;
     /* Deflate packs at most 1032 to 1, so this also bounds the memory asked for. */
-    if (count / 1032 > length)
-        return fail_length(name, out, rank, total, "the gzip stream is too short for that");
+    if (count / 1032 > g->length)
+        return fail_length(g->name, out, rank, total, "the gzip stream is too short for that");
     out->values = malloc(count + 1); /* one more, to notice what is too much */
-    if (!out->values) return kd_fail_memory(count + 1, name);
-    stream->next_out = out->values;
-    stream->avail_out = (uInt)(count + 1);
-    int result = inflate(stream, Z_FINISH);
-    size_t got = count + 1 - stream->avail_out;
-    if (got > count) return fail_length(name, out, rank, total, "the gzip stream has more");
-    if (result != Z_STREAM_END)
-        return kd_fail(KD_EDATA, "%s: gzip stream broken at byte %zu of %zu: %s", name,
-                       length - stream->avail_in, length,
-                       stream->msg ? stream->msg : "it ends too early");
-    if (got < count) return fail_length(name, out, rank, total, "the gzip stream has less");
-    if (stream->avail_in > 0)
-        return kd_fail(KD_EDATA, "%s: at byte %zu: %u bytes behind the end of the gzip stream",
-                       name, length - stream->avail_in, stream->avail_in);
-    return KD_OK;
+    if (!out->values) return kd_fail_memory(count + 1, g->name);
+    int status = read_gzip(&got, g, out->values, count + 1);
+    if (got > count) return fail_length(g->name, out, rank, total, "the gzip stream has more");
+    if (status < 0 || got == count) return status;
+    return fail_length(g->name, out, rank, total, "the gzip stream has less");
 }
 
 static int decode_gzip(kd_idx *out, int rank, const uint8_t *bytes, size_t length,
                        const char *name) {
-    z_stream stream = {0};
+    gzip g = {.name = name, .length = length};
     if (length > UINT_MAX) return kd_fail(KD_EDATA, "%s: larger than 4 GiB", name);
-    if (inflateInit2(&stream, 15 + 16) != Z_OK) return kd_fail_memory(1 << 16, "zlib");
+    if (inflateInit2(&g.z, 15 + 16) != Z_OK) return kd_fail_memory(1 << 16, "zlib");
     uint8_t header[HEADER_MAX];
-    uInt wanted = 4 + 4 * (uInt)rank;
-    stream.next_in = (Bytef *)(uintptr_t)bytes; /* zlib reads only, its type lacks the const */
-    stream.avail_in = (uInt)length;
-    stream.next_out = header;
-    stream.avail_out = wanted;
-    int result = inflate(&stream, Z_SYNC_FLUSH), status;
-    size_t total = 0;
-    if (result != Z_OK && result != Z_STREAM_END)
-        status = kd_fail(KD_EDATA, "%s: gzip stream broken in its first bytes: %s", name,
-                         stream.msg ? stream.msg : "it ends too early");
-    else
-        status = read_header(out, &total, rank, header, wanted - stream.avail_out, name);
-    if (status == KD_OK) status = inflate_values(out, rank, &stream, total, length, name);
-    inflateEnd(&stream);
+    size_t total = 0, got;
+    g.z.next_in = (Bytef *)(uintptr_t)bytes; /* zlib reads only, its type lacks the const */
+    g.z.avail_in = (uInt)length;
+    int status = read_gzip(&got, &g, header, 4 + 4 * (size_t)rank);
+    if (status == KD_OK) status = read_header(out, &total, rank, header, got, name);
+    if (status == KD_OK) status = inflate_values(out, rank, &g, total);
+    inflateEnd(&g.z);
     return status;
 }
 

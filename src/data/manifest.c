@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
 
 static const size_t TEXT_LIMIT = (size_t)256 << 20;
 
@@ -37,6 +38,8 @@ static int append(kd_manifest *m, const char *path, const char *label, int64_t l
 
 static int check_label(const char *label, const char *where, int64_t line) {
     size_t length = strlen(label);
+    const char *fault = kd_name_fault(label);
+    if (fault) return kd_fail(KD_EDATA, "%s:%lld: the label %s", where, (long long)line, fault);
     if (length > 0 && length < KD_CLASS_NAME_MAX) return KD_OK;
     return kd_fail(KD_EDATA, "%s:%lld: label of %zu bytes, should be 1 to %d", where,
                    (long long)line, length, KD_CLASS_NAME_MAX - 1);
@@ -75,17 +78,14 @@ int kd_manifest_parse(kd_manifest *out, char *text, size_t length, const char *p
         folder[bytes] = '\0';
     }
     int64_t line = 0;
-    for (size_t at = 0; at < length;) {
+    for (size_t at = kd_utf8_mark(text, length); at < length;) {
         char *end = memchr(text + at, '\n', length - at);
         size_t bytes = end ? (size_t)(end - (text + at)) : length - at;
         line++;
         if (memchr(text + at, '\0', bytes))
             return kd_fail(KD_EDATA, "%s:%lld: a zero byte; this is no text", path,
                            (long long)line);
-        if (!end)
-            return kd_fail(KD_EDATA, "%s:%lld: the last line does not end; is the file cut short?",
-                           path, (long long)line);
-        *end = '\0';
+        if (end) *end = '\0';
         int status = parse_line(out, text + at, folder, path, line);
         if (status < 0) return status;
         at += bytes + 1;

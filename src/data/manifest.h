@@ -24,7 +24,8 @@ typedef struct {
 int kd_manifest_read(kd_manifest *out, const char *path);
 void kd_manifest_free(kd_manifest *manifest);
 
-/* The TSV text itself (`length` bytes, any content; changed while it is read). */
+/* The TSV text itself: `length` bytes of any content and a 0 behind them; changed while it is read.
+ * A byte order mark, "\r\n" and a last line without its end are taken. */
 int kd_manifest_parse(kd_manifest *out, char *text, size_t length, const char *path);
 
 /* The different labels in *names (the caller frees) and how many: whole numbers first and by size,

@@ -94,12 +94,14 @@ typedef struct {
     kd_train_spec train;
     int quantize_count; /* 0: nothing is exported */
     kd_quantize_config quantize[KD_QUANTIZE_MAX];
-    int correct_bias_count; /* labels whose output biases are shifted together after training, */
-    int correct_bias[16];   /* by what is best on the validation split                         */
-    bool alone;             /* also train the same network without the teacher     */
-    char *resolved;         /* JSON text with every default filled in and --set applied */
-    kd_hash hash;           /* of `resolved`                                       */
-    char path[KD_PATH_MAX]; /* where it came from                                  */
+    int correct_bias_count;    /* labels whose output biases are shifted together after training, */
+    int correct_bias[16];      /* by what is best on the validation split                         */
+    bool alone;                /* also train the same network without the teacher     */
+    kd_loss_config loss_alone; /* of that: the labels at weight 1, smoothed as in `loss`; nothing
+                                  that is learnt of the teacher                   */
+    char *resolved;            /* JSON text with every default filled in and --set applied */
+    kd_hash hash;              /* of `resolved`                                       */
+    char path[KD_PATH_MAX];    /* where it came from                                  */
 } kd_config;
 
 /* Reads, checks everything and reports ALL errors at once through kd_log, each as

@@ -8,14 +8,15 @@
 #include <stddef.h>
 
 typedef enum {
-    KD_KEY_INTEGER, /* int or int64_t; the one of `choices`, when there is one, is stored as −1   */
+    KD_KEY_INTEGER, /* int, int64_t or, up to KD_KEY_U64_MAX, uint64_t; the one of `choices`, when
+                       there is one, is stored as −1                                              */
     KD_KEY_REAL,    /* float or double                                                           */
     KD_KEY_SWITCH,   /* bool                                                                      */
     KD_KEY_TEXT,     /* char[]                                                                    */
     KD_KEY_PATH,     /* char[], made relative to the config's folder, variables filled in         */
     KD_KEY_CHOICE,   /* an enum: the place in `choices`; or char[]                                */
     KD_KEY_PAIR,     /* int[2] from n or [n, n]; `choices` as for KD_KEY_INTEGER                  */
-    KD_KEY_INTEGERS, /* int[] */
+    KD_KEY_INTEGERS, /* int[], int64_t[] or uint64_t[], likewise                                */
     KD_KEY_REALS,    /* float[]                                                                   */
     KD_KEY_PATHS,    /* char[][], each as KD_KEY_PATH                                             */
     KD_KEY_TEXTS,    /* char[][]                                                                  */
@@ -26,8 +27,9 @@ typedef enum {
     KD_KEY_IGNORED  /* allowed and without effect                                                */
 } kd_key_type;
 
-/* As `high`: any. Whole numbers end at 2^53 all the same, which JSON's doubles hold exactly. */
-#define KD_KEY_NO_LIMIT 1e300
+/* As `high`: all that a uint64_t holds, 2^64 − 1. Other whole numbers end at 2^53, which JSON's
+ * doubles hold exactly. */
+#define KD_KEY_U64_MAX 18446744073709551615.0
 
 struct kd_config_table;
 
@@ -40,7 +42,7 @@ typedef struct {
     ptrdiff_t count;     /* lists: offset of the int that counts them; objects: of the bool that
                             says the key was there; −1: none                                   */
     double low, high;    /* numbers: the range; lists: of every element                        */
-    bool above, below;   /* low, high themselves are outside                                   */
+    bool above;          /* low itself is outside                                              */
     const char *choices; /* "idx|cifar10|audio"                                                */
     bool required;
     const char *fallback; /* JSON; NULL: nothing is stored when the key is absent, or it depends */

@@ -144,6 +144,7 @@ static void read_value(kd_config_reader *reader, const cJSON *item, const char *
         reader->failed = kd_fail_memory(sizeof *copy, "the configuration");
         return;
     }
+    kd_json_print_digits(copy);
     const char *wrong = kd_config_store_value(reader->folder, item, key, base);
     if (wrong) kd_config_complain(reader, item, false, path, "%s", wrong);
 }

@@ -76,6 +76,9 @@ bool kd_config_check_value(kd_config_reader *reader, const cJSON *item, const ch
 /* The place of `word` in "a|b|c", or −1. */
 int kd_config_choice(const char *choices, const char *word);
 
+/* A limit of a row with all its digits. */
+void kd_config_limit(char *out, size_t capacity, double limit);
+
 /* "a whole number from 1 to 8" for people. */
 void kd_config_describe(char *out, size_t capacity, const kd_config_key *key);
 

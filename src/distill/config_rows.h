@@ -15,11 +15,12 @@
 #define OPTIONAL_PART(s, member, flag, t)                                                          \
     .offset = offsetof(s, member), .count = (ptrdiff_t)offsetof(s, flag), .table = &(t)
 #define RANGE(from, to) .low = (from), .high = (to)
-#define ABOVE(from) .low = (from), .high = ANY, .above = true
+#define ABOVE_ZERO .low = 0, .high = 1e9, .above = true
 #define FRACTION .low = 0, .high = 1
-#define BELOW_ONE .low = 0, .high = 1, .below = true
+/* Not so near to 1 that float32 would take it for 1: 1/(1 − p) must stay a number. */
+#define BELOW_ONE .low = 0, .high = 0.999999
 
-#define ANY KD_KEY_NO_LIMIT
+#define U64 .low = 0, .high = KD_KEY_U64_MAX
 enum { SIDE = 1 << 12, UNITS = 1 << 16, BILLION = 1000000000 };
 
 /* The rows of a kd_train_spec at member `p` of the struct `s`. Their defaults: epochs as given, JSON
@@ -35,7 +36,7 @@ enum { SIDE = 1 << 12, UNITS = 1 << 16, BILLION = 1000000000 };
      .depends = d, .doc = "micro-batches of one update"},                                          \
     {"optimizer", KD_KEY_CHOICE, FIELD(s, p optimizer), .choices = "sgd|adamw",                    \
      .fallback = who, .depends = d, .doc = "who updates"},                                         \
-    {"learning_rate", KD_KEY_REAL, FIELD(s, p learning_rate), ABOVE(0), .depends = rate,           \
+    {"learning_rate", KD_KEY_REAL, FIELD(s, p learning_rate), ABOVE_ZERO, .depends = rate,           \
      .doc = "at its peak"},                                                                        \
     {"momentum", KD_KEY_REAL, FIELD(s, p momentum), BELOW_ONE, .fallback = "0.9", .depends = d,    \
      .doc = "of sgd"},                                                                             \
@@ -47,7 +48,7 @@ enum { SIDE = 1 << 12, UNITS = 1 << 16, BILLION = 1000000000 };
      .doc = "of adamw"},                                                                           \
     {"beta2", KD_KEY_REAL, FIELD(s, p beta2), BELOW_ONE, .fallback = "0.999", .depends = d,        \
      .doc = "of adamw"},                                                                           \
-    {"epsilon", KD_KEY_REAL, FIELD(s, p epsilon), ABOVE(0), .fallback = "1e-8", .depends = d,      \
+    {"epsilon", KD_KEY_REAL, FIELD(s, p epsilon), RANGE(1e-30, 1), .fallback = "1e-8", .depends = d,      \
      .doc = "of adamw"},                                                                           \
     {"schedule", KD_KEY_CHOICE, FIELD(s, p schedule), .choices = "constant|linear|cosine",         \
      .fallback = falls, .depends = d, .doc = "how the rate falls after the warm-up"},              \

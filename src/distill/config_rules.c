@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 
 /* Of what stands in another section the rules look at the JSON, never at the fields, which may not
  * have been read for an error. */
@@ -72,7 +73,9 @@ void kd_config_root_defaults(kd_config_reader *reader, const cJSON *object, cJSO
 
 void kd_config_root_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                            void *base) {
-    (void)base;
+    kd_config *config = base;
+    config->loss_alone = (kd_loss_config){
+        .hard = 1, .temperature = 1, .label_smoothing = config->loss.label_smoothing};
     kd_config_check_name(reader, object, path);
     const cJSON *held = kd_json_get(kd_json_get(object, "data"), "validation");
     if (cJSON_GetArraySize(kd_json_get(object, "correct_bias")) > 0 &&
@@ -148,12 +151,28 @@ static void check_augment(kd_config_reader *reader, const cJSON *data, const cha
                                    check[i].complaint);
 }
 
+/* A name stands for one class, in tables, in stores and in exported files. */
+static void check_class_names(kd_config_reader *reader, const cJSON *object, const char *path,
+                              const kd_config *config) {
+    const kd_data_spec *data = &config->data;
+    for (int i = 0; i < data->class_name_count; i++) {
+        const char *wrong = kd_name_fault(data->class_names[i]);
+        if (wrong) kd_config_complain_key(reader, object, path, "classes", "name %d %s", i, wrong);
+        for (int k = 0; k < i; k++)
+            if (strcmp(data->class_names[k], data->class_names[i]) == 0)
+                kd_config_complain_key(reader, object, path, "classes",
+                                       "\"%s\" is the name of classes %d and %d; give each its own",
+                                       data->class_names[i], k, i);
+    }
+}
+
 void kd_config_data_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                            void *base) {
     const kd_config *config = base;
     kd_data_kind kind = config->data.kind;
     check_kind_keys(reader, object, path, kind == KD_DATA_AUDIO);
     check_augment(reader, object, path, config);
+    check_class_names(reader, object, path, config);
     int means = cJSON_GetArraySize(kd_json_get(object, "mean"));
     int deviations = cJSON_GetArraySize(kd_json_get(object, "deviation"));
     if (means != deviations)

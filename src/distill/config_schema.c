@@ -27,10 +27,11 @@ static void add_choices(kd_text *out, const char *choices) {
 }
 
 static void add_number(kd_text *out, const kd_config_key *key, bool whole) {
-    kd_text_add(out, "\"type\": \"%s\", \"%s\": %.10g", whole ? "integer" : "number",
-                key->above ? "exclusiveMinimum" : "minimum", key->low);
-    if (key->high < KD_KEY_NO_LIMIT)
-        kd_text_add(out, ", \"%s\": %.10g", key->below ? "exclusiveMaximum" : "maximum", key->high);
+    char low[32], high[32];
+    kd_config_limit(low, sizeof low, key->low);
+    kd_config_limit(high, sizeof high, key->high);
+    kd_text_add(out, "\"type\": \"%s\", \"%s\": %s, \"maximum\": %s",
+                whole ? "integer" : "number", key->above ? "exclusiveMinimum" : "minimum", low, high);
 }
 
 /* What a whole number, a pair or a word may be. */

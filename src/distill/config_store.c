@@ -19,6 +19,21 @@ static void store_integer(char *field, size_t size, double value) {
     }
 }
 
+static double number_or_word(const cJSON *item) {
+    return cJSON_IsString(item) ? -1 : item->valuedouble;
+}
+
+/* A whole number, or −1 for a word. */
+static void store_whole(char *field, size_t size, const cJSON *item, const kd_config_key *key) {
+    uint64_t all;
+    if (key->high < KD_KEY_U64_MAX) {
+        store_integer(field, size, number_or_word(item));
+        return;
+    }
+    KD_CONTRACT(size == sizeof all && kd_json_unsigned(&all, item), "%s", key->name);
+    memcpy(field, &all, sizeof all);
+}
+
 static void store_real(char *field, size_t size, double value) {
     if (size == sizeof(float)) {
         float narrow = (float)value;
@@ -34,10 +49,6 @@ static void store_choice(char *field, const cJSON *item, const kd_config_key *ke
         store_integer(field, sizeof(int), kd_config_choice(key->choices, item->valuestring));
     else
         snprintf(field, key->size, "%s", item->valuestring);
-}
-
-static double number_or_word(const cJSON *item) {
-    return cJSON_IsString(item) ? -1 : item->valuedouble;
 }
 
 static void store_pair(char *field, const cJSON *item) {
@@ -62,6 +73,8 @@ const char *kd_config_resolve_path(char *out, size_t capacity, const char *folde
         value = getenv(name);
         if (!value && *otherwise == '}')
             return "the environment variable is not set; \"${NAME:-otherwise}\" gives a default";
+        if (value && !*value && *otherwise == '}')
+            return "the environment variable is empty; \"${NAME:-otherwise}\" gives a default";
         if (!value || (*otherwise == ':' && !*value)) {
             value = otherwise + 2;
             value_length = (int)(end - value);
@@ -85,7 +98,7 @@ static const char *store_list(char *base, const char *folder, const cJSON *list,
     for (const cJSON *item = list->child; item && !wrong;
          item = item->next, count++, field += key->stride) {
         if (key->type == KD_KEY_INTEGERS)
-            store_integer(field, key->stride, item->valuedouble);
+            store_whole(field, key->stride, item, key);
         else if (key->type == KD_KEY_REALS)
             store_real(field, key->stride, item->valuedouble);
         else if (key->type == KD_KEY_PATHS)
@@ -103,7 +116,7 @@ const char *kd_config_store_value(const char *folder, const cJSON *item, const k
     char *field = base + key->offset;
     switch (key->type) {
     case KD_KEY_INTEGER:
-        store_integer(field, key->size, number_or_word(item));
+        store_whole(field, key->size, item, key);
         return NULL;
     case KD_KEY_REAL:
         store_real(field, key->size, item->valuedouble);

@@ -32,19 +32,22 @@ static void describe_choices(char *out, size_t capacity, const char *choices) {
     }
 }
 
-/* " from 1 to 8", " above 0", " of at least 1" … */
-static void describe_range(char *out, size_t capacity, const kd_config_key *key) {
-    bool up = key->high < 1e9; /* larger limits are only there for arithmetic's sake */
-    if (!up && key->above)
-        snprintf(out, capacity, " above %g", key->low);
-    else if (!up)
-        snprintf(out, capacity, " of at least %g", key->low);
-    else if (key->above)
-        snprintf(out, capacity, " above %g, at most %g", key->low, key->high);
-    else if (key->below)
-        snprintf(out, capacity, " of at least %g, below %g", key->low, key->high);
+void kd_config_limit(char *out, size_t capacity, double limit) {
+    if (limit >= KD_KEY_U64_MAX)
+        snprintf(out, capacity, "%llu", (unsigned long long)UINT64_MAX);
     else
-        snprintf(out, capacity, " from %.10g to %.10g", key->low, key->high);
+        snprintf(out, capacity, "%.10g", limit);
+}
+
+/* " from 1 to 8", " above 0, at most 600" … */
+static void describe_range(char *out, size_t capacity, const kd_config_key *key) {
+    char low[32], high[32];
+    kd_config_limit(low, sizeof low, key->low);
+    kd_config_limit(high, sizeof high, key->high);
+    if (key->above)
+        snprintf(out, capacity, " above %s, at most %s", low, high);
+    else
+        snprintf(out, capacity, " from %s to %s", low, high);
 }
 
 static void describe_with_word(char *out, size_t capacity, const char *what, const char *range,
@@ -109,10 +112,19 @@ void kd_config_describe(char *out, size_t capacity, const kd_config_key *key) {
     }
 }
 
+/* The digits of a whole number as they are; else enough of it to see why it was refused. */
+static void describe_number(char *out, size_t capacity, const cJSON *item) {
+    const char *digits = item->valuestring;
+    if (digits)
+        snprintf(out, capacity, "%.40s%s", digits, strlen(digits) > 40 ? "…" : "");
+    else
+        snprintf(out, capacity, kd_json_is_integer(item) ? "%.0f" : "%.10g", item->valuedouble);
+}
+
 /* What stands there, shortened: "-3", "\"abc\"", "a list". */
 static void describe_found(char *out, size_t capacity, const cJSON *item) {
     if (cJSON_IsNumber(item))
-        snprintf(out, capacity, "%.10g", item->valuedouble);
+        describe_number(out, capacity, item);
     else if (cJSON_IsString(item))
         snprintf(out, capacity, "\"%.60s\"", item->valuestring);
     else if (cJSON_IsBool(item))
@@ -124,8 +136,7 @@ static void describe_found(char *out, size_t capacity, const cJSON *item) {
 }
 
 static bool in_range(double x, const kd_config_key *key) {
-    return (key->above ? x > key->low : x >= key->low) &&
-           (key->below ? x < key->high : x <= key->high);
+    return (key->above ? x > key->low : x >= key->low) && x <= key->high;
 }
 
 static bool is_word(const cJSON *item, const kd_config_key *key) {
@@ -137,6 +148,8 @@ static bool is_text(const cJSON *item, size_t capacity) {
 }
 
 static bool is_number(const cJSON *item, const kd_config_key *key, bool whole) {
+    uint64_t all;
+    if (whole && key->high >= KD_KEY_U64_MAX) return kd_json_unsigned(&all, item);
     return cJSON_IsNumber(item) && (!whole || kd_json_is_integer(item)) &&
            in_range(item->valuedouble, key);
 }

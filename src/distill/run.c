@@ -137,7 +137,6 @@ static int stage_key(const kd_run *run, const char *stage, const kd_quantize_con
 
 int kd_run_job(const kd_run *run, const char *stage, const kd_quantize_config *qat,
                kd_classifier_job *out) {
-    static const kd_loss_config labels_only = {.hard = 1, .temperature = 1};
     const kd_config *c = run->config;
     bool alone = strcmp(stage, "alone") == 0;
     bool taught = !alone && run->store;
@@ -147,7 +146,7 @@ int kd_run_job(const kd_run *run, const char *stage, const kd_quantize_config *q
                                         .precision = run->precision,
                                         .seed = c->seed,
                                         .config_json = c->resolved},
-                               .loss = alone ? &labels_only : &c->loss,
+                               .loss = alone ? &c->loss_alone : &c->loss,
                                .mode = qat ? KD_RUN_FAKE_TRAIN : KD_RUN_FLOAT,
                                .delay_steps = qat ? qat->delay_steps : 0,
                                .train = run->train,

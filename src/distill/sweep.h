@@ -41,7 +41,7 @@ typedef struct {
     char name[64];
     char base[KD_PATH_MAX];
     int seed_count;
-    int64_t seed[KD_SWEEP_SEEDS_MAX];
+    uint64_t seed[KD_SWEEP_SEEDS_MAX];
     bool teacher_seeds; /* a teacher for each seed, instead of one for all */
     int variant_count;  /* those of the file, then the grid's points       */
     kd_sweep_variant variant[KD_SWEEP_VARIANTS_MAX];

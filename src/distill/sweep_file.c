@@ -37,7 +37,7 @@ static const kd_config_key SWEEP_KEYS[] = {
      .doc = "of the sweep and of its folder: letters, digits, dot, dash, underscore"},
     {"base", KD_KEY_PATH, FIELD(kd_sweep, base), .required = true,
      .doc = "the config that all runs start from"},
-    {"seeds", KD_KEY_INTEGERS, LIST(kd_sweep, seed, seed_count), .low = 0, .high = KD_KEY_NO_LIMIT,
+    {"seeds", KD_KEY_INTEGERS, LIST(kd_sweep, seed, seed_count), .low = 0, .high = KD_KEY_U64_MAX,
      .fallback = "[1, 2, 3]", .doc = "every variant is run once with each"},
     {"teacher_seeds", KD_KEY_SWITCH, FIELD(kd_sweep, teacher_seeds), .fallback = "false",
      .doc = "true: a teacher for each seed, trained with it; false: one with its own seed for all"},
@@ -184,8 +184,8 @@ static void finish_sweep(kd_config_reader *reader, const cJSON *object, const ch
     for (int i = 0; i < sweep->seed_count; i++)
         for (int k = 0; k < i; k++)
             if (sweep->seed[i] == sweep->seed[k])
-                kd_config_complain_key(reader, object, path, "seeds", "%lld is there twice",
-                                       (long long)sweep->seed[i]);
+                kd_config_complain_key(reader, object, path, "seeds", "%llu is there twice",
+                                       (unsigned long long)sweep->seed[i]);
     check_folders(reader, sweep);
 }
 
@@ -245,8 +245,8 @@ int kd_sweep_config(kd_config **out, const kd_sweep *sweep, int variant, int see
     const kd_sweep_variant *v = &sweep->variant[variant];
     char name[80];
     *out = NULL;
-    snprintf(name, sizeof name, "%s-s%lld", v->folder, (long long)sweep->seed[seed]);
-    cJSON *number = cJSON_CreateNumber((double)sweep->seed[seed]);
+    snprintf(name, sizeof name, "%s-s%llu", v->folder, (unsigned long long)sweep->seed[seed]);
+    cJSON *number = kd_json_create_unsigned(sweep->seed[seed]);
     cJSON *text = cJSON_CreateString(name);
     int status = number && text ? load_variant(out, sweep, v, number, text)
                                 : kd_fail_memory(sizeof *number, "a sweep's config");

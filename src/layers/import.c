@@ -1,5 +1,6 @@
 #include "layers/import.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,18 +11,25 @@
 
 enum { STEM_MAX = KD_NAME_MAX + 16, SHOWN_MAX = 8 };
 
+/* What can be wrong, in the order in which it is told. */
+typedef enum { MISSING, OTHER_SHAPE, LEFT_OVER, COMPLAINTS } complaint;
+
 typedef struct {
     const kd_net *net;
     int n;
     const kd_foreign_array *array;
-    bool *used;      /* (n): some parameter wanted this array */
-    bool copying;    /* false: only check                     */
-    int wrong;       /* how many complaints there are         */
-    kd_text message; /* the first SHOWN_MAX of them           */
+    int wrapped;              /* components in front of every name that wrap the model       */
+    bool *used;               /* (n): some parameter wanted this array                       */
+    bool copying;             /* false: only check                                           */
+    int wrong[COMPLAINTS];    /* how many there are                                          */
+    kd_text told[COMPLAINTS]; /* the first SHOWN_MAX of each                                 */
 } import;
 
-static void complain(import *job, const char *what, const char *name, const char *detail) {
-    if (job->wrong++ < SHOWN_MAX) kd_text_add(&job->message, "\n  %s: %s%s", name, what, detail);
+static void complain(import *job, complaint what, const char *name, const char *detail) {
+    static const char *const says[] = {"is missing", "has the shape ",
+                                       "belongs to no layer of the model"};
+    if (job->wrong[what]++ < SHOWN_MAX)
+        kd_text_add(&job->told[what], "\n  %s: %s%s", name, says[what], detail);
 }
 
 /* "layer2.0.shortcut" → "layer2.0.downsample.0": `name` with its `tail` replaced; false when it
@@ -72,18 +80,42 @@ static bool norm_stem(char *out, const char *node, int choice) {
     }
 }
 
-static const char *without_wrapper(const char *name) {
-    return strncmp(name, "module.", 7) == 0 ? name + 7 : name;
+/* The first component of `name` that is no wrapper's. */
+static const char *skip_wrappers(const char *name) {
+    static const char *const wrapper[] = {"module.", "_orig_mod."};
+    for (int i = 0; i < 2; i++) {
+        const size_t length = strlen(wrapper[i]);
+        if (strncmp(name, wrapper[i], length) != 0) continue;
+        name += length;
+        i = -1;
+    }
+    return name;
+}
+
+/* Behind the next component; NULL when it is the last. */
+static const char *next_component(const char *name) {
+    const char *dot = strchr(name, '.');
+    return dot ? skip_wrappers(dot + 1) : NULL;
+}
+
+/* Whether `name`, without what wraps the model, is "stem.suffix". */
+static bool is_named(const import *job, const char *name, const char *stem, const char *suffix) {
+    char wanted[STEM_MAX + 32];
+    snprintf(wanted, sizeof wanted, "%s.%s", stem, suffix);
+    name = skip_wrappers(name);
+    for (int i = 0; i < job->wrapped && name; i++) name = next_component(name);
+    for (const char *part = wanted; name; name = next_component(name)) {
+        const size_t length = strcspn(name, ".");
+        if (strncmp(name, part, length) != 0 || part[length] != name[length]) return false;
+        if (name[length] == '\0') return true;
+        part += length + 1;
+    }
+    return false;
 }
 
 static int find_array(const import *job, const char *stem, const char *suffix) {
-    size_t length = strlen(stem);
-    for (int i = 0; i < job->n; i++) {
-        const char *name = without_wrapper(job->array[i].name);
-        if (strncmp(name, stem, length) == 0 && name[length] == '.' &&
-            strcmp(name + length + 1, suffix) == 0)
-            return i;
-    }
+    for (int i = 0; i < job->n; i++)
+        if (is_named(job, job->array[i].name, stem, suffix)) return i;
     return -1;
 }
 
@@ -109,7 +141,7 @@ static void complain_shape(import *job, const kd_param *p, const kd_foreign_arra
     char a[96], b[96], detail[224];
     snprintf(detail, sizeof detail, "%s, the model needs %s", kd_shape_text(a, sizeof a, &found),
              kd_shape_text(b, sizeof b, &wanted));
-    complain(job, "has the shape ", theirs->name, detail);
+    complain(job, OTHER_SHAPE, theirs->name, detail);
 }
 
 static void check_numbers(import *job, const kd_foreign_array *theirs, bool variance) {
@@ -159,7 +191,7 @@ static void import_param(import *job, const kd_net_node *node, kd_param *p, cons
             check_numbers(job, &job->array[i], p == node->var);
         return;
     }
-    complain(job, "is missing", p->name, "");
+    complain(job, MISSING, p->name, "");
 }
 
 static void walk(import *job) {
@@ -174,12 +206,87 @@ static void walk(import *job) {
     }
 }
 
+/* PyTorch's counters of batches and of averaged models, which are no weights. */
+static bool is_counter(const char *name) {
+    const char *dot = strrchr(name, '.');
+    return strcmp(dot ? dot + 1 : name, "num_batches_tracked") == 0 ||
+           strcmp(name, "n_averaged") == 0;
+}
+
 static void complain_about_strangers(import *job) {
-    for (int i = 0; i < job->n; i++) {
-        const char *name = job->array[i].name, *dot = strrchr(name, '.');
-        if (job->used[i] || (dot && strcmp(dot, ".num_batches_tracked") == 0)) continue;
-        complain(job, "belongs to no layer of the model", name, "");
+    for (int i = 0; i < job->n; i++)
+        if (!job->used[i] && !is_counter(job->array[i].name))
+            complain(job, LEFT_OVER, job->array[i].name, "");
+}
+
+static void forget_complaints(import *job) {
+    for (int what = 0; what < COMPLAINTS; what++) {
+        free(job->told[what].text);
+        job->told[what] = (kd_text){0};
+        job->wrong[what] = 0;
     }
+    memset(job->used, 0, (size_t)job->n * sizeof *job->used);
+}
+
+/* How many components in front all arrays share, one at least being left. */
+static int shared_components(const import *job) {
+    const char *first = NULL;
+    int shared = 0;
+    for (int i = 0; i < job->n; i++) {
+        const char *name = skip_wrappers(job->array[i].name);
+        if (is_counter(name)) continue;
+        int alike = 0;
+        const char *of_first = first ? first : name, *at = name;
+        for (;; alike++) {
+            const size_t length = strcspn(at, ".");
+            const char *behind = next_component(at), *next = next_component(of_first);
+            if (!behind || !next || strncmp(at, of_first, length + 1) != 0) break;
+            at = behind;
+            of_first = next;
+        }
+        if (!first || alike < shared) shared = alike;
+        if (!first) first = name;
+    }
+    return shared;
+}
+
+/* Checks with as many components taken away as leave the fewest parameters without an array. */
+static void check(import *job) {
+    const int shared = shared_components(job);
+    int best = 0, fewest = INT_MAX;
+    for (int wrapped = 0; wrapped <= shared && fewest > 0; wrapped++) {
+        job->wrapped = wrapped;
+        forget_complaints(job);
+        walk(job);
+        if (job->wrong[MISSING] < fewest) {
+            fewest = job->wrong[MISSING];
+            best = wrapped;
+        }
+    }
+    job->wrapped = best;
+    forget_complaints(job);
+    walk(job);
+    complain_about_strangers(job);
+}
+
+/* KD_OK when nothing is wrong; else everything in one message. */
+static int report(import *job, const char *source) {
+    static const char *const more[] = {"are missing", "have another shape", "belong to no layer"};
+    kd_text all = {0};
+    int wrong = 0;
+    for (int what = 0; what < COMPLAINTS; what++) {
+        const int hidden = job->wrong[what] - SHOWN_MAX;
+        wrong += job->wrong[what];
+        if (job->wrong[what] > 0) kd_text_add(&all, "%s", job->told[what].text);
+        if (hidden > 0) kd_text_add(&all, "\n  … and %d more %s", hidden, more[what]);
+    }
+    if (wrong == 0) return KD_OK;
+    int status = kd_text_finish(&all, "a message");
+    if (status == KD_OK)
+        status =
+            kd_fail(KD_EDATA, "%s: its weights are not those of this model:%s", source, all.text);
+    free(all.text);
+    return status;
 }
 
 int kd_import_params(kd_net *net, int n, const kd_foreign_array *array, const char *source) {
@@ -187,23 +294,14 @@ int kd_import_params(kd_net *net, int n, const kd_foreign_array *array, const ch
     bool *used = calloc((size_t)n + 1, sizeof *used);
     if (!used) return kd_fail_memory((unsigned long long)n, "an import");
 import job = {.net = net, .n = n, .array = array, .used = used };
-    int status = KD_OK;
-    walk(&job);
-    complain_about_strangers(&job);
-    if (job.wrong > 0) {
-        if (job.wrong > SHOWN_MAX)
-            kd_text_add(&job.message, "\n  … and %d more", job.wrong - SHOWN_MAX);
-        status = kd_text_finish(&job.message, "a message");
-        if (status == KD_OK)
-            status = kd_fail(KD_EDATA, "%s: its weights are not those of this model:%s", source,
-                             job.message.text);
-        goto done;
+    check(&job);
+    int status = report(&job, source);
+    if (status == KD_OK) {
+        job.copying = true;
+        walk(&job);
+        kd_params_touch(net->params);
     }
-    job.copying = true;
-    walk(&job);
-    kd_params_touch(net->params);
-done:
-    free(job.message.text);
+    forget_complaints(&job);
     free(used);
     return status;
 }

@@ -108,6 +108,30 @@ static bool window_fits(kd_extent in, const int kernel[2], const int padding[2])
     return in.h + 2 * padding[0] >= kernel[0] && in.w + 2 * padding[1] >= kernel[1];
 }
 
+/* Numbers of one value or weight that no machine holds: up to here, products of extents and of a
+ * batch fit an int64_t. */
+static const int64_t NUMBERS_MAX = (int64_t)1 << 40;
+
+/* The product of n extents must be such that it can be counted with. */
+static bool is_countable(kd_net *net, const char *name, const char *what, int n,
+                         const int64_t *extent) {
+    int64_t product = 1;
+    for (int i = 0; i < n; i++) {
+        if (extent[i] <= NUMBERS_MAX / product) {
+            product *= extent[i];
+            continue;
+        }
+        net->failed = kd_fail(KD_ECONFIG, "%s: its %s would be more than 2^40 numbers", name, what);
+        return false;
+    }
+    return true;
+}
+
+static bool is_countable_output(kd_net *net, const kd_net_node *node) {
+    return is_countable(net, node->name, "output", 3,
+                        (const int64_t[]){node->out.h, node->out.w, node->out.c});
+}
+
 int kd_net_conv(kd_net *net, const char *name, int in, int64_t channels, const int kernel[2],
                 kd_conv_spec spec, bool batch_norm, kd_act act) {
     kd_net_node *node = append(net, KD_NODE_CONV, name, in);
@@ -129,6 +153,7 @@ int kd_net_conv(kd_net *net, const char *name, int in, int64_t channels, const i
         (kd_extent){window_count(from.h, kernel[0], spec.stride[0], spec.padding[0]),
                     window_count(from.w, kernel[1], spec.stride[1], spec.padding[1]), channels};
     int64_t shape[4] = {channels, kernel[0], kernel[1], from.c / spec.groups};
+    if (!is_countable(net, name, "weight", 4, shape) || !is_countable_output(net, node)) return 0;
     const int trained = KD_PARAM_TRAINED;
     node->weight = add_param(net, node, "weight", 4, shape, KD_INIT_HE_NORMAL,
                              shape[1] * shape[2] * shape[3], trained | KD_PARAM_DECAYED);
@@ -150,6 +175,7 @@ int kd_net_linear(kd_net *net, const char *name, int in, int64_t units, kd_act a
     if (!node) return 0;
     int64_t inputs = node->out.h * node->out.w * node->out.c;
     int64_t shape[2] = {units, inputs};
+    if (!is_countable(net, name, "weight", 2, shape)) return 0;
     node->act = act;
     node->out = (kd_extent){1, 1, units};
     node->weight = add_param(net, node, "weight", 2, shape, KD_INIT_HE_NORMAL, inputs,
@@ -171,7 +197,7 @@ int kd_net_pool(kd_net *net, const char *name, int in, kd_node_kind max_or_avg, 
     node->pool = spec;
     node->out.h = window_count(from.h, spec.kernel[0], spec.stride[0], spec.padding[0]);
     node->out.w = window_count(from.w, spec.kernel[1], spec.stride[1], spec.padding[1]);
-    return newest(net);
+    return is_countable_output(net, node) ? newest(net) : 0;
 }
 
 int kd_net_global_avg_pool(kd_net *net, const char *name, int in) {

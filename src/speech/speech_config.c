@@ -84,8 +84,8 @@ static const kd_config_table TEACHER_TABLE = {.name = "teacher", .key = TEACHER_
     .doc = "Who says what is spoken, and how likely every word is."};
 
 static const kd_config_key LOSS_KEYS[] = {
-    {"temperature", KD_KEY_REAL, FIELD(kd_loss_config, temperature), .low = 0, .high = 1000,
-     .above = true, .fallback = "2", .doc = "τ, softens both distributions"},
+    {"temperature", KD_KEY_REAL, FIELD(kd_loss_config, temperature), RANGE(0.001, 1000),
+     .fallback = "2", .doc = "τ, softens both distributions"},
     {"kl", KD_KEY_REAL, FIELD(kd_loss_config, kl), RANGE(0, 1e6), .fallback = "1",
      .doc = "weight of τ²·KL(teacher ‖ student)"},
     {"hard", KD_KEY_REAL, FIELD(kd_loss_config, hard), RANGE(0, 1e6), .fallback = "0.8",
@@ -127,7 +127,7 @@ static const kd_config_key ROOT_KEYS[] = {
     {"$schema", KD_KEY_IGNORED, .count = -1, .doc = "for editors: speech.schema.json beside the config"},
     {"name", KD_KEY_TEXT, FIELD(kd_speech_config, name), .depends = "the file's name without .json",
      .doc = "of the run and of its folder: letters, digits, dot, dash, underscore"},
-    {"seed", KD_KEY_INTEGER, FIELD(kd_speech_config, seed), RANGE(0, ANY), .fallback = "1",
+    {"seed", KD_KEY_INTEGER, FIELD(kd_speech_config, seed), U64, .fallback = "1",
      .doc = "of the order of the windows"},
     {"precision", KD_KEY_CHOICE, FIELD(kd_speech_config, precision), .choices = "float32|bfloat16|auto",
      .fallback = "\"float32\"",
