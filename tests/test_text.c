@@ -48,6 +48,38 @@ static void test_normalizers(void **state) {
     free(text);
 }
 
+static void test_letters(void **state) {
+    (void)state;
+    char *text, *cell[2], *out;
+    size_t length;
+    int lines = 0;
+    assert_ok(kd_file_read(&text, &length, "tests/golden/letters.tsv", 1 << 20));
+    for (char *at = text; *at; lines++) {
+        at = read_line(at, cell, 2);
+        assert_ok(kd_normalize_letters(&out, cell[0]));
+        if (strcmp(out, cell[1]))
+            fail_msg("'%s' becomes '%s', should be '%s'", cell[0], out, cell[1]);
+        free(out);
+    }
+    assert_int_equal(lines, 160);
+    free(text);
+}
+
+/* One wrong letter of ten is a tenth, not everything. */
+static void test_letters_are_counted(void **state) {
+    (void)state;
+    char *reference, *said;
+    kd_wer wer;
+    assert_ok(kd_normalize_letters(&reference, "今日はとても良い天気。"));
+    assert_ok(kd_normalize_letters(&said, "今日はとても良い電気"));
+    assert_ok(kd_wer_count(&wer, reference, said));
+    assert_int_equal(wer.words, 10);
+    assert_int_equal(wer.substitutions, 1);
+    assert_true(kd_wer_rate(&wer, 1) == 0.1);
+    free(reference);
+    free(said);
+}
+
 static void check_english(const char *text, const char *right) {
     char *out;
     assert_ok(kd_normalize_english(&out, text));
@@ -137,9 +169,14 @@ static void test_interval(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_normalizers),     cmocka_unit_test(test_english),
-        cmocka_unit_test(test_counts_of_jiwer), cmocka_unit_test(test_kinds_of_changes),
-        cmocka_unit_test(test_rates),           cmocka_unit_test(test_interval),
+        cmocka_unit_test(test_normalizers),
+        cmocka_unit_test(test_letters),
+        cmocka_unit_test(test_letters_are_counted),
+        cmocka_unit_test(test_english),
+        cmocka_unit_test(test_counts_of_jiwer),
+        cmocka_unit_test(test_kinds_of_changes),
+        cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_interval),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

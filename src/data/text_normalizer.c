@@ -243,6 +243,45 @@ static void drop_symbols_and_marks(kd_pass_out *out, const kd_chars *in) {
     }
 }
 
+/* Kinds of conjoining Hangul jamo; syllables end in a vowel or behind it. */
+typedef enum { NO_JAMO, LEADING, VOWEL, TRAILING, OPEN_SYLLABLE, CLOSED_SYLLABLE } jamo;
+
+static jamo jamo_of(uint32_t c) {
+    if ((c >= 0x1100 && c <= 0x115F) || (c >= 0xA960 && c <= 0xA97C)) return LEADING;
+    if ((c >= 0x1160 && c <= 0x11A7) || (c >= 0xD7B0 && c <= 0xD7C6)) return VOWEL;
+    if ((c >= 0x11A8 && c <= 0x11FF) || (c >= 0xD7CB && c <= 0xD7FB)) return TRAILING;
+    if (c >= 0xAC00 && c <= 0xD7A3) return (c - 0xAC00) % 28 ? CLOSED_SYLLABLE : OPEN_SYLLABLE;
+    return NO_JAMO;
+}
+
+/* Controls and invisible characters, each a letter of its own. */
+static bool stands_alone(uint32_t c) {
+    return c < 0x20 || (c >= 0x7F && c <= 0x9F) || c == 0xAD || c == 0x200B ||
+           (c >= 0x200E && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
+           (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF;
+}
+
+static bool is_joiner(uint32_t c) {
+    return c == 0x200C || c == 0x200D || (c >= 0xE0020 && c <= 0xE007F);
+}
+
+/* Whether b goes on with the letter that a is of (Unicode's annex 29, as far as it matters where
+ * marks and symbols are gone): joiners and tags, and Hangul. */
+static bool is_one_letter(uint32_t a, uint32_t b) {
+    if (is_joiner(b)) return !stands_alone(a);
+    const jamo x = jamo_of(a), y = jamo_of(b);
+    if (x == LEADING) return y != NO_JAMO && y != TRAILING;
+    if (x == OPEN_SYLLABLE || x == VOWEL) return y == VOWEL || y == TRAILING;
+    return (x == CLOSED_SYLLABLE || x == TRAILING) && y == TRAILING;
+}
+
+static void part_letters(kd_pass_out *out, const kd_chars *in) {
+    for (size_t i = 0; i < in->count; i++) {
+        if (i > 0 && !is_one_letter(in->at[i - 1], in->at[i])) kd_pass_put(out, ' ');
+        kd_pass_put(out, in->at[i]);
+    }
+}
+
 static int compare_word(const kd_chars *text, size_t start, size_t end, const char *ascii) {
     for (; start < end; start++, ascii++) {
         uint32_t right = (unsigned char)*ascii; /* 0 at its end */
@@ -353,7 +392,7 @@ int kd_normalize_english(char **out, const char *text) {
     return finish(out, &chars, status);
 }
 
-int kd_normalize_basic(char **out, const char *text) {
+static int normalize_basic(char **out, const char *text, bool letters) {
     static kd_pass *const before[] = {drop_square_brackets, drop_parentheses};
     kd_chars chars = {0};
     int status = kd_chars_decode(&chars, text, strlen(text));
@@ -362,6 +401,15 @@ int kd_normalize_basic(char **out, const char *text) {
     if (status == KD_OK) status = kd_chars_normalize(&chars, true);
     if (status == KD_OK) status = kd_pass_run(&chars, drop_symbols_and_marks);
     if (status == KD_OK) status = kd_chars_lower(&chars);
+    if (status == KD_OK && letters) status = kd_pass_run(&chars, part_letters);
     if (status == KD_OK) status = kd_pass_run(&chars, join_spaces);
     return finish(out, &chars, status);
+}
+
+int kd_normalize_basic(char **out, const char *text) {
+    return normalize_basic(out, text, false);
+}
+
+int kd_normalize_letters(char **out, const char *text) {
+    return normalize_basic(out, text, true);
 }

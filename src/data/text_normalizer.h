@@ -13,4 +13,10 @@ int kd_normalize_english(char **out, const char *text);
  * replaced by spaces, single spaces. */
 int kd_normalize_basic(char **out, const char *text);
 
+/* The same with a space between every two letters, so that words are letters and a word error rate
+ * is one of letters: for languages that write no spaces between words. A letter is what is seen as
+ * one (an extended grapheme cluster). As in Whisper's evaluation the marks above and below the
+ * letters of Thai, Lao and Burmese do not count: they have become spaces by then. */
+int kd_normalize_letters(char **out, const char *text);
+
 #endif

@@ -70,29 +70,41 @@ static int make_slots(kd_tokenizer *t, const char *name) {
     return status;
 }
 
-/* Copies the ordinary tokens' bytes and writes the special tokens' behind them. */
-static int copy_bytes(kd_tokenizer *t, const kd_token_bytes *token, const char *name) {
-    size_t total = 0, ordinary = (size_t)t->ids.end, all = (size_t)t->ids.vocabulary;
-    for (size_t i = 0; i < ordinary; i++) {
-        if (token[i].length > UINT32_MAX / 2 - total)
+/* Adds the lengths of count tokens to *total. */
+static int add_lengths(size_t *total, const kd_token_bytes *token, size_t count, const char *name) {
+    for (size_t i = 0; i < count; i++) {
+        if (token[i].length > UINT32_MAX / 2 - *total)
             return kd_fail(KD_EDATA, "%s: tokens of more than 2 GB", name);
-        total += token[i].length;
+        *total += token[i].length;
     }
-    total += (all - ordinary) * KD_SPECIAL_TEXT_MAX;
+    return KD_OK;
+}
+
+/* Copies the ordinary tokens' bytes, writes the special tokens' behind them, copies the added. */
+static int copy_bytes(kd_tokenizer *t, const kd_token_bytes *token, const kd_token_bytes *added,
+                      const char *name) {
+    const size_t ordinary = (size_t)t->ids.end, all = (size_t)t->ids.vocabulary;
+    const size_t own = (size_t)t->ids.added;
+    size_t total = 0;
+    int status = add_lengths(&total, token, ordinary, name);
+    if (status == KD_OK) status = add_lengths(&total, added, all - own, name);
+    if (status < 0) return status;
+    total += (own - ordinary) * KD_SPECIAL_TEXT_MAX;
     t->bytes = malloc(total);
     t->start = malloc((all + 1) * sizeof *t->start);
     if (!t->bytes || !t->start) return kd_fail_memory(total, name);
     uint32_t at = 0;
     for (size_t i = 0; i < all; i++) {
         t->start[i] = at;
-        if (i >= ordinary) {
+        const kd_token_bytes *from = i < ordinary ? &token[i] : i >= own ? &added[i - own] : NULL;
+        if (!from) {
             char text[KD_SPECIAL_TEXT_MAX];
             int length = kd_token_special_text(text, &t->ids, (int32_t)i);
             memcpy(t->bytes + at, text, (size_t)length);
             at += (uint32_t)length;
-        } else if (token[i].length) {
-            memcpy(t->bytes + at, token[i].bytes, token[i].length);
-            at += (uint32_t)token[i].length;
+        } else if (from->length) {
+            memcpy(t->bytes + at, from->bytes, from->length);
+            at += (uint32_t)from->length;
         }
     }
     t->start[all] = at;
@@ -101,6 +113,11 @@ static int copy_bytes(kd_tokenizer *t, const kd_token_bytes *token, const char *
 
 int kd_tokenizer_create(kd_tokenizer **out, const kd_token_bytes *token, int64_t count,
                         int64_t vocabulary, const char *name) {
+    return kd_tokenizer_create_added(out, token, count, vocabulary, &(kd_added_tokens){0}, name);
+}
+
+int kd_tokenizer_create_added(kd_tokenizer **out, const kd_token_bytes *token, int64_t count,
+                              int64_t vocabulary, const kd_added_tokens *added, const char *name) {
     static const char end[] = "<|endoftext|>";
     *out = NULL;
     for (int64_t i = 0; i < count; i++)
@@ -108,8 +125,8 @@ int kd_tokenizer_create(kd_tokenizer **out, const kd_token_bytes *token, int64_t
             count = i;
     kd_tokenizer *t = calloc(1, sizeof *t);
     if (!t) return kd_fail_memory(sizeof *t, name);
-    int status = kd_token_ids_layout(&t->ids, count, vocabulary, name);
-    if (status == KD_OK) status = copy_bytes(t, token, name);
+    int status = kd_token_ids_layout(&t->ids, count, vocabulary, added->count, name);
+    if (status == KD_OK) status = copy_bytes(t, token, added->token, name);
     if (status == KD_OK) status = make_slots(t, name);
     if (status < 0) {
         kd_tokenizer_free(t);
@@ -117,6 +134,20 @@ int kd_tokenizer_create(kd_tokenizer **out, const kd_token_bytes *token, int64_t
     }
     *out = t;
     return KD_OK;
+}
+
+int kd_tokenizer_copy(kd_tokenizer **out, const kd_tokenizer *t) {
+    const size_t V = (size_t)t->ids.vocabulary;
+    *out = NULL;
+    kd_token_bytes *token = malloc(V * sizeof *token);
+    if (!token) return kd_fail_memory(V * sizeof *token, "a tokenizer");
+    for (int32_t i = 0; i < t->ids.vocabulary; i++) token[i] = kd_tokenizer_token(t, i);
+    const kd_added_tokens added = {.token = token + t->ids.added,
+                                   .count = t->ids.vocabulary - t->ids.added};
+    const int status =
+        kd_tokenizer_create_added(out, token, t->ids.end, (int64_t)V, &added, "a tokenizer");
+    free(token);
+    return status;
 }
 
 void kd_tokenizer_free(kd_tokenizer *t) {
@@ -289,6 +320,13 @@ static int check_ids(const kd_tokenizer *t, const int32_t *id, int64_t count) {
     return KD_OK;
 }
 
+/* Whether a token is part of the text: an ordinary one, or an added one that looks not special. */
+static bool is_text(const kd_tokenizer *t, int32_t id) {
+    if (id < t->ids.added) return id < t->ids.end;
+    const kd_token_bytes token = kd_tokenizer_token(t, id);
+    return token.length < 2 || memcmp(token.bytes, "<|", 2) != 0;
+}
+
 int kd_tokenizer_decode(char **out, size_t *length, const kd_tokenizer *t, const int32_t *id,
                         int64_t count, bool specials) {
     *out = NULL;
@@ -296,7 +334,7 @@ int kd_tokenizer_decode(char **out, size_t *length, const kd_tokenizer *t, const
     if (status < 0) return status;
     size_t total = 0, at = 0;
     for (int64_t i = 0; i < count; i++)
-        if (specials || id[i] < t->ids.end) total += kd_tokenizer_token(t, id[i]).length;
+        if (specials || is_text(t, id[i])) total += kd_tokenizer_token(t, id[i]).length;
     char *bytes = malloc(total + 1), *text = malloc(3 * total + 1);
     if (!bytes || !text) {
         free(bytes);
@@ -304,7 +342,7 @@ int kd_tokenizer_decode(char **out, size_t *length, const kd_tokenizer *t, const
         return kd_fail_memory(4 * total, "a text");
     }
     for (int64_t i = 0; i < count; i++) {
-        if (!specials && id[i] >= t->ids.end) continue;
+        if (!specials && !is_text(t, id[i])) continue;
         kd_token_bytes token = kd_tokenizer_token(t, id[i]);
         memcpy(bytes + at, token.bytes, token.length);
         at += token.length;

@@ -6,11 +6,13 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "data/token_letters.h"
 #include "data/tokenizer_internal.h"
 
 static const size_t FILE_LIMIT = (size_t)64 << 20;
+enum { BEYOND_MAX = 1 << 16 };
 
 /* Tokens by id; all their bytes stand in one block. */
 typedef struct {
@@ -137,10 +139,14 @@ int kd_tokenizer_read_ranks(kd_tokenizer **out, const char *path, int64_t vocabu
 
 /* What is read of a folder. */
 typedef struct {
-    kd_json *json, *added; /* the file with the vocabulary; added_tokens.json or NULL */
-    const cJSON *vocab;
+    kd_json *json, *added_json; /* the file with the vocabulary; added_tokens.json or NULL */
+    const cJSON *vocab, *added; /* added: {text: id}, or a list of {"content": text, "id": id} */
     char path[KD_PATH_MAX], added_path[KD_PATH_MAX];
-    token_list list;
+    token_list list;        /* the ordinary tokens */
+    int64_t vocabulary;     /* of the model        */
+    int32_t no_timestamps;  /* its id, or −1       */
+    kd_token_bytes *beyond; /* (beyond_count) the tokens that Whisper has not */
+    int64_t beyond_count;
 } hf_folder;
 
 static int fail_at(const kd_json *json, const cJSON *item, const char *wanted) {
@@ -150,16 +156,9 @@ static int fail_at(const kd_json *json, const cJSON *item, const char *wanted) {
 }
 
 /* vocab.json, or the part of tokenizer.json that says the same. */
-static int open_vocabulary(hf_folder *f, const char *folder) {
-    int status = kd_path_join(f->path, folder, "vocab.json");
-    if (status < 0) return status;
-    bool small_files = kd_file_exists(f->path);
-    if (!small_files) status = kd_path_join(f->path, folder, "tokenizer.json");
-    if (status < 0) return status;
-    if (!kd_file_exists(f->path))
-        return kd_fail(KD_ENOINPUT,
-                       "%s: no tokenizer: neither vocab.json nor tokenizer.json is there", folder);
-    status = kd_json_read(&f->json, f->path, FILE_LIMIT);
+static int open_vocabulary(hf_folder *f, const char *folder, bool small_files) {
+    int status = kd_path_join(f->path, folder, small_files ? "vocab.json" : "tokenizer.json");
+    if (status == KD_OK) status = kd_json_read(&f->json, f->path, FILE_LIMIT);
     if (status < 0) return status;
     cJSON *root = kd_json_root(f->json);
     const cJSON *model = small_files ? NULL : kd_json_get(root, "model");
@@ -168,7 +167,17 @@ static int open_vocabulary(hf_folder *f, const char *folder) {
         return fail_at(f->json, f->vocab ? f->vocab : root,
                        small_files ? "an object: token, id"
                                    : "a byte-level BPE tokenizer: an object model.vocab");
+    f->added = small_files ? NULL : kd_json_get(root, "added_tokens");
     return KD_OK;
+}
+
+/* added_tokens.json, where it is. */
+static int open_added(hf_folder *f, const char *folder) {
+    int status = kd_path_join(f->added_path, folder, "added_tokens.json");
+    if (status < 0 || !kd_file_exists(f->added_path)) return status;
+    status = kd_json_read(&f->added_json, f->added_path, FILE_LIMIT);
+    if (status == KD_OK) f->added = kd_json_root(f->added_json);
+    return status;
 }
 
 static int fail_in_at(int status, const kd_json *json, const cJSON *item) {
@@ -281,24 +290,15 @@ static int check_merge_list(merge_check *c, const kd_json *json, const cJSON *me
     return status;
 }
 
-/* --- the special tokens must be Whisper's ----------------------------------------------------- */
+/* --- the special tokens must be Whisper's; others may stand behind them ------------------------
+ */
 
-static int check_special(const kd_tokenizer *t, const char *text, const cJSON *id,
-                         const kd_json *json) {
-    char place[KD_PATH_MAX + 64];
-    if (!kd_json_is_integer(id)) return fail_at(json, id, "an id, a whole number");
-    if (id->valuedouble < t->ids.end || strcmp(text, "<|nocaptions|>") == 0) return KD_OK;
-    int32_t ours = kd_tokenizer_special(t, text);
-    if (ours >= 0 && id->valuedouble == (double)ours) return KD_OK;
-    kd_json_place(place, sizeof place, json, id, false);
-    if (ours < 0)
-        return kd_fail(KD_EDATA, "%s: '%.80s' is no special token of Whisper", place, text);
-    return kd_fail(KD_EDATA, "%s: '%.80s' has the id %.0f, should be %d in a vocabulary of %d",
-                   place, text, id->valuedouble, ours, t->ids.vocabulary);
-}
+typedef int (*special_visitor)(hf_folder *f, const kd_tokenizer *t, const char *text,
+                               const cJSON *id, const kd_json *json);
 
-/* An object {text: id}, or a list of {"content": text, "id": id}. */
-static int check_specials(const kd_tokenizer *t, const kd_json *json, const cJSON *specials) {
+/* Visits all of an object {text: id}, or a list of {"content": text, "id": id}. */
+static int visit_list(hf_folder *f, const kd_tokenizer *t, const kd_json *json,
+                      const cJSON *specials, special_visitor visit) {
     int status = KD_OK;
     if (!cJSON_IsObject(specials) && !cJSON_IsArray(specials)) return KD_OK;
     for (const cJSON *item = specials->child; item && status == KD_OK; item = item->next) {
@@ -307,47 +307,186 @@ static int check_specials(const kd_tokenizer *t, const kd_json *json, const cJSO
         const cJSON *id = in_list ? kd_json_get(item, "id") : item;
         if (!id || (in_list && !cJSON_IsString(content)))
             return fail_at(json, item, "a token with its id");
-        status = check_special(t, in_list ? content->valuestring : item->string, id, json);
+        if (!kd_json_is_integer(id)) return fail_at(json, id, "an id, a whole number");
+        if (id->valuedouble < (double)f->list.count) continue;
+        status = visit(f, t, in_list ? content->valuestring : item->string, id, json);
     }
     return status;
 }
 
-static int check_folder(hf_folder *f, const kd_tokenizer *t, const char *folder) {
-    char path[KD_PATH_MAX];
-    merge_check merges = {.tokenizer = t, .last = -1};
-    cJSON *root = kd_json_root(f->json);
-    if (f->vocab != root) {
-        const cJSON *list = kd_json_get(kd_json_get(root, "model"), "merges");
-        int status = check_merge_list(&merges, f->json, list);
-        if (status < 0) return status;
-        return check_specials(t, f->json, kd_json_get(root, "added_tokens"));
-    }
-    int status = kd_path_join(path, folder, "merges.txt");
-    if (status == KD_OK && kd_file_exists(path)) status = check_merge_file(&merges, path);
-    if (status == KD_OK) status = check_specials(t, f->json, f->vocab);
-    if (status == KD_OK) status = kd_path_join(f->added_path, folder, "added_tokens.json");
-    if (status < 0 || !kd_file_exists(f->added_path)) return status;
-    status = kd_json_read(&f->added, f->added_path, FILE_LIMIT);
+/* Visits what the files have at and behind <|endoftext|>. */
+static int visit_specials(hf_folder *f, const kd_tokenizer *t, special_visitor visit) {
+    int status = visit_list(f, t, f->json, f->vocab, visit);
     if (status < 0) return status;
-    return check_specials(t, f->added, kd_json_root(f->added));
+    return visit_list(f, t, f->added_json ? f->added_json : f->json, f->added, visit);
 }
 
-int kd_tokenizer_read_folder(kd_tokenizer **out, const char *folder, int64_t vocabulary) {
+static int find_no_timestamps(hf_folder *f, const kd_tokenizer *t, const char *text,
+                              const cJSON *id, const kd_json *json) {
+    (void)t;
+    (void)json;
+    if (strcmp(text, "<|notimestamps|>") == 0 && id->valuedouble < INT32_MAX)
+        f->no_timestamps = (int32_t)id->valuedouble;
+    return KD_OK;
+}
+
+static int keep_beyond(hf_folder *f, const kd_tokenizer *t, const char *text, const cJSON *id,
+                       const kd_json *json) {
+    (void)t;
+    (void)json;
+    const double at = id->valuedouble - (double)(f->vocabulary - f->beyond_count);
+    if (at >= 0 && at < (double)f->beyond_count)
+        f->beyond[(int64_t)at] = (kd_token_bytes){text, strlen(text)};
+    return KD_OK;
+}
+
+static int check_special(hf_folder *f, const kd_tokenizer *t, const char *text, const cJSON *id,
+                         const kd_json *json) {
+    const kd_token_ids *ids = &t->ids;
+    char place[KD_PATH_MAX + 64];
+    const int32_t ours = kd_tokenizer_special(t, text);
+    if (ours >= 0 && id->valuedouble == (double)ours) return KD_OK;
+    if (ours < 0 && id->valuedouble >= ids->added && id->valuedouble < ids->vocabulary)
+        return KD_OK;
+    kd_json_place(place, sizeof place, json, id, false);
+    if (ours < 0)
+        return kd_fail(KD_EDATA,
+                       "%s: '%.80s', id %.0f, is no special token of Whisper, nor one added behind "
+                       "them, to a vocabulary of %lld",
+                       place, text, id->valuedouble, (long long)f->vocabulary);
+    return kd_fail(KD_EDATA, "%s: '%.80s' has the id %.0f, should be %d in a vocabulary of %d",
+                   place, text, id->valuedouble, ours, ids->vocabulary);
+}
+
+/* How many tokens stand behind Whisper's own, whose number the id of <|notimestamps|> tells; and
+ * which. */
+static int list_beyond(hf_folder *f) {
+    f->no_timestamps = -1;
+    int status = visit_specials(f, NULL, find_no_timestamps);
+    if (status < 0) return status;
+    const int64_t languages = f->no_timestamps - f->list.count - (KD_SPECIALS - 1);
+    const int64_t beyond = f->vocabulary - (f->no_timestamps + 1 + KD_TIMESTAMPS);
+    if (languages < 1 || languages > KD_LANGUAGES_MAX || beyond < 1 || beyond > BEYOND_MAX)
+        return KD_OK;
+    f->beyond = calloc((size_t)beyond, sizeof *f->beyond);
+    if (!f->beyond) return kd_fail_memory((size_t)beyond * sizeof *f->beyond, f->path);
+    f->beyond_count = beyond;
+    status = visit_specials(f, NULL, keep_beyond);
+    for (int64_t i = 0; i < beyond && status == KD_OK; i++)
+        if (f->beyond[i].length == 0)
+            status =
+                kd_fail(KD_EDATA, "%s: the model has %lld tokens; the id %lld has none here",
+                        f->path, (long long)f->vocabulary, (long long)(f->vocabulary - beyond + i));
+    return status;
+}
+
+/* What a model was taught to say beyond Whisper's tokens is kept, but not silently. */
+static void warn_of_beyond(const hf_folder *f) {
+    kd_text names = {0};
+    for (int64_t i = 0; i < f->beyond_count && i < 8; i++) {
+        kd_text_add(&names, i ? ", '" : "'");
+        kd_text_add_plain(&names, f->beyond[i].bytes, f->beyond[i].length);
+        kd_text_add(&names, "'");
+    }
+    if (f->beyond_count > 0)
+        kd_warn("%s: %lld tokens beyond Whisper's, which keep their ids, %lld to %lld: %s%s",
+                f->path, (long long)f->beyond_count, (long long)(f->vocabulary - f->beyond_count),
+                (long long)f->vocabulary - 1, names.text ? names.text : "",
+                f->beyond_count > 8 ? " …" : "");
+    free(names.text);
+}
+
+/* --- the folder ------------------------------------------------------------------------------- */
+
+static int check_merges(const hf_folder *f, const kd_tokenizer *t, const char *folder) {
+    char path[KD_PATH_MAX];
+    merge_check merges = {.tokenizer = t, .last = -1};
+    const cJSON *root = kd_json_root(f->json);
+    if (f->vocab != root)
+        return check_merge_list(&merges, f->json,
+                                kd_json_get(kd_json_get(root, "model"), "merges"));
+    int status = kd_path_join(path, folder, "merges.txt");
+    return status == KD_OK && kd_file_exists(path) ? check_merge_file(&merges, path) : status;
+}
+
+/* tokenizer.json can do more to a text than GPT-2's splitting and joining, which is all we do. */
+static int check_pipeline(const hf_folder *f) {
+    const cJSON *root = kd_json_root(f->json), *model = kd_json_get(root, "model");
+    const cJSON *normalizer = kd_json_get(root, "normalizer");
+    const cJSON *before = kd_json_get(root, "pre_tokenizer");
+    const cJSON *kind = kd_json_get(before, "type"), *type = kd_json_get(model, "type");
+    const char *const empty[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
+    if (f->vocab == root) return KD_OK;
+    if (normalizer && !cJSON_IsNull(normalizer))
+        return fail_at(f->json, normalizer, "null: Whisper's tokenizer has no normalizer");
+    if (!cJSON_IsString(kind) || strcmp(kind->valuestring, "ByteLevel") != 0 ||
+        cJSON_IsTrue(kd_json_get(before, "add_prefix_space")) ||
+        cJSON_IsFalse(kd_json_get(before, "use_regex")))
+        return fail_at(f->json, before ? before : root,
+                       "GPT-2's pre_tokenizer: ByteLevel, without add_prefix_space");
+    if (type && (!cJSON_IsString(type) || strcmp(type->valuestring, "BPE") != 0))
+        return fail_at(f->json, type, "\"BPE\"");
+    for (size_t i = 0; i < sizeof empty / sizeof *empty; i++) {
+        const cJSON *item = kd_json_get(model, empty[i]);
+        if (item && !cJSON_IsNull(item) && !(cJSON_IsString(item) && !item->valuestring[0]) &&
+            !(cJSON_IsNumber(item) && item->valuedouble == 0))
+            return fail_at(f->json, item, "empty, as in Whisper's tokenizer");
+    }
+    return KD_OK;
+}
+
+/* From vocab.json and the files beside it, or else from tokenizer.json. */
+static int read_files(kd_tokenizer **out, const char *folder, int64_t vocabulary,
+                      bool small_files) {
     *out = NULL;
     hf_folder *f = calloc(1, sizeof *f);
     if (!f) return kd_fail_memory(sizeof *f, folder);
-    int status = open_vocabulary(f, folder);
+    f->vocabulary = vocabulary;
+    int status = open_vocabulary(f, folder, small_files);
+    if (status == KD_OK && small_files) status = open_added(f, folder);
+    if (status == KD_OK) status = check_pipeline(f);
     if (status == KD_OK) status = fill_list(f);
+    if (status == KD_OK) status = list_beyond(f);
+    const kd_added_tokens added = {.token = f->beyond, .count = f->beyond_count};
     if (status == KD_OK)
-        status = kd_tokenizer_create(out, f->list.token, f->list.count, vocabulary, f->path);
-    if (status == KD_OK) status = check_folder(f, *out, folder);
+        status = kd_tokenizer_create_added(out, f->list.token, f->list.count, vocabulary, &added,
+                                           f->path);
+    if (status == KD_OK) status = check_merges(f, *out, folder);
+    if (status == KD_OK) status = visit_specials(f, *out, check_special);
+    if (status < 0) {
+        kd_tokenizer_free(*out);
+        *out = NULL;
+    } else if (small_files) {
+        warn_of_beyond(f);
+    }
+    list_free(&f->list);
+    free(f->beyond);
+    kd_json_free(f->json);
+    kd_json_free(f->added_json);
+    free(f);
+    return status;
+}
+
+int kd_tokenizer_read_folder(kd_tokenizer **out, const char *folder, int64_t vocabulary) {
+    char small[KD_PATH_MAX], whole[KD_PATH_MAX];
+    kd_tokenizer *second = NULL;
+    *out = NULL;
+    int status = kd_path_join(small, folder, "vocab.json");
+    if (status == KD_OK) status = kd_path_join(whole, folder, "tokenizer.json");
+    if (status < 0) return status;
+    const bool has_small = kd_file_exists(small), has_whole = kd_file_exists(whole);
+    if (!has_small && !has_whole)
+        return kd_fail(KD_ENOINPUT,
+                       "%s: no tokenizer: neither vocab.json nor tokenizer.json is there", folder);
+    status = read_files(out, folder, vocabulary, has_small);
+    if (status < 0 || !has_small || !has_whole) return status;
+    status = read_files(&second, folder, vocabulary, false);
+    if (status == KD_OK && strcmp(kd_tokenizer_hash(*out).hex, kd_tokenizer_hash(second).hex) != 0)
+        status = kd_fail(KD_EDATA, "%s: has other tokens than vocab.json beside it", whole);
+    kd_tokenizer_free(second);
     if (status < 0) {
         kd_tokenizer_free(*out);
         *out = NULL;
     }
-    list_free(&f->list);
-    kd_json_free(f->json);
-    kd_json_free(f->added);
-    free(f);
     return status;
 }

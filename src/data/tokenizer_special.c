@@ -38,7 +38,19 @@ static const struct {
     {"ba", "bashkir"},        {"jw", "javanese"},    {"su", "sundanese"},     {"yue", "cantonese"},
 };
 
-int kd_token_ids_layout(kd_token_ids *out, int64_t ordinary, int64_t vocabulary, const char *name) {
+/* Other names of the same, and a code that Hebrew had before; as in OpenAI's list. */
+static const struct {
+    const char *name, *code;
+} aliases[] = {{"burmese", "my"},   {"valencian", "ca"},     {"flemish", "nl"},
+               {"haitian", "ht"},   {"letzeburgesch", "lb"}, {"pushto", "ps"},
+               {"panjabi", "pa"},   {"moldavian", "ro"},     {"moldovan", "ro"},
+               {"sinhalese", "si"}, {"castilian", "es"},     {"mandarin", "zh"},
+               {"iw", "he"}};
+
+int kd_token_ids_layout(kd_token_ids *out, int64_t ordinary, int64_t vocabulary, int64_t added,
+                        const char *name) {
+    const int64_t all = vocabulary;
+    vocabulary -= added;
     int64_t left = vocabulary - ordinary - KD_SPECIALS - KD_TIMESTAMPS;
     if (ordinary < 0 || ordinary > KD_ORDINARY_TOKENS_MAX || left < 1 || left > KD_LANGUAGES_MAX)
         return kd_fail(KD_EDATA,
@@ -47,7 +59,7 @@ int kd_token_ids_layout(kd_token_ids *out, int64_t ordinary, int64_t vocabulary,
                        name, (long long)ordinary, (long long)vocabulary,
                        KD_SPECIALS + KD_TIMESTAMPS, (long long)left, KD_LANGUAGES_MAX);
     int32_t end = (int32_t)ordinary, behind = end + 2 + (int32_t)left;
-    *out = (kd_token_ids){.vocabulary = (int32_t)vocabulary,
+    *out = (kd_token_ids){.vocabulary = (int32_t)all,
                           .end = end,
                           .start = end + 1,
                           .language = end + 2,
@@ -59,6 +71,7 @@ int kd_token_ids_layout(kd_token_ids *out, int64_t ordinary, int64_t vocabulary,
                           .no_speech = behind + 4,
                           .no_timestamps = behind + 5,
                           .timestamp = behind + 6,
+                          .added = (int32_t)vocabulary,
                           .multilingual = vocabulary >= KD_MULTILINGUAL_VOCABULARY};
     return KD_OK;
 }
@@ -66,7 +79,7 @@ int kd_token_ids_layout(kd_token_ids *out, int64_t ordinary, int64_t vocabulary,
 int kd_token_special_text(char out[KD_SPECIAL_TEXT_MAX], const kd_token_ids *ids, int32_t id) {
     static const char *const task[] = {"translate",   "transcribe", "startoflm",
                                        "startofprev", "nospeech",   "notimestamps"};
-    KD_CONTRACT(id >= ids->end && id < ids->vocabulary, "token %d", id);
+    KD_CONTRACT(id >= ids->end && id < ids->added, "token %d", id);
     size_t room = KD_SPECIAL_TEXT_MAX;
     if (id >= ids->timestamp) {
         int hundredths = 2 * (id - ids->timestamp);
@@ -81,8 +94,10 @@ int kd_token_special_text(char out[KD_SPECIAL_TEXT_MAX], const kd_token_ids *ids
 
 int32_t kd_tokenizer_special(const kd_tokenizer *tokenizer, const char *text) {
     const kd_token_ids *ids = &tokenizer->ids;
+    if (strcmp(text, "<|nocaptions|>") == 0) return ids->no_speech;
+    if (strcmp(text, "<|iw|>") == 0) text = "<|he|>";
     size_t length = strlen(text);
-    for (int32_t id = ids->end; id < ids->vocabulary; id++) {
+    for (int32_t id = ids->end; id < ids->added; id++) {
         kd_token_bytes token = kd_tokenizer_token(tokenizer, id);
         if (token.length == length && memcmp(token.bytes, text, length) == 0) return id;
     }
@@ -91,6 +106,8 @@ int32_t kd_tokenizer_special(const kd_tokenizer *tokenizer, const char *text) {
 
 int32_t kd_tokenizer_language(const kd_tokenizer *tokenizer, const char *code_or_name) {
     const kd_token_ids *ids = &tokenizer->ids;
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+        if (strcasecmp(aliases[i].name, code_or_name) == 0) code_or_name = aliases[i].code;
     for (int32_t i = 0; i < ids->languages; i++)
         if (strcasecmp(languages[i].code, code_or_name) == 0 ||
             strcasecmp(languages[i].name, code_or_name) == 0)
@@ -152,4 +169,29 @@ int kd_tokenizer_non_speech(const kd_tokenizer *tokenizer, int32_t *out, int cap
     for (int i = 0; i < list.count; i++)
         if ((i == 0 || found[i] != found[i - 1]) && kept < capacity) out[kept++] = found[i];
     return kept;
+}
+
+/* Appends count ids as far as there is room; the new number. */
+static int append(int32_t *out, int kept, int capacity, const int32_t *id, int count) {
+    for (int i = 0; i < count && kept < capacity; i++) out[kept++] = id[i];
+    return kept;
+}
+
+int kd_tokenizer_suppressed(const kd_tokenizer *tokenizer, int32_t *out, int capacity) {
+    const kd_token_ids *ids = &tokenizer->ids;
+    const int32_t special[] = {ids->start,    ids->translate, ids->transcribe,
+                               ids->start_lm, ids->previous,  ids->no_speech};
+    const int count = kd_tokenizer_non_speech(tokenizer, out, capacity);
+    if (count < 0) return count;
+    return append(out, count, capacity, special, sizeof special / sizeof *special);
+}
+
+int kd_tokenizer_begin_suppressed(const kd_tokenizer *tokenizer, int32_t *out, int capacity) {
+    int32_t *space;
+    int64_t count;
+    int status = kd_tokenizer_encode(&space, &count, tokenizer, " ", 1);
+    if (status < 0) return status;
+    int kept = count == 1 ? append(out, 0, capacity, space, 1) : 0;
+    free(space);
+    return append(out, kept, capacity, &tokenizer->ids.end, 1);
 }

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/json_text.h"
 #include "base/text.h"
 #include "data/token_letters.h"
 #include "data/tokenizer_internal.h"
@@ -80,12 +81,20 @@ static int make_merges(kd_text *out, const kd_tokenizer *t, scratch *s) {
 }
 
 static int make_added(kd_text *out, const kd_tokenizer *t) {
-    char text[KD_SPECIAL_TEXT_MAX + 1];
+    char text[KD_SPECIAL_TEXT_MAX + 1], *added;
     kd_text_add(out, "{");
-    for (int32_t id = t->ids.end + 1; id < t->ids.vocabulary; id++) {
+    for (int32_t id = t->ids.end + 1; id < t->ids.added; id++) {
         const int length = kd_token_special_text(text, &t->ids, id);
         kd_text_add(out, "%s\n  \"%.*s\": %d", id == t->ids.end + 1 ? "" : ",", length, text,
                     (int)id);
+    }
+    for (int32_t id = t->ids.added; id < t->ids.vocabulary; id++) {
+        int status = kd_tokenizer_decode(&added, NULL, t, &id, 1, true);
+        if (status < 0) return status;
+        kd_text_add(out, ",\n  ");
+        kd_json_add_quoted(out, added);
+        kd_text_add(out, ": %d", (int)id);
+        free(added);
     }
     kd_text_add(out, "\n}\n");
     return kd_text_finish(out, "added_tokens.json");

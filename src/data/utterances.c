@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "base/error.h"
@@ -15,15 +16,21 @@
 #include "base/text.h"
 
 static const size_t TEXT_LIMIT = (size_t)1 << 30;
-enum { CELLS_MAX = 64, DEPTH_MAX = 16 };
+enum { CELLS_MAX = 64, DEPTH_MAX = 16, NAMES_MAX = 3 };
 enum { AUDIO, TEXT, SPEAKER, PARTS };
+static const char TRANSCRIPT[] = ".trans.txt"; /* of LibriSpeech */
+
+/* What each part is called in a header and in JSON, in any case of the letters. */
+static const char *const NAME[PARTS][NAMES_MAX] = {
+    {"audio", "path"}, {"text", "sentence"}, {"speaker", "client_id", "speaker_id"}};
 
 /* A list under way. */
 typedef struct {
     kd_utterances *out;
-    const char *path;
+    const char *path;         /* owned by out                                              */
     char folder[KD_PATH_MAX]; /* the list's, with '/', or "" for here                       */
     int64_t line;
+    bool begun;        /* the first line that is not empty is behind                   */
     int columns;       /* of the header; 0: there is none                              */
     int column[PARTS]; /* where each part stands, or −1                                */
     bool clips;        /* Common Voice                                                 */
@@ -43,8 +50,18 @@ __attribute__((format(printf, 2, 3))) static int fail(const list *l, const char 
 
 void kd_utterances_free(kd_utterances *utterances) {
     for (int64_t i = 0; i < utterances->count; i++) free(utterances->item[i].audio);
+    for (int i = 0; i < utterances->lists; i++) free(utterances->list[i]);
     free(utterances->item);
+    free(utterances->list);
     *utterances = (kd_utterances){0};
+}
+
+const char *kd_utterance_place(char *out, size_t capacity, const kd_utterance *utterance) {
+    if (utterance->list)
+        snprintf(out, capacity, "%s:%lld: ", utterance->list, (long long)utterance->line);
+    else
+        snprintf(out, capacity, "%s", "");
+    return out;
 }
 
 /* Three strings in one piece of memory, which `audio` begins. */
@@ -61,12 +78,23 @@ static int make(kd_utterance *out, const char *const *part) {
     return KD_OK;
 }
 
-static int append(list *l, const char *audio, const char *text, const char *speaker) {
+/* Takes blanks away from both ends, in place. */
+static char *trim(char *text) {
+    text += strspn(text, " \t");
+    size_t length = strlen(text);
+    while (length > 0 && strchr(" \t", text[length - 1])) length--;
+    text[length] = '\0';
+    return text;
+}
+
+static int append(list *l, const char *audio, const char *text, char *speaker) {
+    static const char clips[] = "clips/";
     kd_utterances *u = l->out;
     char path[KD_PATH_MAX];
     if (audio[0] == '\0') return fail(l, "no sound file is named");
+    const bool inside = l->clips && strncmp(audio, clips, strlen(clips)) != 0;
     const int needed = snprintf(path, sizeof path, "%s%s%s", audio[0] == '/' ? "" : l->folder,
-                                l->clips && audio[0] != '/' ? "clips/" : "", audio);
+                                inside && audio[0] != '/' ? clips : "", audio);
     if (needed >= KD_PATH_MAX)
         return fail(l, "a path of %d bytes, at most %d", needed, KD_PATH_MAX);
     if (u->count == u->capacity) {
@@ -76,7 +104,9 @@ static int append(list *l, const char *audio, const char *text, const char *spea
         u->item = item;
         u->capacity = capacity;
     }
-    int status = make(&u->item[u->count], (const char *const[]){path, text, speaker});
+    kd_utterance *new = &u->item[u->count];
+    *new = (kd_utterance){.list = l->path, .line = l->line};
+    int status = make(new, (const char *const[]){path, text, trim(speaker)});
     if (status == KD_OK) u->count++;
     return status;
 }
@@ -90,21 +120,41 @@ static bool is_utf8(const char *text, size_t length) {
     return true;
 }
 
+/* The length of a byte order mark; refuses one of UTF-16. */
+static int skip_mark(const list *l, const char *text, size_t length, size_t *out) {
+    *out = length >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+    if (length < 2 || (memcmp(text, "\xFF\xFE", 2) != 0 && memcmp(text, "\xFE\xFF", 2) != 0))
+        return KD_OK;
+    return kd_fail(KD_EDATA,
+                   "%s: this is UTF-16, lists are UTF-8: iconv -f UTF-16 -t UTF-8 makes one of it",
+                   l->path);
+}
+
+/* A line of `bytes` bytes, followed by one that may be overwritten. */
+static int read_line(list *l, char *text, size_t bytes, line_reader read) {
+    l->line++;
+    if (memchr(text, '\0', bytes))
+        return fail(l, "a zero byte; this is no text, or UTF-16 where lists are UTF-8");
+    if (!is_utf8(text, bytes)) return fail(l, "this is not UTF-8");
+    if (bytes > 0 && text[bytes - 1] == '\r') bytes--;
+    text[bytes] = '\0';
+    if (strchr(text, '\r')) return fail(l, "a carriage return inside a line; lines end with \\n");
+    if (text[strspn(text, " \t")] == '\0') return KD_OK;
+    int status = read(l, text);
+    l->begun = true;
+    return status;
+}
+
 static int read_lines(list *l, char *text, size_t length, line_reader read) {
-    for (size_t at = 0; at < length;) {
-        char *end = memchr(text + at, '\n', length - at);
-        size_t bytes = end ? (size_t)(end - (text + at)) : length - at;
-        l->line++;
-        if (memchr(text + at, '\0', bytes)) return fail(l, "a zero byte; this is no text");
-        if (!is_utf8(text + at, bytes)) return fail(l, "this is not UTF-8");
-        if (!end) return fail(l, "the last line does not end; is the file cut short?");
-        *end = '\0';
-        if (bytes > 0 && end[-1] == '\r') end[-1] = '\0';
-        int status = text[at] ? read(l, text + at) : KD_OK;
-        if (status < 0) return status;
+    size_t at;
+    int status = skip_mark(l, text, length, &at);
+    while (at < length && status == KD_OK) {
+        const char *end = memchr(text + at, '\n', length - at);
+        const size_t bytes = end ? (size_t)(end - (text + at)) : length - at;
+        status = read_line(l, text + at, bytes, read);
         at += bytes + 1;
     }
-    return KD_OK;
+    return status;
 }
 
 static int set_folder(list *l) {
@@ -116,8 +166,37 @@ static int set_folder(list *l) {
     return KD_OK;
 }
 
+/* A list whose name lives as long as its utterances. */
+static int begin(list *l, kd_utterances *out, const char *path) {
+    *l = (list){.out = out};
+    char **names = realloc(out->list, (size_t)(out->lists + 1) * sizeof *names);
+    if (names) out->list = names;
+    char *name = names ? strdup(path) : NULL;
+    if (!name) return kd_fail_memory(strlen(path) + 1, "a list of utterances");
+    l->path = out->list[out->lists++] = name;
+    return set_folder(l);
+}
+
 /* --- TSV ---------------------------------------------------------------------------------------
  */
+
+/* A cell in quotes as csv writers put them, as Common Voice's are: "" inside stands for ". A cell
+ * that only begins and ends with a quotation is left alone. */
+static void unquote(char *cell) {
+    const size_t length = strlen(cell);
+    if (length < 2 || cell[0] != '"' || cell[length - 1] != '"') return;
+    for (size_t i = 1; i + 1 < length; i++) {
+        if (cell[i] != '"') continue;
+        if (cell[i + 1] != '"' || i + 2 >= length) return;
+        i++;
+    }
+    char *to = cell;
+    for (size_t i = 1; i + 1 < length; i++) {
+        *to++ = cell[i];
+        if (cell[i] == '"') i++;
+    }
+    *to = '\0';
+}
 
 static int split(list *l, char **cell, int *count, char *text) {
     *count = 0;
@@ -127,82 +206,133 @@ static int split(list *l, char **cell, int *count, char *text) {
         at = strchr(at, '\t');
         if (at) *at++ = '\0';
     }
+    for (int i = 0; i < *count; i++) unquote(cell[i]);
     return KD_OK;
 }
 
-/* The column called one of two names, or −1. */
-static int find_column(list *l, char *const *cell, int count, const char *one, const char *other,
-                       int *out) {
-    *out = -1;
-    for (int i = 0; i < count; i++) {
-        if (strcmp(cell[i], one) != 0 && strcmp(cell[i], other) != 0) continue;
-        if (*out >= 0) return fail(l, "two columns could be the %s", one);
-        *out = i;
+/* Tabs at the end of a line make empty cells: those beyond `least` do not count. */
+static void drop_empty_ends(char *const *cell, int *count, int least) {
+    while (*count > least && cell[*count - 1][0] == '\0') --*count;
+}
+
+static bool is_named(const char *name, int part) {
+    for (int k = 0; k < NAMES_MAX && NAME[part][k]; k++)
+        if (strcasecmp(name, NAME[part][k]) == 0) return true;
+    return false;
+}
+
+/* The column of each part, or −1. */
+static int find_columns(list *l, char *const *cell, int count) {
+    for (int part = 0; part < PARTS; part++) {
+        l->column[part] = -1;
+        for (int i = 0; i < count; i++) {
+            if (!is_named(cell[i], part)) continue;
+            if (l->column[part] >= 0) return fail(l, "two columns could be the %s", NAME[part][0]);
+            l->column[part] = i;
+        }
     }
+    return KD_OK;
+}
+
+/* Without a header, the first line's own cells: a name of a column there, and no name of a file, is
+ * a header that does not say where the sounds are. */
+static int begin_without_header(list *l, const char *first) {
+    const bool named = l->column[TEXT] >= 0 || l->column[SPEAKER] >= 0;
+    if (named && first[0] != '\0' && !strpbrk(first, "./"))
+        return fail(l, "a header without a column 'audio' or 'path'");
+    for (int part = 0; part < PARTS; part++) l->column[part] = part;
     return KD_OK;
 }
 
 /* Whether the first line is a header, and what it says. */
-static int read_header(list *l, char *const *cell, int count) {
-    int status = find_column(l, cell, count, "audio", "path", &l->column[AUDIO]);
-    if (status < 0 || l->column[AUDIO] < 0) {
-        for (int i = 0; i < PARTS; i++) l->column[i] = i;
-        return status;
-    }
+static int read_header(list *l, char **cell, int count) {
+    char *name[CELLS_MAX];
+    for (int i = 0; i < count; i++) name[i] = cell[i] + strspn(cell[i], " ");
+    for (int i = 0; i < count; i++)
+        for (size_t n = strlen(name[i]); n > 0 && name[i][n - 1] == ' ';) name[i][--n] = '\0';
+    int status = find_columns(l, name, count);
+    if (status < 0) return status;
+    if (l->column[AUDIO] < 0) return begin_without_header(l, cell[0]);
     l->columns = count;
-    status = find_column(l, cell, count, "text", "sentence", &l->column[TEXT]);
-    if (status == KD_OK)
-        status = find_column(l, cell, count, "speaker", "client_id", &l->column[SPEAKER]);
-    if (status == KD_OK && l->column[TEXT] < 0)
-        return fail(l, "the header has no column 'text' or 'sentence'");
-    l->clips = strcmp(cell[l->column[AUDIO]], "path") == 0 && l->column[SPEAKER] >= 0 &&
-               strcmp(cell[l->column[SPEAKER]], "client_id") == 0;
-    return status;
+    drop_empty_ends(name, &l->columns, 1);
+    if (l->column[TEXT] < 0) return fail(l, "the header has no column 'text' or 'sentence'");
+    l->clips = strcasecmp(name[l->column[AUDIO]], "path") == 0 && l->column[SPEAKER] >= 0 &&
+               strcasecmp(name[l->column[SPEAKER]], "client_id") == 0;
+    return KD_OK;
 }
 
 static int read_cells(list *l, char *text) {
-    char *cell[CELLS_MAX];
+    char *cell[CELLS_MAX], nobody[] = "";
     int count;
     int status = split(l, cell, &count, text);
-    if (status < 0) return status;
-    if (l->line == 1) status = read_header(l, cell, count);
-    if (status < 0 || (l->line == 1 && l->columns)) return status;
+    if (status == KD_OK && !l->begun) status = read_header(l, cell, count);
+    if (status < 0 || (!l->begun && l->columns)) return status;
+    drop_empty_ends(cell, &count, l->columns ? l->columns : 2);
     if (l->columns && count != l->columns)
         return fail(l, "%d cells, the header has %d", count, l->columns);
     if (!l->columns && (count < 2 || count > PARTS))
         return fail(l, "%d cells, should be AUDIO<TAB>TEXT or AUDIO<TAB>TEXT<TAB>SPEAKER", count);
     const int speaker = l->column[SPEAKER];
     return append(l, cell[l->column[AUDIO]], cell[l->column[TEXT]],
-                  speaker >= 0 && speaker < count ? cell[speaker] : "");
+                  speaker >= 0 && speaker < count ? cell[speaker] : nobody);
 }
 
 /* --- JSON lines --------------------------------------------------------------------------------
  */
 
-static int read_string(const kd_json *json, const char *key, bool needed, const char **out) {
+/* The member that is a part, or NULL. */
+static int find_member(const kd_json *json, int part, const cJSON **out) {
     char place[KD_PATH_MAX + 32];
-    const cJSON *item = kd_json_get(kd_json_root(json), key);
+    const cJSON *item;
+    *out = NULL;
+    cJSON_ArrayForEach(item, kd_json_root(json)) {
+        if (!is_named(item->string, part)) continue;
+        if (*out)
+            return kd_fail(KD_EDATA, "%s: two members could be the %s",
+                           kd_json_place(place, sizeof place, json, item, true), NAME[part][0]);
+        *out = item;
+    }
+    return KD_OK;
+}
+
+/* A string, or of a speaker a whole number as well. `digits` has room for one. */
+static int read_member(const kd_json *json, int part, char digits[32], const char **out) {
+    char place[KD_PATH_MAX + 32];
+    const cJSON *item;
     *out = "";
-    if (!item && !needed) return KD_OK;
-    if (cJSON_IsString(item)) {
+    int status = find_member(json, part, &item);
+    if (status < 0 || (!item && part == SPEAKER)) return status;
+    if (item && cJSON_IsString(item)) {
         *out = item->valuestring;
         return KD_OK;
     }
+    if (item && part == SPEAKER && cJSON_IsNull(item)) return KD_OK;
+    if (item && part == SPEAKER && kd_json_is_integer(item)) {
+        snprintf(digits, 32, "%.0f", item->valuedouble);
+        *out = digits;
+        return KD_OK;
+    }
     kd_json_place(place, sizeof place, json, item ? item : kd_json_root(json), false);
-    if (!item) return kd_fail(KD_EDATA, "%s: there is no \"%s\"", place, key);
-    return kd_fail(KD_EDATA, "%s: \"%s\" should be a string", place, key);
+    if (!item) return kd_fail(KD_EDATA, "%s: there is no \"%s\"", place, NAME[part][0]);
+    return kd_fail(KD_EDATA, "%s: \"%s\" should be a string%s", place, item->string,
+                   part == SPEAKER ? " or a whole number" : "");
 }
 
 static int read_object(list *l, char *text) {
-    static const char *const key[PARTS] = {"audio", "text", "speaker"};
     const char *part[PARTS];
+    char digits[32], *speaker;
     kd_json *json;
     int status = kd_json_parse_line(&json, text, strlen(text), l->path, (int)l->line);
     if (status < 0) return status;
     if (!cJSON_IsObject(kd_json_root(json))) status = fail(l, "not an object: %.60s", text);
     for (int i = 0; i < PARTS && status == KD_OK; i++)
-        status = read_string(json, key[i], i != SPEAKER, &part[i]);
-    if (status == KD_OK) status = append(l, part[AUDIO], part[TEXT], part[SPEAKER]);
+        status = read_member(json, i, digits, &part[i]);
+    if (status == KD_OK) {
+        speaker = strdup(part[SPEAKER]);
+        status = speaker ? append(l, part[AUDIO], part[TEXT], speaker)
+                         : kd_fail_memory(strlen(part[SPEAKER]) + 1, "a list of utterances");
+        free(speaker);
+    }
     kd_json_free(json);
     return status;
 }
@@ -210,31 +340,47 @@ static int read_object(list *l, char *text) {
 /* --- LibriSpeech -------------------------------------------------------------------------------
  */
 
+/* The sound of an id: as LibriSpeech has it, .flac, or converted. */
+static int find_sound(const list *l, char out[KD_PATH_MAX], const char *id) {
+    static const char *const ending[] = {"flac", "wav", "opus", "ogg", "mp3"};
+    char path[2 * KD_PATH_MAX];
+    for (size_t i = 0; i < sizeof ending / sizeof *ending; i++) {
+        const int needed = snprintf(out, KD_PATH_MAX, "%s.%s", id, ending[i]);
+        if (needed >= KD_PATH_MAX) return fail(l, "a name of %d bytes", needed);
+        snprintf(path, sizeof path, "%s%s", l->folder, out);
+        if (kd_file_exists(path)) return KD_OK;
+    }
+    snprintf(out, KD_PATH_MAX, "%s.%s", id, ending[0]);
+    return KD_OK;
+}
+
 static int read_transcript(list *l, char *text) {
+    static char nothing[] = "";
     char audio[KD_PATH_MAX];
-    char *space = strchr(text, ' '), *dash = strchr(text, '-');
-    if (!space || !dash || dash > space || dash == text ||
-        memchr(text, '/', (size_t)(space - text)))
+    const size_t length = strcspn(text, " \t");
+    char *said = text[length] ? text + length + 1 : nothing;
+    text[length] = '\0';
+    char *dash = strchr(text, '-');
+    if (!dash || dash == text || strchr(text, '/'))
         return fail(l, "'%.60s', should be SPEAKER-CHAPTER-NUMBER TEXT", text);
-    *space = '\0';
-    const int needed = snprintf(audio, sizeof audio, "%s.flac", text);
-    if (needed >= KD_PATH_MAX) return fail(l, "a name of %d bytes", needed);
+    int status = find_sound(l, audio, text);
+    if (status < 0) return status;
     *dash = '\0';
-    return append(l, audio, space + 1, text);
+    return append(l, audio, said, text);
 }
 
 static bool ends_in(const char *text, const char *end) {
     const size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
+    return n >= m && strcasecmp(text + n - m, end) == 0;
 }
 
 static int read_file(kd_utterances *out, const char *path, line_reader read) {
-    list l = {.out = out, .path = path};
+    list l;
     char *text;
     size_t length;
     int status = kd_file_read(&text, &length, path, TEXT_LIMIT);
     if (status < 0) return status;
-    status = set_folder(&l);
+    status = begin(&l, out, path);
     if (status == KD_OK) status = read_lines(&l, text, length, read);
     free(text);
     return status;
@@ -264,7 +410,7 @@ static int walk(kd_utterances *out, const char *folder, int depth) {
         if (status == KD_OK) status = kd_path_join(path, folder, entry[i]->d_name);
         if (status == KD_OK && is_folder(path))
             status = walk(out, path, depth + 1);
-        else if (status == KD_OK && ends_in(path, ".trans.txt"))
+        else if (status == KD_OK && ends_in(path, TRANSCRIPT))
             status = read_file(out, path, read_transcript);
         free(entry[i]);
     }
@@ -276,12 +422,13 @@ static int walk(kd_utterances *out, const char *folder, int depth) {
  */
 
 static line_reader reader_of(const char *path) {
+    if (ends_in(path, TRANSCRIPT)) return read_transcript;
     return ends_in(path, ".jsonl") || ends_in(path, ".json") ? read_object : read_cells;
 }
 
 int kd_utterances_parse(kd_utterances *out, char *text, size_t length, const char *path) {
-    list l = {.out = out, .path = path};
-    int status = set_folder(&l);
+    list l;
+    int status = begin(&l, out, path);
     return status < 0 ? status : read_lines(&l, text, length, reader_of(path));
 }
 
@@ -292,25 +439,4 @@ int kd_utterances_read(kd_utterances *out, const char *path) {
     if (status < 0 || out->count > before) return status;
     return kd_fail(KD_EDATA, "%s: names no utterances%s", path,
                    folder ? "; a folder should be LibriSpeech's, with *.trans.txt" : "");
-}
-
-int kd_utterances_hash(kd_hash *out, const kd_utterances *utterances, int64_t first,
-                       int64_t count) {
-    kd_text all = {0};
-    for (int64_t i = first; i < first + count; i++) {
-        const kd_utterance *u = &utterances->item[i];
-        const char *slash = strrchr(u->audio, '/');
-        struct stat info;
-        if (stat(u->audio, &info) < 0) {
-            free(all.text);
-            return kd_fail(errno == ENOENT ? KD_ENOINPUT : KD_EIO, "%s: %s", u->audio,
-                           strerror(errno));
-        }
-        kd_text_add(&all, "%s\n%lld\n%zu %s\n%s\n", slash ? slash + 1 : u->audio,
-                    (long long)info.st_size, strlen(u->text), u->text, u->speaker);
-    }
-    int status = kd_text_finish(&all, "the hash of a list");
-    if (status == KD_OK) *out = kd_hash_bytes(all.text, all.length);
-    free(all.text);
-    return status;
 }

@@ -122,6 +122,7 @@ int kd_whisper_create(kd_whisper **out, const kd_whisper_spec *spec, kd_whisper_
     kd_whisper *m = calloc(1, sizeof *m);
     if (!m) return kd_fail_memory(sizeof *m, "a Whisper model");
     m->spec = *spec;
+    m->generation = kd_whisper_generation_own();
     m->audio_block = calloc((size_t)spec->audio_layers, sizeof *m->audio_block);
     m->text_block = calloc((size_t)spec->text_layers, sizeof *m->text_block);
     int status = m->audio_block && m->text_block
@@ -145,6 +146,7 @@ void kd_whisper_free(kd_whisper *model) {
     kd_params_free(model->params);
     free(model->audio_block);
     free(model->text_block);
+    kd_whisper_generation_clear(&model->generation);
     free(model);
 }
 

@@ -15,6 +15,7 @@
 #define KD_LAYERS_WHISPER_H
 
 #include "layers/layer.h"
+#include "layers/whisper_generation.h"
 
 typedef struct {
     int mels, width, vocabulary;
@@ -43,6 +44,7 @@ typedef struct {
     kd_embedding_layer tokens;                  /* (vocabulary, width), also the output matrix */
     kd_norm_layer audio_norm, text_norm;
     kd_whisper_block *audio_block, *text_block;
+    kd_whisper_generation generation; /* of text; nothing stated after the creation */
 } kd_whisper;
 
 /* KD_EDATA, naming `source`, unless every size is sensible: at least 1, heads divide an even width

@@ -1,5 +1,6 @@
 #include "quant/whisper_file.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,17 @@ bool kd_whisper_sizes_fit(const kd_param *param, int rank, const int64_t *ne) {
     for (int i = 0; i < rank; i++)
         if (ne[i] != 1) have[had++] = ne[i];
     return wanted == had && memcmp(want, have, (size_t)had * sizeof *have) == 0;
+}
+
+int kd_whisper_check_weights(const kd_whisper *model, const char *source) {
+    for (int i = 0; i < model->params->count; i++) {
+        const kd_tensor *t = &model->params->list[i]->tensor;
+        for (int64_t k = 0; k < t->size; k++)
+            if (!isfinite(t->value[k]))
+                return kd_fail(KD_EDATA, "%s: tensor %s: number %lld is not finite", source,
+                               model->params->list[i]->name, (long long)k);
+    }
+    return KD_OK;
 }
 
 int kd_whisper_add_filters(kd_whisper_file *file, int mels) {

@@ -5,111 +5,11 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json.h"
 #include "data/safetensors.h"
-#include "quant/whisper_file.h"
+#include "quant/whisper_folder.h"
 
-static const size_t CONFIG_LIMIT = (size_t)16 << 20, INDEX_LIMIT = (size_t)64 << 20;
-enum { SHARDS_MAX = 256, HEADS_MAX = 4096 };
-
-/* --- config.json -------------------------------------------------------------------------------
- */
-
-static int read_json(kd_json **out, char path[KD_PATH_MAX], const char *folder, const char *name,
-                     size_t limit) {
-    *out = NULL;
-    int status = kd_path_join(path, folder, name);
-    if (status == KD_OK) status = kd_json_read(out, path, limit);
-    if (status == KD_OK && !cJSON_IsObject(kd_json_root(*out)))
-        status = kd_fail(KD_EDATA, "%s: should be an object", path);
-    return status;
-}
-
-static int read_size(int *out, const kd_json *json, const char *path, const char *key) {
-    char place[KD_PATH_MAX + 64];
-    const cJSON *item = kd_json_get(kd_json_root(json), key);
-    if (!item) return kd_fail(KD_EDATA, "%s: \"%s\" is missing", path, key);
-    if (!kd_json_is_integer(item) || item->valuedouble < 1 || item->valuedouble > INT32_MAX)
-        return kd_fail(KD_EDATA, "%s: \"%s\" should be a whole number of 1 or more",
-                       kd_json_place(place, sizeof place, json, item, false), key);
-    *out = (int)item->valuedouble;
-    return KD_OK;
-}
-
-/* What a Whisper model could have otherwise, but none does. */
-static int check_kind(const kd_json *json, const char *path) {
-    const cJSON *root = kd_json_root(json);
-    const cJSON *type = kd_json_get(root, "model_type");
-    const cJSON *activation = kd_json_get(root, "activation_function");
-    const cJSON *scaled = kd_json_get(root, "scale_embedding");
-    const cJSON *tied = kd_json_get(root, "tie_word_embeddings");
-    if (!cJSON_IsString(type) || strcmp(type->valuestring, "whisper") != 0)
-        return kd_fail(KD_EDATA, "%s: \"model_type\" is not \"whisper\"", path);
-    if (activation && (!cJSON_IsString(activation) || strcmp(activation->valuestring, "gelu") != 0))
-        return kd_fail(KD_EDATA, "%s: \"activation_function\" is not \"gelu\"", path);
-    if (scaled && !cJSON_IsFalse(scaled))
-        return kd_fail(KD_EDATA, "%s: \"scale_embedding\" is not false", path);
-    if (tied && !cJSON_IsTrue(tied))
-        return kd_fail(KD_EDATA, "%s: \"tie_word_embeddings\" is not true", path);
-    return KD_OK;
-}
-
-static int read_spec(kd_whisper_spec *spec, const char *folder) {
-    char path[KD_PATH_MAX];
-    kd_json *json;
-    int audio_hidden = 0, text_hidden = 0;
-    const struct {
-        const char *key;
-        int *to;
-    } size[] = {
-        {"num_mel_bins", &spec->mels},           {"d_model", &spec->width},
-        {"vocab_size", &spec->vocabulary},       {"max_source_positions", &spec->audio_context},
-        {"encoder_layers", &spec->audio_layers}, {"encoder_attention_heads", &spec->audio_heads},
-        {"encoder_ffn_dim", &audio_hidden},      {"max_target_positions", &spec->text_context},
-        {"decoder_layers", &spec->text_layers},  {"decoder_attention_heads", &spec->text_heads},
-        {"decoder_ffn_dim", &text_hidden}};
-    int status = read_json(&json, path, folder, "config.json", CONFIG_LIMIT);
-    if (status == KD_OK) status = check_kind(json, path);
-    for (size_t i = 0; i < sizeof size / sizeof *size && status == KD_OK; i++)
-        status = read_size(size[i].to, json, path, size[i].key);
-    if (status == KD_OK) status = kd_whisper_spec_check(spec, path);
-    if (status == KD_OK && (audio_hidden != 4 * spec->width || text_hidden != 4 * spec->width))
-        status = kd_fail(
-            KD_EDATA, "%s: hidden layers of %d and %d units; Whisper's have 4 times the width, %d",
-            path, audio_hidden, text_hidden, 4 * spec->width);
-    kd_json_free(json);
-    return status;
-}
-
-/* generation_config.json may name the heads: "alignment_heads": [[layer, head], …]. */
-static int read_heads(kd_whisper_file *file, const char *folder) {
-    char path[KD_PATH_MAX];
-    kd_json *json;
-    int status = kd_path_join(path, folder, "generation_config.json");
-    if (status < 0 || !kd_file_exists(path)) return status;
-    status = read_json(&json, path, folder, "generation_config.json", CONFIG_LIMIT);
-    const cJSON *list = status == KD_OK ? kd_json_get(kd_json_root(json), "alignment_heads") : NULL;
-    const int count = cJSON_IsArray(list) ? cJSON_GetArraySize(list) : 0;
-    if (count > HEADS_MAX) status = kd_fail(KD_EDATA, "%s: %d alignment heads", path, count);
-    if (status == KD_OK && count > 0) {
-        file->head = calloc((size_t)count, sizeof *file->head);
-        if (!file->head) status = kd_fail_memory((size_t)count * sizeof *file->head, path);
-    }
-    for (const cJSON *pair = file->head ? list->child : NULL; pair && status == KD_OK;
-         pair = pair->next) {
-        const cJSON *layer = cJSON_IsArray(pair) ? pair->child : NULL;
-        const cJSON *head = layer ? layer->next : NULL;
-        if (!head || head->next || !kd_json_is_integer(layer) || !kd_json_is_integer(head) ||
-            fabs(layer->valuedouble) > INT32_MAX || fabs(head->valuedouble) > INT32_MAX)
-            status = kd_fail(KD_EDATA, "%s: \"alignment_heads\" should be a list of [layer, head]",
-                             path);
-        else
-            file->head[file->head_count++] =
-                (kd_whisper_head){(int)layer->valuedouble, (int)head->valuedouble};
-    }
-    kd_json_free(json);
-    return status;
-}
+static const size_t INDEX_LIMIT = (size_t)64 << 20;
+enum { SHARDS_MAX = 256 };
 
 /* --- safetensors -------------------------------------------------------------------------------
  */
@@ -156,7 +56,7 @@ static int open_shards(shards *s, const char *folder) {
                        "%s: has neither model.safetensors nor "
                        "model.safetensors.index.json",
                        folder);
-    status = read_json(&json, path, folder, "model.safetensors.index.json", INDEX_LIMIT);
+    status = kd_json_read(&json, path, INDEX_LIMIT);
     const cJSON *map = status == KD_OK ? kd_json_get(kd_json_root(json), "weight_map") : NULL;
     if (status == KD_OK && !cJSON_IsObject(map))
         status = kd_fail(KD_EDATA, "%s: has no \"weight_map\"", path);
@@ -186,12 +86,20 @@ static bool shape_fits(const kd_param *p, const kd_safetensors_entry *e) {
     return memcmp(shape, e->shape, (size_t)e->rank * sizeof *shape) == 0;
 }
 
-/* Every parameter has a tensor of its shape, and nothing is left over but the output matrix, which
- * is the token embedding once more. */
-static int check_tensors(const shards *s, const kd_params *params, const char *folder) {
+/* The tensor that the model has none for, since it is the token embedding once more. */
+static const char OUTPUT_MATRIX[] = "proj_out.weight";
+
+/* Every parameter has a tensor of its shape, and nothing is left over but the output matrix. */
+static int check_tensors(const shards *s, const kd_params *params, const char *folder, bool tied) {
     char name[KD_WHISPER_NAME_MAX];
     int64_t have = 0;
     int which;
+    if (!tied && !find(s, OUTPUT_MATRIX, &which))
+        return kd_fail(
+            KD_EDATA,
+            "%s/config.json: \"tie_word_embeddings\" is not true, and there is no tensor "
+            "%s",
+            folder, OUTPUT_MATRIX);
     for (int i = 0; i < params->count; i++) {
         kd_whisper_foreign_name(name, params->list[i]->name);
         const kd_safetensors_entry *e = find(s, name, &which);
@@ -202,12 +110,31 @@ static int check_tensors(const shards *s, const kd_params *params, const char *f
     }
     for (int i = 0; i < s->count; i++) {
         have += kd_safetensors_count(s->file[i]);
-        if (kd_safetensors_find(s->file[i], "proj_out.weight")) have--;
+        if (kd_safetensors_find(s->file[i], OUTPUT_MATRIX)) have--;
     }
     if (have != params->count)
         return kd_fail(KD_EDATA, "%s: %lld tensors; a model of this config.json has %d", folder,
                        (long long)have, params->count);
     return KD_OK;
+}
+
+/* The output matrix of the folder must be the token embedding, which stands for it here; `values`
+ * has room for it. */
+static int check_output_matrix(const shards *s, const kd_whisper *model, float *values) {
+    const kd_tensor *tokens = &model->tokens.table->tensor;
+    int which;
+    const kd_safetensors_entry *e = find(s, OUTPUT_MATRIX, &which);
+    if (!e) return KD_OK;
+    bool same = shape_fits(model->tokens.table, e);
+    int status = same ? kd_safetensors_read(s->file[which], e, values) : KD_OK;
+    for (int64_t i = 0; i < tokens->size && same && status == KD_OK; i++)
+        same = (kd_real)values[i] == tokens->value[i];
+    if (status < 0 || same) return status;
+    return kd_fail(
+        KD_EDATA,
+        "%s: tensor %s is not the token embedding; Whisper's output matrix is, and another "
+        "cannot be held here",
+        s->name[which], OUTPUT_MATRIX);
 }
 
 static int read_weights(const shards *s, kd_whisper *model) {
@@ -225,6 +152,7 @@ static int read_weights(const shards *s, kd_whisper *model) {
         status = kd_safetensors_read(s->file[which], e, values);
         if (status == KD_OK) kd_whisper_set_values(params->list[i], values);
     }
+    if (status == KD_OK) status = check_output_matrix(s, model, values);
     kd_params_touch(model->params);
     free(values);
     return status;
@@ -240,15 +168,17 @@ int kd_whisper_folder_read(kd_whisper_file **out, const char *folder,
     *out = NULL;
     kd_whisper_file *file = calloc(1, sizeof *file);
     if (!file) return kd_fail_memory(sizeof *file, folder);
-    int status = read_spec(&spec, folder);
-    if (status == KD_OK) status = read_heads(file, folder);
+    bool tied;
+    int status = kd_whisper_config_read(&spec, &tied, folder);
     if (status == KD_OK) status = kd_whisper_add_filters(file, spec.mels);
     if (status == KD_OK)
         status = kd_tokenizer_read_folder(&file->tokenizer, folder, spec.vocabulary);
     if (status == KD_OK) status = open_shards(&s, folder);
     if (status == KD_OK) status = kd_whisper_create(&file->model, &spec, training);
-    if (status == KD_OK) status = check_tensors(&s, file->model->params, folder);
+    if (status == KD_OK) status = kd_whisper_generation_read(file, folder);
+    if (status == KD_OK) status = check_tensors(&s, file->model->params, folder, tied);
     if (status == KD_OK) status = read_weights(&s, file->model);
+    if (status == KD_OK) status = kd_whisper_check_weights(file->model, folder);
     close_shards(&s);
     if (status < 0) {
         kd_whisper_file_free(file);

@@ -9,8 +9,6 @@
 #include "data/tokenizer_write.h"
 #include "quant/whisper_file.h"
 
-enum { NON_SPEECH_MOST = 1024 };
-
 static void make_config(kd_text *out, const kd_whisper_file *file, const char *dtype) {
     const kd_whisper_spec *s = &file->model->spec;
     const kd_token_ids *ids = kd_tokenizer_ids(file->tokenizer);
@@ -57,50 +55,72 @@ static void add_heads(kd_text *out, const kd_whisper_file *file) {
     kd_text_add(out, "],\n");
 }
 
-static void add_languages(kd_text *out, const kd_tokenizer *t, const kd_token_ids *ids) {
+static void add_languages(kd_text *out, const kd_token_list *list, const kd_tokenizer *t) {
+    const kd_token_ids *ids = kd_tokenizer_ids(t);
+    const int count = list->stated ? list->count : ids->languages;
     kd_text_add(out, "  \"lang_to_id\": {");
-    for (int32_t id = ids->language; id < ids->language + ids->languages; id++)
-        kd_text_add(out, "%s\"<|%s|>\": %d", id > ids->language ? ", " : "",
-                    kd_tokenizer_language_code(t, id), (int)id);
+    for (int i = 0; i < count; i++) {
+        const int32_t id = list->stated ? list->id[i] : ids->language + i;
+        kd_text_add(out, "%s\"<|%s|>\": %d", i ? ", " : "", kd_tokenizer_language_code(t, id),
+                    (int)id);
+    }
     kd_text_add(out, "},\n  \"task_to_id\": {\"transcribe\": %d, \"translate\": %d},\n",
                 (int)ids->transcribe, (int)ids->translate);
 }
 
-/* Which tokens are suppressed when text is generated, as in decode_rules.c. */
-static int add_suppressed(kd_text *out, const kd_tokenizer *t, const kd_token_ids *ids) {
-    int32_t list[NON_SPEECH_MOST], *space;
-    int64_t space_count;
-    const int count = kd_tokenizer_non_speech(t, list, NON_SPEECH_MOST);
+static void add_ids(kd_text *out, const char *key, const int32_t *id, int count) {
+    kd_text_add(out, "  \"%s\": [", key);
+    for (int i = 0; i < count; i++) kd_text_add(out, "%s%d", i ? ", " : "", (int)id[i]);
+    kd_text_add(out, "],\n");
+}
+
+/* Which tokens are suppressed when text is generated. */
+static int add_suppressed(kd_text *out, const kd_whisper_generation *generation,
+                          const kd_tokenizer *t) {
+    int32_t *id;
+    int count = kd_whisper_suppressed(&id, generation, t);
     if (count < 0) return count;
-    kd_text_add(out, "  \"suppress_tokens\": [");
-    for (int i = 0; i < count; i++) kd_text_add(out, "%d, ", (int)list[i]);
-    kd_text_add(out, "%d, %d, %d, %d, %d, %d],\n", (int)ids->start, (int)ids->translate,
-                (int)ids->transcribe, (int)ids->start_lm, (int)ids->previous, (int)ids->no_speech);
-    int status = kd_tokenizer_encode(&space, &space_count, t, " ", 1);
-    if (status < 0) return status;
-    kd_text_add(out, "  \"begin_suppress_tokens\": [");
-    if (space_count == 1) kd_text_add(out, "%d, ", (int)space[0]);
-    kd_text_add(out, "%d],\n", (int)ids->end);
-    free(space);
+    add_ids(out, "suppress_tokens", id, count);
+    free(id);
+    count = kd_whisper_begin_suppressed(&id, generation, t);
+    if (count < 0) return count;
+    add_ids(out, "begin_suppress_tokens", id, count);
+    free(id);
     return KD_OK;
+}
+
+/* The language and task that are taken when nobody names one. */
+static void add_language(kd_text *out, const kd_whisper_generation *generation,
+                         const kd_tokenizer *t) {
+    if (generation->language >= 0)
+        kd_text_add(out, "  \"language\": \"<|%s|>\",\n",
+                    kd_tokenizer_language_code(t, generation->language));
+    if (generation->task >= 0)
+        kd_text_add(out, "  \"task\": \"%s\",\n",
+                    generation->task == kd_tokenizer_ids(t)->translate ? "translate"
+                                                                       : "transcribe");
 }
 
 static int make_generation(kd_text *out, const kd_whisper_file *file) {
     const kd_tokenizer *t = file->tokenizer;
     const kd_token_ids *ids = kd_tokenizer_ids(t);
+    const kd_whisper_generation *generation = &file->model->generation;
+    const int context = file->model->spec.text_context;
     kd_text_add(out, "{\n");
     add_heads(out, file);
-    if (ids->multilingual) add_languages(out, t, ids);
-    int status = add_suppressed(out, t, ids);
+    if (ids->multilingual) add_languages(out, &generation->languages, t);
+    int status = add_suppressed(out, generation, t);
+    add_language(out, generation, t);
     kd_text_add(out,
                 "  \"is_multilingual\": %s,\n  \"bos_token_id\": %d,\n  \"eos_token_id\": %d,\n"
                 "  \"pad_token_id\": %d,\n  \"decoder_start_token_id\": %d,\n"
                 "  \"prev_sot_token_id\": %d,\n  \"no_timestamps_token_id\": %d,\n"
-                "  \"max_initial_timestamp_index\": 50,\n  \"max_length\": %d,\n"
+                "  \"max_initial_timestamp_index\": %d,\n  \"max_length\": %d,\n"
                 "  \"return_timestamps\": false\n}\n",
                 ids->multilingual ? "true" : "false", (int)ids->end, (int)ids->end, (int)ids->end,
                 (int)ids->start, (int)ids->previous, (int)ids->no_timestamps,
-                file->model->spec.text_context);
+                generation->max_initial_timestamp,
+                generation->max_length > 0 ? generation->max_length : context);
     return status;
 }
 

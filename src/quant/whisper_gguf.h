@@ -8,6 +8,15 @@
 #define KD_WHISPER_GGUF_HEADS   "whisper.decoder.alignment_heads"
 #define KD_WHISPER_GGUF_FILTERS "mel_filters"
 
+/* How text is generated; each only where it is stated. */
+#define KD_WHISPER_GGUF_SUPPRESS        "whisper.decoder.suppress_tokens"
+#define KD_WHISPER_GGUF_BEGIN_SUPPRESS  "whisper.decoder.begin_suppress_tokens"
+#define KD_WHISPER_GGUF_LANGUAGES       "whisper.decoder.languages"
+#define KD_WHISPER_GGUF_MAX_LENGTH      "whisper.decoder.max_length"
+#define KD_WHISPER_GGUF_FIRST_TIMESTAMP "whisper.decoder.max_initial_timestamp"
+#define KD_WHISPER_GGUF_LANGUAGE        "whisper.decoder.language"
+#define KD_WHISPER_GGUF_TASK            "whisper.decoder.task"
+
 /* The sizes of a model; the vocabulary is the number of tokens. */
 enum { KD_WHISPER_GGUF_SIZES = 9 };
 static const struct {

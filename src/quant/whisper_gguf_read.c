@@ -79,6 +79,10 @@ static int read_heads(kd_whisper_file *file, const kd_gguf *g, const char *name)
 /* --- tokens -------------------------------------------------------------------------------------
  */
 
+static bool is_text(const kd_gguf_string *s, const char *text) {
+    return s->length == strlen(text) && memcmp(s->text, text, strlen(text)) == 0;
+}
+
 /* The ordinary tokens, those in front of <|endoftext|>, in one block of bytes; → their number. */
 static int64_t list_tokens(kd_token_bytes *token, char *bytes, const kd_gguf_key *k,
                            const char *name) {
@@ -86,8 +90,7 @@ static int64_t list_tokens(kd_token_bytes *token, char *bytes, const kd_gguf_key
     const unsigned char *at = k->value;
     for (uint64_t i = 0; i < k->count; i++) {
         const kd_gguf_string text = kd_gguf_next_string(&at);
-        if (text.length == sizeof end - 1 && memcmp(text.text, end, sizeof end - 1) == 0)
-            return (int64_t)i;
+        if (is_text(&text, end)) return (int64_t)i;
         const int64_t n = kd_letters_read(bytes, text.text, (size_t)text.length);
         if (n < 0)
             return kd_fail(KD_EDATA, "%s: token %llu is not written in GPT-2's letters", name,
@@ -98,21 +101,146 @@ static int64_t list_tokens(kd_token_bytes *token, char *bytes, const kd_gguf_key
     return kd_fail(KD_EDATA, "%s: there is no %s among the tokens", name, end);
 }
 
+/* The tokens behind Whisper's own, whose last are the timestamps behind <|notimestamps|>, into
+ * token; → their number. */
+static int64_t list_added(kd_token_bytes *token, const kd_gguf_key *k) {
+    const unsigned char *at = k->value;
+    uint64_t first = k->count;
+    int64_t count = 0;
+    for (uint64_t i = 0; i < k->count; i++) {
+        const kd_gguf_string text = kd_gguf_next_string(&at);
+        if (is_text(&text, "<|notimestamps|>")) first = i + 1 + KD_TIMESTAMPS;
+        if (i >= first) token[count++] = (kd_token_bytes){text.text, (size_t)text.length};
+    }
+    return count;
+}
+
+/* The special tokens must stand where Whisper's do. */
+static int check_specials(const kd_tokenizer *t, const kd_gguf_key *k, const char *name) {
+    const kd_token_ids *ids = kd_tokenizer_ids(t);
+    const unsigned char *at = k->value;
+    for (int32_t id = 0; id < ids->added; id++) {
+        const kd_gguf_string text = kd_gguf_next_string(&at);
+        char copy[32];
+        if (id < ids->end || text.length >= sizeof copy || text.length < 4) continue;
+        memcpy(copy, text.text, text.length);
+        copy[text.length] = '\0';
+        const int32_t ours = kd_tokenizer_special(t, copy);
+        if (ours >= 0 && ours != id)
+            return kd_fail(KD_EDATA, "%s: %s: '%s' has the id %d, should be %d", name,
+                           KD_WHISPER_GGUF_TOKENS, copy, (int)id, (int)ours);
+    }
+    return KD_OK;
+}
+
 static int read_tokens(kd_whisper_file *file, const kd_gguf *g, const char *name) {
     const kd_gguf_key *k = kd_gguf_find_key(g, KD_WHISPER_GGUF_TOKENS);
     const unsigned char *at = k->value;
     for (uint64_t i = 0; i < k->count; i++) kd_gguf_next_string(&at);
     const size_t room = (size_t)(at - k->value) + 1;
     kd_token_bytes *token = malloc((size_t)(k->count + 1) * sizeof *token);
+    kd_token_bytes *beyond = malloc((size_t)(k->count + 1) * sizeof *beyond);
     char *bytes = malloc(room);
-    int64_t count =
-        token && bytes ? list_tokens(token, bytes, k, name) : kd_fail_memory(room, "tokens");
-    const int status =
-        count < 0 ? (int)count
-                  : kd_tokenizer_create(&file->tokenizer, token, count, (int64_t)k->count, name);
+    const int64_t count = token && beyond && bytes ? list_tokens(token, bytes, k, name)
+                                                   : kd_fail_memory(room, "tokens");
+    int status = count < 0 ? (int)count : KD_OK;
+    if (status == KD_OK) {
+        const kd_added_tokens added = {.token = beyond, .count = list_added(beyond, k)};
+        status = kd_tokenizer_create_added(&file->tokenizer, token, count, (int64_t)k->count,
+                                           &added, name);
+    }
+    if (status == KD_OK) status = check_specials(file->tokenizer, k, name);
     free(token);
+    free(beyond);
     free(bytes);
     return status;
+}
+
+/* --- how text is generated ----------------------------------------------------------------------
+ */
+
+static int read_list(kd_token_list *out, const kd_gguf *g, const char *key, int32_t first,
+                     int32_t behind, const char *name) {
+    const kd_gguf_key *k = kd_gguf_find_key(g, key);
+    if (!k) return KD_OK;
+    if (k->kind != KD_GGUF_ARRAY || k->element != KD_GGUF_I32 || k->count > VOCABULARY_MAX)
+        return kd_fail(KD_EDATA, "%s: %s should be a list of i32", name, key);
+    int status = kd_token_list_set(out, NULL, 0);
+    int32_t *id = status == KD_OK ? malloc((size_t)(k->count + 1) * sizeof *id) : NULL;
+    if (!id) return kd_fail_memory(k->count * sizeof *id, name);
+    memcpy(id, k->value, (size_t)k->count * sizeof *id);
+    for (uint64_t i = 0; i < k->count && status == KD_OK; i++)
+        if (id[i] < first || id[i] >= behind)
+            status = kd_fail(KD_EDATA, "%s: %s: token %d should be from %d to %d", name, key,
+                             (int)id[i], (int)first, (int)behind - 1);
+    if (status == KD_OK) status = kd_token_list_set(out, id, (int)k->count);
+    free(id);
+    return status;
+}
+
+static int read_number(int *out, const kd_gguf *g, const char *key, int least, int most,
+                       const char *name) {
+    if (!kd_gguf_find_key(g, key)) return KD_OK;
+    int status = read_size(out, g, key, name);
+    if (status == KD_OK && (*out < least || *out > most))
+        status =
+            kd_fail(KD_EDATA, "%s: %s is %d, should be %d to %d", name, key, *out, least, most);
+    return status;
+}
+
+/* A text of less than 32 bytes, or "" when the key is missing. */
+static int read_word(char out[32], const kd_gguf *g, const char *key, const char *name) {
+    const kd_gguf_key *k = kd_gguf_find_key(g, key);
+    out[0] = '\0';
+    if (!k) return KD_OK;
+    const unsigned char *at = k->value;
+    const kd_gguf_string text =
+        k->kind == KD_GGUF_STRING ? kd_gguf_next_string(&at) : (kd_gguf_string){0};
+    if (text.length < 1 || text.length > 31)
+        return kd_fail(KD_EDATA, "%s: %s should be a short text", name, key);
+    memcpy(out, text.text, (size_t)text.length);
+    out[text.length] = '\0';
+    return KD_OK;
+}
+
+static int read_language(kd_whisper_generation *to, const kd_gguf *g, const kd_tokenizer *t,
+                         const char *name) {
+    char language[32], task[32];
+    int status = read_word(language, g, KD_WHISPER_GGUF_LANGUAGE, name);
+    if (status == KD_OK) status = read_word(task, g, KD_WHISPER_GGUF_TASK, name);
+    if (status < 0) return status;
+    if (language[0]) to->language = kd_tokenizer_language(t, language);
+    if (task[0])
+        to->task = strcmp(task, "translate") == 0    ? kd_tokenizer_ids(t)->translate
+                   : strcmp(task, "transcribe") == 0 ? kd_tokenizer_ids(t)->transcribe
+                                                     : -1;
+    if (language[0] && to->language < 0)
+        return kd_fail(KD_EDATA, "%s: %s: no language of its tokens", name,
+                       KD_WHISPER_GGUF_LANGUAGE);
+    if (task[0] && to->task < 0)
+        return kd_fail(KD_EDATA, "%s: %s should be transcribe or translate", name,
+                       KD_WHISPER_GGUF_TASK);
+    return KD_OK;
+}
+
+static int read_generation(kd_whisper_file *file, const kd_gguf *g, const char *name) {
+    kd_whisper_generation *to = &file->model->generation;
+    const kd_token_ids *ids = kd_tokenizer_ids(file->tokenizer);
+    const int32_t V = ids->vocabulary;
+    int status = read_list(&to->suppress, g, KD_WHISPER_GGUF_SUPPRESS, 0, V, name);
+    if (status == KD_OK)
+        status = read_list(&to->begin_suppress, g, KD_WHISPER_GGUF_BEGIN_SUPPRESS, 0, V, name);
+    if (status == KD_OK)
+        status = read_list(&to->languages, g, KD_WHISPER_GGUF_LANGUAGES, ids->language,
+                           ids->translate, name);
+    if (status == KD_OK && to->languages.stated && to->languages.count == 0)
+        status = kd_fail(KD_EDATA, "%s: %s is empty", name, KD_WHISPER_GGUF_LANGUAGES);
+    if (status == KD_OK)
+        status = read_number(&to->max_length, g, KD_WHISPER_GGUF_MAX_LENGTH, 1, 1 << 20, name);
+    if (status == KD_OK)
+        status = read_number(&to->max_initial_timestamp, g, KD_WHISPER_GGUF_FIRST_TIMESTAMP, 0,
+                             KD_TIMESTAMPS - 1, name);
+    return status == KD_OK ? read_language(to, g, file->tokenizer, name) : status;
 }
 
 /* --- tensors ------------------------------------------------------------------------------------
@@ -246,7 +374,9 @@ static int read_file(kd_whisper_file *file, const kd_gguf *g, const char *name,
     if (status == KD_OK) status = read_filters(file, g, spec.mels, name);
     if (status == KD_OK) status = read_tokens(file, g, name);
     if (status == KD_OK) status = kd_whisper_create(&file->model, &spec, training);
-    return status == KD_OK ? read_weights(file->model, g, name) : status;
+    if (status == KD_OK) status = read_generation(file, g, name);
+    if (status == KD_OK) status = read_weights(file->model, g, name);
+    return status == KD_OK ? kd_whisper_check_weights(file->model, name) : status;
 }
 
 int kd_whisper_gguf_decode(kd_whisper_file **out, const void *bytes, size_t length,

@@ -202,11 +202,32 @@ static int add_heads(kd_gguf_writer *w, const kd_whisper_file *file) {
     return KD_OK;
 }
 
+static void add_list(kd_gguf_writer *w, const char *key, const kd_token_list *list) {
+    if (list->stated) kd_gguf_add_i32s(w, key, list->id, (uint64_t)list->count);
+}
+
+static void add_generation(kd_gguf_writer *w, const kd_whisper_generation *g,
+                           const kd_tokenizer *t) {
+    const kd_whisper_generation own = kd_whisper_generation_own();
+    add_list(w, KD_WHISPER_GGUF_SUPPRESS, &g->suppress);
+    add_list(w, KD_WHISPER_GGUF_BEGIN_SUPPRESS, &g->begin_suppress);
+    add_list(w, KD_WHISPER_GGUF_LANGUAGES, &g->languages);
+    if (g->max_length > 0) kd_gguf_add_u32(w, KD_WHISPER_GGUF_MAX_LENGTH, (uint32_t)g->max_length);
+    if (g->max_initial_timestamp != own.max_initial_timestamp)
+        kd_gguf_add_u32(w, KD_WHISPER_GGUF_FIRST_TIMESTAMP, (uint32_t)g->max_initial_timestamp);
+    if (g->language >= 0)
+        kd_gguf_add_string(w, KD_WHISPER_GGUF_LANGUAGE, kd_tokenizer_language_code(t, g->language));
+    if (g->task >= 0)
+        kd_gguf_add_string(w, KD_WHISPER_GGUF_TASK,
+                           g->task == kd_tokenizer_ids(t)->translate ? "translate" : "transcribe");
+}
+
 static int add_keys(kd_gguf_writer *w, const kd_whisper_file *file,
                     const kd_number_format *format) {
     const int type = kd_whisper_file_type(format);
     if (type >= 0) kd_gguf_add_u32(w, "general.file_type", (uint32_t)type);
     add_sizes(w, &file->model->spec);
+    add_generation(w, &file->model->generation, file->tokenizer);
     int status = add_heads(w, file);
     return status < 0 ? status : add_tokenizer(w, file->tokenizer);
 }

@@ -61,14 +61,20 @@ int kd_decoder_init(kd_decoder *out, const kd_whisper *model, const kd_tokenizer
         return kd_fail(KD_EDATA, "the model's text context is %d; decoding needs %d",
                        model->spec.text_context, (int)CONTEXT_LEAST);
     out->most = options->beam > SAMPLES ? options->beam : SAMPLES;
-    out->rng = kd_rng_init(0, 0x6465636f);
+    kd_decoder_begin(out);
     out->logits = malloc((size_t)out->most * (size_t)V * sizeof *out->logits);
     if (!out->logits)
         return kd_fail_memory((size_t)out->most * (size_t)V * sizeof *out->logits, "decoding");
     int status = make_search(out);
-    if (status == KD_OK) status = kd_decode_rules_init(&out->rules, tokenizer, options->timestamps);
+    if (status == KD_OK)
+        status =
+            kd_decode_rules_init(&out->rules, tokenizer, &model->generation, options->timestamps);
     if (status == KD_OK) status = kd_whisper_session_create(&out->session, model, 1, out->most);
     return status;
+}
+
+void kd_decoder_begin(kd_decoder *decoder) {
+    decoder->rng = kd_rng_init(0, 0x6465636f);
 }
 
 void kd_decoder_clear(kd_decoder *decoder) {
@@ -90,13 +96,17 @@ int kd_decoder_listen(kd_decoder *decoder, const kd_real *mel, int64_t T) {
 
 int kd_decoder_language(kd_decoder *decoder, int32_t *out) {
     const kd_token_ids *ids = kd_tokenizer_ids(decoder->tokenizer);
+    const kd_token_list *list = &decoder->model->generation.languages;
+    const int count = list->stated ? list->count : ids->languages;
     kd_whisper_session_restart(decoder->session);
     int status = kd_whisper_session_step(decoder->session, &ids->start, 1);
     if (status < 0) return status;
     kd_whisper_session_logits(decoder->session, decoder->logits, 0);
-    *out = ids->language;
-    for (int32_t i = ids->language; i < ids->language + ids->languages; i++)
-        if (decoder->logits[i] > decoder->logits[*out]) *out = i;
+    *out = -1;
+    for (int i = 0; i < count; i++) {
+        const int32_t id = list->stated ? list->id[i] : ids->language + i;
+        if (*out < 0 || decoder->logits[id] > decoder->logits[*out]) *out = id;
+    }
     return KD_OK;
 }
 
@@ -251,7 +261,8 @@ static int go_on(kd_decoder *d, double temperature) {
     const bool beams = temperature == 0 && d->options.beam > 1;
     const int64_t V = d->model->spec.vocabulary, context = d->model->spec.text_context;
     const int width = temperature > 0 ? SAMPLES : d->options.beam;
-    for (int step = 0; step < context / 2; step++) {
+    const int most = kd_decode_length_most(&d->model->generation, (int)context);
+    for (int step = 0; step < most; step++) {
         const int given = s->width;
         for (int i = 0; i < given; i++)
             kd_decode_rules_apply(&d->rules, d->logits + i * V, s->live[i].token, s->live[i].count);

@@ -35,6 +35,10 @@ int kd_decoder_init(kd_decoder *out, const kd_whisper *model, const kd_tokenizer
                     const kd_decode_options *options);
 void kd_decoder_clear(kd_decoder *decoder);
 
+/* What comes is another recording: sampling begins from its seed again, so that a text depends on
+ * none of those before it. */
+void kd_decoder_begin(kd_decoder *decoder);
+
 typedef struct {
     int32_t *token; /* (count) text and timestamps, without prompt and end; of the decoder, valid */
     int count;      /* until the next window                                                      */
@@ -46,7 +50,7 @@ typedef struct {
 /* Looks at mel (T,mels): the encoder runs. */
 int kd_decoder_listen(kd_decoder *decoder, const kd_real *mel, int64_t T);
 
-/* The likeliest language of what was listened to. */
+/* The likeliest language of what was listened to, of those the model states. */
 int kd_decoder_language(kd_decoder *decoder, int32_t *out);
 
 /* Decodes what was listened to, after `prompt` (count tokens of what was said before, maybe none).

@@ -6,31 +6,43 @@
 #include "autograd/vector_math.h"
 #include "base/error.h"
 
-enum { FIRST_TIMESTAMP_MOST = 50 /* 1 s */, NON_SPEECH_MOST = 1024 };
+/* Sets out[id] for each of count ids, which are freed; a negative count is an error. */
+static int mark(bool *out, int32_t *id, int count) {
+    for (int i = 0; i < count; i++) out[id[i]] = true;
+    free(id);
+    return count < 0 ? count : KD_OK;
+}
 
-int kd_decode_rules_init(kd_decode_rules *out, const kd_tokenizer *tokenizer, bool timestamps) {
+int kd_decode_rules_init(kd_decode_rules *out, const kd_tokenizer *tokenizer,
+                         const kd_whisper_generation *generation, bool timestamps) {
     const kd_token_ids *ids = kd_tokenizer_ids(tokenizer);
-    int32_t list[NON_SPEECH_MOST], *space;
-    int64_t space_count;
-    *out = (kd_decode_rules){.tokenizer = tokenizer, .timestamps = timestamps};
-    out->never = calloc((size_t)ids->vocabulary, sizeof *out->never);
-    if (!out->never)
-        return kd_fail_memory((unsigned long long)ids->vocabulary, "the rules of decoding");
-    const int count = kd_tokenizer_non_speech(tokenizer, list, NON_SPEECH_MOST);
-    if (count < 0) return count;
-    for (int i = 0; i < count; i++) out->never[list[i]] = true;
-    for (int32_t i = ids->end + 1; i < ids->timestamp; i++) out->never[i] = true;
-    for (int32_t i = ids->timestamp; i < ids->vocabulary && !timestamps; i++) out->never[i] = true;
-    int status = kd_tokenizer_encode(&space, &space_count, tokenizer, " ", 1);
+    const size_t V = (size_t)ids->vocabulary;
+    int32_t *id;
+    *out = (kd_decode_rules){.tokenizer = tokenizer,
+                             .timestamps = timestamps,
+                             .first_timestamp_most = generation->max_initial_timestamp};
+    out->never = calloc(2 * V, sizeof *out->never);
+    if (!out->never) return kd_fail_memory(2 * V, "the rules of decoding");
+    out->not_first = out->never + V;
+    int count = kd_whisper_suppressed(&id, generation, tokenizer);
+    int status = mark(out->never, id, count);
     if (status < 0) return status;
-    out->space = space_count == 1 ? space[0] : -1;
-    free(space);
-    return KD_OK;
+    count = kd_whisper_begin_suppressed(&id, generation, tokenizer);
+    status = mark(out->not_first, id, count);
+    for (int32_t i = ids->language; i < ids->translate; i++) out->never[i] = true;
+    out->never[ids->no_timestamps] = true;
+    for (int32_t i = ids->timestamp; i < ids->added && !timestamps; i++) out->never[i] = true;
+    return status;
 }
 
 void kd_decode_rules_clear(kd_decode_rules *rules) {
     free(rules->never);
     *rules = (kd_decode_rules){0};
+}
+
+int kd_decode_length_most(const kd_whisper_generation *generation, int text_context) {
+    const int half = text_context / 2, stated = generation->max_length;
+    return stated > 0 && stated < half ? stated : half;
 }
 
 int kd_decode_prompt(int32_t out[4], const kd_tokenizer *tokenizer, int32_t language, int32_t task,
@@ -71,32 +83,38 @@ double kd_log_sum_exp(const kd_real *z, int64_t n) {
     return (double)max + log(sum);
 }
 
-static void timestamp_rules(const kd_token_ids *ids, kd_real *z, const int32_t *sampled,
+/* Text: everything but timestamps, or up to `end` alone. */
+static void forbid_text(const kd_token_ids *ids, kd_real *z, int64_t end) {
+    forbid(z, 0, end);
+    forbid(z, ids->added, ids->vocabulary);
+}
+
+static void timestamp_rules(const kd_decode_rules *rules, kd_real *z, const int32_t *sampled,
                             int count) {
-    const int64_t first = ids->timestamp, V = ids->vocabulary;
-    z[ids->no_timestamps] = -(kd_real)INFINITY;
-    const bool last = count >= 1 && sampled[count - 1] >= first;
-    const bool pair = count < 2 || sampled[count - 2] >= first;
-    if (last && pair) forbid(z, first, V);
-    if (last && !pair) forbid(z, 0, ids->end);
+    const kd_token_ids *ids = kd_tokenizer_ids(rules->tokenizer);
+    const int64_t first = ids->timestamp, behind = ids->added, most = rules->first_timestamp_most;
+    const bool last = count >= 1 && kd_token_is_timestamp(ids, sampled[count - 1]);
+    const bool pair = count < 2 || kd_token_is_timestamp(ids, sampled[count - 2]);
+    if (last && pair) forbid(z, first, behind);
+    if (last && !pair) forbid_text(ids, z, ids->end);
     int newest = count - 1;
-    while (newest >= 0 && sampled[newest] < first) newest--;
+    while (newest >= 0 && !kd_token_is_timestamp(ids, sampled[newest])) newest--;
     if (newest >= 0) forbid(z, first, sampled[newest] + (last && !pair ? 0 : 1));
     if (count == 0) {
-        forbid(z, 0, first);
-        if (first + FIRST_TIMESTAMP_MOST + 1 < V) forbid(z, first + FIRST_TIMESTAMP_MOST + 1, V);
+        forbid_text(ids, z, first);
+        if (first + most + 1 < behind) forbid(z, first + most + 1, behind);
     }
-    if (kd_log_sum_exp(z + first, V - first) > (double)largest(z, first)) forbid(z, 0, first);
+    const double text =
+        fmax((double)largest(z, first), (double)largest(z + behind, ids->vocabulary - behind));
+    if (kd_log_sum_exp(z + first, behind - first) > text) forbid_text(ids, z, first);
 }
 
 void kd_decode_rules_apply(const kd_decode_rules *rules, kd_real *z, const int32_t *sampled,
                            int count) {
     const kd_token_ids *ids = kd_tokenizer_ids(rules->tokenizer);
-    for (int32_t i = 0; i < ids->vocabulary; i++)
-        if (rules->never[i]) z[i] = -(kd_real)INFINITY;
-    if (count == 0) {
-        z[ids->end] = -(kd_real)INFINITY;
-        if (rules->space >= 0) z[rules->space] = -(kd_real)INFINITY;
-    }
-    if (rules->timestamps) timestamp_rules(ids, z, sampled, count);
+    const int32_t V = ids->vocabulary;
+    for (int32_t i = 0; i < V; i++)
+        if (rules->never[i] || (count == 0 && rules->not_first[i])) z[i] = -(kd_real)INFINITY;
+    if (rules->timestamps) timestamp_rules(rules, z, sampled, count);
+    if (largest(z, V) == -(kd_real)INFINITY) z[ids->end] = 0;
 }

@@ -61,7 +61,8 @@ int kd_greedy_create(kd_greedy **out, const kd_whisper *model, const kd_tokenize
     g->ids = kd_tokenizer_ids(tokenizer);
     g->prompt_count = kd_decode_prompt(g->prompt, tokenizer, language, task, false);
     status = allocate(g);
-    if (status == KD_OK) status = kd_decode_rules_init(&g->rules, tokenizer, false);
+    if (status == KD_OK)
+        status = kd_decode_rules_init(&g->rules, tokenizer, &model->generation, false);
     if (status == KD_OK) status = kd_whisper_session_create(&g->session, model, KD_GREEDY_MOST, 1);
     if (status < 0)
         kd_greedy_free(g);
@@ -131,8 +132,9 @@ static bool all_ended(const kd_greedy *g) {
 
 int kd_greedy_run(kd_greedy *g, kd_greedy_text *out) {
     const int64_t context = g->model->spec.text_context;
+    const int most = kd_decode_length_most(&g->model->generation, (int)context);
     int status = begin(g);
-    for (int t = 0; t < context / 2 && status == KD_OK; t++) {
+    for (int t = 0; t < most && status == KD_OK; t++) {
         for (int i = 0; i < g->n; i++)
             if (!g->row[i].ended) choose(g, i);
         if (all_ended(g) || kd_whisper_session_length(g->session) == context) break;

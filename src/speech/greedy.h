@@ -33,7 +33,8 @@ typedef struct {
     double average; /* mean log-probability of the tokens and the end */
 } kd_greedy_text;
 
-/* The text of each recording → out (n). One without an end is cut at half the text context. */
+/* The text of each recording → out (n). One without an end is cut at half the text
+ * context, or where the model states it (kd_whisper_generation). */
 int kd_greedy_run(kd_greedy *greedy, kd_greedy_text *out);
 
 #endif

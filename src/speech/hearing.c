@@ -1,6 +1,5 @@
 #include "speech/hearing.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,20 +53,20 @@ static int hear_file(const kd_hearing *hearing, kd_real *mel, int64_t *count, co
     return status;
 }
 
-int kd_hearing_files(const kd_hearing *hearing, kd_real *mel, int64_t *samples,
+bool kd_hearing_is_fault(int status) {
+    return status == KD_EDATA || status == KD_ENOINPUT || status == KD_EIO;
+}
+
+int kd_hearing_files(const kd_hearing *hearing, kd_real *mel, int64_t *samples, char **fault,
                      const char *const *path, int n) {
-    int worst = n, status = KD_OK;
-    char message[1024] = ""; /* of the first file that fails; messages belong to their threads */
-#pragma omp parallel for schedule(dynamic, 1)
+    bool failed = false;
+#pragma omp parallel for schedule(dynamic, 1) reduction(|| : failed)
     for (int i = 0; i < n; i++) {
         const int found = hear_file(hearing, mel + i * hearing->values, &samples[i], path[i]);
-        if (found == KD_OK) continue;
-#pragma omp critical(kd_hearing)
-        if (i < worst) {
-            worst = i;
-            status = found;
-            snprintf(message, sizeof message, "%s", kd_error());
-        }
+        fault[i] = kd_hearing_is_fault(found) ? strdup(kd_error()) : NULL;
+        if (found < 0) samples[i] = 0;
+        failed = failed || (found < 0 && !fault[i]);
     }
-    return status < 0 ? kd_fail(status, "%s", message) : KD_OK;
+    const size_t bytes = (size_t)(hearing->samples + hearing->values) * sizeof(float);
+    return failed ? kd_fail_memory(bytes, "windows of sound") : KD_OK;
 }

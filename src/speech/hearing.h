@@ -3,6 +3,8 @@
 #ifndef KD_SPEECH_HEARING_H
 #define KD_SPEECH_HEARING_H
 
+#include <stdbool.h>
+
 #include "data/whisper_mel.h"
 #include "layers/whisper.h"
 
@@ -27,8 +29,13 @@ int kd_hearing_read(float *out, int64_t most, int64_t *count, const char *path);
 int kd_hearing_mel(const kd_hearing *hearing, kd_real *out, float *samples, int64_t count);
 
 /* n files, several threads at a time → mel (n,frames,mels) and the samples of each, −1 for one that
- * is longer than a window and has no mel. Files are named by `path`. */
-int kd_hearing_files(const kd_hearing *hearing, kd_real *mel, int64_t *samples,
+ * is longer than a window and has no mel. A file that cannot be read has no mel either: fault[i]
+ * says why, beginning with its path, and is NULL for the others; the caller frees all of them.
+ * KD_EINTERNAL without memory. */
+int kd_hearing_files(const kd_hearing *hearing, kd_real *mel, int64_t *samples, char **fault,
                      const char *const *path, int n);
+
+/* Whether a status says that a file is missing or no sound, and not that the program has failed. */
+bool kd_hearing_is_fault(int status);
 
 #endif

@@ -1,5 +1,8 @@
 #include "speech/label_file.h"
 
+#include <dirent.h>
+#include <errno.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,20 +14,42 @@
 #include "base/text.h"
 
 static const size_t FILE_LIMIT = (size_t)1 << 28;
+static const char PATTERN[] = "labels-[0-9][0-9][0-9][0-9][0-9]*.jsonl";
 #define KIND "distill labels"
-enum { VERSION = 1 };
+enum { VERSION = 2 };
 
-static const char *name_of(const kd_utterance *utterance) {
-    const char *slash = strrchr(utterance->audio, '/');
-    return slash ? slash + 1 : utterance->audio;
-}
+struct kd_label_files {
+    char folder[KD_PATH_MAX];
+    kd_label_key key;
+    int vocabulary;
+    kd_labels known; /* by sound */
+    long shard;      /* the last one; it is filled up before another begins */
+    int in_shard;
+    kd_text text; /* of the last one */
+    bool changed;
+};
 
 /* --- writing -----------------------------------------------------------------------------------
  */
 
-static void add_label(kd_text *out, const kd_label *l) {
-    kd_text_add(out, "{\"audio\": ");
-    kd_json_add_quoted(out, name_of(l->utterance));
+static void add_header(kd_text *out, const kd_label_key *key) {
+    kd_text_add(out, "{\"kind\": \"" KIND "\", \"version\": %d", VERSION);
+    for (int i = 0; i < KD_LABEL_FACTS; i++) {
+        kd_text_add(out, ", ");
+        kd_json_add_string(out, key->fact[i].name, key->fact[i].value);
+    }
+    kd_text_add(out, "}\n");
+}
+
+static void add_label(kd_text *out, const kd_label *l, const char *name) {
+    kd_text_add(out, "{\"sound\": \"%s\", \"audio\": ", l->sound.hex);
+    kd_json_add_quoted(out, name);
+    if (l->fault) {
+        kd_text_add(out, ", \"unreadable\": ");
+        kd_json_add_quoted(out, l->fault);
+        kd_text_add(out, "}\n");
+        return;
+    }
     if (l->skipped) {
         kd_text_add(out, ", \"skipped\": true}\n");
         return;
@@ -33,23 +58,32 @@ static void add_label(kd_text *out, const kd_label *l) {
     kd_json_add_quoted(out, l->said);
     kd_text_add(out, ", \"tokens\": [");
     for (int i = 0; i < l->count; i++) kd_text_add(out, i ? ", %d" : "%d", (int)l->token[i]);
-    kd_text_add(out, "], \"average\": %.17g, \"wer\": [%lld, %lld, %lld, %lld]}\n", l->average,
-                (long long)l->wer.words, (long long)l->wer.substitutions,
-                (long long)l->wer.deletions, (long long)l->wer.insertions);
+    kd_text_add(out, "], \"average\": %.17g}\n", l->average);
 }
 
-int kd_label_file_write(const char *path, const kd_label *label, int64_t count,
-                        const kd_label_key *key, kd_hash *hash) {
-    kd_text all = {0};
-    kd_text_add(&all,
-                "{\"kind\": \"" KIND "\", \"version\": %d, \"utterances\": \"%s\", "
-                "\"teacher\": \"%s\", \"language\": %d, \"task\": %d}\n",
-                VERSION, key->utterances.hex, key->teacher.hex, (int)key->language, (int)key->task);
-    for (int64_t i = 0; i < count; i++) add_label(&all, &label[i]);
-    int status = kd_text_finish(&all, path);
-    if (status == KD_OK) status = kd_file_replace(path, all.text, all.length);
-    if (status == KD_OK) *hash = kd_hash_bytes(all.text, all.length);
-    free(all.text);
+int kd_label_files_add(kd_label_files *files, const kd_label *label, const char *name) {
+    if (files->in_shard == KD_LABELS_IN_SHARD) {
+        int status = kd_label_files_save(files);
+        if (status < 0) return status;
+        files->shard++;
+        files->in_shard = 0;
+        files->text.length = 0;
+    }
+    if (files->text.length == 0) add_header(&files->text, &files->key);
+    add_label(&files->text, label, name);
+    files->in_shard++;
+    files->changed = true;
+    return files->text.failed ? kd_fail_memory(files->text.length, "labels") : KD_OK;
+}
+
+int kd_label_files_save(kd_label_files *files) {
+    char name[64], path[KD_PATH_MAX];
+    if (!files->changed) return KD_OK;
+    snprintf(name, sizeof name, "labels-%05ld.jsonl", files->shard);
+    int status = kd_path_join(path, files->folder, name);
+    if (status == KD_OK) status = kd_file_make_folders(files->folder);
+    if (status == KD_OK) status = kd_file_replace(path, files->text.text, files->text.length);
+    files->changed = status < 0;
     return status;
 }
 
@@ -62,6 +96,10 @@ typedef struct {
     kd_json *json;
 } line;
 
+static const cJSON *get(const line *l, const char *key) {
+    return kd_json_get(kd_json_root(l->json), key);
+}
+
 static int refuse(const line *l, const cJSON *item, const char *key, const char *wanted) {
     char place[KD_PATH_MAX + 32];
     kd_json_place(place, sizeof place, l->json, item ? item : kd_json_root(l->json), false);
@@ -69,7 +107,7 @@ static int refuse(const line *l, const cJSON *item, const char *key, const char 
 }
 
 static int read_text(const line *l, const char *key, const char **out) {
-    const cJSON *item = kd_json_get(kd_json_root(l->json), key);
+    const cJSON *item = get(l, key);
     *out = "";
     if (!cJSON_IsString(item)) return refuse(l, item, key, "a string");
     *out = item->valuestring;
@@ -77,129 +115,191 @@ static int read_text(const line *l, const char *key, const char **out) {
 }
 
 static int read_number(const line *l, const char *key, double *out) {
-    const cJSON *item = kd_json_get(kd_json_root(l->json), key);
+    const cJSON *item = get(l, key);
     *out = 0;
     if (!cJSON_IsNumber(item)) return refuse(l, item, key, "a number");
     *out = item->valuedouble;
     return KD_OK;
 }
 
-/* An array of at most `most` whole numbers, 0 to below `limit`. */
-static int read_numbers(const line *l, const char *key, double limit, int most, double *out,
-                        int *count) {
-    const cJSON *array = kd_json_get(kd_json_root(l->json), key), *item;
-    *count = 0;
-    if (!cJSON_IsArray(array)) return refuse(l, array, key, "an array");
+static int read_tokens(const line *l, kd_label *out, int vocabulary) {
+    const cJSON *array = get(l, "tokens"), *item;
+    const int count = cJSON_GetArraySize(array);
+    if (!cJSON_IsArray(array)) return refuse(l, array, "tokens", "an array");
+    out->token = malloc((size_t)(count + 1) * sizeof *out->token);
+    if (!out->token) return kd_fail_memory((size_t)(count + 1) * sizeof *out->token, "labels");
     cJSON_ArrayForEach(item, array) {
-        if (!kd_json_is_integer(item) || item->valuedouble < 0 || item->valuedouble >= limit)
-            return refuse(l, item, key, "whole numbers in range");
-        if (*count == most) return refuse(l, array, key, "shorter");
-        out[(*count)++] = item->valuedouble;
+        if (!kd_json_is_integer(item) || item->valuedouble < 0 || item->valuedouble >= vocabulary)
+            return refuse(l, item, "tokens", "ids of the vocabulary");
+        out->token[out->count++] = (int32_t)item->valuedouble;
     }
     return KD_OK;
 }
 
-static int read_tokens(const line *l, kd_label *out, int vocabulary) {
-    const int most = cJSON_GetArraySize(kd_json_get(kd_json_root(l->json), "tokens"));
-    const size_t bytes = (size_t)(most + 1) * sizeof(double);
-    double *token = malloc(bytes);
-    out->token = malloc((size_t)(most + 1) * sizeof *out->token);
-    int status = token && out->token ? KD_OK : kd_fail_memory(bytes, "labels");
-    if (status == KD_OK) status = read_numbers(l, "tokens", vocabulary, most, token, &out->count);
-    for (int i = 0; i < out->count && status == KD_OK; i++) out->token[i] = (int32_t)token[i];
-    free(token);
-    return status;
+static int keep_text(char **out, const char *text) {
+    *out = strdup(text);
+    return *out ? KD_OK : kd_fail_memory(strlen(text) + 1, "labels");
 }
 
-static int read_wer(const line *l, kd_wer *out) {
-    double part[4];
-    int count;
-    int status = read_numbers(l, "wer", 1e9, 4, part, &count);
+static int read_sound(const line *l, kd_hash *out) {
+    const char *hex;
+    int status = read_text(l, "sound", &hex);
     if (status < 0) return status;
-    if (count != 4)
-        return refuse(l, kd_json_get(kd_json_root(l->json), "wer"), "wer", "four numbers");
-    *out = (kd_wer){(int64_t)part[0], (int64_t)part[1], (int64_t)part[2], (int64_t)part[3]};
+    const size_t digits = sizeof out->hex - 1;
+    if (strlen(hex) != digits || strspn(hex, "0123456789abcdef") != digits)
+        return refuse(l, get(l, "sound"), "sound", "32 lower-case hexadecimal digits");
+    memcpy(out->hex, hex, sizeof out->hex);
     return KD_OK;
 }
 
 static int read_label(const line *l, kd_label *out, int vocabulary) {
-    const char *audio, *said;
-    int status = read_text(l, "audio", &audio);
+    const char *said, *fault;
+    int status = read_sound(l, &out->sound);
     if (status < 0) return status;
-    if (strcmp(audio, name_of(out->utterance)) != 0)
-        return refuse(l, kd_json_get(kd_json_root(l->json), "audio"), "audio",
-                      name_of(out->utterance));
-    out->skipped = kd_json_get(kd_json_root(l->json), "skipped") != NULL;
+    if (get(l, "unreadable")) {
+        status = read_text(l, "unreadable", &fault);
+        return status < 0 ? status : keep_text(&out->fault, fault);
+    }
+    out->skipped = cJSON_IsTrue(get(l, "skipped"));
     if (out->skipped) return KD_OK;
     status = read_text(l, "said", &said);
     if (status == KD_OK) status = read_number(l, "seconds", &out->seconds);
+    if (status == KD_OK && out->seconds < 0)
+        status = refuse(l, get(l, "seconds"), "seconds", "at least 0");
     if (status == KD_OK) status = read_number(l, "average", &out->average);
-    if (status == KD_OK) status = read_wer(l, &out->wer);
     if (status == KD_OK) status = read_tokens(l, out, vocabulary);
-    if (status < 0) return status;
-    out->said = strdup(said);
-    return out->said ? KD_OK : kd_fail_memory(strlen(said) + 1, "labels");
-}
-
-static int same_hash(const line *l, const char *key, const kd_hash *wanted, const char *of) {
-    const char *found;
-    int status = read_text(l, key, &found);
-    if (status < 0 || strcmp(found, wanted->hex) == 0) return status;
-    return kd_fail(KD_EDATA, "%s: these are labels of %s; remove the file to make them again",
-                   l->path, of);
-}
-
-static int same_id(const line *l, const char *key, int32_t wanted) {
-    double found;
-    int status = read_number(l, key, &found);
-    if (status < 0 || found == wanted) return status;
-    return kd_fail(KD_EDATA, "%s: these labels were made with %s %g, not %d", l->path, key, found,
-                   (int)wanted);
+    return status < 0 ? status : keep_text(&out->said, said);
 }
 
 static int check_header(const line *l, const kd_label_key *key) {
-    const char *kind;
+    const char *kind, *found;
     double version;
     int status = read_text(l, "kind", &kind);
     if (status == KD_OK) status = read_number(l, "version", &version);
     if (status < 0) return status;
-    if (strcmp(kind, KIND) != 0 || version != VERSION)
-        return kd_fail(KD_EDATA,
-                       "%s: this is \"%.40s\" version %g, should be \"" KIND "\" version %d",
-                       l->path, kind, version, (int)VERSION);
-    status = same_hash(l, "utterances", &key->utterances, "other utterances");
-    if (status == KD_OK) status = same_hash(l, "teacher", &key->teacher, "another teacher");
-    if (status == KD_OK) status = same_id(l, "language", key->language);
-    return status < 0 ? status : same_id(l, "task", key->task);
+    if (strcmp(kind, KIND) != 0)
+        return kd_fail(KD_EDATA, "%s: this is \"%.40s\", should be \"" KIND "\"", l->path, kind);
+    if (version != VERSION)
+        return kd_fail(
+            KD_EDATA,
+            "%s: these labels are of version %g, which belong to the rows of a list; now "
+            "they belong to sounds (version %d). Move the folder away to make them again",
+            l->path, version, (int)VERSION);
+    for (int i = 0; i < KD_LABEL_FACTS; i++) {
+        const kd_label_fact *fact = &key->fact[i];
+        status = read_text(l, fact->name, &found);
+        if (status < 0) return status;
+        if (strcmp(found, fact->value) != 0)
+            return kd_fail(
+                KD_EDATA,
+                "%s: these labels were made with %s = %s, now it is %s; use another name, "
+                "or move the folder away to make them again",
+                l->path, fact->name, found, fact->value);
+    }
+    return KD_OK;
 }
 
-int kd_label_file_parse(const char *text, size_t length, const char *name, kd_label *label,
-                        int64_t count, const kd_label_key *key, int vocabulary) {
+static kd_label *new_label(kd_labels *labels) {
+    if ((labels->count & (labels->count - 1)) == 0) { /* 0 or a power of two: full */
+        const size_t bytes = (size_t)(labels->count ? 2 * labels->count : 1) * sizeof(kd_label);
+        kd_label *item = realloc(labels->item, bytes);
+        if (!item) {
+            kd_fail_memory(bytes, "labels");
+            return NULL;
+        }
+        labels->item = item;
+    }
+    labels->item[labels->count] = (kd_label){0};
+    return &labels->item[labels->count++];
+}
+
+int kd_label_file_parse(kd_labels *out, const char *text, size_t length, const char *name,
+                        const kd_label_key *key, int vocabulary) {
     const char *const stop = text + length, *from = text;
-    int64_t read = 0; /* lines */
+    int lines = 0;
     for (const char *end; (end = memchr(from, '\n', (size_t)(stop - from))); from = end + 1) {
         line l = {.path = name};
-        if (read == count + 1) break;
-        int status = kd_json_parse_line(&l.json, from, (size_t)(end - from), name, (int)read + 1);
+        int status = kd_json_parse_line(&l.json, from, (size_t)(end - from), name, ++lines);
         if (status < 0) return status;
-        status = read == 0 ? check_header(&l, key) : read_label(&l, &label[read - 1], vocabulary);
+        if (lines == 1) {
+            status = check_header(&l, key);
+        } else {
+            kd_label *label = new_label(out);
+            status = label ? read_label(&l, label, vocabulary) : KD_EINTERNAL;
+        }
         kd_json_free(l.json);
         if (status < 0) return status;
-        read++;
     }
-    if (read == count + 1 && from == stop) return KD_OK;
-    return kd_fail(KD_EDATA, "%s: %s than %lld lines; remove the file to make it again", name,
-                   read <= count ? "fewer" : "more", (long long)count + 1);
+    if (lines > 0 && from == stop) return KD_OK;
+    return kd_fail(KD_EDATA, "%s:%d: the last line does not end; remove the file to make it again",
+                   name, lines + 1);
 }
 
-int kd_label_file_read(const char *path, kd_label *label, int64_t count, const kd_label_key *key,
-                       int vocabulary, kd_hash *hash) {
-    char *text;
+/* Adds a shard's labels; its text stays as that of the last. */
+static int read_shard(kd_label_files *f, const char *name) {
+    char path[KD_PATH_MAX];
     size_t length;
-    int status = kd_file_read(&text, &length, path, FILE_LIMIT);
+    const int64_t before = f->known.count;
+    free(f->text.text);
+    f->text = (kd_text){0};
+    int status = kd_path_join(path, f->folder, name);
+    if (status == KD_OK) status = kd_file_read(&f->text.text, &length, path, FILE_LIMIT);
     if (status < 0) return status;
-    *hash = kd_hash_bytes(text, length);
-    status = kd_label_file_parse(text, length, path, label, count, key, vocabulary);
-    free(text);
+    f->text.length = length;
+    f->text.capacity = length + 1;
+    f->shard = strtol(name + strlen("labels-"), NULL, 10);
+    status = kd_label_file_parse(&f->known, f->text.text, length, path, &f->key, f->vocabulary);
+    f->in_shard = (int)(f->known.count - before);
     return status;
+}
+
+static int is_shard(const struct dirent *entry) {
+    return fnmatch(PATTERN, entry->d_name, 0) == 0;
+}
+
+static int by_number(const struct dirent **a, const struct dirent **b) {
+    const long x = strtol((*a)->d_name + strlen("labels-"), NULL, 10);
+    const long y = strtol((*b)->d_name + strlen("labels-"), NULL, 10);
+    return (x > y) - (x < y);
+}
+
+static int by_sound(const void *a, const void *b) {
+    const kd_label *x = a, *y = b;
+    return strcmp(x->sound.hex, y->sound.hex);
+}
+
+int kd_label_files_open(kd_label_files **out, const char *folder, const kd_label_key *key,
+                        int vocabulary) {
+    struct dirent **entry = NULL;
+    kd_label_files *f = *out = calloc(1, sizeof *f);
+    if (!f) return kd_fail_memory(sizeof *f, "labels");
+    snprintf(f->folder, sizeof f->folder, "%s", folder);
+    f->key = *key;
+    f->vocabulary = vocabulary;
+    const int count = scandir(folder, &entry, is_shard, by_number);
+    int status = KD_OK;
+    if (count < 0 && errno != ENOENT)
+        status = kd_fail(KD_EIO, "%s: cannot list: %s", folder, strerror(errno));
+    for (int i = 0; i < count; i++) {
+        if (status == KD_OK) status = read_shard(f, entry[i]->d_name);
+        free(entry[i]);
+    }
+    free(entry);
+    if (status == KD_OK && f->known.count > 0)
+        qsort(f->known.item, (size_t)f->known.count, sizeof *f->known.item, by_sound);
+    return status;
+}
+
+void kd_label_files_free(kd_label_files *files) {
+    if (!files) return;
+    kd_labels_clear(&files->known);
+    free(files->text.text);
+    free(files);
+}
+
+const kd_label *kd_label_files_find(const kd_label_files *files, const kd_hash *sound) {
+    const kd_label wanted = {.sound = *sound};
+    if (files->known.count == 0) return NULL;
+    return bsearch(&wanted, files->known.item, (size_t)files->known.count,
+                   sizeof *files->known.item, by_sound);
 }

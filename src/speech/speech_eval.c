@@ -150,9 +150,14 @@ static int hear_long(job *j, int m, int64_t i) {
 static int hear_batch(job *j, int64_t first, int n) {
     const char *path[KD_GREEDY_MOST];
     int64_t samples[KD_GREEDY_MOST], which[KD_GREEDY_MOST];
+    char *fault[KD_GREEDY_MOST] = {NULL};
     int windows = 0;
     for (int i = 0; i < n; i++) path[i] = j->utterances->item[first + i].audio;
-    int status = kd_hearing_files(&j->hearing, j->mel, samples, path, n);
+    int status = kd_hearing_files(&j->hearing, j->mel, samples, fault, path, n);
+    for (int i = 0; i < n; i++) {
+        if (fault[i] && status == KD_OK) status = kd_fail(KD_EDATA, "%s", fault[i]);
+        free(fault[i]);
+    }
     for (int i = 0; i < n && status == KD_OK; i++) {
         for (int m = 0; m < j->count && samples[i] < 0 && status == KD_OK; m++)
             status = hear_long(j, m, first + i);

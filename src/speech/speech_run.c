@@ -211,7 +211,8 @@ static int make_windows(kd_speech_run *run, kd_speech_list *list, const kd_label
 }
 
 /* Hours of sound, before and after the threshold. */
-static void report_kept(const kd_speech_run *run, const kd_speech_list *list) {
+static void report_kept(const kd_speech_run *run, const kd_speech_list *list,
+                        const char *rate_name) {
     double all = 0, kept = 0;
     int64_t count = 0;
     for (int64_t i = 0; i < list->labels.count; i++) {
@@ -221,10 +222,10 @@ static void report_kept(const kd_speech_run *run, const kd_speech_list *list) {
         kept += good ? label->seconds : 0;
         count += good;
     }
-    kd_log("%s: %lld of %lld recordings (%.2f of %.2f hours) have a label with a word error rate "
-           "below %g: %lld windows",
+    kd_log("%s: %lld of %lld recordings (%.2f of %.2f hours) have a label with a %s below %g: %lld "
+           "windows",
            list->name, (long long)count, (long long)list->labels.count, kept / 3600, all / 3600,
-           run->config->teacher.wer, (long long)list->windows->count);
+           rate_name, run->config->teacher.wer, (long long)list->windows->count);
 }
 
 static int label_list(kd_speech_run *run, kd_speech_list *list) {
@@ -238,7 +239,8 @@ static int label_list(kd_speech_run *run, kd_speech_list *list) {
         status = kd_label_run(&list->labels, folder, &list->utterances, run->teacher,
                               run->teacher_hash, &options);
     if (status == KD_OK) status = make_windows(run, list, &options);
-    if (status == KD_OK) report_kept(run, list);
+    if (status == KD_OK)
+        report_kept(run, list, kd_label_rate_name(run->teacher->tokenizer, options.language));
     return status;
 }
 

@@ -47,16 +47,6 @@ static void copy_values(kd_whisper *student, const kd_whisper *teacher, const or
     kd_params_touch(student->params);
 }
 
-static int copy_tokenizer(kd_tokenizer **out, const kd_tokenizer *tokenizer) {
-    const kd_token_ids *ids = kd_tokenizer_ids(tokenizer);
-    kd_token_bytes *token = malloc((size_t)ids->end * sizeof *token);
-    if (!token) return kd_fail_memory((size_t)ids->end * sizeof *token, "the student's tokenizer");
-    for (int32_t i = 0; i < ids->end; i++) token[i] = kd_tokenizer_token(tokenizer, i);
-    int status = kd_tokenizer_create(out, token, ids->end, ids->vocabulary, "the student");
-    free(token);
-    return status;
-}
-
 static int copy_filters(kd_whisper_file *student, const kd_whisper_file *teacher) {
     student->bins = teacher->bins;
     if (!teacher->filters) return KD_OK;
@@ -106,7 +96,10 @@ int kd_student_create(kd_whisper_file **out, const kd_whisper_file *teacher, int
     if (!student) return kd_fail_memory(sizeof *student, "the student");
     status = kd_whisper_create(&student->model, &spec, training);
     if (status == KD_OK) status = kd_whisper_layout_blank(student->model);
-    if (status == KD_OK) status = copy_tokenizer(&student->tokenizer, teacher->tokenizer);
+    if (status == KD_OK) status = kd_tokenizer_copy(&student->tokenizer, teacher->tokenizer);
+    if (status == KD_OK)
+        status =
+            kd_whisper_generation_copy(&student->model->generation, &teacher->model->generation);
     if (status == KD_OK) status = copy_filters(student, teacher);
     if (status == KD_OK) status = copy_heads(student, teacher, &from);
     if (status < 0) {

@@ -33,6 +33,23 @@ void kd_transcript_clear(kd_transcript *transcript) {
     *transcript = (kd_transcript){.language = -1};
 }
 
+int kd_transcript_words(char **out, const kd_transcript *transcript,
+                        const kd_tokenizer *tokenizer) {
+    int64_t total = 0, at = 0;
+    for (int i = 0; i < transcript->count; i++) total += transcript->segment[i].count;
+    int32_t *token = malloc(((size_t)total + 1) * sizeof *token);
+    *out = NULL;
+    if (!token) return kd_fail_memory(((size_t)total + 1) * sizeof *token, "a transcript");
+    for (int i = 0; i < transcript->count; i++) {
+        const kd_segment *s = &transcript->segment[i];
+        memcpy(token + at, s->token, (size_t)s->count * sizeof *token);
+        at += s->count;
+    }
+    const int status = kd_tokenizer_decode(out, NULL, tokenizer, token, total, false);
+    free(token);
+    return status;
+}
+
 /* --- one window --------------------------------------------------------------------------------
  */
 
@@ -156,14 +173,17 @@ static int add_segment(job *j, const kd_decoded *d, double compression, int firs
  * to the last such place, or all of the window when the text goes through to its end. */
 static int add_segments(job *j, const kd_decoded *d, double compression, int64_t size,
                         int64_t *advance) {
-    const int32_t first = kd_tokenizer_ids(j->decoder->tokenizer)->timestamp;
+    const kd_token_ids *ids = kd_tokenizer_ids(j->decoder->tokenizer);
+    const int32_t first = ids->timestamp;
     const int32_t *token = d->token;
     const int n = d->count;
-    const bool closed = n >= 2 && token[n - 1] >= first && token[n - 2] < first;
+    const bool closed = n >= 2 && kd_token_is_timestamp(ids, token[n - 1]) &&
+                        !kd_token_is_timestamp(ids, token[n - 2]);
     int status = KD_OK, begin = 0;
     *advance = size;
     for (int i = 1; i <= n && status == KD_OK; i++) {
-        const bool meet = i < n && token[i] >= first && token[i - 1] >= first;
+        const bool meet = i < n && kd_token_is_timestamp(ids, token[i]) &&
+                          kd_token_is_timestamp(ids, token[i - 1]);
         if (!meet && !(i == n && closed && begin > 0)) continue;
         status =
             add_segment(j, d, compression, begin, i, (token[begin] - first) * KD_TIMESTAMP_SECONDS,
@@ -176,7 +196,7 @@ static int add_segments(job *j, const kd_decoded *d, double compression, int64_t
     }
     double end = (double)size * FRAME_SECONDS;
     for (int i = n - 1; i >= 0; i--)
-        if (token[i] >= first) {
+        if (kd_token_is_timestamp(ids, token[i])) {
             if (token[i] > first) end = (token[i] - first) * KD_TIMESTAMP_SECONDS;
             break;
         }
@@ -209,10 +229,11 @@ int kd_transcribe(kd_transcript *out, kd_decoder *decoder, const kd_whisper_soun
                   kd_segment_listener listener, void *context) {
     const kd_whisper_spec *spec = &decoder->model->spec;
     const int64_t samples = kd_whisper_sound_samples(sound);
+    const int32_t given = decoder->options.language;
     job j = {.out = out,
              .decoder = decoder,
              .sound = sound,
-             .frames = (samples + KD_WHISPER_HOP - 1) / KD_WHISPER_HOP,
+             .frames = samples / KD_WHISPER_HOP,
              .listener = listener,
              .context = context};
     *out = (kd_transcript){.language = -1};
@@ -223,12 +244,15 @@ int kd_transcribe(kd_transcript *out, kd_decoder *decoder, const kd_whisper_soun
     j.mel = malloc(size * sizeof *j.mel);
     j.input = malloc(size * sizeof *j.input);
     int status = j.mel && j.input ? KD_OK : kd_fail_memory(size * sizeof *j.input, "a window");
+    kd_decoder_begin(decoder);
     while (j.seek < j.frames && status == KD_OK) {
         status = do_window(&j);
         if (status == KD_OK && listener)
             status = listener(context, NULL, j.seek < j.frames ? j.seek : j.frames, j.frames);
     }
-    out->language = decoder->options.language;
+    out->language =
+        kd_tokenizer_ids(decoder->tokenizer)->multilingual ? decoder->options.language : -1;
+    decoder->options.language = given;
     free(j.mel);
     free(j.input);
     free(j.said);

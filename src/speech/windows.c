@@ -24,6 +24,9 @@ typedef struct {
     int token_most;   /* of a window                                              */
     int32_t *at;      /* where the next token of the window at hand goes          */
     kd_window window; /* at hand; count 0: there is none                          */
+    kd_hash *hash;    /* (windows + 1) of each window                             */
+    kd_hash *sound;   /* (parts) of those of the window at hand                   */
+    int64_t *time;    /* (labels) which time the list has the same sound          */
 } job;
 
 static int64_t samples_of(const kd_label *label) {
@@ -34,18 +37,50 @@ static int64_t samples_of(const kd_label *label) {
  */
 
 typedef struct {
-    const char *speaker;
+    const char *name; /* a speaker or a sound */
     int64_t label;
 } place;
 
-static int by_speaker(const void *a, const void *b) {
+static int by_name(const void *a, const void *b) {
     const place *x = a, *y = b;
-    const int order = strcmp(x->speaker, y->speaker);
+    const int order = strcmp(x->name, y->name);
     return order ? order : (x->label > y->label) - (x->label < y->label);
 }
 
+static int by_rate(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Why no label is kept: what the list lacks, and how far off the labels are. */
+static int refuse_all(const job *j) {
+    const kd_labels *labels = j->out->labels;
+    const char *name = kd_label_rate_name(j->tokenizer, j->options->language);
+    int64_t rated = 0;
+    double *rate = malloc((size_t)labels->count * sizeof *rate);
+    if (!rate) return kd_fail_memory((size_t)labels->count * sizeof *rate, "windows");
+    for (int64_t i = 0; i < labels->count; i++)
+        if (labels->item[i].wer.words > 0) rate[rated++] = kd_wer_rate(&labels->item[i].wer, 1);
+    qsort(rate, (size_t)rated, sizeof *rate, by_rate);
+    const double best = rated ? rate[0] : NAN, middle = rated ? rate[rated / 2] : NAN;
+    free(rate);
+    if (rated == 0)
+        return kd_fail(KD_EDATA,
+                       "none of %lld recordings can be learnt from: %lld are too long, %lld cannot "
+                       "be read, the others have no words in the list",
+                       (long long)labels->count, (long long)labels->skipped,
+                       (long long)labels->unreadable);
+    return kd_fail(
+        KD_EDATA,
+        "none of %lld recordings has a label with a %s below teacher.wer = %g: of the "
+        "%lld with words in the list the best has %.3g, the middle one %.3g; the teacher "
+        "does not understand them, the texts are not theirs, or data.language is another",
+        (long long)labels->count, name, j->options->wer_below, (long long)rated, best, middle);
+}
+
 /* Fills out->part, speaker by speaker. */
-static int choose_parts(kd_windows *w, double wer_below) {
+static int choose_parts(const job *j) {
+    kd_windows *w = j->out;
     const kd_labels *labels = w->labels;
     const size_t bytes = (size_t)labels->count * sizeof(place);
     place *kept = malloc(bytes);
@@ -55,16 +90,13 @@ static int choose_parts(kd_windows *w, double wer_below) {
         return kd_fail_memory(bytes, "windows");
     }
     for (int64_t i = 0; i < labels->count; i++)
-        if (kd_label_kept(&labels->item[i], wer_below))
+        if (kd_label_kept(&labels->item[i], j->options->wer_below))
             kept[w->parts++] = (place){labels->item[i].utterance->speaker, i};
-    qsort(kept, (size_t)w->parts, sizeof *kept, by_speaker);
+    qsort(kept, (size_t)w->parts, sizeof *kept, by_name);
     for (int64_t i = 0; i < w->parts; i++) w->part[i] = kept[i].label;
+    const int status = w->parts > 0 ? KD_OK : refuse_all(j);
     free(kept);
-    if (w->parts > 0) return KD_OK;
-    return kd_fail(KD_EDATA,
-                   "none of %lld utterances has a text and a word error rate below %g; the "
-                   "teacher does not understand them, or the texts are not theirs",
-                   (long long)labels->count, wer_below);
+    return status;
 }
 
 /* --- joining -----------------------------------------------------------------------------------
@@ -97,6 +129,21 @@ static void add_part(job *j, const kd_label *label) {
     j->window.count++;
 }
 
+/* Names the sounds of a window, by their content, and tells those apart that a list has twice. */
+static kd_hash hash_parts(const job *j, const kd_window *window) {
+    kd_hash *sound = j->sound;
+    for (int64_t p = 0; p < window->count; p++) {
+        const int64_t label = j->out->part[window->first + p];
+        const struct {
+            kd_hash sound;
+            char nothing[7];
+            int64_t time;
+        } named = {.sound = j->out->labels->item[label].sound, .time = j->time[label]};
+        sound[p] = kd_hash_bytes(&named, sizeof named);
+    }
+    return kd_hash_join(sound, (int)window->count);
+}
+
 static void end_window(job *j) {
     kd_windows *w = j->out;
     kd_window *new = &j->window;
@@ -104,9 +151,9 @@ static void end_window(job *j) {
     *j->at++ = kd_tokenizer_ids(j->tokenizer)->end;
     new->length = (int)(j->at - new->token);
     new->seconds = (double)j->samples / KD_WHISPER_RATE;
-    const kd_hash named[2] = {
-        kd_hash_bytes(&w->part[new->first], (size_t) new->count * sizeof *w->part),
-        kd_hash_bytes(new->token, (size_t) new->length * sizeof *new->token)};
+    const kd_hash named[2] = {hash_parts(j, new),
+                              kd_hash_bytes(new->token, (size_t) new->length * sizeof *new->token)};
+    j->hash[w->count] = kd_hash_join(named, 2);
     new->id = kd_checksum64(named, sizeof named);
     w->item[w->count++] = *new;
     w->seconds += new->seconds;
@@ -138,27 +185,44 @@ static void join(job *j) {
     end_window(j);
 }
 
-/* Room for as many windows as parts, each with a prompt and an end. */
-static int allocate(kd_windows *w, int prompt_count) {
-    size_t tokens = (size_t)w->parts * (size_t)(prompt_count + 1);
-    for (int64_t i = 0; i < w->parts; i++) tokens += (size_t)w->labels->item[w->part[i]].count;
-    w->item = calloc((size_t)w->parts, sizeof *w->item);
-    w->tokens = malloc(tokens * sizeof *w->tokens);
-    return w->item && w->tokens ? KD_OK : kd_fail_memory(tokens * sizeof *w->tokens, "windows");
+/* Which time a list has each label's sound: 0, 1 … in its own order. */
+static int count_times(job *j) {
+    const kd_labels *labels = j->out->labels;
+    const size_t bytes = (size_t)labels->count * sizeof(place);
+    place *sorted = malloc(bytes);
+    j->time = calloc((size_t)labels->count, sizeof *j->time);
+    if (!sorted || !j->time) {
+        free(sorted);
+        return kd_fail_memory(bytes, "windows");
+    }
+    for (int64_t i = 0; i < labels->count; i++) sorted[i] = (place){labels->item[i].sound.hex, i};
+    qsort(sorted, (size_t)labels->count, sizeof *sorted, by_name);
+    for (int64_t i = 1; i < labels->count; i++)
+        if (strcmp(sorted[i].name, sorted[i - 1].name) == 0)
+            j->time[sorted[i].label] = j->time[sorted[i - 1].label] + 1;
+    free(sorted);
+    return KD_OK;
 }
 
-static int hash_windows(kd_windows *w) {
-    const size_t count = (size_t)w->count + 2;
+/* Room for as many windows as parts, each with a prompt and an end. */
+static int allocate(job *j) {
+    kd_windows *w = j->out;
+    const size_t parts = (size_t)w->parts;
+    size_t tokens = parts * (size_t)(j->prompt_count + 1);
+    for (int64_t i = 0; i < w->parts; i++) tokens += (size_t)w->labels->item[w->part[i]].count;
+    w->item = calloc(parts, sizeof *w->item);
+    w->tokens = malloc(tokens * sizeof *w->tokens);
+    j->hash = malloc((parts + 1) * sizeof *j->hash);
+    j->sound = malloc(parts * sizeof *j->sound);
+    if (w->item && w->tokens && j->hash && j->sound) return count_times(j);
+    return kd_fail_memory(tokens * sizeof *w->tokens, "windows");
+}
+
+static void hash_windows(job *j) {
+    kd_windows *w = j->out;
     const int64_t heard[2] = {w->hearing.frames, w->hearing.mels};
-    kd_hash *hash = malloc(count * sizeof *hash);
-    if (!hash) return kd_fail_memory(count * sizeof *hash, "windows");
-    hash[0] = w->labels->hash;
-    hash[1] = kd_hash_bytes(heard, sizeof heard);
-    for (int64_t i = 0; i < w->count; i++)
-        hash[i + 2] = kd_hash_bytes(&w->item[i].id, sizeof w->item[i].id);
-    w->hash = kd_hash_join(hash, (int)count);
-    free(hash);
-    return KD_OK;
+    j->hash[w->count] = kd_hash_bytes(heard, sizeof heard);
+    w->hash = kd_hash_join(j->hash, (int)w->count + 1);
 }
 
 int kd_windows_make(kd_windows **out, const kd_labels *labels, const kd_tokenizer *tokenizer,
@@ -174,12 +238,15 @@ int kd_windows_make(kd_windows **out, const kd_labels *labels, const kd_tokenize
     j.token_most = spec->text_context + 1;
     w->labels = labels;
     int status = kd_hearing_init(&w->hearing, spec);
-    if (status == KD_OK) status = choose_parts(w, options->wer_below);
-    if (status == KD_OK) status = allocate(w, j.prompt_count);
+    if (status == KD_OK) status = choose_parts(&j);
+    if (status == KD_OK) status = allocate(&j);
     if (status == KD_OK) {
         join(&j);
-        status = hash_windows(w);
+        hash_windows(&j);
     }
+    free(j.hash);
+    free(j.sound);
+    free(j.time);
     if (status < 0)
         kd_windows_free(w);
     else

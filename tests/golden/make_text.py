@@ -3,12 +3,13 @@
 
 usage: make_text.py english.json        run in tests/golden; needs transformers and jiwer
 
-Writes normalizer.tsv (text, English, basic; \\n and \\t escaped) and wer.tsv (reference, hypothesis,
-changes, words).
+Writes normalizer.tsv (text, English, basic; \\n and \\t escaped), letters.tsv (text, basic with
+letters apart) and wer.tsv (reference, hypothesis, changes, words).
 """
 import json
 import random
 import sys
+import unicodedata
 
 import jiwer
 from transformers.models.whisper.english_normalizer import (
@@ -56,6 +57,32 @@ o o o, oh dear, zero, zeros, zeroth, one's own, ones, the one
 """.strip("\n").split("\n")
 
 
+# Languages that write no spaces, and what else makes more than one character a letter.
+LETTERS = """
+你好，世界。這是一個測試！ (笑) [噪音] 第２０３號 ＡＢＣ
+今日はとても良い天気ですね。カタカナ、ｶﾞｷﾞｸﾞ、か゛ヴ「引用」㍿ ①②
+สวัสดีครับ ผมชื่อสมชาย น้ำ กำลัง เก่ง ๑๒๓
+ສະບາຍດີ ຂ້ອຍຊື່ ນ້ຳ ໑໒໓ ໜ
+မင်္ဂလာပါ ကျွန်တော် ကောင်းပါတယ် ၁၂၃
+佢哋喺度食緊飯㗎喇。唔該晒！
+한국어 ᄒ\u1161ᆫ \u1112\u119e\u11ab 각 ᄀᄀ\u1161
+Hello wörld e\u0301 ﬁ a\u200db \u200cx y\u200c\u200dz  \u200b七\u200b八 \u200d
+नमस्ते दुनिया क्‍ष שָׁלוֹם مرحبا 👩\u200d👩\u200d👧 🇩🇪 🏴\U000e0067\U000e0062\U000e007f
+İstanbul ΟΔΥΣΣΕΥΣ \u3000 \u00a0 ... \u00ad \ufeff \u2060
+""".strip("\n").encode("raw_unicode_escape").decode("raw_unicode_escape").split("\n")
+RANGES = [(0x4E00, 0x4E40), (0x3041, 0x30FF), (0xFF61, 0xFF9F), (0x0E01, 0x0E5B), (0x0E81, 0x0EDF),
+          (0x1000, 0x109F), (0x1100, 0x11FF), (0xAC00, 0xAC40), (0x200B, 0x200D), (0x20, 0x7E)]
+
+
+def letters():
+    yield from LETTERS
+    rng = random.Random(6)
+    for _ in range(150):
+        ranges = rng.sample(RANGES, 3)
+        chars = (chr(rng.randint(*rng.choice(ranges))) for _ in range(rng.randint(1, 16)))
+        yield "".join(c for c in chars if c != "\\" and unicodedata.category(c) != "Cn")
+
+
 def escaped(text):
     assert not set(text) & set("\r\x00") and "\\n" not in text and "\\t" not in text
     return text.replace("\n", "\\n").replace("\t", "\\t")
@@ -75,6 +102,10 @@ def main():
     with open("normalizer.tsv", "w", newline="") as file:
         for text in texts(english):
             file.write("\t".join(map(escaped, (text, english(text), basic(text)))) + "\n")
+    apart = BasicTextNormalizer(split_letters=True)
+    with open("letters.tsv", "w", newline="") as file:
+        for text in letters():
+            file.write("\t".join(map(escaped, (text, apart(text)))) + "\n")
     rng = random.Random(5)
     with open("wer.tsv", "w") as file:
         for i in range(120):
