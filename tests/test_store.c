@@ -71,6 +71,7 @@ static int append_rows(kd_store_writer *w, const kd_store_header *h, int64_t sam
 static void make_store(const kd_store_header *h, int64_t samples) {
     kd_store_writer *w;
     int64_t done, total = h->views * samples;
+    assert_ok(kd_file_remove_matching(path, (const char *const[]){"*.h5", NULL}));
     assert_ok(kd_store_writer_open(&w, path, h, total, &done));
     assert_ok(append_rows(w, h, samples, done, total));
     assert_ok(kd_store_writer_close(w));

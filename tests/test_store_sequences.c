@@ -87,6 +87,7 @@ static int append(kd_store_writer *w, const kd_store_header *h, int64_t row) {
 static void make_store(const kd_store_header *h) {
     kd_store_writer *w;
     int64_t done, total = h->views * SAMPLES;
+    assert_ok(kd_file_remove_matching(path, (const char *const[]){"*.h5", NULL}));
     assert_ok(kd_store_writer_open(&w, path, h, total, &done));
     for (int64_t row = done; row < total; row++) assert_ok(append(w, h, row));
     assert_ok(kd_store_writer_close(w));

@@ -81,6 +81,12 @@ void kd_origin_add_all(kd_origin *origin, const char *prefix, const kd_origin *o
     }
 }
 
+void kd_origin_copy(kd_origin *out, const kd_origin *other) {
+    out->failed |= other->failed;
+    for (int i = 0; i < other->count; i++)
+        add(out, other->fact[i].key, other->fact[i].value, other->fact[i].of_config);
+}
+
 static bool is_among(const char *name, const char *const *list) {
     for (; *list; list++)
         if (strcmp(*list, name) == 0) return true;
@@ -123,7 +129,8 @@ void kd_origin_add_config(kd_origin *origin, const char *resolved, const char *s
         return;
     }
     const cJSON *item = kd_json_get(tree, section);
-    if (cJSON_IsArray(item) && has_objects(item)) item = cJSON_GetArrayItem(item, index);
+    if (index != KD_ORIGIN_ALL && cJSON_IsArray(item) && has_objects(item))
+        item = cJSON_GetArrayItem(item, index);
     if (item) flatten(origin, section, item, without);
     cJSON_Delete(tree);
 }

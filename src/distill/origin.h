@@ -38,13 +38,17 @@ void kd_origin_add(kd_origin *origin, const char *key, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* A fact that a later stage brings: when compared, any value will do. */
 void kd_origin_add_unknown(kd_origin *origin, const char *key);
-/* A section of a config's resolved text, key by key ("train.epochs"), or entry `index` of a section
- * that is a list. Of the members called as in `without` (a NULL ends them), at any depth, nothing is
+enum { KD_ORIGIN_ALL = -1 };
+/* A section of a config's resolved text, key by key ("train.epochs"), or of a section that is a list
+ * entry `index`, or all of them. Of the members called as in `without` (a NULL ends them), at any depth, nothing is
  * said: those that decide no result, and paths, whose files are named by their content. */
 void kd_origin_add_config(kd_origin *origin, const char *resolved, const char *section, int index,
                           const char *const *without);
 /* Another result's facts, "<prefix>.<key>"; of unknown ones nothing is said. */
 void kd_origin_add_all(kd_origin *origin, const char *prefix, const kd_origin *other);
+
+/* All of another's facts. */
+void kd_origin_copy(kd_origin *out, const kd_origin *other);
 
 /* NULL when there is none, or it is not known. */
 const char *kd_origin_value(const kd_origin *origin, const char *key);

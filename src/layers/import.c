@@ -12,7 +12,7 @@
 enum { STEM_MAX = KD_NAME_MAX + 16, SHOWN_MAX = 8 };
 
 /* What can be wrong, in the order in which it is told. */
-typedef enum { MISSING, OTHER_SHAPE, LEFT_OVER, COMPLAINTS } complaint;
+typedef enum { MISSING, OTHER_SHAPE, NO_NUMBER, LEFT_OVER, COMPLAINTS } complaint;
 
 typedef struct {
     const kd_net *net;
@@ -26,7 +26,7 @@ typedef struct {
 } import;
 
 static void complain(import *job, complaint what, const char *name, const char *detail) {
-    static const char *const says[] = {"is missing", "has the shape ",
+    static const char *const says[] = {"is missing", "has the shape ", "",
                                        "belongs to no layer of the model"};
     if (job->wrong[what]++ < SHOWN_MAX)
         kd_text_add(&job->told[what], "\n  %s: %s%s", name, says[what], detail);
@@ -149,9 +149,10 @@ static void check_numbers(import *job, const kd_foreign_array *theirs, bool vari
     for (int i = 0; i < theirs->rank; i++) size *= theirs->shape[i];
     const int64_t bad = kd_find_bad_number(theirs->values, size, variance);
     if (bad < 0) return;
-    char detail[64];
-    snprintf(detail, sizeof detail, "%lld is %g", (long long)bad, (double)theirs->values[bad]);
-    complain(job, variance ? "its variance number " : "its number ", theirs->name, detail);
+    char detail[96];
+    snprintf(detail, sizeof detail, "its %snumber %lld is %g", variance ? "variance " : "",
+             (long long)bad, (double)theirs->values[bad]);
+    complain(job, NO_NUMBER, theirs->name, detail);
 }
 
 /* Rows of (C, positions) become rows of (positions, C). For a convolution a row is one output
@@ -271,7 +272,8 @@ static void check(import *job) {
 
 /* KD_OK when nothing is wrong; else everything in one message. */
 static int report(import *job, const char *source) {
-    static const char *const more[] = {"are missing", "have another shape", "belong to no layer"};
+    static const char *const more[] = {"are missing", "have another shape",
+                                       "hold what is no number", "belong to no layer"};
     kd_text all = {0};
     int wrong = 0;
     for (int what = 0; what < COMPLAINTS; what++) {
