@@ -271,7 +271,7 @@ int kd_train(const kd_task *task, const kd_train_job *job) {
         kd_log("%s: already trained", job->stage);
     else if (status == KD_OK)
         status = train_on(&t);
-    if (status == KD_OK) status = kd_checkpoint_load_params(t.best_path, task->params, false);
+    if (status == KD_OK) status = kd_checkpoint_load_params(t.best_path, task->params, NULL);
     trainer_clear(&t);
     return status;
 }
