@@ -90,7 +90,8 @@ static int foresee_arena(const kd_config *config, const kd_run *run, const char 
                          const kd_quantize_config *qat, kd_learner *learner, double *out) {
     enum { SMALL = 4, LARGER = 8 };
     kd_train_spec spec = qat ? qat->train : config->train;
-    const double batch = (double)spec.batch;
+    const int64_t count = run->train->count;
+    const double batch = (double)(spec.batch < count ? spec.batch : count);
     double step;
     size_t small, larger;
     spec.batch = SMALL;
@@ -112,7 +113,8 @@ static int make_room(planner *p, const kd_config *config, const kd_run *run, con
     const kd_train_spec *spec = qat ? &qat->train : &config->train;
     int status = kd_learner_outline(learner, made);
     if (status < 0) return status;
-    const outlook o = look_ahead(*learner, spec->batch);
+    const int64_t count = run->train->count;
+    const outlook o = look_ahead(*learner, spec->batch < count ? spec->batch : count);
     const double data = p->all.data, fixed = data + o.parameters;
     kd_learner_free(*learner);
     *learner = NULL;
@@ -156,9 +158,10 @@ static int plan_training(planner *p, const kd_config *config, const kd_run *run,
     if (status == KD_OK)
         status = measure(config, run, stage, spec, qat, learner, MEASURED_STEPS, &step, &arena);
     if (status == KD_OK) {
-        const outlook o = look_ahead(learner, spec->batch);
+        const int64_t count = run->train->count;
+        const outlook o = look_ahead(learner, spec->batch < count ? spec->batch : count);
         const int64_t group = spec->batch * spec->accumulate;
-        const int64_t updates = (run->train->count + group - 1) / group * spec->epochs;
+        const int64_t updates = (count + group - 1) / group * spec->epochs;
         const double memory = (double)arena + o.parameters + o.loader;
         if (!p->quiet) print_stage(learner, stage, updates, step, memory);
         p->all.seconds += step * (double)updates;

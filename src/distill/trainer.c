@@ -268,7 +268,7 @@ static int train_on(trainer *t) {
 static int load_best(trainer *t) {
     const kd_checkpoint c = describe_checkpoint(t);
     int status = kd_checkpoint_check(t->best_path, &c);
-    return status < 0 ? status : kd_checkpoint_load_params(t->best_path, t->task->params, false);
+    return status < 0 ? status : kd_checkpoint_load_params(t->best_path, t->task->params, NULL);
 }
 
 int kd_train(const kd_task *task, const kd_train_job *job) {

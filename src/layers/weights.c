@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-static bool is_variance(const char *name) {
+bool kd_names_variance(const char *name) {
     static const char end[] = "running_var";
     const size_t n = strlen(name), m = strlen(end);
     return n >= m && strcmp(name + n - m, end) == 0;
@@ -23,7 +23,7 @@ static void describe_place(char *out, size_t capacity, const kd_tensor *t, int64
 }
 
 int kd_param_check(const kd_param *p, const kd_real *values, const char *source) {
-    const bool variance = is_variance(p->name);
+    const bool variance = kd_names_variance(p->name);
     for (int64_t i = 0; i < p->tensor.size; i++) {
         if (isfinite(values[i]) && !(variance && values[i] < 0)) continue;
         char place[96];

@@ -163,20 +163,19 @@ static int read_audio(reader *r) {
     return status;
 }
 
-/* Files of this kind of data must fill the network's input, no more and no less. */
-static int check_input(const reader *r) {
+/* CIFAR-10's records fill the network's input, no more and no less. */
+static int check_cifar(const reader *r) {
     const kd_extent in = r->blob->node[0].out;
-    const kd_data_kind kind = r->blob->data.kind;
     kd_dataset *stated;
     int status = kd_dataset_stated(&stated, &r->blob->data);
-    if (status < 0) return kd_fail_in(KD_EDATA, "%s", r->name);
-    bool fits = in.h == stated->h && in.w == stated->w && in.c == stated->c;
-    if (kind == KD_DATA_IDX) fits = in.c == 1 || in.c == 3; /* pictures of any size */
+    if (status < 0) return status;
+    if (in.h != stated->h || in.w != stated->w || in.c != stated->c)
+        status = kd_fail(KD_EDATA, "%s: takes samples of %lldx%lldx%lld, those of \"%s\" are %lldx%lldx%lld",
+                         r->name, (long long)in.h, (long long)in.w, (long long)in.c,
+                         kd_data_kind_name[r->blob->data.kind], (long long)stated->h,
+                         (long long)stated->w, (long long)stated->c);
     kd_dataset_free(stated);
-    if (fits) return KD_OK;
-    return kd_fail(KD_EDATA, "%s: takes samples of %lldx%lldx%lld, which \"%s\" data do not have",
-                   r->name, (long long)in.h, (long long)in.w, (long long)in.c,
-                   kd_data_kind_name[kind]);
+    return status;
 }
 
 static int read_data(reader *r) {
@@ -184,8 +183,8 @@ static int read_data(reader *r) {
     int status = read_word(r, "distill.data.kind", kd_data_kind_name, KD_DATA_KINDS, &kind);
     if (status < 0) return status;
     r->blob->data.kind = (kd_data_kind)kind;
-    if (kind == KD_DATA_AUDIO) status = read_audio(r);
-    return status == KD_OK ? check_input(r) : status;
+    if (kind == KD_DATA_AUDIO) return read_audio(r);
+    return kind == KD_DATA_CIFAR10 ? check_cifar(r) : KD_OK;
 }
 
 static int read_all(reader *r) {

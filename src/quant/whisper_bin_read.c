@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "layers/weights.h"
 #include "quant/whisper_file.h"
 
 enum { MAGIC = 0x67676d6c, BINS_MAX = 1 << 16, TOKEN_BYTES = 1 << 24 };
@@ -266,7 +267,7 @@ static int read_file(kd_whisper_file **out, source *s, kd_whisper_training train
     if (status == KD_OK) status = read_tokens(s, file, spec.vocabulary);
     if (status == KD_OK) status = kd_whisper_create(&file->model, &spec, training);
     if (status == KD_OK) status = read_weights(s, file);
-    if (status == KD_OK) status = kd_whisper_check_weights(file->model, s->name);
+    if (status == KD_OK) status = kd_params_check(file->model->params, s->name);
     if (status < 0) {
         kd_whisper_file_free(file);
         return status;

@@ -55,7 +55,8 @@ int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_tra
     int status = (folder          ? kd_whisper_folder_read
                   : is_gguf(path) ? kd_whisper_gguf_read
                                   : kd_whisper_bin_read)(out, path, training);
-    if (status == KD_OK) status = check_filters(*out, path);
+    if (status < 0) return status;
+    status = check_filters(*out, path);
     if (status < 0) {
         kd_whisper_file_free(*out);
         *out = NULL;
@@ -116,17 +117,6 @@ bool kd_whisper_sizes_fit(const kd_param *param, int rank, const int64_t *ne) {
     for (int i = 0; i < rank; i++)
         if (ne[i] != 1) have[had++] = ne[i];
     return wanted == had && memcmp(want, have, (size_t)had * sizeof *have) == 0;
-}
-
-int kd_whisper_check_weights(const kd_whisper *model, const char *source) {
-    for (int i = 0; i < model->params->count; i++) {
-        const kd_tensor *t = &model->params->list[i]->tensor;
-        for (int64_t k = 0; k < t->size; k++)
-            if (!isfinite(t->value[k]))
-                return kd_fail(KD_EDATA, "%s: tensor %s: number %lld is not finite", source,
-                               model->params->list[i]->name, (long long)k);
-    }
-    return KD_OK;
 }
 
 int kd_whisper_add_filters(kd_whisper_file *file, int mels) {

@@ -101,9 +101,6 @@ bool kd_whisper_sizes_fit(const kd_param *param, int rank, const int64_t *ne);
 /* ggml's number of a file whose matrices have this format ("ftype"); −1 when it has none. */
 int kd_whisper_file_type(const kd_number_format *format);
 
-/* KD_EDATA, naming the first, when a weight is not finite: `source: tensor …: number …`. */
-int kd_whisper_check_weights(const kd_whisper *model, const char *source);
-
 /* OpenAI's mel filters into a file without. */
 int kd_whisper_add_filters(kd_whisper_file *file, int mels);
 

@@ -189,7 +189,7 @@ int kd_whisper_folder_read(kd_whisper_file **out, const char *folder,
     if (status == KD_OK) status = kd_whisper_generation_read(file, folder);
     if (status == KD_OK) status = check_tensors(&s, file->model->params, folder, tied);
     if (status == KD_OK) status = read_weights(&s, file->model);
-    if (status == KD_OK) status = kd_whisper_check_weights(file->model, folder);
+    if (status == KD_OK) status = kd_params_check(file->model->params, folder);
     close_shards(&s);
     if (status < 0) {
         kd_whisper_file_free(file);

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "data/token_letters.h"
 #include "quant/gguf.h"
+#include "layers/weights.h"
 #include "quant/whisper_gguf.h"
 
 static const size_t FILE_LIMIT = (size_t)1 << 36;
@@ -376,7 +377,7 @@ static int read_file(kd_whisper_file *file, const kd_gguf *g, const char *name,
     if (status == KD_OK) status = kd_whisper_create(&file->model, &spec, training);
     if (status == KD_OK) status = read_generation(file, g, name);
     if (status == KD_OK) status = read_weights(file->model, g, name);
-    return status == KD_OK ? kd_whisper_check_weights(file->model, name) : status;
+    return status == KD_OK ? kd_params_check(file->model->params, name) : status;
 }
 
 int kd_whisper_gguf_decode(kd_whisper_file **out, const void *bytes, size_t length,
