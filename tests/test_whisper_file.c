@@ -1,6 +1,7 @@
 /* Whisper models in files: what is written is read back, and nothing broken is let through. */
 #include "test_data.h"
 
+#include "change_text.h"
 #include "data/safetensors_write.h"
 #include "whisper_tiny.h"
 

@@ -2,6 +2,7 @@
  * hold it, and refused when it cannot be meant. */
 #include "test_data.h"
 
+#include "change_text.h"
 #include "run_cli.h"
 #include "whisper_tiny.h"
 

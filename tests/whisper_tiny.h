@@ -126,24 +126,6 @@ tiny_whisper_bytes(int (*write)(const char *, const kd_whisper_file *, const kd_
     return bytes;
 }
 
-/* The text file with `from`, which must be in it, replaced by `to`. */
-static inline void change_text(const char *path, const char *from, const char *to) {
-    char *text;
-    size_t length, front = strlen(from), back = strlen(to);
-    assert_ok(kd_file_read(&text, &length, path, 1 << 24));
-    char *at = memmem(text, length, from, front);
-    if (!at) fail_msg("%s lacks %s", path, from);
-    char *changed = malloc(length + back);
-    assert_non_null(changed);
-    const size_t before = (size_t)(at - text), behind = length - before - front;
-    memcpy(changed, text, before);
-    memcpy(changed + before, to, back);
-    memcpy(changed + before + back, at + front, behind);
-    assert_ok(kd_file_replace(path, changed, before + back + behind));
-    free(changed);
-    free(text);
-}
-
 /* That no beginning of the bytes is a model, and all of them are one. */
 static inline void assert_cuts_refused(int (*decode)(kd_whisper_file **, const void *, size_t,
                                                      const char *, kd_whisper_training),
