@@ -162,6 +162,51 @@ static void test_many_chunks(void **state) {
     free(read);
 }
 
+/* Whole numbers of every width, sign and byte order, at the ends of what each holds. */
+static void test_integers_of_every_type(void **state) {
+    (void)state;
+    const struct {
+        hid_t stored;
+        int64_t low, high;
+        const char *name;
+    } types[] = {{H5T_STD_I8BE, INT8_MIN, INT8_MAX, "int8"},
+                 {H5T_STD_U8LE, 0, UINT8_MAX, "uint8"},
+                 {H5T_STD_I16BE, INT16_MIN, INT16_MAX, "int16 (big-endian)"},
+                 {H5T_STD_U16LE, 0, UINT16_MAX, "uint16"},
+                 {H5T_STD_I32BE, INT32_MIN, INT32_MAX, "int32 (big-endian)"},
+                 {H5T_STD_U32LE, 0, UINT32_MAX, "uint32"},
+                 {H5T_STD_I64LE, INT64_MIN, INT64_MAX, "int64"},
+                 {H5T_STD_I64BE, INT64_MIN, INT64_MAX, "int64 (big-endian)"}};
+    enum { TYPES = (int)(sizeof types / sizeof *types) };
+    hid_t file;
+    int64_t back64[2];
+    int32_t back32[2];
+    uint64_t unsigned64[2];
+    float real[2];
+    char says[64];
+    assert_ok(kd_h5_create(&file, in_folder("types.h5")));
+    for (int i = 0; i < TYPES; i++)
+        assert_ok(kd_h5_write(file, types[i].name, 1, (int64_t[]){2}, types[i].stored,
+                              H5T_NATIVE_INT64, (int64_t[]){types[i].low, types[i].high}));
+    assert_ok(kd_h5_commit(file, in_folder("types.h5")));
+    assert_ok(kd_h5_open(&file, in_folder("types.h5")));
+    for (int i = 0; i < TYPES; i++) {
+        const char *name = types[i].name;
+        const bool in32 = types[i].low >= INT32_MIN && types[i].high <= INT32_MAX;
+        assert_ok(kd_h5_read(file, name, 1, (int64_t[]){2}, H5T_NATIVE_INT64, back64));
+        assert_true(back64[0] == types[i].low && back64[1] == types[i].high);
+        assert_int_equal(kd_h5_read(file, name, 1, (int64_t[]){2}, H5T_NATIVE_INT32, back32),
+                         in32 ? KD_OK : KD_EDATA);
+        assert_true(!in32 || (back32[0] == types[i].low && back32[1] == types[i].high));
+        assert_int_equal(kd_h5_read(file, name, 1, (int64_t[]){2}, H5T_NATIVE_UINT64, unsigned64),
+                         types[i].low < 0 ? KD_EDATA : KD_OK);
+        snprintf(says, sizeof says, "holds %s, not float32", name);
+        assert_refused(kd_h5_read(file, name, 1, (int64_t[]){2}, H5T_NATIVE_FLOAT, real), KD_EDATA,
+                       says);
+    }
+    kd_h5_close(file);
+}
+
 /* A configuration may be longer than the 64 KiB that older formats allow an attribute. */
 static void test_long_text(void **state) {
     (void)state;
@@ -196,9 +241,9 @@ static void test_refuses_other_shapes_and_types(void **state) {
     assert_refused(kd_h5_read(file, "a/b", 1, (int64_t[]){21}, H5T_NATIVE_FLOAT, numbers), KD_EDATA,
                    "has shape (7, 3), not (21)");
     assert_refused(kd_h5_read(file, "a/b", 2, (int64_t[]){7, 3}, H5T_NATIVE_DOUBLE, numbers),
-                   KD_EDATA, "floating-point numbers of 4 bytes, not floating-point numbers of 8");
+                   KD_EDATA, "holds float32, not float64");
     assert_refused(kd_h5_read(file, "a/b", 2, (int64_t[]){7, 3}, H5T_NATIVE_INT32, numbers),
-                   KD_EDATA, "not integers");
+                   KD_EDATA, "holds float32, not int32");
     assert_refused(kd_h5_read(file, "a/c", 2, (int64_t[]){7, 3}, H5T_NATIVE_FLOAT, numbers),
                    KD_EDATA, "a.h5: /a/c: is missing");
     assert_int_equal(kd_h5_read(file, "a", 1, (int64_t[]){1}, H5T_NATIVE_FLOAT, numbers), KD_EDATA);
@@ -330,6 +375,7 @@ int main(void) {
         TEST(test_same_content_same_bytes),
         TEST(test_half),
         TEST(test_many_chunks),
+        TEST(test_integers_of_every_type),
         TEST(test_long_text),
         TEST(test_refuses_other_shapes_and_types),
         TEST(test_foreign_files),

@@ -17,6 +17,7 @@ Python:
 import argparse
 import hashlib
 import os
+import re
 import sys
 import zlib
 
@@ -28,6 +29,10 @@ ROWS_VERSION, VERSION = 1, 2  # 2: hidden states, sequences
 SEAL_BYTES = 512
 SHARD_BYTES, SHARD_ROWS = 1 << 26, 1 << 16
 HALF_MAX = 65504.0
+CLASSES_MAX, WIDTH_MAX, TEMPERATURES_MAX = 1 << 24, 1 << 16, 8
+# Of HDF5's format: new enough for attributes beyond 64 KiB, old enough for libhdf5 1.10. What newer
+# libraries write as their latest, older ones cannot open.
+LIBVER = ("v108", "v110")
 
 
 class StoreError(Exception):
@@ -60,7 +65,7 @@ def write_sealed(path, fill):
     """Makes `path` whole or not at all: fill(h5py.File), seal, fsync, rename, fsync of the folder."""
     part = path + ".part"
     try:
-        with h5py.File(part, "w", libver="latest", userblock_size=SEAL_BYTES) as file:
+        with h5py.File(part, "w", libver=LIBVER, userblock_size=SEAL_BYTES) as file:
             fill(file)
         with open(part, "r+b") as file:
             seal = seal_of(file)
@@ -154,39 +159,98 @@ def fill_shard(file, attributes, columns):
         dataset.attrs["crc32"] = np.int64(zlib.crc32(values.tobytes()))
 
 
-def check_rows(ids, labels, view, lengths, logits, views):
+def whole(values, name, dtype):
+    """values as a list of whole numbers of `dtype`, or an error: nothing is rounded, cut or wrapped."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        hint = "; one-hot? argmax(1) makes classes of it" if array.ndim == 2 else ""
+        raise StoreError(f"{name} must be a list of numbers, found the shape {array.shape}{hint}")
+    if array.dtype.kind not in "iu" and array.size:
+        raise StoreError(f"{name} must be whole numbers, found {array.dtype}")
+    limits = np.iinfo(dtype)
+    if array.size and not limits.min <= int(array.min()) <= int(array.max()) <= limits.max:
+        raise StoreError(f"{name} must be {limits.min} to {limits.max}, found {array.min()} to "
+                         f"{array.max()}")
+    return array.astype(dtype)
+
+
+def real(values, name):
+    """values as float32 in rows; what float32 does not hold becomes infinite, and is refused later."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf" or array.ndim != 2:
+        raise StoreError(f"{name} must be rows of numbers, found {array.dtype} of shape "
+                         f"{array.shape}")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype="<f4")
+
+
+def check_rows(ids, labels, view, lengths, logits, views, classes):
     rows = len(ids)
-    positions = rows if lengths is None else int(lengths.sum())
     if len(view) != rows or (lengths is not None and len(lengths) != rows):
         raise StoreError("ids, view and lengths must have as many rows as each other")
-    if logits.ndim != 2 or len(logits) != positions or len(labels) != positions:
-        raise StoreError(f"{len(logits)} rows of numbers and {len(labels)} labels for {positions} "
-                         "positions")
     if rows == 0 or (lengths is not None and lengths.min() < 1):
         raise StoreError("a store needs rows, and each a position or more")
+    positions = rows if lengths is None else int(lengths.sum(dtype=np.int64))
+    if len(logits) != positions or len(labels) != positions:
+        raise StoreError(f"{len(logits)} rows of numbers and {len(labels)} labels for {positions} "
+                         "positions")
+    none = 0 if lengths is not None else 1  # −1 stands for no label
+    bad = np.flatnonzero((labels < -none) | (labels >= classes))
+    if len(bad):
+        raise StoreError(f"label {labels[bad[0]]} of position {bad[0]} is none of the {classes} "
+                         "classes")
     bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if len(bad):
         sample = bad[0] if lengths is None else np.searchsorted(np.cumsum(lengths), bad[0], "right")
-        raise StoreError(f"a number of the teacher for sample {ids[sample]} is not finite")
+        raise StoreError(f"a number of the teacher for sample {ids[sample]} is not finite in float32")
     if view.min() < 0 or view.max() >= views:
         raise StoreError(f"a view is not one of 0 … {views - 1}")
     pairs = np.stack([ids, view.astype(np.uint64)], 1)
-    if len(np.unique(pairs, axis=0)) != rows:
-        raise StoreError("two rows are of the same sample and view")
+    unique, count = np.unique(pairs, axis=0, return_counts=True)
+    if len(unique) != rows:
+        twice = unique[count > 1][0]
+        raise StoreError(f"two rows are of sample {twice[0]}, view {twice[1]}")
 
 
 def check_kind(kind, dtype, width, classes, k, temperatures, output):
     if kind not in ("dense", "topk", "hidden") or dtype not in ("float16", "float32"):
         raise StoreError("kind must be dense, topk or hidden, dtype float16 or float32")
-    if kind == "topk" and (k is None or not 1 <= k < classes or not 1 <= len(temperatures) <= 8):
-        raise StoreError("topk needs k of 1 … classes−1 and 1 to 8 temperatures")
+    if not 2 <= classes <= CLASSES_MAX:
+        raise StoreError(f"{classes} classes: a store needs 2 to {CLASSES_MAX}")
+    if kind != "topk" and (k is not None or len(temperatures)):
+        raise StoreError(f"k and temperatures are for kind topk, not for {kind}")
+    if kind == "topk" and (k is None or not 1 <= k < classes
+                           or not 1 <= len(temperatures) <= TEMPERATURES_MAX):
+        raise StoreError(f"topk needs k of 1 … {classes - 1} (found {k}) and 1 to "
+                         f"{TEMPERATURES_MAX} temperatures (found {len(temperatures)})")
+    if not (np.isfinite(temperatures) & (temperatures > 0)).all():
+        raise StoreError(f"temperatures must be above 0, found {temperatures.tolist()}")
     if (kind == "hidden") != (output is not None):
         raise StoreError("hidden states, and only they, come with an output matrix")
-    if output is not None and (output.ndim != 2 or output.shape[1] != width
-                               or not np.isfinite(output).all()):
-        raise StoreError(f"the output matrix must be (V,{width}) finite numbers")
-    if classes < 2:
-        raise StoreError("a store needs 2 or more classes")
+    if output is not None and not (1 <= output.shape[1] == width <= WIDTH_MAX
+                                   and np.isfinite(output).all()):
+        raise StoreError(f"the output matrix must be (V,{width}) finite numbers, {WIDTH_MAX} wide at "
+                         "most")
+
+
+def check_texts(class_names, classes, teacher, data, description):
+    for name, value in ("teacher", teacher), ("data", data):
+        if not re.fullmatch("([0-9a-f]{32})?", value):
+            raise StoreError(f"{name} is '{value}', must be 32 lower-case hexadecimal digits (see "
+                             "hash_of_file), or empty")
+    if len(description.encode()) > 255 or "\0" in description:
+        raise StoreError("the description must have at most 255 bytes, none of them 0")
+    if class_names is None:
+        return
+    if len(class_names) != classes:
+        raise StoreError(f"{len(class_names)} class names for {classes} classes")
+    seen = set()
+    for name in class_names:
+        if not name or re.search("[\0-\x1f\x7f-\x9f]", name):
+            raise StoreError(f"the class name {name!r} is empty or has a control character")
+        if name in seen:
+            raise StoreError(f"two classes have the name '{name}'")
+        seen.add(name)
 
 
 def shard_ends(lengths, shard_rows, positions):
@@ -205,9 +269,10 @@ def write_store(path, ids, labels, logits, *, class_names=None, teacher="", data
                 views=1, augmented=False, description="", shard_rows=None):
     """Writes a store from arrays: ids (N), labels (N) or None, logits (N,V).
 
-    path         one file when it ends with .h5, else a folder of shards, which must not have any yet
+    path         one file when it ends with .h5, else a folder of shards; there must be none yet
+    ids, labels  whole numbers of any width: nothing is rounded, cut or wrapped
     class_names  V names in order; distill compares them with its data's
-    teacher      32 hexadecimal digits that identify the weights, see hash_of_file
+    teacher      32 lower-case hexadecimal digits that identify the weights, see hash_of_file
     data         the same for the samples
     kind         "dense", or "topk" with `k` and the `temperatures` that training will use, or
                  "hidden": `logits` are the teacher's last hidden states (N,width) and `output` is
@@ -216,31 +281,34 @@ def write_store(path, ids, labels, logits, *, class_names=None, teacher="", data
                  rows, those of one sample behind those of the one before
     view, views  with augmented views: each row's view, and how many there are
     """
-    ids = np.asarray(ids, dtype=np.uint64)
+    path = os.fspath(path)
+    ids = whole(ids, "ids", np.uint64)
     rows = len(ids)
     if lengths is not None:
-        lengths = np.asarray(lengths, dtype=np.int32)
+        lengths = whole(lengths, "lengths", np.int32)
         if labels is None:
             raise StoreError("sequences need their label tokens")
-    labels = np.full(rows, -1, np.int32) if labels is None else np.asarray(labels, dtype=np.int32)
-    view = np.zeros(rows, np.int32) if view is None else np.asarray(view, dtype=np.int32)
-    logits = np.asarray(logits, dtype=np.float32)
-    output = None if output is None else np.ascontiguousarray(output, dtype="<f4")
-    check_rows(ids, labels, view, lengths, logits, views)
+    labels = np.full(rows, -1, np.int32) if labels is None else whole(labels, "labels", np.int32)
+    view = np.zeros(rows, np.int32) if view is None else whole(view, "view", np.int32)
+    k = None if k is None else int(whole([k], "k", np.int32)[0])
+    views = int(whole([views], "views", np.int32)[0])
+    logits = real(logits, "logits")
+    output = None if output is None else real(output, "output")
+    temperatures = np.asarray(temperatures, np.float64)
     width = logits.shape[1]
     classes = width if output is None else len(output)
     check_kind(kind, dtype, width, classes, k, temperatures, output)
-    if class_names is not None and len(class_names) != classes:
-        raise StoreError(f"{len(class_names)} class names for {classes} classes")
+    check_texts(class_names, classes, teacher, data, description)
+    check_rows(ids, labels, view, lengths, logits, views, classes)
     version = VERSION if kind == "hidden" or lengths is not None else ROWS_VERSION
     attributes = {"schema": SCHEMA, "version": version, "kind": kind, "dtype": dtype,
                   "classes": classes, "views": views, "augmented": int(augmented),
                   "teacher": teacher, "data": data, "total_rows": rows,
-                  "description": description.encode()[:255].decode(errors="ignore")}
+                  "description": description}
     if class_names is not None:
         attributes["class_names"] = "\n".join(class_names)
     if kind == "topk":
-        attributes.update(k=k, temperatures=np.asarray(temperatures, np.float64))
+        attributes.update(k=k, temperatures=temperatures)
     if kind == "hidden":
         attributes.update(width=width, output_crc32=np.int64(zlib.crc32(output.tobytes())))
     if lengths is not None:
@@ -248,26 +316,33 @@ def write_store(path, ids, labels, logits, *, class_names=None, teacher="", data
     single = path.endswith(".h5")
     if not single:
         os.makedirs(path, exist_ok=True)
-        if any(name.startswith("shard-") for name in os.listdir(path)):
-            raise StoreError(f"{path}: there is a store already; remove it first")
+    if os.path.exists(path) if single else any(n.startswith("shard-") for n in os.listdir(path)):
+        raise StoreError(f"{path}: there is a store already; remove it first")
     runs = np.ones(rows, np.int64) if lengths is None else lengths.astype(np.int64)
     behind = np.concatenate([[0], np.cumsum(runs)])
     ends = [rows] if single else shard_ends(runs, shard_rows or SHARD_ROWS,
                                             max(1, SHARD_BYTES // (2 * width)))
     first = 0
-    for number, end in enumerate(ends):
-        part, positions = slice(first, end), slice(behind[first], behind[end])
-        columns = columns_of(ids[part], labels[positions], view[part],
-                             None if lengths is None else lengths[part], logits[positions], kind,
-                             dtype, k, temperatures)
-        head = dict(attributes, first_row=first, rows=end - first)
-        if lengths is not None:
-            head["positions"] = positions.stop - positions.start
-        if number == 0 and output is not None:
-            columns["output"] = narrowed(output)
-        name = path if single else os.path.join(path, f"shard-{number:05d}.h5")
-        write_sealed(name, lambda file: fill_shard(file, head, columns))
-        first = end
+    written = []
+    try:
+        for number, end in enumerate(ends):
+            part, positions = slice(first, end), slice(behind[first], behind[end])
+            columns = columns_of(ids[part], labels[positions], view[part],
+                                 None if lengths is None else lengths[part], logits[positions],
+                                 kind, dtype, k, temperatures)
+            head = dict(attributes, first_row=first, rows=end - first)
+            if lengths is not None:
+                head["positions"] = positions.stop - positions.start
+            if number == 0 and output is not None:
+                columns["output"] = narrowed(output)
+            name = path if single else os.path.join(path, f"shard-{number:05d}.h5")
+            write_sealed(name, lambda file: fill_shard(file, head, columns))
+            written.append(name)
+            first = end
+    except BaseException:  # a store is there whole or not at all
+        for name in written:
+            os.unlink(name)
+        raise
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -293,6 +368,7 @@ def read_shard(path):
 
 def read_store(path):
     """(attributes, columns) of a whole store, checked."""
+    path = os.fspath(path)
     if not os.path.isdir(path):
         return read_shard(path)
     shards = []
@@ -314,10 +390,13 @@ def read_store(path):
 
 def write_command(options):
     rows = np.load(options.npz)
+    for name in ("id", "logits" if "hidden" not in rows else "output"):
+        if name not in rows:
+            raise StoreError(f"{options.npz}: has no array '{name}', only {', '.join(rows)}")
     names = None
     if options.class_names:
         with open(options.class_names, encoding="utf-8") as file:
-            names = file.read().splitlines()
+            names = file.read().removeprefix("\ufeff").removesuffix("\n").split("\n")
     view = rows["view"] if "view" in rows else None
     hidden = "hidden" in rows
     write_store(options.store, rows["id"], rows["label"] if "label" in rows else None,
@@ -360,7 +439,7 @@ def main():
     options = parser.parse_args()
     try:
         options.run(options)
-    except (StoreError, OSError, KeyError) as error:
+    except (StoreError, OSError, KeyError, ValueError) as error:
         sys.exit(f"teacher_store.py: {error}")
 
 

@@ -338,6 +338,8 @@ const char *kd_h5_place(char *out, hid_t object, const char *name) {
 int kd_h5_fail(int status, hid_t object, const char *name, const char *doing) {
     char why[256] = "no reason given", place[KD_H5_PLACE_MAX];
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, why);
-    return kd_fail(status, "%s: cannot %s (libhdf5: %s)", kd_h5_place(place, object, name), doing,
-                   why);
+    const bool newer = strncmp(why, "bad version number", 18) == 0;
+    return kd_fail(
+        status, "%s: cannot %s (libhdf5: %s%s)", kd_h5_place(place, object, name), doing, why,
+        newer ? "; a newer HDF5 wrote it: with h5py, give File libver=(\"v108\", \"v110\")" : "");
 }

@@ -1,7 +1,9 @@
 /* Datasets, groups and attributes of h5.h. What is read may come from anywhere: no size is believed
  * beyond what the file could hold, and nothing leads out of the file. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "base/error.h"
 #include "data/h5_inside.h"
@@ -280,46 +282,132 @@ static void shape_text(char *out, size_t capacity, int rank, const int64_t *shap
     if (used < capacity) snprintf(out + used, capacity - used, ")");
 }
 
-/* Opens the dataset and checks its shape and type. Close it also after an error. */
-static int open_expected(hid_t *set, hid_t parent, const char *name, int rank, const int64_t *shape,
-                         hid_t type) {
-    hid_t stored;
+/* "int64", "uint8", "float32 (big-endian)" */
+static void type_text(char *out, size_t capacity, hid_t type) {
+    const bool real = H5Tget_class(type) == H5T_FLOAT, one = H5Tget_size(type) == 1;
+    snprintf(out, capacity, "%s%s%zu%s", !real && H5Tget_sign(type) == H5T_SGN_NONE ? "u" : "",
+             real ? "float" : "int", 8 * H5Tget_size(type),
+             !one && H5Tget_order(type) == H5T_ORDER_BE ? " (big-endian)" : "");
+}
+
+/* Whole numbers of 1, 2, 4 or 8 bytes without padding bits, in either byte order. */
+static bool is_plain_integer(hid_t type) {
+    const size_t size = H5Tget_size(type);
+    const H5T_order_t order = H5Tget_order(type);
+    return H5Tget_class(type) == H5T_INTEGER && (size & (size - 1)) == 0 && size <= 8 &&
+           H5Tget_precision(type) == 8 * size && (order == H5T_ORDER_LE || order == H5T_ORDER_BE);
+}
+
+/* Whether what is stored can be read as `type`: it is the same, or both are whole numbers. */
+static bool can_be_read(hid_t stored, hid_t type) {
+    return H5Tequal(stored, type) > 0 || (is_plain_integer(stored) && is_plain_integer(type));
+}
+
+/* Opens the dataset and checks its shape and type. Close both also after an error. */
+static int open_expected(hid_t *set, hid_t *stored, hid_t parent, const char *name, int rank,
+                         const int64_t *shape, hid_t type) {
     int found_rank;
     int64_t found[KD_H5_RANK_MAX];
     char place[KD_H5_PLACE_MAX], have[128], want[128];
-    int status = open_checked(set, &stored, parent, name, &found_rank, found);
-    if (status < 0) goto done;
+    int status = open_checked(set, stored, parent, name, &found_rank, found);
+    if (status < 0) return status;
     kd_h5_place(place, parent, name);
     if (found_rank != rank || memcmp(found, shape, (size_t)rank * sizeof *shape) != 0) {
         shape_text(have, sizeof have, found_rank, found);
         shape_text(want, sizeof want, rank, shape);
-        status = kd_fail(KD_EDATA, "%s: has shape %s, not %s", place, have, want);
-    } else if (H5Tequal(stored, type) <= 0) {
-        static const char *const kind[] = {"integers", "floating-point numbers"};
-        status = kd_fail(KD_EDATA, "%s: holds %s of %zu bytes, not %s of %zu", place,
-                         kind[H5Tget_class(stored) == H5T_FLOAT], H5Tget_size(stored),
-                         kind[H5Tget_class(type) == H5T_FLOAT], H5Tget_size(type));
+        return kd_fail(KD_EDATA, "%s: has shape %s, not %s", place, have, want);
     }
-done:
-    if (stored >= 0) H5Tclose(stored);
-    return status;
+    if (can_be_read(*stored, type)) return KD_OK;
+    type_text(have, sizeof have, *stored);
+    type_text(want, sizeof want, type);
+    if (strcmp(have, want) == 0)
+        return kd_fail(KD_EDATA, "%s: holds %s with its bits in other places than usual", place,
+                       have);
+    return kd_fail(KD_EDATA, "%s: holds %s, not %s", place, have, want);
+}
+
+static void close_both(hid_t set, hid_t type) {
+    if (type >= 0) H5Tclose(type);
+    if (set >= 0) H5Dclose(set);
 }
 
 int kd_h5_expect(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type) {
     kd_h5_quiet();
-    hid_t set;
-    int status = open_expected(&set, parent, name, rank, shape, type);
-    if (set >= 0) H5Dclose(set);
+    hid_t set, stored;
+    int status = open_expected(&set, &stored, parent, name, rank, shape, type);
+    close_both(set, stored);
+    return status;
+}
+
+/* The whole number of `size` bytes at `from`, as a uint64_t and, where it is one, negative. */
+static uint64_t integer_at(const unsigned char *from, size_t size, bool big, bool has_sign,
+                           bool *negative) {
+    uint64_t value = 0;
+    for (size_t i = 0; i < size; i++) value = value << 8 | from[big ? i : size - 1 - i];
+    *negative = has_sign && value >> (8 * size - 1);
+    if (*negative && size < 8) value |= UINT64_MAX << 8 * size;
+    return value;
+}
+
+/* n numbers of type `stored` at `raw` into `values` of type `type`, native. The first that does not
+ * fit, or n. */
+static size_t convert_integers(void *values, hid_t type, const unsigned char *raw, hid_t stored,
+                               size_t n, uint64_t *value, bool *negative) {
+    const size_t size = H5Tget_size(type), width = H5Tget_size(stored);
+    const bool has_sign = H5Tget_sign(type) != H5T_SGN_NONE,
+               stored_sign = H5Tget_sign(stored) != H5T_SGN_NONE,
+               big = H5Tget_order(stored) == H5T_ORDER_BE;
+    const uint64_t high = UINT64_MAX >> (64 - 8 * size + has_sign); /* the largest that fits */
+    for (size_t i = 0; i < n; i++) {
+        *value = integer_at(raw + i * width, width, big, stored_sign, negative);
+        if (*negative ? !has_sign || ~*value > high : *value > high) return i;
+        memcpy((char *)values + i * size, value, size); /* little-endian, as everywhere here */
+    }
+    return n;
+}
+
+static int read_integers(hid_t parent, const char *name, hid_t set, hid_t stored, size_t n,
+                         hid_t type, void *values, uint32_t *crc) {
+    const size_t bytes = n * H5Tget_size(stored);
+    unsigned char *raw = malloc(bytes);
+    if (!raw) return kd_fail_memory(bytes, name);
+    int status = KD_OK;
+    if (H5Dread(set, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, raw) < 0) {
+        status = kd_h5_fail(KD_EDATA, parent, name, "read");
+    } else {
+        if (crc) *crc = (uint32_t)crc32_z(0, raw, bytes);
+        uint64_t value = 0;
+        bool negative = false;
+        size_t at = convert_integers(values, type, raw, stored, n, &value, &negative);
+        char place[KD_H5_PLACE_MAX], want[32];
+        type_text(want, sizeof want, type);
+        if (at < n)
+            status = kd_fail(KD_EDATA, "%s: number %zu is %s%llu, which %s does not hold",
+                             kd_h5_place(place, parent, name), at, negative ? "-" : "",
+                             (unsigned long long)(negative ? -value : value), want);
+    }
+    free(raw);
+    return status;
+}
+
+int kd_h5_read_crc(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type,
+                   void *values, uint32_t *crc) {
+    kd_h5_quiet();
+    hid_t set, stored;
+    size_t n = 1;
+    int status = open_expected(&set, &stored, parent, name, rank, shape, type);
+    for (int i = 0; i < rank; i++) n *= (size_t)shape[i];
+    if (status == KD_OK && H5Tequal(stored, type) <= 0)
+        status = read_integers(parent, name, set, stored, n, type, values, crc);
+    else if (status == KD_OK && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+        status = kd_h5_fail(KD_EDATA, parent, name, "read");
+    else if (status == KD_OK && crc)
+        *crc = (uint32_t)crc32_z(0, values, n * H5Tget_size(type));
+    close_both(set, stored);
     return status;
 }
 
 int kd_h5_read(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type,
                void *values) {
-    kd_h5_quiet();
-    hid_t set;
-    int status = open_expected(&set, parent, name, rank, shape, type);
-    if (status == KD_OK && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
-        status = kd_h5_fail(KD_EDATA, parent, name, "read");
-    if (set >= 0) H5Dclose(set);
-    return status;
+    return kd_h5_read_crc(parent, name, rank, shape, type, values, NULL);
 }

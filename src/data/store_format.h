@@ -64,9 +64,8 @@ uint32_t kd_store_output_crc(const kd_store_header *h);
 int kd_store_output_write(hid_t file, const kd_store_header *h);
 /* The caller frees *out (V,width). */
 int kd_store_output_read(hid_t file, const char *path, const kd_shard_head *head, float **out);
-/* That a dataset's numbers have the CRC-32 it states. */
-int kd_store_check_crc(hid_t file, const char *path, const char *name, const void *bytes,
-                       size_t length);
+/* That a dataset's numbers, whose CRC-32 is `crc`, have the one it states. */
+int kd_store_check_crc(hid_t file, const char *path, const char *name, uint32_t crc);
 /* Writes a dataset and its CRC-32. */
 int kd_store_write_set(hid_t file, const char *name, int rank, const int64_t *shape, hid_t type,
                        const void *values, size_t bytes);

@@ -19,15 +19,14 @@ uint32_t kd_store_tokens_crc(int64_t length, const int32_t *label) {
     return crc_of(label, (size_t)length * sizeof *label);
 }
 
-int kd_store_check_crc(hid_t file, const char *path, const char *name, const void *bytes,
-                       size_t length) {
+int kd_store_check_crc(hid_t file, const char *path, const char *name, uint32_t crc) {
     hid_t set;
     int64_t stated = 0;
     int status = kd_h5_open_object(&set, file, name);
     if (status < 0) return status;
     status = kd_h5_get_int(set, "crc32", &stated);
     H5Oclose(set);
-    if (status == KD_OK && stated != crc_of(bytes, length))
+    if (status == KD_OK && stated != crc)
         status = kd_fail(KD_EDATA, "%s: /%s: damaged: wrong checksum", path, name);
     return status;
 }
@@ -85,13 +84,10 @@ int kd_store_output_write(hid_t file, const kd_store_header *h) {
 static int read_numbers(hid_t file, const char *path, const kd_store_header *h, float *values,
                         uint16_t *half) {
     const int64_t shape[2] = {h->classes, h->width};
-    const size_t n = output_numbers(h);
     hid_t type = half ? kd_h5_half() : H5Tcopy(H5T_IEEE_F32LE);
-    void *numbers = half ? (void *)half : values;
-    int status = kd_h5_read(file, OUTPUT, 2, shape, type, numbers);
-    if (status == KD_OK)
-        status = kd_store_check_crc(file, path, OUTPUT, numbers,
-                                    n * (half ? sizeof *half : sizeof *values));
+    uint32_t crc;
+    int status = kd_h5_read_crc(file, OUTPUT, 2, shape, type, half ? (void *)half : values, &crc);
+    if (status == KD_OK) status = kd_store_check_crc(file, path, OUTPUT, crc);
     if (type >= 0) H5Tclose(type);
     return status;
 }

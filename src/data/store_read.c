@@ -93,9 +93,9 @@ static int read_column(kd_store *s, hid_t file, const char *path, kd_column c,
     s->column[c] = grown;
     if (fill_default(s, file, c, shape[0])) goto done;
     char *values = grown + (size_t)before * row_bytes;
-    status = kd_h5_read(file, name, rank, shape, type, values);
-    if (status == KD_OK)
-        status = kd_store_check_crc(file, path, name, values, (size_t)shape[0] * row_bytes);
+    uint32_t crc;
+    status = kd_h5_read_crc(file, name, rank, shape, type, values, &crc);
+    if (status == KD_OK) status = kd_store_check_crc(file, path, name, crc);
 done:
     if (type >= 0) H5Tclose(type);
     return status;
