@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "data/safetensors.h"
+#include "layers/weights.h"
 #include "quant/whisper_folder.h"
 
 static const size_t INDEX_LIMIT = (size_t)64 << 20;
