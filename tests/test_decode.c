@@ -202,6 +202,38 @@ static void stated_lengths_are_followed(void **state) {
     assert_int_equal(kd_decode_length_most(&(kd_whisper_generation){.max_length = 17}, 32), 16);
 }
 
+/* Added tokens stand behind the timestamps and are none: text, under the rules of text. */
+static void added_tokens_are_text(void **state) {
+    (void)state;
+    enum { ADDED = V };
+    static kd_real z[V + 1];
+    const kd_token_bytes token = {"added", 5};
+    kd_tokenizer *t, *tiny = tiny_tokenizer(V);
+    kd_token_bytes own[256];
+    kd_decode_rules rules;
+    const kd_whisper_generation g = kd_whisper_generation_own();
+    for (int i = 0; i < 256; i++) own[i] = kd_tokenizer_token(tiny, i);
+    assert_ok(kd_tokenizer_create_added(&t, own, 256, V + 1,
+                                        &(kd_added_tokens){.token = &token, .count = 1}, "added"));
+    assert_ok(kd_decode_rules_init(&rules, t, &g, true));
+    const int32_t first = kd_tokenizer_ids(t)->timestamp;
+    const int32_t said[] = {first, ADDED, first + 5};
+    for (int count = 0; count <= 3; count++) {
+        for (int i = 0; i <= V; i++) z[i] = i == ADDED ? 20 : 0;
+        kd_decode_rules_apply(&rules, z, said, count);
+        if (count == 0 || count == 3)
+            assert_forbidden(z, ADDED); /* a timestamp comes first, and after one that closes */
+        else
+            assert_allowed(z, ADDED);
+    }
+    for (int i = 0; i <= V; i++) z[i] = i == ADDED ? 2 : 0; /* less likely than all timestamps */
+    kd_decode_rules_apply(&rules, z, said, 2);
+    assert_forbidden(z, ADDED);
+    kd_decode_rules_clear(&rules);
+    kd_tokenizer_free(t);
+    kd_tokenizer_free(tiny);
+}
+
 /* Languages are looked for among those the model states. */
 static void stated_languages_are_looked_for(void **state) {
     (void)state;
@@ -532,6 +564,7 @@ int main(void) {
         cmocka_unit_test(timestamps_come_in_pairs_and_never_fall),
         cmocka_unit_test(likely_timestamps_win_together),
         cmocka_unit_test(stated_lists_are_followed),
+        cmocka_unit_test(added_tokens_are_text),
         cmocka_unit_test(nothing_left_is_the_end),
         cmocka_unit_test(stated_lengths_are_followed),
         cmocka_unit_test(stated_languages_are_looked_for),

@@ -279,6 +279,88 @@ static void multilingual_settings_are_followed(void **state) {
     kd_whisper_file_free(file);
 }
 
+/* What a GGUF file states is checked as well. */
+static void wrong_gguf_settings_are_refused(void **state) {
+    kd_whisper_file *file = tiny_whisper_file(), *back;
+    kd_whisper_generation *g = &file->model->generation;
+    const int32_t list[] = {97, V}, german = 260;
+    char *bytes;
+    size_t length;
+    const char *path = test_path(*state, "wrong.gguf");
+    for (int i = 0; i < 6; i++) {
+        static const char *const said[] = {"suppress_tokens: token 1864", "begin_suppress_tokens",
+                                           "languages: token 97",         "max_initial_timestamp",
+                                           "languages is empty",          "max_length"};
+        kd_whisper_generation_clear(g);
+        if (i < 3)
+            assert_ok(kd_token_list_set(i == 0   ? &g->suppress
+                                        : i == 1 ? &g->begin_suppress
+                                                 : &g->languages,
+                                        list, 2));
+        if (i == 3) g->max_initial_timestamp = KD_TIMESTAMPS;
+        if (i == 4) assert_ok(kd_token_list_set(&g->languages, NULL, 0));
+        if (i == 5) g->max_length = INT32_MAX;
+        assert_ok(kd_whisper_gguf_write(path, file, &kd_format_f32));
+        assert_refused(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
+                       said[i]);
+    }
+    kd_whisper_generation_clear(g);
+    g->language = german;
+    assert_ok(kd_whisper_gguf_write(path, file, &kd_format_f32));
+    assert_ok(kd_file_read(&bytes, &length, path, 1 << 24));
+    memcpy(memmem(bytes, length, "distill.checksum", 16), "x", 1);
+    assert_ok(kd_whisper_gguf_decode(&back, bytes, length, "x", KD_WHISPER_TRAIN_NOTHING));
+    assert_int_equal(back->model->generation.language, german);
+    kd_whisper_file_free(back);
+    char *token = memmem(bytes, length, "<|de|>", 6);
+    memcpy(token, "<|en|>", 6);
+    assert_refused(kd_whisper_gguf_decode(&back, bytes, length, "x", KD_WHISPER_TRAIN_NOTHING),
+                   KD_EDATA, "'<|en|>' has the id 260, should be 258");
+    memcpy(token, "<|de|>", 6);
+    char *value = memmem(bytes, length, "whisper.decoder.language", 24);
+    memcpy(value + 24 + 4 + 8, "qq", 2); /* behind the type and the length */
+    assert_refused(kd_whisper_gguf_decode(&back, bytes, length, "x", KD_WHISPER_TRAIN_NOTHING),
+                   KD_EDATA, "whisper.decoder.language");
+    free(bytes);
+    kd_whisper_file_free(file);
+}
+
+/* Tokens beyond Whisper's go through folder and GGUF with their ids, and into no .bin; they can be
+ * said, and are no timestamps. */
+static void added_tokens_are_kept(void **state) {
+    static const char text[] = "<|laugh|> \xE2\x99\xAA";
+    const kd_token_bytes added[] = {{text, 9}, {text + 9, 4}};
+    paths p;
+    char gguf[KD_PATH_MAX];
+    kd_whisper_spec spec = TINY_SPEC;
+    spec.vocabulary = V + 2;
+    kd_whisper_file *file = tiny_whisper_file(), *back;
+    kd_token_bytes token[V];
+    make_paths(&p, state, "added");
+    test_copy(gguf, sizeof gguf, test_path(*state, "added.gguf"));
+    for (int i = 0; i < END; i++) token[i] = kd_tokenizer_token(file->tokenizer, i);
+    kd_tokenizer *tokenizer;
+    assert_ok(kd_tokenizer_create_added(&tokenizer, token, END, V + 2,
+                                        &(kd_added_tokens){.token = added, .count = 2}, "added"));
+    kd_tokenizer_free(file->tokenizer);
+    kd_whisper_free(file->model);
+    file->tokenizer = tokenizer;
+    file->model = tiny_whisper_of(&spec, KD_WHISPER_TRAIN_NOTHING);
+    assert_refused(kd_whisper_bin_write(test_path(*state, "added.bin"), file, &kd_format_f32),
+                   KD_EUSAGE, "cannot hold the 2 tokens");
+    assert_ok(kd_whisper_folder_write(p.folder, file, &kd_format_f32));
+    assert_int_equal(DISTILL("convert", p.folder, gguf, "--type", "f32"), 0);
+    assert_says(complained, "2 tokens beyond Whisper's, which keep their ids, 1864 to 1865: "
+                            "'<|laugh|>', '");
+    back = open_file(gguf);
+    assert_same_model(file, back, 0);
+    assert_int_equal(kd_tokenizer_ids(back->tokenizer)->added, V);
+    kd_whisper_file_free(back);
+    assert_int_equal(DISTILL("inspect", gguf), 0);
+    assert_says(printed, "2 of them beyond Whisper's, from id 1864 on");
+    kd_whisper_file_free(file);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(generation_config_is_followed, test_setup, test_teardown),
@@ -287,6 +369,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(wrong_settings_are_refused, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(settings_are_kept, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(others_are_named, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(wrong_gguf_settings_are_refused, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(added_tokens_are_kept, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(multilingual_settings_are_followed, test_setup,
                                         test_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -276,7 +276,7 @@ def same_words(name, folder, source, paths, timestamps):
 
 
 def settings(scratch):
-    paths = [JFK, *clips(5)]
+    paths = [JFK, *clips(2)]
     cases = {"nothing suppressed": {"suppress_tokens": [], "begin_suppress_tokens": []},
              "words suppressed": {"suppress_tokens": [345, 460, 466]},  # " you", " can", " not"
              "lists left out": {"suppress_tokens": None, "begin_suppress_tokens": None},
@@ -293,7 +293,7 @@ def settings(scratch):
     for copy in ("copy", "copy.gguf"):
         path = os.path.join(scratch, copy)
         distill("convert", folder, path)
-        same_words(f"settings: {copy} of a folder", folder, path, paths[:2], False)
+        same_words(f"settings: {copy} of a folder", folder, path, paths[:1], False)
 
 
 # --- whisper.cpp -----------------------------------------------------------------------------------
