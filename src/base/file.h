@@ -27,6 +27,8 @@ int kd_file_make_folders(const char *path);
  * when another process has it, or when it cannot be taken, with the reason. *out is −1 after an
  * error. */
 int kd_file_lock(int *out, const char *folder);
+/* The same without making that file: where there is none, nobody is at work, and *out stays −1. */
+int kd_file_lock_existing(int *out, const char *folder);
 
 bool kd_file_exists(const char *path);
 

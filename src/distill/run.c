@@ -123,8 +123,7 @@ int kd_run_look(kd_run *run, const kd_config *config, const kd_run_options *opti
     begin(run, config, options);
     run->looks = true;
     int status = read_inputs(run, options->like);
-    if (status < 0 || !kd_file_exists(run->folder)) return status;
-    status = kd_file_lock(&run->lock, run->folder);
+    if (status == KD_OK) status = kd_file_lock_existing(&run->lock, run->folder);
     return status < 0 || options->fresh ? status : kd_run_compare(run);
 }
 

@@ -239,7 +239,7 @@ int kd_sweep_carry_out(const kd_sweep *sweep, const char *runs, bool fresh) {
     kd_sweep_results results = {0};
     int lock = -1, status = kd_path_join(folder, runs, sweep->name);
     if (status == KD_OK) status = check_variants(sweep, folder, fresh);
-    if (status == KD_OK && kd_file_exists(folder)) status = kd_file_lock(&lock, folder);
+    if (status == KD_OK) status = kd_file_lock_existing(&lock, folder);
     if (status == KD_OK) status = kd_sweep_results_create(&results, sweep);
     if (status == KD_OK) status = kd_sweep_results_look(&results, folder, fresh);
     if (status == KD_OK) status = kd_file_make_folders(folder);

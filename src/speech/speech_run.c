@@ -117,11 +117,10 @@ int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const
     if (status == KD_OK) status = kd_speech_run_language(run, &options);
     if (status == KD_OK)
         status = kd_student_check(run->teacher, config->encoder_layers, config->decoder_layers);
-    const bool there = status == KD_OK && kd_file_exists(run->folder);
-    if (there) status = kd_file_lock(&run->lock, run->folder);
-    if (there && status == KD_OK && !fresh) status = compare(run);
+    if (status == KD_OK) status = kd_file_lock_existing(&run->lock, run->folder);
+    if (status == KD_OK && !fresh) status = compare(run);
     if (status == KD_OK) status = kd_file_make_folders(run->folder);
-    if (status == KD_OK && !there) status = kd_file_lock(&run->lock, run->folder);
+    if (status == KD_OK && run->lock < 0) status = kd_file_lock(&run->lock, run->folder);
     if (status == KD_OK && fresh) status = remove_results(run);
     if (status == KD_OK) status = kd_path_join(path, run->folder, "config.json");
     return status < 0 ? status : kd_file_replace(path, config->resolved, strlen(config->resolved));
