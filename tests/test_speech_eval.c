@@ -2,8 +2,11 @@
 #include "speech_tiny.h"
 
 #include <math.h>
+#include <unistd.h>
 
 #include "distill/trainer.h"
+#include "speech/fallback.h"
+#include "speech/recordings.h"
 #include "speech/speech_eval.h"
 #include "speech/student.h"
 #include "speech/transcribe.h"
@@ -111,6 +114,73 @@ static void rates_follow_the_texts(void **state) {
     end(&f);
 }
 
+/* What loops is counted and decoded again; only that, each by itself; but not of a student that has
+ * not learnt. */
+static void bad_texts_are_decoded_again(void **state) {
+    fixture f;
+    kd_speech_result r[3], alone;
+    kd_whisper_spec spec = TINY_SPEC;
+    begin(&f, *state); /* the third model is sure of what it says, the others babble at length */
+    spec.text_context = 200;
+    for (int m = 0; m < 2; m++) {
+        kd_whisper_file_free(f.file[m]);
+        f.subject[m].file = f.file[m] = tiny_whisper_file_of(&spec);
+    }
+    f.subject[1].kind = "initial";
+    f.utterances.count = 4;
+    assert_ok(kd_speech_evaluate(r, f.subject, 3, &f.utterances, NULL, &OPTIONS));
+    int64_t bad[3] = {0};
+    int changed = 0;
+    for (int m = 0; m < 3; m++) {
+        for (int64_t i = 0; i < 4; i++) {
+            bad[m] += r[m].bad[i];
+            assert_true((r[m].said_again[i] != NULL) == (m != 1 && r[m].bad[i]));
+            if (r[m].said_again[i]) changed += strcmp(r[m].said_again[i], r[m].said[i]) != 0;
+            if (!r[m].said_again[i])
+                assert_memory_equal(&r[m].with_fallback[i], &r[m].against_reference[i],
+                                    sizeof(kd_wer));
+        }
+        assert_true(r[m].loops <= bad[m]);
+        assert_int_equal(r[m].again, m == 1 ? -1 : bad[m]);
+        assert_true(isnan(r[m].fallback.rate) == (m == 1));
+    }
+    for (int m = 0; m < 3; m++) { printf("%d bad %d loops %d again %d changed %d\n", m, (int)bad[m], (int)r[m].loops, (int)r[m].again, changed); for (int i=0;i<4;i++) printf("%.60s\n", r[m].said[i]); }
+    assert_true(bad[0] == 4 && bad[1] == 4 && bad[2] == 0);
+    assert_true(r[0].loops > 0 && r[2].loops == 0 && changed > 0);
+    assert_true(r[2].fallback.rate == r[2].reference.rate);
+    /* The text of a recording does not depend on those before it. */
+    kd_utterances last = f.utterances;
+    last.item += 2;
+    last.count -= 2;
+    assert_ok(kd_speech_evaluate(&alone, f.subject, 1, &last, NULL, &OPTIONS));
+    for (int i = 0; i < 2; i++) assert_string_equal(alone.said_again[i], r[0].said_again[2 + i]);
+    kd_speech_result_clear(&alone);
+    for (int m = 0; m < 3; m++) kd_speech_result_clear(&r[m]);
+    f.utterances.count = COUNT;
+    end(&f);
+}
+
+/* The same texts through kd_text_compression: 2.4 is the border. */
+static void what_loops(void **state) {
+    (void)state;
+    kd_tokenizer *t = tiny_tokenizer(TINY_VOCABULARY);
+    int32_t token[200];
+    double compression;
+    for (int i = 0; i < 200; i++) token[i] = "ha "[i % 3];
+    assert_ok(kd_text_compression(&compression, t, token, 200));
+    assert_true(compression > 10 && kd_text_loops(compression));
+    assert_ok(kd_text_compression(&compression, t, token, 6));
+    assert_true(compression < 1 && !kd_text_loops(compression));
+    assert_ok(kd_text_compression(&compression, t, token, 0));
+    assert_true(compression == 0);
+    assert_true(!kd_text_loops(2.4) && kd_text_loops(2.41));
+    assert_true(kd_text_is_bad(-1.01, 1) && !kd_text_is_bad(-1, 1) && kd_text_is_bad(0, 3));
+    assert_true(kd_decoded_is_silence(&(kd_decoded){.no_speech = 0.7, .average = -1.1}));
+    assert_false(kd_decoded_is_silence(&(kd_decoded){.no_speech = 0.7, .average = -0.9}));
+    assert_false(kd_decoded_is_silence(&(kd_decoded){.no_speech = 0.6, .average = -1.1}));
+    kd_tokenizer_free(t);
+}
+
 /* Longer than a window: as kd_transcribe hears it. */
 static void long_recordings(void **state) {
     test_folder *folder = *state;
@@ -143,10 +213,49 @@ static void stopped_or_without_sound(void **state) {
                    "stopped after 0 of 8");
     kd_speech_result_clear(&r);
     assert_int_equal(remove(f.utterances.item[7].audio), 0);
-    assert_refused(kd_speech_evaluate(&r, f.subject, 1, &f.utterances, NULL, &OPTIONS), KD_ENOINPUT,
+    assert_refused(kd_speech_evaluate(&r, f.subject, 1, &f.utterances, NULL, &OPTIONS), KD_EDATA,
                    "k7.wav");
     kd_speech_result_clear(&r);
     end(&f);
+}
+
+/* All that is missing or no sound is named at once; copies are known under any name. */
+static void recordings_are_looked_at(void **state) {
+    test_folder *folder = *state;
+    kd_utterances u = tiny_utterances(folder, 6, 6), other = {0};
+    kd_recordings r;
+    int64_t place[6];
+    char list[KD_PATH_MAX];
+    static const char names[] = "copy.wav\t\nk5.wav\t\nnone.wav\t\nalike.wav\t\n";
+    test_copy(list, sizeof list, test_path(folder, "other.tsv"));
+    test_write(list, names, strlen(names));
+    tiny_sound(test_path(folder, "copy.wav"), 2000 + 1300 * 2, 2);
+    tiny_sound(test_path(folder, "alike.wav"), 2000 + 1300 * 3, 2); /* as large as k3 */
+    assert_ok(kd_utterances_read(&other, list));
+    assert_ok(kd_recordings_look(&r, &u));
+    assert_ok(kd_recordings_decode(&r));
+    assert_true(kd_recordings_faults(&r) == 0);
+    assert_ok(kd_recordings_find(place, &r, &other));
+    for (int i = 0; i < 6; i++) assert_int_equal(place[i], i == 2 ? 0 : i == 5 ? 1 : -1);
+    kd_recordings_clear(&r);
+    assert_int_equal(remove(u.item[4].audio), 0);
+    assert_ok(kd_recordings_look(&r, &u));
+    assert_refused(kd_recordings_refuse(&r, "data.test", "mend it"), KD_ENOINPUT,
+                   "data.test: 1 of 6 recordings cannot be read; mend it");
+    kd_recordings_clear(&r);
+    assert_int_equal(truncate(u.item[0].audio, 2000), 0); /* a beginning of a sound */
+    test_make_folder(folder, "folder");
+    free(u.item[1].audio);
+    u.item[1].audio = strdup(folder->path);
+    assert_ok(kd_recordings_look(&r, &u));
+    assert_true(kd_recordings_faults(&r) == 2 && r.item[4].missing);
+    assert_string_equal(r.item[1].fault, "not a file");
+    assert_ok(kd_recordings_decode(&r));
+    assert_non_null(r.item[0].fault);
+    assert_refused(kd_recordings_refuse(&r, "data.test", "mend it"), KD_EDATA, "3 of 6 recordings");
+    kd_recordings_clear(&r);
+    kd_utterances_free(&u);
+    kd_utterances_free(&other);
 }
 
 static void gap_that_is_closed(void **state) {
@@ -162,8 +271,11 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(company_changes_nothing, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(rates_follow_the_texts, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(bad_texts_are_decoded_again, test_setup, test_teardown),
+        cmocka_unit_test(what_loops),
         cmocka_unit_test_setup_teardown(long_recordings, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(stopped_or_without_sound, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(recordings_are_looked_at, test_setup, test_teardown),
         cmocka_unit_test(gap_that_is_closed),
     };
     return cmocka_run_group_tests_name("speech_eval", tests, NULL, NULL);

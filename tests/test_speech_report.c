@@ -28,15 +28,16 @@ static void begin(fixture *f, const char *folder) {
     static const kd_speech_result result[MODELS] = {
         {"teacher", "teacher", .reference = {0.10, 0.08, 0.12}, .bytes = 200, .parameters = 74000},
         {"student at first", "initial", .reference = {0.90, 0.8, 1.0}, .bytes = 0},
-        {"student", "student", .reference = {0.20, 0.15, 0.25}, .bytes = 100},
+        {"student", "student", .reference = {0.20, 0.15, 0.25}, .bytes = 100, .loops = 3,
+         .again = 5, .fallback = {0.18, 0.125, INFINITY}},
         {"student q4_0", "ptq", .reference = {NAN, NAN, NAN}, .bytes = 25}};
-    *f = (fixture){.labels = {.count = 9, .skipped = 1},
+    *f = (fixture){.labels = {.count = 9, .skipped = 1, .unreadable = 2},
                    .windows = {.parts = 6, .count = 2, .seconds = 40.5, .positions = 77}};
     snprintf(f->config.name, sizeof f->config.name, "heard <well>");
     f->config.resolved = resolved;
     f->config.hash = kd_hash_bytes("config", 6);
     for (int i = 0; i < COUNT; i++) {
-        f->utterance[i] = (kd_utterance){audio, text, speaker};
+        f->utterance[i] = (kd_utterance){audio, text, speaker, NULL, 0};
         f->said[i] = said[i];
     }
     f->utterances = (kd_utterances){.item = f->utterance, .count = COUNT};
@@ -53,6 +54,7 @@ static void begin(fixture *f, const char *folder) {
                                    .labels = &f->labels,
                                    .windows = &f->windows,
                                    .utterances = &f->utterances,
+                                   .leaked = 1,
                                    .count = MODELS,
                                    .result = f->result};
 }
@@ -92,6 +94,14 @@ static void json_says_it_all(void **state) {
     assert_true(number(student, "wer") == 0.2 && number(student, "wer_to_teacher") == 0.02);
     assert_float_equal(number(student, "gap_closed"), 0.875, 1e-6);
     assert_true(cJSON_GetArrayItem(kd_json_get(student, "wer_interval"), 1)->valuedouble == 0.25);
+    assert_true(number(student, "loops") == 3 && number(student, "decoded_again") == 5);
+    assert_true(number(student, "wer_with_fallback") == 0.18);
+    const cJSON *open = kd_json_get(student, "wer_with_fallback_interval");
+    assert_true(cJSON_GetArrayItem(open, 0)->valuedouble == 0.125);
+    assert_true(cJSON_IsNull(cJSON_GetArrayItem(open, 1))); /* JSON has no infinity */
+    assert_string_equal(kd_json_get(student, "rate")->valuestring, "word error rate");
+    assert_true(number(data, "unreadable") == 2);
+    assert_true(number(root, "test_recordings_learnt_from") == 1);
     assert_true(cJSON_IsNull(kd_json_get(teacher, "gap_closed")));
     assert_true(cJSON_IsNull(kd_json_get(cJSON_GetArrayItem(models, 3), "wer")));
     assert_true(cJSON_IsNull(kd_json_get(cJSON_GetArrayItem(models, 3), "wer_interval")));
@@ -121,6 +131,11 @@ static void page_has_table_curves_and_words(void **state) {
     assert_has(page, "said &#38; &#60;done&#62;");
     assert_has(page, "REFERENCE &#60;ONE&#62;");
     assert_has(page, "6 of 9 recordings");
+    assert_has(page, "2 cannot be read");
+    assert_has(page, "<td>3</td><td>18.00 %</td><td><small>at least 12.50</small></td>");
+    assert_has(page, "1 of these recordings are learnt from, too");
+    assert_has(page, "Word error rate of the student");
+    assert_null(strstr(page, "inf"));
     assert_null(strstr(page, "nan"));
     assert_null(strstr(page, "<script"));
     free(page);
@@ -134,9 +149,29 @@ static void page_has_table_curves_and_words(void **state) {
     assert_int_equal(kd_speech_report_write(&f.report), KD_EIO);
 }
 
+/* Rates of letters are called by their name everywhere. */
+static void letters_by_their_name(void **state) {
+    test_folder *folder = *state;
+    fixture f;
+    char *page;
+    size_t length;
+    begin(&f, folder->path);
+    for (int i = 0; i < MODELS; i++) f.result[i].letters = true;
+    assert_ok(kd_speech_report_write(&f.report));
+    assert_ok(kd_file_read(&page, &length, test_path(folder, "report.html"), 1 << 22));
+    assert_has(page, "<th scope=\"col\">CER</th>");
+    assert_has(page, "CER: character error rate on the same 2 recordings");
+    assert_has(page, "every letter counting the same");
+    assert_has(page, "Character error rate of the student");
+    assert_null(strstr(page, "word error"));
+    assert_null(strstr(page, "WER"));
+    free(page);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(json_says_it_all, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(letters_by_their_name, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(page_has_table_curves_and_words, test_setup, test_teardown),
     };
     return cmocka_run_group_tests_name("speech_report", tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* The whole way of a speech recogniser on a tiny random teacher: labels, windows, store, training,
  * files. It learns; it may be interrupted anywhere; what does not belong together is refused. */
 #include <omp.h>
+#include <sys/stat.h>
 
 #include "speech_tiny.h"
 
@@ -197,6 +198,50 @@ static void files_are_quantized(void **state) {
     if (DISTILL("eval", config, model, "--set", "data.test=[\"held.tsv\"]") != 0)
         fail_msg("%s", complained);
     assert_says(printed, "student.q4_0.bin");
+    assert_says(complained, "6 of 6 test recordings are train recordings, too");
+    assert_says(printed, "the figures are too good");
+    test_copy(model, sizeof model, test_path(folder, "runs")); /* by its name in the run */
+    if (DISTILL("eval", config, "student.q4_0.bin", "--runs", model, "--set",
+                "data.test=[\"held.tsv\"]") != 0)
+        fail_msg("%s", complained);
+    assert_says(printed, "student.q4_0.bin");
+    assert_int_equal(DISTILL("eval", config, "student.no.bin", "--runs", model, "--set",
+                             "data.test=[\"held.tsv\"]"),
+                     -KD_ENOINPUT);
+}
+
+/* A test set is whole, and that is seen before anything is taught. */
+static void a_test_set_is_whole(void **state) {
+    test_folder *folder = *state;
+    char text[256];
+    const int n = snprintf(text, sizeof text, "k0.wav\tone\nnone.wav\ttwo\n%s.wav\tthree\n", "bad");
+    test_write(test_path(folder, "test.tsv"), text, (size_t)n);
+    test_write(test_path(folder, "bad.wav"), "no sound", 8);
+    assert_int_equal(carry_out(folder, "train", "runs", "data.test=[\"test.tsv\"]"), -KD_EDATA);
+    assert_says(complained, "test.tsv:2: ");
+    assert_says(complained, "none.wav: No such file");
+    assert_says(complained, "test.tsv:3: ");
+    assert_says(complained, "data.test: 2 of 3 recordings cannot be read");
+    assert_false(kd_file_exists(test_path(folder, "runs/tiny/labels")));
+}
+
+/* What cannot be learnt from is left out, and said; rows may go without anything heard again. */
+static void a_list_with_faults(void **state) {
+    test_folder *folder = *state;
+    assert_int_equal(unlink(test_path(folder, "k4.wav")), 0);
+    write_list(folder, "held.tsv", 0, 4);  /* without k4 */
+    write_list(folder, "train.tsv", 0, 9); /* one of nine */
+    assert_carried_out(folder, "label", "runs", NULL);
+    assert_says(complained, "train.tsv:6: ");
+    assert_says(complained, "k4.wav: No such file or directory");
+    assert_says(complained, "1 of 9 recordings cannot be read and are left out");
+    struct stat before, after;
+    const char *shard = "runs/tiny/labels/train/labels-00000.jsonl";
+    assert_int_equal(stat(test_path(folder, shard), &before), 0);
+    write_list(folder, "train.tsv", 5, 3);
+    assert_carried_out(folder, "label", "runs", NULL);
+    assert_int_equal(stat(test_path(folder, shard), &after), 0);
+    assert_true(before.st_ino == after.st_ino);
 }
 
 /* --dry-run writes nothing. */
@@ -284,6 +329,8 @@ int main(void) {
         TEST(a_cache_changes_nothing),
         TEST(other_ways_to_be_taught),
         TEST(files_are_quantized),
+        TEST(a_test_set_is_whole),
+        TEST(a_list_with_faults),
         TEST(a_plan_is_made_before),
         TEST(what_is_missing_is_named),
         TEST(another_teacher_is_noticed),

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "cli/bias_option.h"
 #include "cli/stage.h"
@@ -12,6 +13,8 @@ static const kd_option OPTIONS[] = {
     {"bias", "CLASSES=SHIFT",
      "measure also with SHIFT added to the output biases of CLASSES; auto: the best on the "
      "validation split"},
+    {"runs", "FOLDER",
+     "where runs are kept (default: runs); MODEL may be a file of the config's run"},
     {NULL, NULL, NULL}};
 
 static const kd_usage USAGE = {
@@ -25,6 +28,7 @@ static const kd_usage USAGE = {
         "config, a Whisper model, whose word error rates stand beside the teacher's.",
     .options = OPTIONS,
     .example = "distill eval configs/whisper_base_en.json runs/whisper_base_en/student.bin\n"
+               "distill eval configs/whisper_base_en.json student.q4_0.bin --runs runs\n"
                "distill eval configs/fashion_mnist.json runs/fashion_mnist/student.int8.gguf\n"
                "distill eval mnist.json runs/mnist/train.best.h5 --bias 3=auto --bias 7,8=-7.6"};
 
@@ -168,6 +172,17 @@ static int measure_all(kd_report *report, kd_bias_options *options, model *m,
     return status;
 }
 
+/* MODEL, or the file of that name in the run's folder when it is there alone. */
+static int find_model(char out[KD_PATH_MAX], kd_arguments *arguments, const char *run) {
+    const char *name = arguments->positional[1], *runs = kd_arguments_value(arguments, "runs");
+    char folder[KD_PATH_MAX];
+    int status = kd_path_join(folder, runs ? runs : "runs", run);
+    if (status == KD_OK) status = kd_path_join(out, folder, name);
+    if (status < 0) return status;
+    if (kd_file_exists(name) || !kd_file_exists(out)) snprintf(out, KD_PATH_MAX, "%s", name);
+    return KD_OK;
+}
+
 static int measure_speech(kd_arguments *arguments) {
     if (kd_arguments_has(arguments, "bias"))
         return kd_fail(KD_EUSAGE, "--bias is for models that answer with a class");
@@ -175,8 +190,10 @@ static int measure_speech(kd_arguments *arguments) {
     int status = kd_stage_speech_config(&config, arguments);
     if (status < 0) return status;
     kd_speech_run run;
+    char path[KD_PATH_MAX];
     status = kd_speech_run_look(&run, config);
-    if (status == KD_OK) status = kd_speech_run_measure(&run, arguments->positional[1]);
+    if (status == KD_OK) status = find_model(path, arguments, config->name);
+    if (status == KD_OK) status = kd_speech_run_measure(&run, path);
     kd_speech_run_close(&run);
     kd_speech_config_free(config);
     return status;
@@ -192,9 +209,11 @@ int kd_cmd_eval(int argc, char **argv) {
     kd_bias_options options = {0};
     status = kd_stage_config(&config, &arguments);
     if (status < 0) return status;
-    model m = {.path = arguments.positional[1]};
+    char path[KD_PATH_MAX] = "";
+    model m = {.path = path};
     kd_report report = {.config = config};
-    status = open_test(&test, config);
+    status = find_model(path, &arguments, config->name);
+    if (status == KD_OK) status = open_test(&test, config);
     if (status == KD_OK) status = kd_bias_options_parse(&options, &arguments, test);
     if (status == KD_OK)
         status = is_blob(m.path) ? open_blob(&m, config, test) : open_learner(&m, config, test);

@@ -51,7 +51,7 @@ static int read_pieces(kd_checksum *sum, int64_t *length, int fd, const char *pa
     return status;
 }
 
-static int hash_file(kd_hash *out, const char *path) {
+static int hash_file(kd_recording *out, const char *path) {
     struct stat info;
     kd_checksum *sum;
     int64_t named[2];
@@ -66,14 +66,15 @@ static int hash_file(kd_hash *out, const char *path) {
     close(fd);
     if (status == KD_OK) {
         named[1] = (int64_t)kd_checksum_value(sum);
-        *out = kd_hash_bytes(named, sizeof named);
+        out->sound = kd_hash_bytes(named, sizeof named);
+        out->bytes = named[0];
     }
     kd_checksum_free(sum);
     return status;
 }
 
 static int look_at(kd_recording *out, const char *path) {
-    const int status = hash_file(&out->sound, path);
+    const int status = hash_file(out, path);
     out->missing = status == KD_ENOINPUT;
     return status;
 }
@@ -202,4 +203,37 @@ int kd_recordings_match(int64_t *out, const kd_recordings *of, const kd_recordin
     }
     free(sorted);
     return KD_OK;
+}
+
+static int by_bytes(const void *a, const void *b) {
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Names those of `among` that are as large as one of `size` (count, rising) by their content. */
+static void look_at_sizes(kd_recordings *among, const int64_t *size, int64_t count) {
+#pragma omp parallel for schedule(dynamic, 16)
+    for (int64_t i = 0; i < among->count; i++) {
+        const char *path = among->utterances->item[i].audio;
+        struct stat info;
+        const int64_t bytes = stat(path, &info) == 0 ? (int64_t)info.st_size : -1;
+        if (bsearch(&bytes, size, (size_t)count, sizeof *size, by_bytes))
+            look_at(&among->item[i], path); /* what cannot be read is like nothing */
+    }
+}
+
+int kd_recordings_find(int64_t *out, const kd_recordings *of, const kd_utterances *among) {
+    kd_recordings other = {.utterances = among, .count = among->count};
+    int64_t *size = malloc((size_t)(of->count + 1) * sizeof *size);
+    other.item = calloc((size_t)among->count + 1, sizeof *other.item);
+    int status = size && other.item ? KD_OK : kd_fail_memory((size_t)of->count, "recordings");
+    if (status == KD_OK) {
+        for (int64_t i = 0; i < of->count; i++) size[i] = of->item[i].bytes;
+        qsort(size, (size_t)of->count, sizeof *size, by_bytes);
+        look_at_sizes(&other, size, of->count);
+        status = kd_recordings_match(out, of, &other);
+    }
+    free(size);
+    kd_recordings_clear(&other);
+    return status;
 }

@@ -10,6 +10,7 @@
 
 typedef struct {
     kd_hash sound; /* of the file's content; "" when it cannot be opened and read     */
+    int64_t bytes; /* of the file */
     char *fault;   /* why it cannot be read; NULL: it can be                          */
     bool missing;  /* it is not there                                                 */
 } kd_recording;
@@ -43,5 +44,8 @@ int kd_recordings_refuse(const kd_recordings *recordings, const char *what, cons
 /* The recording of `among` with the content of each of `of` → out (count of `of`), or −1: the same
  * file, or a copy under another name. KD_EINTERNAL without memory. */
 int kd_recordings_match(int64_t *out, const kd_recordings *of, const kd_recordings *among);
+
+/* The same for a list nobody has looked at: only files as large as one of `of` are read. */
+int kd_recordings_find(int64_t *out, const kd_recordings *of, const kd_utterances *among);
 
 #endif

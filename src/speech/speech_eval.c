@@ -273,7 +273,7 @@ static int rate_of(kd_speech_rate *out, const kd_wer *wer, int64_t count) {
 
 /* Utterance i of model m against both texts, and with the fallback against the reference. */
 static int compare(const job *j, int m, int64_t i, const char *teacher_said) {
-    const kd_tokenizer *tokenizer = j->subject[m].file->tokenizer;
+    const kd_tokenizer *tokenizer = j->subject[0].file->tokenizer; /* one way for all */
     kd_speech_result *out = &j->out[m];
     const char *raw[4] = {out->said[i], j->utterances->item[i].text, teacher_said,
                           out->said_again[i] ? out->said_again[i] : out->said[i]};
@@ -313,13 +313,13 @@ static int64_t parameters_of(const kd_whisper *model) {
 }
 
 static int begin_result(kd_speech_result *out, const kd_speech_subject *s, int64_t count,
-                        int32_t language) {
+                        bool letters) {
     const size_t n = (size_t)count;
     *out = (kd_speech_result){.count = count, .bytes = s->bytes};
     snprintf(out->name, sizeof out->name, "%s", s->name);
     snprintf(out->kind, sizeof out->kind, "%s", s->kind);
     out->parameters = parameters_of(s->file->model);
-    out->letters = kd_label_counts_letters(s->file->tokenizer, language);
+    out->letters = letters;
     out->said = calloc(n, sizeof *out->said);
     out->against_reference = calloc(n, sizeof *out->against_reference);
     out->against_teacher = calloc(n, sizeof *out->against_teacher);
@@ -376,9 +376,10 @@ int kd_speech_evaluate(kd_speech_result *out, const kd_speech_subject *subject, 
                 "%d models, %lld utterances", count, (long long)utterances->count);
     KD_CONTRACT(!teacher || teacher->count == utterances->count,
                 "the teacher heard other utterances");
+    const bool letters = kd_label_counts_letters(subject[0].file->tokenizer, options->language);
     int status = KD_OK;
     for (int m = 0; m < count; m++) {
-        const int made = begin_result(&out[m], &subject[m], utterances->count, options->language);
+        const int made = begin_result(&out[m], &subject[m], utterances->count, letters);
         if (status == KD_OK) status = made;
     }
     if (status == KD_OK) status = begin(&j);

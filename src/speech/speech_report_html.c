@@ -73,6 +73,9 @@ static void add_data_fact(kd_text *out, const kd_speech_report *report) {
     kd_format_duration(value, sizeof value, report->windows->seconds);
     snprintf(more, sizeof more, "%lld of %lld recordings, whose labels are good enough",
              (long long)report->windows->parts, (long long)report->labels->count);
+    const long long bad = (long long)report->labels->unreadable;
+    const size_t length = strlen(more);
+    if (bad > 0) snprintf(more + length, sizeof more - length, "; %lld cannot be read", bad);
     add_fact(out, "Learnt from", value, more);
 }
 
