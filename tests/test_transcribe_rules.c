@@ -181,12 +181,12 @@ static void silence_is_passed_over(void **state) {
 static void guesses_are_no_prompt(void **state) {
     stage s;
     set_stage(&s, *state);
-    SAY(&s, 0, 1000, 'a', 'a', 1050, 1050);
+    SAY(&s, 0, 1000, 'a', 'a', 'a', 1050, 1050);
     for (int i = 0; i < 20; i++)
-        for (int at = 1; at < 3; at++) ask(&s, at, 'b' + i, 1);
+        for (int at = 1; at < 4; at++) ask(&s, at, 'b' + i, 1);
     kd_transcript t = transcribe(&s, true, 3, 3, (const int64_t[]){100, 200, 300});
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(strlen(t.segment[i].text), 2);
+        assert_int_equal(strlen(t.segment[i].text), 3);
         assert_true(t.segment[i].start == i && fabs(t.segment[i].end - (i + 1)) < 1e-9);
         assert_true(t.segment[i].temperature == 1);
     }
