@@ -199,9 +199,7 @@ class Build:
         return [os.path.join(TREE, w) for w in words if not w.startswith("/")]
 
     def key(self, test):
-        goldens = glob.glob(os.path.join(TREE, "tests/golden/**"), recursive=True)
-        golden = [g for g in goldens if os.path.isfile(g) and not g.endswith(".py")]
-        return digest([d for d in self.dependencies(test) if "/tests/" in d] + sorted(golden))
+        return digest([d for d in self.dependencies(test) if "/tests/" in d])
 
     def compile(self, source, text, out, overlay=()):
         """From memory, under its own name; False when it is not C."""
