@@ -278,9 +278,10 @@ static void another_teacher_is_noticed(void **state) {
     assert_says(complained, "labels");
     write_teacher(folder, 0);
     assert_int_equal(carry_out(folder, "train", "runs", "loss.kl=0.5"), -KD_EDATA);
-    assert_says(complained, "train.last.h5");
+    assert_says(complained, "train.last.h5: was made with loss.kl = 1, this config says 0.5; use "
+                            "--fresh to start over, or another name");
     assert_int_equal(carry_out(folder, "train", "runs", "data.concatenate=none"), -KD_EDATA);
-    assert_says(complained, "train.last.h5");
+    assert_says(complained, "store: was made with data.concatenate = full, this config says none");
     assert_carried_out(folder, "train", "runs", NULL);
 }
 

@@ -71,6 +71,7 @@ static int append_rows(kd_store_writer *w, const kd_store_header *h, int64_t sam
 static void make_store(const kd_store_header *h, int64_t samples) {
     kd_store_writer *w;
     int64_t done, total = h->views * samples;
+    assert_ok(kd_file_remove_matching(path, (const char *const[]){"*.h5", NULL}));
     assert_ok(kd_store_writer_open(&w, path, h, total, &done));
     assert_ok(append_rows(w, h, samples, done, total));
     assert_ok(kd_store_writer_close(w));
@@ -325,12 +326,15 @@ static void test_resume(void **state) {
     assert_ok(kd_store_writer_open(&w, path, &h, total, &done));
     assert_int_equal(done, 65536);
     kd_store_writer_abort(w);
-    /* Another teacher: all of it. */
+    /* Another teacher, or other samples: refused, and everything stays. */
     h.teacher = kd_hash_bytes("another", 7);
-    assert_ok(kd_store_writer_open(&w, path, &h, total, &done));
-    assert_int_equal(done, 0);
-    assert_false(kd_file_exists(shard(0)));
-    kd_store_writer_abort(w);
+    assert_refused(kd_store_writer_open(&w, path, &h, total, &done), KD_EDATA,
+                   "shard-00000.h5: belongs to another store: its teacher is not");
+    h.teacher = make_header(KD_STORE_DENSE, KD_STORE_F16, 10).teacher;
+    assert_refused(kd_store_writer_open(&w, path, &h, total + 1, &done), KD_EDATA, "total_rows");
+    h.origin = "{}";
+    assert_refused(kd_store_writer_open(&w, path, &h, total, &done), KD_EDATA, "its origin");
+    assert_true(kd_file_exists(shard(0)));
     free(logits);
     free(id);
     free(label);

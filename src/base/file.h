@@ -24,8 +24,11 @@ int kd_file_commit(const char *part, const char *path);
 int kd_file_make_folders(const char *path);
 
 /* Takes the lock of a folder, its file "lock", until *out is closed or the process ends; KD_EIO
- * when another process has it. *out is −1 after an error. */
+ * when another process has it, or when it cannot be taken, with the reason. *out is −1 after an
+ * error. */
 int kd_file_lock(int *out, const char *folder);
+/* The same without making that file: where there is none, nobody is at work, and *out stays −1. */
+int kd_file_lock_existing(int *out, const char *folder);
 
 bool kd_file_exists(const char *path);
 

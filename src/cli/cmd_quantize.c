@@ -29,16 +29,19 @@ static const kd_usage EXPORT = {
     .options = OPTIONS,
     .example = "distill export configs/fashion_mnist.json"};
 
-static int check_config(const kd_config *config, bool qat) {
+static int check_quantized(const kd_config *config) {
+    if (config->quantize_count > 0) return KD_OK;
+    return kd_fail(KD_ECONFIG, "%s: has no \"quantize\"", config->path);
+}
+
+static int check_trained(const kd_config *config) {
     bool trained = false;
     for (int i = 0; i < config->quantize_count; i++) trained |= config->quantize[i].qat;
-    if (config->quantize_count == 0)
-        return kd_fail(KD_ECONFIG, "%s: has no \"quantize\"", config->path);
-    if (qat && !trained)
-        return kd_fail(KD_ECONFIG,
-                       "%s: has no \"quantize.qat\"; `distill quantize` exports without training",
-                       config->path);
-    return KD_OK;
+    int status = check_quantized(config);
+    if (status < 0 || trained) return status;
+    return kd_fail(KD_ECONFIG,
+                   "%s: has no \"quantize.qat\"; `distill quantize` exports without training",
+                   config->path);
 }
 
 /* Writes one file and prints its path. */
@@ -59,8 +62,7 @@ static int quantize(const kd_usage *usage, int argc, char **argv, bool qat) {
     if (status != KD_OK) return status;
     kd_stage stage;
     kd_learner *student = NULL;
-    status = kd_stage_open(&stage, &arguments);
-    if (status == KD_OK) status = check_config(stage.config, qat);
+    status = kd_stage_open(&stage, &arguments, qat ? check_trained : check_quantized);
     if (status == KD_OK) status = kd_run_teachers(&stage.run);
     if (status == KD_OK) status = kd_run_teach(&stage.run);
     if (status == KD_OK) status = kd_run_train(&stage.run, false, &student);

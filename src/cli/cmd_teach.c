@@ -13,6 +13,11 @@ static const kd_usage USAGE = {
     .options = OPTIONS,
     .example = "distill teach configs/fashion_mnist.json"};
 
+static int check_config(const kd_config *config) {
+    if (config->teacher.present) return KD_OK;
+    return kd_fail(KD_ECONFIG, "%s: has no \"teacher\"", config->path);
+}
+
 int kd_cmd_teach(int argc, char **argv) {
     kd_arguments arguments;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
@@ -20,9 +25,7 @@ int kd_cmd_teach(int argc, char **argv) {
     if (kd_speech_config_is(arguments.positional[0]))
         return kd_stage_speech(&arguments, kd_speech_run_teach);
     kd_stage stage;
-    status = kd_stage_open(&stage, &arguments);
-    if (status == KD_OK && !stage.config->teacher.present)
-        status = kd_fail(KD_ECONFIG, "%s: has no \"teacher\"", stage.config->path);
+    status = kd_stage_open(&stage, &arguments, check_config);
     if (status == KD_OK) status = kd_run_teachers(&stage.run);
     if (status == KD_OK) status = kd_run_teach(&stage.run);
     if (status == KD_OK)

@@ -33,7 +33,7 @@ int kd_cmd_train(int argc, char **argv) {
                    : kd_stage_speech(&arguments, kd_speech_run_everything);
     if (dry) return kd_plan_print(&arguments);
     kd_stage stage;
-    status = kd_stage_open(&stage, &arguments);
+    status = kd_stage_open(&stage, &arguments, NULL);
     if (status == KD_OK) status = kd_run_everything(&stage.run, false);
     kd_stage_close(&stage);
     return status;

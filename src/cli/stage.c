@@ -23,9 +23,10 @@ int kd_stage_config(kd_config **out, kd_arguments *arguments) {
     return kd_config_load(out, arguments->positional[0], count, sets);
 }
 
-int kd_stage_open(kd_stage *stage, kd_arguments *arguments) {
+int kd_stage_open(kd_stage *stage, kd_arguments *arguments, int (*check)(const kd_config *config)) {
     *stage = (kd_stage){0};
     int status = kd_stage_config(&stage->config, arguments);
+    if (status == KD_OK && check) status = check(stage->config);
     if (status < 0) return status;
     const char *runs = kd_arguments_value(arguments, "runs");
     kd_stage_catch_signals();

@@ -37,7 +37,12 @@ typedef struct {
     kd_hash class_list;    /* of the class names joined by newlines; or ""               */
     kd_hash data;          /* of the samples, and of how they were augmented; or ""      */
     char description[256]; /* for people: "resnet56 from …"                              */
+    const char *origin;    /* what the store was made from, as text, or NULL: not stated. A writer
+                              reads it until its end; that of an open store is the store's       */
 } kd_store_header;
+
+/* Whether two temperatures are one: stores may hold them as float32. */
+bool kd_store_same_temperature(double a, double b);
 
 /* --- writing -------------------------------------------------------------------------------- */
 
@@ -45,9 +50,10 @@ typedef struct kd_store_writer kd_store_writer;
 
 /* Opens the folder `path` for the store `header`; creates it when missing. Shards already there
  * that carry the same header are kept: *rows_done says how many rows need not be made again (whole
- * shards only). Shards of another header, damaged ones and what follows them are removed, with a
- * warning. `total_rows` is over all views. k and temperatures of a dense header are ignored.
- * Errors: KD_ECONFIG (an impossible header), KD_EIO, KD_EINTERNAL. */
+ * shards only). Damaged shards and what follows them are removed, with a warning; one of another
+ * header is refused with KD_EDATA, and nothing is removed. `total_rows` is over all views. k and
+ * temperatures of a dense header are ignored.
+ * Errors: KD_ECONFIG (an impossible header), KD_EDATA, KD_EIO, KD_EINTERNAL. */
 int kd_store_writer_open(kd_store_writer **out, const char *path, const kd_store_header *header,
                          int64_t total_rows, int64_t *rows_done);
 /* Appends n rows: ids, labels (−1: not known) and full-width teacher logits (n,V), of which the
@@ -78,6 +84,12 @@ typedef struct kd_store kd_store;
 int kd_store_open(kd_store **out, const char *path);
 void kd_store_free(kd_store *store);
 const kd_store_header *kd_store_describe(const kd_store *store);
+/* Of all its numbers, ids, labels and temperatures, however they are cut into shards: stores of the
+ * same hash teach the same. */
+kd_hash kd_store_hash(const kd_store *store);
+/* The origin that the first file of a store states; *out is NULL when it states none. KD_ENOINPUT
+ * when there is no store. The caller frees. */
+int kd_store_origin(char **out, const char *path);
 int64_t kd_store_rows(const kd_store *store);
 int64_t kd_store_positions(const kd_store *store); /* over all rows */
 

@@ -10,7 +10,7 @@
 static const char SCHEMA[] = "distill-teacher-store";
 /* Version 2 brought hidden states and sequences; what has neither is still written as version 1. */
 enum { ROWS_VERSION = 1, VERSION = 2 };
-enum { CLASSES_MAX = 1 << 24, CLASS_NAMES_MAX = 1 << 26, WIDTH_MAX = 1 << 16 };
+enum { CLASSES_MAX = 1 << 24, CLASS_NAMES_MAX = 1 << 26, WIDTH_MAX = 1 << 16, ORIGIN_MAX = 1 << 24 };
 static const int64_t POSITIONS_MAX = (int64_t)1 << 48;
 
 static const char *const KIND[] = {"dense", "topk", "hidden"};
@@ -93,6 +93,11 @@ size_t kd_store_row_bytes(const kd_store_header *h) {
 
 /* --- the header ----------------------------------------------------------------------------- */
 
+bool kd_store_same_temperature(double a, double b) {
+    const float x = (float)a, y = (float)b;
+    return !(x < y) && !(x > y);
+}
+
 const char *kd_store_header_difference(const kd_store_header *a, const kd_store_header *b) {
     if (a->kind != b->kind) return "kind";
     if (a->dtype != b->dtype) return "dtype";
@@ -102,12 +107,13 @@ const char *kd_store_header_difference(const kd_store_header *a, const kd_store_
     if (a->k != b->k) return "k";
     if (a->temperature_count != b->temperature_count) return "temperatures";
     for (int i = 0; i < a->temperature_count; i++)
-        if (a->temperature[i] != b->temperature[i]) return "temperatures";
+        if (!kd_store_same_temperature(a->temperature[i], b->temperature[i])) return "temperatures";
     if (a->views != b->views) return "views";
     if (a->augmented != b->augmented) return "augmented";
     if (strcmp(a->teacher.hex, b->teacher.hex) != 0) return "teacher";
     if (strcmp(a->class_list.hex, b->class_list.hex) != 0) return "class_list";
     if (strcmp(a->data.hex, b->data.hex) != 0) return "data";
+    if (a->origin && b->origin && strcmp(a->origin, b->origin) != 0) return "origin";
     return NULL;
 }
 
@@ -138,10 +144,17 @@ int kd_shard_head_write(hid_t file, const kd_shard_head *head) {
     if (status == KD_OK) status = kd_h5_set_string(file, "class_list", h->class_list.hex);
     if (status == KD_OK) status = kd_h5_set_string(file, "data", h->data.hex);
     if (status == KD_OK) status = kd_h5_set_string(file, "description", h->description);
+    if (status == KD_OK && h->origin) status = kd_h5_set_string(file, "origin", h->origin);
     if (status == KD_OK) status = kd_h5_set_int(file, "first_row", head->first_row);
     if (status == KD_OK) status = kd_h5_set_int(file, "rows", head->rows);
     if (status == KD_OK) status = kd_h5_set_int(file, "total_rows", head->total_rows);
     return status;
+}
+
+int kd_shard_origin_read(hid_t file, char **out) {
+    *out = NULL;
+    if (!kd_h5_has_attribute(file, "origin")) return KD_OK;
+    return kd_h5_get_text(file, "origin", ORIGIN_MAX, out);
 }
 
 /* --- reading it back ------------------------------------------------------------------------ */

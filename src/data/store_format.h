@@ -17,7 +17,10 @@ int kd_shard_head_write(hid_t file, const kd_shard_head *head);
 /* Refuses what is not a store, or states impossible sizes. */
 int kd_shard_head_read(hid_t file, const char *path, kd_shard_head *out);
 
-/* The first field two headers differ in, or NULL. */
+/* The caller frees *out, which is NULL when the file states none. */
+int kd_shard_origin_read(hid_t file, char **out);
+
+/* The first field two headers differ in, or NULL; origins are compared where both state one. */
 const char *kd_store_header_difference(const kd_store_header *a, const kd_store_header *b);
 
 /* "<folder>/shard-00012.h5" */

@@ -13,6 +13,7 @@ struct kd_store {
     int64_t rows, positions;
     int64_t *first; /* SEQUENCES: (rows) the first position of each row */
     float *output;  /* HIDDEN: the header's */
+    char *origin;   /* the header's         */
     void *column[KD_COLUMN_COUNT];
     /* Open addressing: slot[h], slot[h+1] … until −1 hold the rows whose key hashes to h. */
     int64_t *slot;
@@ -200,17 +201,24 @@ static int read_columns(kd_store *s, hid_t file, const char *path, const kd_shar
     return status == KD_OK ? check_numbers(s, path, head) : status;
 }
 
+static bool same_text(const char *a, const char *b) {
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
 /* Appends a shard's rows; `head` is its own, `first` that of the first shard (NULL for that one).
  */
 static int read_shard(kd_store *s, const char *path, const kd_shard_head *first,
                       kd_shard_head *head) {
     hid_t file;
+    char *origin = NULL;
     int status = kd_h5_open(&file, path);
     if (status == KD_OK) status = kd_shard_head_read(file, path, head);
+    if (status == KD_OK) status = kd_shard_origin_read(file, &origin);
     if (status < 0) goto done;
     const char *field = first ? kd_store_header_difference(&first->header, &head->header) : NULL;
     if (first && !field && first->total_rows != head->total_rows) field = "total_rows";
     if (first && !field && first->output_crc != head->output_crc) field = "output_crc32";
+    if (first && !field && !same_text(s->origin, origin)) field = "origin";
     if (field) {
         status = kd_fail(KD_EDATA, "%s: belongs to another store: its %s is not the first shard's",
                          path, field);
@@ -221,7 +229,11 @@ static int read_shard(kd_store *s, const char *path, const kd_shard_head *first,
                          (long long)head->first_row, (long long)s->rows);
         goto done;
     }
-    if (!first) s->header = head->header;
+    if (!first) {
+        s->header = head->header;
+        s->header.origin = s->origin = origin;
+        origin = NULL;
+    }
     if (!first && s->header.kind == KD_STORE_HIDDEN) {
         status = kd_store_output_read(file, path, head, &s->output);
         s->header.output = s->output;
@@ -232,6 +244,7 @@ static int read_shard(kd_store *s, const char *path, const kd_shard_head *first,
         s->positions += head->positions;
     }
 done:
+    free(origin);
     kd_h5_close(file);
     return status;
 }
@@ -299,11 +312,46 @@ void kd_store_free(kd_store *s) {
     free(s->slot);
     free(s->first);
     free(s->output);
+    free(s->origin);
     free(s);
 }
 
 const kd_store_header *kd_store_describe(const kd_store *s) {
     return &s->header;
+}
+
+kd_hash kd_store_hash(const kd_store *s) {
+    const kd_store_header *h = &s->header;
+    kd_hash part[KD_COLUMN_COUNT + 3];
+    int n = 0;
+    const int64_t sizes[] = {h->kind, h->dtype, h->classes, h->k, h->width, h->views, h->augmented};
+    float temperature[KD_STORE_TEMPERATURES_MAX] = {0};
+    for (int i = 0; i < h->temperature_count; i++) temperature[i] = (float)h->temperature[i];
+    part[n++] = kd_hash_bytes(sizes, sizeof sizes);
+    part[n++] = kd_hash_bytes(temperature, sizeof temperature);
+    for (kd_column c = 0; c < KD_COLUMN_COUNT; c++) {
+        const int64_t rows = kd_column_is_positional(c) ? s->positions : s->rows;
+        part[n++] = kd_hash_bytes(s->column[c], (size_t)(rows * kd_column_width(h, c)) *
+                                                    kd_column_element(h, c));
+    }
+    if (s->output)
+        part[n++] = kd_hash_bytes(
+            s->output, (size_t)h->classes * (size_t)h->width * sizeof *s->output);
+    return kd_hash_join(part, n);
+}
+
+int kd_store_origin(char **out, const char *path) {
+    struct stat info;
+    char first[KD_PATH_MAX];
+    hid_t file;
+    *out = NULL;
+    const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    int status = folder ? kd_shard_path(first, path, 0) : KD_OK;
+    if (status == KD_OK) status = kd_h5_open(&file, folder ? first : path);
+    if (status < 0) return status;
+    status = kd_shard_origin_read(file, out);
+    kd_h5_close(file);
+    return status;
 }
 
 int64_t kd_store_rows(const kd_store *s) {
@@ -316,7 +364,7 @@ int64_t kd_store_positions(const kd_store *s) {
 
 int kd_store_temperature_index(const kd_store *s, double temperature) {
     for (int i = 0; i < s->header.temperature_count; i++)
-        if (s->header.temperature[i] == temperature) return i;
+        if (kd_store_same_temperature(s->header.temperature[i], temperature)) return i;
     return -1;
 }
 

@@ -56,25 +56,39 @@ static int check_header(const kd_store_header *h, const char *path) {
     return KD_OK;
 }
 
-/* Whether the shard of *rows stays: *fault says why not, or is NULL. A shard that could not be read
- * is an error; only one that was read and found wrong is at fault. */
+/* What of a shard's head is not as the writer's, or NULL. */
+static const char *head_difference(const kd_store_writer *w, const kd_shard_head *found) {
+    const char *field = kd_store_header_difference(&w->head.header, &found->header);
+    if (!field && w->head.header.origin && !found->header.origin) field = "origin";
+    if (!field && found->total_rows != w->head.total_rows) field = "total_rows";
+    if (!field && found->output_crc != w->head.output_crc) field = "output";
+    return field;
+}
+
+/* Whether the shard of *rows stays: *fault says why not, or is NULL. A shard of another store is
+ * refused, one that could not be read is an error; only a damaged one is at fault. */
 static int examine_shard(const kd_store_writer *w, const char *path, const char **fault,
                          int64_t *rows) {
     kd_shard_head found;
     hid_t file;
+    char *origin = NULL;
     int status = kd_h5_open(&file, path);
-    if (status == KD_OK) status = kd_shard_head_read(file, path, &found);
-    kd_h5_close(file);
     *fault = status == KD_EDATA ? kd_error() : NULL;
     if (status < 0) return status == KD_EDATA ? KD_OK : status;
-    *fault = kd_store_header_difference(&w->head.header, &found.header);
-    if (!*fault && found.total_rows != w->head.total_rows) *fault = "total_rows";
-    if (!*fault && found.first_row != w->head.first_row) *fault = "first_row";
-    if (!*fault && found.output_crc != w->head.output_crc) *fault = "output";
+    status = kd_shard_head_read(file, path, &found);
+    if (status == KD_OK) status = kd_shard_origin_read(file, &origin);
+    found.header.origin = origin;
+    const char *field = status == KD_OK ? head_difference(w, &found) : NULL;
+    if (field)
+        status = kd_fail(KD_EDATA, "%s: belongs to another store: its %s is not that of this run",
+                         path, field);
     /* How many rows of sequences a shard holds depends on their lengths. */
+    if (found.first_row != w->head.first_row) *fault = "first_row";
     if (!*fault && !found.header.sequences && found.rows != full_shard(w)) *fault = "rows";
     *rows = found.rows;
-    return KD_OK;
+    free(origin);
+    kd_h5_close(file);
+    return status;
 }
 
 /* Moves behind the whole shards that are already there. */

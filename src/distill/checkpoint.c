@@ -9,7 +9,7 @@
 #include "data/h5.h"
 
 static const char SCHEMA[] = "distill-checkpoint";
-enum { VERSION = 1, CONFIG_MAX = 1 << 24, DATASET_NAME_MAX = KD_NAME_MAX + 32 };
+enum { VERSION = 1, CONFIG_MAX = 1 << 24, ORIGIN_MAX = 1 << 24, DATASET_NAME_MAX = KD_NAME_MAX + 32 };
 
 #ifdef KD_DOUBLE
 static const char DTYPE[] = "float64";
@@ -213,12 +213,21 @@ static int read_slab(hid_t file, const char *path, int slab, const kd_params *pa
 
 /* --- saving --------------------------------------------------------------------------------- */
 
+static int write_origin(hid_t file, const kd_origin *origin) {
+    char *text;
+    int status = kd_origin_text(&text, origin);
+    if (status == KD_OK) status = kd_h5_set_string(file, "origin", text);
+    free(text);
+    return status;
+}
+
 static int write_head(hid_t file, const kd_checkpoint *c, const char *config, const char *stage) {
     int status = kd_h5_set_string(file, "schema", SCHEMA);
     if (status == KD_OK) status = kd_h5_set_int(file, "version", VERSION);
     if (status == KD_OK) status = kd_h5_set_string(file, "dtype", DTYPE);
     if (status == KD_OK) status = kd_h5_set_string(file, "stage", stage);
     if (status == KD_OK) status = kd_h5_set_string(file, "key", c->key.hex);
+    if (status == KD_OK && c->origin) status = write_origin(file, c->origin);
     if (status == KD_OK) status = kd_h5_set_string(file, "config", config);
     if (status == KD_OK) status = kd_h5_set_int(file, "moments", c->moment_count);
     return status == KD_OK ? write_state(file, &c->state) : status;
@@ -273,27 +282,62 @@ static int open_checkpoint(hid_t *out, const char *path) {
     return KD_OK;
 }
 
+static int read_origin(hid_t file, char **out) {
+    *out = NULL;
+    if (!kd_h5_has_attribute(file, "origin")) return KD_OK;
+    return kd_h5_get_text(file, "origin", ORIGIN_MAX, out);
+}
+
+/* Of a file with another key: what differs. */
+static int refuse_key(hid_t file, const char *path, const kd_checkpoint *c, const kd_hash *key) {
+    char *made;
+    int status = read_origin(file, &made);
+    if (status == KD_OK && c->origin) status = kd_origin_check(path, made, c->origin);
+    free(made);
+    if (status < 0) return status;
+    return kd_fail(KD_EDATA,
+                   "%s: was made from another configuration, data or teacher store (its key is %s, "
+                   "this run's %s)",
+                   path, key->hex, c->key.hex);
+}
+
 /* That the file belongs to this run. */
-static int check_origin(hid_t file, const char *path, const kd_checkpoint *c) {
+static int check_key(hid_t file, const char *path, const kd_checkpoint *c) {
     char stage[64];
     kd_hash key;
-    int64_t moments = 0;
     int status = kd_h5_get_string(file, "stage", stage, sizeof stage);
     if (status == KD_OK) status = kd_h5_get_string(file, "key", key.hex, sizeof key.hex);
-    if (status == KD_OK) status = kd_h5_get_int(file, "moments", &moments);
     if (status < 0) return status;
-    if (strcmp(key.hex, c->key.hex) != 0)
-        return kd_fail(KD_EDATA,
-                       "%s: was made from another configuration, data or teacher store (its key is "
-                       "%s, this run's %s)",
-                       path, key.hex, c->key.hex);
+    if (strcmp(key.hex, c->key.hex) != 0) return refuse_key(file, path, c, &key);
     if (strcmp(stage, c->stage ? c->stage : "") != 0)
         return kd_fail(KD_EDATA, "%s: is of the stage '%s', not '%s'", path, stage,
                        c->stage ? c->stage : "");
-    if (moments != c->moment_count)
-        return kd_fail(KD_EDATA, "%s: has %lld moments of the optimizer, this run's has %d", path,
-                       (long long)moments, c->moment_count);
     return KD_OK;
+}
+
+static int check_moments(hid_t file, const char *path, const kd_checkpoint *c) {
+    int64_t moments = 0;
+    int status = kd_h5_get_int(file, "moments", &moments);
+    if (status < 0 || moments == c->moment_count) return status;
+    return kd_fail(KD_EDATA, "%s: has %lld moments of the optimizer, this run's has %d", path,
+                   (long long)moments, c->moment_count);
+}
+
+int kd_checkpoint_check(const char *path, const kd_checkpoint *c) {
+    hid_t file;
+    int status = open_checkpoint(&file, path);
+    if (status == KD_OK) status = check_key(file, path, c);
+    kd_h5_close(file);
+    return status;
+}
+
+int kd_checkpoint_origin(char **out, const char *path) {
+    hid_t file;
+    *out = NULL;
+    int status = open_checkpoint(&file, path);
+    if (status == KD_OK) status = read_origin(file, out);
+    kd_h5_close(file);
+    return status;
 }
 
 /* Everything into `staged` (the value slab, then the moments) and `state`, checked. */
@@ -339,7 +383,8 @@ int kd_checkpoint_load(const char *path, kd_checkpoint *c) {
     kd_progress_state state;
     hid_t file;
     int status = open_checkpoint(&file, path);
-    if (status == KD_OK) status = check_origin(file, path, c);
+    if (status == KD_OK) status = check_key(file, path, c);
+    if (status == KD_OK) status = check_moments(file, path, c);
     if (status == KD_OK)
         status =
             stage_create(&staged, c->params->slab_size + c->moment_count * c->params->trained_size);

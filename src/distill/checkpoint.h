@@ -5,6 +5,7 @@
 
 #include "autograd/param.h"
 #include "base/hash.h"
+#include "distill/origin.h"
 
 enum { KD_MOMENTS_MAX = 2 };
 
@@ -23,22 +24,31 @@ typedef struct {
     int moment_count;  /* slabs parallel to the trained part              */
     kd_real *moment[KD_MOMENTS_MAX];
     kd_progress_state state;
-    kd_hash key;             /* of config, data, store: what went into the run   */
+    kd_hash key;             /* of the origin                                    */
+    const kd_origin *origin; /* what went into it; NULL: nothing is said         */
     const char *config_json; /* the resolved config, for people and `inspect`    */
     const char *stage;       /* "train", "qat" …                                  */
 } kd_checkpoint;
 
 /* Layout: /params/<name>, /moments/<i>/<name> float32 (float64 in the double build) datasets, each
  * with its checksum as an attribute; attributes of the file: schema, version, dtype, stage, key,
- * config, moments, checksum (over all the others and all numbers) and the fields of the state. The
- * whole file is sealed besides (data/h5.h), so that no bit of it can change unnoticed. Numbers come
- * back with the same bits, NaN and infinities included. Replaces `path` whole or leaves it. */
+ * origin (whose hash is the key), config, moments, checksum (over all the others and all numbers)
+ * and the fields of the state. The whole file is sealed besides (data/h5.h), so that no bit of it
+ * can change unnoticed. Numbers come back with the same bits, NaN and infinities included. Replaces
+ * `path` whole or leaves it. */
 int kd_checkpoint_save(const char *path, const kd_checkpoint *checkpoint);
 
 /* Restores values, moments and state. Refuses (KD_EDATA) a file with another key or stage, naming
- * both, with a missing or extra parameter, another shape, or a wrong checksum. Nothing in
+ * what differs, with a missing or extra parameter, another shape, or a wrong checksum. Nothing in
  * *checkpoint or its slabs is changed unless the whole file passed. */
 int kd_checkpoint_load(const char *path, kd_checkpoint *checkpoint);
+
+/* The refusals of another key or stage alone. */
+int kd_checkpoint_check(const char *path, const kd_checkpoint *checkpoint);
+
+/* The origin a checkpoint states; *out is NULL when it states none, as those of earlier versions.
+ * The caller frees. */
+int kd_checkpoint_origin(char **out, const char *path);
 
 /* Parameters only, from a checkpoint of any key and stage whose names and shapes fit; parameters in
  * the file that `params` does not have are ignored, missing ones are an error unless `partial`

@@ -7,10 +7,8 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "distill/run_look.h"
 #include "distill/teach.h"
-
-/* Bumped when the same inputs would give another result. */
-static const char *const ALGORITHM = "distill-1";
 
 /* What a run leaves in its folder besides the store. */
 static const char *const RESULTS[] = {"*.last.h5",    "*.best.h5",   "student.*.gguf",
@@ -63,74 +61,110 @@ static int name_biases(kd_run *run) {
     return kd_fail(KD_ECONFIG, "correct_bias: names all %d classes", held->classes);
 }
 
-int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fresh) {
+/* The data sets: another run's, when both configs say the same of them, or opened. */
+static int open_data(kd_run *run, const kd_run *like) {
+    const kd_data_spec *spec = &run->config->data;
+    if (like && memcmp(&like->config->data, spec, sizeof *spec) == 0) {
+        run->borrowed = true;
+        run->train = like->train;
+        run->validation = like->validation;
+        run->test = like->test;
+        return KD_OK;
+    }
+    int status = kd_dataset_open(&run->train, spec, KD_SPLIT_TRAIN);
+    if (status == KD_OK && spec->validation > 0)
+        status = kd_dataset_open(&run->validation, spec, KD_SPLIT_VALIDATION);
+    return status < 0 ? status : kd_dataset_open(&run->test, spec, KD_SPLIT_TEST);
+}
+
+static void begin(kd_run *run, const kd_config *config, const kd_run_options *options) {
     memset(run, 0, sizeof *run);
     run->config = config;
     run->lock = -1;
-    snprintf(run->runs, sizeof run->runs, "%s", runs);
+    run->seeded_teachers = options->seeded_teachers;
+    run->shared_store = options->shared_store;
+    run->known_teacher = options->known_teacher;
+    run->as_teacher = options->as_teacher;
+    run->pupil = options->pupil;
+    snprintf(run->runs, sizeof run->runs, "%s", options->runs);
+}
+
+static int read_inputs(kd_run *run, const kd_run *like) {
+    const kd_config *config = run->config;
     int status = kd_precision_parse(&run->precision, config->precision);
-    if (status == KD_OK) status = kd_path_join(run->folder, runs, config->name);
-    if (status == KD_OK) status = kd_dataset_open(&run->train, &config->data, KD_SPLIT_TRAIN);
-    if (status == KD_OK && config->data.validation > 0)
-        status = kd_dataset_open(&run->validation, &config->data, KD_SPLIT_VALIDATION);
-    if (status == KD_OK) status = kd_dataset_open(&run->test, &config->data, KD_SPLIT_TEST);
+    if (status == KD_OK) status = kd_path_join(run->folder, run->runs, config->name);
+    if (status == KD_OK) status = open_data(run, like);
     if (status == KD_OK) status = name_biases(run);
-    if (status == KD_OK) status = kd_file_make_folders(run->folder);
-    if (status == KD_OK) status = kd_file_lock(&run->lock, run->folder);
-    if (status == KD_OK && fresh) status = remove_results(run);
+    if (status == KD_OK) status = kd_teach_class_list(&run->classes, run->train);
     if (status == KD_OK) status = kd_tape_create(&run->tape, config->seed);
     if (status < 0) return status;
     run->tape->precision = run->precision;
-    run->data = data_hash(run, false);
     run->taught_data = data_hash(run, config->teacher.views == 0);
+    if (run->as_teacher)
+        snprintf(run->remedy, sizeof run->remedy,
+                 "remove the folder to have this teacher made again, or give %s another name",
+                 config->path);
+    return kd_run_check_inputs(run, like);
+}
+
+int kd_run_inputs(kd_run *run, const kd_config *config, const kd_run_options *options) {
+    begin(run, config, options);
+    return read_inputs(run, options->like);
+}
+
+/* What is there, and whether it is this run's. */
+int kd_run_look(kd_run *run, const kd_config *config, const kd_run_options *options) {
+    begin(run, config, options);
+    run->looks = true;
+    int status = read_inputs(run, options->like);
+    if (status == KD_OK) status = kd_file_lock_existing(&run->lock, run->folder);
+    return status < 0 || options->fresh ? status : kd_run_compare(run);
+}
+
+int kd_run_open_as(kd_run *run, const kd_config *config, const kd_run_options *options) {
     char path[KD_PATH_MAX];
-    status = kd_path_join(path, run->folder, "config.json");
+    int status = kd_run_look(run, config, options);
+    if (status == KD_OK) status = kd_file_make_folders(run->folder);
+    if (status == KD_OK && run->lock < 0) status = kd_file_lock(&run->lock, run->folder);
+    if (status == KD_OK && options->fresh) status = remove_results(run);
+    if (status == KD_OK) status = kd_path_join(path, run->folder, "config.json");
     return status < 0 ? status : kd_file_replace(path, config->resolved, strlen(config->resolved));
+}
+
+int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fresh) {
+    return kd_run_open_as(run, config, &(kd_run_options){.runs = runs, .fresh = fresh});
 }
 
 void kd_run_close(kd_run *run) {
     kd_ensemble_clear(&run->teacher);
-    kd_store_free(run->store);
-    kd_dataset_free(run->train);
-    kd_dataset_free(run->validation);
-    kd_dataset_free(run->test);
+    kd_origin_clear(&run->teachers);
+    kd_origin_clear(&run->origin);
+    if (!run->borrowed_store) kd_store_free(run->store);
+    if (!run->borrowed) {
+        kd_dataset_free(run->train);
+        kd_dataset_free(run->validation);
+        kd_dataset_free(run->test);
+    }
     kd_tape_free(run->tape);
     if (run->lock >= 0) close(run->lock);
     run->lock = -1;
 }
 
-/* What the soft targets are, independent of where they lie. */
-static kd_hash store_hash(const kd_store *store) {
-    const kd_store_header *h = kd_store_describe(store);
-    char text[256];
-    snprintf(text, sizeof text, "%s %s %d %d %d %lld %lld", h->teacher.hex, h->data.hex,
-             (int)h->kind, (int)h->dtype, h->k, (long long)h->views,
-             (long long)kd_store_rows(store));
-    return kd_hash_bytes(text, strlen(text));
+/* What decides the stage's result, and its key. */
+static int describe_origin(kd_run *run, const char *stage, const kd_quantize_config *qat,
+                           kd_train_job *job) {
+    char *text;
+    kd_origin_clear(&run->origin);
+    kd_run_origin_stage(&run->origin, run, stage, qat);
+    int status = kd_origin_text(&text, &run->origin);
+    if (status < 0) return status;
+    job->key = kd_origin_key(text);
+    job->origin = &run->origin;
+    free(text);
+    return KD_OK;
 }
 
-/* The key of a training stage: everything that decides its result. */
-static int stage_key(const kd_run *run, const char *stage, const kd_quantize_config *qat,
-                     kd_hash *out) {
-    kd_hash part[8];
-    int n = 0, status = KD_OK;
-    char text[128];
-    snprintf(text, sizeof text, "%s %s %llu %d", ALGORITHM, stage,
-             (unsigned long long)run->config->seed, (int)run->precision);
-    part[n++] = kd_hash_bytes(text, strlen(text));
-    part[n++] = run->data;
-    const char *const sections[] = {"model", "train", "loss"};
-    for (int i = 0; i < 3 && status == KD_OK; i++)
-        status = kd_config_section_hash(&part[n++], run->config->resolved, sections[i], 0);
-    if (qat && status == KD_OK)
-        status = kd_config_section_hash(&part[n++], run->config->resolved, "quantize",
-                                        (int)(qat - run->config->quantize));
-    if (run->store && strcmp(stage, "alone") != 0) part[n++] = store_hash(run->store);
-    *out = kd_hash_join(part, n);
-    return status;
-}
-
-int kd_run_job(const kd_run *run, const char *stage, const kd_quantize_config *qat,
+int kd_run_job(kd_run *run, const char *stage, const kd_quantize_config *qat,
                kd_classifier_job *out) {
     static const kd_loss_config labels_only = {.hard = 1, .temperature = 1};
     const kd_config *c = run->config;
@@ -152,7 +186,7 @@ int kd_run_job(const kd_run *run, const char *stage, const kd_quantize_config *q
                                .store = taught ? run->store : NULL};
     if (!alone && c->loss.hint_count > 0 && run->teacher.count > 0)
         out->teacher = run->teacher.member[0];
-    return stage_key(run, stage, qat, &out->loop.key);
+    return describe_origin(run, stage, qat, &out->loop);
 }
 
 static kd_extent sample_extent(const kd_dataset *d) {
@@ -226,11 +260,20 @@ static int write_blob(const kd_run *run, const kd_quantize_config *how, bool qat
     if (status < 0) return status;
     if (run->store)
         snprintf(teacher, sizeof teacher, "%s", kd_store_describe(run->store)->description);
+    char *origin;
+    kd_origin made;
+    kd_run_origin_blob(&made, run, how, qat);
+    status = kd_origin_text(&origin, &made);
+    kd_origin_clear(&made);
+    if (status < 0) return status;
     kd_blob_info info = {.name = run->config->name,
                          .teacher = teacher,
+                         .origin = origin,
                          .dataset = run->train,
                          .data = &run->config->data};
-    return kd_blob_write(path, learner->qnet, &info);
+    status = kd_blob_write(path, learner->qnet, &info);
+    free(origin);
+    return status;
 }
 
 int kd_run_choose_bias(kd_run *run, const kd_learner *learner, kd_run_mode mode,

@@ -11,6 +11,7 @@
 #include "distill/class_bias.h"
 #include "distill/classifier.h"
 #include "distill/evaluate.h"
+#include "distill/origin.h"
 
 /* Several networks that answer as one: with the mean v of their logits v_m, so that at every
  * temperature the soft targets are the geometric mean of theirs,
@@ -30,29 +31,63 @@ typedef struct {
 int kd_ensemble_logits(void *ensemble, int64_t n, const float *x, float *logits);
 void kd_ensemble_clear(kd_ensemble *ensemble);
 
-typedef struct {
+typedef struct kd_run {
     const kd_config *config; /* borrowed */
     char runs[KD_PATH_MAX];  /* the folder of all runs */
     char folder[KD_PATH_MAX];
     kd_dataset *train, *validation, *test; /* validation is NULL when none is held out */
     kd_class_bias bias;                    /* labels of correct_bias; the shift is not set       */
-    kd_hash data;                          /* of the training samples and how they are presented */
     kd_hash taught_data;                   /* of the samples as the teacher sees them             */
+    kd_hash classes;                       /* of the class names in their order                  */
     kd_precision precision;
     kd_ensemble teacher; /* count 0 until kd_run_teachers, or without teachers */
-    kd_store *store;     /* NULL until kd_run_teach, or without soft targets   */
+    kd_origin teachers;  /* what the teacher networks are made from            */
+    kd_store *store;     /* one made elsewhere, or NULL until kd_run_teach     */
+    kd_hash stored;      /* of its content                                     */
+    kd_origin origin;    /* of the job that kd_run_job described last          */
     kd_tape *tape;       /* for evaluation */
     int lock;            /* the folder's lock, −1 when not held */
-    /* For runs of a sweep, set after opening. */
+    bool seeded_teachers, shared_store, known_teacher, as_teacher; /* as in kd_run_options */
+    bool looks;                                /* at what is there, its teachers' too    */
+    bool borrowed, borrowed_store;             /* the data sets, the store made elsewhere */
+    const struct kd_run *pupil;     /* whose teacher this is, or NULL                     */
+    char remedy[KD_PATH_MAX + 128]; /* the ways out of a refusal, "": those of any run    */
+} kd_run;
+
+typedef struct {
+    const char *runs; /* the folder of all runs */
+    bool fresh;       /* what earlier starts left is removed */
+    /* Of a sweep. */
     bool seeded_teachers; /* teachers trained by a config take this run's seed    */
     bool shared_store;    /* the store lies beside the runs, one for equal targets */
     bool known_teacher;   /* another run has measured it: not again                */
-} kd_run;
+    bool as_teacher;      /* it is only learnt from: neither quantized nor measured */
+    const kd_run *pupil;  /* by this run */
+    const kd_run *like;   /* a run with data sets to share while it stays open, or NULL */
+} kd_run_options;
 
-/* Opens the data, makes and locks the folder; with `fresh` removes what earlier starts left in it.
- * The caller closes, also after an error. */
+/* Opens a run: its data, its teachers' files and the store it names are read and checked, what
+ * earlier starts left (also of runs that train a teacher) is compared with what this run would make,
+ * and only then is anything changed on disk: the folder is made and locked, with `fresh` earlier
+ * results are removed, config.json is written. KD_EDATA names what a result was made from that this
+ * run is not (origin.h). The caller closes, also after an error. */
 int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fresh);
+int kd_run_open_as(kd_run *run, const kd_config *config, const kd_run_options *options);
+/* The same without changing anything. An existing folder stays locked until the run is closed. */
+int kd_run_look(kd_run *run, const kd_config *config, const kd_run_options *options);
+/* Of that the inputs alone: nothing of the folder is looked at. */
+int kd_run_inputs(kd_run *run, const kd_config *config, const kd_run_options *options);
 void kd_run_close(kd_run *run);
+
+/* What decides a stage's result ("train", "alone", or with `qat` its own), the store's, a blob's;
+ * everything that a run's results are made from, and what its teacher and the teacher's answers to
+ * the test set are. *out starts empty. Facts that a stage before brings are unknown until then. */
+void kd_run_origin_stage(kd_origin *out, const kd_run *run, const char *stage,
+                         const kd_quantize_config *qat);
+void kd_run_origin_store(kd_origin *out, const kd_run *run);
+void kd_run_origin_blob(kd_origin *out, const kd_run *run, const kd_quantize_config *how, bool qat);
+void kd_run_origin_whole(kd_origin *out, const kd_run *run);
+void kd_run_origin_teacher(kd_origin *out, const kd_run *run);
 
 /* Trains or loads the teacher networks. */
 int kd_run_teachers(kd_run *run);
@@ -79,8 +114,9 @@ void kd_run_blob_name(char out[KD_RESULT_NAME_MAX], const kd_quantize_config *ho
 int kd_run_blob_path(const kd_run *run, const kd_quantize_config *how, bool qat,
                      char out[KD_PATH_MAX]);
 
-/* The training job of a stage, "train", "alone" or with `qat` its own, for the trainer. */
-int kd_run_job(const kd_run *run, const char *stage, const kd_quantize_config *qat,
+/* The training job of a stage, "train", "alone" or with `qat` its own, for the trainer; it is valid
+ * until the next. */
+int kd_run_job(kd_run *run, const char *stage, const kd_quantize_config *qat,
                kd_classifier_job *out);
 
 /* The config of a teacher network as a run trains it: as it stands, or `seeded`, with `seed` in the

@@ -251,3 +251,41 @@ void kd_runlog_free(kd_runlog_curves *curves) {
     free(curves->eval);
     *curves = (kd_runlog_curves){0};
 }
+
+/* --- taking back ---------------------------------------------------------------------------- */
+
+/* Whether a line goes: it is of the stage and behind `step`, or a kill left it `torn`. */
+static int is_behind(bool *out, const char *text, size_t length, bool torn, const char *stage,
+                     int64_t step) {
+    kd_json *json;
+    int status = kd_json_parse(&json, text, length, "log");
+    *out = torn;
+    if (status < 0) return status == KD_EDATA ? KD_OK : status;
+    char event[KD_RUNLOG_EVENT_MAX], of[KD_RUNLOG_STAGE_MAX];
+    const cJSON *object = kd_json_root(json);
+    text_of(event, sizeof event, object, "event");
+    text_of(of, sizeof of, object, "stage");
+    const bool logged = strcmp(event, "step") == 0 || strcmp(event, "eval") == 0;
+    *out = logged && strcmp(of, stage) == 0 && integer_of(object, "step") > step;
+    kd_json_free(json);
+    return KD_OK;
+}
+
+int kd_runlog_take_back(const char *path, const char *stage, int64_t step) {
+    char *text;
+    size_t length, kept = 0;
+    if (!kd_file_exists(path)) return KD_OK;
+    int status = kd_file_read(&text, &length, path, LOG_LIMIT);
+    for (size_t at = 0; status == KD_OK && at < length;) {
+        const char *end = memchr(text + at, '\n', length - at);
+        const size_t n = end ? (size_t)(end - (text + at)) : length - at, whole = n + (end != NULL);
+        bool behind;
+        status = is_behind(&behind, text + at, n, !end, stage, step);
+        if (!behind) memmove(text + kept, text + at, whole);
+        if (!behind) kept += whole;
+        at += whole;
+    }
+    if (status == KD_OK && kept < length) status = kd_file_replace(path, text, kept);
+    free(text);
+    return status;
+}

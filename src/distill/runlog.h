@@ -6,8 +6,8 @@
  *
  * `time` is seconds since 1970. Numbers that are not finite are written as null. Each line is one
  * write(2), so a kill leaves at most one torn line, which the next opening closes and the reader
- * skips. After a resume the steps since the last checkpoint appear twice; the reader keeps the
- * later ones.
+ * skips. What was logged behind the last checkpoint is taken out of the file before a stage goes on
+ * from there, so that no step stands in it twice.
  */
 #ifndef KD_DISTILL_RUNLOG_H
 #define KD_DISTILL_RUNLOG_H
@@ -19,6 +19,10 @@ typedef struct kd_runlog kd_runlog;
 /* Opens for appending, creating the file; KD_EIO. `fresh` empties it first. The caller closes. */
 int kd_runlog_open(kd_runlog **out, const char *path, int fresh);
 void kd_runlog_close(kd_runlog *log);
+
+/* Before a stage goes on from `step`: takes its steps and evaluations behind it out of the file,
+ * which is replaced whole, or left when there are none. */
+int kd_runlog_take_back(const char *path, const char *stage, int64_t step);
 
 /* Which network the line is about: "train" (student, float), "alone", "qat", "teacher" … */
 enum { KD_RUNLOG_STAGE_MAX = 24, KD_RUNLOG_EVENT_MAX = 24 };

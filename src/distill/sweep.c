@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -14,7 +13,7 @@
 #include "distill/runlog.h"
 #include "distill/sweep_parts.h"
 
-enum { REPORT_LIMIT = 1 << 24, TEACHERS_DEEP = 8 };
+enum { REPORT_LIMIT = 1 << 24 };
 
 int kd_sweep_results_create(kd_sweep_results *out, const kd_sweep *sweep) {
     size_t n = (size_t)sweep->variant_count * (size_t)sweep->seed_count;
@@ -23,6 +22,9 @@ int kd_sweep_results_create(kd_sweep_results *out, const kd_sweep *sweep) {
 }
 
 void kd_sweep_results_free(kd_sweep_results *results) {
+    const kd_sweep *sweep = results->sweep;
+    for (int i = 0; results->run && i < sweep->variant_count * sweep->seed_count; i++)
+        free(results->run[i].origin);
     free(results->run);
     results->run = NULL;
 }
@@ -33,68 +35,21 @@ kd_sweep_run *kd_sweep_run_at(const kd_sweep_results *results, int variant, int 
 
 /* --- keys ----------------------------------------------------------------------------------- */
 
-/* Which version of a file or folder this is, without reading it. */
-static kd_hash version_of(const char *path) {
-    struct stat info = {0};
-    char text[96];
-    if (stat(path, &info) != 0) return (kd_hash){""};
-    snprintf(text, sizeof text, "%lld %lld.%09ld", (long long)info.st_size,
-             (long long)info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
-    return kd_hash_bytes(text, strlen(text));
-}
-
-/* The key of a config with its teachers', and of the latter alone. */
-static int key_of(kd_hash *out, kd_hash *teachers, const kd_config *config, bool seeded,
-                  int depth) {
-    kd_hash part[2 + KD_TEACHERS_MAX] = {config->hash};
-    int n = 1, status = KD_OK;
-    if (config->teacher.store[0]) part[n++] = version_of(config->teacher.store);
-    if (depth == TEACHERS_DEEP)
-        return kd_fail(KD_ECONFIG, "%s: more than %d teachers' teachers: a circle?", config->path,
-                       TEACHERS_DEEP);
-    for (int i = 0; i < config->teacher.count && status == KD_OK; i++) {
-        const kd_teacher_source *source = &config->teacher.source[i];
-        const char *path = source->config;
-        kd_config *teacher;
-        kd_hash inner;
-        if (source->weights[0]) part[n++] = version_of(source->weights);
-        if (!*path) continue;
-        status = kd_run_teacher_config(&teacher, path, seeded, config->seed);
-        if (status < 0) return status;
-        status = key_of(&part[n++], &inner, teacher, seeded, depth + 1);
-        kd_config_free(teacher);
-    }
-    *out = kd_hash_join(part, n);
-    *teachers = kd_hash_join(part + 1, n - 1);
-    return status;
-}
-
-/* A section of the config without what changes neither the teacher nor the test split. */
-static int section_hash(kd_hash *out, const kd_config *config, const char *section) {
-    char *text;
-    int status = kd_config_section(&text, config, section);
-    if (status < 0) return status;
-    const bool present = text[0] != '\0';
-    cJSON *tree = present ? cJSON_Parse(text) : NULL;
-    free(text);
-    static const char *const without[] = {"targets", "views",       "validation",
-                                          "exclude", "train_limit", "augment"};
-    for (size_t i = 0; i < sizeof without / sizeof *without; i++)
-        cJSON_DeleteItemFromObject(tree, without[i]);
-    text = tree ? cJSON_PrintUnformatted(tree) : NULL;
-    cJSON_Delete(tree);
-    *out = kd_hash_bytes(text ? text : "", text ? strlen(text) : 0);
-    const bool complete = text || !present;
-    cJSON_free(text);
-    return complete ? KD_OK : kd_fail_memory(strlen(config->resolved), section);
-}
-
-int kd_sweep_key(kd_sweep_run *run, const kd_config *config, bool seeded) {
-    kd_hash part[3];
-    int status = key_of(&run->key, &part[0], config, seeded, 0);
-    if (status == KD_OK) status = section_hash(&part[1], config, "teacher");
-    if (status == KD_OK) status = section_hash(&part[2], config, "data");
-    run->teacher = config->teacher.present ? kd_hash_join(part, 3) : (kd_hash){""};
+int kd_sweep_key(kd_sweep_run *out, const kd_run *run) {
+    kd_origin whole, teacher;
+    char *measured = NULL;
+    free(out->origin);
+    out->origin = NULL;
+    out->teacher = (kd_hash){""};
+    kd_run_origin_whole(&whole, run);
+    kd_run_origin_teacher(&teacher, run);
+    int status = kd_origin_text(&out->origin, &whole);
+    if (status == KD_OK) status = kd_origin_text(&measured, &teacher);
+    if (status == KD_OK) out->key = kd_origin_key(out->origin);
+    if (status == KD_OK && run->config->teacher.present) out->teacher = kd_origin_key(measured);
+    free(measured);
+    kd_origin_clear(&whole);
+    kd_origin_clear(&teacher);
     return status;
 }
 
@@ -186,10 +141,13 @@ static int carry_out_one(const kd_sweep_results *results, const kd_config *confi
                          const char *folder, bool fresh, kd_sweep_run *out) {
     kd_run run;
     double began = kd_clock();
-    int status = kd_run_open(&run, config, folder, fresh);
-    run.seeded_teachers = results->sweep->teacher_seeds;
-    run.shared_store = true;
-    run.known_teacher = is_teacher_known(results, out);
+    const kd_run_options options = {.runs = folder,
+                                    .fresh = fresh,
+                                    .seeded_teachers = results->sweep->teacher_seeds,
+                                    .shared_store = true,
+                                    .known_teacher = is_teacher_known(results, out)};
+    int status = kd_run_open_as(&run, config, &options);
+    if (status == KD_OK) status = kd_sweep_key(out, &run); /* of what is there by now */
     if (status == KD_OK) status = kd_run_everything(&run, true);
     kd_run_close(&run);
     if (status == KD_OK) status = read_result(out, run.folder, config);
@@ -258,12 +216,11 @@ int kd_sweep_carry_out(const kd_sweep *sweep, const char *runs, bool fresh) {
     char folder[KD_PATH_MAX];
     kd_sweep_results results = {0};
     int lock = -1, status = kd_path_join(folder, runs, sweep->name);
-    if (status == KD_OK) status = kd_file_make_folders(folder);
-    if (status == KD_OK) status = kd_file_lock(&lock, folder);
+    if (status == KD_OK) status = kd_file_lock_existing(&lock, folder);
     if (status == KD_OK) status = kd_sweep_results_create(&results, sweep);
-    if (status == KD_OK) status = kd_sweep_results_read(&results, folder);
-    for (int i = 0; fresh && status == KD_OK && i < sweep->variant_count * sweep->seed_count; i++)
-        results.run[i].done = false;
+    if (status == KD_OK) status = kd_sweep_results_look(&results, folder, fresh);
+    if (status == KD_OK) status = kd_file_make_folders(folder);
+    if (status == KD_OK && lock < 0) status = kd_file_lock(&lock, folder);
     if (status == KD_OK) status = carry_out_missing(&results, folder, fresh);
     if (status == KD_OK) status = kd_sweep_results_write(&results, folder);
     if (status == KD_OK) status = print_table(&results);

@@ -12,6 +12,7 @@
 #include "distill/config.h"
 #include "distill/config_keys.h"
 #include "distill/report.h"
+#include "distill/run.h"
 
 enum {
     KD_SWEEP_SEEDS_MAX = 64,
@@ -79,7 +80,8 @@ typedef struct {
 
 typedef struct {
     bool done;
-    kd_hash key;     /* of its config and those of its teachers                    */
+    char *origin;    /* all that it is made from (origin.h); NULL until known       */
+    kd_hash key;     /* of the origin                                               */
     kd_hash teacher; /* of what its teacher is and what it is measured on; "": none */
     double seconds;  /* of the starts that finished it                      */
     int model_count;
@@ -95,12 +97,18 @@ int kd_sweep_results_create(kd_sweep_results *out, const kd_sweep *sweep);
 void kd_sweep_results_free(kd_sweep_results *results);
 kd_sweep_run *kd_sweep_run_at(const kd_sweep_results *results, int variant, int seed);
 
-/* Fills in what a run is made from (its teachers' configs included) and what its teacher is. */
-int kd_sweep_key(kd_sweep_run *run, const kd_config *config, bool seeded);
+/* Fills in what a run, whose inputs are open, is made from (its teachers included) and what its
+ * teacher is. */
+int kd_sweep_key(kd_sweep_run *out, const kd_run *run);
 
-/* Takes from <folder>/sweep.json the results of runs whose key has not changed; a file that is not
- * there or not understood gives none. Fills in every run's key. */
+/* Takes from <folder>/sweep.json the results of runs whose key has not changed: the config, the
+ * content of the data and of the teacher's files, its teachers' configs. A file that is not there or
+ * not understood gives none. Fills in every run's key, which reads the data; errors of the inputs.
+ */
 int kd_sweep_results_read(kd_sweep_results *results, const char *folder);
+/* The same, and looks at the run of each that is not finished (with `fresh` of all): KD_EDATA when
+ * what lies there is another's. Changes nothing on disk. */
+int kd_sweep_results_look(kd_sweep_results *results, const char *folder, bool fresh);
 /* Writes <folder>/sweep.json, sweep.html and the plots, sweep-*.svg; each whole or absent. */
 int kd_sweep_results_write(const kd_sweep_results *results, const char *folder);
 

@@ -10,29 +10,20 @@
 
 enum { TEACH_BATCH = 200 };
 
-static int store_path(const kd_run *run, char out[KD_PATH_MAX]) {
-    return kd_path_join(out, run->folder, "store");
-}
-
 int kd_teach_remove(const kd_run *run) {
     static const char *const all[] = {"*", NULL};
     char folder[KD_PATH_MAX];
-    int status = store_path(run, folder);
+    int status = kd_path_join(folder, run->folder, "store");
     return status < 0 ? status : kd_file_remove_matching(folder, all);
 }
 
-/* Of the class names in order, joined by newlines. */
-static int hash_class_list(kd_hash *out, const kd_dataset *dataset) {
-    size_t used = 0, capacity = (size_t)dataset->classes * (KD_CLASS_NAME_MAX + 1) + 1;
-    char *text = malloc(capacity);
-    if (!text) return kd_fail_memory(capacity, "the class names");
-    text[0] = '\0';
-    for (int i = 0; i < dataset->classes; i++)
-        used += (size_t)snprintf(text + used, capacity - used, i ? "\n%s" : "%s",
-                                 dataset->class_name[i]);
-    *out = kd_hash_bytes(text, used);
-    free(text);
-    return KD_OK;
+kd_run_options kd_teach_options(const kd_run *run) {
+    return (kd_run_options){.runs = run->runs,
+                            .seeded_teachers = run->seeded_teachers,
+                            .shared_store = run->shared_store,
+                            .as_teacher = true,
+                            .pupil = run,
+                            .like = run};
 }
 
 void kd_ensemble_clear(kd_ensemble *ensemble) {
@@ -74,24 +65,18 @@ static int train_member(kd_run *run, const char *path, kd_learner **out) {
     kd_config *config;
     int status = kd_run_teacher_config(&config, path, run->seeded_teachers, run->config->seed);
     if (status < 0) return status;
-    if (strcmp(config->name, run->config->name) == 0) {
-        status = kd_fail(KD_ECONFIG, "%s: a teacher's config needs a name other than \"%s\"", path,
-                         config->name);
-    } else {
-        kd_run child;
-        status = kd_run_open(&child, config, run->runs, false);
-        child.seeded_teachers = run->seeded_teachers;
-        child.shared_store = run->shared_store;
-        if (status == KD_OK) status = kd_run_teachers(&child);
-        if (status == KD_OK) status = kd_run_teach(&child);
-        if (status == KD_OK) status = kd_run_train(&child, false, out);
-        kd_run_close(&child);
-    }
+    kd_run child;
+    const kd_run_options options = kd_teach_options(run);
+    status = kd_run_open_as(&child, config, &options);
+    if (status == KD_OK) status = kd_run_teachers(&child);
+    if (status == KD_OK) status = kd_run_teach(&child);
+    if (status == KD_OK) status = kd_run_train(&child, false, out);
+    kd_run_close(&child);
     kd_config_free(config);
     return status;
 }
 
-static int load_member(const kd_run *run, const kd_teacher_source *source, kd_learner **out) {
+int kd_teach_load_member(kd_learner **out, const kd_run *run, const kd_teacher_source *source) {
     kd_learner_spec spec = {.model = &source->model,
                             .input = {run->train->h, run->train->w, run->train->c},
                             .classes = run->train->classes,
@@ -129,7 +114,7 @@ int kd_run_teachers(kd_run *run) {
         const char *from = source->config[0] ? source->config : source->weights;
         kd_learner *member = NULL;
         status = source->config[0] ? train_member(run, source->config, &member)
-                                   : load_member(run, source, &member);
+                                   : kd_teach_load_member(&member, run, source);
         if (status < 0) return status;
         run->teacher.member[run->teacher.count++] = member;
         status = check_member(run, member, from);
@@ -145,7 +130,7 @@ int kd_run_teachers(kd_run *run) {
     return status;
 }
 
-static int describe_store(kd_store_header *out, const kd_run *run) {
+static void describe_store(kd_store_header *out, const kd_run *run) {
     const kd_teacher_config *teacher = &run->config->teacher;
     *out = (kd_store_header){.kind = teacher->kind,
                              .dtype = teacher->dtype,
@@ -156,13 +141,13 @@ static int describe_store(kd_store_header *out, const kd_run *run) {
                              .views = teacher->views > 0 ? teacher->views : 1,
                              .augmented = teacher->views > 0,
                              .teacher = run->teacher.hash,
+                             .class_list = run->classes,
                              .data = run->taught_data};
     const kd_teacher_source *first = &teacher->source[0];
     const char *from = first->config[0] ? first->config : first->weights;
     const char *slash = strrchr(from, '/');
     snprintf(out->description, sizeof out->description, "%s%.200s",
              teacher->count > 1 ? "ensemble of " : "", slash ? slash + 1 : from);
-    return hash_class_list(&out->class_list, run->train);
 }
 
 /* Rows [row, row + n) of the store: one view of n successive samples. */
@@ -224,50 +209,28 @@ static int make_store(kd_run *run, const kd_store_header *header, const char *pa
     return status;
 }
 
-/* A store made elsewhere must fit the data and the loss. */
-static int check_store(const kd_run *run, const kd_store_header *wanted, const char *path) {
-    const kd_store_header *h = kd_store_describe(run->store);
-    const kd_hash classes = wanted->class_list;
-    if (h->sequences || h->kind == KD_STORE_HIDDEN)
-        return kd_fail(KD_EDATA,
-                       "%s: holds %s: images and sounds of one class need logits, a row a sample",
-                       path, h->sequences ? "sequences" : "hidden states");
-    if (h->classes != run->train->classes)
-        return kd_fail(KD_EDATA, "%s: made for %d classes, the data have %d", path, h->classes,
-                       run->train->classes);
-    if (h->class_list.hex[0] && strcmp(h->class_list.hex, classes.hex) != 0)
-        return kd_fail(KD_EDATA, "%s: made for another class list (hash %s, the data's is %s)",
-                       path, h->class_list.hex, classes.hex);
-    if (h->kind == KD_STORE_TOPK &&
-        kd_store_temperature_index(run->store, run->config->loss.temperature) < 0)
-        return kd_fail(KD_ECONFIG,
-                       "%s: its tails were not summed at loss.temperature = %g; `distill inspect` "
-                       "lists the temperatures it has",
-                       path, run->config->loss.temperature);
-    return kd_store_check(run->store, run->train->count, run->train->id, run->train->label);
-}
-
-/* Where the store that `header` describes lies beside the runs: its name is what is in it. */
-static int shared_path(const kd_run *run, const kd_store_header *header, char out[KD_PATH_MAX]) {
-    char text[256], name[32];
-    bool topk = header->kind == KD_STORE_TOPK;
-    snprintf(text, sizeof text, "%s %s %s %d %d %d %.17g %lld", header->teacher.hex,
-             header->data.hex, header->class_list.hex, (int)header->kind, (int)header->dtype,
-             topk ? header->k : 0, topk ? header->temperature[0] : 0, (long long)header->views);
-    snprintf(name, sizeof name, "store-%.16s", kd_hash_bytes(text, strlen(text)).hex);
-    return kd_path_join(out, run->runs, name);
+/* Makes the run's own store, or what is missing of it, and opens it. */
+static int make_and_open(kd_run *run) {
+    kd_store_header header;
+    kd_origin origin;
+    char path[KD_PATH_MAX], *text;
+    describe_store(&header, run);
+    kd_run_origin_store(&origin, run);
+    int status = kd_origin_text(&text, &origin);
+    kd_origin_clear(&origin);
+    header.origin = text;
+    if (status == KD_OK) status = kd_teach_path(run, path);
+    if (status == KD_OK) status = make_store(run, &header, path);
+    free(text);
+    if (status == KD_OK) status = kd_store_open(&run->store, path);
+    if (status == KD_OK) run->stored = kd_store_hash(run->store);
+    return status;
 }
 
 int kd_run_teach(kd_run *run) {
     const kd_teacher_config *teacher = &run->config->teacher;
     if (!teacher->present) return KD_OK;
-    char own[KD_PATH_MAX];
-    kd_store_header header;
-    int status = describe_store(&header, run);
-    if (status < 0) return status;
-    status = run->shared_store ? shared_path(run, &header, own) : store_path(run, own);
-    const char *path = teacher->store[0] ? teacher->store : own;
-    if (status == KD_OK && !teacher->store[0]) status = make_store(run, &header, own);
-    if (status == KD_OK) status = kd_store_open(&run->store, path);
-    return status < 0 ? status : check_store(run, &header, path);
+    if (!teacher->store[0]) return make_and_open(run);
+    kd_teach_tell_unstated(run);
+    return KD_OK;
 }

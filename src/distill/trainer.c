@@ -81,6 +81,7 @@ static kd_checkpoint describe_checkpoint(trainer *t) {
                        .moment_count = t->optimizer.moment_count,
                        .state = t->state,
                        .key = t->job->key,
+                       .origin = t->job->origin,
                        .config_json = t->job->config_json,
                        .stage = t->job->stage};
     for (int m = 0; m < c.moment_count; m++) c.moment[m] = t->optimizer.moment[m];
@@ -246,13 +247,21 @@ static int train_on(trainer *t) {
     if (t->state.step > 0)
         kd_log("%s: going on from update %lld of %lld (epoch %lld)", job->stage,
                (long long)t->state.step, (long long)t->total, (long long)t->state.epoch + 1);
-    int status = kd_runlog_open(&t->log, t->log_path, 0);
+    int status = kd_runlog_take_back(t->log_path, job->stage, t->state.step);
+    if (status == KD_OK) status = kd_runlog_open(&t->log, t->log_path, 0);
     if (status == KD_OK)
         status = kd_runlog_write_note(t->log, "start", job->stage, t->state.step, "");
     if (status == KD_OK) status = loop(t);
     if (status == KD_OK)
         status = kd_runlog_write_note(t->log, "done", job->stage, t->state.step, "");
     return status;
+}
+
+/* The best weights, which are this job's like the last ones. */
+static int load_best(trainer *t) {
+    const kd_checkpoint c = describe_checkpoint(t);
+    int status = kd_checkpoint_check(t->best_path, &c);
+    return status < 0 ? status : kd_checkpoint_load_params(t->best_path, t->task->params, false);
 }
 
 int kd_train(const kd_task *task, const kd_train_job *job) {
@@ -264,7 +273,7 @@ int kd_train(const kd_task *task, const kd_train_job *job) {
         kd_log("%s: already trained", job->stage);
     else if (status == KD_OK)
         status = train_on(&t);
-    if (status == KD_OK) status = kd_checkpoint_load_params(t.best_path, task->params, false);
+    if (status == KD_OK) status = load_best(&t);
     trainer_clear(&t);
     return status;
 }

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "distill/config.h"
 #include "distill/loss.h"
+#include "distill/origin.h"
 
 /* Where the loop stands: the micro-batch to take next, and the updates done so far. */
 typedef struct {
@@ -45,12 +46,13 @@ typedef struct {
     kd_precision precision;
     uint64_t seed; /* of dropout */
     kd_hash key;   /* of everything that decides the result */
+    const kd_origin *origin; /* the same, fact by fact, for the files and refusals; or NULL */
     const char *config_json;
 } kd_train_job;
 
 /* Trains, going on from <folder>/<stage>.last.h5 when it is there; a finished job only loads its
  * result and writes nothing. At the end the parameters are those that scored best, which are also
- * in <stage>.best.h5. KD_EAGAIN after kd_train_request_stop: the state is saved. KD_EDATA when the
+ * in <stage>.best.h5. KD_EAGAIN after kd_train_request_stop: the state is saved. KD_EDATA when a
  * checkpoint belongs to another job. */
 int kd_train(const kd_task *task, const kd_train_job *job);
 

@@ -11,6 +11,7 @@
 typedef struct {
     const char *name;          /* of the run                                         */
     const char *teacher;       /* for people                                         */
+    const char *origin;        /* what the file was made from, as text, or NULL      */
     const kd_dataset *dataset; /* class list, sample shape, normaliser                */
     const kd_data_spec *data;  /* kind; for sound how to make the features            */
 } kd_blob_info;

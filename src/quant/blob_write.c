@@ -215,6 +215,7 @@ static int write_info(writer *w, const kd_blob_info *info) {
     const kd_normaliser *normaliser = &dataset->normaliser;
     kd_gguf_add_string(w->file, "general.name", info->name);
     if (info->teacher) kd_gguf_add_string(w->file, "distill.teacher", info->teacher);
+    if (info->origin) kd_gguf_add_string(w->file, "distill.origin", info->origin);
     kd_gguf_add_u32(w->file, "distill.version", 1);
     const char **names = malloc((size_t)dataset->classes * sizeof *names);
     if (!names) return kd_fail_memory((size_t)dataset->classes * sizeof *names, "class names");

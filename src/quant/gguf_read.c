@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/hash.h"
 #include "quant/gguf.h"
 
@@ -346,4 +347,30 @@ int kd_gguf_verify(const kd_gguf *g, const char *name) {
                        "%016llx",
                        name, (unsigned long long)found, (unsigned long long)right);
     return KD_OK;
+}
+
+/* A text value: its length, then its bytes. */
+static int copy_text(char **out, const kd_gguf_key *key, const char *path) {
+    const unsigned char *at = key->value;
+    const kd_gguf_string text = kd_gguf_next_string(&at);
+    *out = malloc((size_t)text.length + 1);
+    if (!*out) return kd_fail_memory(text.length, path);
+    memcpy(*out, text.text, (size_t)text.length);
+    (*out)[text.length] = '\0';
+    return KD_OK;
+}
+
+int kd_gguf_read_text(char **out, const char *path, const char *key) {
+    char *bytes;
+    size_t length;
+    kd_gguf *gguf = NULL;
+    *out = NULL;
+    int status = kd_file_read(&bytes, &length, path, (size_t)1 << 40);
+    if (status == KD_OK) status = kd_gguf_parse(&gguf, bytes, length, path);
+    if (status == KD_OK && kd_gguf_checksum_place(gguf)) status = kd_gguf_verify(gguf, path);
+    const kd_gguf_key *found = status == KD_OK ? kd_gguf_find_key(gguf, key) : NULL;
+    if (found && found->kind == KD_GGUF_STRING) status = copy_text(out, found, path);
+    if (gguf) kd_gguf_free(gguf);
+    free(bytes);
+    return status;
 }

@@ -24,6 +24,7 @@ typedef struct {
     kd_tokenizer *tokenizer;
     kd_whisper_head *head; /* (head_count), for the times of words; none when not known */
     int head_count;
+    const char *origin; /* what it was made from, for the GGUF that is written; borrowed, or NULL */
     const kd_number_format **stored; /* (parameters) the formats a `.bin` has them in, else NULL */
 } kd_whisper_file;
 

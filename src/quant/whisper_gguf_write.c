@@ -226,6 +226,7 @@ static int add_keys(kd_gguf_writer *w, const kd_whisper_file *file,
                     const kd_number_format *format) {
     const int type = kd_whisper_file_type(format);
     if (type >= 0) kd_gguf_add_u32(w, "general.file_type", (uint32_t)type);
+    if (file->origin) kd_gguf_add_string(w, "distill.origin", file->origin);
     add_sizes(w, &file->model->spec);
     add_generation(w, &file->model->generation, file->tokenizer);
     int status = add_heads(w, file);

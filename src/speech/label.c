@@ -372,6 +372,20 @@ static void count_left_out(job *j) {
             "repeated: their sound is that of one before them");
 }
 
+int kd_label_check(const char *folder, const kd_whisper_file *teacher, kd_hash teacher_hash,
+                   const kd_label_options *options) {
+    const bool multilingual = kd_tokenizer_ids(teacher->tokenizer)->multilingual;
+    const job j = {.teacher = teacher,
+                   .language = multilingual ? options->language : -1,
+                   .task = multilingual ? options->task : -1};
+    kd_label_key key;
+    kd_label_files *files = NULL;
+    make_key(&key, &j, &teacher_hash);
+    int status = kd_label_files_open(&files, folder, &key, teacher->model->spec.vocabulary);
+    kd_label_files_free(files);
+    return status;
+}
+
 int kd_label_run(kd_labels *out, const char *folder, const kd_utterances *utterances,
                  const kd_whisper_file *teacher, kd_hash teacher_hash,
                  const kd_label_options *options) {

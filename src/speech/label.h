@@ -66,6 +66,10 @@ typedef struct {
 int kd_label_run(kd_labels *out, const char *folder, const kd_utterances *utterances,
                  const kd_whisper_file *teacher, kd_hash teacher_hash,
                  const kd_label_options *options);
+/* That the labels under `folder`, if there are any, are those of this teacher and way: the KD_EDATA
+ * of kd_label_run before anything is heard. */
+int kd_label_check(const char *folder, const kd_whisper_file *teacher, kd_hash teacher_hash,
+                   const kd_label_options *options);
 void kd_labels_clear(kd_labels *labels);
 
 /* Whether a label is good enough to learn from: the list has a text, and the error rate is below

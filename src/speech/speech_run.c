@@ -9,11 +9,9 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "distill/checkpoint.h"
+#include "speech/speech_look.h"
 #include "speech/speech_task.h"
 #include "speech/speech_teach.h"
-
-/* Bumped when the same inputs would give another result. */
-static const char *const ALGORITHM = "distill-speech-1";
 
 /* --- opening -------------------------------------------------------------------------------- */
 
@@ -71,14 +69,59 @@ int kd_speech_run_look(kd_speech_run *run, const kd_speech_config *config) {
     return status < 0 ? status : read_list(&run->test, "test", &config->data.test);
 }
 
+static int labels_path(const kd_speech_run *run, const kd_speech_list *list,
+                       char out[KD_PATH_MAX]) {
+    char name[64];
+    snprintf(name, sizeof name, "labels/%s", list->name);
+    return kd_path_join(out, run->folder, name);
+}
+
+/* That labels that are there are this teacher's; with `fresh` others are removed. */
+static int check_labels(const kd_speech_run *run, const kd_speech_list *list, bool fresh) {
+    static const char *const shards[] = {"labels-*.jsonl", NULL};
+    char folder[KD_PATH_MAX];
+    kd_label_options options;
+    if (list->utterances.count == 0) return KD_OK;
+    int status = kd_speech_run_language(run, &options);
+    if (status == KD_OK) status = labels_path(run, list, folder);
+    if (status < 0) return status;
+    status = kd_label_check(folder, run->teacher, run->teacher_hash, &options);
+    return status == KD_EDATA && fresh ? kd_file_remove_matching(folder, shards) : status;
+}
+
+/* What is there, and whether it is this run's. */
+static int compare(const kd_speech_run *run) {
+    int status = check_labels(run, &run->validation, false);
+    if (status == KD_OK) status = check_labels(run, &run->train, false);
+    return status < 0 ? status : kd_speech_compare(run);
+}
+
+/* Labels are kept, when they are this teacher's. */
+static int remove_results(const kd_speech_run *run) {
+    static const char *const all[] = {"*", NULL};
+    char store[KD_PATH_MAX];
+    int status = kd_file_remove_matching(run->folder, RESULTS);
+    if (status == KD_OK) status = kd_path_join(store, run->folder, "store");
+    if (status == KD_OK) status = kd_file_remove_matching(store, all);
+    if (status == KD_OK) status = check_labels(run, &run->validation, true);
+    return status < 0 ? status : check_labels(run, &run->train, true);
+}
+
 int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
                        bool fresh) {
+    char path[KD_PATH_MAX];
+    kd_label_options options;
     int status = kd_speech_run_look(run, config);
     if (status == KD_OK) status = kd_path_join(run->folder, runs, config->name);
+    if (status == KD_OK) status = kd_speech_run_need_teacher(run);
+    if (status == KD_OK) status = kd_speech_run_language(run, &options);
+    if (status == KD_OK)
+        status = kd_student_check(run->teacher, config->encoder_layers, config->decoder_layers);
+    if (status == KD_OK) status = kd_file_lock_existing(&run->lock, run->folder);
+    if (status == KD_OK && !fresh) status = compare(run);
     if (status == KD_OK) status = kd_file_make_folders(run->folder);
-    if (status == KD_OK) status = kd_file_lock(&run->lock, run->folder);
-    if (status == KD_OK && fresh) status = kd_file_remove_matching(run->folder, RESULTS);
-    char path[KD_PATH_MAX];
+    if (status == KD_OK && run->lock < 0) status = kd_file_lock(&run->lock, run->folder);
+    if (status == KD_OK && fresh) status = remove_results(run);
     if (status == KD_OK) status = kd_path_join(path, run->folder, "config.json");
     return status < 0 ? status : kd_file_replace(path, config->resolved, strlen(config->resolved));
 }
@@ -119,6 +162,7 @@ int kd_speech_run_need_teacher(kd_speech_run *run) {
     int status =
         kd_whisper_file_open(&run->teacher, run->config->teacher.weights, KD_WHISPER_TRAIN_NOTHING);
     if (status == KD_OK) status = check_formats(run);
+    if (status == KD_OK) run->tokens_hash = kd_tokenizer_hash(run->teacher->tokenizer);
     return status < 0 ? status : kd_params_hash(&run->teacher_hash, run->teacher->model->params);
 }
 
@@ -136,13 +180,12 @@ static void release_teacher(kd_speech_run *run) {
     run->teacher = NULL;
 }
 
-/* Where a list's windows as the encoder that `key` names heard them lie: other windows, as another
+/* Where lies what `key` names: what an encoder heard in a list's windows. Other windows, as another
  * threshold makes them, lie elsewhere. */
 static int heard_path(const kd_speech_run *run, const kd_speech_list *list, const kd_hash *key,
                       char out[KD_PATH_MAX]) {
-    const kd_hash both[2] = {*key, list->windows->hash};
     char name[64];
-    snprintf(name, sizeof name, "heard/%s-%.12s", list->name, kd_hash_join(both, 2).hex);
+    snprintf(name, sizeof name, "heard/%s-%.12s", list->name, key->hex);
     return kd_path_join(out, run->folder, name);
 }
 
@@ -171,18 +214,34 @@ static int encoder_hash(kd_hash *out, const kd_whisper *model) {
     return KD_OK;
 }
 
+/* Writes down what a cache was made from, for people. */
+static int describe_cache(const char *folder, const char *origin) {
+    char path[KD_PATH_MAX];
+    int status = kd_path_join(path, folder, "origin.json");
+    if (status < 0 || kd_file_exists(path)) return status;
+    return kd_file_replace(path, origin, strlen(origin));
+}
+
 /* What the encoder of `model`, as it computes now, hears in a list's windows; *out stays NULL when
  * there are none. */
 static int hear(const kd_speech_run *run, const kd_speech_list *list, const kd_whisper *model,
                 kd_encoded **out) {
-    char path[KD_PATH_MAX];
-    kd_hash key;
+    char path[KD_PATH_MAX], *text = NULL;
+    kd_hash encoder, key;
+    kd_origin origin = {0};
     if (!list->windows) return KD_OK;
     const bool kept = keeps_heard(run);
-    int status = encoder_hash(&key, model);
+    int status = encoder_hash(&encoder, model);
+    if (status < 0) return status;
+    kd_speech_origin_encoded(&origin, list, &encoder);
+    status = kd_origin_text(&text, &origin);
+    if (status == KD_OK) key = kd_origin_key(text);
     if (status == KD_OK) status = heard_path(run, list, &key, path);
     if (status == KD_OK)
         status = kd_encoded_open(out, kept ? path : NULL, list->windows, model, key);
+    if (status == KD_OK && kept) status = describe_cache(path, text);
+    kd_origin_clear(&origin);
+    free(text);
     return status == KD_OK && kept ? kd_encoded_fill(*out) : status;
 }
 
@@ -229,12 +288,11 @@ static void report_kept(const kd_speech_run *run, const kd_speech_list *list,
 }
 
 static int label_list(kd_speech_run *run, kd_speech_list *list) {
-    char name[64], folder[KD_PATH_MAX];
+    char folder[KD_PATH_MAX];
     kd_label_options options;
     if (list->utterances.count == 0) return KD_OK;
-    snprintf(name, sizeof name, "labels/%s", list->name);
     int status = kd_speech_run_language(run, &options);
-    if (status == KD_OK) status = kd_path_join(folder, run->folder, name);
+    if (status == KD_OK) status = labels_path(run, list, folder);
     if (status == KD_OK)
         status = kd_label_run(&list->labels, folder, &list->utterances, run->teacher,
                               run->teacher_hash, &options);
@@ -254,11 +312,15 @@ int kd_speech_run_label(kd_speech_run *run) {
 /* --- teach ------------------------------------------------------------------------------------ */
 
 static int make_store(kd_speech_run *run) {
-    char path[KD_PATH_MAX];
+    char path[KD_PATH_MAX], *text;
+    kd_origin origin;
     const bool shared =
         run->student->model->spec.audio_layers == run->teacher->model->spec.audio_layers;
     kd_encoded *own = NULL; /* of a teacher with more layers: each window is heard once */
-    int status = kd_path_join(path, run->folder, "store");
+    kd_speech_origin_store(&origin, run);
+    int status = kd_origin_text(&text, &origin);
+    kd_origin_clear(&origin);
+    if (status == KD_OK) status = kd_path_join(path, run->folder, "store");
     if (status == KD_OK && !shared)
         status =
             kd_encoded_open(&own, NULL, run->train.windows, run->teacher->model, run->teacher_hash);
@@ -268,15 +330,19 @@ static int make_store(kd_speech_run *run) {
                                          .heard = shared ? run->train.heard : own,
                                          .how = &run->config->teacher,
                                          .temperature = run->config->loss.temperature,
+                                         .origin = text,
                                          .description = run->config->teacher.weights};
     if (status == KD_OK) status = kd_speech_teach(&run->store, path, &teaching);
+    if (status == KD_OK) run->stored = kd_store_hash(run->store);
     kd_encoded_close(own);
+    free(text);
     return status;
 }
 
 int kd_speech_run_teach(kd_speech_run *run) {
     if (run->store) return KD_OK;
     int status = kd_speech_run_label(run);
+    if (status == KD_OK) status = kd_speech_compare(run); /* now that the windows are known */
     if (status == KD_OK) status = need_student(run);
     if (status == KD_OK)
         status = hear(run, &run->validation, run->student->model, &run->validation.heard);
@@ -286,30 +352,6 @@ int kd_speech_run_teach(kd_speech_run *run) {
 }
 
 /* --- train ------------------------------------------------------------------------------------ */
-
-/* The key of a training stage: everything that decides its result. */
-static int stage_key(const kd_speech_run *run, const char *stage, const kd_speech_quantize *how,
-                     const kd_whisper *begin, kd_hash *out) {
-    const kd_store_header *store = kd_store_describe(run->store);
-    const char *resolved = run->config->resolved;
-    kd_hash part[8];
-    char text[256];
-    int n = 0;
-    snprintf(text, sizeof text, "%s %s %llu %d %d %d %d %s", ALGORITHM, stage,
-             (unsigned long long)run->config->seed, (int)run->precision, (int)store->kind,
-             (int)store->dtype, store->k, store->teacher.hex);
-    part[n++] = kd_hash_bytes(text, strlen(text));
-    part[n++] = run->train.windows->hash;
-    if (run->validation.windows) part[n++] = run->validation.windows->hash;
-    int status = kd_params_hash(&part[n++], begin->params);
-    if (status == KD_OK) status = kd_config_section_hash(&part[n++], resolved, "train", 0);
-    if (status == KD_OK) status = kd_config_section_hash(&part[n++], resolved, "loss", 0);
-    if (status == KD_OK && how)
-        status = kd_config_section_hash(&part[n++], resolved, "quantize",
-                                        (int)(how - run->config->quantize));
-    *out = kd_hash_join(part, n);
-    return status;
-}
 
 /* Trains `student` in the stage "train" or, with `how`, in that of its own, computing then with the
  * weights that `qat` rounds. */
@@ -329,8 +371,16 @@ static int train(kd_speech_run *run, kd_whisper *student, const kd_speech_quanti
                          .validation = run->validation.windows,
                          .validation_heard = validation_heard,
                          .qat = qat};
-    int status = stage_key(run, stage, how, student, &job.loop.key);
-    return status < 0 ? status : kd_speech_train(student, &job);
+    char *text;
+    kd_origin origin;
+    kd_speech_origin_stage(&origin, run, how);
+    int status = kd_origin_text(&text, &origin);
+    if (status == KD_OK) job.loop.key = kd_origin_key(text);
+    job.loop.origin = &origin;
+    free(text);
+    if (status == KD_OK) status = kd_speech_train(student, &job);
+    kd_origin_clear(&origin);
+    return status;
 }
 
 int kd_speech_run_train(kd_speech_run *run) {
@@ -362,13 +412,32 @@ int kd_speech_run_file(const kd_speech_run *run, const kd_speech_quantize *how,
     return file_named(run, how, fits_bin(how) ? ".bin" : ".gguf", out);
 }
 
+int kd_speech_run_gguf(const kd_speech_run *run, const kd_speech_quantize *how,
+                       char out[KD_PATH_MAX]) {
+    return file_named(run, how, ".gguf", out);
+}
+
+static int write_gguf(const kd_speech_run *run, const kd_speech_quantize *how,
+                      kd_whisper_file *file, const kd_number_format *format) {
+    char path[KD_PATH_MAX], *text;
+    kd_origin origin;
+    kd_speech_origin_file(&origin, run, how);
+    int status = kd_origin_text(&text, &origin);
+    file->origin = text;
+    if (status == KD_OK) status = kd_speech_run_gguf(run, how, path);
+    if (status == KD_OK) status = kd_whisper_gguf_write(path, file, format);
+    file->origin = NULL;
+    kd_origin_clear(&origin);
+    free(text);
+    return status;
+}
+
 /* The student, or a quantized one, as GGUF and, where it fits, as a `.bin`. */
 static int write_files(const kd_speech_run *run, const kd_speech_quantize *how,
-                       const kd_whisper_file *file) {
+                       kd_whisper_file *file) {
     const kd_number_format *format = how ? how->format : &kd_format_f16;
     char path[KD_PATH_MAX];
-    int status = file_named(run, how, ".gguf", path);
-    if (status == KD_OK) status = kd_whisper_gguf_write(path, file, format);
+    int status = write_gguf(run, how, file, format);
     if (status < 0 || !fits_bin(how)) return status;
     status = file_named(run, how, ".bin", path);
     return status < 0 ? status : kd_whisper_bin_write(path, file, format);

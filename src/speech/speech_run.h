@@ -33,16 +33,20 @@ typedef struct {
     kd_precision precision;
     kd_speech_list train, validation, test;
     kd_whisper_file *teacher; /* NULL until something needs it */
-    kd_hash teacher_hash;
+    kd_hash teacher_hash, tokens_hash;
     kd_whisper_file *student; /* NULL until then; its values are those of the stages done */
     kd_store *store;          /* NULL until taught */
+    kd_hash stored;           /* of its content    */
     bool trained;             /* the student has learnt what the stage "train" teaches */
     int lock;                 /* the folder's, −1 when not held */
 } kd_speech_run;
 
-/* Reads the lists, makes and locks the folder; with `fresh` removes what earlier starts left but
- * labels and what the encoder heard, which know what they were made from. KD_ENOINPUT after saying
- * of each file that is missing where it comes from. The caller closes, also after an error. */
+/* Reads the lists and the teacher, compares what earlier starts left with what this run would make,
+ * and only then changes anything on disk: makes and locks the folder, with `fresh` removes what
+ * earlier starts left but what the encoder heard and labels of the same teacher, and writes
+ * config.json. KD_ENOINPUT after saying of each file that is missing where it comes from; KD_EDATA
+ * names what a result was made from that this run is not (distill/origin.h). The caller closes, also
+ * after an error. */
 int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
                        bool fresh);
 /* The same for --dry-run: without a folder, which stages would need. */
@@ -58,6 +62,10 @@ int kd_speech_run_export(kd_speech_run *run);
 /* The file of the student that is measured: student.bin or, of an entry of "quantize",
  * student.<name>.bin; of int8, which that layout has not, student.<name>.gguf. */
 int kd_speech_run_file(const kd_speech_run *run, const kd_speech_quantize *how,
+                       char out[KD_PATH_MAX]);
+
+/* The GGUF file of it, which is always written. */
+int kd_speech_run_gguf(const kd_speech_run *run, const kd_speech_quantize *how,
                        char out[KD_PATH_MAX]);
 
 /* The teacher again, after a stage that did without; an error says what its file lacks. */

@@ -53,7 +53,8 @@ static kd_store_header describe(const teaching *t) {
                               .views = 1,
                               .teacher = t->job->hash,
                               .class_list = kd_tokenizer_hash(t->job->teacher->tokenizer),
-                              .data = t->job->windows->hash};
+                              .data = t->job->windows->hash,
+                              .origin = t->job->origin};
     snprintf(header.description, sizeof header.description, "%.255s", t->job->description);
     return header;
 }

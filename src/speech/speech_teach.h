@@ -16,6 +16,7 @@ typedef struct {
     const kd_speech_teacher *how; /* kind, type and k of what is stored         */
     double temperature;           /* top-k: the tail is summed at it            */
     const char *description;      /* for people: where the teacher comes from   */
+    const char *origin;           /* what the store is made from, as text       */
 } kd_speech_teaching;
 
 /* Makes the store in the folder `path`, going on behind its last whole shard, and opens it; says

@@ -9,6 +9,9 @@
  * the last of them always the teacher's last. 1 ≤ n ≤ layers (contract). */
 void kd_student_layers(int *out, int n, int layers);
 
+/* KD_ECONFIG when the teacher has fewer layers than a student is to keep. */
+int kd_student_check(const kd_whisper_file *teacher, int encoder_layers, int decoder_layers);
+
 /* A copy of the teacher that keeps so many layers of encoder and decoder, 0 meaning all. Alignment
  * heads follow their layers, those of layers left out are dropped. Nothing of the teacher is
  * borrowed. KD_ECONFIG when the teacher has fewer layers. The caller frees *out. */
