@@ -68,16 +68,21 @@ build/ops_list.h: src/autograd/ops.h src/distill/loss.h
 
 include tests/targets.mk experiments/targets.mk
 
-# Debian packages, installed when they are missing and this is a Debian with apt.
-packages:
+# $(call need_packages,NAMES): Debian packages, installed when they are missing and this is a Debian
+# with apt.
+define need_packages
 	@command -v dpkg-query >/dev/null || exit 0; \
-	missing=$$(for p in $(PACKAGES); do \
+	missing=$$(for p in $(1); do \
 	    dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q ' installed$$' || echo $$p; done); \
 	[ -z "$$missing" ] && exit 0; \
 	echo "installing Debian packages:" $$missing; \
 	sudo=$$([ $$(id -u) = 0 ] || echo sudo); \
 	$$sudo apt-get update -qq && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+endef
+
+packages:
+	$(call need_packages,$(PACKAGES))
 
 # The main job on real data: see README.
 demo: build/distill

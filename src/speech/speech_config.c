@@ -75,7 +75,7 @@ static const kd_config_key TEACHER_KEYS[] = {
     {"source", KD_KEY_TEXT, FIELD(kd_speech_config, teacher.source),
      .doc = "where the model comes from, said when it is missing"},
     {"wer", KD_KEY_REAL, FIELD(kd_speech_config, teacher.wer), RANGE(0, 1e6), .fallback = "0.1",
-     .doc = "recordings whose label has this word error rate or more are not learnt from"},
+     .doc = "recordings whose label has this error rate or more are not learnt from; of letters in languages without spaces"},
     {"targets", KD_KEY_OBJECT, HERE(TARGET_TABLE), .fallback = "{}",
      .doc = "what is stored of the teacher's answers"},
 };
