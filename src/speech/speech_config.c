@@ -34,7 +34,7 @@ static const kd_config_key DATA_KEYS[] = {
     {"test", KD_KEY_PATHS, MANIFESTS(test), .fallback = "[]",
      .doc = "likewise, with their words, for the word error rates of the report"},
     {"language", KD_KEY_TEXT, FIELD(kd_speech_config, data.language), .fallback = "\"en\"",
-     .doc = "that is spoken, as \"de\" or \"german\"; models for English alone ignore it"},
+     .doc = "that is spoken, as \"de\" or \"german\"; models for English alone take en"},
     {"concatenate", KD_KEY_CHOICE, FIELD(kd_speech_config, data.concatenate), .choices = "full|varied|none", .fallback = "\"full\"",
      .doc = "windows are successive utterances of a speaker up to 30 s; varied: up to lengths between 0 and 30 s, for recordings that are mostly short; none: one utterance each"},
     {"encoder_cache", KD_KEY_CHOICE, FIELD(kd_speech_config, data.encoder_cache),
