@@ -4,7 +4,9 @@
 #include "asserts.h"
 #include "base/rng.h"
 #include "base/unicode.h"
+#include "change_text.h"
 #include "data/tokenizer.h"
+#include "data/tokenizer_write.h"
 
 enum { SMALL = 512, SMALL_VOCABULARY = SMALL + 8 + 99 + 1501, GOLDEN_TEXTS = 23 };
 
@@ -79,7 +81,10 @@ static void test_folders(void **state) {
         assert_string_equal(kd_tokenizer_hash(t).hex, hash.hex);
         kd_tokenizer_free(t);
         assert_refused(kd_tokenizer_read_folder(&t, folder[i], SMALL_VOCABULARY + 1), KD_EDATA,
-                       "'<|translate|>' has the id 613, should be 614");
+                       "the model has 2121 tokens; the id 2120 has none here");
+        assert_null(t);
+        assert_refused(kd_tokenizer_read_folder(&t, folder[i], SMALL_VOCABULARY - 1), KD_EDATA,
+                       "'<|su|>', id 612, is no special token of Whisper");
         assert_null(t);
     }
     kd_tokenizer_free(small);
@@ -131,6 +136,26 @@ static void test_multilingual(void **state) {
     assert_int_equal(kd_tokenizer_ids(t)->timestamp, 50365);
     kd_tokenizer_free(t);
     assert_refused(kd_tokenizer_read_ranks(&t, path, 51864 + 200), KD_EDATA, "languages");
+}
+
+/* OpenAI's other names of languages, in any case, and two texts that tokens had before. */
+static void test_aliases(void **state) {
+    (void)state;
+    static const char *const same[][2] = {
+        {"burmese", "my"},   {"valencian", "ca"}, {"flemish", "nl"},   {"haitian", "ht"},
+        {"pushto", "ps"},    {"panjabi", "pa"},   {"moldavian", "ro"}, {"moldovan", "ro"},
+        {"sinhalese", "si"}, {"castilian", "es"}, {"Mandarin", "zh"},  {"letzeburgesch", "lb"},
+        {"HEBREW", "he"},    {"iw", "he"},        {"Norwegian", "no"}, {"Haitian Creole", "ht"},
+        {"DE", "de"}};
+    kd_tokenizer *t = read_small();
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        const int32_t id = kd_tokenizer_language(t, same[i][0]);
+        assert_true(id >= 0);
+        assert_string_equal(kd_tokenizer_language_code(t, id), same[i][1]);
+    }
+    assert_int_equal(kd_tokenizer_special(t, "<|iw|>"), kd_tokenizer_language(t, "he"));
+    assert_int_equal(kd_tokenizer_special(t, "<|nocaptions|>"), kd_tokenizer_ids(t)->no_speech);
+    kd_tokenizer_free(t);
 }
 
 /* The tokens of a whisper.cpp file: the list has the end of text too. */
@@ -295,6 +320,111 @@ static void test_refused_folders(void **state) {
     free(vocab);
 }
 
+/* The small tokenizer as a folder, with `added` in its added_tokens.json. */
+static int read_added(test_folder *folder, kd_tokenizer **t, const char *from, const char *to,
+                      int64_t vocabulary) {
+    kd_tokenizer *small = read_small();
+    assert_ok(kd_tokenizer_write_folder(small, folder->path));
+    kd_tokenizer_free(small);
+    change_text(test_path(folder, "added_tokens.json"), from, to);
+    return kd_tokenizer_read_folder(t, folder->path, vocabulary);
+}
+
+/* Published files: Hebrew's older code, no_speech's older name. At another's id they are refused.
+ */
+static void test_older_specials(void **state) {
+    test_folder *folder = *state;
+    kd_tokenizer *t, *small = read_small();
+    const kd_token_ids *ids = kd_tokenizer_ids(small);
+    char from[64], to[64];
+    assert_ok(read_added(folder, &t, "<|he|>", "<|iw|>", SMALL_VOCABULARY));
+    assert_string_equal(kd_tokenizer_hash(t).hex, kd_tokenizer_hash(small).hex);
+    kd_tokenizer_free(t);
+    assert_ok(read_added(folder, &t, "<|nospeech|>", "<|nocaptions|>", SMALL_VOCABULARY));
+    kd_tokenizer_free(t);
+    snprintf(from, sizeof from, "<|nospeech|>\": %d", ids->no_speech);
+    snprintf(to, sizeof to, "<|nocaptions|>\": %d", ids->start);
+    assert_refused(read_added(folder, &t, from, to, SMALL_VOCABULARY), KD_EDATA,
+                   "'<|nocaptions|>' has the id 513, should be 617");
+    assert_refused(read_added(folder, &t, "<|he|>", "<|hebrew|>", SMALL_VOCABULARY), KD_EDATA,
+                   "'<|hebrew|>', id 534, is no special token of Whisper");
+    kd_tokenizer_free(small);
+}
+
+/* Tokens behind Whisper's keep their ids: named ones are text, those that look special are not. */
+static void test_added(void **state) {
+    test_folder *folder = *state;
+    kd_tokenizer *t, *back, *copy;
+    char *text;
+    static const char added[] = "{\n  \"<|laugh|>\": 2120,\n  \"caf\u00e9 \\\"\": 2121,";
+    assert_ok(read_added(folder, &t, "{", added, SMALL_VOCABULARY + 2));
+    const kd_token_ids *ids = kd_tokenizer_ids(t);
+    assert_int_equal(ids->vocabulary, SMALL_VOCABULARY + 2);
+    assert_int_equal(ids->added, SMALL_VOCABULARY);
+    assert_int_equal(ids->languages, 99);
+    assert_false(kd_token_is_timestamp(ids, ids->added));
+    assert_true(kd_token_is_timestamp(ids, ids->added - 1));
+    const int32_t id[] = {39, 2120, 2121, 39};
+    assert_ok(kd_tokenizer_decode(&text, NULL, t, id, 4, false));
+    assert_string_equal(text, "Hcaf\u00e9 \"H");
+    free(text);
+    assert_ok(kd_tokenizer_write_folder(t, folder->path));
+    assert_ok(kd_tokenizer_read_folder(&back, folder->path, SMALL_VOCABULARY + 2));
+    assert_ok(kd_tokenizer_copy(&copy, back));
+    assert_string_equal(kd_tokenizer_hash(copy).hex, kd_tokenizer_hash(t).hex);
+    kd_tokenizer_free(back);
+    kd_tokenizer_free(copy);
+    kd_tokenizer_free(t);
+    assert_refused(read_added(folder, &t, "{", added, SMALL_VOCABULARY + 3), KD_EDATA,
+                   "the id 2122 has none here");
+    assert_refused(read_added(folder, &t, "{", added, SMALL_VOCABULARY + 1), KD_EDATA,
+                   "id 2121, is no special token");
+}
+
+static int read_json(test_folder *folder, const char *from, const char *to) {
+    kd_tokenizer *t;
+    char *json;
+    size_t length;
+    const char *path = test_path(folder, "tokenizer.json");
+    assert_ok(kd_file_read(&json, &length, "tests/golden/tokenizer_json/tokenizer.json", 1 << 20));
+    test_write(path, json, length);
+    free(json);
+    if (from) change_text(path, from, to);
+    int status = kd_tokenizer_read_folder(&t, folder->path, SMALL_VOCABULARY);
+    if (status == KD_OK) kd_tokenizer_free(t);
+    return status;
+}
+
+/* What a tokenizer.json does to a text that we would not do; and one beside another vocab.json. */
+static void test_other_pipelines(void **state) {
+    test_folder *folder = *state;
+    kd_tokenizer *small = read_small();
+    static const char *const cases[][3] = {
+        {"{", "{\"normalizer\": {\"type\": \"NFC\"},", "no normalizer"},
+        {"{", "{\"pre_tokenizer\": null,", "GPT-2's pre_tokenizer"},
+        {"{", "{\"pre_tokenizer\": {\"type\": \"Whitespace\"},", "GPT-2's pre_tokenizer"},
+        {"{", "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true},",
+         "GPT-2's pre_tokenizer"},
+        {"{", "{\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"use_regex\": false},",
+         "GPT-2's pre_tokenizer"},
+        {"\"type\":\"BPE\"", "\"type\":\"Unigram\"", "\"BPE\""},
+        {"\"type\":\"BPE\"", "\"type\":\"BPE\",\"dropout\":0.1", "empty"},
+        {"\"type\":\"BPE\"", "\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\"", "empty"}};
+    assert_ok(read_json(folder, NULL, NULL));
+    assert_ok(read_json(folder, "{",
+                        "{\"normalizer\": null, \"pre_tokenizer\": {\"type\": "
+                        "\"ByteLevel\", \"add_prefix_space\": false},"));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_refused(read_json(folder, cases[i][0], cases[i][1]), KD_EDATA, cases[i][2]);
+    assert_ok(kd_tokenizer_write_folder(small, folder->path));
+    assert_ok(read_json(folder, NULL, NULL)); /* both, and the same */
+    change_text(test_path(folder, "vocab.json"), "\"!\": 0,", "\"!\": 3,");
+    change_text(test_path(folder, "vocab.json"), "\"$\": 3,", "\"$\": 0,");
+    assert_refused(read_json(folder, NULL, NULL), KD_EDATA,
+                   "tokenizer.json: has other tokens than vocab.json");
+    kd_tokenizer_free(small);
+}
+
 static void test_classes(void **state) {
     (void)state;
     static const struct {
@@ -352,6 +482,10 @@ int main(void) {
         cmocka_unit_test(test_folders),
         cmocka_unit_test(test_english),
         cmocka_unit_test(test_multilingual),
+        cmocka_unit_test(test_aliases),
+        cmocka_unit_test_setup_teardown(test_older_specials, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(test_added, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(test_other_pipelines, test_setup, test_teardown),
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_specials),
         cmocka_unit_test(test_bytes),

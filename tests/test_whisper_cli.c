@@ -3,6 +3,8 @@
 
 #include <sndfile.h>
 
+#include "base/json.h"
+#include "cli/transcript_text.h"
 #include "run_cli.h"
 #include "whisper_tiny.h"
 
@@ -95,6 +97,7 @@ static void mistakes_are_explained(void **state) {
     assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--beam", "17"), 64);
     assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--language", "de"), 64);
     assert_says(complained, "English only");
+    assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--language", "ENGLISH"), 0);
     assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--task", "translate"), 64);
     assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--task", "sing"), 64);
     assert_int_equal(DISTILL("convert", n.model, n.back, "--type", "q4_1"), 64);
@@ -109,6 +112,105 @@ static void mistakes_are_explained(void **state) {
     assert_says(complained, "the file ends at");
     write_sound(n.wav, 0);
     assert_int_equal(DISTILL("transcribe", n.model, n.wav), 65);
+}
+
+/* Every line of what was printed is an object of JSON; how many have the key. */
+static int count_lines(const char *key, int *lines) {
+    int with = 0;
+    *lines = 0;
+    for (char *at = printed; *at; ++*lines) {
+        const size_t n = strcspn(at, "\n");
+        kd_json *json;
+        assert_ok(kd_json_parse(&json, at, n, "a line"));
+        with += kd_json_get(kd_json_root(json), key) != NULL;
+        kd_json_free(json);
+        at += n + (at[n] == '\n');
+    }
+    return with;
+}
+
+/* The files behind one that cannot be heard are heard; it is named, and the exit code is 65. */
+static void broken_files_do_not_end_the_others(void **state) {
+    names n;
+    char bad[KD_PATH_MAX], alone[1 << 12];
+    int lines;
+    make(&n, state);
+    test_copy(bad, sizeof bad, test_path(*state, "bad.wav"));
+    test_write(bad, "no sound", 8);
+    assert_int_equal(DISTILL("transcribe", n.model, n.wav, n.wav), 0);
+    test_copy(alone, sizeof alone, printed);
+    assert_int_equal(DISTILL("transcribe", n.model, n.wav, bad, "/nowhere.wav", n.wav), 65);
+    assert_string_equal(printed, alone);
+    assert_says(complained, "bad.wav: no sound that libsndfile can decode");
+    assert_says(complained, "/nowhere.wav: cannot open");
+    assert_says(complained, "2 of 4 files could not be heard: ");
+    assert_says(complained, "bad.wav, /nowhere.wav");
+    assert_int_equal(DISTILL("transcribe", n.model, bad, n.wav, "/nowhere.wav", "--json"), 65);
+    assert_int_equal(count_lines("error", &lines), 2);
+    assert_int_equal(lines, 3);
+    assert_int_equal(count_lines("text", &lines), 1);
+    assert_int_equal(DISTILL("transcribe", n.model, bad, "--json"), 65);
+    assert_int_equal(count_lines("error", &lines), 1);
+    assert_int_equal(DISTILL("transcribe", n.model, bad, "--vtt"), 65);
+    assert_string_equal(printed, "WEBVTT\n\n");
+    assert_int_equal(DISTILL("transcribe", n.model, "/nowhere.wav"), 66);
+    assert_string_equal(printed, "");
+}
+
+/* Names need not be UTF-8, nor of one line; JSON must be, and so must a row of the table. */
+static void odd_names_are_written_well(void **state) {
+    names n;
+    int lines;
+    make(&n, state);
+    const char *path = test_path(*state, "caf\xE9\t1\n.wav");
+    write_sound(path, 16000);
+    assert_int_equal(DISTILL("transcribe", n.model, path, n.wav, "--json"), 0);
+    assert_int_equal(count_lines("file", &lines), 2);
+    assert_int_equal(lines, 2);
+    assert_says(printed, "caf\\ufffd\\u00091\\u000a.wav\"");
+    assert_int_equal(DISTILL("transcribe", n.model, path, n.wav), 0);
+    assert_says(printed, "caf\xE9?1?.wav\t");
+}
+
+static void check_cue(kd_transcript_kind kind, const char *said, const char *written) {
+    kd_text text = {0};
+    const kd_segment segment = {.start = 1, .end = 3661.5, .text = (char *)(uintptr_t)said};
+    kd_transcript_add_segment(&text, kind, 0, &segment);
+    assert_ok(kd_text_finish(&text, "a cue"));
+    assert_string_equal(text.text, written);
+    free(text.text);
+}
+
+/* Neither an arrow nor a blank line ends a subtitle too early. */
+static void cues_stay_whole(void **state) {
+    (void)state;
+#define SRT(words) "1\n00:00:01,000 --> 01:01:01,500\n" words "\n\n"
+#define VTT(words) "00:00:01.000 --> 01:01:01.500\n" words "\n\n"
+    check_cue(KD_TRANSCRIPT_SRT, " a --> b --> c", SRT("a -> b -> c"));
+    check_cue(KD_TRANSCRIPT_VTT, "-->", VTT("->"));
+    check_cue(KD_TRANSCRIPT_VTT, " a---->b -> c-- ", VTT("a->b -> c--"));
+    check_cue(KD_TRANSCRIPT_SRT, " a\n\nb\r\n", SRT("a  b"));
+    check_cue(KD_TRANSCRIPT_TEXT, "\n a --> b\x01\n", "a --> b?\n");
+}
+
+/* The same JSON for what was said with a letter split between two segments. */
+static void whole_texts_are_whole(void **state) {
+    (void)state;
+    kd_tokenizer *tokenizer = tiny_tokenizer(TINY_VOCABULARY);
+    int32_t token[2][2] = {{'x', 0xC3}, {0xA9, 'y'}};
+    kd_segment segment[2] = {{.token = token[0], .count = 2, .text = "x\xEF\xBF\xBD"},
+                             {.token = token[1], .count = 2, .text = "\xEF\xBF\xBDy"}};
+    const kd_transcript t = {.segment = segment, .count = 2, .language = -1};
+    kd_text text = {0}, row = {0};
+    assert_ok(kd_transcript_add_json(&text, "f", &t, tokenizer));
+    assert_says(text.text, "\"text\": \"xéy\", \"segments\"");
+    assert_says(text.text, "\"text\": \"x\xEF\xBF\xBD\"");
+    assert_says(text.text, "\"language\": \"en\"");
+    assert_ok(kd_transcript_add_row(&row, "f", &t, tokenizer));
+    assert_string_equal(row.text, "f\txéy\n");
+    free(text.text);
+    free(row.text);
+    kd_tokenizer_free(tokenizer);
 }
 
 static void models_are_inspected(void **state) {
@@ -165,6 +267,11 @@ int main(void) {
         cmocka_unit_test_setup_teardown(formats_say_the_same, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(subtitles_have_times, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(mistakes_are_explained, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(broken_files_do_not_end_the_others, test_setup,
+                                        test_teardown),
+        cmocka_unit_test_setup_teardown(odd_names_are_written_well, test_setup, test_teardown),
+        cmocka_unit_test(cues_stay_whole),
+        cmocka_unit_test(whole_texts_are_whole),
         cmocka_unit_test_setup_teardown(models_are_inspected, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(models_are_verified, test_setup, test_teardown)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* Whisper models in files: what is written is read back, and nothing broken is let through. */
 #include "test_data.h"
 
+#include "change_text.h"
 #include "data/safetensors_write.h"
 #include "whisper_tiny.h"
 
@@ -85,8 +86,9 @@ static void write_shard(const char *path, const kd_whisper *m, int first, int n)
 static void write_index(const char *path, const char *second) {
     char text[256];
     const int length = snprintf(text, sizeof text,
-                                "{\"weight_map\": {\"a\": \"one.safetensors\", "
-                                "\"b\": \"%s\", \"c\": \"one.safetensors\"}}",
+                                "{\"weight_map\": {\"encoder.conv1.weight\": \"one.safetensors\", "
+                                "\"decoder.layer_norm.bias\": \"%s\", \"encoder.conv1.bias\": "
+                                "\"one.safetensors\"}}",
                                 second);
     test_write(path, text, (size_t)length);
 }
@@ -116,24 +118,10 @@ static void shards_are_put_together(void **state) {
     write_index(path, "three.safetensors");
     assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_ENOINPUT,
                    "three.safetensors");
-    write_index(path, "one.safetensors");
+    write_index(path, "one.safetensors"); /* which has the encoder alone */
     assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
-                   "is missing");
+                   "weight_map: there is no tensor decoder.layer_norm.bias in one.safetensors");
     kd_whisper_file_free(file);
-}
-
-/* config.json with `from` replaced by `to`. */
-static void change_config(const char *path, const char *from, const char *to) {
-    char *text, changed[4096];
-    size_t length;
-    assert_ok(kd_file_read(&text, &length, path, sizeof changed));
-    const char *at = strstr(text, from);
-    assert_non_null(at);
-    const int n = snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, to,
-                           at + strlen(from));
-    assert_true(n > 0 && n < (int)sizeof changed);
-    test_write(path, changed, (size_t)n);
-    free(text);
 }
 
 static void wrong_configs_are_refused(void **state) {
@@ -144,8 +132,12 @@ static void wrong_configs_are_refused(void **state) {
         {"\"vocab_size\": 1864", "\"vocab_size\": 999999999", "vocabulary"},
         {"\"encoder_layers\": 2", "\"encoder_layers\": 1", "tensors"},
         {"\"encoder_layers\": 2", "\"encoder_layers\": 3", "is missing"},
-        {"\"num_mel_bins\": 80", "\"num_mel_bins\": 40", "another shape"},
+        {"\"num_mel_bins\": 80", "\"num_mel_bins\": 40", "feature_size"},
+        {"\"max_source_positions\": 50", "\"max_source_positions\": 40", "another shape"},
         {"\"activation_function\": \"gelu\"", "\"activation_function\": \"relu\"", "gelu"},
+        {"\"is_encoder_decoder\": true", "\"is_encoder_decoder\": false", "should be true"},
+        {"\"scale_embedding\": false", "\"scale_embedding\": true", "should be false"},
+        {"\"use_cache\": true", "\"quantization_config\": {\"load_in_8bit\": true}", "packed"},
         {"\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", "tie_word"}};
     kd_whisper_file *file = tiny_whisper_file(), *back;
     char folder[KD_PATH_MAX], path[KD_PATH_MAX];
@@ -153,13 +145,139 @@ static void wrong_configs_are_refused(void **state) {
     assert_ok(kd_whisper_folder_write(folder, file, &kd_format_f16));
     kd_path_join(path, folder, "config.json");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        change_config(path, cases[i][0], cases[i][1]);
+        change_text(path, cases[i][0], cases[i][1]);
         assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
                        cases[i][2]);
-        change_config(path, cases[i][1], cases[i][0]);
+        change_text(path, cases[i][1], cases[i][0]);
     }
     assert_ok(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING));
     kd_whisper_file_free(back);
+    kd_whisper_file_free(file);
+}
+
+/* The features the model was taught on, in either of the files that may state them. */
+static void other_features_are_refused(void **state) {
+    static const char *const cases[][2] = {{"\"feature_size\": 80", "\"feature_size\": 128"},
+                                           {"\"sampling_rate\": 16000", "\"sampling_rate\": 8000"},
+                                           {"\"hop_length\": 160", "\"hop_length\": 320"},
+                                           {"\"n_fft\": 400", "\"n_fft\": 512"},
+                                           {"\"chunk_length\": 1", "\"chunk_length\": 30"},
+                                           {"\"padding_value\": 0.0", "\"padding_value\": 1.0"}};
+    kd_whisper_file *file = tiny_whisper_file(), *back;
+    char folder[KD_PATH_MAX], path[KD_PATH_MAX];
+    test_copy(folder, sizeof folder, test_path(*state, "features"));
+    assert_ok(kd_whisper_folder_write(folder, file, &kd_format_f16));
+    kd_path_join(path, folder, "preprocessor_config.json");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        change_text(path, cases[i][0], cases[i][1]);
+        assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
+                       "as the model hears");
+        change_text(path, cases[i][1], cases[i][0]);
+    }
+    assert_int_equal(unlink(path), 0); /* transformers' newer file */
+    static const char text[] = "{\"feature_extractor\": {\"hop_length\": 80}}";
+    kd_path_join(path, folder, "processor_config.json");
+    test_write(path, text, sizeof text - 1);
+    assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
+                   "\"hop_length\" should be 160");
+    assert_int_equal(unlink(path), 0);
+    kd_path_join(path, folder, "adapter_config.json");
+    test_write(path, "{}", 2);
+    assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
+                   "merge it into the weights");
+    kd_whisper_file_free(file);
+}
+
+/* The parameters, and behind them an output matrix: the embedding, or something else. */
+typedef struct {
+    const kd_whisper *model;
+    bool other;
+} with_output;
+
+static void fetch_output(void *context, int64_t index, float *values) {
+    const with_output *from = context;
+    const kd_params *params = from->model->params;
+    if (index < params->count) {
+        kd_whisper_get_values(values, params->list[index]);
+    } else {
+        kd_whisper_get_values(values, from->model->tokens.table);
+        if (from->other) values[7] += 1;
+    }
+}
+
+static void write_output(const char *folder, const kd_whisper *m, bool other) {
+    kd_safetensors_entry entry[128] = {0};
+    char name[128][KD_WHISPER_NAME_MAX], path[KD_PATH_MAX];
+    const int n = m->params->count;
+    for (int i = 0; i <= n; i++) {
+        const kd_param *p = i < n ? m->params->list[i] : m->tokens.table;
+        const kd_tensor *t = &p->tensor;
+        kd_whisper_foreign_name(name[i], p->name);
+        entry[i] = (kd_safetensors_entry){.name = i < n ? name[i] : "proj_out.weight",
+                                          .dtype = i % 2 ? "F32" : "F16", /* a mix */
+                                          .rank = t->rank,
+                                          .count = t->size};
+        memcpy(entry[i].shape, t->shape, sizeof t->shape);
+        if (t->rank == 3) {
+            entry[i].shape[1] = t->shape[2];
+            entry[i].shape[2] = t->shape[1];
+        }
+    }
+    entry[n].dtype = "F32";
+    for (int i = 0; i < n; i++) /* alike, as the output matrix must be */
+        if (m->params->list[i] == m->tokens.table) entry[i].dtype = "F32";
+    kd_path_join(path, folder, "model.safetensors");
+    with_output from = {m, other};
+    assert_ok(kd_safetensors_write(path, n + 1, entry, fetch_output, &from));
+}
+
+/* The output matrix is the embedding: where a folder has one, it must be the same numbers. */
+static void other_output_matrices_are_refused(void **state) {
+    kd_whisper_file *file = tiny_whisper_file(), *back;
+    char folder[KD_PATH_MAX], path[KD_PATH_MAX];
+    test_copy(folder, sizeof folder, test_path(*state, "output"));
+    assert_ok(kd_whisper_folder_write(folder, file, &kd_format_f32));
+    kd_path_join(path, folder, "config.json");
+    for (int tied = 1; tied >= 0; tied--) {
+        write_output(folder, file->model, false);
+        assert_ok(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING));
+        assert_same_model(file, back, error_bound(&kd_format_f16));
+        kd_whisper_file_free(back);
+        write_output(folder, file->model, true);
+        assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
+                       "proj_out.weight is not the token embedding");
+        change_text(path, tied ? "embeddings\": true" : "embeddings\": false",
+                    tied ? "embeddings\": false" : "embeddings\": true");
+    }
+    kd_whisper_file_free(file);
+}
+
+/* Whatever the layout: a weight that is not finite, and mel filters that are not Whisper's. */
+static void bad_numbers_are_refused(void **state) {
+    static const char *const names[] = {"bad.bin", "bad.gguf", "bad"};
+    kd_whisper_file *file = tiny_whisper_file(), *back;
+    for (int i = 0; i < 3; i++) {
+        const char *path = test_path(*state, names[i]);
+        int (*write)(const char *, const kd_whisper_file *, const kd_number_format *) =
+            i == 0   ? kd_whisper_bin_write
+            : i == 1 ? kd_whisper_gguf_write
+                     : kd_whisper_folder_write;
+        kd_real *place = &file->model->text_norm.beta->tensor.value[3], kept = *place;
+        for (int k = 0; k < 2; k++) {
+            *place = k ? (kd_real)INFINITY : (kd_real)NAN;
+            assert_ok(write(path, file, &kd_format_f32));
+            assert_refused(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
+                           "tensor decoder.ln.bias: number 3 is not finite");
+            assert_null(back);
+        }
+        *place = kept;
+        if (i == 2) continue; /* a folder has no filters */
+        file->filters[205] += 1e-3f;
+        assert_ok(write(path, file, &kd_format_f32));
+        assert_refused(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
+                       "mel filters are not Whisper's: band 1, bin 4");
+        file->filters[205] -= 1e-3f;
+    }
     kd_whisper_file_free(file);
 }
 
@@ -276,6 +394,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(folders_come_back, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(shards_are_put_together, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(wrong_configs_are_refused, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(other_features_are_refused, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(other_output_matrices_are_refused, test_setup,
+                                        test_teardown),
+        cmocka_unit_test_setup_teardown(bad_numbers_are_refused, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(cut_files_are_refused, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(hostile_sizes_are_refused, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(wrong_records_are_refused, test_setup, test_teardown),

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Whisper beside Hugging Face transformers and whisper.cpp; see `make parity`.
 
-    whisper_parity.py DISTILL PROBE DATA [numbers] [words] [files] [gguf] [speed]
+    whisper_parity.py DISTILL PROBE DATA [numbers] [words] [settings] [files] [gguf] [speed]
 
 numbers   encoder output, logits and the gradient of the distillation loss of base.en, of base.en through a
           Hugging Face folder, and of a small random multilingual model: relative error at most 1e-4
 words     transcripts of 20 clips that need no sampling, word for word the greedy ones of transformers
+settings  the same of a few clips, from folders whose generation_config.json has other lists: nothing suppressed, common
+          words suppressed, another beginning, a shorter most length, the settings in config.json instead; and from
+          what `distill convert` makes of such a folder: another folder, a GGUF file
 files     whisper.cpp reads base.en as written by `distill convert` in every type but f32, which it cannot run,
           and hears jfk.flac; so does distill, f32 too
 gguf      the gguf package reads base.en as written by `distill convert` in every type: keys, tokens, and matrices
@@ -29,7 +32,7 @@ import numpy as np
 import whisper_bin
 
 DISTILL, PROBE, DATA = sys.argv[1:4]
-PARTS = sys.argv[4:] or ["numbers", "words", "files", "gguf", "speed"]
+PARTS = sys.argv[4:] or ["numbers", "words", "settings", "files", "gguf", "speed"]
 BASE = os.path.join(DATA, "whisper/ggml-base.en.bin")
 JFK = os.path.join(DATA, "speech/jfk.flac")
 LIMIT = 1e-4
@@ -221,6 +224,78 @@ def words(scratch):
         check(" ".join(["words", *option]), same == len(greedy) == 20, f"{same} of {len(greedy)} transcripts are equal")
 
 
+def change(folder, name, changes):
+    """Sets keys of a JSON file; None takes one away."""
+    path = os.path.join(folder, name)
+    values = json.load(open(path))
+    for key, value in changes.items():
+        values[key] = value
+        if value is None:
+            del values[key]
+    json.dump(values, open(path, "w"))
+
+
+def altered_folder(scratch, name, changes):
+    """base.en as a folder with other settings. Without `changes` they stand in config.json alone."""
+    folder = os.path.join(scratch, name)
+    distill("convert", BASE, folder)
+    if changes is not None:
+        change(folder, "generation_config.json", changes)
+    else:
+        own = json.load(open(os.path.join(folder, "generation_config.json")))
+        os.remove(os.path.join(folder, "generation_config.json"))
+        change(folder, "config.json", {**{key: own[key] for key in ("max_length", "begin_suppress_tokens")},
+                                       "suppress_tokens": [345, 460, 466]})
+    return folder
+
+
+def same_words(name, folder, source, paths, timestamps):
+    """`source`, made of the folder, says what transformers says with the folder."""
+    import torch
+    from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+    processor = WhisperProcessor.from_pretrained(folder)
+    model = WhisperForConditionalGeneration.from_pretrained(folder).eval()
+    if not timestamps:  # config.json alone does not say it
+        model.generation_config.no_timestamps_token_id = 50362
+    option = [] if timestamps else ["--no-timestamps"]
+    same = compared = 0
+    for line in distill("transcribe", source, *paths, "--json", *option).splitlines():
+        h = json.loads(line)
+        if any(s["temperature"] > 0 for s in h["segments"]):
+            continue
+        features = processor.feature_extractor(sound(h["file"]), sampling_rate=16000, return_tensors="pt")
+        with torch.no_grad():
+            ids = model.generate(features.input_features, return_timestamps=timestamps, do_sample=False)
+        expected = processor.tokenizer.decode(ids[0], skip_special_tokens=True)
+        compared += 1
+        same += h["text"].split() == expected.split()
+        if h["text"].split() != expected.split():
+            print(f"      {os.path.basename(h['file'])}\n        ours   {h['text']}\n        theirs {expected}")
+    check(name, same == compared > 0, f"{same} of {compared} transcripts are equal")
+
+
+def settings(scratch):
+    paths = [JFK, *clips(2)]
+    cases = {"nothing suppressed": {"suppress_tokens": [], "begin_suppress_tokens": []},
+             "words suppressed": {"suppress_tokens": [345, 460, 466]},  # " you", " can", " not"
+             "lists left out": {"suppress_tokens": None, "begin_suppress_tokens": None},
+             "no comma, another beginning": {"suppress_tokens": [11], "begin_suppress_tokens": [843, 220, 383]},
+             "six tokens": {"max_length": 6},
+             "in config.json": None}
+    for name, changes in cases.items():
+        folder = altered_folder(scratch, name, changes)
+        for timestamps in (False, True):
+            if timestamps and changes is None:  # transformers does not know the first timestamp then
+                continue
+            same_words(f"settings: {name}{', timestamps' if timestamps else ''}", folder, folder, paths, timestamps)
+    folder = os.path.join(scratch, "words suppressed")
+    for copy in ("copy", "copy.gguf"):
+        path = os.path.join(scratch, copy)
+        distill("convert", folder, path)
+        same_words(f"settings: {copy} of a folder", folder, path, paths[:1], False)
+
+
 # --- whisper.cpp -----------------------------------------------------------------------------------
 
 
@@ -341,6 +416,6 @@ def speed(scratch):
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch_folder:
         for part in PARTS:
-            {"numbers": numbers, "words": words, "files": files, "gguf": gguf_files, "speed": speed}[part](scratch_folder)
+            {"numbers": numbers, "words": words, "settings": settings, "files": files, "gguf": gguf_files, "speed": speed}[part](scratch_folder)
     print("all holds" if not wrong else f"{len(wrong)} wrong: {', '.join(wrong)}")
     sys.exit(1 if wrong else 0)

@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/json_scan.h"
 #include "base/text.h"
+#include "base/unicode.h"
 
 struct kd_json {
     const char *name;
@@ -306,17 +307,23 @@ static void quote_byte(char *out, size_t capacity, size_t *length, char byte) {
 
 size_t kd_json_quote(char *out, size_t capacity, const char *text) {
     static const char digit[] = "0123456789abcdef";
-    size_t length = 0;
+    size_t length = 0, left = strlen(text);
     quote_byte(out, capacity, &length, '"');
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c < 0x20) {
-            const char escape[6] = {'\\', 'u', '0', '0', digit[c >> 4], digit[c & 15]};
+    while (left > 0) {
+        const unsigned char c = (unsigned char)*text;
+        const int whole = kd_utf8_length(text, left);
+        int n = whole > 0 ? whole : kd_utf8_broken(text, left);
+        const char escape[6] = {'\\', 'u', '0', '0', digit[c >> 4], digit[c & 15]};
+        if (whole == 0)
+            for (int i = 0; i < 6; i++) quote_byte(out, capacity, &length, "\\ufffd"[i]);
+        else if (c < 0x20)
             for (int i = 0; i < 6; i++) quote_byte(out, capacity, &length, escape[i]);
-            continue;
-        }
-        if (c == '"' || c == '\\') quote_byte(out, capacity, &length, '\\');
-        quote_byte(out, capacity, &length, *text);
+        else if (c == '"' || c == '\\')
+            quote_byte(out, capacity, &length, '\\');
+        for (int i = 0; i < n && whole > 0 && c >= 0x20; i++)
+            quote_byte(out, capacity, &length, text[i]);
+        text += n;
+        left -= (size_t)n;
     }
     quote_byte(out, capacity, &length, '"');
     if (capacity > 0) out[length < capacity ? length : capacity - 1] = '\0';

@@ -49,7 +49,8 @@ const char *kd_json_place(char *out, size_t capacity, const kd_json *json, const
 bool kd_json_is_integer(const cJSON *item);
 
 /* Appends `text` to `out` as a JSON string, quotes included, and returns the length it needs (like
- * snprintf; always terminated when capacity > 0). For writers that cannot allocate. */
+ * snprintf; always terminated when capacity > 0). For writers that cannot allocate. What is not
+ * UTF-8, as names of files need not be, becomes \ufffd. */
 size_t kd_json_quote(char *out, size_t capacity, const char *text);
 
 #endif

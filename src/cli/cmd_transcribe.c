@@ -10,7 +10,9 @@
 #include "quant/whisper_file.h"
 
 static const kd_option OPTIONS[] = {
-    {"language", "NAME", "what is spoken: en, german …; found out by itself when not given"},
+    {"language", "NAME",
+     "what is spoken: en, german …; when not given, what the model states, or\n"
+     "found out by itself"},
     {"task", "TASK", "transcribe (default), or translate into English"},
     {"beam", "N", "rows of the beam search, 1 to 16 (default 1: greedy)"},
     {"no-timestamps", NULL, "text alone; long files are cut every 30 s"},
@@ -25,12 +27,19 @@ static const kd_usage USAGE = {
     .least = 2,
     .most = -1,
     .summary =
-        "Prints what is said in sound files. MODEL is a Whisper model: a .bin of whisper.cpp, GGUF or\n"
+        "Prints what is said in sound files. MODEL is a Whisper model: a .bin of whisper.cpp, GGUF "
+        "or\n"
         "a Hugging Face folder. One file gives one line for each segment; several files give one\n"
-        "line each, the name in front. Progress goes to stderr.",
+        "line each, the name in front. Progress goes to stderr. A file that cannot be heard is "
+        "named\n"
+        "there, and in JSON has \"error\" in place of the words; the others are heard all the "
+        "same,\n"
+        "and the exit code is 65.",
     .options = OPTIONS,
     .example = "distill transcribe ggml-base.en.bin talk.flac\n"
                "distill transcribe ggml-base.en.bin talk.flac --srt > talk.srt"};
+
+enum { NAMED_MOST = 5 };
 
 /* Everything one call works with. */
 typedef struct {
@@ -40,8 +49,10 @@ typedef struct {
     kd_decoder decoder;
     kd_logmel *logmel;
     kd_progress progress;
-    bool showing; /* progress, of long files */
-    int printed;  /* segments of this file   */
+    bool showing;   /* progress, of long files */
+    int printed;    /* segments of this file   */
+    int failed;     /* files                   */
+    kd_text missed; /* the names of the first of them */
 } job;
 
 static int read_options(job *j, kd_decode_options *out, const kd_arguments *arguments) {
@@ -75,19 +86,32 @@ static int read_language(const job *j, kd_decode_options *out, const kd_argument
     const char *task = kd_arguments_value(arguments, "task");
     if (task && strcmp(task, "transcribe") != 0 && strcmp(task, "translate") != 0)
         return kd_fail(KD_EUSAGE, "--task %s: there are transcribe and translate", task);
-    out->task = task && strcmp(task, "translate") == 0 ? ids->translate : ids->transcribe;
+    const kd_whisper_generation *stated = &j->model->model->generation;
+    out->task = task ? strcmp(task, "translate") == 0 ? ids->translate : ids->transcribe
+                : stated->task >= 0 ? stated->task
+                                    : ids->transcribe;
     if (!ids->multilingual) {
         if (out->task == ids->translate)
             return kd_fail(KD_EUSAGE, "--task translate: this model knows English only");
-        if (language && strcmp(language, "en") != 0 && strcmp(language, "english") != 0)
+        if (language && kd_tokenizer_language(j->model->tokenizer, language) != ids->language)
             return kd_fail(KD_EUSAGE, "--language %s: this model knows English only", language);
         return KD_OK;
     }
+    out->language = stated->language;
     if (!language) return KD_OK;
     out->language = kd_tokenizer_language(j->model->tokenizer, language);
     if (out->language < 0)
         return kd_fail(KD_EUSAGE, "--language %s: this model knows no such language", language);
     return KD_OK;
+}
+
+/* Prints what was put together with `status`, and frees it. */
+static int print_text(kd_text *text, int status) {
+    if (status == KD_OK) status = kd_text_finish(text, "a transcript");
+    if (status == KD_OK) fputs(text->text, stdout);
+    if (status == KD_OK) fflush(stdout);
+    free(text->text);
+    return status;
 }
 
 /* Prints what has become ready, and keeps the progress line up. */
@@ -101,32 +125,15 @@ static int on_segment(void *context, const kd_segment *segment, int64_t done, in
     if (j->several || j->kind == KD_TRANSCRIPT_JSON) return KD_OK;
     kd_text text = {0};
     kd_transcript_add_segment(&text, j->kind, j->printed++, segment);
-    int status = kd_text_finish(&text, "a transcript");
-    if (status < 0) return status;
-    fputs(text.text, stdout);
-    fflush(stdout);
-    free(text.text);
-    return KD_OK;
+    return print_text(&text, KD_OK);
 }
 
 /* All of a file that is printed at its end. */
 static int print_whole(const job *j, const char *path, const kd_transcript *transcript) {
     kd_text text = {0};
-    if (j->kind == KD_TRANSCRIPT_JSON) {
-        kd_transcript_add_json(&text, path, transcript, j->model->tokenizer);
-    } else {
-        kd_text_add(&text, "%s\t", path);
-        for (int i = 0; i < transcript->count; i++) {
-            const char *words = transcript->segment[i].text;
-            if (i == 0) words += strspn(words, " ");
-            kd_text_add_plain(&text, words, strlen(words));
-        }
-        kd_text_add(&text, "\n");
-    }
-    int status = kd_text_finish(&text, "a transcript");
-    if (status == KD_OK) fputs(text.text, stdout);
-    free(text.text);
-    return status;
+    return print_text(
+        &text, (j->kind == KD_TRANSCRIPT_JSON ? kd_transcript_add_json : kd_transcript_add_row)(
+                   &text, path, transcript, j->model->tokenizer));
 }
 
 static int transcribe(job *j, const char *path) {
@@ -147,6 +154,29 @@ static int transcribe(job *j, const char *path) {
     return status < 0 ? kd_fail_in(status, "%s", path) : status;
 }
 
+/* A file could not be heard. Of several, that is said here and the others follow; not so when it is
+ * this program that failed. */
+static int pass_over(job *j, const char *path, int status) {
+    kd_text line = {0};
+    if (status == KD_EINTERNAL) return status;
+    if (j->kind == KD_TRANSCRIPT_JSON) {
+        kd_transcript_add_failure(&line, path, kd_error());
+        int printed = print_text(&line, KD_OK);
+        if (printed < 0) return printed;
+    }
+    if (!j->several) return status;
+    kd_log("distill: %s", kd_error());
+    if (j->failed++ < NAMED_MOST) kd_text_add(&j->missed, "%s%s", j->failed > 1 ? ", " : "", path);
+    return KD_OK;
+}
+
+/* Those that were passed over, once more. */
+static int count_failed(const job *j, int files) {
+    if (j->failed == 0) return KD_OK;
+    return kd_fail(KD_EDATA, "%d of %d files could not be heard: %s%s", j->failed, files,
+                   j->missed.text ? j->missed.text : "", j->failed > NAMED_MOST ? " …" : "");
+}
+
 int kd_cmd_transcribe(int argc, char **argv) {
     kd_arguments arguments;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
@@ -162,9 +192,11 @@ int kd_cmd_transcribe(int argc, char **argv) {
     if (status == KD_OK) status = kd_whisper_mel_create(&j.logmel, j.model->model->spec.mels);
     if (status == KD_OK) fputs(kd_transcript_opening(j.kind), stdout);
     for (int i = 1; i < arguments.positional_count && status == KD_OK; i++) {
-        j.decoder.options.language = options.language;
         status = transcribe(&j, arguments.positional[i]);
+        if (status < 0) status = pass_over(&j, arguments.positional[i], status);
     }
+    if (status == KD_OK) status = count_failed(&j, arguments.positional_count - 1);
+    free(j.missed.text);
     kd_decoder_clear(&j.decoder);
     kd_logmel_free(j.logmel);
     kd_whisper_file_free(j.model);

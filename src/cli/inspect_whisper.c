@@ -21,6 +21,27 @@ static void add_row(kd_text *rows, const char *name, int layers, int width, int 
     kd_text_add(rows, "%s\t%d\t%d\t%d\t%d\t%s\n", name, layers, width, heads, context, count);
 }
 
+/* What the files state of how text is generated. */
+static void add_generation(kd_text *out, const kd_whisper_file *file) {
+    const kd_whisper_generation *g = &file->model->generation;
+    const kd_tokenizer *t = file->tokenizer;
+    const kd_token_ids *ids = kd_tokenizer_ids(t);
+    if (ids->added < ids->vocabulary)
+        kd_text_add(out, "         %d of them beyond Whisper's, from id %d on\n",
+                    (int)(ids->vocabulary - ids->added), (int)ids->added);
+    if (g->suppress.stated)
+        kd_text_add(out, "never    %d tokens are suppressed\n", g->suppress.count);
+    if (g->begin_suppress.stated)
+        kd_text_add(out, "first    %d tokens are suppressed\n", g->begin_suppress.count);
+    if (g->max_length > 0) kd_text_add(out, "length   at most %d tokens\n", g->max_length);
+    if (g->language >= 0)
+        kd_text_add(out, "language %s unless another is given\n",
+                    kd_tokenizer_language_code(t, g->language));
+    if (g->task >= 0)
+        kd_text_add(out, "task     %s unless another is given\n",
+                    g->task == ids->translate ? "translate" : "transcribe");
+}
+
 int kd_inspect_add_whisper(kd_text *out, const kd_whisper_file *file) {
     const kd_whisper_spec *s = &file->model->spec;
     const kd_token_ids *ids = kd_tokenizer_ids(file->tokenizer);
@@ -41,6 +62,7 @@ int kd_inspect_add_whisper(kd_text *out, const kd_whisper_file *file) {
         kd_text_add(out, "%d languages\n", (int)ids->languages);
     else
         kd_text_add(out, "English only\n");
+    add_generation(out, file);
     if (file->head_count > 0)
         kd_text_add(out, "times    %d attention heads follow the words\n", file->head_count);
     return status;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/json_text.h"
 
 const char *kd_transcript_opening(kd_transcript_kind kind) {
@@ -17,10 +18,28 @@ static void add_time(kd_text *out, double seconds, char mark) {
                 mark, ms % 1000);
 }
 
-/* The text on one line, without the space in front. */
-static void add_line(kd_text *out, const char *text) {
-    text += strspn(text, " ");
-    kd_text_add_plain(out, text, strlen(text));
+static const char SPACES[] = " \t\n\v\f\r";
+
+/* Dashes and ">" that would end a subtitle's text, "-->"; how many characters, or 0. */
+static size_t arrow_length(const char *text) {
+    const size_t dashes = strspn(text, "-");
+    return dashes >= 2 && text[dashes] == '>' ? dashes + 1 : 0;
+}
+
+/* The text on one line, without spaces around it: a blank line would end a subtitle too. */
+static void add_line(kd_text *out, const char *text, bool subtitle) {
+    text += strspn(text, SPACES);
+    size_t left = strlen(text);
+    while (left > 0 && strchr(SPACES, text[left - 1])) left--;
+    while (left > 0) {
+        const size_t arrow = subtitle ? arrow_length(text) : 0, taken = arrow ? arrow : 1;
+        if (arrow)
+            kd_text_add(out, "->");
+        else
+            kd_text_add_plain(out, strchr(SPACES, *text) ? " " : text, 1);
+        text += taken;
+        left -= taken;
+    }
     kd_text_add(out, "\n");
 }
 
@@ -28,7 +47,7 @@ void kd_transcript_add_segment(kd_text *out, kd_transcript_kind kind, int index,
                                const kd_segment *segment) {
     const char mark = kind == KD_TRANSCRIPT_SRT ? ',' : '.';
     if (kind == KD_TRANSCRIPT_TEXT) {
-        add_line(out, segment->text);
+        add_line(out, segment->text, false);
         return;
     }
     if (kind == KD_TRANSCRIPT_SRT) kd_text_add(out, "%d\n", index + 1);
@@ -36,15 +55,7 @@ void kd_transcript_add_segment(kd_text *out, kd_transcript_kind kind, int index,
     kd_text_add(out, " --> ");
     add_time(out, segment->end, mark);
     kd_text_add(out, "\n");
-    /* "-->" would end a subtitle's text. */
-    const char *arrow = strstr(segment->text, "-->");
-    if (arrow) {
-        kd_text_add_plain(out, segment->text, (size_t)(arrow - segment->text));
-        kd_text_add(out, "->");
-        add_line(out, arrow + 3);
-    } else {
-        add_line(out, segment->text);
-    }
+    add_line(out, segment->text, true);
     kd_text_add(out, "\n");
 }
 
@@ -60,21 +71,43 @@ static void add_segment_json(kd_text *out, int index, const kd_segment *s) {
                 s->temperature, s->average, s->compression, s->no_speech);
 }
 
-void kd_transcript_add_json(kd_text *out, const char *file, const kd_transcript *transcript,
-                            const kd_tokenizer *tokenizer) {
-    kd_text all = {0};
-    for (int i = 0; i < transcript->count; i++)
-        kd_text_add(&all, "%s", transcript->segment[i].text);
+int kd_transcript_add_row(kd_text *out, const char *file, const kd_transcript *transcript,
+                          const kd_tokenizer *tokenizer) {
+    char *words;
+    int status = kd_transcript_words(&words, transcript, tokenizer);
+    if (status < 0) return status;
+    kd_text_add_plain(out, file, strlen(file));
+    kd_text_add(out, "\t");
+    add_line(out, words, false);
+    free(words);
+    return KD_OK;
+}
+
+int kd_transcript_add_json(kd_text *out, const char *file, const kd_transcript *transcript,
+                           const kd_tokenizer *tokenizer) {
+    char *words;
+    int status = kd_transcript_words(&words, transcript, tokenizer);
+    if (status < 0) return status;
     kd_text_add(out, "{\"file\": ");
     kd_json_add_quoted(out, file);
-    kd_text_add(out, ", \"language\": \"%s\", \"text\": ",
-                transcript->language < 0
-                    ? "en"
-                    : kd_tokenizer_language_code(tokenizer, transcript->language));
-    kd_json_add_quoted(out, all.text ? all.text : "");
-    if (all.failed) out->failed = true;
-    free(all.text);
+    kd_text_add(out, ", \"language\": ");
+    if (transcript->language >= 0)
+        kd_json_add_quoted(out, kd_tokenizer_language_code(tokenizer, transcript->language));
+    else
+        kd_text_add(out, kd_tokenizer_ids(tokenizer)->multilingual ? "null" : "\"en\"");
+    kd_text_add(out, ", \"text\": ");
+    kd_json_add_quoted(out, words);
+    free(words);
     kd_text_add(out, ", \"segments\": [");
     for (int i = 0; i < transcript->count; i++) add_segment_json(out, i, &transcript->segment[i]);
     kd_text_add(out, "]}\n");
+    return KD_OK;
+}
+
+void kd_transcript_add_failure(kd_text *out, const char *file, const char *message) {
+    kd_text_add(out, "{\"file\": ");
+    kd_json_add_quoted(out, file);
+    kd_text_add(out, ", \"error\": ");
+    kd_json_add_quoted(out, message);
+    kd_text_add(out, "}\n");
 }

@@ -20,9 +20,15 @@ const char *kd_transcript_opening(kd_transcript_kind kind);
 void kd_transcript_add_segment(kd_text *out, kd_transcript_kind kind, int index,
                                const kd_segment *segment);
 
+/* One line: the file's name, a tab, all that was said. */
+int kd_transcript_add_row(kd_text *out, const char *file, const kd_transcript *transcript,
+                          const kd_tokenizer *tokenizer);
+
 /* One line: {"file", "language", "text", "segments": [{"id", "start", "end", "text", …}]}. The
- * names are those of OpenAI's own JSON. */
-void kd_transcript_add_json(kd_text *out, const char *file, const kd_transcript *transcript,
-                            const kd_tokenizer *tokenizer);
+ * names are those of OpenAI's own JSON. A language that was never looked for is null. */
+int kd_transcript_add_json(kd_text *out, const char *file, const kd_transcript *transcript,
+                           const kd_tokenizer *tokenizer);
+/* The line of a file that could not be heard: {"file", "error"}. */
+void kd_transcript_add_failure(kd_text *out, const char *file, const char *message);
 
 #endif

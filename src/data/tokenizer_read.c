@@ -419,10 +419,10 @@ static int check_pipeline(const hf_folder *f) {
     if (f->vocab == root) return KD_OK;
     if (normalizer && !cJSON_IsNull(normalizer))
         return fail_at(f->json, normalizer, "null: Whisper's tokenizer has no normalizer");
-    if (!cJSON_IsString(kind) || strcmp(kind->valuestring, "ByteLevel") != 0 ||
-        cJSON_IsTrue(kd_json_get(before, "add_prefix_space")) ||
-        cJSON_IsFalse(kd_json_get(before, "use_regex")))
-        return fail_at(f->json, before ? before : root,
+    if (before && (!cJSON_IsString(kind) || strcmp(kind->valuestring, "ByteLevel") != 0 ||
+                   cJSON_IsTrue(kd_json_get(before, "add_prefix_space")) ||
+                   cJSON_IsFalse(kd_json_get(before, "use_regex"))))
+        return fail_at(f->json, before,
                        "GPT-2's pre_tokenizer: ByteLevel, without add_prefix_space");
     if (type && (!cJSON_IsString(type) || strcmp(type->valuestring, "BPE") != 0))
         return fail_at(f->json, type, "\"BPE\"");

@@ -4,7 +4,8 @@
 #ifndef KD_LAYERS_WHISPER_GENERATION_H
 #define KD_LAYERS_WHISPER_GENERATION_H
 
-#include "data/tokenizer.h"
+#include <stdbool.h>
+#include <stdint.h>
 
 /* Ids of tokens. Not stated: OpenAI's own; stated with none: none. */
 typedef struct {
@@ -31,12 +32,5 @@ int kd_whisper_generation_copy(kd_whisper_generation *out, const kd_whisper_gene
 
 /* count ids become a stated list, copied; what was there is freed. */
 int kd_token_list_set(kd_token_list *out, const int32_t *id, int count);
-
-/* The tokens that are never said, or not said first: those stated, or OpenAI's own. Returns their
- * number, *out (count) is freed by the caller; or a negative status. */
-int kd_whisper_suppressed(int32_t **out, const kd_whisper_generation *generation,
-                          const kd_tokenizer *tokenizer);
-int kd_whisper_begin_suppressed(int32_t **out, const kd_whisper_generation *generation,
-                                const kd_tokenizer *tokenizer);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "quant/whisper_file.h"
+#include "quant/whisper_suppressed.h"
 
 /* The header's number for the type of the matrices: those of quantized ones have the version of
  * the block layouts (2) in front. */

@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "data/whisper_mel.h"
 
+static const float FILTER_ERROR = 1e-6f; /* the largest is 0.03 */
+
 void kd_whisper_file_free(kd_whisper_file *file) {
     if (!file) return;
     kd_whisper_free(file->model);
@@ -27,11 +29,38 @@ static bool is_gguf(const char *path) {
     return n == sizeof start && memcmp(start, "GGUF", sizeof start) == 0;
 }
 
+/* The filters a file brings must be those through which sound is heard here. */
+static int check_filters(const kd_whisper_file *file, const char *path) {
+    kd_logmel *logmel;
+    const int mels = file->model->spec.mels, bins = 201;
+    int status = kd_whisper_mel_create(&logmel, mels);
+    if (status < 0) return kd_fail_in(status, "%s", path);
+    const float *own = kd_logmel_filters(logmel);
+    if (file->bins != bins)
+        status = kd_fail(KD_EDATA, "%s: mel filters of %d × %d; should be %d × %d", path, mels,
+                         file->bins, mels, bins);
+    for (int i = 0; i < mels * bins && status == KD_OK; i++)
+        if (!(fabsf(file->filters[i] - own[i]) <= FILTER_ERROR))
+            status = kd_fail(KD_EDATA,
+                             "%s: its mel filters are not Whisper's: band %d, bin %d is %g, should be "
+                             "%g; this program hears through Whisper's",
+                             path, i / bins, i % bins, (double)file->filters[i], (double)own[i]);
+    kd_logmel_free(logmel);
+    return status;
+}
+
 int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_training training) {
     struct stat info;
-    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
-        return kd_whisper_folder_read(out, path, training);
-    return (is_gguf(path) ? kd_whisper_gguf_read : kd_whisper_bin_read)(out, path, training);
+    const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    int status = (folder          ? kd_whisper_folder_read
+                  : is_gguf(path) ? kd_whisper_gguf_read
+                                  : kd_whisper_bin_read)(out, path, training);
+    if (status == KD_OK) status = check_filters(*out, path);
+    if (status < 0) {
+        kd_whisper_file_free(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 int kd_whisper_format_check(const kd_whisper_spec *spec, const kd_number_format *format,

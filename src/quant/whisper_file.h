@@ -29,7 +29,8 @@ typedef struct {
 } kd_whisper_file;
 
 /* A `.bin` or GGUF file, told by its first bytes, or a folder with config.json and safetensors.
- * Everything is checked before use: KD_EDATA says what is wrong and where. The caller frees *out.
+ * Everything is checked before use, that the weights are finite and the mel filters Whisper's too:
+ * KD_EDATA says what is wrong and where. The caller frees *out.
  */
 int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_training training);
 void kd_whisper_file_free(kd_whisper_file *file);
@@ -40,13 +41,15 @@ int kd_whisper_bin_decode(kd_whisper_file **out, const void *bytes, size_t lengt
 int kd_whisper_bin_read(kd_whisper_file **out, const char *path, kd_whisper_training training);
 
 /* Whole or not at all. `format` is that of the matrices; for the others see kd_whisper_format_of.
- * KD_EUSAGE when the width does not divide into blocks, and for int8, which the layout has not. */
+ * KD_EUSAGE when the width does not divide into blocks, for int8, which the layout has not, and for
+ * tokens beyond Whisper's. A warning says what is stated of generation and has no place there. */
 int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
                          const kd_number_format *format);
 
 /* GGUF of architecture "whisper". Keys: those of ggml's GGUF description (whisper.encoder.* and
  * whisper.decoder.*), tokenizer.ggml.* of the model "gpt2" with all V tokens, and, ours,
- * whisper.decoder.alignment_heads (layer, head, layer, …). Tensors: the names and shapes of the
+ * whisper.decoder.alignment_heads (layer, head, layer, …) and how text is generated
+ * (whisper_gguf.h), each where it is stated. Tensors: the names and shapes of the
  * `.bin`, and "mel_filters" (mels,bins). A matrix W in int8 is two tensors, W of type I8 and
  * "W.scale" (out) of type F32.
  * Reading: sizes may have any integer type; without mel filters OpenAI's are used; our checksum is
@@ -60,10 +63,13 @@ int kd_whisper_gguf_write(const char *path, const kd_whisper_file *file,
                           const kd_number_format *format);
 
 /* A Hugging Face folder: config.json, model.safetensors or the shards that
- * model.safetensors.index.json names, and the tokenizer's files. */
+ * model.safetensors.index.json names, and the tokenizer's files; generation_config.json and
+ * preprocessor_config.json where they are. What they state is followed (kd_whisper_generation) or,
+ * where this program knows one way only, must be that way. */
 int kd_whisper_folder_read(kd_whisper_file **out, const char *folder, kd_whisper_training training);
 /* Makes the folder, and in it config.json, generation_config.json, preprocessor_config.json, the
- * tokenizer's files and, last, model.safetensors, in `format` f32 or f16. Alignment heads of layers
+ * tokenizer's files and, last, model.safetensors, in `format` f32 or f16. How text is generated is
+ * written as it is stated, or as Whisper does it. Alignment heads of layers
  * the model does not have are left out; without any left, all heads of the decoder's upper half
  * stand for them, as OpenAI does it. */
 int kd_whisper_folder_write(const char *folder, const kd_whisper_file *file,

@@ -42,7 +42,14 @@ static int open_shard(shards *s, const char *folder, const char *name, const cha
     return s->name[s->count++] ? KD_OK : kd_fail_memory(strlen(name), name);
 }
 
-/* The one file, or all that the index names. */
+/* One that was opened. */
+static const kd_safetensors *shard_named(const shards *s, const char *name) {
+    int i = 0;
+    while (i < s->count - 1 && strcmp(s->name[i], name) != 0) i++;
+    return s->file[i];
+}
+
+/* The one file, or all that the index names; each tensor where the index says. */
 static int open_shards(shards *s, const char *folder) {
     char path[KD_PATH_MAX];
     kd_json *json;
@@ -64,6 +71,10 @@ static int open_shards(shards *s, const char *folder) {
         status = cJSON_IsString(item)
                      ? open_shard(s, folder, item->valuestring, path)
                      : kd_fail(KD_EDATA, "%s: weight_map: should name files", path);
+    for (const cJSON *item = map ? map->child : NULL; item && status == KD_OK; item = item->next)
+        if (!kd_safetensors_find(shard_named(s, item->valuestring), item->string))
+            status = kd_fail(KD_EDATA, "%s: weight_map: there is no tensor %s in %s", path,
+                             item->string, item->valuestring);
     kd_json_free(json);
     return status;
 }

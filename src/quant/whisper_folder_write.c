@@ -8,6 +8,7 @@
 #include "data/safetensors_write.h"
 #include "data/tokenizer_write.h"
 #include "quant/whisper_file.h"
+#include "quant/whisper_suppressed.h"
 
 static void make_config(kd_text *out, const kd_whisper_file *file, const char *dtype) {
     const kd_whisper_spec *s = &file->model->spec;

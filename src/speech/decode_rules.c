@@ -5,6 +5,7 @@
 
 #include "autograd/vector_math.h"
 #include "base/error.h"
+#include "quant/whisper_suppressed.h"
 
 /* Sets out[id] for each of count ids, which are freed; a negative count is an error. */
 static int mark(bool *out, int32_t *id, int count) {

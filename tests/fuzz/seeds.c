@@ -142,6 +142,28 @@ static void put_blob(const char *folder) {
     case_free(&c);
 }
 
+/* A file's number and its text (fuzz_whisper_folder.c). */
+static void put_whisper_folder(const char *folder) {
+    static const char *const text[] = {
+        "\5{\"suppress_tokens\": [1, -1], \"begin_suppress_tokens\": [], \"max_length\": 448, "
+        "\"max_initial_timestamp_index\": 50, \"decoder_start_token_id\": 257, \"eos_token_id\": "
+        "[256], \"no_timestamps_token_id\": 362, \"alignment_heads\": [[0, 1]], "
+        "\"forced_decoder_ids\": [[1, 362]], \"language\": \"de\", \"task\": \"translate\", "
+        "\"lang_to_id\": {\"<|en|>\": 258}, \"task_to_id\": {\"translate\": 357}, \"num_beams\": "
+        "5}",
+        "\6{\"model_type\": \"whisper\", \"vocab_size\": 1864, \"num_mel_bins\": 1, \"d_model\": "
+        "4, "
+        "\"max_source_positions\": 1, \"max_target_positions\": 16, \"encoder_layers\": 1, "
+        "\"encoder_attention_heads\": 1, \"encoder_ffn_dim\": 16, \"decoder_layers\": 1, "
+        "\"decoder_attention_heads\": 2, \"decoder_ffn_dim\": 16, \"tie_word_embeddings\": true, "
+        "\"activation_function\": \"gelu\", \"is_encoder_decoder\": true}",
+        "\7{\"feature_size\": 1, \"sampling_rate\": 16000, \"hop_length\": 160, \"n_fft\": 400}",
+        "\10{\"<|startoftranscript|>\": 257, \"<|notimestamps|>\": 362, \"<|iw|>\": 278}",
+        "\11{\"feature_extractor\": {\"hop_length\": 160}}"};
+    for (int i = 0; i < 5; i++)
+        put_text(folder, "whisper_folder", (char[]){(char)('0' + i), '\0'}, text[i]);
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) return 64;
     const char *folder = argv[1];
@@ -176,6 +198,9 @@ int main(int argc, char **argv) {
             (const char *const[]){"\0some text", "\1YQ== 0\nYg== 1\nYWI= 2\n",
                                   "\2{\"a\": 0, \"b\": 1}\0#version\na b\n"}[way],
             (const size_t[]){10, 22, 31}[way]);
+    put_text(folder, "tokenizer", "added",
+             "\2{\"a\": 0, \"<|endoftext|>\": 1, \"<|notimestamps|>\": 9, \"<|new|>\": 1511}");
+    put_whisper_folder(folder);
     for (int way = 0; way < 3; way++)
         put(folder, "store", (char[]){(char)('0' + way), '\0'}, (char[]){(char)way, 3, 3, 3}, 4);
     return 0;
