@@ -97,11 +97,11 @@ build/ops_list.h: src/autograd/ops.h src/distill/loss.h
 
 include tests/targets.mk experiments/targets.mk
 
-# Debian packages: what is missing is named, then installed. Where nothing is, or without dpkg, this
-# does nothing; sudo is called only by who is not root.
-deps:
+# $(call need_packages,NAMES): Debian packages; what is missing is named, then installed. Where nothing
+# is, or without dpkg, this does nothing; sudo is called only by who is not root.
+define need_packages
 	@command -v dpkg-query >/dev/null || exit 0; \
-	missing=$$(for p in $(PACKAGES); do \
+	missing=$$(for p in $(1); do \
 	    dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q ' installed$$' || echo $$p; done); \
 	[ -z "$$missing" ] && exit 0; \
 	sudo=$$([ $$(id -u) = 0 ] || echo sudo); \
@@ -109,6 +109,10 @@ deps:
 	echo $$missing | sed 's/^/  /'; \
 	$$sudo apt-get update -qq && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
+endef
+
+deps:
+	$(call need_packages,$(PACKAGES))
 
 # The main job on real data: see README.
 demo: build/distill

@@ -64,10 +64,12 @@ hinton-torch:
 
 # make whisper-base-en        base.en into a student with two decoder layers        (two hours)
 # make whisper-base-en-lists  its lists of recordings alone
-whisper-base-en-lists:
+whisper-base-en-packages: packages
+	$(call need_packages,asterisk-core-sounds-en-wav asterisk-core-sounds-en)
+whisper-base-en-lists: whisper-base-en-packages
 	sh experiments/whisper_base_en/lists.sh $(or $(DISTILL_DATA),../shared/data)/speech/speechocean762 \
 	    runs/whisper_base_en_lists
 whisper-base-en: build/distill whisper-base-en-lists
 	build/distill train configs/whisper_base_en.json
 
-.PHONY: whisper-base-en whisper-base-en-lists
+.PHONY: whisper-base-en whisper-base-en-lists whisper-base-en-packages

@@ -21,15 +21,16 @@ static inline void tiny_sound(const char *path, int samples, int kind) {
     sf_close(file);
 }
 
-/* `count` utterances of `kinds` recordings k0.wav … of different lengths, by two speakers in turns
- * of three; their texts are numbers. */
-static inline kd_utterances tiny_utterances(test_folder *folder, int count, int kinds) {
+/* `count` utterances of `kinds` recordings k0.wav … of `least` samples and `more` for each kind, by
+ * two speakers in turns of three; their texts are numbers. */
+static inline kd_utterances tiny_utterances_of(test_folder *folder, int count, int kinds, int least,
+                                               int more) {
     char name[32], path[KD_PATH_MAX], *list = calloc(1, (size_t)count * 64 + 1), *at = list;
     kd_utterances out = {0};
     assert_non_null(list);
     for (int k = 0; k < kinds; k++) {
         snprintf(name, sizeof name, "k%d.wav", k);
-        tiny_sound(test_path(folder, name), 2000 + 1300 * k, k);
+        tiny_sound(test_path(folder, name), least + more * k, k);
     }
     for (int i = 0; i < count; i++)
         at += sprintf(at, "k%d.wav\tnumber %d\t%s\n", i % kinds, i, i / 3 % 2 ? "bob" : "ann");
@@ -38,6 +39,10 @@ static inline kd_utterances tiny_utterances(test_folder *folder, int count, int 
     assert_ok(kd_utterances_read(&out, path));
     free(list);
     return out;
+}
+
+static inline kd_utterances tiny_utterances(test_folder *folder, int count, int kinds) {
+    return tiny_utterances_of(folder, count, kinds, 2000, 1300);
 }
 
 #endif

@@ -116,21 +116,9 @@ static void assert_labels_equal(const kd_labels *a, const kd_labels *b) {
     }
 }
 
-/* `count` utterances of different short sounds s0.wav … */
+/* `count` utterances of different short sounds. */
 static kd_utterances many(test_folder *folder, int count) {
-    char name[32], path[KD_PATH_MAX], *list = calloc(1, (size_t)count * 64 + 1), *at = list;
-    kd_utterances out = {0};
-    assert_non_null(list);
-    for (int i = 0; i < count; i++) {
-        snprintf(name, sizeof name, "s%d.wav", i);
-        tiny_sound(test_path(folder, name), 1600 + 7 * i, i);
-        at += sprintf(at, "%s\tnumber %d\tann\n", name, i);
-    }
-    test_copy(path, sizeof path, test_path(folder, "many.tsv"));
-    test_write(path, list, strlen(list));
-    assert_ok(kd_utterances_read(&out, path));
-    free(list);
-    return out;
+    return tiny_utterances_of(folder, count, count, 1600, 7);
 }
 
 static long lines_in(test_folder *folder, const char *name) {

@@ -120,13 +120,13 @@ static void bad_texts_are_decoded_again(void **state) {
     fixture f;
     kd_speech_result r[3], alone;
     kd_whisper_spec spec = TINY_SPEC;
-    begin(&f, *state); /* the third model is sure of what it says, the others babble at length */
+    begin(&f, *state); /* the second model is sure of what it says, the others babble at length */
     spec.text_context = 200;
-    for (int m = 0; m < 2; m++) {
+    for (int m = 0; m < 3; m += 2) {
         kd_whisper_file_free(f.file[m]);
         f.subject[m].file = f.file[m] = tiny_whisper_file_of(&spec);
     }
-    f.subject[1].kind = "initial";
+    f.subject[2].kind = "initial";
     f.utterances.count = 4;
     assert_ok(kd_speech_evaluate(r, f.subject, 3, &f.utterances, NULL, &OPTIONS));
     int64_t bad[3] = {0};
@@ -134,20 +134,19 @@ static void bad_texts_are_decoded_again(void **state) {
     for (int m = 0; m < 3; m++) {
         for (int64_t i = 0; i < 4; i++) {
             bad[m] += r[m].bad[i];
-            assert_true((r[m].said_again[i] != NULL) == (m != 1 && r[m].bad[i]));
+            assert_true((r[m].said_again[i] != NULL) == (m != 2 && r[m].bad[i]));
             if (r[m].said_again[i]) changed += strcmp(r[m].said_again[i], r[m].said[i]) != 0;
             if (!r[m].said_again[i])
                 assert_memory_equal(&r[m].with_fallback[i], &r[m].against_reference[i],
                                     sizeof(kd_wer));
         }
         assert_true(r[m].loops <= bad[m]);
-        assert_int_equal(r[m].again, m == 1 ? -1 : bad[m]);
-        assert_true(isnan(r[m].fallback.rate) == (m == 1));
+        assert_int_equal(r[m].again, m == 2 ? -1 : bad[m]);
+        assert_true(isnan(r[m].fallback.rate) == (m == 2));
     }
-    for (int m = 0; m < 3; m++) { printf("%d bad %d loops %d again %d changed %d\n", m, (int)bad[m], (int)r[m].loops, (int)r[m].again, changed); for (int i=0;i<4;i++) printf("%.60s\n", r[m].said[i]); }
-    assert_true(bad[0] == 4 && bad[1] == 4 && bad[2] == 0);
-    assert_true(r[0].loops > 0 && r[2].loops == 0 && changed > 0);
-    assert_true(r[2].fallback.rate == r[2].reference.rate);
+    assert_true(bad[0] == 4 && bad[1] == 0 && bad[2] == 4);
+    assert_true(r[0].loops == 4 && r[1].loops == 0 && r[2].loops == 4 && changed > 0);
+    assert_true(r[1].fallback.rate == r[1].reference.rate);
     /* The text of a recording does not depend on those before it. */
     kd_utterances last = f.utterances;
     last.item += 2;

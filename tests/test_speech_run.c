@@ -223,6 +223,19 @@ static void a_test_set_is_whole(void **state) {
     assert_says(complained, "test.tsv:3: ");
     assert_says(complained, "data.test: 2 of 3 recordings cannot be read");
     assert_false(kd_file_exists(test_path(folder, "runs/tiny/labels")));
+    char config[KD_PATH_MAX];
+    test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+    assert_int_equal(DISTILL("train", config, "--dry-run", "--set", "data.test=[\"test.tsv\"]"),
+                     -KD_EDATA);
+    assert_says(complained, "data.test: 2 of 3 recordings cannot be read");
+}
+
+/* A teacher of English alone would write down German as English. */
+static void another_language_is_refused(void **state) {
+    test_folder *folder = *state;
+    assert_int_equal(carry_out(folder, "label", "runs", "data.language=de"), -KD_ECONFIG);
+    assert_says(complained, "data.language: the teacher hears English alone, not \"de\"");
+    assert_carried_out(folder, "label", "runs", "data.language=English");
 }
 
 /* What cannot be learnt from is left out, and said; rows may go without anything heard again. */
@@ -330,6 +343,7 @@ int main(void) {
         TEST(other_ways_to_be_taught),
         TEST(files_are_quantized),
         TEST(a_test_set_is_whole),
+        TEST(another_language_is_refused),
         TEST(a_list_with_faults),
         TEST(a_plan_is_made_before),
         TEST(what_is_missing_is_named),

@@ -3,13 +3,25 @@
 #   OUT/test.tsv         every tenth speaker of speechocean762: the final figures
 #   OUT/validation.tsv   every twentieth: settings and the best epoch
 #   OUT/train.tsv        the others
-#   OUT/prompts.tsv      telephone prompts, to learn from as well, where Debian's
-#                        asterisk-core-sounds-en-wav and asterisk-core-sounds-en are installed
+#   OUT/prompts.tsv      telephone prompts, to learn from as well: those of Debian's
+#                        asterisk-core-sounds-en-wav and asterisk-core-sounds-en
 set -eu
-folder=$(cd "$1" && pwd)
 out=$2
 prompts=/usr/share/asterisk/sounds/en_US_f_Allison
 texts=/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz
+
+if [ ! -f "$1/train.tsv" ]; then
+    echo "$1/train.tsv is not there: speechocean762 as lists and Opus files; DISTILL_DATA names the" \
+        "folder that holds speech/speechocean762" >&2
+    exit 66
+fi
+if [ ! -d "$prompts" ] || [ ! -f "$texts" ]; then
+    echo "the telephone prompts are not there: install Debian's asterisk-core-sounds-en-wav and" \
+        "asterisk-core-sounds-en, or leave prompts.tsv out of data.train in" \
+        "configs/whisper_base_en.json" >&2
+    exit 66
+fi
+folder=$(cd "$1" && pwd)
 mkdir -p "$out"
 
 for list in test validation train prompts; do
@@ -24,10 +36,6 @@ awk -F'\t' -v OFS='\t' -v folder="$folder" -v out="$out" '
         print folder "/train/" $1 ".opus", $3, $2 >> (out "/" list ".tsv")
     }' "$folder/train.tsv"
 
-if [ ! -d "$prompts" ] || [ ! -f "$texts" ]; then
-    echo "no prompts: asterisk-core-sounds-en-wav and asterisk-core-sounds-en are not installed" >&2
-    exit
-fi
 zcat "$texts" | while IFS= read -r line; do
     sound=$prompts/${line%%: *}.wav
     case $line in

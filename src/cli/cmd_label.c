@@ -8,9 +8,10 @@ static const kd_usage USAGE = {
     .least = 1,
     .most = 1,
     .summary =
-        "Writes down what the teacher of a speech config hears in every recording, with its\n"
-        "word error rate where the list has the words: runs/<name>/labels. Whole shards\n"
-        "survive an interruption.",
+        "Writes down what the teacher of a speech config hears in every recording:\n"
+        "runs/<name>/labels. A label belongs to the content of a sound, so lists can change and\n"
+        "nothing is heard twice. Recordings that cannot be read are left out and named; three or\n"
+        "more of them, if they are more than one in ten, end it. An interruption loses nothing.",
     .options = OPTIONS,
     .example = "distill label configs/whisper_base_en.json"};
 

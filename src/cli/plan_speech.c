@@ -14,11 +14,13 @@
 enum { SAMPLED = 16 };
 static const double FILLED = 0.85, TOKENS_PER_SECOND = 100.0 / 30;
 
-/* Seconds of all recordings of a list, from some all through it. */
+/* Seconds of all recordings of a list, from some all through it; those that cannot be read are left
+ * out, as they will be, unless none can. */
 static int estimate_seconds(double *out, const kd_utterances *list, const kd_whisper_spec *spec) {
     kd_hearing hearing;
     const int64_t sampled = list->count < SAMPLED ? list->count : SAMPLED;
     double samples = 0;
+    int64_t faults = 0;
     int status = kd_hearing_init(&hearing, spec);
     float *sound = status == KD_OK ? malloc((size_t)hearing.samples * sizeof *sound) : NULL;
     if (status == KD_OK && !sound) status = kd_fail_memory((size_t)hearing.samples * 4, "a sound");
@@ -26,7 +28,10 @@ static int estimate_seconds(double *out, const kd_utterances *list, const kd_whi
         int64_t count;
         status = kd_hearing_read(sound, hearing.samples, &count,
                                  list->item[k * list->count / sampled].audio);
-        samples += (double)(count < 0 ? hearing.samples : count);
+        if (status == KD_OK) samples += (double)(count < 0 ? hearing.samples : count);
+        if (!kd_hearing_is_fault(status) || ++faults == sampled) continue;
+        kd_warn("%s", kd_error());
+        status = KD_OK;
     }
     free(sound);
     kd_hearing_clear(&hearing);
@@ -45,7 +50,8 @@ typedef struct {
 
 static int look(outlook *o, kd_speech_run *run) {
     double train, held = 0;
-    int status = kd_speech_run_need_teacher(run);
+    int status = kd_speech_run_check_test(run);
+    if (status == KD_OK) status = kd_speech_run_need_teacher(run);
     if (status < 0) return status;
     o->config = run->config;
     o->teacher = o->student = run->teacher->model->spec;

@@ -129,18 +129,3 @@ int kd_config_section(char **out, const kd_config *config, const char *section) 
     cJSON_Delete(resolved);
     return *out ? KD_OK : kd_fail_memory(strlen(config->resolved), section);
 }
-
-int kd_config_section_hash(kd_hash *out, const char *resolved, const char *section, int index) {
-    cJSON *tree = cJSON_Parse(resolved);
-    if (!tree) return kd_fail_memory(strlen(resolved), "the configuration");
-    cJSON *part = cJSON_GetObjectItemCaseSensitive(tree, section);
-    if (cJSON_IsArray(part)) part = cJSON_GetArrayItem(part, index);
-    cJSON_DeleteItemFromObject(part, "checkpoint_seconds");
-    cJSON_DeleteItemFromObject(cJSON_GetObjectItem(part, "qat"), "checkpoint_seconds");
-    char *text = part ? cJSON_PrintUnformatted(part) : NULL;
-    bool out_of_memory = part && !text;
-    cJSON_Delete(tree);
-    *out = kd_hash_bytes(text ? text : "", text ? strlen(text) : 0);
-    cJSON_free(text);
-    return out_of_memory ? kd_fail_memory(strlen(resolved), section) : KD_OK;
-}

@@ -126,8 +126,5 @@ void kd_config_free(kd_config *config);
 /* The resolved JSON text of one section ("data", "model", "train" …), to key a stage by what went
  * into it; "" when absent. The caller frees *out. */
 int kd_config_section(char **out, const kd_config *config, const char *section);
-/* The hash of one section of a resolved text, or of entry `index` of one that is a list, without
- * what changes no result; of nothing when absent. */
-int kd_config_section_hash(kd_hash *out, const char *resolved, const char *section, int index);
 
 #endif

@@ -104,7 +104,6 @@ static int read_inputs(kd_run *run, const kd_run *like) {
     if (status == KD_OK) status = kd_tape_create(&run->tape, config->seed);
     if (status < 0) return status;
     run->tape->precision = run->precision;
-    run->data = data_hash(run, false);
     run->taught_data = data_hash(run, config->teacher.views == 0);
     if (run->as_teacher)
         snprintf(run->remedy, sizeof run->remedy,

@@ -37,7 +37,6 @@ typedef struct kd_run {
     char folder[KD_PATH_MAX];
     kd_dataset *train, *validation, *test; /* validation is NULL when none is held out */
     kd_class_bias bias;                    /* labels of correct_bias; the shift is not set       */
-    kd_hash data;                          /* of the training samples and how they are presented */
     kd_hash taught_data;                   /* of the samples as the teacher sees them             */
     kd_hash classes;                       /* of the class names in their order                  */
     kd_precision precision;

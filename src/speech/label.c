@@ -380,8 +380,9 @@ int kd_label_check(const char *folder, const kd_whisper_file *teacher, kd_hash t
                    .task = multilingual ? options->task : -1};
     kd_label_key key;
     kd_label_files *files = NULL;
-    make_key(&key, &j, &teacher_hash);
-    int status = kd_label_files_open(&files, folder, &key, teacher->model->spec.vocabulary);
+    int status = make_key(&key, &j, &teacher_hash);
+    if (status == KD_OK)
+        status = kd_label_files_open(&files, folder, &key, teacher->model->spec.vocabulary);
     kd_label_files_free(files);
     return status;
 }

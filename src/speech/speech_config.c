@@ -34,7 +34,7 @@ static const kd_config_key DATA_KEYS[] = {
     {"test", KD_KEY_PATHS, MANIFESTS(test), .fallback = "[]",
      .doc = "likewise, with their words, for the word error rates of the report"},
     {"language", KD_KEY_TEXT, FIELD(kd_speech_config, data.language), .fallback = "\"en\"",
-     .doc = "that is spoken, as \"de\" or \"german\"; models for English alone ignore it"},
+     .doc = "that is spoken, as \"de\" or \"german\"; models for English alone take en"},
     {"concatenate", KD_KEY_CHOICE, FIELD(kd_speech_config, data.concatenate), .choices = "full|varied|none", .fallback = "\"full\"",
      .doc = "windows are successive utterances of a speaker up to 30 s; varied: up to lengths between 0 and 30 s, for recordings that are mostly short; none: one utterance each"},
     {"encoder_cache", KD_KEY_CHOICE, FIELD(kd_speech_config, data.encoder_cache),
@@ -75,7 +75,7 @@ static const kd_config_key TEACHER_KEYS[] = {
     {"source", KD_KEY_TEXT, FIELD(kd_speech_config, teacher.source),
      .doc = "where the model comes from, said when it is missing"},
     {"wer", KD_KEY_REAL, FIELD(kd_speech_config, teacher.wer), RANGE(0, 1e6), .fallback = "0.1",
-     .doc = "recordings whose label has this word error rate or more are not learnt from"},
+     .doc = "recordings whose label has this error rate or more are not learnt from; of letters in languages without spaces"},
     {"targets", KD_KEY_OBJECT, HERE(TARGET_TABLE), .fallback = "{}",
      .doc = "what is stored of the teacher's answers"},
 };

@@ -13,7 +13,6 @@
 /* The models of a run: the teacher, the student before and after, its files. */
 typedef struct {
     kd_speech_run *run;
-    int64_t leaked; /* test recordings that are learnt from, too */
     int count;
     kd_whisper_file *file[KD_SPEECH_SUBJECTS_MAX]; /* NULL where the run owns it */
     kd_speech_subject subject[KD_SPEECH_SUBJECTS_MAX];
@@ -101,15 +100,15 @@ static int count_leaks(int64_t *leaks, const kd_recordings *held, const char *he
 
 /* A test set is whole: what cannot be read is found before hours of work. And what is learnt from
  * shows nothing. */
-static int check_test(models *m) {
-    kd_speech_run *run = m->run;
+int kd_speech_run_check_test(kd_speech_run *run) {
     kd_recordings test, validation = {0};
     int64_t chosen_by = 0;
+    if (run->test.utterances.count == 0) return KD_OK;
     int status = kd_recordings_look(&test, &run->test.utterances);
     if (status == KD_OK) status = kd_recordings_decode(&test);
     if (status == KD_OK && kd_recordings_faults(&test) > 0)
         status = kd_recordings_refuse(&test, "data.test", "mend them or take them off the list");
-    if (status == KD_OK) status = count_leaks(&m->leaked, &test, "test", &run->train);
+    if (status == KD_OK) status = count_leaks(&run->leaked, &test, "test", &run->train);
     if (status == KD_OK) status = count_leaks(&chosen_by, &test, "test", &run->validation);
     if (status == KD_OK) status = kd_recordings_look(&validation, &run->validation.utterances);
     if (status == KD_OK) status = count_leaks(&chosen_by, &validation, "validation", &run->train);
@@ -129,7 +128,7 @@ static int report(const models *m, const kd_speech_result *result, bool written)
                                    .labels = &run->train.labels,
                                    .windows = run->train.windows,
                                    .utterances = &run->test.utterances,
-                                   .leaked = m->leaked,
+                                   .leaked = run->leaked,
                                    .count = m->count,
                                    .result = result};
     kd_speech_report_print(&what);
@@ -154,7 +153,7 @@ static int measure(models *m, bool written) {
 int kd_speech_run_everything(kd_speech_run *run) {
     models m = {.run = run};
     const bool measured = run->test.utterances.count > 0;
-    int status = measured ? check_test(&m) : KD_OK;
+    int status = kd_speech_run_check_test(run);
     if (status == KD_OK) status = kd_speech_run_export(run);
     if (status < 0 || !measured) return status;
     status = open_models(&m);
@@ -188,7 +187,7 @@ int kd_speech_run_measure(kd_speech_run *run, const char *path) {
     if (run->test.utterances.count == 0)
         return kd_fail(KD_ECONFIG, "%s: data.test names no recordings to measure on",
                        run->config->path);
-    int status = check_test(&m);
+    int status = kd_speech_run_check_test(run);
     if (status == KD_OK) status = kd_speech_run_need_teacher(run);
     if (status == KD_OK)
         add(&m, "teacher", "teacher", NULL, run->teacher, size_of(run->config->teacher.weights));

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -252,6 +253,9 @@ int kd_speech_run_language(const kd_speech_run *run, kd_label_options *out) {
     const kd_token_ids *ids = kd_tokenizer_ids(tokenizer);
     const char *language = run->config->data.language;
     *out = (kd_label_options){.language = -1, .task = -1};
+    if (!ids->multilingual && strcasecmp(language, "en") && strcasecmp(language, "english"))
+        return kd_fail(KD_ECONFIG, "data.language: the teacher hears English alone, not \"%s\"",
+                       language);
     if (!ids->multilingual) return KD_OK;
     out->language = kd_tokenizer_language(tokenizer, language);
     out->task = ids->transcribe;

@@ -38,6 +38,7 @@ typedef struct {
     kd_store *store;          /* NULL until taught */
     kd_hash stored;           /* of its content    */
     bool trained;             /* the student has learnt what the stage "train" teaches */
+    int64_t leaked;           /* test recordings that are training recordings, too */
     int lock;                 /* the folder's, −1 when not held */
 } kd_speech_run;
 
@@ -73,6 +74,11 @@ int kd_speech_run_need_teacher(kd_speech_run *run);
 /* The ids that a multilingual teacher is asked for; −1 with another. Needs the teacher. KD_ECONFIG
  * when it does not know the language. */
 int kd_speech_run_language(const kd_speech_run *run, kd_label_options *out);
+
+/* That every test recording can be read from its beginning to its end, and how many of them are
+ * learnt from, too, which is said. KD_EDATA or KD_ENOINPUT after naming those that cannot be read;
+ * a run without test recordings passes. Sets run->leaked. */
+int kd_speech_run_check_test(kd_speech_run *run);
 
 /* All stages, then report.html, report.json and the table on stdout. */
 int kd_speech_run_everything(kd_speech_run *run);
