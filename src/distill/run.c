@@ -63,6 +63,22 @@ static int name_biases(kd_run *run) {
     return kd_fail(KD_ECONFIG, "correct_bias: names all %d classes", held->classes);
 }
 
+/* The student's network must be possible with these samples and, when it is to be exported, as
+ * integers: known from its sizes, before anything is made. */
+static int check_network(const kd_run *run) {
+    const kd_dataset *d = run->train;
+    kd_params *params;
+    kd_net *net = NULL;
+    int status = kd_params_create(&params);
+    if (status < 0) return status;
+    status = kd_model_build(&net, params, &run->config->model, (kd_extent){d->h, d->w, d->c},
+                            d->classes);
+    if (status == KD_OK && run->config->quantize_count > 0) status = kd_blob_check_net(net);
+    kd_net_free(net);
+    kd_params_free(params);
+    return status;
+}
+
 int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fresh) {
     memset(run, 0, sizeof *run);
     run->config = config;
@@ -75,6 +91,7 @@ int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fre
         status = kd_dataset_open(&run->validation, &config->data, KD_SPLIT_VALIDATION);
     if (status == KD_OK) status = kd_dataset_open(&run->test, &config->data, KD_SPLIT_TEST);
     if (status == KD_OK) status = name_biases(run);
+    if (status == KD_OK) status = check_network(run);
     if (status == KD_OK) status = kd_file_make_folders(run->folder);
     if (status == KD_OK) status = kd_file_lock(&run->lock, run->folder);
     if (status == KD_OK && fresh) status = remove_results(run);
