@@ -27,12 +27,14 @@ gradcheck: build/double/test_ops
 lint:
 	sh tests/lint.sh
 
-# The same tests, longer: 1,000 kills, every call failed, every cut and 10,000 changed bits, the demo
-# under sanitizers, portable integers. docs/reliability.md says what each shows.
+# The same tests, longer: 1,000 kills, 2,300 random configs, every call failed, every cut and 10,000
+# changed bits, the demo under sanitizers, portable integers. docs/reliability.md says what each shows.
 thorough = faults run_faults power_cut checkpoint store known_bugs
 check: test
 	DISTILL_KILLS=500 build/release/test_trainer
 	DISTILL_KILLS=500 build/release/test_pipeline
+	DISTILL_CONFIGS=2000 build/release/test_config_space
+	DISTILL_CONFIGS=300 build/debug/test_config_space
 	KD_FAULTS=all sh tests/run.sh $(thorough:%=build/release/test_%)
 	DISTILL_ISA=portable sh tests/run.sh $(TESTS:%=build/release/%)
 	$(MAKE) sanitized-demo

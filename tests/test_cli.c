@@ -31,6 +31,15 @@ static void wrong_usage_is_explained(void **state) {
     assert_int_equal(DISTILL("run", "a", "b", "--top", "10"), 64);
     assert_says(complained, "expected a whole number from 1 to 9");
     assert_int_equal(DISTILL("run", "a", "b", "--top=2x"), 64);
+    /* An unset variable of a shell script is not the root folder. */
+    assert_int_equal(DISTILL("train", "c.json", "--runs", ""), 64);
+    assert_says(complained, "--runs has an empty value; expected --runs FOLDER");
+    assert_int_equal(DISTILL("sweep", "s.json", "--runs="), 64);
+    assert_int_equal(DISTILL("convert", "a", "b", "--type="), 64);
+    assert_int_equal(DISTILL("train", ""), 64);
+    assert_says(complained, "argument 1 is empty; expected CONFIG");
+    assert_int_equal(DISTILL("run", "model", "a.png", ""), 64);
+    assert_says(complained, "argument 3 is empty");
 }
 
 static void help_is_given(void **state) {
@@ -263,6 +272,35 @@ static void models_are_run(void **state) {
     assert_int_equal(DISTILL("run", model, "/nowhere.png"), 66);
 }
 
+/* One bad file does not take the answers of the others with it. */
+static void bad_files_are_named_and_the_others_answered(void **state) {
+    char model[KD_PATH_MAX], good[KD_PATH_MAX], small[KD_PATH_MAX], config[KD_PATH_MAX];
+    strcpy(model, test_path(*state, "m.gguf"));
+    strcpy(good, test_path(*state, "good.pgm"));
+    strcpy(small, test_path(*state, "small.pgm"));
+    strcpy(config, test_path(*state, "c.json"));
+    write_blob(model, &(kd_data_spec){.kind = KD_DATA_IDX});
+    write_picture(good, SIDE);
+    write_picture(small, SIDE - 1);
+    test_write(config, "\xef\xbb\xbf{}", 5);
+    assert_int_equal(DISTILL("run", model, small, good, "/nowhere.png", good), 65);
+    assert_says(printed, "good.pgm");
+    assert_non_null(strstr(strchr(printed, '\n') + 1, "good.pgm")); /* twice */
+    assert_says(complained, "small.pgm: 12 wide and 12 high");
+    assert_says(complained, "/nowhere.png");
+    assert_says(complained, "2 of 4 files failed");
+    assert_int_equal(DISTILL("run", model, "/nowhere.png", good, "/nowhere.pgm"), 66);
+    assert_int_equal(DISTILL("verify", small, model, "/nowhere.h5", model, config), 65);
+    assert_says(printed, "it can be run");
+    assert_says(complained, "small.pgm: is not a config");
+    assert_says(complained, "/nowhere.h5: ");
+    assert_says(complained, "c.json:");
+    assert_says(complained, "3 of 5 files failed");
+    assert_int_equal(DISTILL("inspect", small, model), 65);
+    assert_says(printed, "conv 3×3");
+    assert_true(printed[0] != '\n');
+}
+
 static void write_sound(const char *path, int rate, int channels, double seconds) {
     SF_INFO info = {
         .samplerate = rate, .channels = channels, .format = SF_FORMAT_WAV | SF_FORMAT_PCM_16};
@@ -313,6 +351,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(configs_are_shown_and_verified, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(other_files_are_refused, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(models_are_run, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(bad_files_are_named_and_the_others_answered, test_setup,
+                                        test_teardown),
         cmocka_unit_test_setup_teardown(sounds_are_heard, test_setup, test_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -323,6 +323,8 @@ static const struct {
      "$.data.augment.mask: is for sound only"},
     {"{\"data\": {\"kind\": \"idx\", \"folder\": \"${DISTILL_NO_SUCH}/m\"}, " MODEL ", " TRAIN "}",
      "the environment variable is not set"},
+    {"{\"data\": {\"kind\": \"idx\", \"folder\": \"${DISTILL_EMPTY}/m\"}, " MODEL ", " TRAIN "}",
+     "the environment variable is empty"},
     {"{\"data\": {\"kind\": \"idx\", \"folder\": \"${A\"}, " MODEL ", " TRAIN "}", "expected '}'"},
     {"{" DATA ", \"model\": {\"type\": \"rnn\"}, " TRAIN "}",
      "$.model.type: expected one of \"mlp\", \"cnn\", \"resnet\""},
@@ -393,6 +395,7 @@ static const struct {
 
 static void finds_each_mistake(void **state) {
     (void)state;
+    setenv("DISTILL_EMPTY", "", 1);
     for (size_t i = 0; i < sizeof WRONG / sizeof *WRONG; i++) {
         kd_config *config;
         int status = parse_with(&config, WRONG[i].text, 0, NULL);

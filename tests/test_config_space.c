@@ -431,6 +431,47 @@ static void every_config_ends_well(void **state) {
     assert_true(count < CONFIGS || ran >= count / 5); /* else the draws say nothing */
 }
 
+/* Networks at the ends of what the tables allow, and whether they can be trained and exported. */
+static void the_ends_of_the_ranges(void **state) {
+    (void)state;
+    static const struct {
+        const char *model;
+        int code;
+    } edge[] = {
+        {"{\"type\": \"cnn\", \"layers\": [{\"max_pool\": [17, 40], \"stride\": 1}]}", 0},
+        {"{\"type\": \"cnn\", \"layers\": [{\"max_pool\": 25}]}", 78}, /* more than 24 rows */
+        {"{\"type\": \"cnn\", \"layers\": [{\"conv\": 1, \"kernel\": 1, \"padding\": 60},"
+         " {\"max_pool\": 128, \"stride\": 8}]}",
+         0},
+        {"{\"type\": \"cnn\", \"layers\": [{\"conv\": 2, \"stride\": 4096}, {\"avg_pool\": 1,"
+         " \"stride\": 4096}]}",
+         0},
+        {"{\"type\": \"cnn\", \"layers\": [{\"conv\": 65536, \"kernel\": 4095, \"padding\": "
+         "4096}]}",
+         78},
+        {"{\"type\": \"cnn\", \"layers\": [{\"conv\": 4, \"kernel\": 1, \"padding\": 4096},"
+         " {\"linear\": 65536}]}",
+         78},
+        {"{\"type\": \"cnn\", \"layers\": [{\"conv\": 3, \"groups\": 2}]}", 78},
+        {"{\"type\": \"mlp\", \"hidden\": [65536, 65536]}", 78},
+        {"{\"type\": \"mlp\", \"hidden\": [1, 1, 1], \"dropout\": 0.999999}", 0},
+        {"{\"type\": \"resnet\", \"depth\": 1202, \"width\": 4096}", 78},
+    };
+    for (size_t i = 0; i < sizeof edge / sizeof *edge; i++) {
+        char text[1024];
+        int n =
+            snprintf(text, sizeof text,
+                     "{\"data\": {\"kind\": \"idx\", \"folder\": \"large\"}, \"train\": "
+                     "{\"epochs\": 1}, \"quantize\": {\"qat\": {\"epochs\": 1}}, \"model\": %s}",
+                     edge[i].model);
+        write_bytes(root, "config.json", text, (size_t)n);
+        int status = run_child();
+        if (WIFEXITED(status) && WEXITSTATUS(status) == edge[i].code) continue;
+        print_file("said.txt", 1500);
+        fail_msg("%s\n  ended with %#x, not %d", text, (unsigned)status, edge[i].code);
+    }
+}
+
 static int enter(void **state) {
     (void)state;
     if (!mkdtemp(root) || chdir(root) < 0) return -1;
@@ -449,6 +490,7 @@ static int leave(void **state) {
 
 int main(void) {
     setenv("OMP_NUM_THREADS", "2", 0);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_config_ends_well)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_ends_of_the_ranges),
+                                       cmocka_unit_test(every_config_ends_well)};
     return cmocka_run_group_tests(tests, enter, leave);
 }

@@ -110,9 +110,9 @@ static const kd_config_table MODEL_TABLE = {
 static const kd_config_key AUDIO_KEYS[] = {
     {"sample_rate", KD_KEY_INTEGER, FIELD(kd_audio_spec, sample_rate), RANGE(1000, 384000),
      .fallback = "16000", .doc = "Hz; files at other rates are resampled"},
-    {"window", KD_KEY_INTEGER, FIELD(kd_audio_spec, window), RANGE(16, 65536), .fallback = "400",
+    {"window", KD_KEY_INTEGER, FIELD(kd_audio_spec, window), RANGE(16, 16384), .fallback = "400",
      .doc = "samples of the Hann window"},
-    {"hop", KD_KEY_INTEGER, FIELD(kd_audio_spec, hop), RANGE(1, 65536), .fallback = "160",
+    {"hop", KD_KEY_INTEGER, FIELD(kd_audio_spec, hop), RANGE(1, 16384), .fallback = "160",
      .doc = "samples between frames"},
     {"mels", KD_KEY_INTEGER, FIELD(kd_audio_spec, mels), RANGE(1, 512), .fallback = "40",
      .doc = "filters of the mel scale"},

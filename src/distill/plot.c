@@ -53,11 +53,15 @@ static void widen(axis *a, double value) {
     a->high = fmax(a->high, v);
 }
 
-static void add_margin(axis *a, double share) {
+static void add_margin(axis *a, double share, const kd_plot_bounds *bounds) {
     double margin = share * (a->high - a->low);
     if (margin <= 0) margin = fabs(a->high) > 0 ? 0.05 * fabs(a->high) : 1;
     a->low -= margin;
     a->high += margin;
+    if (bounds->most <= bounds->least) return;
+    if (!a->log || bounds->least > 0)
+        a->low = fmax(a->low, a->log ? log10(bounds->least) : bounds->least);
+    a->high = fmin(a->high, a->log ? log10(bounds->most) : bounds->most);
 }
 
 /* The smallest of 1, 2, 5 times a power of ten that makes at most `most` steps over `range`. */
@@ -139,10 +143,10 @@ static bool is_shown(const kd_plot_line *line, int k, const axis *x, const axis 
 static double aside(const kd_plot *plot, int number) {
     int with_bars = 0, before = 0;
     for (int i = 0; i < plot->line_count; i++) {
-        with_bars += plot->line[i].reach != NULL;
-        before += i < number && plot->line[i].reach;
+        with_bars += plot->line[i].low != NULL;
+        before += i < number && plot->line[i].low;
     }
-    return plot->line[number].reach ? 6 * (before - (with_bars - 1) / 2.0) : 0;
+    return plot->line[number].low ? 6 * (before - (with_bars - 1) / 2.0) : 0;
 }
 
 static void add_line(kd_text *out, const kd_plot *plot, int number, const axis *x, const axis *y) {
@@ -159,6 +163,10 @@ static void add_line(kd_text *out, const kd_plot *plot, int number, const axis *
     kd_text_add(out, "\"/>\n");
 }
 
+static bool has_bar(const kd_plot_line *line, int k, const axis *y) {
+    return line->low && can_show(y, line->low[k]) && can_show(y, line->high[k]);
+}
+
 static void add_error_bar(kd_text *out, int number, double at, double low, double high) {
     kd_text_add(out, "<path class=\"c bar c%d\" d=\"M%.1f %.1f V%.1f m-3 0 h6 M%.1f %.1f h6\"/>",
                 number, at, low, high, at - 3, low);
@@ -168,20 +176,22 @@ static void add_marks(kd_text *out, const kd_plot *plot, int number, const axis 
     const kd_plot_line *line = &plot->line[number];
     for (int k = 0; k < line->n && !line->no_marks; k++) {
         if (!is_shown(line, k, x, y)) continue;
-        double reach = line->reach ? line->reach[k] : NAN,
-               at = place(x, line->x[k]) + aside(plot, number);
-        if (isfinite(reach) && can_show(y, line->y[k] - reach))
-            add_error_bar(out, number, at, place(y, line->y[k] - reach),
-                          place(y, line->y[k] + reach));
+        const bool barred = has_bar(line, k, y);
+        const double at = place(x, line->x[k]) + aside(plot, number);
+        if (barred) add_error_bar(out, number, at, place(y, line->low[k]), place(y, line->high[k]));
         char value[64];
         snprintf(value, sizeof value, plot->y_format, line->y[k]);
         kd_text_add(out, "<circle class=\"f%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.2\"><title>", number,
                     at, place(y, line->y[k]));
         if (line->name) kd_text_add_escaped(out, line->name);
         kd_text_add(out, " at %.4g: %s", line->x[k], value);
-        if (isfinite(reach)) snprintf(value, sizeof value, plot->y_format, reach);
-        kd_text_add(out, "%s%s</title></circle>\n", isfinite(reach) ? " ± " : "",
-                    isfinite(reach) ? value : "");
+        if (barred) {
+            snprintf(value, sizeof value, plot->y_format, line->low[k]);
+            kd_text_add(out, " (%s", value);
+            snprintf(value, sizeof value, plot->y_format, line->high[k]);
+            kd_text_add(out, " … %s)", value);
+        }
+        kd_text_add(out, "</title></circle>\n");
     }
 }
 
@@ -231,14 +241,15 @@ void kd_plot_add_lines(kd_text *out, const kd_plot *plot, bool alone) {
         for (int k = 0; k < plot->line[i].n; k++) {
             const kd_plot_line *line = &plot->line[i];
             if (!is_shown(line, k, &x, &y)) continue;
-            double reach = line->reach && isfinite(line->reach[k]) ? line->reach[k] : 0;
             widen(&x, line->x[k]);
-            widen(&y, line->y[k] - reach);
-            widen(&y, line->y[k] + reach);
+            widen(&y, line->y[k]);
+            if (!has_bar(line, k, &y)) continue;
+            widen(&y, line->low[k]);
+            widen(&y, line->high[k]);
         }
     if (!isfinite(x.low) || !isfinite(y.low)) return;
-    add_margin(&x, 0.03);
-    add_margin(&y, 0.06);
+    add_margin(&x, 0.03, &(kd_plot_bounds){0, 0});
+    add_margin(&y, 0.06, &plot->y_bounds);
     add_head(out, HEIGHT, plot->title, alone);
     add_axes(out, plot, &x, &y);
     for (int i = 0; i < plot->line_count; i++) add_line(out, plot, i, &x, &y);
@@ -259,9 +270,9 @@ static void add_row(kd_text *out, const kd_plot_rows *plot, const kd_plot_row *r
         if (isfinite(row->value[k]))
             kd_text_add(out, "<circle class=\"value\" cx=\"%.1f\" cy=\"%d\" r=\"2.6\"/>",
                         place(x, row->value[k]), y);
-    if (isfinite(row->reach))
+    if (isfinite(row->low) && isfinite(row->high))
         kd_text_add(out, "<path class=\"c c0\" d=\"M%.1f %d v8 m0 -4 H%.1f m0 -4 v8\"/>",
-                    place(x, row->mean - row->reach), y - 4, place(x, row->mean + row->reach));
+                    place(x, row->low), y - 4, place(x, row->high));
     char value[64];
     snprintf(value, sizeof value, plot->x_format, row->mean);
     kd_text_add(
@@ -278,14 +289,14 @@ void kd_plot_add_rows(kd_text *out, const kd_plot_rows *plot, bool alone) {
         int length = kd_utf8_count(row->name);
         if (length > longest) longest = length;
         for (int k = 0; k < row->n; k++) widen(&x, row->value[k]);
-        if (!isfinite(row->mean)) continue;
-        widen(&x, row->mean - (isfinite(row->reach) ? row->reach : 0));
-        widen(&x, row->mean + (isfinite(row->reach) ? row->reach : 0));
+        widen(&x, row->mean);
+        widen(&x, row->low);
+        widen(&x, row->high);
     }
     if (!isfinite(x.low)) return;
     double names = 7.0 * longest + 22;
     x.first = names < NAME_MAX ? names : NAME_MAX;
-    add_margin(&x, 0.04);
+    add_margin(&x, 0.04, &plot->bounds);
     add_head(out, bottom + 48, plot->title, alone);
     char name[32];
     double value;

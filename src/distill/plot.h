@@ -8,12 +8,18 @@
 
 enum { KD_PLOT_LINES_MAX = 10 };
 
-/* n points (x, y ± reach); `reach` may be NULL. Points that are not finite are left out and break
- * the line; so is what a logarithmic axis cannot show. */
+/* What a figure can be at least and at most, as 0 and 100 of a percentage: no axis goes beyond.
+ * Both 0: anything. */
+typedef struct {
+    double least, most;
+} kd_plot_bounds;
+
+/* n points (x, y), each with a bar from low to high; both may be NULL. Points that are not finite
+ * are left out and break the line; so is what a logarithmic axis cannot show. */
 typedef struct {
     const char *name; /* in the legend; NULL: not there  */
     int n;
-    const double *x, *y, *reach;
+    const double *x, *y, *low, *high;
     bool dashed, no_marks;
 } kd_plot_line;
 
@@ -22,6 +28,7 @@ typedef struct {
     const char *title, *x_name, *y_name;
     const char *legend; /* above the legend's entries; may be NULL */
     bool log_x, log_y;
+    kd_plot_bounds y_bounds;
     int tick_count; /* ticks of the x axis; 0: chosen here     */
     const double *tick;
     const char *const *tick_name;
@@ -33,17 +40,18 @@ typedef struct {
 /* Adds the <svg>; nothing when no point can be shown. `alone`: with its own style, as a file. */
 void kd_plot_add_lines(kd_text *out, const kd_plot *plot, bool alone);
 
-/* One row: `n` values, their mean and the interval mean ± reach (NAN: none). */
+/* One row: `n` values, their mean and the interval low … high (NAN: none). */
 typedef struct {
     const char *name;
     int n;
     const double *value;
-    double mean, reach;
+    double mean, low, high;
 } kd_plot_row;
 
 typedef struct {
     const char *title, *x_name;
     const char *x_format;
+    kd_plot_bounds bounds; /* of the values */
     int count;
     const kd_plot_row *row;
 } kd_plot_rows;

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "distill/learner.h"
+#include "quant/blob.h"
 
 enum { TEACHERS_DEEP = 8 };
 
@@ -95,8 +96,10 @@ static int check_student(const kd_config *config, const kd_dataset *data, const 
     kd_learner_free(learner);
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
         spec.quant = &config->quantize[i].spec;
+        learner = NULL;
         status = kd_learner_outline(&learner, &spec);
-        if (status == KD_OK) kd_learner_free(learner);
+        if (status == KD_OK) status = kd_blob_check_net(learner->net);
+        kd_learner_free(learner);
     }
     return status;
 }

@@ -86,11 +86,13 @@ static void add_models_plot(kd_text *out, const kd_report *report) {
                                .n = 1,
                                .value = &percent[i],
                                .mean = percent[i],
-                               .reach = 50 * (high - low)};
+                               .low = 100 * low,
+                               .high = 100 * high};
     }
     kd_plot_rows plot = {.title = report->config->name,
                          .x_name = "test accuracy, %, with 95 % interval",
                          .x_format = "%.2f %%",
+                         .bounds = {0, 100},
                          .count = report->count,
                          .row = row};
     if (report->count > 0) kd_plot_add_rows(out, &plot, true);

@@ -26,7 +26,7 @@ double kd_student_quantile(int freedom) {
 }
 
 kd_statistics kd_statistics_of(int n, const double *value) {
-    kd_statistics s = {0, NAN, NAN, NAN};
+    kd_statistics s = {0, NAN, NAN, NAN, NAN, NAN};
     double sum = 0, squares = 0;
     for (int i = 0; i < n; i++) {
         if (!isfinite(value[i])) continue;
@@ -40,5 +40,14 @@ kd_statistics kd_statistics_of(int n, const double *value) {
         if (isfinite(value[i])) squares += (value[i] - s.mean) * (value[i] - s.mean);
     s.deviation = sqrt(squares / (s.n - 1));
     s.reach = kd_student_quantile(s.n - 1) * s.deviation / sqrt(s.n);
+    s.low = s.mean - s.reach;
+    s.high = s.mean + s.reach;
+    return s;
+}
+
+kd_statistics kd_statistics_within(int n, const double *value, double least, double most) {
+    kd_statistics s = kd_statistics_of(n, value);
+    if (s.low < least) s.low = least;
+    if (s.high > most) s.high = most;
     return s;
 }

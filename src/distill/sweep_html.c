@@ -20,18 +20,21 @@ static void add_variants_plot(kd_text *out, const kd_sweep_results *results,
     int n = 0;
     for (int i = 0; i < count && n < KD_SWEEP_VARIANTS_MAX; i++) {
         if (results->sweep->variant[rows[i].variant].point[0] >= 0) continue;
-        kd_statistics s = kd_statistics_of(results->sweep->seed_count, rows[i].accuracy);
+        kd_statistics s =
+            kd_statistics_within(results->sweep->seed_count, rows[i].accuracy, 0, 100);
         row[n++] = (kd_plot_row){.name = rows[i].label,
                                  .n = results->sweep->seed_count,
                                  .value = rows[i].accuracy,
                                  .mean = s.mean,
-                                 .reach = s.reach};
+                                 .low = s.low,
+                                 .high = s.high};
     }
     char axis[120];
     snprintf(axis, sizeof axis, "accuracy on the test split, %% (%s)", SPREAD);
     kd_plot_rows plot = {.title = results->sweep->name,
                          .x_name = axis,
                          .x_format = "%.2f %%",
+                         .bounds = {0, 100},
                          .count = n,
                          .row = row};
     if (n > 0) kd_plot_add_rows(out, &plot, alone);
@@ -39,7 +42,7 @@ static void add_variants_plot(kd_text *out, const kd_sweep_results *results,
 
 /* Means over seeds of the grid's points, and of the first variant for comparison. */
 typedef struct {
-    double x[POINTS_MAX], y[POINTS_MAX], reach[POINTS_MAX];
+    double x[POINTS_MAX], y[POINTS_MAX], low[POINTS_MAX], high[POINTS_MAX];
     double flat_x[2], flat_y[2];
     const char *tick_name[POINTS_MAX];
     char tick_text[POINTS_MAX][24], line_text[KD_PLOT_LINES_MAX][64];
@@ -65,8 +68,9 @@ static const kd_sweep_row *student_row(const kd_sweep_row *rows, int count, int 
 
 static kd_statistics statistics_of(const kd_sweep_results *results, const kd_sweep_row *row,
                                    bool validation) {
-    return kd_statistics_of(row ? results->sweep->seed_count : 0,
-                            row ? (validation ? row->validation : row->accuracy) : NULL);
+    return kd_statistics_within(row ? results->sweep->seed_count : 0,
+                                row ? (validation ? row->validation : row->accuracy) : NULL, 0,
+                                100);
 }
 
 /* One line for each value of the second axis. */
@@ -82,7 +86,8 @@ static void fill_lines(kd_plot *plot, grid_memory *m, const kd_sweep_results *re
         kd_statistics s = statistics_of(results, student_row(rows, count, v), validation);
         m->x[at] = numeric ? kd_sweep_value(sweep, variant, 0)->valuedouble : variant->point[0];
         m->y[at] = s.mean;
-        m->reach[at] = s.reach;
+        m->low[at] = s.low;
+        m->high[at] = s.high;
     }
     for (int i = 0; i < lines; i++) {
         if (sweep->axis_count > 1)
@@ -93,7 +98,8 @@ static void fill_lines(kd_plot *plot, grid_memory *m, const kd_sweep_results *re
                            .n = columns,
                            .x = m->x + i * columns,
                            .y = m->y + i * columns,
-                           .reach = m->reach + i * columns};
+                           .low = m->low + i * columns,
+                           .high = m->high + i * columns};
     }
 }
 
@@ -133,6 +139,7 @@ static void add_grid_plot(kd_text *out, const kd_sweep_results *results, const k
                     .y_name = axis,
                     .legend = sweep->axis_count > 1 ? kd_sweep_axis_name(&sweep->axis[1]) : NULL,
                     .log_x = numeric && log,
+                    .y_bounds = {0, 100},
                     .y_format = "%.2f %%",
                     .tick_count = sweep->axis[0].count,
                     .tick = m->x,
@@ -172,7 +179,7 @@ static void add_cell(kd_text *out, int n, const char *format, double value) {
 }
 
 static void add_table_row(kd_text *out, const kd_sweep_row *row, int seeds) {
-    kd_statistics a = kd_statistics_of(seeds, row->accuracy);
+    kd_statistics a = kd_statistics_within(seeds, row->accuracy, 0, 100);
     kd_statistics e = kd_statistics_of(seeds, row->errors);
     kd_statistics v = kd_statistics_of(seeds, row->validation);
     kd_statistics d = kd_statistics_of(seeds, row->against_first);
@@ -181,7 +188,7 @@ static void add_table_row(kd_text *out, const kd_sweep_row *row, int seeds) {
     kd_text_add(out, "</th><td>%d</td><td>%.2f %%</td>", row->seeds, a.mean);
     add_cell(out, a.n - 1, "%.2f", a.deviation);
     kd_text_add(out, "<td><small>");
-    if (a.n > 1) kd_text_add(out, "%.2f – %.2f", a.mean - a.reach, a.mean + a.reach);
+    if (a.n > 1) kd_text_add(out, "%.2f – %.2f", a.low, a.high);
     kd_text_add(out, "</small></td><td>%.1f</td>", e.mean);
     add_cell(out, e.n - 1, "%.1f", e.deviation);
     add_cell(out, v.n, "%.2f %%", v.mean);

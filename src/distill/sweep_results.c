@@ -81,14 +81,14 @@ static void add_difference(kd_text *rows, const kd_sweep_row *row, int seeds) {
 }
 
 static void add_text_row(kd_text *rows, const kd_sweep_row *row, int seeds) {
-    kd_statistics a = kd_statistics_of(seeds, row->accuracy);
+    kd_statistics a = kd_statistics_within(seeds, row->accuracy, 0, 100);
     kd_statistics e = kd_statistics_of(seeds, row->errors);
     kd_statistics v = kd_statistics_of(seeds, row->validation);
     kd_text_add_plain(rows, row->label, strlen(row->label));
     kd_text_add(rows, "\t%d\t%.2f %%\t", row->seeds, a.mean);
     if (a.n > 1) kd_text_add(rows, "%.2f", a.deviation);
     kd_text_add(rows, "\t");
-    if (a.n > 1) kd_text_add(rows, "%.2f … %.2f", a.mean - a.reach, a.mean + a.reach);
+    if (a.n > 1) kd_text_add(rows, "%.2f … %.2f", a.low, a.high);
     kd_text_add(rows, "\t%.1f\t", e.mean);
     if (e.n > 1) kd_text_add(rows, "%.1f", e.deviation);
     kd_text_add(rows, "\t");
@@ -121,13 +121,12 @@ void kd_sweep_add_text(kd_text *out, const kd_sweep_results *results) {
 
 /* --- JSON ----------------------------------------------------------------------------------- */
 
-static void add_statistics(kd_text *out, const char *name, const double *value, int seeds) {
-    kd_statistics s = kd_statistics_of(seeds, value);
+static void add_statistics(kd_text *out, const char *name, kd_statistics s) {
     kd_text_add(out, ",\n     \"%s\": {\"n\": %d", name, s.n);
     kd_json_add_number(out, "mean", s.mean);
     kd_json_add_number(out, "deviation", s.deviation);
-    kd_json_add_number(out, "low", s.mean - s.reach);
-    kd_json_add_number(out, "high", s.mean + s.reach);
+    kd_json_add_number(out, "low", s.low);
+    kd_json_add_number(out, "high", s.high);
     kd_text_add(out, "}");
 }
 
@@ -146,10 +145,12 @@ static void add_rows(kd_text *out, const kd_sweep_results *results) {
         kd_json_add_quoted(out, variant->label);
         kd_text_add(out, ", \"kind\": ");
         kd_json_add_quoted(out, row[i].kind);
-        add_statistics(out, "accuracy", row[i].accuracy, seeds);
-        add_statistics(out, "errors", row[i].errors, seeds);
-        add_statistics(out, "validation", row[i].validation, seeds);
-        add_statistics(out, "against_first", row[i].against_first, seeds);
+        add_statistics(out, "accuracy", kd_statistics_within(seeds, row[i].accuracy, 0, 100));
+        add_statistics(out, "errors",
+                       kd_statistics_within(seeds, row[i].errors, 0, INFINITY));
+        add_statistics(out, "validation",
+                       kd_statistics_within(seeds, row[i].validation, 0, 100));
+        add_statistics(out, "against_first", kd_statistics_of(seeds, row[i].against_first));
         kd_text_add(out, "}");
     }
     free(row);

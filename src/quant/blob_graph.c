@@ -11,12 +11,14 @@
 #include "quant/blob_internal.h"
 
 enum {
-    NODES_MAX = 1 << 10,
+    NODES_MAX = 1 << 12,
     EXTENT_MAX = 1 << 16,     /* of one axis                    */
     VALUES_MAX = 1 << 26,     /* of one activation              */
-    WINDOW_MAX = 1 << 10,     /* kernels, strides, paddings     */
+    WINDOW_MAX = 1 << 12,     /* kernels, strides, paddings     */
     MEAN_WINDOW_MAX = 1 << 22 /* 255 times it stays below 2^30  */
 };
+/* Of a sample at one moment, and of a convolution's padded input. */
+static const int64_t ACTIVATIONS_MAX = (int64_t)1 << 28;
 
 typedef struct {
     const char *name; /* of the file */
@@ -386,5 +388,52 @@ int kd_blob_read_graph(kd_blob *blob, const kd_gguf *file, const char *text, siz
     if (status < 0) return kd_fail_in(status, "%s", name);
     status = read_nodes(&r);
     kd_json_free(r.json);
+    return status;
+}
+
+/* --- before there is a file --------------------------------------------------------------------
+ */
+
+static int too_large(const kd_net_node *node, const char *what, int64_t found, int64_t most) {
+    return kd_fail(KD_ECONFIG,
+                   "%s: %s %lld, an exported network can have %lld: make it smaller, or leave "
+                   "\"quantize\" out",
+                   node->name, what, (long long)found, (long long)most);
+}
+
+static int check_net_node(const kd_net *net, const kd_net_node *node) {
+    const kd_extent out = node->out, from = node->in[0] >= 0 ? net->node[node->in[0]].out : out;
+    const int64_t side = out.h > out.w ? out.h : out.w, longest = side > out.c ? side : out.c;
+    if (longest > EXTENT_MAX) return too_large(node, "an axis of", longest, EXTENT_MAX);
+    if (out.h * out.w > VALUES_MAX / out.c)
+        return too_large(node, "activations:", out.h * out.w * out.c, VALUES_MAX);
+    if (node->weight) {
+        const int64_t size = node->weight->tensor.size, sum = size / node->weight->tensor.shape[0];
+        const int64_t padded =
+            (from.h + 2 * node->conv.padding[0]) * (from.w + 2 * node->conv.padding[1]) * from.c;
+        if (sum > VALUES_MAX) return too_large(node, "inputs of one unit:", sum, VALUES_MAX);
+        if (size > INT32_MAX) return too_large(node, "weights:", size, INT32_MAX);
+        if (padded > ACTIVATIONS_MAX)
+            return too_large(node, "padded inputs:", padded, ACTIVATIONS_MAX);
+    }
+    const int64_t window = node->kind == KD_NODE_GLOBAL_AVG_POOL ? from.h * from.w
+                           : node->kind == KD_NODE_AVG_POOL
+                               ? (int64_t)node->pool.kernel[0] * node->pool.kernel[1]
+                               : 0;
+    return window <= MEAN_WINDOW_MAX ? KD_OK
+                                     : too_large(node, "a mean over", window, MEAN_WINDOW_MAX);
+}
+
+int kd_blob_check_net(const kd_net *net) {
+    int status = KD_OK, count = 0;
+    for (int i = 0; i < net->count && status == KD_OK; i++) {
+        count += net->node[i].kind != KD_NODE_DROPOUT;
+        status = check_net_node(net, &net->node[i]);
+    }
+    const kd_net_node *last = &net->node[net->count - 1];
+    if (status == KD_OK && count > NODES_MAX) status = too_large(last, "nodes:", count, NODES_MAX);
+    const int64_t peak = kd_net_peak_activations(net);
+    if (status == KD_OK && peak > ACTIVATIONS_MAX)
+        status = too_large(last, "activations at one moment:", peak, ACTIVATIONS_MAX);
     return status;
 }

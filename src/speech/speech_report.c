@@ -200,12 +200,14 @@ void kd_speech_report_add_plot(kd_text *out, const kd_speech_report *report, boo
                                .n = 1,
                                .value = &percent[n],
                                .mean = percent[n],
-                               .reach = isfinite(rate->high) ? 50 * (rate->high - rate->low) : NAN};
+                               .low = 100 * rate->low,
+                               .high = 100 * rate->high};
         n++;
     }
     kd_plot_rows plot = {.title = words ? "Against the teacher's words" : "Against the references",
                          .x_name = axis,
                          .x_format = "%.2f %%",
+                         .bounds = {0, INFINITY}, /* words that were not said count too */
                          .count = n,
                          .row = row};
     if (n > 0) kd_plot_add_rows(out, &plot, alone);
