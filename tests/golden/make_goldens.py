@@ -6,28 +6,22 @@
 For each record: the leaves in0 … (numbers that float32 holds exactly), the weights of the scalar loss
 sum(out * weight), the output, the gradient of every leaf that wants one, and what state leaves hold
 afterwards. All in the project's layout: images (B,H,W,C), convolution weights (O,KH,KW,C/groups).
-File: a sequence of {char name[48], int64 size, float64[size]}; names are "<record>.<part>".
+Names are "<record>.<part>".
 """
 import math
-import os
-import struct
 
 import torch
 import torch.nn.functional as F
 
+from golden_file import put, write
+
 torch.set_default_dtype(torch.float64)
 GENERATOR = torch.Generator().manual_seed(20)
-ENTRIES = []
 
 
 def random(*shape, low=-1.0, high=1.0):
     x = torch.rand(shape, generator=GENERATOR) * (high - low) + low
     return x.float().double()
-
-
-def put(name, x):
-    assert len(name) < 48, name
-    ENTRIES.append((name, x.detach().contiguous().reshape(-1).tolist()))
 
 
 def record(name, function, *leaves, state=(), kink=None):
@@ -189,12 +183,7 @@ def losses():
 def main():
     for make in (products, elementwise, shapes, attentions, convolutions, pools_and_norms, losses):
         make()
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ops.bin")
-    with open(path, "wb") as file:
-        for name, values in ENTRIES:
-            file.write(struct.pack("<48sq", name.encode(), len(values)))
-            file.write(struct.pack(f"<{len(values)}d", *values))
-    print(path, os.path.getsize(path), "bytes,", len(ENTRIES), "entries")
+    write("ops.bin")
 
 
 main()

@@ -6,11 +6,10 @@
 Every case starts from the same weights and takes the same gradients, in float64; tests/test_optimizer.c
 has the same table of cases. Entries are {char name[48], int64 size, double[size]}.
 """
-import os
-import struct
-
 import torch
 import transformers
+
+from golden_file import ENTRIES, put, write
 
 STEPS, KEPT = 8, (1, 2, 8)  # updates; after which of them the weights are written down
 RATE = 0.1
@@ -19,13 +18,7 @@ DECAYED = ("dense", "conv")
 SCHEDULE_STEPS, WARMUP = 24, 5
 
 GENERATOR = torch.Generator().manual_seed(31)
-ENTRIES = []
 BOUNDED = []  # which rows bound_rows shortened
-
-
-def put(name, x):
-    assert len(name) < 48, name
-    ENTRIES.append((name, torch.as_tensor(x, dtype=torch.float64).detach().reshape(-1).tolist()))
 
 
 def random(shape, scale):
@@ -80,7 +73,7 @@ def case(name, make, decay=0.0, clipped=0.0, bound=0.0):
         if t + 1 in KEPT:
             for n, p in weights.items():
                 put(f"{name}.{t + 1}.{n}", p)
-    put(f"{name}.norms", norms)
+    put(f"{name}.norms", torch.tensor(norms, dtype=torch.float64))
 
 
 def sgd(**keys):
@@ -118,7 +111,7 @@ def rates(make):
         out.append(scheduler.get_last_lr()[0])
         optimizer.step()
         scheduler.step()
-    return out
+    return torch.tensor(out, dtype=torch.float64)
 
 
 def schedules():
@@ -142,12 +135,7 @@ def main():
     optimizers()
     assert 0.1 < torch.cat(BOUNDED).double().mean() < 0.9
     schedules()
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "optimizer.bin")
-    with open(path, "wb") as file:
-        for name, values in ENTRIES:
-            file.write(struct.pack("<48sq", name.encode(), len(values)))
-            file.write(struct.pack(f"<{len(values)}d", *values))
-    print(path, os.path.getsize(path), "bytes,", len(ENTRIES), "entries")
+    write("optimizer.bin")
 
 
 main()
