@@ -378,14 +378,19 @@ static int count_windows(void *context, const kd_segment *segment, int64_t done,
 
 enum { SECONDS = 63 };
 
-static void write_noise(const char *path, int seconds) {
+static void write_samples(const char *path, int count) {
     SF_INFO info = {.samplerate = 16000, .channels = 1, .format = SF_FORMAT_WAV | SF_FORMAT_PCM_16};
     SNDFILE *file = sf_open(path, SFM_WRITE, &info);
-    static short sample[16000];
     assert_non_null(file);
-    for (int i = 0; i < 16000; i++) sample[i] = (short)(i * 7919 % 20011 - 10000);
-    for (int i = 0; i < seconds; i++) assert_int_equal(sf_writef_short(file, sample, 16000), 16000);
+    for (int i = 0; i < count; i++) {
+        const short x = (short)(i % 16000 * 7919 % 20011 - 10000);
+        assert_int_equal(sf_writef_short(file, &x, 1), 1);
+    }
     sf_close(file);
+}
+
+static void write_noise(const char *path, int seconds) {
+    write_samples(path, seconds * 16000);
 }
 
 /* Random weights say nothing sensible, but every window comes to its end. */
@@ -471,17 +476,6 @@ static int64_t windows_of(const char *path, const kd_logmel *logmel, fixture *f)
     kd_transcript_clear(&t);
     kd_whisper_sound_close(sound);
     return last;
-}
-
-static void write_samples(const char *path, int count) {
-    SF_INFO info = {.samplerate = 16000, .channels = 1, .format = SF_FORMAT_WAV | SF_FORMAT_PCM_16};
-    SNDFILE *file = sf_open(path, SFM_WRITE, &info);
-    assert_non_null(file);
-    for (int i = 0; i < count; i++) {
-        const short x = (short)(i * 7919 % 20011 - 10000);
-        assert_int_equal(sf_writef_short(file, &x, 1), 1);
-    }
-    sf_close(file);
 }
 
 /* ⌊samples/160⌋ frames, as OpenAI counts: no window for less than one. */

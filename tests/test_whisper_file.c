@@ -124,6 +124,22 @@ static void shards_are_put_together(void **state) {
     kd_whisper_file_free(file);
 }
 
+/* Each change to one of the folder's files (from, to, part of the message) is refused. */
+static void refuse_changes(const char *folder, const char *name, const char *const (*cases)[3],
+                           size_t count) {
+    char path[KD_PATH_MAX];
+    kd_whisper_file *back;
+    kd_path_join(path, folder, name);
+    for (size_t i = 0; i < count; i++) {
+        change_text(path, cases[i][0], cases[i][1]);
+        assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
+                       cases[i][2]);
+        change_text(path, cases[i][1], cases[i][0]);
+    }
+    assert_ok(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING));
+    kd_whisper_file_free(back);
+}
+
 static void wrong_configs_are_refused(void **state) {
     static const char *const cases[][3] = {
         {"\"whisper\"", "\"whimper\"", "model_type"},
@@ -139,41 +155,29 @@ static void wrong_configs_are_refused(void **state) {
         {"\"scale_embedding\": false", "\"scale_embedding\": true", "should be false"},
         {"\"use_cache\": true", "\"quantization_config\": {\"load_in_8bit\": true}", "packed"},
         {"\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", "tie_word"}};
-    kd_whisper_file *file = tiny_whisper_file(), *back;
-    char folder[KD_PATH_MAX], path[KD_PATH_MAX];
-    test_copy(folder, sizeof folder, test_path(*state, "wrong"));
+    kd_whisper_file *file = tiny_whisper_file();
+    const char *folder = test_path(*state, "wrong");
     assert_ok(kd_whisper_folder_write(folder, file, &kd_format_f16));
-    kd_path_join(path, folder, "config.json");
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        change_text(path, cases[i][0], cases[i][1]);
-        assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
-                       cases[i][2]);
-        change_text(path, cases[i][1], cases[i][0]);
-    }
-    assert_ok(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING));
-    kd_whisper_file_free(back);
+    refuse_changes(folder, "config.json", cases, sizeof cases / sizeof *cases);
     kd_whisper_file_free(file);
 }
 
 /* The features the model was taught on, in either of the files that may state them. */
 static void other_features_are_refused(void **state) {
-    static const char *const cases[][2] = {{"\"feature_size\": 80", "\"feature_size\": 128"},
-                                           {"\"sampling_rate\": 16000", "\"sampling_rate\": 8000"},
-                                           {"\"hop_length\": 160", "\"hop_length\": 320"},
-                                           {"\"n_fft\": 400", "\"n_fft\": 512"},
-                                           {"\"chunk_length\": 1", "\"chunk_length\": 30"},
-                                           {"\"padding_value\": 0.0", "\"padding_value\": 1.0"}};
+    static const char said[] = "as the model hears";
+    static const char *const cases[][3] = {
+        {"\"feature_size\": 80", "\"feature_size\": 128", said},
+        {"\"sampling_rate\": 16000", "\"sampling_rate\": 8000", said},
+        {"\"hop_length\": 160", "\"hop_length\": 320", said},
+        {"\"n_fft\": 400", "\"n_fft\": 512", said},
+        {"\"chunk_length\": 1", "\"chunk_length\": 30", said},
+        {"\"padding_value\": 0.0", "\"padding_value\": 1.0", said}};
     kd_whisper_file *file = tiny_whisper_file(), *back;
     char folder[KD_PATH_MAX], path[KD_PATH_MAX];
     test_copy(folder, sizeof folder, test_path(*state, "features"));
     assert_ok(kd_whisper_folder_write(folder, file, &kd_format_f16));
+    refuse_changes(folder, "preprocessor_config.json", cases, sizeof cases / sizeof *cases);
     kd_path_join(path, folder, "preprocessor_config.json");
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        change_text(path, cases[i][0], cases[i][1]);
-        assert_refused(kd_whisper_file_open(&back, folder, KD_WHISPER_TRAIN_NOTHING), KD_EDATA,
-                       "as the model hears");
-        change_text(path, cases[i][1], cases[i][0]);
-    }
     assert_int_equal(unlink(path), 0); /* transformers' newer file */
     static const char text[] = "{\"feature_extractor\": {\"hop_length\": 80}}";
     kd_path_join(path, folder, "processor_config.json");

@@ -280,6 +280,43 @@ static void multilingual_settings_are_followed(void **state) {
     kd_whisper_file_free(file);
 }
 
+/* Whether what is stated makes other words, and a name of it: order and OpenAI's own lists do not.
+ */
+static void other_words_have_other_names(void **state) {
+    (void)state;
+    kd_whisper_file *file = tiny_whisper_file();
+    kd_whisper_generation *g = &file->model->generation;
+    kd_whisper_words own, words;
+    int32_t *id;
+    const int count = kd_whisper_suppressed(&id, g, file->tokenizer);
+    assert_true(count > 1);
+    assert_ok(kd_whisper_words_stated(&own, file));
+    assert_false(own.suppress || own.begin || own.length);
+    const int32_t kept = id[0];
+    id[0] = id[1];
+    id[1] = kept;
+    assert_ok(kd_token_list_set(&g->suppress, id, count));
+    g->max_length = 16; /* no less than half the context */
+    assert_ok(kd_whisper_words_stated(&words, file));
+    assert_memory_equal(&words, &own, sizeof own);
+    assert_ok(kd_token_list_set(&g->suppress, id, count - 1));
+    free(id);
+    assert_ok(kd_whisper_words_stated(&words, file));
+    assert_true(words.suppress && !words.begin && !words.length);
+    assert_string_not_equal(words.hash.hex, own.hash.hex);
+    kd_whisper_generation_clear(g);
+    assert_ok(kd_token_list_set(&g->begin_suppress, NULL, 0));
+    assert_ok(kd_whisper_words_stated(&words, file));
+    assert_true(!words.suppress && words.begin);
+    assert_string_not_equal(words.hash.hex, own.hash.hex);
+    kd_whisper_generation_clear(g);
+    g->max_length = 15;
+    assert_ok(kd_whisper_words_stated(&words, file));
+    assert_true(words.length);
+    assert_string_not_equal(words.hash.hex, own.hash.hex);
+    kd_whisper_file_free(file);
+}
+
 /* What a GGUF file states is checked as well. */
 static void wrong_gguf_settings_are_refused(void **state) {
     kd_whisper_file *file = tiny_whisper_file(), *back;
@@ -370,6 +407,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(wrong_settings_are_refused, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(settings_are_kept, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(others_are_named, test_setup, test_teardown),
+        cmocka_unit_test(other_words_have_other_names),
         cmocka_unit_test_setup_teardown(wrong_gguf_settings_are_refused, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(added_tokens_are_kept, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(multilingual_settings_are_followed, test_setup,

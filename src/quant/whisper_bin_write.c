@@ -88,41 +88,22 @@ static int check_tokens(const char *path, const kd_tokenizer *t) {
                    path, (int)(ids->vocabulary - ids->added));
 }
 
-/* Whether two lists have the same tokens, in any order; they are freed. A count below 0 is no list.
- */
-static bool same_tokens(const kd_tokenizer *t, int32_t *a, int a_count, int32_t *b, int b_count) {
-    const size_t V = (size_t)kd_tokenizer_ids(t)->vocabulary;
-    bool *has = calloc(2 * V, sizeof *has);
-    bool same = has && a_count >= 0 && b_count >= 0;
-    for (int i = 0; i < a_count && same; i++) has[a[i]] = true;
-    for (int i = 0; i < b_count && same; i++) has[V + (size_t)b[i]] = true;
-    same = same && memcmp(has, has + V, V * sizeof *has) == 0;
-    free(has);
-    free(a);
-    free(b);
-    return same;
-}
-
 /* What the layout cannot hold is said: whisper.cpp has its own. */
-static void warn_of_loss(const char *path, const kd_whisper_file *file) {
-    const kd_whisper_generation own = kd_whisper_generation_own();
+static int warn_of_loss(const char *path, const kd_whisper_file *file) {
     const kd_whisper_generation *g = &file->model->generation;
-    const kd_tokenizer *t = file->tokenizer;
-    int32_t *id[4];
-    const int count[4] = {
-        kd_whisper_suppressed(&id[0], g, t), kd_whisper_suppressed(&id[1], &own, t),
-        kd_whisper_begin_suppressed(&id[2], g, t), kd_whisper_begin_suppressed(&id[3], &own, t)};
-    const bool suppress = !same_tokens(t, id[0], count[0], id[1], count[1]);
-    const bool begin = !same_tokens(t, id[2], count[2], id[3], count[3]);
-    const bool length = g->max_length > 0 && g->max_length < file->model->spec.text_context / 2;
-    const bool first = g->max_initial_timestamp != own.max_initial_timestamp;
+    kd_whisper_words words;
+    int status = kd_whisper_words_stated(&words, file);
+    if (status < 0) return status;
+    const bool first =
+        g->max_initial_timestamp != kd_whisper_generation_own().max_initial_timestamp;
     const bool language = g->language >= 0 || g->task >= 0 || g->languages.stated;
-    if (suppress || begin || length || first || language)
+    if (words.suppress || words.begin || words.length || first || language)
         kd_warn("%s: whisper.cpp's files have no place for what this model states of%s%s%s%s%s; it "
                 "will say what Whisper's own settings make it say. GGUF and folders keep it",
-                path, suppress ? " suppress_tokens" : "", begin ? " begin_suppress_tokens" : "",
-                length ? " max_length" : "", first ? " max_initial_timestamp_index" : "",
-                language ? " language and task" : "");
+                path, words.suppress ? " suppress_tokens" : "",
+                words.begin ? " begin_suppress_tokens" : "", words.length ? " max_length" : "",
+                first ? " max_initial_timestamp_index" : "", language ? " language and task" : "");
+    return KD_OK;
 }
 
 int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
@@ -134,8 +115,8 @@ int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
                        format->name);
     int status = kd_whisper_format_check(&file->model->spec, format, path);
     if (status == KD_OK) status = check_tokens(path, file->tokenizer);
+    if (status == KD_OK) status = warn_of_loss(path, file);
     if (status < 0) return status;
-    warn_of_loss(path, file);
     if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
         return kd_fail(KD_EIO, "%s: path too long", path);
     sink s = {.file = fopen(part, "wb"), .path = part};

@@ -7,29 +7,17 @@
 #include "base/error.h"
 #include "quant/whisper_suppressed.h"
 
-/* Sets out[id] for each of count ids, which are freed; a negative count is an error. */
-static int mark(bool *out, int32_t *id, int count) {
-    for (int i = 0; i < count; i++) out[id[i]] = true;
-    free(id);
-    return count < 0 ? count : KD_OK;
-}
-
 int kd_decode_rules_init(kd_decode_rules *out, const kd_tokenizer *tokenizer,
                          const kd_whisper_generation *generation, bool timestamps) {
     const kd_token_ids *ids = kd_tokenizer_ids(tokenizer);
     const size_t V = (size_t)ids->vocabulary;
-    int32_t *id;
     *out = (kd_decode_rules){.tokenizer = tokenizer,
                              .timestamps = timestamps,
                              .first_timestamp_most = generation->max_initial_timestamp};
     out->never = calloc(2 * V, sizeof *out->never);
     if (!out->never) return kd_fail_memory(2 * V, "the rules of decoding");
     out->not_first = out->never + V;
-    int count = kd_whisper_suppressed(&id, generation, tokenizer);
-    int status = mark(out->never, id, count);
-    if (status < 0) return status;
-    count = kd_whisper_begin_suppressed(&id, generation, tokenizer);
-    status = mark(out->not_first, id, count);
+    int status = kd_whisper_mark_suppressed(out->never, out->not_first, generation, tokenizer);
     for (int32_t i = ids->language; i < ids->translate; i++) out->never[i] = true;
     out->never[ids->no_timestamps] = true;
     for (int32_t i = ids->timestamp; i < ids->added && !timestamps; i++) out->never[i] = true;

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "distill/checkpoint.h"
+#include "quant/whisper_suppressed.h"
 #include "speech/speech_look.h"
 #include "speech/speech_task.h"
 #include "speech/speech_teach.h"
@@ -158,13 +159,24 @@ static int check_formats(const kd_speech_run *run) {
     return KD_OK;
 }
 
+/* A teacher is its weights, and what its files state of the words it says. */
+static int add_words(kd_hash *hash, const kd_whisper_file *teacher) {
+    kd_whisper_words words;
+    int status = kd_whisper_words_stated(&words, teacher);
+    const kd_hash part[2] = {*hash, words.hash};
+    if (status == KD_OK && (words.suppress || words.begin || words.length))
+        *hash = kd_hash_join(part, 2);
+    return status;
+}
+
 int kd_speech_run_need_teacher(kd_speech_run *run) {
     if (run->teacher) return KD_OK;
     int status =
         kd_whisper_file_open(&run->teacher, run->config->teacher.weights, KD_WHISPER_TRAIN_NOTHING);
     if (status == KD_OK) status = check_formats(run);
     if (status == KD_OK) run->tokens_hash = kd_tokenizer_hash(run->teacher->tokenizer);
-    return status < 0 ? status : kd_params_hash(&run->teacher_hash, run->teacher->model->params);
+    if (status == KD_OK) status = kd_params_hash(&run->teacher_hash, run->teacher->model->params);
+    return status == KD_OK ? add_words(&run->teacher_hash, run->teacher) : status;
 }
 
 static int need_student(kd_speech_run *run) {

@@ -3,7 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "quant/whisper_file.h"
+#include "small_whisper.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t length, size_t room, unsigned seed);
@@ -15,30 +15,14 @@ static const char CHECKSUM[] = "distill.checksum";
  * get past the tokens. Width 4, one layer each, f32 or int8. In a GGUF the name of the checksum is
  * changed, or every mutation would end at it. */
 static size_t make_file(uint8_t *out, size_t room, bool gguf) {
-    enum { V = 256 + 1510 };
-    static char text[256];
-    kd_token_bytes token[256];
-    kd_whisper_file file = {.bins = 1};
-    const kd_whisper_spec spec = {.mels = 1,
-                                  .width = 4,
-                                  .vocabulary = V,
-                                  .audio_context = 1,
-                                  .audio_layers = 1,
-                                  .audio_heads = 1,
-                                  .text_context = 1,
-                                  .text_layers = 1,
-                                  .text_heads = 2};
-    float filter = 1;
+    kd_whisper_file file;
     size_t length = 0;
     char path[] = "/tmp/fuzz-whisper-XXXXXX";
-    for (int i = 0; i < 256; i++) {
-        text[i] = (char)i;
-        token[i] = (kd_token_bytes){&text[i], 1};
-    }
-    file.filters = &filter;
-    if (kd_tokenizer_create(&file.tokenizer, token, 256, V, "fuzz") < 0) abort();
-    if (kd_whisper_create(&file.model, &spec, KD_WHISPER_TRAIN_NOTHING) < 0) abort();
-    if (kd_whisper_layout(file.model, 1) < 0) abort();
+    static const int32_t list[] = {1, 2};
+    small_whisper(&file, 256 + 1510, 1);
+    if (kd_token_list_set(&file.model->generation.suppress, list, gguf ? 2 : 0) < 0) abort();
+    file.model->generation.language = gguf ? kd_tokenizer_ids(file.tokenizer)->language : -1;
+    file.model->generation.max_length = gguf ? 7 : 0;
     const int fd = mkstemp(path);
     const int status = gguf ? kd_whisper_gguf_write(path, &file, &kd_format_int8)
                             : kd_whisper_bin_write(path, &file, &kd_format_f32);
@@ -48,8 +32,7 @@ static size_t make_file(uint8_t *out, size_t room, bool gguf) {
     if (from) fclose(from);
     close(fd);
     unlink(path);
-    kd_whisper_free(file.model);
-    kd_tokenizer_free(file.tokenizer);
+    small_whisper_free(&file);
     uint8_t *name = memmem(out, length, CHECKSUM, sizeof CHECKSUM - 1);
     if (name) *name = 'x';
     return length;

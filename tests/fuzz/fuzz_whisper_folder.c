@@ -8,8 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "quant/whisper_file.h"
-#include "quant/whisper_suppressed.h"
+#include "small_whisper.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 
@@ -21,30 +20,11 @@ static char folder[64];
 
 /* The smallest model, as a folder, and the bytes of its own files. */
 static void make_folder(char *own[NAMES], size_t own_length[NAMES]) {
-    static char text[256];
-    kd_token_bytes token[256];
-    float filter = 1;
-    kd_whisper_file file = {.bins = 1, .filters = &filter};
-    const kd_whisper_spec spec = {.mels = 1,
-                                  .width = 4,
-                                  .vocabulary = V,
-                                  .audio_context = 1,
-                                  .audio_layers = 1,
-                                  .audio_heads = 1,
-                                  .text_context = 16,
-                                  .text_layers = 1,
-                                  .text_heads = 2};
-    for (int i = 0; i < 256; i++) {
-        text[i] = (char)i;
-        token[i] = (kd_token_bytes){&text[i], 1};
-    }
+    kd_whisper_file file;
+    small_whisper(&file, V, 16);
     snprintf(folder, sizeof folder, "/dev/shm/kd-fuzz-whisper-%d", (int)getpid());
-    if (kd_tokenizer_create(&file.tokenizer, token, 256, V, "fuzz") < 0) abort();
-    if (kd_whisper_create(&file.model, &spec, KD_WHISPER_TRAIN_NOTHING) < 0) abort();
-    if (kd_whisper_layout(file.model, 1) < 0) abort();
     if (kd_whisper_folder_write(folder, &file, &kd_format_f32) < 0) abort();
-    kd_whisper_free(file.model);
-    kd_tokenizer_free(file.tokenizer);
+    small_whisper_free(&file);
     for (int i = 0; i < NAMES; i++) {
         char path[KD_PATH_MAX];
         if (kd_path_join(path, folder, NAME[i]) < 0) abort();
