@@ -24,8 +24,8 @@ static const kd_usage USAGE = {
     .summary =
         "Checks files: every checksum of a checkpoint, teacher store or exported model, the\n"
         "structure of a GGUF, safetensors or whisper.cpp file or a Whisper folder from elsewhere,\n"
-        "every key of a config. One line for each that is whole; stops with an error at the first\n"
-        "that is not.",
+        "every key of a config; that weights are finite and variances not negative. One line for\n"
+        "each that is whole; stops with an error at the first that is not.",
     .example = "distill verify runs/fashion_mnist/*.h5 runs/fashion_mnist/*.gguf"};
 
 static const size_t FILE_LIMIT = (size_t)1 << 36;
@@ -53,7 +53,7 @@ static int list_parameters(kd_params *params, hid_t file) {
 }
 
 static int verify_checkpoint(const char **what, const char *path) {
-    *what = "checkpoint, its seal and the checksum of every parameter are right";
+    *what = "checkpoint, its seal and the checksum of every parameter are right, every weight finite";
     hid_t file;
     kd_params *params = NULL;
     int status = kd_h5_open(&file, path);

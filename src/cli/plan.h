@@ -21,6 +21,13 @@ typedef struct {
     double disk;    /* bytes                                           */
 } kd_plan_needs;
 
+/* Bytes of memory this process may use: the machine's, or the cgroup's when those are fewer. */
+double kd_plan_memory_limit(void);
+
+/* KD_ECONFIG when `bytes` are more than that; `share` of them are for `part`. */
+int kd_plan_check_memory(const char *stage, double bytes, const char *part, double share,
+                         const char *remedy);
+
 /* The last line of a plan; KD_ECONFIG when memory or disk do not hold so many bytes. */
 int kd_plan_conclude(const char *runs, const kd_plan_needs *needs);
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "data/audio.h"
 #include "data/clip.h"
 #include "data/dataset_source.h"
@@ -62,6 +63,23 @@ static int take_entries(kd_source *out, kd_manifest *manifest, const char *path)
     return KD_OK;
 }
 
+static int compare_paths(const void *a, const void *b) {
+    return strcmp(((const kd_manifest_entry *)a)->path, ((const kd_manifest_entry *)b)->path);
+}
+
+/* Says how many recordings of the test list were trained on; sorts the training list. */
+static void warn_of_known(kd_manifest *training, const kd_manifest *test, const kd_data_spec *spec) {
+    int64_t known = 0;
+    qsort(training->entry, (size_t)training->count, sizeof *training->entry, compare_paths);
+    for (int64_t i = 0; i < test->count; i++)
+        known += bsearch(&test->entry[i], training->entry, (size_t)training->count,
+                         sizeof *training->entry, compare_paths) != NULL;
+    if (known > 0)
+        kd_warn("%s: %lld of its %lld recordings are in the training list %s too: what a model makes "
+                "of them says nothing of others",
+                spec->test_manifest, (long long)known, (long long)test->count, spec->train_manifest);
+}
+
 int kd_source_audio(kd_source *out, const kd_data_spec *spec, bool train, kd_source_part part) {
     kd_manifest training = {0}, test = {0};
     int status = find_shape(out, &spec->audio);
@@ -72,6 +90,7 @@ int kd_source_audio(kd_source *out, const kd_data_spec *spec, bool train, kd_sou
             kd_manifest_labels(&out->class_name, &out->classes, &training, spec->train_manifest);
     if (status == KD_OK && train) status = take_entries(out, &training, spec->train_manifest);
     if (status == KD_OK && !train) status = kd_manifest_read(&test, spec->test_manifest);
+    if (status == KD_OK && !train && part == KD_SOURCE_ALL) warn_of_known(&training, &test, spec);
     if (status == KD_OK && !train) status = take_entries(out, &test, spec->test_manifest);
     kd_manifest_free(&training);
     kd_manifest_free(&test);
@@ -98,6 +117,14 @@ static int read_padded(float **out, int64_t *count, const char *path, const kd_a
     return KD_OK;
 }
 
+/* A file of floats may hold what is no number. */
+static int check_samples(const float *samples, int64_t count, const char *path) {
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(samples[i]))
+            return kd_fail(KD_EDATA, "%s: holds samples that are not finite numbers", path);
+    return KD_OK;
+}
+
 /* One file → out (frames, mels). */
 static int make_features(float *out, const char *path, const kd_audio_spec *audio,
                          const kd_logmel *logmel) {
@@ -108,7 +135,8 @@ static int make_features(float *out, const char *path, const kd_audio_spec *audi
     int64_t frames = kd_logmel_frames(logmel, count);
     size_t bytes = (size_t)(frames * audio->mels) * sizeof(float);
     float *all = malloc(bytes);
-    status = all ? kd_logmel_compute(logmel, all, samples, count) : kd_fail_memory(bytes, path);
+    status = all ? check_samples(samples, count, path) : kd_fail_memory(bytes, path);
+    if (status == KD_OK) status = kd_logmel_compute(logmel, all, samples, count);
     if (status == KD_OK)
         kd_clip_window(out, kd_logmel_frames(logmel, clip_samples(audio)), all, frames, audio);
     free(all);
