@@ -13,14 +13,19 @@
 #include "agreement_set.h"
 
 #define CNN                                                                                        \
-    "\"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 4, \"kernel\": 3}, "                     \
+    "\"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 4, \"kernel\": 3}, "                   \
     "{\"global_avg_pool\": true}]}"
 
 static kd_learner *make_cnn(void) {
     kd_model_spec model = {.kind = KD_MODEL_CNN, .layer_count = 2};
-    model.layer[0] = (kd_layer_spec){.kind = KD_LAYER_CONV, .channels = 4, .kernel = {3, 3},
-                                     .stride = {1, 1}, .padding = {1, 1}, .groups = 1,
-                                     .batch_norm = true, .relu = true};
+    model.layer[0] = (kd_layer_spec){.kind = KD_LAYER_CONV,
+                                     .channels = 4,
+                                     .kernel = {3, 3},
+                                     .stride = {1, 1},
+                                     .padding = {1, 1},
+                                     .groups = 1,
+                                     .batch_norm = true,
+                                     .relu = true};
     model.layer[1] = (kd_layer_spec){.kind = KD_LAYER_GLOBAL_AVG_POOL};
     kd_learner *learner;
     const kd_learner_spec spec = {.model = &model, .input = {8, 8, 1}, .classes = SET_CLASSES};
@@ -53,10 +58,11 @@ static void assert_unsound(test_folder *folder, const char *file, const char *sa
     assert_string_equal(printed, "");
     assert_int_equal(DISTILL("verify", kept_path(folder, file)), 65);
     assert_string_equal(printed, "");
-    snprintf(rest, sizeof rest,
-             "\"model\": {\"type\": \"mlp\", \"hidden\": [4]}, \"teacher\": {\"weights\": \"%s\", "
-             CNN "}, " TRAIN_BRIEFLY,
-             file);
+    snprintf(
+        rest, sizeof rest,
+        "\"model\": {\"type\": \"mlp\", \"hidden\": [4]}, \"teacher\": {\"weights\": \"%s\", " CNN
+        "}, " TRAIN_BRIEFLY,
+        file);
     write_run(folder, "pupil", ABCD, rest);
     assert_int_equal(train(folder, "pupil.json"), 65);
     assert_says(complained, says);
@@ -160,19 +166,21 @@ static void logits_that_are_not_finite_are_no_answers(void **state) {
 static void a_diverged_training_leaves_no_result(void **state) {
     test_folder *folder = *state;
     write_sets(folder);
-    write_run(folder, "wild", ABCD,
-              "\"model\": {\"type\": \"mlp\", \"hidden\": [8]}, \"train\": {\"epochs\": 2, \"batch\": "
-              "32, \"optimizer\": \"sgd\", \"learning_rate\": 1e30, \"clip\": 1}");
+    write_run(
+        folder, "wild", ABCD,
+        "\"model\": {\"type\": \"mlp\", \"hidden\": [8]}, \"train\": {\"epochs\": 2, \"batch\": "
+        "32, \"optimizer\": \"sgd\", \"learning_rate\": 1e30, \"clip\": 1}");
     assert_int_equal(train(folder, "wild.json"), 65);
     assert_says(complained, "lower train.learning_rate");
     assert_false(kd_file_exists(kept_path(folder, "runs/wild/train.best.h5")));
     assert_false(kd_file_exists(kept_path(folder, "runs/wild/report.json")));
 }
 
-/* --- batch norm --------------------------------------------------------------------------------- */
+/* --- batch norm ---------------------------------------------------------------------------------
+ */
 
 #define DEEP(batch)                                                                                \
-    "\"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 4, \"kernel\": 8, \"padding\": 0}]}, "     \
+    "\"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 4, \"kernel\": 8, \"padding\": 0}]}, " \
     "\"train\": {\"epochs\": 1, \"batch\": " batch ", \"learning_rate\": 0.01}"
 
 static void batch_norm_of_one_value_is_refused(void **state) {

@@ -138,7 +138,8 @@ static void build_flat(kd_net *net) {
     kd_net_linear(net, "fc", 0, 10, KD_ACT_NONE);
 }
 
-/* 40,000 weights that are all the largest: on the scale of the largest their sums would pass 2^31. */
+/* 40,000 weights that are all the largest: on the scale of the largest their sums would pass 2^31.
+ */
 static void test_gate_sums_that_would_overflow(void **state) {
     (void)state;
     quant_case c = case_create(build_flat, (kd_extent){200, 200, 1}, &INT8);

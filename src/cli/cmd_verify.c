@@ -53,7 +53,8 @@ static int list_parameters(kd_params *params, hid_t file) {
 }
 
 static int verify_checkpoint(const char **what, const char *path) {
-    *what = "checkpoint, its seal and the checksum of every parameter are right, every weight finite";
+    *what =
+        "checkpoint, its seal and the checksum of every parameter are right, every weight finite";
     hid_t file;
     kd_params *params = NULL;
     int status = kd_h5_open(&file, path);
@@ -122,8 +123,7 @@ static int check_entry(const kd_safetensors *file, const kd_safetensors_entry *e
     float *values = malloc((size_t)entry->count * sizeof *values + 1);
     if (!values) return kd_fail_memory((size_t)entry->count * sizeof *values, path);
     int status = kd_safetensors_read(file, entry, values);
-    const int64_t bad =
-        status == KD_OK ? kd_find_bad_number(values, entry->count, variance) : -1;
+    const int64_t bad = status == KD_OK ? kd_find_bad_number(values, entry->count, variance) : -1;
     if (bad >= 0)
         status = kd_fail(KD_EDATA, "%s: tensor %s: number %lld is %g", path, entry->name,
                          (long long)bad, (double)values[bad]);

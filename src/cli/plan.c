@@ -83,7 +83,8 @@ static int measure(const kd_config *config, const kd_run *run, const char *stage
     return kd_classifier_measure(learner, &job, steps, step, arena);
 }
 
-/* What a step of the whole batch will take, from steps of small ones: memory grows with the batch. */
+/* What a step of the whole batch will take, from steps of small ones: memory grows with the batch.
+ */
 static int foresee_arena(const kd_config *config, const kd_run *run, const char *stage,
                          const kd_quantize_config *qat, kd_learner *learner, double *out) {
     enum { SMALL = 4, LARGER = 8 };
@@ -116,18 +117,18 @@ static int make_room(planner *p, const kd_config *config, const kd_run *run, con
     const double data = p->all.data, fixed = data + o.parameters;
     kd_learner_free(*learner);
     *learner = NULL;
-    status = kd_plan_check_memory(stage, fixed, "parameters", o.parameters, "make the model smaller");
+    status =
+        kd_plan_check_memory(stage, fixed, "parameters", o.parameters, "make the model smaller");
     if (status == KD_OK)
         status = kd_plan_check_memory(stage, fixed + o.loader + o.kept, "a batch's activations",
-                              o.loader + o.kept, lower);
+                                      o.loader + o.kept, lower);
     if (status == KD_OK) status = kd_learner_create(learner, made);
-    if (status < 0 || fixed + o.loader + SUSPECT * o.kept <= kd_plan_memory_limit())
-        return status;
+    if (status < 0 || fixed + o.loader + SUSPECT * o.kept <= kd_plan_memory_limit()) return status;
     double arena;
     status = foresee_arena(config, run, stage, qat, *learner, &arena);
     return status < 0 ? status
-                      : kd_plan_check_memory(stage, fixed + o.loader + arena, "a batch's activations",
-                                     o.loader + arena, lower);
+                      : kd_plan_check_memory(stage, fixed + o.loader + arena,
+                                             "a batch's activations", o.loader + arena, lower);
 }
 
 static void print_stage(const kd_learner *learner, const char *stage, int64_t updates, double step,
@@ -137,8 +138,8 @@ static void print_stage(const kd_learner *learner, const char *stage, int64_t up
     kd_format_bytes(bytes, sizeof bytes, memory);
     printf("  %-8s %lld parameters, %.2f M multiply-adds a sample; %lld updates of %.1f ms: %s; "
            "%s\n",
-           stage, (long long)kd_learner_parameters(learner), (double)kd_net_macs(learner->net) / 1e6,
-           (long long)updates, 1e3 * step, eta, bytes);
+           stage, (long long)kd_learner_parameters(learner),
+           (double)kd_net_macs(learner->net) / 1e6, (long long)updates, 1e3 * step, eta, bytes);
 }
 
 /* One training stage of `config`, measured on the real data. */
@@ -184,7 +185,7 @@ static int plan_data(planner *p, const kd_config *config) {
         kd_dataset_free(head);
     }
     return kd_plan_check_memory(config->name, p->all.data, "samples", p->all.data,
-                        "use fewer or smaller ones");
+                                "use fewer or smaller ones");
 }
 
 static int open_data(const kd_config *config, kd_run *run) {

@@ -6,8 +6,8 @@
 #include "distill/sweep.h"
 
 /* Prints parameters, memory against the machine's (or cgroup's) limit, disk, and an ETA from a few
- * measured updates. Refuses like kd_preflight (distill/preflight.h), and with KD_ECONFIG what cannot
- * fit, before it takes the memory. Writes nothing into the runs folder. */
+ * measured updates. Refuses like kd_preflight (distill/preflight.h), and with KD_ECONFIG what
+ * cannot fit, before it takes the memory. Writes nothing into the runs folder. */
 int kd_plan_print(kd_arguments *arguments);
 
 /* The same for a speech config. KD_ENOINPUT after saying which files are missing. */

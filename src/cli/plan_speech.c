@@ -130,8 +130,7 @@ static int check_batch(const outlook *o, int64_t batch, kd_precision precision) 
     kd_whisper_costs small, larger;
     if (batch <= LARGE) return KD_OK;
     int status = kd_bench_whisper_costs(&small, &o->student, SMALL, precision);
-    if (status == KD_OK)
-        status = kd_bench_whisper_costs(&larger, &o->student, LARGER, precision);
+    if (status == KD_OK) status = kd_bench_whisper_costs(&larger, &o->student, LARGER, precision);
     if (status < 0) return status;
     const double more = (double)(batch - LARGER) * (larger.bytes - small.bytes) / (LARGER - SMALL);
     return kd_plan_check_memory("train", larger.bytes + more, "a batch's activations", more,
@@ -161,10 +160,10 @@ static int print_plan(kd_speech_run *run, const char *runs) {
     const double store =
         kd_speech_teach_bytes(&run->config->teacher, &o.teacher, o.seconds * TOKENS_PER_SECOND);
     const double learning = o.costs.bytes + store, teaching = 2 * o.teacher_bytes;
-    return kd_plan_conclude(
-        runs, &(kd_plan_needs){.seconds = seconds,
-                               .memory = learning > teaching ? learning : teaching,
-                               .disk = disk});
+    return kd_plan_conclude(runs,
+                            &(kd_plan_needs){.seconds = seconds,
+                                             .memory = learning > teaching ? learning : teaching,
+                                             .disk = disk});
 }
 
 int kd_plan_print_speech(kd_arguments *arguments) {

@@ -68,16 +68,18 @@ static int compare_paths(const void *a, const void *b) {
 }
 
 /* Says how many recordings of the test list were trained on; sorts the training list. */
-static void warn_of_known(kd_manifest *training, const kd_manifest *test, const kd_data_spec *spec) {
+static void warn_of_known(kd_manifest *training, const kd_manifest *test,
+                          const kd_data_spec *spec) {
     int64_t known = 0;
     qsort(training->entry, (size_t)training->count, sizeof *training->entry, compare_paths);
     for (int64_t i = 0; i < test->count; i++)
         known += bsearch(&test->entry[i], training->entry, (size_t)training->count,
                          sizeof *training->entry, compare_paths) != NULL;
     if (known > 0)
-        kd_warn("%s: %lld of its %lld recordings are in the training list %s too: what a model makes "
-                "of them says nothing of others",
-                spec->test_manifest, (long long)known, (long long)test->count, spec->train_manifest);
+        kd_warn(
+            "%s: %lld of its %lld recordings are in the training list %s too: what a model makes "
+            "of them says nothing of others",
+            spec->test_manifest, (long long)known, (long long)test->count, spec->train_manifest);
 }
 
 int kd_source_audio(kd_source *out, const kd_data_spec *spec, bool train, kd_source_part part) {

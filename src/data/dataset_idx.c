@@ -225,13 +225,14 @@ int kd_source_idx(kd_source *out, const kd_data_spec *spec, bool train, kd_sourc
     int status = name_classes(out, spec);
     out->c = 1;
     if (status < 0 || part == KD_SOURCE_STATED) return status;
-    status = find_file(path, spec->folder,
-                       train ? "train-images-idx3-ubyte" : "t10k-images-idx3-ubyte");
+    status =
+        find_file(path, spec->folder, train ? "train-images-idx3-ubyte" : "t10k-images-idx3-ubyte");
     if (status == KD_OK)
         status = find_file(label_path, spec->folder,
                            train ? "train-labels-idx1-ubyte" : "t10k-labels-idx1-ubyte");
     if (status == KD_OK)
-        status = part == KD_SOURCE_HEAD ? read_sizes(&images, 3, path) : read_file(&images, 3, path);
+        status =
+            part == KD_SOURCE_HEAD ? read_sizes(&images, 3, path) : read_file(&images, 3, path);
     if (status < 0) return status;
     out->bytes = images.values;
     out->count = images.dim[0];

@@ -40,11 +40,12 @@ int kd_checkpoint_save(const char *path, const kd_checkpoint *checkpoint);
  * *checkpoint or its slabs is changed unless the whole file passed. */
 int kd_checkpoint_load(const char *path, kd_checkpoint *checkpoint);
 
-/* Parameters only, from a checkpoint of any key and stage that holds exactly those of `params`, with
- * their shapes, and none that is not finite or a negative variance. Parameters of the file for which
- * `beside` (NULL: none) says so are left out. KD_EDATA names what is missing, too much or of another
- * shape; `params` is then as it was. */
-int kd_checkpoint_load_params(const char *path, kd_params *params, bool (*beside)(const char *name));
+/* Parameters only, from a checkpoint of any key and stage that holds exactly those of `params`,
+ * with their shapes, and none that is not finite or a negative variance. Parameters of the file for
+ * which `beside` (NULL: none) says so are left out. KD_EDATA names what is missing, too much or of
+ * another shape; `params` is then as it was. */
+int kd_checkpoint_load_params(const char *path, kd_params *params,
+                              bool (*beside)(const char *name));
 
 /* The resolved config that a checkpoint carries, "" for none. The caller frees. */
 int kd_checkpoint_config(char **out, const char *path);

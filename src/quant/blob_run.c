@@ -432,7 +432,8 @@ static void run_one(task t, int64_t first, int64_t together, int64_t n, const fl
 static int check_logits(const kd_blob *blob, int64_t n, const float *logits) {
     for (int64_t i = 0; i < n * blob->classes; i++)
         if (!isfinite(logits[i]))
-            return kd_fail(KD_EDATA, "the logit of class %lld is %g: the model's scales are too large",
+            return kd_fail(KD_EDATA,
+                           "the logit of class %lld is %g: the model's scales are too large",
                            (long long)(i % blob->classes), (double)logits[i]);
     return KD_OK;
 }
