@@ -4,6 +4,9 @@
 
 #include "test_data.h"
 
+#include <sndfile.h>
+
+#include "data/dataset_source.h"
 #include "data/safetensors_write.h"
 #include "distill/checkpoint.h"
 #include "distill/evaluate.h"
@@ -195,6 +198,50 @@ static void batch_norm_of_one_value_is_refused(void **state) {
     assert_int_equal(train(folder, "two.json"), 0);
 }
 
+/* --- inputs ------------------------------------------------------------------------------------- */
+
+/* A WAV file of floats can hold what is no number; a spectrum would quietly make silence of it. */
+static void sounds_of_no_numbers_are_refused(void **state) {
+    test_folder *folder = *state;
+    char *path = kept_path(folder, "nan.wav");
+    float samples[4000] = {0};
+    for (int i = 0; i < 4000; i++) samples[i] = (float)sin(i * 0.1) / 4;
+    SF_INFO info = {.samplerate = 8000, .channels = 1, .format = SF_FORMAT_WAV | SF_FORMAT_FLOAT};
+    samples[1234] = NAN;
+    SNDFILE *file = sf_open(path, SFM_WRITE, &info);
+    assert_non_null(file);
+    assert_int_equal(sf_write_float(file, samples, 4000), 4000);
+    assert_int_equal(sf_close(file), 0);
+    const kd_audio_spec audio = {.sample_rate = 8000, .window = 256, .hop = 128, .mels = 12,
+                                 .seconds = 0.25, .range = 60};
+    kd_source source = {.count = 1, .h = 15, .w = 12, .c = 1, .path = &path};
+    float features[15 * 12];
+    const int64_t row = 0;
+    assert_int_equal(kd_source_audio_features(features, &source, &audio, &row, 1), KD_EDATA);
+    assert_says(kd_error(), "nan.wav: sample 1234 is nan");
+}
+
+static void a_test_set_that_was_trained_on_is_named(void **state) {
+    test_folder *folder = *state;
+    write_sets(folder);
+    write_run(folder, "cnn", ABCD, CNN ", " TRAIN_BRIEFLY);
+    kd_learner *learner = make_cnn();
+    save(learner, kept_path(folder, "good.h5"));
+    kd_learner_free(learner);
+    assert_int_equal(eval(folder, "cnn.json", "good.h5"), 0);
+    assert_null(strstr(complained, "says nothing of others"));
+    static const char *const part[] = {"images-idx3-ubyte", "labels-idx1-ubyte"};
+    for (int i = 0; i < 2; i++) {
+        char train_name[64], test_name[64];
+        snprintf(train_name, sizeof train_name, "train-%s", part[i]);
+        snprintf(test_name, sizeof test_name, "t10k-%s", part[i]);
+        assert_int_equal(remove(test_path(folder, test_name)), 0);
+        assert_int_equal(symlink(train_name, test_path(folder, test_name)), 0);
+    }
+    assert_int_equal(eval(folder, "cnn.json", "good.h5"), 0);
+    assert_says(complained, "the test pictures are the training pictures");
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_setup, test_teardown)
     const struct CMUnitTest tests[] = {
@@ -203,6 +250,8 @@ int main(void) {
         TEST(logits_that_are_not_finite_are_no_answers),
         TEST(a_diverged_training_leaves_no_result),
         TEST(batch_norm_of_one_value_is_refused),
+        TEST(sounds_of_no_numbers_are_refused),
+        TEST(a_test_set_that_was_trained_on_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

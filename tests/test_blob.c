@@ -382,6 +382,24 @@ static void test_sound(void **state) {
     case_free(&c);
 }
 
+/* CIFAR-10's records are written into a sample's buffer. */
+static void test_input_of_another_size_is_refused(void **state) {
+    (void)state;
+    quant_case c = case_create(build_cnn, (kd_extent){12, 10, 3}, &INT8);
+    case_calibrate(&c);
+    static char names[10][KD_CLASS_NAME_MAX];
+    kd_dataset dataset = {.h = 12, .w = 10, .c = 3, .classes = 10, .class_name = names};
+    dataset.normaliser.unit = 1;
+    kd_data_spec data = {.kind = KD_DATA_CIFAR10};
+    kd_blob_info info = {.name = "x", .dataset = &dataset, .data = &data};
+    kd_blob *blob;
+    ASSERT_OK(kd_blob_write(temporary_path(), c.qnet, &info));
+    assert_int_equal(kd_blob_open(&blob, temporary_path()), KD_EDATA);
+    assert_non_null(strstr(kd_error(), "takes samples of 12x10x3"));
+    remove(temporary_path());
+    case_free(&c);
+}
+
 static void test_unobserved_is_refused(void **state) {
     (void)state;
     quant_case c = case_create(build_cnn, (kd_extent){12, 10, 3}, &INT8);
@@ -411,6 +429,7 @@ int main(void) {
         cmocka_unit_test(test_random_damage),
         cmocka_unit_test(test_says_what_it_is),
         cmocka_unit_test(test_sound),
+        cmocka_unit_test(test_input_of_another_size_is_refused),
         cmocka_unit_test(test_unobserved_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

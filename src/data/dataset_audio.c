@@ -119,14 +119,6 @@ static int read_padded(float **out, int64_t *count, const char *path, const kd_a
     return KD_OK;
 }
 
-/* A file of floats may hold what is no number. */
-static int check_samples(const float *samples, int64_t count, const char *path) {
-    for (int64_t i = 0; i < count; i++)
-        if (!isfinite(samples[i]))
-            return kd_fail(KD_EDATA, "%s: holds samples that are not finite numbers", path);
-    return KD_OK;
-}
-
 /* One file → out (frames, mels). */
 static int make_features(float *out, const char *path, const kd_audio_spec *audio,
                          const kd_logmel *logmel) {
@@ -137,8 +129,7 @@ static int make_features(float *out, const char *path, const kd_audio_spec *audi
     int64_t frames = kd_logmel_frames(logmel, count);
     size_t bytes = (size_t)(frames * audio->mels) * sizeof(float);
     float *all = malloc(bytes);
-    status = all ? check_samples(samples, count, path) : kd_fail_memory(bytes, path);
-    if (status == KD_OK) status = kd_logmel_compute(logmel, all, samples, count);
+    status = all ? kd_logmel_compute(logmel, all, samples, count) : kd_fail_memory(bytes, path);
     if (status == KD_OK)
         kd_clip_window(out, kd_logmel_frames(logmel, clip_samples(audio)), all, frames, audio);
     free(all);
