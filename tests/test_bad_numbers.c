@@ -198,7 +198,8 @@ static void batch_norm_of_one_value_is_refused(void **state) {
     assert_int_equal(train(folder, "two.json"), 0);
 }
 
-/* --- inputs ------------------------------------------------------------------------------------- */
+/* --- inputs -------------------------------------------------------------------------------------
+ */
 
 /* A WAV file of floats can hold what is no number; a spectrum would quietly make silence of it. */
 static void sounds_of_no_numbers_are_refused(void **state) {
@@ -212,8 +213,8 @@ static void sounds_of_no_numbers_are_refused(void **state) {
     assert_non_null(file);
     assert_int_equal(sf_write_float(file, samples, 4000), 4000);
     assert_int_equal(sf_close(file), 0);
-    const kd_audio_spec audio = {.sample_rate = 8000, .window = 256, .hop = 128, .mels = 12,
-                                 .seconds = 0.25, .range = 60};
+    const kd_audio_spec audio = {
+        .sample_rate = 8000, .window = 256, .hop = 128, .mels = 12, .seconds = 0.25, .range = 60};
     kd_source source = {.count = 1, .h = 15, .w = 12, .c = 1, .path = &path};
     float features[15 * 12];
     const int64_t row = 0;
