@@ -31,7 +31,8 @@ static inline void write_set(test_folder *folder, const char *part, set_spec s) 
     put_u32(labels, 0x801);
     put_u32(labels + 4, (uint32_t)s.count);
     for (int i = 0; i < s.count; i++) {
-        const int label = s.sorted ? i * SET_CLASSES / s.count : (int)kd_rng_below(&rng, SET_CLASSES);
+        const int label =
+            s.sorted ? i * SET_CLASSES / s.count : (int)kd_rng_below(&rng, SET_CLASSES);
         const int light = s.brighter ? 20 + 60 * label : 150;
         labels[8 + i] = (unsigned char)label;
         for (int p = 0; p < s.h * s.w; p++) {

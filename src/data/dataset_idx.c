@@ -3,10 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <zlib.h>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "data/dataset_source.h"
 
 enum { UNSIGNED_BYTES = 8, HEADER_MAX = 4 + 4 * KD_IDX_RANK_MAX };
@@ -227,25 +229,39 @@ static int take_labels(kd_source *out, const kd_idx *labels, const char *path) {
     return KD_OK;
 }
 
+/* Says so when the test pictures at `path` are the training pictures. */
+static void warn_of_known(const char *path, const char *folder) {
+    char training[KD_PATH_MAX];
+    struct stat a, b;
+    if (find_file(training, folder, "train-images-idx3-ubyte") < 0) return;
+    if (stat(path, &a) != 0 || stat(training, &b) != 0) return;
+    if (a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+        kd_warn("%s: the test pictures are the training pictures: what a model makes of them says "
+                "nothing of others",
+                path);
+}
+
 int kd_source_idx(kd_source *out, const kd_data_spec *spec, bool train, kd_source_part part) {
     char path[KD_PATH_MAX], label_path[KD_PATH_MAX];
     kd_idx images = {0}, labels = {0};
     int status = name_classes(out, spec);
     out->c = 1;
     if (status < 0 || part == KD_SOURCE_STATED) return status;
-    status = find_file(path, spec->folder,
-                       train ? "train-images-idx3-ubyte" : "t10k-images-idx3-ubyte");
+    status =
+        find_file(path, spec->folder, train ? "train-images-idx3-ubyte" : "t10k-images-idx3-ubyte");
     if (status == KD_OK)
         status = find_file(label_path, spec->folder,
                            train ? "train-labels-idx1-ubyte" : "t10k-labels-idx1-ubyte");
     if (status == KD_OK)
-        status = part == KD_SOURCE_HEAD ? read_sizes(&images, 3, path) : read_file(&images, 3, path);
+        status =
+            part == KD_SOURCE_HEAD ? read_sizes(&images, 3, path) : read_file(&images, 3, path);
     if (status < 0) return status;
     out->bytes = images.values;
     out->count = images.dim[0];
     out->h = images.dim[1];
     out->w = images.dim[2];
     if (part == KD_SOURCE_HEAD) return KD_OK;
+    if (!train) warn_of_known(path, spec->folder);
     status = read_file(&labels, 1, label_path);
     if (status == KD_OK) status = take_labels(out, &labels, label_path);
     free(labels.values);
