@@ -33,7 +33,7 @@ TREE = os.path.join(HOME, "tree")  # what is built and run
 ROOMS = ("autograd", "distill", "quant", "data", "speech")
 GIGABYTE = 1 << 30
 MEMORY, FILE_SIZE = 8 * GIGABYTE, 2 * GIGABYTE  # what a mutant may take
-TESTS_SECONDS = 150  # tests beyond this sum are not tried on one mutant
+TESTS_SECONDS = 100  # tests beyond this sum are not tried on one mutant
 EXTRA = {"test_int8": "gemmlowp_reference.o"}
 
 # --- mutations ------------------------------------------------------------------------------------
@@ -273,7 +273,7 @@ def run_test(binary, timeout, environment=None):
     began = time.time()
     child = subprocess.Popen([binary], cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=limit,
-                             env={**os.environ, **(environment or {})})
+                             env={**os.environ, "DISTILL_KILLS": "1", **(environment or {})})
     try:
         passed = child.wait(timeout) == 0
     except subprocess.TimeoutExpired:
