@@ -79,7 +79,10 @@ static kd_net_node *append(kd_net *net, kd_node_kind kind, const char *name, int
         net->capacity *= 2;
     }
     kd_net_node *node = &net->node[net->count++];
-    *node = (kd_net_node){.kind = kind, .in = {in, -1}, .out = net->node[in].out};
+    const int index = net->count - 1;
+    *node =
+        (kd_net_node){.kind = kind, .in = {in, -1}, .last_use = index, .out = net->node[in].out};
+    net->node[in].last_use = index;
     memcpy(node->name, name, strlen(name) + 1);
     return node;
 }
@@ -216,6 +219,7 @@ int kd_net_add(kd_net *net, const char *name, int a, int b, kd_act act) {
                 (long long)node->out.w, (long long)node->out.c, (long long)other.h,
                 (long long)other.w, (long long)other.c);
     node->in[1] = b;
+    net->node[b].last_use = newest(net);
     node->act = act;
     return newest(net);
 }
@@ -340,11 +344,8 @@ int64_t kd_net_peak_activations(const kd_net *net) {
     for (int now = 0; now < net->count; now++) {
         int64_t alive = 0;
         for (int made = 0; made <= now; made++) {
-            bool needed = made == now;
-            for (int user = now; user < net->count; user++)
-                needed = needed || net->node[user].in[0] == made || net->node[user].in[1] == made;
-            kd_extent e = net->node[made].out;
-            if (needed) alive += e.h * e.w * e.c;
+            const kd_extent e = net->node[made].out;
+            if (net->node[made].last_use >= now) alive += e.h * e.w * e.c;
         }
         if (alive > peak) peak = alive;
     }

@@ -32,6 +32,7 @@ typedef struct kd_net_node {
     kd_node_kind kind;
     char name[KD_NAME_MAX - 16]; /* "layer1.0.conv1"; parameters are name + ".weight" …     */
     int in[2];                   /* indices of earlier nodes; −1 when unused                */
+    int last_use;                /* the last node that takes it; its own index when none    */
     kd_extent out;               /* what it hands on, per sample                            */
     kd_act act;
     kd_conv_spec conv;         /* CONV                                                    */

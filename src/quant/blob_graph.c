@@ -432,8 +432,9 @@ int kd_blob_check_net(const kd_net *net) {
     }
     const kd_net_node *last = &net->node[net->count - 1];
     if (status == KD_OK && count > NODES_MAX) status = too_large(last, "nodes:", count, NODES_MAX);
+    if (status < 0) return status;
     const int64_t peak = kd_net_peak_activations(net);
-    if (status == KD_OK && peak > ACTIVATIONS_MAX)
+    if (peak > ACTIVATIONS_MAX)
         status = too_large(last, "activations at one moment:", peak, ACTIVATIONS_MAX);
     return status;
 }
