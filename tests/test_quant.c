@@ -152,14 +152,32 @@ static void test_observers(void **state) {
     assert_near("min", (double)range[KD_RANGE_MIN], 3 * min, 1e-6);
     assert_near("max", (double)range[KD_RANGE_MAX], 3 * max, 1e-6);
     watch(KD_OBSERVER_EMA, x, 3, range);
-    assert_near("ema min", (double)range[KD_RANGE_MIN], 0.75 * min + 0.25 * 3 * min, 1e-6);
-    assert_near("ema max", (double)range[KD_RANGE_MAX], 0.75 * max + 0.25 * 3 * max, 1e-6);
+    assert_near("mean min", (double)range[KD_RANGE_MIN], (min + 3 * min) / 2, 1e-6);
+    assert_near("mean max", (double)range[KD_RANGE_MAX], (max + 3 * max) / 2, 1e-6);
     watch(KD_OBSERVER_PERCENTILE, x, 1, range); /* 1 % and 99 % of a normal distribution */
     assert_near("percentile", (double)range[KD_RANGE_MIN], -2.326, 0.03);
     assert_near("percentile", (double)range[KD_RANGE_MAX], 2.326, 0.03);
     watch(KD_OBSERVER_PERCENTILE, x, 40, range); /* the histogram had to grow */
     assert_true((double)range[KD_RANGE_MAX] > 2.326 * 30 && (double)range[KD_RANGE_MAX] < 93);
     free(x);
+}
+
+/* The first four batches count alike at a weight of 3/4 for what was; from then on a batch has 1/4. */
+static void test_average_of_batches(void **state) {
+    (void)state;
+    kd_real range[KD_RANGE_SIZE] = {0};
+    double mean = 0;
+    for (int n = 1; n <= 4; n++) {
+        mean += n * n / 4.0;
+        kd_range_average(range, 0.75, -n * n, 2 * n * n);
+    }
+    assert_near("mean min", (double)range[KD_RANGE_MIN], -mean, 1e-6);
+    assert_near("mean max", (double)range[KD_RANGE_MAX], 2 * mean, 1e-6);
+    kd_range_average(range, 0.75, -10, NAN); /* passed over */
+    assert_true(range[KD_RANGE_BATCHES] == 4);
+    kd_range_average(range, 0.75, -10, 40);
+    assert_near("moving min", (double)range[KD_RANGE_MIN], -0.75 * mean - 2.5, 1e-6);
+    assert_near("moving max", (double)range[KD_RANGE_MAX], 1.5 * mean + 10, 1e-6);
 }
 
 /* No shrunken range rounds the values themselves (not their histogram) noticeably better. */
@@ -365,6 +383,7 @@ int main(void) {
         cmocka_unit_test(test_lsq_is_torchs),
         cmocka_unit_test(test_grids),
         cmocka_unit_test(test_observers),
+        cmocka_unit_test(test_average_of_batches),
         cmocka_unit_test(test_mse_observer),
         cmocka_unit_test(test_observers_with_threads),
         cmocka_unit_test(test_requantize_rules),

@@ -202,8 +202,15 @@ static void merge_moments(const batch_norm *n, const kd_real *sums, double *mean
     }
 }
 
+/* How much of the momentum a batch is worth: all of it from a quarter of a full batch on. */
+static double batch_share(const kd_tape *tape, const kd_tensor *x) {
+    const double share = tape->full_batch > 0 ? 4 * (double)x->shape[0] / (double)tape->full_batch
+                                              : 1;
+    return share < 1 ? share : 1;
+}
+
 /* Fills n->mean and n->rstd from the batch and moves the running statistics. */
-static void batch_statistics(kd_tape *tape, const batch_norm *n, kd_real momentum, kd_real epsilon,
+static void batch_statistics(kd_tape *tape, const batch_norm *n, double m, kd_real epsilon,
                              kd_real *running_mean, kd_real *running_var) {
     const int64_t tiles = (n->N + n->step - 1) / n->step;
     kd_real *sums = kd_tape_take(tape, (size_t)(tiles * 3 * n->C) * sizeof *sums);
@@ -213,10 +220,10 @@ static void batch_statistics(kd_tape *tape, const batch_norm *n, kd_real momentu
         OVER_CHANNELS(n->C, tile_moments, n, sums + tile * 3 * n->C, tile * n->step,
                       smaller(n->N, (tile + 1) * n->step));
     merge_moments(n, sums, mean, squares);
-    const double N = (double)n->N, m = (double)momentum;
+    const double N = (double)n->N;
     for (int64_t c = 0; c < n->C; c++) {
         const double var = squares[c] > 0 ? squares[c] / N : 0;
-        const double unbiased = n->N > 1 ? var * N / (N - 1) : var;
+        const double unbiased = var * N / (N - 1);
         n->mean[c] = (kd_real)mean[c];
         n->rstd[c] = (kd_real)(1 / sqrt(var + (double)epsilon));
         running_mean[c] = (kd_real)((1 - m) * (double)running_mean[c] + m * mean[c]);
@@ -351,9 +358,10 @@ kd_tensor *kd_batch_norm(kd_tape *tape, kd_tensor *x, kd_tensor *gamma, kd_tenso
                       .rstd = saved + C,
                       .scale = saved + 2 * C,
                       .relu = act == KD_ACT_RELU,
-                      .training = tape->training};
+                      .training = tape->training && N > 1}; /* one value has no variance */
     if (n->training)
-        batch_statistics(tape, n, momentum, epsilon, running_mean->value, running_var->value);
+        batch_statistics(tape, n, (double)momentum * batch_share(tape, x), epsilon,
+                         running_mean->value, running_var->value);
     else
         for (int64_t c = 0; c < C; c++) {
             n->mean[c] = running_mean->value[c];

@@ -45,6 +45,7 @@ struct kd_tape {
     bool training;          /* dropout drops, batch norm uses the batch's statistics */
     bool recording;         /* false: forward only, no nodes                         */
     kd_precision precision; /* of matrix products                                    */
+    int64_t full_batch;     /* samples of a full batch, for batch norm; 0: each is full */
     kd_rng rng;             /* dropout                                               */
     jmp_buf escape;
     bool guarded;

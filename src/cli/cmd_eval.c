@@ -41,19 +41,27 @@ static bool is_blob(const char *path) {
     return n > 5 && strcmp(path + n - 5, ".gguf") == 0;
 }
 
-static int open_blob(model *m, const kd_dataset *test) {
+/* The blob sees its inputs with its own normaliser, whatever the config says. */
+static int open_blob(model *m, const kd_config *config, kd_dataset *test) {
     int status = kd_blob_open(&m->blob, m->path);
     if (status < 0) return status;
-    kd_extent in = kd_blob_input(m->blob);
-    if (in.h == test->h && in.w == test->w && in.c == test->c &&
-        kd_blob_classes(m->blob) == test->classes)
-        return KD_OK;
-    return kd_fail(KD_EDATA,
-                   "%s: takes %lldx%lldx%lld and knows %d classes, the data are "
-                   "%lldx%lldx%lld with %d",
-                   m->path, (long long)in.h, (long long)in.w, (long long)in.c,
-                   kd_blob_classes(m->blob), (long long)test->h, (long long)test->w,
-                   (long long)test->c, test->classes);
+    const kd_extent in = kd_blob_input(m->blob);
+    const kd_data_spec *data = kd_blob_data(m->blob);
+    const kd_dataset blob = {.h = in.h,
+                             .w = in.w,
+                             .c = in.c,
+                             .classes = kd_blob_classes(m->blob),
+                             .class_name = kd_blob_class_names(m->blob),
+                             .audio = data->audio};
+    status = kd_dataset_agree(&blob, m->path, test, config->path);
+    if (status < 0) return status;
+    const kd_normaliser *own = kd_blob_normaliser(m->blob);
+    if (!kd_normaliser_equal(own, &test->normaliser))
+        kd_warn("%s: data.mean and data.deviation of %s are not those of the file; its inputs are "
+                "normalised as the file says",
+                m->path, config->path);
+    test->normaliser = *own;
+    return KD_OK;
 }
 
 static int open_learner(model *m, const kd_config *config, const kd_dataset *test) {
@@ -62,9 +70,19 @@ static int open_learner(model *m, const kd_config *config, const kd_dataset *tes
                             .classes = test->classes,
                             .seed = config->seed};
     int status = kd_learner_create(&m->learner, &spec);
-    if (status == KD_OK) status = kd_learner_load(m->learner, m->path);
+    if (status == KD_OK) status = kd_learner_load(m->learner, m->path, test);
     if (status == KD_OK) status = kd_tape_create(&m->tape, config->seed);
     return status < 0 ? status : kd_precision_parse(&m->tape->precision, config->precision);
+}
+
+/* The test samples, which must be of the training samples' size where those are there. */
+static int open_test(kd_dataset **out, const kd_config *config) {
+    kd_dataset *train;
+    int status = kd_dataset_open(out, &config->data, KD_SPLIT_TEST);
+    if (status < 0 || kd_dataset_head(&train, &config->data, KD_SPLIT_TRAIN) < 0) return status;
+    status = kd_dataset_agree(train, "training samples", *out, "test samples");
+    kd_dataset_free(train);
+    return status < 0 ? kd_fail_in(status, "%s", config->path) : KD_OK;
 }
 
 static void close_model(model *m) {
@@ -108,6 +126,7 @@ static int choose_biases(kd_bias_options *options, model *m, const kd_config *co
     float *logits = NULL;
     int status = kd_dataset_open(&held, &config->data, KD_SPLIT_VALIDATION);
     if (status == KD_OK && !(logits = allocate_logits(held))) status = KD_EINTERNAL;
+    if (status == KD_OK && m->blob) held->normaliser = *kd_blob_normaliser(m->blob);
     if (status == KD_OK) status = measure(&result, m, held, logits);
     if (status == KD_OK) status = kd_bias_options_choose(options, &result, held, logits);
     kd_result_free_counts(&result);
@@ -175,11 +194,14 @@ int kd_cmd_eval(int argc, char **argv) {
     if (status < 0) return status;
     model m = {.path = arguments.positional[1]};
     kd_report report = {.config = config};
-    status = kd_dataset_open(&test, &config->data, KD_SPLIT_TEST);
+    status = open_test(&test, config);
     if (status == KD_OK) status = kd_bias_options_parse(&options, &arguments, test);
     if (status == KD_OK)
-        status = is_blob(m.path) ? open_blob(&m, test) : open_learner(&m, config, test);
-    if (status == KD_OK) status = measure_all(&report, &options, &m, test);
+        status = is_blob(m.path) ? open_blob(&m, config, test) : open_learner(&m, config, test);
+    if (status == KD_OK) {
+        status = measure_all(&report, &options, &m, test);
+        if (status == KD_EDATA) kd_fail_in(status, "%s", m.path);
+    }
     if (status == KD_OK) {
         report.classes = test->classes;
         report.class_name = (const char(*)[KD_CLASS_NAME_MAX])test->class_name;

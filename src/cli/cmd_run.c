@@ -161,8 +161,11 @@ static int answer_all(runner *r, kd_arguments *arguments) {
     return status;
 }
 
-static int make_room(runner *r) {
+static int make_room(runner *r, const char *path) {
     r->in = kd_blob_input(r->blob);
+    if (r->in.c != 1 && r->in.c != 3)
+        return kd_fail(KD_EDATA, "%s: takes %lld channels, which no picture and no sound has", path,
+                       (long long)r->in.c);
     r->size = r->in.h * r->in.w * r->in.c;
     size_t n = (size_t)r->size;
     r->raw = malloc(n);
@@ -180,7 +183,7 @@ int kd_cmd_run(int argc, char **argv) {
     if (status != KD_OK) return status;
     r.top = (int)top;
     status = kd_blob_open(&r.blob, arguments.positional[0]);
-    if (status == KD_OK) status = make_room(&r);
+    if (status == KD_OK) status = make_room(&r, arguments.positional[0]);
     if (status == KD_OK) status = answer_all(&r, &arguments);
     free(r.raw);
     free(r.x);

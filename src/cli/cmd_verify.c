@@ -10,6 +10,7 @@
 #include "data/store.h"
 #include "distill/checkpoint.h"
 #include "distill/config.h"
+#include "layers/weights.h"
 #include "quant/blob.h"
 #include "quant/gguf.h"
 #include "quant/whisper_file.h"
@@ -61,7 +62,7 @@ static int verify_checkpoint(const char **what, const char *path) {
     if (status == KD_OK) status = list_parameters(params, file);
     kd_h5_close(file);
     if (status == KD_OK) status = kd_params_layout(params, 0);
-    if (status == KD_OK) status = kd_checkpoint_load_params(path, params, false);
+    if (status == KD_OK) status = kd_checkpoint_load_params(path, params, NULL);
     kd_params_free(params);
     return status;
 }
@@ -78,9 +79,8 @@ static int verify_whisper(const char **what, const char *path) {
     *what = "Whisper, its structure is sound and every weight finite (the format has no checksum)";
     kd_whisper_file *file;
     int status = kd_whisper_file_open(&file, path, KD_WHISPER_TRAIN_NOTHING);
-    if (status < 0) return status;
-    kd_whisper_file_free(file);
-    return KD_OK;
+    if (status == KD_OK) kd_whisper_file_free(file);
+    return status;
 }
 
 static int run_blob(const char *path) {
@@ -114,11 +114,32 @@ static int verify_gguf(const char **what, const char *path) {
     return status;
 }
 
+/* Weights that are not finite, or negative variances, are damage that no structure shows. */
+static int check_entry(const kd_safetensors *file, const kd_safetensors_entry *entry,
+                       const char *path) {
+    const bool variance = kd_names_variance(entry->name);
+    if (!strchr("FB", entry->dtype[0])) return KD_OK; /* whole numbers are finite */
+    float *values = malloc((size_t)entry->count * sizeof *values + 1);
+    if (!values) return kd_fail_memory((size_t)entry->count * sizeof *values, path);
+    int status = kd_safetensors_read(file, entry, values);
+    const int64_t bad =
+        status == KD_OK ? kd_find_bad_number(values, entry->count, variance) : -1;
+    if (bad >= 0)
+        status = kd_fail(KD_EDATA, "%s: tensor %s: number %lld is %g", path, entry->name,
+                         (long long)bad, (double)values[bad]);
+    free(values);
+    return status;
+}
+
 static int verify_safetensors(const char **what, const char *path) {
-    *what = "safetensors, its structure is sound (the format has no checksum)";
+    *what = "safetensors, its structure is sound and every weight finite (the format has no "
+            "checksum)";
     kd_safetensors *file;
     int status = kd_safetensors_open(&file, path);
-    if (status == KD_OK) kd_safetensors_close(file);
+    if (status < 0) return status;
+    for (int64_t i = 0; i < kd_safetensors_count(file) && status == KD_OK; i++)
+        status = check_entry(file, kd_safetensors_at(file, i), path);
+    kd_safetensors_close(file);
     return status;
 }
 

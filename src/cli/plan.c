@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "cli/stage.h"
+#include "distill/preflight.h"
 
 enum { MEASURED_STEPS = 8 };
 
@@ -29,23 +30,49 @@ static double memory_limit(void) {
 }
 
 typedef struct {
-    double seconds, memory, disk;
-    bool quiet; /* only the run's own stages, and nothing is printed */
-} needs;
+    kd_plan_needs all;
+    double limit; /* of memory */
+    bool quiet;   /* only the run's own stages, and nothing is printed */
+} planner;
 
-/* One training stage of `config`, measured on the real data. */
-static int plan_training(const kd_config *config, const kd_run *run, const char *stage,
-                         const kd_quantize_config *qat, needs *total) {
-    kd_learner *learner;
-    const kd_train_spec *spec = qat ? &qat->train : &config->train;
-    kd_learner_spec made = {.model = &config->model,
-                            .input = {run->train->h, run->train->w, run->train->c},
-                            .classes = run->train->classes,
-                            .seed = config->seed,
-                            .quant = qat ? &qat->spec : NULL};
-    int status = kd_learner_create(&learner, &made);
-    if (status < 0) return status;
-    kd_loss_config loss = {.hard = 1, .temperature = 1};
+/* Bytes of a stage that are known before anything is allocated. */
+typedef struct {
+    double parameters; /* values, gradients and the optimizer's moments                      */
+    double kept;       /* every node's output of a batch, which training keeps for backward  */
+    double loader;     /* the batches made ahead                                             */
+} outlook;
+
+static outlook look_ahead(const kd_learner *learner, int64_t batch) {
+    enum { SLABS = 4, BATCHES_AHEAD = 4 };
+    const kd_net *net = learner->net;
+    const kd_extent in = net->node[0].out;
+    outlook o = {.loader = (double)(BATCHES_AHEAD * batch) * (double)(in.h * in.w * in.c) *
+                           sizeof(float)};
+    for (int i = 0; i < learner->params->count; i++)
+        o.parameters += SLABS * (double)learner->params->list[i]->tensor.size * sizeof(kd_real);
+    for (int i = 0; i < net->count; i++) {
+        const kd_extent e = net->node[i].out;
+        o.kept += (double)batch * (double)e.h * (double)e.w * (double)e.c * sizeof(kd_real);
+    }
+    return o;
+}
+
+/* That so many bytes fit; `part` and `share` say what most of them are for. */
+static int check_memory(const planner *p, const char *stage, double bytes, const char *part,
+                        double share, const char *remedy) {
+    if (bytes <= p->limit) return KD_OK;
+    char needed[32], most[32], of_it[32];
+    kd_format_bytes(needed, sizeof needed, bytes);
+    kd_format_bytes(most, sizeof most, p->limit);
+    kd_format_bytes(of_it, sizeof of_it, share);
+    return kd_fail(KD_ECONFIG, "%s: needs at least %s of memory, %s of it for %s; there are %s; %s",
+                   stage, needed, of_it, part, most, remedy);
+}
+
+static int measure(const kd_config *config, const kd_run *run, const char *stage,
+                   const kd_train_spec *spec, const kd_quantize_config *qat, kd_learner *learner,
+                   int steps, double *step, size_t *arena) {
+    static const kd_loss_config loss = {.hard = 1, .temperature = 1};
     kd_classifier_job job = {.loop = {.stage = stage,
                                       .folder = run->folder,
                                       .spec = spec,
@@ -55,29 +82,110 @@ static int plan_training(const kd_config *config, const kd_run *run, const char 
                              .mode = qat ? KD_RUN_OBSERVE : KD_RUN_FLOAT,
                              .train = run->train,
                              .augment = config->augment};
+    return kd_classifier_measure(learner, &job, steps, step, arena);
+}
+
+/* What a step of the whole batch will take, from steps of small ones: memory grows with the batch. */
+static int foresee_arena(const kd_config *config, const kd_run *run, const char *stage,
+                         const kd_quantize_config *qat, kd_learner *learner, double *out) {
+    enum { SMALL = 4, LARGER = 8 };
+    kd_train_spec spec = qat ? qat->train : config->train;
+    const int64_t count = run->train->count;
+    const double batch = (double)(spec.batch < count ? spec.batch : count);
+    double step;
+    size_t small, larger;
+    spec.batch = SMALL;
+    int status = measure(config, run, stage, &spec, qat, learner, 1, &step, &small);
+    spec.batch = LARGER;
+    if (status == KD_OK)
+        status = measure(config, run, stage, &spec, qat, learner, 1, &step, &larger);
+    if (status < 0) return status;
+    *out = (double)larger + (batch - LARGER) * ((double)larger - (double)small) / (LARGER - SMALL);
+    return KD_OK;
+}
+
+/* Refuses a stage that cannot fit before it takes the memory. `learner` is an outline at first. */
+static int make_room(planner *p, const kd_config *config, const kd_run *run, const char *stage,
+                     const kd_quantize_config *qat, const kd_learner_spec *made,
+                     kd_learner **learner) {
+    enum { SUSPECT = 16 }; /* so much of what is kept may a step take in all */
+    static const char lower[] = "lower train.batch and raise train.accumulate";
+    const kd_train_spec *spec = qat ? &qat->train : &config->train;
+    int status = kd_learner_outline(learner, made);
+    if (status < 0) return status;
+    const int64_t count = run->train->count;
+    const outlook o = look_ahead(*learner, spec->batch < count ? spec->batch : count);
+    const double data = p->all.data, fixed = data + o.parameters;
+    kd_learner_free(*learner);
+    *learner = NULL;
+    status = check_memory(p, stage, fixed, "parameters", o.parameters, "make the model smaller");
+    if (status == KD_OK)
+        status = check_memory(p, stage, fixed + o.loader + o.kept, "a batch's activations",
+                              o.loader + o.kept, lower);
+    if (status == KD_OK) status = kd_learner_create(learner, made);
+    if (status < 0 || fixed + o.loader + SUSPECT * o.kept <= p->limit) return status;
+    double arena;
+    status = foresee_arena(config, run, stage, qat, *learner, &arena);
+    return status < 0 ? status
+                      : check_memory(p, stage, fixed + o.loader + arena, "a batch's activations",
+                                     o.loader + arena, lower);
+}
+
+static void print_stage(const kd_learner *learner, const char *stage, int64_t updates, double step,
+                        double memory) {
+    char eta[32], bytes[32];
+    kd_format_duration(eta, sizeof eta, step * (double)updates);
+    kd_format_bytes(bytes, sizeof bytes, memory);
+    printf("  %-8s %lld parameters, %.2f M multiply-adds a sample; %lld updates of %.1f ms: %s; "
+           "%s\n",
+           stage, (long long)kd_learner_parameters(learner), (double)kd_net_macs(learner->net) / 1e6,
+           (long long)updates, 1e3 * step, eta, bytes);
+}
+
+/* One training stage of `config`, measured on the real data. */
+static int plan_training(planner *p, const kd_config *config, const kd_run *run, const char *stage,
+                         const kd_quantize_config *qat) {
+    kd_learner *learner = NULL;
+    const kd_train_spec *spec = qat ? &qat->train : &config->train;
+    const kd_learner_spec made = {.model = &config->model,
+                                  .input = {run->train->h, run->train->w, run->train->c},
+                                  .classes = run->train->classes,
+                                  .seed = config->seed,
+                                  .quant = qat ? &qat->spec : NULL};
     double step = 0;
     size_t arena = 0;
-    status = kd_classifier_measure(learner, &job, MEASURED_STEPS, &step, &arena);
+    int status = make_room(p, config, run, stage, qat, &made, &learner);
+    if (status == KD_OK)
+        status = measure(config, run, stage, spec, qat, learner, MEASURED_STEPS, &step, &arena);
     if (status == KD_OK) {
-        int64_t group = spec->batch * spec->accumulate;
-        int64_t updates = (run->train->count + group - 1) / group * spec->epochs;
-        double memory = (double)arena + 4.0 * (double)learner->params->slab_size * sizeof(kd_real);
-        char eta[32], bytes[32];
-        kd_format_duration(eta, sizeof eta, step * (double)updates);
-        kd_format_bytes(bytes, sizeof bytes, memory);
-        if (!total->quiet)
-            printf("  %-8s %lld parameters, %.2f M multiply-adds a sample; %lld updates of %.1f "
-                   "ms: %s;"
-                   " %s\n",
-                   stage, (long long)kd_learner_parameters(learner),
-                   (double)kd_net_macs(learner->net) / 1e6, (long long)updates, 1e3 * step, eta,
-                   bytes);
-        total->seconds += step * (double)updates;
-        if (memory > total->memory) total->memory = memory;
-        total->disk += 2 * 3 * (double)learner->params->slab_size * sizeof(kd_real);
+        const int64_t count = run->train->count;
+        const outlook o = look_ahead(learner, spec->batch < count ? spec->batch : count);
+        const int64_t group = spec->batch * spec->accumulate;
+        const int64_t updates = (count + group - 1) / group * spec->epochs;
+        const double memory = (double)arena + o.parameters + o.loader;
+        if (!p->quiet) print_stage(learner, stage, updates, step, memory);
+        p->all.seconds += step * (double)updates;
+        if (memory > p->all.memory) p->all.memory = memory;
+        p->all.disk += 2 * 3 * (double)learner->params->slab_size * sizeof(kd_real);
     }
     kd_learner_free(learner);
     return status;
+}
+
+/* Adds what the samples will take; refuses what cannot fit before they are read. */
+static int plan_data(planner *p, const kd_config *config) {
+    static const kd_split split[] = {KD_SPLIT_TRAIN, KD_SPLIT_TEST};
+    int status = KD_OK;
+    for (int i = 0; i < 2 && status == KD_OK; i++) {
+        kd_dataset *head;
+        status = kd_dataset_head(&head, &config->data, split[i]);
+        if (status < 0) return status;
+        const double width = config->data.kind == KD_DATA_AUDIO ? sizeof(float) : 1;
+        p->all.data += (double)head->count * (double)(head->h * head->w * head->c) * width;
+        kd_dataset_free(head);
+    }
+    return check_memory(p, config->name, p->all.data, "samples", p->all.data,
+                        "use fewer or smaller ones");
 }
 
 static int open_data(const kd_config *config, kd_run *run) {
@@ -89,10 +197,10 @@ static int open_data(const kd_config *config, kd_run *run) {
     return status;
 }
 
-static int plan_config(const kd_config *config, needs *total);
+static int plan_config(planner *p, const kd_config *config);
 
 /* The teachers that must be trained first, and the store. */
-static int plan_teacher(const kd_config *config, const kd_run *run, needs *total) {
+static int plan_teacher(planner *p, const kd_config *config, const kd_run *run) {
     const kd_teacher_config *teacher = &config->teacher;
     int status = KD_OK;
     for (int i = 0; i < teacher->count && status == KD_OK; i++) {
@@ -100,7 +208,7 @@ static int plan_teacher(const kd_config *config, const kd_run *run, needs *total
         kd_config *child;
         status = kd_config_load(&child, teacher->source[i].config, 0, NULL);
         if (status < 0) return status;
-        status = plan_config(child, total);
+        status = plan_config(p, child);
         kd_config_free(child);
     }
     if (status == KD_OK && teacher->count > 0) {
@@ -113,47 +221,44 @@ static int plan_teacher(const kd_config *config, const kd_run *run, needs *total
         kd_format_bytes(text, sizeof text, bytes);
         printf("  teach  %.0f rows of soft targets, %s on disk\n",
                views * (double)run->train->count, text);
-        total->disk += bytes;
+        p->all.disk += bytes;
     }
     return status;
 }
 
-static int plan_config(const kd_config *config, needs *total) {
-    kd_run run;
-    int status = open_data(config, &run);
-    if (status == KD_OK && config->teacher.present && !total->quiet)
-        status = plan_teacher(config, &run, total);
-    if (status == KD_OK) {
-        if (!total->quiet)
-            printf("%s: %lld training samples of %lldx%lldx%lld, %d classes\n", config->name,
-                   (long long)run.train->count, (long long)run.train->h, (long long)run.train->w,
-                   (long long)run.train->c, run.train->classes);
-        total->memory += (double)run.train->count *
-                         (double)(run.train->h * run.train->w * run.train->c) *
-                         (run.train->bytes ? 1 : 4);
-        status = plan_training(config, &run, "train", NULL, total);
-    }
-    if (status == KD_OK && config->alone)
-        status = plan_training(config, &run, "alone", NULL, total);
+static int plan_config(planner *p, const kd_config *config) {
+    kd_run run = {.lock = -1};
+    int status = plan_data(p, config);
+    if (status == KD_OK) status = open_data(config, &run);
+    if (status == KD_OK && config->teacher.present && !p->quiet)
+        status = plan_teacher(p, config, &run);
+    if (status == KD_OK && !p->quiet)
+        printf("%s: %lld training samples of %lldx%lldx%lld, %d classes\n", config->name,
+               (long long)run.train->count, (long long)run.train->h, (long long)run.train->w,
+               (long long)run.train->c, run.train->classes);
+    if (status == KD_OK) status = plan_training(p, config, &run, "train", NULL);
+    if (status == KD_OK && config->alone) status = plan_training(p, config, &run, "alone", NULL);
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
         const kd_quantize_config *quantize = &config->quantize[i];
-        if (quantize->qat) status = plan_training(config, &run, quantize->stage, quantize, total);
+        if (quantize->qat) status = plan_training(p, config, &run, quantize->stage, quantize);
     }
     kd_run_close(&run);
     return status;
 }
 
-int kd_plan_seconds(double *out, const kd_config *config) {
-    needs total = {.quiet = true};
-    int status = plan_config(config, &total);
-    *out = total.seconds;
+int kd_plan_measure(kd_plan_needs *out, const kd_config *config) {
+    planner p = {.limit = memory_limit(), .quiet = true};
+    int status = kd_preflight(config);
+    if (status == KD_OK) status = plan_config(&p, config);
+    *out = p.all;
     return status;
 }
 
-int kd_plan_conclude(const char *runs, double seconds, double memory, double disk) {
-    double limit = memory_limit(), left = kd_file_free_bytes(runs);
+int kd_plan_conclude(const char *runs, const kd_plan_needs *needs) {
+    const double limit = memory_limit(), left = kd_file_free_bytes(runs);
+    const double memory = needs->memory + needs->data, disk = needs->disk;
     char eta[32], used[32], most[32], needed[32], available[32];
-    kd_format_duration(eta, sizeof eta, seconds);
+    kd_format_duration(eta, sizeof eta, needs->seconds);
     kd_format_bytes(used, sizeof used, memory);
     kd_format_bytes(most, sizeof most, limit);
     kd_format_bytes(needed, sizeof needed, disk);
@@ -175,10 +280,11 @@ int kd_plan_print(kd_arguments *arguments) {
     kd_config *config;
     int status = kd_stage_config(&config, arguments);
     if (status < 0) return status;
-    needs total = {0};
-    status = plan_config(config, &total);
+    planner p = {.limit = memory_limit()};
+    status = kd_preflight(config);
+    if (status == KD_OK) status = plan_config(&p, config);
     kd_config_free(config);
     if (status < 0) return status;
     const char *runs = kd_arguments_value(arguments, "runs");
-    return kd_plan_conclude(runs ? runs : "runs", total.seconds, total.memory, total.disk);
+    return kd_plan_conclude(runs ? runs : "runs", &p.all);
 }

@@ -6,18 +6,27 @@
 #include "distill/sweep.h"
 
 /* Prints parameters, memory against the machine's (or cgroup's) limit, disk, and an ETA from a few
- * measured updates. Refuses (KD_ECONFIG) what cannot fit. Writes nothing into the runs folder. */
+ * measured updates. Refuses like kd_preflight (distill/preflight.h), and with KD_ECONFIG what cannot
+ * fit, before it takes the memory. Writes nothing into the runs folder. */
 int kd_plan_print(kd_arguments *arguments);
 
 /* The same for a speech config. KD_ENOINPUT after saying which files are missing. */
 int kd_plan_print_speech(kd_arguments *arguments);
 
-/* The last line of a plan; KD_ECONFIG when memory or disk do not hold so many bytes. */
-int kd_plan_conclude(const char *runs, double seconds, double memory, double disk);
+/* What a plan adds up. */
+typedef struct {
+    double seconds; /* of training                                     */
+    double data;    /* bytes of memory that samples take               */
+    double memory;  /* bytes of the stage that takes most besides      */
+    double disk;    /* bytes                                           */
+} kd_plan_needs;
 
-/* The seconds that the training stages of a config will take, its teachers' not counted, from a few
- * measured updates. */
-int kd_plan_seconds(double *out, const kd_config *config);
+/* The last line of a plan; KD_ECONFIG when memory or disk do not hold so many bytes. */
+int kd_plan_conclude(const char *runs, const kd_plan_needs *needs);
+
+/* What the training stages of a config will take, its teachers' not counted, from a few measured
+ * updates. Refuses like kd_preflight, and what cannot fit into memory before it takes it. */
+int kd_plan_measure(kd_plan_needs *out, const kd_config *config);
 
 /* The runs of a sweep in <runs>/<name>, whether each is finished, and what the others will take. */
 int kd_plan_print_sweep(const kd_sweep *sweep, const char *runs);

@@ -133,7 +133,10 @@ static int print_plan(kd_speech_run *run, const char *runs) {
     const double store =
         kd_speech_teach_bytes(&run->config->teacher, &o.teacher, o.seconds * TOKENS_PER_SECOND);
     const double learning = o.costs.bytes + store, teaching = 2 * o.teacher_bytes;
-    return kd_plan_conclude(runs, seconds, learning > teaching ? learning : teaching, disk);
+    return kd_plan_conclude(
+        runs, &(kd_plan_needs){.seconds = seconds,
+                               .memory = learning > teaching ? learning : teaching,
+                               .disk = disk});
 }
 
 int kd_plan_print_speech(kd_arguments *arguments) {

@@ -15,10 +15,10 @@ typedef struct {
     const char *folder;
     int measured;
     kd_hash of[MEASURED_MAX];
-    double seconds[MEASURED_MAX];
+    kd_plan_needs needs[MEASURED_MAX];
     int teachers;
     char teacher[TEACHERS_MAX][64];
-    double total;
+    kd_plan_needs total;
     kd_text rows;
 } plan;
 
@@ -37,19 +37,29 @@ static int time_key(kd_hash *out, const kd_config *config) {
     return KD_OK;
 }
 
-static int seconds_of(plan *p, const kd_config *config, double *out) {
+static int needs_of(plan *p, const kd_config *config, kd_plan_needs *out) {
     kd_hash key;
     int status = time_key(&key, config);
     for (int i = 0; i < p->measured && status == KD_OK; i++)
         if (strcmp(p->of[i].hex, key.hex) == 0) {
-            *out = p->seconds[i];
+            *out = p->needs[i];
             return KD_OK;
         }
-    if (status == KD_OK) status = kd_plan_seconds(out, config);
+    if (status == KD_OK) status = kd_plan_measure(out, config);
     if (status < 0 || p->measured == MEASURED_MAX) return status;
     p->of[p->measured] = key;
-    p->seconds[p->measured++] = *out;
+    p->needs[p->measured++] = *out;
     return KD_OK;
+}
+
+/* One run after the other: time and disk add up, memory does not. */
+static void add_needs(kd_plan_needs *total, const kd_plan_needs *run) {
+    total->seconds += run->seconds;
+    total->disk += run->disk;
+    if (run->data + run->memory > total->data + total->memory) {
+        total->data = run->data;
+        total->memory = run->memory;
+    }
 }
 
 static bool is_there(const plan *p, const char *run, const char *file) {
@@ -59,12 +69,12 @@ static bool is_there(const plan *p, const char *run, const char *file) {
 }
 
 static int add_row(plan *p, const kd_config *config, const char *what, const char *state) {
-    double seconds = 0;
+    kd_plan_needs needs = {0};
     bool finished = strcmp(state, "to do") != 0 && strcmp(state, "begun") != 0;
-    int status = finished ? KD_OK : seconds_of(p, config, &seconds);
+    int status = finished ? KD_OK : needs_of(p, config, &needs);
     char eta[32] = "";
-    if (!finished) kd_format_duration(eta, sizeof eta, seconds);
-    p->total += seconds;
+    if (!finished) kd_format_duration(eta, sizeof eta, needs.seconds);
+    add_needs(&p->total, &needs);
     kd_text_add(&p->rows, "%s\t", config->name);
     kd_text_add_plain(&p->rows, what, strlen(what));
     kd_text_add(&p->rows, "\t%s\t%s\n", state, eta);
@@ -110,18 +120,15 @@ static int add_run(plan *p, const kd_sweep_results *results, int variant, int se
     return status;
 }
 
-static int print_plan(plan *p) {
+static int print_plan(plan *p, const char *runs) {
     kd_text text = {0};
-    char eta[32];
     int status = kd_text_finish(&p->rows, "the plan");
     if (status < 0) return status;
     kd_text_add_table(&text, "lllr", p->rows.text);
-    kd_format_duration(eta, sizeof eta, p->total);
-    kd_text_add(&text, "training %s\n", eta);
     status = kd_text_finish(&text, "the plan");
     if (status == KD_OK) fputs(text.text, stdout);
     free(text.text);
-    return status;
+    return status < 0 ? status : kd_plan_conclude(runs, &p->total);
 }
 
 int kd_plan_print_sweep(const kd_sweep *sweep, const char *runs) {
@@ -140,7 +147,7 @@ int kd_plan_print_sweep(const kd_sweep *sweep, const char *runs) {
     for (int s = 0; s < sweep->seed_count && status == KD_OK; s++)
         for (int v = 0; v < sweep->variant_count && status == KD_OK; v++)
             status = add_run(p, &results, v, s);
-    if (status == KD_OK) status = print_plan(p);
+    if (status == KD_OK) status = print_plan(p, runs);
     if (p) free(p->rows.text);
     free(p);
     kd_sweep_results_free(&results);

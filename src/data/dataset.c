@@ -11,6 +11,9 @@
 const char *const kd_data_kind_name[KD_DATA_KINDS] = {
     [KD_DATA_IDX] = "idx", [KD_DATA_CIFAR10] = "cifar10", [KD_DATA_AUDIO] = "audio"};
 
+const char *const kd_clip_norm_name[KD_CLIP_NORMS] = {
+    [KD_CLIP_PLAIN] = "none", [KD_CLIP_RANGE] = "range", [KD_CLIP_BANDS] = "bands"};
+
 /* The stream of the fixed shuffle; with no seed of the run in it. */
 static const uint64_t SPLIT_SEED = 0x73706c6974, SPLIT_STREAM = 1;
 
@@ -150,25 +153,60 @@ static int take_rows(kd_dataset *d, kd_source *source, const kd_data_spec *spec,
     return kd_source_audio_features(d->features, source, &spec->audio, row, n);
 }
 
-int kd_dataset_open(kd_dataset **out, const kd_data_spec *spec, kd_split split) {
-    bool train = split != KD_SPLIT_TEST;
+static int read_source(kd_source *out, const kd_data_spec *spec, kd_split split,
+                       kd_source_part part) {
+    const bool train = split != KD_SPLIT_TEST;
+    switch (spec->kind) {
+    case KD_DATA_IDX:
+        return kd_source_idx(out, spec, train, part);
+    case KD_DATA_CIFAR10:
+        return kd_source_cifar10(out, spec, train, part);
+    case KD_DATA_AUDIO:
+        return kd_source_audio(out, spec, train, part);
+    }
+    return KD_EINTERNAL;
+}
+
+/* A data set without samples, from the parts of its source that need none. */
+static int describe(kd_dataset **out, const kd_data_spec *spec, kd_split split,
+                    kd_source_part part) {
     kd_source source = {0};
-    int64_t *row = NULL, n = 0;
-    int status = KD_OK;
     *out = NULL;
     kd_dataset *d = calloc(1, sizeof *d);
     if (!d) return kd_fail_memory(sizeof *d, "a data set");
-    switch (spec->kind) {
-    case KD_DATA_IDX:
-        status = kd_source_idx(&source, spec, train);
-        break;
-    case KD_DATA_CIFAR10:
-        status = kd_source_cifar10(&source, spec, train);
-        break;
-    case KD_DATA_AUDIO:
-        status = kd_source_audio(&source, spec, train);
-        break;
-    }
+    int status = read_source(&source, spec, split, part);
+    if (spec->kind == KD_DATA_AUDIO) d->audio = spec->audio;
+    if (status == KD_OK) status = make_normaliser(&d->normaliser, spec, source.c);
+    d->count = source.count;
+    d->h = source.h;
+    d->w = source.w;
+    d->c = source.c;
+    d->classes = source.classes;
+    d->class_name = source.class_name;
+    source.class_name = NULL;
+    kd_source_free(&source);
+    if (status == KD_OK)
+        *out = d;
+    else
+        kd_dataset_free(d);
+    return status;
+}
+
+int kd_dataset_head(kd_dataset **out, const kd_data_spec *spec, kd_split split) {
+    return describe(out, spec, split, KD_SOURCE_HEAD);
+}
+
+int kd_dataset_stated(kd_dataset **out, const kd_data_spec *spec) {
+    return describe(out, spec, KD_SPLIT_TRAIN, KD_SOURCE_STATED);
+}
+
+int kd_dataset_open(kd_dataset **out, const kd_data_spec *spec, kd_split split) {
+    kd_source source = {0};
+    int64_t *row = NULL, n = 0;
+    *out = NULL;
+    kd_dataset *d = calloc(1, sizeof *d);
+    if (!d) return kd_fail_memory(sizeof *d, "a data set");
+    int status = read_source(&source, spec, split, KD_SOURCE_ALL);
     if (status < 0) goto done;
     row = malloc((size_t)source.count * sizeof *row);
     if (!row) {

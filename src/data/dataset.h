@@ -6,6 +6,7 @@
 #ifndef KD_DATA_DATASET_H
 #define KD_DATA_DATASET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/hash.h"
@@ -27,6 +28,9 @@ typedef enum { KD_SPLIT_TRAIN, KD_SPLIT_VALIDATION, KD_SPLIT_TEST } kd_split;
 
 /* What is taken out of each clip by itself (data/clip.h gives the formulas). */
 typedef enum { KD_CLIP_PLAIN, KD_CLIP_RANGE, KD_CLIP_BANDS } kd_clip_norm;
+enum { KD_CLIP_NORMS = KD_CLIP_BANDS + 1 };
+/* The words of configs and exported files. */
+extern const char *const kd_clip_norm_name[KD_CLIP_NORMS];
 
 /* Sound → log-mel frames (data/logmel.h gives the formula). */
 typedef struct {
@@ -83,6 +87,27 @@ typedef struct kd_dataset {
  * the impossible (more held out than there is, a mean for each of 3 channels of a grey image …). */
 int kd_dataset_open(kd_dataset **out, const kd_data_spec *spec, kd_split split);
 void kd_dataset_free(kd_dataset *dataset);
+
+/* The same without its samples and without reading them: shape, classes, normaliser, settings of
+ * sound, and as `count` all rows of the training or the test files; no labels, no ids, no hash. */
+int kd_dataset_head(kd_dataset **out, const kd_data_spec *spec, kd_split split);
+/* Of that what the spec alone says, with no look at a file: for idx files height and width stay 0,
+ * for sound there are no classes. */
+int kd_dataset_stated(kd_dataset **out, const kd_data_spec *spec);
+
+/* That samples of `a` and of `b` can go through the same network and mean the same: shape, classes
+ * in their order, settings of sound. What one of them does not know (kd_dataset_stated) is not
+ * compared, nor is the normaliser. The names are for the message: KD_EDATA for another shape,
+ * KD_ECONFIG for the rest. */
+int kd_dataset_agree(const kd_dataset *a, const char *a_name, const kd_dataset *b,
+                     const char *b_name);
+/* The parts of it. */
+int kd_class_names_agree(int a_classes, const char (*a)[KD_CLASS_NAME_MAX], const char *a_name,
+                         int b_classes, const char (*b)[KD_CLASS_NAME_MAX], const char *b_name);
+int kd_audio_agree(const kd_audio_spec *a, const char *a_name, const kd_audio_spec *b,
+                   const char *b_name);
+
+bool kd_normaliser_equal(const kd_normaliser *a, const kd_normaliser *b);
 
 /* Sample `index` as the network sees it, into out (h,w,c). */
 void kd_dataset_sample(const kd_dataset *dataset, int64_t index, float *out);

@@ -62,9 +62,10 @@ static int take_entries(kd_source *out, kd_manifest *manifest, const char *path)
     return KD_OK;
 }
 
-int kd_source_audio(kd_source *out, const kd_data_spec *spec, bool train) {
+int kd_source_audio(kd_source *out, const kd_data_spec *spec, bool train, kd_source_part part) {
     kd_manifest training = {0}, test = {0};
     int status = find_shape(out, &spec->audio);
+    if (part == KD_SOURCE_STATED) return status;
     if (status == KD_OK) status = kd_manifest_read(&training, spec->train_manifest);
     if (status == KD_OK)
         status =

@@ -1,8 +1,10 @@
 /* CIFAR-10, binary version: records of one label byte and 3 planes (R, G, B) of 32x32 bytes. */
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -39,8 +41,18 @@ int kd_cifar_decode(int32_t *label, uint8_t *pixels, const uint8_t *bytes, int64
     return KD_OK;
 }
 
+/* Only how many records there are. */
+static int add_count(kd_source *out, const char *path) {
+    struct stat info;
+    int64_t count = 0;
+    if (stat(path, &info) != 0) return kd_fail(KD_EIO, "%s: %s", path, strerror(errno));
+    int status = kd_cifar_count(&count, (size_t)info.st_size, path);
+    out->count += count;
+    return status;
+}
+
 /* Appends one file's records to `out`. */
-static int append_file(kd_source *out, const char *folder, const char *name) {
+static int append_file(kd_source *out, const char *folder, const char *name, kd_source_part part) {
     char path[KD_PATH_MAX], *bytes = NULL;
     size_t length;
     int64_t count = 0;
@@ -52,6 +64,7 @@ static int append_file(kd_source *out, const char *folder, const char *name) {
                        "and test_batch.bin of cifar-10-binary.tar.gz "
                        "(https://www.cs.toronto.edu/~kriz/cifar.html)",
                        path);
+    if (part == KD_SOURCE_HEAD) return add_count(out, path);
     status = kd_file_read(&bytes, &length, path, INT_MAX);
     if (status == KD_OK) status = kd_cifar_count(&count, length, path);
     if (status < 0) goto done;
@@ -75,18 +88,19 @@ done:
     return status;
 }
 
-int kd_source_cifar10(kd_source *out, const kd_data_spec *spec, bool train) {
+int kd_source_cifar10(kd_source *out, const kd_data_spec *spec, bool train, kd_source_part part) {
     out->h = out->w = SIDE;
     out->c = 3;
     int status = kd_source_make_classes(out, CLASSES);
     if (status < 0) return status;
     for (int i = 0; i < CLASSES; i++)
         snprintf(out->class_name[i], KD_CLASS_NAME_MAX, "%s", CLASS_NAME[i]);
-    if (!train) return append_file(out, spec->folder, "test_batch.bin");
+    if (part == KD_SOURCE_STATED) return KD_OK;
+    if (!train) return append_file(out, spec->folder, "test_batch.bin", part);
     for (int i = 1; i <= 5 && status == KD_OK; i++) {
         char name[32];
         snprintf(name, sizeof name, "data_batch_%d.bin", i);
-        status = append_file(out, spec->folder, name);
+        status = append_file(out, spec->folder, name, part);
     }
     return status;
 }

@@ -132,9 +132,8 @@ int kd_idx_decode(kd_idx *out, int rank, const uint8_t *bytes, size_t length, co
     return status;
 }
 
-/* "<folder>/<name>" or the same with .gz. */
-static int read_file(kd_idx *out, char path[KD_PATH_MAX], int rank, const char *folder,
-                     const char *name) {
+/* "<folder>/<name>" or the same with .gz: which of them is there. */
+static int find_file(char path[KD_PATH_MAX], const char *folder, const char *name) {
     int status = kd_path_join(path, folder, name);
     if (status < 0) return status;
     if (!kd_file_exists(path)) {
@@ -151,9 +150,24 @@ static int read_file(kd_idx *out, char path[KD_PATH_MAX], int rank, const char *
                                 "(Fashion-MNIST: apt-get install dataset-fashion-mnist, then use "
                                 "/usr/share/datasets/fashion-mnist)");
     }
+    return KD_OK;
+}
+
+/* Only the sizes that the header states. */
+static int read_sizes(kd_idx *out, int rank, const char *path) {
+    uint8_t header[HEADER_MAX];
+    size_t total;
+    gzFile file = gzopen(path, "rb"); /* which reads plain files as they are */
+    if (!file) return kd_fail(KD_EIO, "%s: cannot be opened", path);
+    int got = gzread(file, header, 4 + 4 * (unsigned)rank);
+    gzclose(file);
+    return read_header(out, &total, rank, header, got > 0 ? (size_t)got : 0, path);
+}
+
+static int read_file(kd_idx *out, int rank, const char *path) {
     char *bytes;
     size_t length;
-    status = kd_file_read(&bytes, &length, path, UINT_MAX);
+    int status = kd_file_read(&bytes, &length, path, UINT_MAX);
     if (status < 0) return status;
     status = kd_idx_decode(out, rank, (const uint8_t *)bytes, length, path);
     free(bytes);
@@ -191,22 +205,27 @@ static int take_labels(kd_source *out, const kd_idx *labels, const char *path) {
     return KD_OK;
 }
 
-int kd_source_idx(kd_source *out, const kd_data_spec *spec, bool train) {
-    char path[KD_PATH_MAX];
+int kd_source_idx(kd_source *out, const kd_data_spec *spec, bool train, kd_source_part part) {
+    char path[KD_PATH_MAX], label_path[KD_PATH_MAX];
     kd_idx images = {0}, labels = {0};
     int status = name_classes(out, spec);
-    if (status < 0) return status;
-    status = read_file(&images, path, 3, spec->folder,
+    out->c = 1;
+    if (status < 0 || part == KD_SOURCE_STATED) return status;
+    status = find_file(path, spec->folder,
                        train ? "train-images-idx3-ubyte" : "t10k-images-idx3-ubyte");
+    if (status == KD_OK)
+        status = find_file(label_path, spec->folder,
+                           train ? "train-labels-idx1-ubyte" : "t10k-labels-idx1-ubyte");
+    if (status == KD_OK)
+        status = part == KD_SOURCE_HEAD ? read_sizes(&images, 3, path) : read_file(&images, 3, path);
     if (status < 0) return status;
     out->bytes = images.values;
     out->count = images.dim[0];
     out->h = images.dim[1];
     out->w = images.dim[2];
-    out->c = 1;
-    status = read_file(&labels, path, 1, spec->folder,
-                       train ? "train-labels-idx1-ubyte" : "t10k-labels-idx1-ubyte");
-    if (status == KD_OK) status = take_labels(out, &labels, path);
+    if (part == KD_SOURCE_HEAD) return KD_OK;
+    status = read_file(&labels, 1, label_path);
+    if (status == KD_OK) status = take_labels(out, &labels, label_path);
     free(labels.values);
     return status;
 }

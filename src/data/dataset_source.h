@@ -18,9 +18,17 @@ typedef struct {
     char **path;                           /* (count) sound: the files, not yet decoded     */
 } kd_source;
 
-int kd_source_idx(kd_source *out, const kd_data_spec *spec, bool train);
-int kd_source_cifar10(kd_source *out, const kd_data_spec *spec, bool train);
-int kd_source_audio(kd_source *out, const kd_data_spec *spec, bool train);
+/* How much of a source is wanted. */
+typedef enum {
+    KD_SOURCE_STATED, /* what stands in the spec, with no look at a file: counts, and what only
+                         files tell, stay 0                                                    */
+    KD_SOURCE_HEAD,   /* with the counts, shape and classes that the files have; no samples   */
+    KD_SOURCE_ALL
+} kd_source_part;
+
+int kd_source_idx(kd_source *out, const kd_data_spec *spec, bool train, kd_source_part part);
+int kd_source_cifar10(kd_source *out, const kd_data_spec *spec, bool train, kd_source_part part);
+int kd_source_audio(kd_source *out, const kd_data_spec *spec, bool train, kd_source_part part);
 void kd_source_free(kd_source *source);
 
 /* Decodes the files of rows row[0 … n−1] into out (n,h,w,1), several at a time. */

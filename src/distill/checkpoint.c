@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "data/h5.h"
+#include "layers/weights.h"
 
 static const char SCHEMA[] = "distill-checkpoint";
 enum { VERSION = 1, CONFIG_MAX = 1 << 24, ORIGIN_MAX = 1 << 24, DATASET_NAME_MAX = KD_NAME_MAX + 32 };
@@ -402,40 +404,108 @@ int kd_checkpoint_load(const char *path, kd_checkpoint *c) {
     return status;
 }
 
-/* Reads the parameters that are there; the others keep the values already in `staged`. */
-static int read_params(hid_t file, const char *path, const kd_params *params, bool partial,
-                       kd_real *staged) {
-    char name[DATASET_NAME_MAX];
-    int found = 0;
-    for (int i = 0; i < params->count; i++) {
-        sums sum;
-        kd_hash pair[2];
-        sum = (sums){pair, 0, 2};
-        dataset_name(name, -1, params->list[i]);
-        if (partial && !kd_h5_has(file, name)) continue;
-        int status = read_tensor(file, path, name, params->list[i], staged, &sum);
-        if (status < 0) return status;
-        found++;
+/* What does not fit when parameters are read into a network; the first SHOWN_MAX are listed. */
+typedef struct {
+    int wrong;
+    kd_text list;
+} misfits;
+
+enum { SHOWN_MAX = 8 };
+
+static void complain(misfits *m, const char *name, const char *what) {
+    if (m->wrong++ < SHOWN_MAX) kd_text_add(&m->list, "\n  %s: %s", name, what);
+}
+
+/* That the file has parameter p, of its shape. */
+static int look_for_param(hid_t file, const kd_param *p, misfits *m) {
+    char name[DATASET_NAME_MAX], a[96], b[96], what[224];
+    _Static_assert((int)KD_H5_RANK_MAX <= (int)KD_MAX_RANK, "every shape of a file fits a tensor");
+    kd_tensor found = {0};
+    dataset_name(name, -1, p);
+    if (!kd_h5_has(file, name)) {
+        complain(m, p->name, "is missing");
+        return KD_OK;
     }
-    if (found == 0 && params->count > 0)
-        return kd_fail(KD_EDATA, "%s: holds none of this network's parameters", path);
+    int status = kd_h5_shape(file, name, &found.rank, found.shape);
+    if (status < 0) return status;
+    kd_tensor wanted = p->tensor;
+    if (found.rank == wanted.rank &&
+        memcmp(found.shape, wanted.shape, (size_t)wanted.rank * sizeof *wanted.shape) == 0)
+        return KD_OK;
+    snprintf(what, sizeof what, "has the shape %s, this network needs %s",
+             kd_shape_text(a, sizeof a, &found), kd_shape_text(b, sizeof b, &wanted));
+    complain(m, p->name, what);
     return KD_OK;
 }
 
-int kd_checkpoint_load_params(const char *path, kd_params *params, bool partial) {
+/* The file's parameters that the network does not have. */
+static int look_for_strangers(hid_t file, const kd_params *params, bool (*beside)(const char *),
+                              misfits *m) {
+    char name[256];
+    int64_t count;
+    int status = kd_h5_count(file, "params", &count);
+    for (int64_t i = 0; i < count && status == KD_OK; i++) {
+        status = kd_h5_child(file, "params", i, name, sizeof name);
+        if (status < 0 || kd_params_find(params, name) || (beside && beside(name))) continue;
+        complain(m, name, "this network has no such parameter");
+    }
+    return status;
+}
+
+/* Names everything that is missing, too much or of another shape at once. */
+static int check_params(hid_t file, const char *path, const kd_params *params,
+                        bool (*beside)(const char *)) {
+    misfits m = {0};
+    int status = KD_OK;
+    for (int i = 0; i < params->count && status == KD_OK; i++)
+        status = look_for_param(file, params->list[i], &m);
+    if (status == KD_OK) status = look_for_strangers(file, params, beside, &m);
+    if (m.wrong > SHOWN_MAX) kd_text_add(&m.list, "\n  … and %d more", m.wrong - SHOWN_MAX);
+    if (status == KD_OK && m.wrong > 0) {
+        status = kd_text_finish(&m.list, "a message");
+        if (status == KD_OK)
+            status = kd_fail(KD_EDATA, "%s: its weights are not those of this model:%s", path,
+                             m.list.text);
+    }
+    free(m.list.text);
+    return status;
+}
+
+static int read_params(hid_t file, const char *path, const kd_params *params, kd_real *staged) {
+    char name[DATASET_NAME_MAX];
+    int status = KD_OK;
+    for (int i = 0; i < params->count && status == KD_OK; i++) {
+        const kd_param *p = params->list[i];
+        kd_hash pair[2];
+        sums sum = {pair, 0, 2};
+        dataset_name(name, -1, p);
+        status = read_tensor(file, path, name, p, staged, &sum);
+        if (status == KD_OK) status = kd_param_check(p, staged + p->offset, path);
+    }
+    return status;
+}
+
+int kd_checkpoint_load_params(const char *path, kd_params *params, bool (*beside)(const char *)) {
     kd_real *staged = NULL;
     hid_t file;
     int status = open_checkpoint(&file, path);
+    if (status == KD_OK) status = check_params(file, path, params, beside);
     if (status == KD_OK) status = stage_create(&staged, params->slab_size);
-    if (status == KD_OK) {
-        memcpy(staged, params->value, (size_t)params->slab_size * sizeof *staged);
-        status = read_params(file, path, params, partial, staged);
-    }
+    if (status == KD_OK) status = read_params(file, path, params, staged);
     if (status == KD_OK) {
         restore(params, -1, params->value, staged);
         kd_params_touch(params);
     }
     free(staged);
+    kd_h5_close(file);
+    return status;
+}
+
+int kd_checkpoint_config(char **out, const char *path) {
+    hid_t file;
+    *out = NULL;
+    int status = open_checkpoint(&file, path);
+    if (status == KD_OK) status = kd_h5_get_text(file, "config", CONFIG_MAX, out);
     kd_h5_close(file);
     return status;
 }

@@ -47,6 +47,12 @@ static int make_buffers(classifier *c) {
     return KD_OK;
 }
 
+/* Samples of a batch that is not the last of its epoch, or of the only one. */
+static int64_t full_batch(const kd_classifier_job *job) {
+    const int64_t batch = job->loop.spec->batch, count = job->train->count;
+    return batch < count ? batch : count;
+}
+
 static int classifier_init(classifier *c, kd_learner *learner, const kd_classifier_job *job) {
     *c = (classifier){.learner = learner, .job = job};
     kd_loader_spec spec = {.batch = job->loop.spec->batch,
@@ -54,7 +60,10 @@ static int classifier_init(classifier *c, kd_learner *learner, const kd_classifi
                            .augment = job->augment,
                            .views = job->views,
                            .seed = job->loop.seed};
-    int status = kd_loader_create(&c->loader, job->train, &spec);
+    /* The folded batch norm of fake-quant training knows no batch. */
+    int status =
+        job->mode == KD_RUN_FLOAT ? kd_net_check_batch(learner->net, full_batch(job)) : KD_OK;
+    if (status == KD_OK) status = kd_loader_create(&c->loader, job->train, &spec);
     return status < 0 ? status : make_buffers(c);
 }
 
@@ -106,9 +115,10 @@ static kd_tensor *hint_loss(classifier *c, kd_tape *tape, int i, double normaliz
                                      : kd_hint_cosine(tape, x, target->value, weight, normalizer);
 }
 
-/* The teacher's hidden values for the same input, without recording. */
-static void run_teacher(classifier *c, kd_tape *tape, kd_tensor *x) {
+/* The teacher's hidden values for the same input, as it is used to see it; without recording. */
+static void run_teacher(classifier *c, kd_tape *tape, const kd_batch *batch, kd_tensor *x) {
     tape->recording = tape->training = false;
+    if (c->job->teacher->adapts) x = kd_learner_input(c->job->teacher, tape, batch->n, batch->x);
     kd_learner_forward(c->job->teacher, tape, x, KD_RUN_FLOAT, c->teacher_tap);
     tape->recording = tape->training = true;
 }
@@ -124,6 +134,7 @@ static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_tra
     const kd_loss_config *loss = c->job->loss;
     kd_batch batch;
     next_batch(c, at, &batch);
+    tape->full_batch = full_batch(c->job);
     kd_tensor *x = kd_learner_input(c->learner, tape, batch.n, batch.x);
     kd_tensor *z =
         kd_learner_forward(c->learner, tape, x, mode_at(c->job, at->step), c->student_tap);
@@ -139,7 +150,7 @@ static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_tra
                          .normalizer = normalizer};
     kd_tensor *total =
         kd_distill_loss(tape, z, batch.label, NULL, c->job->store ? &soft : NULL, spec, parts);
-    if (loss->hint_count > 0) run_teacher(c, tape, x);
+    if (loss->hint_count > 0) run_teacher(c, tape, &batch, x);
     for (int i = 0; i < loss->hint_count; i++)
         total = kd_add(tape, total, hint_loss(c, tape, i, normalizer), KD_ACT_NONE);
     *out = total;

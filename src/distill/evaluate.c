@@ -32,7 +32,16 @@ static int argmax(const float *row, int n) {
     return best;
 }
 
-static void count_row(kd_result *result, const float *row, int label) {
+/* Logits that are no numbers have no largest one: the first class would win. */
+static int count_row(kd_result *result, const float *row, const kd_dataset *dataset,
+                     int64_t sample) {
+    const int label = dataset->label[sample];
+    for (int v = 0; v < result->classes; v++)
+        if (!isfinite(row[v]))
+            return kd_fail(KD_EDATA,
+                           "the logit of class %d is %g for sample %llu: its weights make numbers "
+                           "that are not finite, so that there is no answer to count",
+                           v, (double)row[v], (unsigned long long)dataset->id[sample]);
     bool right = argmax(row, result->classes) == label;
     result->samples++;
     result->correct += right;
@@ -41,6 +50,7 @@ static void count_row(kd_result *result, const float *row, int label) {
     double top = row[argmax(row, result->classes)], sum = 0;
     for (int v = 0; v < result->classes; v++) sum += exp((double)row[v] - top);
     result->loss += top + log(sum) - (double)row[label];
+    return KD_OK;
 }
 
 /* Fills x with samples [first, first + n). */
@@ -64,10 +74,11 @@ static void finish_result(kd_result *out, double seconds) {
 int kd_evaluate_logits(kd_result *out, const kd_dataset *dataset, const float *logits) {
     int status = begin_result(out, dataset);
     if (status < 0) return status;
-    for (int64_t i = 0; i < dataset->count; i++)
-        count_row(out, logits + i * dataset->classes, dataset->label[i]);
+    for (int64_t i = 0; i < dataset->count && status == KD_OK; i++)
+        status = count_row(out, logits + i * dataset->classes, dataset, i);
+    if (status < 0) kd_result_free_counts(out);
     finish_result(out, 0);
-    return KD_OK;
+    return status;
 }
 
 int kd_learner_logits(const kd_learner *learner, kd_run_mode mode, kd_tape *tape, int64_t n,
@@ -108,7 +119,7 @@ int kd_evaluate_with(kd_result *out, kd_logits_function run, void *context,
         status = run(context, n, x, batch);
         seconds += kd_clock() - began;
         for (int64_t i = 0; i < n && status == KD_OK; i++)
-            count_row(out, batch + i * classes, dataset->label[first + i]);
+            status = count_row(out, batch + i * classes, dataset, first + i);
         if (logits) memcpy(logits + first * classes, batch, (size_t)(n * classes) * sizeof *logits);
     }
     free(x);
@@ -132,10 +143,21 @@ static int run_learner(void *context, int64_t n, const float *x, float *logits) 
     return kd_learner_logits(run->learner, run->mode, run->tape, n, x, logits);
 }
 
+static int check_shape(const kd_dataset *d, kd_extent in, int64_t outputs) {
+    if (in.h == d->h && in.w == d->w && in.c == d->c && outputs == d->classes) return KD_OK;
+    return kd_fail(KD_EDATA,
+                   "a model from %lldx%lldx%lld to %lld classes; the data are %lldx%lldx%lld with "
+                   "%d",
+                   (long long)in.h, (long long)in.w, (long long)in.c, (long long)outputs,
+                   (long long)d->h, (long long)d->w, (long long)d->c, d->classes);
+}
+
 int kd_evaluate(kd_result *out, const kd_learner *learner, kd_run_mode mode, kd_tape *tape,
                 const kd_dataset *dataset, float *logits) {
     learner_run run = {learner, mode, tape};
-    int status = kd_evaluate_with(out, run_learner, &run, dataset, logits);
+    const kd_extent last = learner->net->node[learner->net->count - 1].out;
+    int status = check_shape(dataset, learner->net->node[0].out, last.h * last.w * last.c);
+    if (status == KD_OK) status = kd_evaluate_with(out, run_learner, &run, dataset, logits);
     if (status < 0) return status;
     out->parameters = kd_learner_parameters(learner);
     out->bytes = out->parameters * (int64_t)sizeof(float);
@@ -160,10 +182,12 @@ static void compare_logits(kd_result *out, int64_t rows, const float *a, const f
 
 int kd_evaluate_blob(kd_result *out, kd_blob *blob, const kd_dataset *dataset,
                      const float *reference) {
+    int status = check_shape(dataset, kd_blob_input(blob), kd_blob_classes(blob));
+    if (status < 0) return status;
     int64_t size = dataset->count * dataset->classes;
     float *logits = malloc((size_t)size * sizeof *logits);
     if (!logits) return kd_fail_memory((unsigned long long)size * sizeof *logits, "logits");
-    int status = kd_evaluate_with(out, run_blob, blob, dataset, logits);
+    status = kd_evaluate_with(out, run_blob, blob, dataset, logits);
     if (status == KD_OK && reference) compare_logits(out, dataset->count, logits, reference);
     free(logits);
     return status;

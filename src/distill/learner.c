@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "data/safetensors.h"
 #include "distill/checkpoint.h"
 #include "layers/import.h"
@@ -38,7 +39,8 @@ static int add_projections(kd_learner *learner, const kd_loss_config *loss, cons
     return KD_OK;
 }
 
-int kd_learner_create(kd_learner **out, const kd_learner_spec *spec) {
+int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec) {
+    *out = NULL;
     kd_learner *learner = calloc(1, sizeof *learner);
     if (!learner) return kd_fail_memory(sizeof *learner, "a network");
     int status = kd_params_create(&learner->params);
@@ -49,13 +51,21 @@ int kd_learner_create(kd_learner **out, const kd_learner_spec *spec) {
         status = kd_qnet_create(&learner->qnet, learner->net, spec->quant);
     if (status == KD_OK && spec->loss && spec->teacher)
         status = add_projections(learner, spec->loss, spec->teacher);
-    if (status == KD_OK) status = kd_params_layout(learner->params, spec->seed);
     if (status < 0) {
         kd_learner_free(learner);
         return status;
     }
     *out = learner;
     return KD_OK;
+}
+
+int kd_learner_create(kd_learner **out, const kd_learner_spec *spec) {
+    int status = kd_learner_outline(out, spec);
+    if (status == KD_OK) status = kd_params_layout((*out)->params, spec->seed);
+    if (status == KD_OK) return KD_OK;
+    kd_learner_free(*out);
+    *out = NULL;
+    return status;
 }
 
 void kd_learner_free(kd_learner *learner) {
@@ -110,10 +120,98 @@ static bool ends_with(const char *text, const char *end) {
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-int kd_learner_load(kd_learner *learner, const char *path) {
-    if (!ends_with(path, ".safetensors"))
-        return kd_checkpoint_load_params(path, learner->params, true);
-    return load_safetensors(learner->net, path);
+static bool is_projection(const char *name) {
+    return strncmp(name, "hint", 4) == 0 && ends_with(name, ".projection");
+}
+
+/* What a checkpoint may hold beside the network itself. */
+static bool is_beside(const char *name) {
+    return is_projection(name) || kd_qnet_is_state(name);
+}
+
+/* That the network a checkpoint's config describes makes of the weights what this one makes. */
+static int check_model(const kd_learner *learner, const kd_config *config, const char *path) {
+    const kd_extent out = learner->net->node[learner->net->count - 1].out;
+    kd_params *params;
+    kd_net *net = NULL;
+    char difference[160];
+    int status = kd_params_create(&params);
+    if (status == KD_OK)
+        status = kd_model_build(&net, params, &config->model, learner->net->node[0].out,
+                                (int)(out.h * out.w * out.c));
+    if (status == KD_OK && !kd_net_same(net, learner->net, difference, sizeof difference))
+        status = kd_fail(KD_EDATA,
+                         "%s: was trained as another \"model\" than this config's: %s; `distill "
+                         "inspect` shows the config it carries",
+                         path, difference);
+    kd_net_free(net);
+    kd_params_free(params);
+    return status;
+}
+
+static int check_data(kd_learner *learner, const kd_config *config, const char *path,
+                      const kd_dataset *data) {
+    kd_dataset *stated;
+    int status = kd_dataset_stated(&stated, &config->data);
+    if (status < 0) return status;
+    status = kd_dataset_agree(stated, path, data, "the data");
+    if (status == KD_OK && !kd_normaliser_equal(&stated->normaliser, &data->normaliser)) {
+        kd_log("%s: was trained with other numbers for data.mean and data.deviation; it sees its "
+               "inputs with its own",
+               path);
+        kd_learner_adapt(learner, &stated->normaliser, &data->normaliser);
+    }
+    kd_dataset_free(stated);
+    return status;
+}
+
+static int load_checkpoint(kd_learner *learner, const char *path, const kd_dataset *data) {
+    char *text = NULL;
+    kd_config *config = NULL;
+    int status = kd_checkpoint_load_params(path, learner->params, is_beside);
+    if (status == KD_OK) status = kd_checkpoint_config(&text, path);
+    const bool stated = status == KD_OK && text[0];
+    if (stated) status = kd_config_parse(&config, text, strlen(text), path, 0, NULL);
+    free(text);
+    if (stated && status < 0)
+        return kd_fail(KD_EDATA, "%s: the config it carries is not one of this program's", path);
+    if (config) status = check_model(learner, config, path);
+    if (config && status == KD_OK) status = check_data(learner, config, path, data);
+    kd_config_free(config);
+    return status;
+}
+
+int kd_learner_load(kd_learner *learner, const char *path, const kd_dataset *data) {
+    return ends_with(path, ".safetensors") ? load_safetensors(learner->net, path)
+                                           : load_checkpoint(learner, path, data);
+}
+
+void kd_learner_adapt(kd_learner *learner, const kd_normaliser *own, const kd_normaliser *given) {
+    const int64_t C = learner->net->node[0].out.c;
+    learner->adapts = !kd_normaliser_equal(own, given);
+    if (!learner->adapts) return;
+    KD_CONTRACT(C <= KD_IMAGE_CHANNELS_MAX, "%lld channels", (long long)C);
+    const double units = (double)own->unit / (double)given->unit;
+    for (int64_t k = 0; k < C; k++) {
+        const double given_mean = given->channels ? (double)given->mean[k] : 0;
+        const double given_deviation = given->channels ? (double)given->deviation[k] : 1;
+        const double mean = own->channels ? (double)own->mean[k] : 0;
+        const double deviation = own->channels ? (double)own->deviation[k] : 1;
+        learner->factor[k] = given_deviation * units / deviation;
+        learner->shift[k] = (given_mean * units - mean) / deviation;
+    }
+}
+
+int kd_learner_hash(kd_hash *out, const kd_learner *learner) {
+    kd_hash part[3];
+    int status = kd_params_hash(&part[0], learner->params);
+    const size_t bytes = (size_t)learner->net->node[0].out.c * sizeof(double);
+    if (status == KD_OK && learner->adapts) {
+        part[1] = kd_hash_bytes(learner->factor, bytes);
+        part[2] = kd_hash_bytes(learner->shift, bytes);
+    }
+    if (status == KD_OK) *out = learner->adapts ? kd_hash_join(part, 3) : part[0];
+    return status;
 }
 
 kd_tensor *kd_learner_forward(const kd_learner *learner, kd_tape *tape, kd_tensor *x,
@@ -130,7 +228,12 @@ kd_tensor *kd_learner_input(const kd_learner *learner, kd_tape *tape, int64_t n,
     kd_extent in = learner->net->node[0].out;
     int64_t shape[4] = {n, in.h, in.w, in.c};
     kd_tensor *input = kd_tape_input(tape, 4, shape);
-    for (int64_t i = 0; i < input->size; i++) input->value[i] = (kd_real)x[i];
+    for (int64_t i = 0; i < input->size; i++) {
+        const int64_t k = i % in.c;
+        input->value[i] = learner->adapts
+                              ? (kd_real)((double)x[i] * learner->factor[k] + learner->shift[k])
+                              : (kd_real)x[i];
+    }
     return input;
 }
 

@@ -7,8 +7,12 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "distill/preflight.h"
 #include "distill/run_look.h"
 #include "distill/teach.h"
+
+/* Of the shuffle that calibration samples are drawn from. */
+static const uint64_t CALIBRATION_SEED = 0x63616c6962;
 
 /* What a run leaves in its folder besides the store. */
 static const char *const RESULTS[] = {"*.last.h5",    "*.best.h5",   "student.*.gguf",
@@ -91,7 +95,8 @@ static void begin(kd_run *run, const kd_config *config, const kd_run_options *op
 
 static int read_inputs(kd_run *run, const kd_run *like) {
     const kd_config *config = run->config;
-    int status = kd_precision_parse(&run->precision, config->precision);
+    int status = run->pupil ? KD_OK : kd_preflight(config); /* which knows of its teachers */
+    if (status == KD_OK) status = kd_precision_parse(&run->precision, config->precision);
     if (status == KD_OK) status = kd_path_join(run->folder, run->runs, config->name);
     if (status == KD_OK) status = open_data(run, like);
     if (status == KD_OK) status = name_biases(run);
@@ -224,22 +229,28 @@ int kd_run_blob_path(const kd_run *run, const kd_quantize_config *how, bool qat,
     return kd_path_join(out, run->folder, name);
 }
 
-/* Runs calibration samples through the observers, then fixes the ranges. */
+/* Runs calibration samples through the observers, then fixes the ranges. The samples are the first
+ * of one fixed shuffle, whatever the run's seed: a set may be sorted by class. */
 static int calibrate(kd_run *run, kd_learner *learner, int64_t total) {
     enum { CALIBRATION_BATCH = 64 };
-    int64_t size = run->train->h * run->train->w * run->train->c;
-    if (total > run->train->count) total = run->train->count;
+    const kd_dataset *d = run->train;
+    const int64_t size = d->h * d->w * d->c;
+    if (total > d->count) total = d->count;
     size_t bytes = (size_t)(CALIBRATION_BATCH * size) * sizeof(float);
     float *x = malloc(bytes);
-    float *logits = malloc((size_t)(CALIBRATION_BATCH * run->train->classes) * sizeof *logits);
-    int status = x && logits ? KD_OK : kd_fail_memory(bytes, "calibration samples");
+    float *logits = malloc((size_t)(CALIBRATION_BATCH * d->classes) * sizeof *logits);
+    int64_t *row = malloc((size_t)d->count * sizeof *row);
+    int status = x && logits && row ? KD_OK : kd_fail_memory(bytes, "calibration samples");
+    kd_rng rng = kd_rng_init(CALIBRATION_SEED, 1);
+    if (status == KD_OK) kd_rng_permutation(&rng, row, d->count);
     for (int64_t first = 0; first < total && status == KD_OK; first += CALIBRATION_BATCH) {
         int64_t n = total - first < CALIBRATION_BATCH ? total - first : CALIBRATION_BATCH;
-        for (int64_t i = 0; i < n; i++) kd_dataset_sample(run->train, first + i, x + i * size);
+        for (int64_t i = 0; i < n; i++) kd_dataset_sample(d, row[first + i], x + i * size);
         status = kd_learner_logits(learner, KD_RUN_OBSERVE, run->tape, n, x, logits);
     }
     free(x);
     free(logits);
+    free(row);
     return status < 0 ? status : kd_qnet_calibrated(learner->qnet);
 }
 

@@ -66,7 +66,7 @@ static int describe_weights(kd_run *run, int i) {
     kd_hash hash;
     int status = kd_teach_load_member(&member, run, &run->config->teacher.source[i]);
     if (status < 0) return status;
-    status = kd_params_hash(&hash, member->params);
+    status = kd_learner_hash(&hash, member);
     prefix_of(prefix, run, i);
     snprintf(key, sizeof key, "%s.weights", prefix);
     if (status == KD_OK) kd_origin_add(&run->teachers, key, "%s", hash.hex);
@@ -118,53 +118,22 @@ static int describe_teachers(kd_run *run, const kd_run *like) {
     return status;
 }
 
-/* --- networks ------------------------------------------------------------------------------- */
+/* --- inputs --------------------------------------------------------------------------------- */
 
-/* The first teacher's layers, for hints: of its own config, or of this one. */
-static int make_teacher(kd_learner **out, const kd_run *run, kd_learner_spec *spec) {
-    const kd_teacher_source *source = &run->config->teacher.source[0];
-    kd_config *config = NULL;
-    *out = NULL;
-    if (run->config->loss.hint_count == 0) return KD_OK;
-    int status = source->config[0] ? kd_config_load(&config, source->config, 0, NULL) : KD_OK;
-    kd_learner_spec teacher = *spec;
-    teacher.model = config ? &config->model : &source->model;
-    if (status == KD_OK) status = kd_learner_create(out, &teacher);
-    kd_config_free(config);
-    return status;
-}
-
-/* Builds what will be trained, once, and forgets it. */
-static int check_networks(const kd_run *run) {
-    const kd_config *config = run->config;
-    kd_learner_spec spec = {.model = &config->model,
-                            .input = {run->train->h, run->train->w, run->train->c},
-                            .classes = run->train->classes,
-                            .seed = config->seed};
-    kd_learner *teacher = NULL, *student = NULL;
-    kd_loader *loader = NULL;
-    const int quantized = run->as_teacher ? 0 : config->quantize_count;
+/* That the samples can be augmented and cut into batches. */
+static int check_batches(const kd_run *run) {
+    kd_loader *loader;
     const kd_loader_spec order = {
-        .batch = config->train.batch, .shuffle = true, .augment = config->augment};
+        .batch = run->config->train.batch, .shuffle = true, .augment = run->config->augment};
     int status = kd_loader_create(&loader, run->train, &order);
-    kd_loader_free(loader);
-    if (status == KD_OK) status = make_teacher(&teacher, run, &spec);
-    spec.teacher = teacher ? teacher->net : NULL;
-    spec.loss = &config->loss;
-    for (int i = -1; i < quantized && status == KD_OK; i++) {
-        spec.quant = i < 0 ? NULL : &config->quantize[i].spec;
-        student = NULL;
-        status = kd_learner_create(&student, &spec);
-        if (status == KD_OK) kd_learner_free(student);
-    }
-    kd_learner_free(teacher);
+    if (status == KD_OK) kd_loader_free(loader);
     return status;
 }
 
 int kd_run_check_inputs(kd_run *run, const kd_run *like) {
     int status = kd_teach_open_named(run, like);
     if (status == KD_OK) status = describe_teachers(run, like);
-    return status < 0 ? status : check_networks(run);
+    return status < 0 ? status : check_batches(run);
 }
 
 /* --- results -------------------------------------------------------------------------------- */

@@ -71,6 +71,7 @@ static int train_member(kd_run *run, const char *path, kd_learner **out) {
     if (status == KD_OK) status = kd_run_teachers(&child);
     if (status == KD_OK) status = kd_run_teach(&child);
     if (status == KD_OK) status = kd_run_train(&child, false, out);
+    if (status == KD_OK) kd_learner_adapt(*out, &child.train->normaliser, &run->train->normaliser);
     kd_run_close(&child);
     kd_config_free(config);
     return status;
@@ -83,7 +84,7 @@ int kd_teach_load_member(kd_learner **out, const kd_run *run, const kd_teacher_s
                             .seed = run->config->seed};
     int status = kd_learner_create(out, &spec);
     if (status < 0) return status;
-    status = kd_learner_load(*out, source->weights);
+    status = kd_learner_load(*out, source->weights, run->train);
     if (status == KD_OK) return KD_OK;
     kd_learner_free(*out);
     *out = NULL;
@@ -118,7 +119,7 @@ int kd_run_teachers(kd_run *run) {
         if (status < 0) return status;
         run->teacher.member[run->teacher.count++] = member;
         status = check_member(run, member, from);
-        if (status == KD_OK) status = kd_params_hash(&hash[i], member->params);
+        if (status == KD_OK) status = kd_learner_hash(&hash[i], member);
     }
     if (status == KD_OK) {
         static const char how[] = "mean of logits"; /* of an ensemble: part of what its store is of */

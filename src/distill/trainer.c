@@ -11,6 +11,7 @@
 #include "distill/checkpoint.h"
 #include "distill/optimizer.h"
 #include "distill/runlog.h"
+#include "layers/weights.h"
 
 /* About this many loss lines are written to the log over a whole stage. */
 enum { LOG_LINES = 1000 };
@@ -93,7 +94,8 @@ static kd_checkpoint describe_checkpoint(trainer *t) {
 
 static int save(trainer *t, const char *path) {
     kd_checkpoint c = describe_checkpoint(t);
-    int status = kd_checkpoint_save(path, &c);
+    int status = kd_params_check(c.params, t->job->stage); /* the file before stays good */
+    if (status == KD_OK) status = kd_checkpoint_save(path, &c);
     t->last_saved = kd_clock();
     return status;
 }
@@ -118,6 +120,11 @@ static int micro_step(trainer *t, const kd_train_place *at, double normalizer) {
     kd_tensor *loss;
     int status = t->task->loss(&loss, t->task->context, t->tape, at, normalizer, &t->recent.parts);
     if (status < 0) return status;
+    if (!isfinite((double)loss->value[0]))
+        return kd_fail(KD_EDATA,
+                       "%s: the loss is %g at update %lld; lower train.learning_rate or set "
+                       "train.clip",
+                       t->job->stage, (double)loss->value[0], (long long)t->state.step);
     t->recent.total += (double)loss->value[0] * normalizer;
     kd_tape_backward(t->tape, loss);
     return KD_OK;
@@ -261,7 +268,7 @@ static int train_on(trainer *t) {
 static int load_best(trainer *t) {
     const kd_checkpoint c = describe_checkpoint(t);
     int status = kd_checkpoint_check(t->best_path, &c);
-    return status < 0 ? status : kd_checkpoint_load_params(t->best_path, t->task->params, false);
+    return status < 0 ? status : kd_checkpoint_load_params(t->best_path, t->task->params, NULL);
 }
 
 int kd_train(const kd_task *task, const kd_train_job *job) {

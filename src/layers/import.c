@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "layers/weights.h"
 
 enum { STEM_MAX = KD_NAME_MAX + 16, SHOWN_MAX = 8 };
 
@@ -111,6 +112,16 @@ static void complain_shape(import *job, const kd_param *p, const kd_foreign_arra
     complain(job, "has the shape ", theirs->name, detail);
 }
 
+static void check_numbers(import *job, const kd_foreign_array *theirs, bool variance) {
+    int64_t size = 1;
+    for (int i = 0; i < theirs->rank; i++) size *= theirs->shape[i];
+    const int64_t bad = kd_find_bad_number(theirs->values, size, variance);
+    if (bad < 0) return;
+    char detail[64];
+    snprintf(detail, sizeof detail, "%lld is %g", (long long)bad, (double)theirs->values[bad]);
+    complain(job, variance ? "its variance number " : "its number ", theirs->name, detail);
+}
+
 /* Rows of (C, positions) become rows of (positions, C). For a convolution a row is one output
  * channel's kernel; for a linear layer one unit's weights over the flattened (H,W,C). */
 static void copy_channels_last(kd_real *out, const float *in, int64_t rows, int64_t channels,
@@ -144,6 +155,8 @@ static void import_param(import *job, const kd_net_node *node, kd_param *p, cons
             copy_values(job, node, p, &job->array[i]);
         else if (!fits(&p->tensor, &job->array[i]))
             complain_shape(job, p, &job->array[i]);
+        else
+            check_numbers(job, &job->array[i], p == node->var);
         return;
     }
     complain(job, "is missing", p->name, "");

@@ -286,6 +286,18 @@ kd_tensor *kd_net_forward(const kd_net *net, kd_tape *tape, kd_tensor *x, kd_ten
     return kd_reshape(tape, last, 2, flat);
 }
 
+int kd_net_check_batch(const kd_net *net, int64_t batch) {
+    for (int i = 1; i < net->count; i++) {
+        const kd_net_node *node = &net->node[i];
+        if (node->gamma && batch * node->out.h * node->out.w == 1)
+            return kd_fail(KD_ECONFIG,
+                           "%s: batch norm of one value a channel, which has no variance: batches "
+                           "of 1 sample and an output of 1x1; set train.batch to 2 or more",
+                           node->name);
+    }
+    return KD_OK;
+}
+
 int64_t kd_net_macs(const kd_net *net) {
     int64_t macs = 0;
     for (int i = 1; i < net->count; i++) {

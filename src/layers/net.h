@@ -69,6 +69,11 @@ int kd_net_dropout(kd_net *net, const char *name, int in, kd_real p);
 /* The index of the node called `name`, or −1. */
 int kd_net_find(const kd_net *net, const char *name);
 
+/* Whether two nets make the same of the same parameters: nodes in order, kinds, inputs, strides,
+ * paddings, groups, activations. Dropout, which only training has, does not count. When they differ
+ * the first difference is in `out`: "pool1: stride 2x2, not 1x1", what `a` has first. */
+bool kd_net_same(const kd_net *a, const kd_net *b, char *out, size_t capacity);
+
 /* Runs the list in float. x (B,H,W,C) → (B,V), the last node's output flattened. When `taps` is not
  * NULL it has net->count entries and receives every node's output tensor (for hints). */
 kd_tensor *kd_net_forward(const kd_net *net, kd_tape *tape, kd_tensor *x, kd_tensor **taps);
@@ -77,6 +82,10 @@ kd_tensor *kd_net_forward(const kd_net *net, kd_tape *tape, kd_tensor *x, kd_ten
  * the input node hands x on. */
 kd_tensor *kd_net_node_forward(const kd_net *net, const kd_net_node *node, kd_tape *tape,
                                kd_tensor *x, kd_tensor *second);
+
+/* That batches of so many samples can train it: batch norm needs the variance of at least two values
+ * of each channel. KD_ECONFIG names the layer. */
+int kd_net_check_batch(const kd_net *net, int64_t batch);
 
 /* Multiply-adds of one sample's forward pass. */
 int64_t kd_net_macs(const kd_net *net);

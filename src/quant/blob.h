@@ -28,6 +28,8 @@ void kd_blob_free(kd_blob *blob);
 
 int kd_blob_classes(const kd_blob *blob);
 const char *kd_blob_class_name(const kd_blob *blob, int label);
+/* All of them, (classes). */
+char (*kd_blob_class_names(const kd_blob *blob))[KD_CLASS_NAME_MAX];
 kd_extent kd_blob_input(const kd_blob *blob);
 const kd_data_spec *kd_blob_data(const kd_blob *blob); /* kind and audio spec     */
 const kd_normaliser *kd_blob_normaliser(const kd_blob *blob);

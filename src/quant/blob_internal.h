@@ -62,10 +62,6 @@ static inline bool kd_blob_is_depthwise(const kd_blob_node *node) {
            node->channels == node->from.c;
 }
 
-/* What "distill.audio.normalise" says, by kd_clip_norm. */
-enum { KD_BLOB_CLIP_NORMS = KD_CLIP_BANDS + 1 };
-extern const char *const kd_blob_clip_norm[KD_BLOB_CLIP_NORMS];
-
 /* Reads a blob from bytes that are not needed afterwards. `name` is what messages call it. */
 int kd_blob_parse(kd_blob **out, const void *bytes, size_t length, const char *name);
 

@@ -10,9 +10,6 @@
 
 static const size_t FILE_MAX = (size_t)1 << 31;
 
-const char *const kd_blob_clip_norm[KD_BLOB_CLIP_NORMS] = {
-    [KD_CLIP_PLAIN] = "none", [KD_CLIP_RANGE] = "range", [KD_CLIP_BANDS] = "bands"};
-
 typedef struct {
     const char *name; /* of the file */
     const kd_gguf *file;
@@ -161,8 +158,23 @@ static int read_audio(reader *r) {
     if (status == KD_OK) status = read_real(r, "distill.audio.range", 0, false, 80, &audio->range);
     if (status == KD_OK)
         status =
-            read_word(r, "distill.audio.normalise", kd_blob_clip_norm, KD_BLOB_CLIP_NORMS, &how);
+            read_word(r, "distill.audio.normalise", kd_clip_norm_name, KD_CLIP_NORMS, &how);
     audio->normalise = (kd_clip_norm)how;
+    return status;
+}
+
+/* CIFAR-10's records fill the network's input, no more and no less. */
+static int check_cifar(const reader *r) {
+    const kd_extent in = r->blob->node[0].out;
+    kd_dataset *stated;
+    int status = kd_dataset_stated(&stated, &r->blob->data);
+    if (status < 0) return status;
+    if (in.h != stated->h || in.w != stated->w || in.c != stated->c)
+        status = kd_fail(KD_EDATA, "%s: takes samples of %lldx%lldx%lld, those of \"%s\" are %lldx%lldx%lld",
+                         r->name, (long long)in.h, (long long)in.w, (long long)in.c,
+                         kd_data_kind_name[r->blob->data.kind], (long long)stated->h,
+                         (long long)stated->w, (long long)stated->c);
+    kd_dataset_free(stated);
     return status;
 }
 
@@ -171,7 +183,8 @@ static int read_data(reader *r) {
     int status = read_word(r, "distill.data.kind", kd_data_kind_name, KD_DATA_KINDS, &kind);
     if (status < 0) return status;
     r->blob->data.kind = (kd_data_kind)kind;
-    return kind == KD_DATA_AUDIO ? read_audio(r) : KD_OK;
+    if (kind == KD_DATA_AUDIO) return read_audio(r);
+    return kind == KD_DATA_CIFAR10 ? check_cifar(r) : KD_OK;
 }
 
 static int read_all(reader *r) {

@@ -479,6 +479,10 @@ const char *kd_blob_class_name(const kd_blob *blob, int label) {
     return blob->class_name[label];
 }
 
+char (*kd_blob_class_names(const kd_blob *blob))[KD_CLASS_NAME_MAX] {
+    return blob->class_name;
+}
+
 kd_extent kd_blob_input(const kd_blob *blob) {
     return blob->node[0].out;
 }

@@ -238,7 +238,7 @@ static int write_info(writer *w, const kd_blob_info *info) {
         kd_gguf_add_f64(w->file, "distill.audio.seconds", audio->seconds);
         kd_gguf_add_f64(w->file, "distill.audio.trim", audio->trim);
         kd_gguf_add_f64(w->file, "distill.audio.range", audio->range);
-        kd_gguf_add_string(w->file, "distill.audio.normalise", kd_blob_clip_norm[audio->normalise]);
+        kd_gguf_add_string(w->file, "distill.audio.normalise", kd_clip_norm_name[audio->normalise]);
     }
     return KD_OK;
 }

@@ -50,9 +50,10 @@ void kd_extrema(const kd_real *x, int64_t size, double *min, double *max) {
 
 void kd_range_average(kd_real *range, double ema, double batch_min, double batch_max) {
     if (!isfinite(batch_min) || !isfinite(batch_max)) return;
-    double keep = range[KD_RANGE_BATCHES] > 0 ? ema : 0;
-    range[KD_RANGE_MIN] = (kd_real)(keep * (double)range[KD_RANGE_MIN] + (1 - keep) * batch_min);
-    range[KD_RANGE_MAX] = (kd_real)(keep * (double)range[KD_RANGE_MAX] + (1 - keep) * batch_max);
+    const double mean = 1 / ((double)range[KD_RANGE_BATCHES] + 1);
+    const double take = mean > 1 - ema ? mean : 1 - ema, keep = 1 - take;
+    range[KD_RANGE_MIN] = (kd_real)(keep * (double)range[KD_RANGE_MIN] + take * batch_min);
+    range[KD_RANGE_MAX] = (kd_real)(keep * (double)range[KD_RANGE_MAX] + take * batch_max);
     range[KD_RANGE_BATCHES] += 1;
 }
 

@@ -13,7 +13,7 @@
 #include "autograd/real.h"
 
 typedef enum {
-    KD_OBSERVER_EMA,        /* moving average of each batch's minimum and maximum             */
+    KD_OBSERVER_EMA,        /* average of the batches' minima and maxima, moving when they are many */
     KD_OBSERVER_MINMAX,     /* smallest and largest ever seen                                 */
     KD_OBSERVER_PERCENTILE, /* all but (100 − p) % of the values, taken off each side that has any
                              */
@@ -23,8 +23,12 @@ typedef enum {
 /* The numbers of a range. */
 enum { KD_RANGE_MIN, KD_RANGE_MAX, KD_RANGE_BATCHES, KD_RANGE_SIZE };
 
-/* Takes in one batch's extrema: min ← ema·min + (1 − ema)·batch_min; the first batch is taken as it
- * is. Extrema that are not finite are passed over. */
+/* Takes in the extrema of the n-th batch, n from 1:
+ *
+ *   min ← (1 − w)·min + w·batch_min,   w = max(1/n, 1 − ema)
+ *
+ * the plain mean of the first 1/(1 − ema) batches, in which each counts alike, and a moving average
+ * from there on. Extrema that are not finite are passed over. */
 void kd_range_average(kd_real *range, double ema, double batch_min, double batch_max);
 
 /* Minimum and maximum of x (size); NaN is passed over. Both 0 when nothing is left. */

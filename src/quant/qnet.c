@@ -10,7 +10,22 @@
 /* A mean is recovered from its float value; its sum must stay below 2^22 for that. */
 enum { MEAN_WINDOW_MAX = 1 << 14 };
 
+/* Sums of 255 times the 0s and 1s of so many weights stay below 2^24, so that the fake-quantized
+ * network's products are exact in float32 whatever the weights are. Rounded to the scales that
+ * kd_qnet_layer chooses, such a layer's sums stay below 2^31 too. */
+enum { INPUTS_MAX = (1 << 24) / 255 };
+
 /* --- creation --------------------------------------------------------------------------------- */
+
+enum { RANGE, SCALE, WEIGHT_SCALE, SUFFIXES };
+static const char *const SUFFIX[SUFFIXES] = {"range", "scale", "weight_scale"};
+
+bool kd_qnet_is_state(const char *name) {
+    const char *dot = strrchr(name, '.');
+    bool found = false;
+    for (int i = 0; dot && i < SUFFIXES; i++) found = found || strcmp(dot + 1, SUFFIX[i]) == 0;
+    return found;
+}
 
 /* Registers "<node>.<suffix>" (n). */
 static int add_state(kd_param **out, kd_qnet *qnet, int node, const char *suffix, int64_t n,
@@ -54,22 +69,32 @@ static void choose_bits(kd_qnet *qnet) {
     qnet->node[read].bits = 8;
 }
 
+static int check_inputs(const kd_net_node *node) {
+    const int64_t inputs = node->weight->tensor.size / node->out.c;
+    if (inputs <= INPUTS_MAX) return KD_OK;
+    return kd_fail(KD_ECONFIG,
+                   "%s: each output is a sum of %lld products; in integers its sums can pass 2^31 "
+                   "and are exact up to %d products: put a pool or a stride in front of it, or "
+                   "leave \"quantize\" out",
+                   node->name, (long long)inputs, (int)INPUTS_MAX);
+}
+
 static int add_node(kd_qnet *qnet, int i) {
     const kd_net_node *node = &qnet->net->node[i];
     kd_qnode *q = &qnet->node[i];
     const bool learned = qnet->spec.method == KD_QUANT_LSQ;
-    int status = KD_OK;
-    if (node->weight && learned)
-        status = add_state(&q->weight_scale, qnet, i, "weight_scale", node->out.c, KD_INIT_ONE,
+    int status = node->weight ? check_inputs(node) : KD_OK;
+    if (status == KD_OK && node->weight && learned)
+        status = add_state(&q->weight_scale, qnet, i, SUFFIX[WEIGHT_SCALE], node->out.c, KD_INIT_ONE,
                            KD_PARAM_TRAINED);
     if (status < 0 || q->source != i) return status;
     bool mean = node->kind == KD_NODE_AVG_POOL || node->kind == KD_NODE_GLOBAL_AVG_POOL;
     if (mean && kd_pool_window(qnet->net, i) > MEAN_WINDOW_MAX)
         return kd_fail(KD_ECONFIG, "%s: quantized means are over at most %d values, not %lld",
                        node->name, MEAN_WINDOW_MAX, (long long)kd_pool_window(qnet->net, i));
-    status = add_state(&q->range, qnet, i, "range", KD_RANGE_SIZE, KD_INIT_ZERO, KD_PARAM_STATE);
+    status = add_state(&q->range, qnet, i, SUFFIX[RANGE], KD_RANGE_SIZE, KD_INIT_ZERO, KD_PARAM_STATE);
     if (status == KD_OK && learned)
-        status = add_state(&q->scale, qnet, i, "scale", 1, KD_INIT_ONE, KD_PARAM_TRAINED);
+        status = add_state(&q->scale, qnet, i, SUFFIX[SCALE], 1, KD_INIT_ONE, KD_PARAM_TRAINED);
     if (status == KD_OK)
         status = kd_observer_create(&q->observer, qnet->spec.observer, qnet->spec.ema,
                                     qnet->spec.percentile);

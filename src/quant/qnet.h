@@ -36,6 +36,9 @@ typedef struct kd_qnet kd_qnet;
 int kd_qnet_create(kd_qnet **out, kd_net *net, const kd_quant_spec *spec);
 void kd_qnet_free(kd_qnet *qnet);
 
+/* Whether a parameter of this name is one of those. */
+bool kd_qnet_is_state(const char *name);
+
 typedef enum {
     KD_QUANT_OBSERVE, /* folded float forward; observers watch every activation site. While the
                          tape records (QAT before fake-quant begins) only EMA ranges move  */

@@ -10,6 +10,10 @@
  * whose weights are tiny beside its bias gets a coarser weight scale. */
 static const double BIAS_STEPS_MAX = 0x1p28;
 
+/* Σ|w| of a channel in steps: with stored activations of 0 … 255, a zero-point among them and a bias
+ * of 2^29 steps at most, its sums stay below 2^31. */
+static const double WEIGHT_STEPS_MAX = (0x1p31 - 0x1p29) / (2 * 255) - 1;
+
 /* Sums of whole numbers below this are exact in a kd_real. */
 static const double EXACT_BELOW = sizeof(kd_real) == 8 ? 0x1p53 : 0x1p24;
 
@@ -41,16 +45,24 @@ static double largest_magnitude(const kd_real *x, int64_t n) {
     return (double)most;
 }
 
-/* The scale of one channel: learned, or from its largest weight; never so small that the bias
- * overflows, never 0. */
+/* Rounding adds at most n/2 steps to Σ|w|/scale. */
+static double scale_for_sums(const kd_real *weight, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += fabs((double)weight[i]);
+    return sum / (WEIGHT_STEPS_MAX - (double)n / 2);
+}
+
+/* The scale of one channel: learned, or from its largest weight; never so small that the bias or the
+ * sums overflow, never 0. */
 static float channel_scale(const kd_real *weight, int64_t n, double learned, double bias,
                            double scale_in, int32_t qmax) {
     const double least = 0x1p-60;
     double scale = learned;
     if (!(scale >= least)) scale = largest_magnitude(weight, n) / qmax;
     if (!(scale >= least)) scale = 1.0 / qmax;
-    double for_bias = fabs(bias) / (scale_in * BIAS_STEPS_MAX);
-    return (float)(scale > for_bias ? scale : for_bias);
+    const double for_bias = fabs(bias) / (scale_in * BIAS_STEPS_MAX);
+    const double for_sums = n * qmax > WEIGHT_STEPS_MAX ? scale_for_sums(weight, n) : 0;
+    return (float)fmax(scale, fmax(for_bias, for_sums));
 }
 
 kd_qlayer kd_qnet_layer(const kd_qnet *qnet, kd_tape *tape, int index, float scale_in) {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "data/whisper_mel.h"
+#include "layers/weights.h"
 
 void kd_whisper_file_free(kd_whisper_file *file) {
     if (!file) return;
@@ -29,9 +30,16 @@ static bool is_gguf(const char *path) {
 
 int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_training training) {
     struct stat info;
-    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
-        return kd_whisper_folder_read(out, path, training);
-    return (is_gguf(path) ? kd_whisper_gguf_read : kd_whisper_bin_read)(out, path, training);
+    const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    int status = (folder          ? kd_whisper_folder_read
+                  : is_gguf(path) ? kd_whisper_gguf_read
+                                  : kd_whisper_bin_read)(out, path, training);
+    if (status < 0) return status;
+    status = kd_params_check((*out)->model->params, path);
+    if (status == KD_OK) return KD_OK;
+    kd_whisper_file_free(*out);
+    *out = NULL;
+    return status;
 }
 
 int kd_whisper_format_check(const kd_whisper_spec *spec, const kd_number_format *format,

@@ -1,0 +1,200 @@
+/* Numbers that are none pass nowhere: weights that are not finite, variances below 0, logits and
+ * losses that are not finite, batch norm of a single value. */
+#include <math.h>
+
+#include "test_data.h"
+
+#include "data/safetensors_write.h"
+#include "distill/checkpoint.h"
+#include "distill/evaluate.h"
+#include "distill/learner.h"
+#include "run_cli.h"
+
+#include "agreement_set.h"
+
+#define CNN                                                                                        \
+    "\"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 4, \"kernel\": 3}, "                     \
+    "{\"global_avg_pool\": true}]}"
+
+static kd_learner *make_cnn(void) {
+    kd_model_spec model = {.kind = KD_MODEL_CNN, .layer_count = 2};
+    model.layer[0] = (kd_layer_spec){.kind = KD_LAYER_CONV, .channels = 4, .kernel = {3, 3},
+                                     .stride = {1, 1}, .padding = {1, 1}, .groups = 1,
+                                     .batch_norm = true, .relu = true};
+    model.layer[1] = (kd_layer_spec){.kind = KD_LAYER_GLOBAL_AVG_POOL};
+    kd_learner *learner;
+    const kd_learner_spec spec = {.model = &model, .input = {8, 8, 1}, .classes = SET_CLASSES};
+    assert_int_equal(kd_learner_create(&learner, &spec), KD_OK);
+    return learner;
+}
+
+/* --- weights ---------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *parameter;
+    int64_t at;
+    double value;
+    const char *says;
+} BAD[] = {{"conv0.weight", 10, NAN, "conv0.weight[1, 0, 1, 0] is "},
+           {"classifier.bias", 3, INFINITY, "classifier.bias[3] is inf"},
+           {"conv0.bn.running_mean", 0, -INFINITY, "conv0.bn.running_mean[0] is -inf"},
+           {"conv0.bn.running_var", 2, -0.5, "conv0.bn.running_var[2] is -0.5"}};
+
+static void save(const kd_learner *learner, const char *path) {
+    kd_checkpoint c = {.params = learner->params, .stage = "train"};
+    assert_int_equal(kd_checkpoint_save(path, &c), KD_OK);
+}
+
+/* Refused by eval, verify, and as a teacher: nothing is printed, no run is begun. */
+static void assert_unsound(test_folder *folder, const char *file, const char *says) {
+    char rest[512];
+    assert_int_equal(eval(folder, "cnn.json", file), 65);
+    assert_says(complained, says);
+    assert_string_equal(printed, "");
+    assert_int_equal(DISTILL("verify", kept_path(folder, file)), 65);
+    assert_string_equal(printed, "");
+    snprintf(rest, sizeof rest,
+             "\"model\": {\"type\": \"mlp\", \"hidden\": [4]}, \"teacher\": {\"weights\": \"%s\", "
+             CNN "}, " TRAIN_BRIEFLY,
+             file);
+    write_run(folder, "pupil", ABCD, rest);
+    assert_int_equal(train(folder, "pupil.json"), 65);
+    assert_says(complained, says);
+    assert_no_run(folder, "pupil");
+}
+
+static void checkpoints_with_bad_weights_are_refused(void **state) {
+    test_folder *folder = *state;
+    write_sets(folder);
+    write_run(folder, "cnn", ABCD, CNN ", " TRAIN_BRIEFLY);
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+        kd_learner *learner = make_cnn();
+        kd_params_find(learner->params, BAD[i].parameter)->tensor.value[BAD[i].at] =
+            (kd_real)BAD[i].value;
+        save(learner, kept_path(folder, "bad.h5"));
+        kd_learner_free(learner);
+        assert_unsound(folder, "bad.h5", BAD[i].says);
+    }
+    kd_learner *learner = make_cnn();
+    save(learner, kept_path(folder, "good.h5"));
+    kd_learner_free(learner);
+    assert_int_equal(eval(folder, "cnn.json", "good.h5"), 0);
+    assert_int_equal(DISTILL("verify", kept_path(folder, "good.h5")), 0);
+}
+
+/* The arrays of the network under PyTorch's names, one number of them changed. */
+typedef struct {
+    const kd_learner *learner;
+    const kd_safetensors_entry *entry;
+} export;
+
+static void give_values(void *context, int64_t index, float *values) {
+    const export *e = context;
+    const kd_tensor *t = &kd_params_find(e->learner->params, e->entry[index].name)->tensor;
+    for (int64_t i = 0; i < t->size; i++) values[i] = (float)t->value[i];
+}
+
+static void save_safetensors(const kd_learner *learner, const char *path) {
+    kd_safetensors_entry entry[16] = {0};
+    const kd_params *params = learner->params;
+    for (int i = 0; i < params->count; i++) {
+        const kd_param *p = params->list[i];
+        entry[i].name = p->name;
+        entry[i].dtype = "F32";
+        entry[i].rank = p->tensor.rank;
+        entry[i].count = p->tensor.size;
+        for (int k = 0; k < p->tensor.rank; k++) entry[i].shape[k] = p->tensor.shape[k];
+        if (p->tensor.rank == 4) { /* one input channel: the order of the axes is all there is */
+            entry[i].shape[1] = 1;
+            entry[i].shape[2] = entry[i].shape[3] = 3;
+        }
+    }
+    export e = {learner, entry};
+    assert_int_equal(kd_safetensors_write(path, params->count, entry, give_values, &e), KD_OK);
+}
+
+static void safetensors_with_bad_weights_are_refused(void **state) {
+    test_folder *folder = *state;
+    write_sets(folder);
+    write_run(folder, "cnn", ABCD, CNN ", " TRAIN_BRIEFLY);
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
+        kd_learner *learner = make_cnn();
+        kd_params_find(learner->params, BAD[i].parameter)->tensor.value[BAD[i].at] =
+            (kd_real)BAD[i].value;
+        save_safetensors(learner, kept_path(folder, "bad.safetensors"));
+        kd_learner_free(learner);
+        assert_unsound(folder, "bad.safetensors", BAD[i].parameter);
+    }
+    kd_learner *learner = make_cnn();
+    save_safetensors(learner, kept_path(folder, "good.safetensors"));
+    kd_learner_free(learner);
+    assert_int_equal(eval(folder, "cnn.json", "good.safetensors"), 0);
+    assert_int_equal(DISTILL("verify", kept_path(folder, "good.safetensors")), 0);
+}
+
+/* --- answers ---------------------------------------------------------------------------------- */
+
+/* Finite weights can make logits that are not. */
+static void logits_that_are_not_finite_are_no_answers(void **state) {
+    test_folder *folder = *state;
+    write_sets(folder);
+    write_run(folder, "cnn", ABCD, CNN ", " TRAIN_BRIEFLY);
+    kd_learner *learner = make_cnn();
+    const kd_real huge = KD_REAL(1e38);
+    kd_tensor *gamma = &kd_params_find(learner->params, "conv0.bn.weight")->tensor;
+    kd_tensor *weight = &kd_params_find(learner->params, "classifier.weight")->tensor;
+    for (int64_t i = 0; i < gamma->size; i++) gamma->value[i] = huge;
+    for (int64_t i = 0; i < weight->size; i++) weight->value[i] = huge;
+    save(learner, kept_path(folder, "huge.h5"));
+    kd_learner_free(learner);
+    assert_int_equal(eval(folder, "cnn.json", "huge.h5"), 65);
+    assert_says(complained, "huge.h5: the logit of class ");
+    assert_string_equal(printed, "");
+    write_run(folder, "pupil", ABCD,
+              "\"model\": {\"type\": \"mlp\", \"hidden\": [4]}, \"teacher\": {\"weights\": "
+              "\"huge.h5\", " CNN "}, " TRAIN_BRIEFLY);
+    assert_int_equal(train(folder, "pupil.json"), 65);
+    assert_says(complained, "not finite");
+}
+
+static void a_diverged_training_leaves_no_result(void **state) {
+    test_folder *folder = *state;
+    write_sets(folder);
+    write_run(folder, "wild", ABCD,
+              "\"model\": {\"type\": \"mlp\", \"hidden\": [8]}, \"train\": {\"epochs\": 2, \"batch\": "
+              "32, \"optimizer\": \"sgd\", \"learning_rate\": 1e30, \"clip\": 1}");
+    assert_int_equal(train(folder, "wild.json"), 65);
+    assert_says(complained, "lower train.learning_rate");
+    assert_false(kd_file_exists(kept_path(folder, "runs/wild/train.best.h5")));
+    assert_false(kd_file_exists(kept_path(folder, "runs/wild/report.json")));
+}
+
+/* --- batch norm --------------------------------------------------------------------------------- */
+
+#define DEEP(batch)                                                                                \
+    "\"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 4, \"kernel\": 8, \"padding\": 0}]}, "     \
+    "\"train\": {\"epochs\": 1, \"batch\": " batch ", \"learning_rate\": 0.01}"
+
+static void batch_norm_of_one_value_is_refused(void **state) {
+    test_folder *folder = *state;
+    write_sets(folder);
+    write_run(folder, "one", ABCD, DEEP("1"));
+    assert_int_equal(train(folder, "one.json"), 78);
+    assert_says(complained, "conv0: batch norm of one value a channel");
+    assert_int_equal(train_dry(folder, "one.json"), 78);
+    assert_no_run(folder, "one");
+    write_run(folder, "two", ABCD, DEEP("3")); /* 400 = 133·3 + 1: the last batch is of one */
+    assert_int_equal(train(folder, "two.json"), 0);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, test_setup, test_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(checkpoints_with_bad_weights_are_refused),
+        TEST(safetensors_with_bad_weights_are_refused),
+        TEST(logits_that_are_not_finite_are_no_answers),
+        TEST(a_diverged_training_leaves_no_result),
+        TEST(batch_norm_of_one_value_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
