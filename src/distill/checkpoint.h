@@ -50,11 +50,12 @@ int kd_checkpoint_check(const char *path, const kd_checkpoint *checkpoint);
  * The caller frees. */
 int kd_checkpoint_origin(char **out, const char *path);
 
-/* Parameters only, from a checkpoint of any key and stage that holds exactly those of `params`, with
- * their shapes, and none that is not finite or a negative variance. Parameters of the file for which
- * `beside` (NULL: none) says so are left out. KD_EDATA names what is missing, too much or of another
- * shape; `params` is then as it was. */
-int kd_checkpoint_load_params(const char *path, kd_params *params, bool (*beside)(const char *name));
+/* Parameters only, from a checkpoint of any key and stage that holds exactly those of `params`,
+ * with their shapes, and none that is not finite or a negative variance. Parameters of the file for
+ * which `beside` (NULL: none) says so are left out. KD_EDATA names what is missing, too much or of
+ * another shape; `params` is then as it was. */
+int kd_checkpoint_load_params(const char *path, kd_params *params,
+                              bool (*beside)(const char *name));
 
 /* The resolved config that a checkpoint carries, "" for none. The caller frees. */
 int kd_checkpoint_config(char **out, const char *path);

@@ -39,9 +39,10 @@ void kd_origin_add(kd_origin *origin, const char *key, const char *format, ...)
 /* A fact that a later stage brings: when compared, any value will do. */
 void kd_origin_add_unknown(kd_origin *origin, const char *key);
 enum { KD_ORIGIN_ALL = -1 };
-/* A section of a config's resolved text, key by key ("train.epochs"), or of a section that is a list
- * entry `index`, or all of them. Of the members called as in `without` (a NULL ends them), at any depth, nothing is
- * said: those that decide no result, and paths, whose files are named by their content. */
+/* A section of a config's resolved text, key by key ("train.epochs"), or of a section that is a
+ * list entry `index`, or all of them. Of the members called as in `without` (a NULL ends them), at
+ * any depth, nothing is said: those that decide no result, and paths, whose files are named by
+ * their content. */
 void kd_origin_add_config(kd_origin *origin, const char *resolved, const char *section, int index,
                           const char *const *without);
 /* Another result's facts, "<prefix>.<key>"; of unknown ones nothing is said. */

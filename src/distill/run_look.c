@@ -147,10 +147,11 @@ static int check_kind(const kd_run *run) {
     if (kd_json_read(&json, path, KD_CONFIG_LIMIT) < 0) return KD_OK; /* it is written anew */
     const cJSON *type = kd_json_get(kd_json_get(kd_json_root(json), "model"), "type");
     if (cJSON_IsString(type) && strcmp(type->valuestring, "whisper") == 0)
-        status = kd_fail(KD_EDATA,
-                         "%s: is of a speech recogniser's run, this config trains a classifier; use "
-                         "--fresh to start over, or another name",
-                         path);
+        status =
+            kd_fail(KD_EDATA,
+                    "%s: is of a speech recogniser's run, this config trains a classifier; use "
+                    "--fresh to start over, or another name",
+                    path);
     kd_json_free(json);
     return status;
 }

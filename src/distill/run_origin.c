@@ -141,7 +141,7 @@ void kd_run_origin_whole(kd_origin *out, const kd_run *run) {
 }
 
 void kd_run_origin_teacher(kd_origin *out, const kd_run *run) {
-    static const char *const of_training[] = {"folder",  "train",      "test",    "augment",
+    static const char *const of_training[] = {"folder",  "train",      "test",        "augment",
                                               "exclude", "validation", "train_limit", NULL};
     static const char *const of_store[] = {"config", "weights", "store", "targets", "views", NULL};
     begin(out, run, NULL);

@@ -259,8 +259,7 @@ static int open_run(inputs *in, kd_sweep_results *results, int i, const char *fo
                                     .seeded_teachers = sweep->teacher_seeds,
                                     .shared_store = true,
                                     .like = in->lends ? &in->before : NULL};
-    int status =
-        kd_sweep_config(&in->config, sweep, i / sweep->seed_count, i % sweep->seed_count);
+    int status = kd_sweep_config(&in->config, sweep, i / sweep->seed_count, i % sweep->seed_count);
     if (status < 0) return status;
     status = open(&in->run, in->config, &options);
     if (status == KD_OK) status = kd_sweep_key(&results->run[i], &in->run);
@@ -288,8 +287,7 @@ static int read_results(kd_sweep_results *results, const char *folder, bool look
         if (entry && !fresh) take_run(&results->run[i], entry);
     }
     for (int i = 0; i < total && looks && status == KD_OK; i++)
-        if (!results->run[i].done)
-            status = open_run(in, results, i, folder, fresh, kd_run_look);
+        if (!results->run[i].done) status = open_run(in, results, i, folder, fresh, kd_run_look);
     if (in) close_before(in);
     free(in);
     kd_json_free(json);

@@ -66,8 +66,7 @@ void kd_speech_origin_stage(kd_origin *out, const kd_speech_run *run,
     add_section(out, run, "model", 0, NOTHING);
     add_section(out, run, "train", 0, DECIDES_NOTHING);
     add_section(out, run, "loss", 0, NOTHING);
-    if (how)
-        add_section(out, run, "quantize", (int)(how - run->config->quantize), DECIDES_NOTHING);
+    if (how) add_section(out, run, "quantize", (int)(how - run->config->quantize), DECIDES_NOTHING);
 }
 
 void kd_speech_origin_store(kd_origin *out, const kd_speech_run *run) {
@@ -83,8 +82,7 @@ void kd_speech_origin_file(kd_origin *out, const kd_speech_run *run,
     char *text = NULL;
     bool known = true;
     begin(out, "export");
-    if (how)
-        add_section(out, run, "quantize", (int)(how - run->config->quantize), DECIDES_NOTHING);
+    if (how) add_section(out, run, "quantize", (int)(how - run->config->quantize), DECIDES_NOTHING);
     kd_speech_origin_stage(&made, run, how && how->qat ? how : NULL);
     for (int i = 0; i < made.count; i++) known = known && made.fact[i].value;
     if (!known)
@@ -114,10 +112,11 @@ static int check_kind(const kd_speech_run *run) {
     if (kd_json_read(&json, path, KD_CONFIG_LIMIT) < 0) return KD_OK; /* it is written anew */
     const cJSON *type = kd_json_get(kd_json_get(kd_json_root(json), "model"), "type");
     if (cJSON_IsString(type) && strcmp(type->valuestring, "whisper") != 0)
-        status = kd_fail(KD_EDATA,
-                         "%s: is of a classifier's run, this config trains a speech recogniser; use "
-                         "--fresh to start over, or another name",
-                         path);
+        status =
+            kd_fail(KD_EDATA,
+                    "%s: is of a classifier's run, this config trains a speech recogniser; use "
+                    "--fresh to start over, or another name",
+                    path);
     kd_json_free(json);
     return status;
 }
