@@ -45,6 +45,8 @@ enum { KD_ORIGIN_ALL = -1 };
  * their content. */
 void kd_origin_add_config(kd_origin *origin, const char *resolved, const char *section, int index,
                           const char *const *without);
+/* The key of another result's origin, which is unknown as long as anything of that is. */
+void kd_origin_add_key(kd_origin *origin, const char *key, const kd_origin *other);
 /* Another result's facts, "<prefix>.<key>"; of unknown ones nothing is said. */
 void kd_origin_add_all(kd_origin *origin, const char *prefix, const kd_origin *other);
 
@@ -70,5 +72,8 @@ int kd_origin_parse(kd_origin *out, const char *text, const char *name);
  *
  * KD_EDATA names the first facts that differ. */
 int kd_origin_check(const char *path, const char *made, const kd_origin *now);
+
+/* That a run's folder is not that of the other kind of run, by its config.json: KD_EDATA. */
+int kd_origin_check_folder(const char *folder, bool speech);
 
 #endif

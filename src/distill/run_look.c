@@ -5,10 +5,8 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "distill/checkpoint.h"
-#include "distill/config_reader.h"
 #include "distill/teach.h"
 #include "quant/gguf.h"
 
@@ -138,24 +136,6 @@ int kd_run_check_inputs(kd_run *run, const kd_run *like) {
 
 /* --- results -------------------------------------------------------------------------------- */
 
-/* A folder may be that of another kind of run. */
-static int check_kind(const kd_run *run) {
-    char path[KD_PATH_MAX];
-    kd_json *json;
-    int status = kd_path_join(path, run->folder, "config.json");
-    if (status < 0 || !kd_file_exists(path)) return status;
-    if (kd_json_read(&json, path, KD_CONFIG_LIMIT) < 0) return KD_OK; /* it is written anew */
-    const cJSON *type = kd_json_get(kd_json_get(kd_json_root(json), "model"), "type");
-    if (cJSON_IsString(type) && strcmp(type->valuestring, "whisper") == 0)
-        status =
-            kd_fail(KD_EDATA,
-                    "%s: is of a speech recogniser's run, this config trains a classifier; use "
-                    "--fresh to start over, or another name",
-                    path);
-    kd_json_free(json);
-    return status;
-}
-
 static int compare_checkpoint(const kd_run *run, const char *stage, const char *which,
                               const kd_origin *now) {
     char name[64], path[KD_PATH_MAX], *made;
@@ -196,7 +176,7 @@ static int compare_blob(const kd_run *run, const kd_quantize_config *how, bool q
 
 int kd_run_compare(const kd_run *run) {
     const kd_config *config = run->config;
-    int status = check_kind(run);
+    int status = kd_origin_check_folder(run->folder, false);
     if (status == KD_OK) status = kd_teach_compare(run);
     if (status == KD_OK) status = compare_stage(run, "train", NULL);
     if (status < 0 || run->as_teacher) return status;
