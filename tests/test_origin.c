@@ -473,6 +473,28 @@ static void a_foreign_run_in_a_sweep_is_refused_first(void **state) {
     assert_done(DISTILL("sweep", "sweep.json", "--fresh"));
 }
 
+/* The teachers of two variants would be trained in one folder. */
+static void teachers_of_one_name_are_refused(void **state) {
+    (void)state;
+    static const char sweep[] =
+        "{\"base\": \"small.json\", \"name\": \"sweep\", \"seeds\": [1], \"variants\": "
+        "[{\"name\": \"a\"}, {\"name\": \"b\", \"set\": {\"teacher.config\": "
+        "\"there/big.json\"}}]}";
+    char *text;
+    size_t length;
+    assert_int_equal(system("mkdir there && sed 's/\\[8\\]/[9]/; s/\"folder\": \"\\.\"/"
+                            "\"folder\": \"..\"/' big.json > there/big.json"),
+                     0);
+    assert_ok(kd_file_read(&text, &length, "there/big.json", 1 << 20));
+    assert_says(text, "[9]");
+    assert_says(text, "..");
+    free(text);
+    test_write("sweep.json", sweep, strlen(sweep));
+    assert_int_equal(DISTILL("sweep", "sweep.json"), 78);
+    assert_says(complained, "would be trained in the folder \"big\"");
+    assert_false(kd_file_exists("runs"));
+}
+
 /* --- locks and logs ------------------------------------------------------------------------- */
 
 static void errors_of_locks_are_told_apart(void **state) {
@@ -569,6 +591,7 @@ int main(int argc, char **argv) {
         TEST(a_sweep_knows_its_data_by_content),
         TEST(a_sweep_over_seeds_refuses_a_store_of_one),
         TEST(a_foreign_run_in_a_sweep_is_refused_first),
+        TEST(teachers_of_one_name_are_refused),
         TEST(errors_of_locks_are_told_apart),
         TEST(a_killed_run_logs_every_step_once),
         TEST(a_log_is_taken_back),

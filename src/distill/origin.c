@@ -95,6 +95,16 @@ void kd_origin_add_all(kd_origin *origin, const char *prefix, const kd_origin *o
     }
 }
 
+void kd_origin_add_part(kd_origin *out, const kd_origin *other, const char *prefix) {
+    const size_t n = strlen(prefix);
+    out->failed |= other->failed;
+    for (int i = 0; i < other->count; i++) {
+        const kd_fact *fact = &other->fact[i];
+        if (strncmp(fact->key, prefix, n) == 0 && fact->key[n] == '.')
+            add(out, fact->key + n + 1, fact->value, fact->of_config);
+    }
+}
+
 void kd_origin_copy(kd_origin *out, const kd_origin *other) {
     out->failed |= other->failed;
     for (int i = 0; i < other->count; i++)

@@ -50,6 +50,8 @@ void kd_origin_add_key(kd_origin *origin, const char *key, const kd_origin *othe
 /* Another result's facts, "<prefix>.<key>"; of unknown ones nothing is said. */
 void kd_origin_add_all(kd_origin *origin, const char *prefix, const kd_origin *other);
 
+/* The facts "<prefix>.<key>" of another, as <key>. */
+void kd_origin_add_part(kd_origin *out, const kd_origin *other, const char *prefix);
 /* All of another's facts. */
 void kd_origin_copy(kd_origin *out, const kd_origin *other);
 

@@ -37,7 +37,7 @@ static int look_at_teacher(kd_config **config, kd_run *child, const kd_run *run,
                       : kd_run_inputs(child, *config, &options);
 }
 
-static void prefix_of(char out[32], const kd_run *run, int i) {
+void kd_run_teacher_prefix(char out[32], const kd_run *run, int i) {
     snprintf(out, 32, run->config->teacher.count > 1 ? "ensemble[%d]" : "network", i);
 }
 
@@ -48,7 +48,7 @@ static int describe_trained(kd_run *run, int i) {
     kd_origin origin = {0};
     int status = look_at_teacher(&config, &child, run, i);
     if (status == KD_OK) {
-        prefix_of(prefix, run, i);
+        kd_run_teacher_prefix(prefix, run, i);
         kd_run_origin_stage(&origin, &child, "train", NULL);
         kd_origin_add_all(&run->teachers, prefix, &origin);
     }
@@ -65,7 +65,7 @@ static int describe_weights(kd_run *run, int i) {
     int status = kd_teach_load_member(&member, run, &run->config->teacher.source[i]);
     if (status < 0) return status;
     status = kd_learner_hash(&hash, member);
-    prefix_of(prefix, run, i);
+    kd_run_teacher_prefix(prefix, run, i);
     snprintf(key, sizeof key, "%s.weights", prefix);
     if (status == KD_OK) kd_origin_add(&run->teachers, key, "%s", hash.hex);
     kd_learner_free(member);
