@@ -1,5 +1,5 @@
-/* What a result was made from is compared before anything changes: a refused start leaves every byte
- * where it was and says which fact differs, and how to go on. */
+/* What a result was made from is compared before anything changes: a refused start leaves every
+ * byte where it was and says which fact differs, and how to go on. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -64,8 +64,9 @@ static int setup(void **state) {
     if (chdir(folder->path) != 0) return -1;
     write_data(0);
     write_config("big", MLP);
-    write_config("small", "\"teacher\": {\"config\": \"big.json\", \"views\": 2}, " MLP
-                          ", \"quantize\": {\"calibration_samples\": 32, \"qat\": {\"epochs\": 1}}");
+    write_config("small",
+                 "\"teacher\": {\"config\": \"big.json\", \"views\": 2}, " MLP
+                 ", \"quantize\": {\"calibration_samples\": 32, \"qat\": {\"epochs\": 1}}");
     return 0;
 }
 
@@ -76,10 +77,11 @@ static int teardown(void **state) {
 /* Every file below `folder` with its content and the time it was written. */
 static char *picture_of(const char *folder) {
     char command[512];
-    snprintf(command, sizeof command,
-             "find %s -type d -printf '%%p/\\n' -o -type f -printf '%%p %%T@ ' -exec sha1sum {} \\; "
-             "| sort",
-             folder);
+    snprintf(
+        command, sizeof command,
+        "find %s -type d -printf '%%p/\\n' -o -type f -printf '%%p %%T@ ' -exec sha1sum {} \\; "
+        "| sort",
+        folder);
     FILE *pipe = popen(command, "r");
     char *out = calloc(1, 1 << 16);
     assert_non_null(pipe);
@@ -135,15 +137,17 @@ static void facts_are_told(void **state) {
                               "\"kind\": \"test \\\"quoted\\\"\", \"train.decay\": \"0.5\", "
                               "\"train.epochs\": \"12\"}",
                               &now));
-    assert_refused(kd_origin_check("file",
-                                   "{\"kind\": \"test \\\"quoted\\\"\", \"train.epochs\": \"8\", "
-                                   "\"train.decay\": \"0.5\", \"list.a\": \"x\", \"list.b\": "
-                                   "\"[1,2]\"}",
-                                   &now),
+    assert_refused(
+        kd_origin_check("file",
+                        "{\"kind\": \"test \\\"quoted\\\"\", \"train.epochs\": \"8\", "
+                        "\"train.decay\": \"0.5\", \"list.a\": \"x\", \"list.b\": "
+                        "\"[1,2]\"}",
+                        &now),
+        KD_EDATA,
+        "file: was made with train.epochs = 8, this config says 12; use --fresh to start "
+        "over, or another name");
+    assert_refused(kd_origin_check("file", "{\"kind\": \"other\", \"gone\": \"1\"}", &now),
                    KD_EDATA,
-                   "file: was made with train.epochs = 8, this config says 12; use --fresh to start "
-                   "over, or another name");
-    assert_refused(kd_origin_check("file", "{\"kind\": \"other\", \"gone\": \"1\"}", &now), KD_EDATA,
                    "file: was made with kind = other, now it is test \"quoted\"; no train.epochs, "
                    "this config says 12; no train.decay, this config says 0.5; 3 more differ; use");
     now.remedy = "do that";
@@ -164,11 +168,13 @@ static void another_config_changes_nothing(void **state) {
     char *before = picture_of("runs");
     assert_done(DISTILL("train", "small.json", "--set", "train.checkpoint_seconds=5"));
     free(before);
-    REFUSED(65, "runs/small/store: was made with seed = 2, this config says 7; use --fresh to start "
-                "over, or another name",
+    REFUSED(65,
+            "runs/small/store: was made with seed = 2, this config says 7; use --fresh to start "
+            "over, or another name",
             "train", "small.json", "--set", "seed=7");
-    REFUSED(65, "runs/small/train.last.h5: was made with train.epochs = 2, this config says 3; use "
-                "--fresh to start over, or another name",
+    REFUSED(65,
+            "runs/small/train.last.h5: was made with train.epochs = 2, this config says 3; use "
+            "--fresh to start over, or another name",
             "train", "small.json", "--set", "train.epochs=3", "--set", "quantize.qat.epochs=1");
     REFUSED(65, "loss.kl = 0.9, this config says 0.5; loss.hard = 0.1, this config says 0.5",
             "export", "small.json", "--set", "loss.kl=0.5", "--set", "loss.hard=0.5");
@@ -185,15 +191,17 @@ static void another_config_changes_nothing(void **state) {
     REFUSED(65, "products = float32, now it is bfloat16", "train", "big.json", "--set",
             "precision=bfloat16");
     REFUSED(65, "train.max_norm", "train", "big.json", "--set", "train.max_norm=2");
-    REFUSED(65, "student.int8.ptq.gguf: was made with quantize.calibration_samples = 32, this "
-                "config says 64",
+    REFUSED(65,
+            "student.int8.ptq.gguf: was made with quantize.calibration_samples = 32, this "
+            "config says 64",
             "quantize", "small.json", "--set", "quantize.calibration_samples=64");
     REFUSED(65, "student.int8.ptq.gguf: was made with correct_bias = [], this config says [1]",
             "train", "small.json", "--set", "correct_bias=[1]");
     /* What the teacher is trained with belongs to its own run, which is looked at first. */
     write_config("big", "\"model\": {\"type\": \"mlp\", \"hidden\": [9]}, " TRAIN);
-    REFUSED(65, "runs/big/train.last.h5: was made with model.hidden = [8], this config says [9]; "
-                "remove the folder to have this teacher made again, or give big.json another name",
+    REFUSED(65,
+            "runs/big/train.last.h5: was made with model.hidden = [8], this config says [9]; "
+            "remove the folder to have this teacher made again, or give big.json another name",
             "train", "small.json");
     REFUSED(65, "runs/big/train.last.h5", "train", "small.json", "--fresh");
 }
@@ -309,8 +317,7 @@ static void write_store(const char *path, kd_store_header header, float liking) 
     tiny_dataset_clear(&d);
 }
 
-static const kd_store_header PLAIN = {
-    .kind = KD_STORE_DENSE, .dtype = KD_STORE_F32, .views = 1};
+static const kd_store_header PLAIN = {.kind = KD_STORE_DENSE, .dtype = KD_STORE_F32, .views = 1};
 
 static void a_replaced_store_is_noticed(void **state) {
     (void)state;
@@ -352,8 +359,9 @@ static void what_a_store_states_is_checked(void **state) {
     assert_done(DISTILL("teach", "small.json", "--set", "name=clean", "--set", "teacher.views=0"));
     write_config("views", "\"teacher\": {\"store\": \"runs/small/store\", \"views\": 2}, " MLP);
     write_config("plain", "\"teacher\": {\"store\": \"runs/clean/store\"}, " MLP);
-    REFUSED(65, "runs/small/store: was made with seed = 2, this config says 3; a store is made for "
-                "the samples and views of its own run",
+    REFUSED(65,
+            "runs/small/store: was made with seed = 2, this config says 3; a store is made for "
+            "the samples and views of its own run",
             "train", "views.json", "--set", "seed=3");
     REFUSED(65, "holds answers for 2 augmented views of each sample, teacher.views is 0", "train",
             "views.json", "--set", "teacher.views=0");
@@ -465,6 +473,28 @@ static void a_foreign_run_in_a_sweep_is_refused_first(void **state) {
     assert_done(DISTILL("sweep", "sweep.json", "--fresh"));
 }
 
+/* The teachers of two variants would be trained in one folder. */
+static void teachers_of_one_name_are_refused(void **state) {
+    (void)state;
+    static const char sweep[] =
+        "{\"base\": \"small.json\", \"name\": \"sweep\", \"seeds\": [1], \"variants\": "
+        "[{\"name\": \"a\"}, {\"name\": \"b\", \"set\": {\"teacher.config\": "
+        "\"there/big.json\"}}]}";
+    char *text;
+    size_t length;
+    assert_int_equal(system("mkdir there && sed 's/\\[8\\]/[9]/; s/\"folder\": \"\\.\"/"
+                            "\"folder\": \"..\"/' big.json > there/big.json"),
+                     0);
+    assert_ok(kd_file_read(&text, &length, "there/big.json", 1 << 20));
+    assert_says(text, "[9]");
+    assert_says(text, "..");
+    free(text);
+    test_write("sweep.json", sweep, strlen(sweep));
+    assert_int_equal(DISTILL("sweep", "sweep.json"), 78);
+    assert_says(complained, "would be trained in the folder \"big\"");
+    assert_false(kd_file_exists("runs"));
+}
+
 /* --- locks and logs ------------------------------------------------------------------------- */
 
 static void errors_of_locks_are_told_apart(void **state) {
@@ -520,8 +550,8 @@ static void a_killed_run_logs_every_step_once(void **state) {
         kill(child, SIGKILL);
         assert_int_equal(waitpid(child, &status, 0), child);
     }
-    assert_done(DISTILL("train", "big.json", "--set", "train.epochs=400", "--set",
-                        "train.batch=16"));
+    assert_done(
+        DISTILL("train", "big.json", "--set", "train.epochs=400", "--set", "train.batch=16"));
     assert_no_step_twice(log, steps);
 }
 
@@ -561,6 +591,7 @@ int main(int argc, char **argv) {
         TEST(a_sweep_knows_its_data_by_content),
         TEST(a_sweep_over_seeds_refuses_a_store_of_one),
         TEST(a_foreign_run_in_a_sweep_is_refused_first),
+        TEST(teachers_of_one_name_are_refused),
         TEST(errors_of_locks_are_told_apart),
         TEST(a_killed_run_logs_every_step_once),
         TEST(a_log_is_taken_back),

@@ -8,6 +8,7 @@
 #include "distill/checkpoint.h"
 #include "distill/runlog.h"
 #include "distill/trainer.h"
+#include "quant/gguf.h"
 #include "run_cli.h"
 #include "speech/speech_config.h"
 #include "speech/speech_task.h"
@@ -298,6 +299,79 @@ static void another_teacher_is_noticed(void **state) {
     assert_carried_out(folder, "train", "runs", NULL);
 }
 
+/* Every file of the runs with its content and the time it was written. */
+static void picture_of(test_folder *folder, char *out, size_t capacity) {
+    char command[KD_PATH_MAX + 128];
+    snprintf(command, sizeof command,
+             "find '%s/runs' -type d -print -o -type f -printf '%%p %%T@ ' -exec sha1sum {} \\; | "
+             "sort",
+             folder->path);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    const size_t n = fread(out, 1, capacity - 1, pipe);
+    assert_true(n < capacity - 1);
+    out[n] = '\0';
+    pclose(pipe);
+}
+
+/* What is refused, with or without --fresh, leaves every byte where it was. */
+static void a_refused_start_changes_nothing(void **state) {
+    test_folder *folder = *state;
+    static char before[1 << 16], after[1 << 16];
+    static const struct {
+        const char *command, *set, *says;
+        int code;
+        bool fresh;
+    } start[] = {
+        {"train", "seed=9", "store: was made with seed = 1, this config says 9", KD_EDATA, false},
+        {"train", "teacher.wer=5", "teacher.wer = 1000000, this config says 5", KD_EDATA, false},
+        {"label", "train.epochs=5", "train.last.h5: was made with train.epochs = 4", KD_EDATA,
+         false},
+        {"teach", "model.decoder_layers=3", "model.decoder_layers = 2", KD_EDATA, false},
+        {"train", "quantize={\"format\":\"int8\"}",
+         "student.int8.gguf: was made with "
+         "quantize.format = q4_0, this config says int8",
+         KD_EDATA, false},
+        {"train", "model.decoder_layers=9", "the teacher has only", KD_ECONFIG, true},
+        {"train", "teacher.weights=nowhere.bin", "nowhere.bin: the teacher is not there",
+         KD_ENOINPUT, true},
+        {"train", "data.train=[\"nowhere.tsv\"]", "nowhere.tsv", KD_ENOINPUT, true}};
+    char config[KD_PATH_MAX], runs[KD_PATH_MAX];
+    test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+    test_copy(runs, sizeof runs, test_path(folder, "runs"));
+    assert_carried_out(folder, "train", "runs", "quantize={\"format\":\"q4_0\",\"name\":\"int8\"}");
+    char *text;
+    assert_ok(
+        kd_gguf_read_text(&text, test_path(folder, "runs/tiny/student.gguf"), "distill.origin"));
+    assert_says(text, "\"kind\": \"speech\"");
+    free(text);
+    picture_of(folder, before, sizeof before);
+    assert_says(before, "origin.json"); /* of the encoder's outputs */
+    for (size_t i = 0; i < sizeof start / sizeof *start; i++) {
+        const int code = DISTILL(start[i].command, config, "--runs", runs, "--set", start[i].set,
+                                 start[i].fresh ? "--fresh" : NULL);
+        if (code != -start[i].code) fail_msg("%s: %d: %s", start[i].set, code, complained);
+        assert_says(complained, start[i].says);
+        picture_of(folder, after, sizeof after);
+        assert_string_equal(after, before);
+    }
+    /* --fresh keeps the teacher's labels, and makes another teacher's anew. */
+    struct stat labels, kept;
+    assert_int_equal(stat(test_path(folder, "runs/tiny/labels/train/labels-00000.jsonl"), &labels),
+                     0);
+    assert_int_equal(DISTILL("train", config, "--runs", runs, "--set", "seed=9", "--fresh"), 0);
+    assert_int_equal(stat(test_path(folder, "runs/tiny/labels/train/labels-00000.jsonl"), &kept),
+                     0);
+    assert_int_equal(kept.st_ino, labels.st_ino);
+    assert_int_equal(kept.st_mtim.tv_nsec, labels.st_mtim.tv_nsec);
+    write_teacher(folder, KD_REAL(0.25));
+    assert_int_equal(DISTILL("train", config, "--runs", runs, "--set", "seed=9"), -KD_EDATA);
+    assert_int_equal(DISTILL("train", config, "--runs", runs, "--set", "seed=9", "--fresh"), 0);
+    test_write(test_path(folder, "runs/tiny/config.json"), "{\"model\": {\"type\": \"cnn\"}}", 26);
+    assert_int_equal(DISTILL("train", config, "--runs", runs, "--set", "seed=9"), -KD_EDATA);
+    assert_says(complained, "is of a classifier's run");
+}
+
 /* The store knows the tokens that its rows were made for. */
 static void a_store_of_other_windows_is_refused(void **state) {
     test_folder *folder = *state;
@@ -348,6 +422,7 @@ int main(void) {
         TEST(a_plan_is_made_before),
         TEST(what_is_missing_is_named),
         TEST(another_teacher_is_noticed),
+        TEST(a_refused_start_changes_nothing),
         TEST(a_store_of_other_windows_is_refused),
         TEST(a_format_that_does_not_fit_is_refused),
     };

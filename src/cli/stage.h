@@ -19,8 +19,8 @@ typedef struct {
     bool open;
 } kd_stage;
 
-/* Reads the config, which `check` (or NULL) may refuse, and opens the run that `arguments` name; ^C,
- * SIGTERM and SIGUSR1 then save and stop. The caller closes with kd_stage_close, also after an
+/* Reads the config, which `check` (or NULL) may refuse, and opens the run that `arguments` name;
+ * ^C, SIGTERM and SIGUSR1 then save and stop. The caller closes with kd_stage_close, also after an
  * error. */
 int kd_stage_open(kd_stage *stage, kd_arguments *arguments, int (*check)(const kd_config *config));
 void kd_stage_close(kd_stage *stage);

@@ -10,7 +10,12 @@
 static const char SCHEMA[] = "distill-teacher-store";
 /* Version 2 brought hidden states and sequences; what has neither is still written as version 1. */
 enum { ROWS_VERSION = 1, VERSION = 2 };
-enum { CLASSES_MAX = 1 << 24, CLASS_NAMES_MAX = 1 << 26, WIDTH_MAX = 1 << 16, ORIGIN_MAX = 1 << 24 };
+enum {
+    CLASSES_MAX = 1 << 24,
+    CLASS_NAMES_MAX = 1 << 26,
+    WIDTH_MAX = 1 << 16,
+    ORIGIN_MAX = 1 << 24
+};
 static const int64_t POSITIONS_MAX = (int64_t)1 << 48;
 
 static const char *const KIND[] = {"dense", "topk", "hidden"};

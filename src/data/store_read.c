@@ -331,12 +331,12 @@ kd_hash kd_store_hash(const kd_store *s) {
     part[n++] = kd_hash_bytes(temperature, sizeof temperature);
     for (kd_column c = 0; c < KD_COLUMN_COUNT; c++) {
         const int64_t rows = kd_column_is_positional(c) ? s->positions : s->rows;
-        part[n++] = kd_hash_bytes(s->column[c], (size_t)(rows * kd_column_width(h, c)) *
-                                                    kd_column_element(h, c));
+        part[n++] = kd_hash_bytes(s->column[c],
+                                  (size_t)(rows * kd_column_width(h, c)) * kd_column_element(h, c));
     }
     if (s->output)
-        part[n++] = kd_hash_bytes(
-            s->output, (size_t)h->classes * (size_t)h->width * sizeof *s->output);
+        part[n++] =
+            kd_hash_bytes(s->output, (size_t)h->classes * (size_t)h->width * sizeof *s->output);
     return kd_hash_join(part, n);
 }
 

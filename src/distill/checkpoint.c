@@ -11,7 +11,12 @@
 #include "layers/weights.h"
 
 static const char SCHEMA[] = "distill-checkpoint";
-enum { VERSION = 1, CONFIG_MAX = 1 << 24, ORIGIN_MAX = 1 << 24, DATASET_NAME_MAX = KD_NAME_MAX + 32 };
+enum {
+    VERSION = 1,
+    CONFIG_MAX = 1 << 24,
+    ORIGIN_MAX = 1 << 24,
+    DATASET_NAME_MAX = KD_NAME_MAX + 32
+};
 
 #ifdef KD_DOUBLE
 static const char DTYPE[] = "float64";

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/json_text.h"
+#include "distill/config_reader.h"
 
 /* A refusal names so many of the facts that differ. */
 enum { NAMED = 3, KEY_MAX = 512 };
@@ -70,6 +71,19 @@ void kd_origin_add_unknown(kd_origin *origin, const char *key) {
     add(origin, key, NULL, false);
 }
 
+void kd_origin_add_key(kd_origin *origin, const char *key, const kd_origin *other) {
+    char *text = NULL;
+    bool known = true;
+    for (int i = 0; i < other->count; i++) known = known && other->fact[i].value;
+    if (!known)
+        kd_origin_add_unknown(origin, key);
+    else if (kd_origin_text(&text, other) == KD_OK)
+        kd_origin_add(origin, key, "%s", kd_origin_key(text).hex);
+    else
+        origin->failed = true;
+    free(text);
+}
+
 void kd_origin_add_all(kd_origin *origin, const char *prefix, const kd_origin *other) {
     char key[KEY_MAX];
     origin->failed |= other->failed;
@@ -78,6 +92,16 @@ void kd_origin_add_all(kd_origin *origin, const char *prefix, const kd_origin *o
         if (!fact->value) continue;
         snprintf(key, sizeof key, "%s.%s", prefix, fact->key);
         add(origin, key, fact->value, fact->of_config);
+    }
+}
+
+void kd_origin_add_part(kd_origin *out, const kd_origin *other, const char *prefix) {
+    const size_t n = strlen(prefix);
+    out->failed |= other->failed;
+    for (int i = 0; i < other->count; i++) {
+        const kd_fact *fact = &other->fact[i];
+        if (strncmp(fact->key, prefix, n) == 0 && fact->key[n] == '.')
+            add(out, fact->key + n + 1, fact->value, fact->of_config);
     }
 }
 
@@ -241,5 +265,21 @@ int kd_origin_check(const char *path, const char *made, const kd_origin *now) {
         status = kd_fail(KD_EDATA, "%s: was made with %s; %s", path, text.text, remedy);
     free(text.text);
     kd_origin_clear(&other);
+    return status;
+}
+
+int kd_origin_check_folder(const char *folder, bool speech) {
+    static const char *const kind[] = {"a classifier", "a speech recogniser"};
+    char path[KD_PATH_MAX];
+    kd_json *json;
+    int status = kd_path_join(path, folder, "config.json");
+    if (status < 0 || !kd_file_exists(path)) return status;
+    if (kd_json_read(&json, path, KD_CONFIG_LIMIT) < 0) return KD_OK; /* it is written anew */
+    const cJSON *type = kd_json_get(kd_json_get(kd_json_root(json), "model"), "type");
+    const bool there = cJSON_IsString(type) && strcmp(type->valuestring, "whisper") == 0;
+    if (cJSON_IsString(type) && there != speech)
+        status = kd_fail(KD_EDATA, "%s: is of %s's run, this config trains %s; %s", path,
+                         kind[there], kind[speech], REMEDY);
+    kd_json_free(json);
     return status;
 }

@@ -39,14 +39,19 @@ void kd_origin_add(kd_origin *origin, const char *key, const char *format, ...)
 /* A fact that a later stage brings: when compared, any value will do. */
 void kd_origin_add_unknown(kd_origin *origin, const char *key);
 enum { KD_ORIGIN_ALL = -1 };
-/* A section of a config's resolved text, key by key ("train.epochs"), or of a section that is a list
- * entry `index`, or all of them. Of the members called as in `without` (a NULL ends them), at any depth, nothing is
- * said: those that decide no result, and paths, whose files are named by their content. */
+/* A section of a config's resolved text, key by key ("train.epochs"), or of a section that is a
+ * list entry `index`, or all of them. Of the members called as in `without` (a NULL ends them), at
+ * any depth, nothing is said: those that decide no result, and paths, whose files are named by
+ * their content. */
 void kd_origin_add_config(kd_origin *origin, const char *resolved, const char *section, int index,
                           const char *const *without);
+/* The key of another result's origin, which is unknown as long as anything of that is. */
+void kd_origin_add_key(kd_origin *origin, const char *key, const kd_origin *other);
 /* Another result's facts, "<prefix>.<key>"; of unknown ones nothing is said. */
 void kd_origin_add_all(kd_origin *origin, const char *prefix, const kd_origin *other);
 
+/* The facts "<prefix>.<key>" of another, as <key>. */
+void kd_origin_add_part(kd_origin *out, const kd_origin *other, const char *prefix);
 /* All of another's facts. */
 void kd_origin_copy(kd_origin *out, const kd_origin *other);
 
@@ -69,5 +74,8 @@ int kd_origin_parse(kd_origin *out, const char *text, const char *name);
  *
  * KD_EDATA names the first facts that differ. */
 int kd_origin_check(const char *path, const char *made, const kd_origin *now);
+
+/* That a run's folder is not that of the other kind of run, by its config.json: KD_EDATA. */
+int kd_origin_check_folder(const char *folder, bool speech);
 
 #endif

@@ -95,7 +95,7 @@ static void begin(kd_run *run, const kd_config *config, const kd_run_options *op
 
 static int read_inputs(kd_run *run, const kd_run *like) {
     const kd_config *config = run->config;
-    int status = kd_preflight(config);
+    int status = run->pupil ? KD_OK : kd_preflight(config); /* which knows of its teachers */
     if (status == KD_OK) status = kd_precision_parse(&run->precision, config->precision);
     if (status == KD_OK) status = kd_path_join(run->folder, run->runs, config->name);
     if (status == KD_OK) status = open_data(run, like);

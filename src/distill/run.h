@@ -18,8 +18,8 @@
  *
  *   softmax(v/τ)_i ∝ Π_m softmax(v_m/τ)_i^(1/M)
  *
- * one of the two means of Hinton, Vinyals and Dean (2015). The other, the arithmetic mean, depends on
- * the temperature at which it is taken, and one store serves every temperature. */
+ * one of the two means of Hinton, Vinyals and Dean (2015). The other, the arithmetic mean, depends
+ * on the temperature at which it is taken, and one store serves every temperature. */
 typedef struct {
     int count;
     kd_learner *member[KD_TEACHERS_MAX];
@@ -48,8 +48,8 @@ typedef struct kd_run {
     kd_tape *tape;       /* for evaluation */
     int lock;            /* the folder's lock, −1 when not held */
     bool seeded_teachers, shared_store, known_teacher, as_teacher; /* as in kd_run_options */
-    bool looks;                                /* at what is there, its teachers' too    */
-    bool borrowed, borrowed_store;             /* the data sets, the store made elsewhere */
+    bool looks;                     /* at what is there, its teachers' too    */
+    bool borrowed, borrowed_store;  /* the data sets, the store made elsewhere */
     const struct kd_run *pupil;     /* whose teacher this is, or NULL                     */
     char remedy[KD_PATH_MAX + 128]; /* the ways out of a refusal, "": those of any run    */
 } kd_run;
@@ -67,10 +67,10 @@ typedef struct {
 } kd_run_options;
 
 /* Opens a run: its data, its teachers' files and the store it names are read and checked, what
- * earlier starts left (also of runs that train a teacher) is compared with what this run would make,
- * and only then is anything changed on disk: the folder is made and locked, with `fresh` earlier
- * results are removed, config.json is written. KD_EDATA names what a result was made from that this
- * run is not (origin.h). The caller closes, also after an error. */
+ * earlier starts left (also of runs that train a teacher) is compared with what this run would
+ * make, and only then is anything changed on disk: the folder is made and locked, with `fresh`
+ * earlier results are removed, config.json is written. KD_EDATA names what a result was made from
+ * that this run is not (origin.h). The caller closes, also after an error. */
 int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fresh);
 int kd_run_open_as(kd_run *run, const kd_config *config, const kd_run_options *options);
 /* The same without changing anything. An existing folder stays locked until the run is closed. */

@@ -5,10 +5,8 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "distill/checkpoint.h"
-#include "distill/config_reader.h"
 #include "distill/teach.h"
 #include "quant/gguf.h"
 
@@ -39,7 +37,7 @@ static int look_at_teacher(kd_config **config, kd_run *child, const kd_run *run,
                       : kd_run_inputs(child, *config, &options);
 }
 
-static void prefix_of(char out[32], const kd_run *run, int i) {
+void kd_run_teacher_prefix(char out[32], const kd_run *run, int i) {
     snprintf(out, 32, run->config->teacher.count > 1 ? "ensemble[%d]" : "network", i);
 }
 
@@ -50,7 +48,7 @@ static int describe_trained(kd_run *run, int i) {
     kd_origin origin = {0};
     int status = look_at_teacher(&config, &child, run, i);
     if (status == KD_OK) {
-        prefix_of(prefix, run, i);
+        kd_run_teacher_prefix(prefix, run, i);
         kd_run_origin_stage(&origin, &child, "train", NULL);
         kd_origin_add_all(&run->teachers, prefix, &origin);
     }
@@ -66,8 +64,8 @@ static int describe_weights(kd_run *run, int i) {
     kd_hash hash;
     int status = kd_teach_load_member(&member, run, &run->config->teacher.source[i]);
     if (status < 0) return status;
-    status = kd_params_hash(&hash, member->params);
-    prefix_of(prefix, run, i);
+    status = kd_learner_hash(&hash, member);
+    kd_run_teacher_prefix(prefix, run, i);
     snprintf(key, sizeof key, "%s.weights", prefix);
     if (status == KD_OK) kd_origin_add(&run->teachers, key, "%s", hash.hex);
     kd_learner_free(member);
@@ -118,73 +116,25 @@ static int describe_teachers(kd_run *run, const kd_run *like) {
     return status;
 }
 
-/* --- networks ------------------------------------------------------------------------------- */
+/* --- inputs --------------------------------------------------------------------------------- */
 
-/* The first teacher's layers, for hints: of its own config, or of this one. */
-static int make_teacher(kd_learner **out, const kd_run *run, kd_learner_spec *spec) {
-    const kd_teacher_source *source = &run->config->teacher.source[0];
-    kd_config *config = NULL;
-    *out = NULL;
-    if (run->config->loss.hint_count == 0) return KD_OK;
-    int status = source->config[0] ? kd_config_load(&config, source->config, 0, NULL) : KD_OK;
-    kd_learner_spec teacher = *spec;
-    teacher.model = config ? &config->model : &source->model;
-    if (status == KD_OK) status = kd_learner_create(out, &teacher);
-    kd_config_free(config);
-    return status;
-}
-
-/* Builds what will be trained, once, and forgets it. */
-static int check_networks(const kd_run *run) {
-    const kd_config *config = run->config;
-    kd_learner_spec spec = {.model = &config->model,
-                            .input = {run->train->h, run->train->w, run->train->c},
-                            .classes = run->train->classes,
-                            .seed = config->seed};
-    kd_learner *teacher = NULL, *student = NULL;
-    kd_loader *loader = NULL;
-    const int quantized = run->as_teacher ? 0 : config->quantize_count;
+/* That the samples can be augmented and cut into batches. */
+static int check_batches(const kd_run *run) {
+    kd_loader *loader;
     const kd_loader_spec order = {
-        .batch = config->train.batch, .shuffle = true, .augment = config->augment};
+        .batch = run->config->train.batch, .shuffle = true, .augment = run->config->augment};
     int status = kd_loader_create(&loader, run->train, &order);
-    kd_loader_free(loader);
-    if (status == KD_OK) status = make_teacher(&teacher, run, &spec);
-    spec.teacher = teacher ? teacher->net : NULL;
-    spec.loss = &config->loss;
-    for (int i = -1; i < quantized && status == KD_OK; i++) {
-        spec.quant = i < 0 ? NULL : &config->quantize[i].spec;
-        student = NULL;
-        status = kd_learner_create(&student, &spec);
-        if (status == KD_OK) kd_learner_free(student);
-    }
-    kd_learner_free(teacher);
+    if (status == KD_OK) kd_loader_free(loader);
     return status;
 }
 
 int kd_run_check_inputs(kd_run *run, const kd_run *like) {
     int status = kd_teach_open_named(run, like);
     if (status == KD_OK) status = describe_teachers(run, like);
-    return status < 0 ? status : check_networks(run);
+    return status < 0 ? status : check_batches(run);
 }
 
 /* --- results -------------------------------------------------------------------------------- */
-
-/* A folder may be that of another kind of run. */
-static int check_kind(const kd_run *run) {
-    char path[KD_PATH_MAX];
-    kd_json *json;
-    int status = kd_path_join(path, run->folder, "config.json");
-    if (status < 0 || !kd_file_exists(path)) return status;
-    if (kd_json_read(&json, path, KD_CONFIG_LIMIT) < 0) return KD_OK; /* it is written anew */
-    const cJSON *type = kd_json_get(kd_json_get(kd_json_root(json), "model"), "type");
-    if (cJSON_IsString(type) && strcmp(type->valuestring, "whisper") == 0)
-        status = kd_fail(KD_EDATA,
-                         "%s: is of a speech recogniser's run, this config trains a classifier; use "
-                         "--fresh to start over, or another name",
-                         path);
-    kd_json_free(json);
-    return status;
-}
 
 static int compare_checkpoint(const kd_run *run, const char *stage, const char *which,
                               const kd_origin *now) {
@@ -226,7 +176,7 @@ static int compare_blob(const kd_run *run, const kd_quantize_config *how, bool q
 
 int kd_run_compare(const kd_run *run) {
     const kd_config *config = run->config;
-    int status = check_kind(run);
+    int status = kd_origin_check_folder(run->folder, false);
     if (status == KD_OK) status = kd_teach_compare(run);
     if (status == KD_OK) status = compare_stage(run, "train", NULL);
     if (status < 0 || run->as_teacher) return status;

@@ -1,5 +1,4 @@
 /* What the results of a classifier's run are made from (distill/origin.h). */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -91,21 +90,11 @@ void kd_run_origin_store(kd_origin *out, const kd_run *run) {
     add_late(out, "teacher.parameters", &run->teacher.hash);
 }
 
-/* The key of the stage, when everything of it is known. */
 static void add_student(kd_origin *out, const kd_run *run, const char *stage,
                         const kd_quantize_config *qat) {
     kd_origin made;
-    char *text = NULL;
-    bool known = true;
     kd_run_origin_stage(&made, run, stage, qat);
-    for (int i = 0; i < made.count; i++) known = known && made.fact[i].value;
-    if (!known)
-        kd_origin_add_unknown(out, "student");
-    else if (kd_origin_text(&text, &made) == KD_OK)
-        kd_origin_add(out, "student", "%s", kd_origin_key(text).hex);
-    else
-        out->failed = true;
-    free(text);
+    kd_origin_add_key(out, "student", &made);
     kd_origin_clear(&made);
 }
 
@@ -141,7 +130,7 @@ void kd_run_origin_whole(kd_origin *out, const kd_run *run) {
 }
 
 void kd_run_origin_teacher(kd_origin *out, const kd_run *run) {
-    static const char *const of_training[] = {"folder",  "train",      "test",    "augment",
+    static const char *const of_training[] = {"folder",  "train",      "test",        "augment",
                                               "exclude", "validation", "train_limit", NULL};
     static const char *const of_store[] = {"config", "weights", "store", "targets", "views", NULL};
     begin(out, run, NULL);

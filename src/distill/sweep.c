@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "distill/preflight.h"
 #include "distill/run.h"
 #include "distill/runlog.h"
 #include "distill/sweep_parts.h"
@@ -213,32 +212,10 @@ static int print_table(const kd_sweep_results *results) {
     return status;
 }
 
-/* What can be known of every variant that is not finished, before the first is trained. */
-static int check_variants(const kd_sweep *sweep, const char *folder, bool fresh) {
-    kd_sweep_results results = {0};
-    int status = kd_sweep_results_create(&results, sweep);
-    if (status == KD_OK && !fresh) status = kd_sweep_results_read(&results, folder);
-    for (int v = 0; v < sweep->variant_count && status == KD_OK; v++) {
-        bool done = true;
-        for (int s = 0; s < sweep->seed_count; s++)
-            done = done && kd_sweep_run_at(&results, v, s)->done;
-        if (done) continue;
-        kd_config *config;
-        status = kd_sweep_config(&config, sweep, v, 0);
-        if (status == KD_OK) {
-            status = kd_preflight(config);
-            kd_config_free(config);
-        }
-    }
-    kd_sweep_results_free(&results);
-    return status;
-}
-
 int kd_sweep_carry_out(const kd_sweep *sweep, const char *runs, bool fresh) {
     char folder[KD_PATH_MAX];
     kd_sweep_results results = {0};
     int lock = -1, status = kd_path_join(folder, runs, sweep->name);
-    if (status == KD_OK) status = check_variants(sweep, folder, fresh);
     if (status == KD_OK) status = kd_file_lock_existing(&lock, folder);
     if (status == KD_OK) status = kd_sweep_results_create(&results, sweep);
     if (status == KD_OK) status = kd_sweep_results_look(&results, folder, fresh);

@@ -102,8 +102,9 @@ kd_sweep_run *kd_sweep_run_at(const kd_sweep_results *results, int variant, int 
 int kd_sweep_key(kd_sweep_run *out, const kd_run *run);
 
 /* Takes from <folder>/sweep.json the results of runs whose key has not changed: the config, the
- * content of the data and of the teacher's files, its teachers' configs. A file that is not there or
- * not understood gives none. Fills in every run's key, which reads the data; errors of the inputs.
+ * content of the data and of the teacher's files, its teachers' configs. A file that is not there
+ * or not understood gives none. Fills in every run's key, which reads the data; errors of the
+ * inputs.
  */
 int kd_sweep_results_read(kd_sweep_results *results, const char *folder);
 /* The same, and looks at the run of each that is not finished (with `fresh` of all): KD_EDATA when

@@ -35,4 +35,8 @@ void kd_sweep_add_plot(kd_text *out, const kd_sweep_results *results, kd_sweep_p
 /* A model from an object of report.json or sweep.json. */
 bool kd_sweep_model_read(kd_sweep_model *out, const cJSON *object);
 
+/* The entry of sweep.json's list of runs that has this key, or NULL; and its results. */
+const cJSON *kd_sweep_find_run(const cJSON *list, const kd_hash *key);
+void kd_sweep_take_run(kd_sweep_run *run, const cJSON *entry);
+
 #endif

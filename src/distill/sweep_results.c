@@ -9,8 +9,6 @@
 #include "base/log.h"
 #include "distill/sweep_parts.h"
 
-enum { RESULTS_LIMIT = 1 << 26 };
-
 /* --- rows ----------------------------------------------------------------------------------- */
 
 /* The model of this kind and, unless it is NULL, name. */
@@ -205,7 +203,7 @@ void kd_sweep_add_json(kd_text *out, const kd_sweep_results *results) {
 
 /* --- back from JSON ------------------------------------------------------------------------- */
 
-static void take_run(kd_sweep_run *run, const cJSON *entry) {
+void kd_sweep_take_run(kd_sweep_run *run, const cJSON *entry) {
     const cJSON *seconds = kd_json_get(entry, "seconds"), *models = kd_json_get(entry, "models");
     run->seconds = cJSON_IsNumber(seconds) ? seconds->valuedouble : 0;
     run->model_count = 0;
@@ -216,93 +214,12 @@ static void take_run(kd_sweep_run *run, const cJSON *entry) {
     run->done = run->model_count > 0;
 }
 
-static const cJSON *find_run(const cJSON *list, const kd_hash *key) {
+const cJSON *kd_sweep_find_run(const cJSON *list, const kd_hash *key) {
     for (const cJSON *entry = list ? list->child : NULL; entry; entry = entry->next) {
         const cJSON *found = kd_json_get(entry, "key");
         if (cJSON_IsString(found) && strcmp(found->valuestring, key->hex) == 0) return entry;
     }
     return NULL;
-}
-
-/* The inputs of one run after the other. Each is kept until the next is open, which mostly has the
- * same data and teachers and takes them over. */
-typedef struct {
-    kd_config *config, *before_config;
-    kd_run run, before;
-    bool lends; /* `before` is open */
-} inputs;
-
-static void close_before(inputs *in) {
-    if (in->lends) kd_run_close(&in->before);
-    kd_config_free(in->before_config);
-    in->before_config = NULL;
-    in->lends = false;
-}
-
-/* The run is the one before, from now on; what it borrowed is its own. */
-static void keep_run(inputs *in) {
-    if (in->run.borrowed) in->before.borrowed = true;
-    if (in->run.borrowed_store) in->before.borrowed_store = true;
-    close_before(in);
-    in->run.borrowed = in->run.borrowed_store = false;
-    in->before = in->run;
-    in->before_config = in->config;
-    in->lends = true;
-    in->config = NULL;
-}
-
-/* Opens run i as far as `open` does and gives it its key. */
-static int open_run(inputs *in, kd_sweep_results *results, int i, const char *folder, bool fresh,
-                    int (*open)(kd_run *, const kd_config *, const kd_run_options *)) {
-    const kd_sweep *sweep = results->sweep;
-    const kd_run_options options = {.runs = folder,
-                                    .fresh = fresh,
-                                    .seeded_teachers = sweep->teacher_seeds,
-                                    .shared_store = true,
-                                    .like = in->lends ? &in->before : NULL};
-    int status =
-        kd_sweep_config(&in->config, sweep, i / sweep->seed_count, i % sweep->seed_count);
-    if (status < 0) return status;
-    status = open(&in->run, in->config, &options);
-    if (status == KD_OK) status = kd_sweep_key(&results->run[i], &in->run);
-    if (status == KD_OK) {
-        keep_run(in);
-        return KD_OK;
-    }
-    kd_run_close(&in->run);
-    kd_config_free(in->config);
-    return status;
-}
-
-static int read_results(kd_sweep_results *results, const char *folder, bool looks, bool fresh) {
-    const int total = results->sweep->variant_count * results->sweep->seed_count;
-    char path[KD_PATH_MAX];
-    kd_json *json = NULL;
-    inputs *in = calloc(1, sizeof *in);
-    int status = in ? kd_path_join(path, folder, "sweep.json") : kd_fail_memory(sizeof *in, folder);
-    if (status == KD_OK && kd_file_exists(path) && kd_json_read(&json, path, RESULTS_LIMIT) < 0)
-        kd_warn("%s; made anew from the runs", kd_error());
-    const cJSON *list = json ? kd_json_get(kd_json_root(json), "runs") : NULL;
-    for (int i = 0; i < total && status == KD_OK; i++) {
-        status = open_run(in, results, i, folder, fresh, kd_run_inputs);
-        const cJSON *entry = status == KD_OK ? find_run(list, &results->run[i].key) : NULL;
-        if (entry && !fresh) take_run(&results->run[i], entry);
-    }
-    for (int i = 0; i < total && looks && status == KD_OK; i++)
-        if (!results->run[i].done)
-            status = open_run(in, results, i, folder, fresh, kd_run_look);
-    if (in) close_before(in);
-    free(in);
-    kd_json_free(json);
-    return status;
-}
-
-int kd_sweep_results_read(kd_sweep_results *results, const char *folder) {
-    return read_results(results, folder, false, false);
-}
-
-int kd_sweep_results_look(kd_sweep_results *results, const char *folder, bool fresh) {
-    return read_results(results, folder, true, fresh);
 }
 
 /* --- files ---------------------------------------------------------------------------------- */

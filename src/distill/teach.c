@@ -122,7 +122,8 @@ int kd_run_teachers(kd_run *run) {
         if (status == KD_OK) status = kd_learner_hash(&hash[i], member);
     }
     if (status == KD_OK) {
-        static const char how[] = "mean of logits"; /* of an ensemble: part of what its store is of */
+        static const char how[] =
+            "mean of logits"; /* of an ensemble: part of what its store is of */
         const int parts = teacher->count > 1 ? teacher->count + 1 : 1;
         if (parts > 1) hash[teacher->count] = kd_hash_bytes(how, strlen(how));
         run->teacher.tape->precision = run->precision;

@@ -22,7 +22,8 @@ int kd_teach_class_list(kd_hash *out, const kd_dataset *dataset);
 int kd_teach_path(const kd_run *run, char out[KD_PATH_MAX]);
 
 /* Opens the store that the config names, if it names one, unless `like` (or NULL) has it open, and
- * checks that it fits the data, the loss and, in all that it states, this run: KD_EDATA, KD_ECONFIG.
+ * checks that it fits the data, the loss and, in all that it states, this run: KD_EDATA,
+ * KD_ECONFIG.
  */
 int kd_teach_open_named(kd_run *run, const kd_run *like);
 /* Says what such a store does not state, and what is taken on trust. */

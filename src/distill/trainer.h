@@ -44,8 +44,8 @@ typedef struct {
     const char *folder; /* the run's                                                  */
     const kd_train_spec *spec;
     kd_precision precision;
-    uint64_t seed; /* of dropout */
-    kd_hash key;   /* of everything that decides the result */
+    uint64_t seed;           /* of dropout */
+    kd_hash key;             /* of everything that decides the result */
     const kd_origin *origin; /* the same, fact by fact, for the files and refusals; or NULL */
     const char *config_json;
 } kd_train_job;

@@ -128,8 +128,8 @@ const unsigned char *kd_gguf_checksum_place(const kd_gguf *gguf);
 const kd_gguf_key *kd_gguf_find_key(const kd_gguf *gguf, const char *name);
 const kd_gguf_tensor *kd_gguf_find_tensor(const kd_gguf *gguf, const char *name);
 
-/* The text under a key of the file `path`, whose checksum is compared where it has one; *out is NULL
- * when there is none. The caller frees. */
+/* The text under a key of the file `path`, whose checksum is compared where it has one; *out is
+ * NULL when there is none. The caller frees. */
 int kd_gguf_read_text(char **out, const char *path, const char *key);
 
 /* The next string of a string array; start with *at = key->value. */

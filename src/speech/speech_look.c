@@ -5,10 +5,8 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/json.h"
 #include "base/log.h"
 #include "distill/checkpoint.h"
-#include "distill/config_reader.h"
 
 /* Bumped when the same inputs would give another result. */
 static const char ALGORITHM[] = "distill-speech-1";
@@ -66,8 +64,7 @@ void kd_speech_origin_stage(kd_origin *out, const kd_speech_run *run,
     add_section(out, run, "model", 0, NOTHING);
     add_section(out, run, "train", 0, DECIDES_NOTHING);
     add_section(out, run, "loss", 0, NOTHING);
-    if (how)
-        add_section(out, run, "quantize", (int)(how - run->config->quantize), DECIDES_NOTHING);
+    if (how) add_section(out, run, "quantize", (int)(how - run->config->quantize), DECIDES_NOTHING);
 }
 
 void kd_speech_origin_store(kd_origin *out, const kd_speech_run *run) {
@@ -80,20 +77,11 @@ void kd_speech_origin_store(kd_origin *out, const kd_speech_run *run) {
 void kd_speech_origin_file(kd_origin *out, const kd_speech_run *run,
                            const kd_speech_quantize *how) {
     kd_origin made;
-    char *text = NULL;
-    bool known = true;
     begin(out, "export");
     if (how)
         add_section(out, run, "quantize", (int)(how - run->config->quantize), DECIDES_NOTHING);
     kd_speech_origin_stage(&made, run, how && how->qat ? how : NULL);
-    for (int i = 0; i < made.count; i++) known = known && made.fact[i].value;
-    if (!known)
-        kd_origin_add_unknown(out, "student");
-    else if (kd_origin_text(&text, &made) == KD_OK)
-        kd_origin_add(out, "student", "%s", kd_origin_key(text).hex);
-    else
-        out->failed = true;
-    free(text);
+    kd_origin_add_key(out, "student", &made);
     kd_origin_clear(&made);
 }
 
@@ -105,22 +93,6 @@ void kd_speech_origin_encoded(kd_origin *out, const kd_speech_list *list, const 
 }
 
 /* --- comparing ------------------------------------------------------------------------------ */
-
-static int check_kind(const kd_speech_run *run) {
-    char path[KD_PATH_MAX];
-    kd_json *json;
-    int status = kd_path_join(path, run->folder, "config.json");
-    if (status < 0 || !kd_file_exists(path)) return status;
-    if (kd_json_read(&json, path, KD_CONFIG_LIMIT) < 0) return KD_OK; /* it is written anew */
-    const cJSON *type = kd_json_get(kd_json_get(kd_json_root(json), "model"), "type");
-    if (cJSON_IsString(type) && strcmp(type->valuestring, "whisper") != 0)
-        status = kd_fail(KD_EDATA,
-                         "%s: is of a classifier's run, this config trains a speech recogniser; use "
-                         "--fresh to start over, or another name",
-                         path);
-    kd_json_free(json);
-    return status;
-}
 
 /* Ends a comparison: both are freed. */
 static int check(const char *path, int status, char *made, kd_origin *now) {
@@ -174,7 +146,7 @@ static int compare_file(const kd_speech_run *run, const kd_speech_quantize *how)
 
 int kd_speech_compare(const kd_speech_run *run) {
     const kd_speech_config *config = run->config;
-    int status = check_kind(run);
+    int status = kd_origin_check_folder(run->folder, true);
     if (status == KD_OK) status = compare_store(run);
     if (status == KD_OK) status = compare_stage(run, NULL);
     if (status == KD_OK) status = compare_file(run, NULL);

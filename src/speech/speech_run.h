@@ -46,8 +46,8 @@ typedef struct {
  * and only then changes anything on disk: makes and locks the folder, with `fresh` removes what
  * earlier starts left but what the encoder heard and labels of the same teacher, and writes
  * config.json. KD_ENOINPUT after saying of each file that is missing where it comes from; KD_EDATA
- * names what a result was made from that this run is not (distill/origin.h). The caller closes, also
- * after an error. */
+ * names what a result was made from that this run is not (distill/origin.h). The caller closes,
+ * also after an error. */
 int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
                        bool fresh);
 /* The same for --dry-run: without a folder, which stages would need. */

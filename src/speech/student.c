@@ -84,11 +84,11 @@ static int choose_layers(int *out, int *kept, int wanted, int layers, const char
 int kd_student_check(const kd_whisper_file *teacher, int encoder_layers, int decoder_layers) {
     const kd_whisper_spec *spec = &teacher->model->spec;
     origin from;
-    int kept, status = choose_layers(from.encoder, &kept, encoder_layers, spec->audio_layers,
-                                     "encoder");
-    return status < 0 ? status
-                      : choose_layers(from.decoder, &kept, decoder_layers, spec->text_layers,
-                                      "decoder");
+    int kept,
+        status = choose_layers(from.encoder, &kept, encoder_layers, spec->audio_layers, "encoder");
+    return status < 0
+               ? status
+               : choose_layers(from.decoder, &kept, decoder_layers, spec->text_layers, "decoder");
 }
 
 int kd_student_create(kd_whisper_file **out, const kd_whisper_file *teacher, int encoder_layers,
