@@ -133,8 +133,8 @@ static int open_file(state *s, bool ogg) {
     FLAC__StreamDecoderInitStatus status =
         ogg ? FLAC__stream_decoder_init_ogg_stream(s->flac, on_read, NULL, NULL, NULL, NULL,
                                                    on_frame, on_metadata, on_error, s)
-            : FLAC__stream_decoder_init_stream(s->flac, on_read, NULL, NULL, NULL, NULL, on_frame,
-                                               on_metadata, on_error, s);
+            : FLAC__stream_decoder_init_stream(s->flac, on_read, NULL, on_tell, NULL, NULL,
+                                               on_frame, on_metadata, on_error, s);
     if (status != FLAC__STREAM_DECODER_INIT_STATUS_OK)
         return kd_fail(KD_EINTERNAL, "%s: libFLAC: %s", name,
                        FLAC__StreamDecoderInitStatusString[status]);

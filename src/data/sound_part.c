@@ -80,7 +80,7 @@ bool kd_sound_is_mpeg(kd_sound_bytes *file, int64_t at) {
         if (kd_sound_bytes_read(file, head, 4, at) < 4) return frames > 0;
         const int size = frame_size(head);
         if (size < 0) return false;
-        if (size == 0) return frames == 0; /* "free format": the size is nowhere */
+        if (size == 0) return false; /* "free format", or numbers that look like it */
         at += size;
     }
     return true;
@@ -171,7 +171,17 @@ static const kind KINDS[] = {
     {MARK(0, "\0\0\1\xba"), NULL, "MPEG video", false},
 };
 static const kind MPEG = {0, "", 0, find_mpeg, "MPEG audio", true},
-                  ADTS = {0, "", 0, NULL, "AAC", false};
+                  ADTS = {0, "", 0, NULL, "AAC", false},
+                  TRANSPORT = {0, "", 0, NULL, "MPEG transport stream", false};
+
+/* Packets of 188 bytes, each with the same first byte. */
+static bool is_transport(kd_sound_bytes *file, int64_t at) {
+    for (int i = 0; i < 4; i++) {
+        uint8_t byte;
+        if (kd_sound_bytes_read(file, &byte, 1, at + 188 * i) < 1 || byte != 0x47) return false;
+    }
+    return true;
+}
 
 static const kind *recognise(kd_sound_bytes *file, int64_t at) {
     uint8_t head[16] = {0};
@@ -182,7 +192,8 @@ static const kind *recognise(kd_sound_bytes *file, int64_t at) {
             return k;
     }
     if (kd_sound_is_mpeg(file, at)) return &MPEG;
-    return head[0] == 0xff && (head[1] & 0xf6) == 0xf0 ? &ADTS : NULL;
+    if (head[0] == 0xff && (head[1] & 0xf6) == 0xf0) return &ADTS;
+    return is_transport(file, at) ? &TRANSPORT : NULL;
 }
 
 /* Formats without a row are left to libsndfile, unless MPEG frames follow some other bytes. */
