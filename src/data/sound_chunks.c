@@ -124,12 +124,15 @@ static void add_trailer(kd_sound_part *part, const form *f, const char *const *o
     const int64_t samples_end = part->to;
     chunk c;
     int64_t at = part->from + (samples_end - part->from + f->align - 1) / f->align * f->align;
-    if (samples_end < at && read_chunk(&c, part->file, f, samples_end))
+    uint8_t padding = 0;
+    kd_sound_bytes_read(part->file, &padding, 1, samples_end);
+    if (padding != 0 && read_chunk(&c, part->file, f, samples_end))
         at = samples_end; /* a chunk of odd size without the byte that should follow it */
+    const int64_t start = at;
     bool other = false;
     while (at >= 0 && !other && read_chunk(&c, part->file, f, at)) {
         for (int i = 0; opening[i]; i++) other = other || memcmp(c.name, opening[i], 4) == 0;
-        if (!other) at = next_chunk(&c, part->file, f, part->from);
+        if (!other) at = next_chunk(&c, part->file, f, start);
     }
     part->to = at >= 0 && at < part->file->length ? at : part->file->length;
 }

@@ -89,19 +89,16 @@ static int choose_decoder(kd_sound_part *part, const page *p) {
         part->file->name, (long long)p->at, part->file->name);
 }
 
-/* What has to hold between a page and the one before. */
+/* What a page must agree with in the one before. */
 typedef struct {
     int flags;
     uint32_t stream, number;
-    bool headers; /* the page before ends before the first sample */
 } before;
 
 static before remember(const page *p) {
-    return (before){p->byte[5], number(p->byte + 14), number(p->byte + 18),
-                    number(p->byte + 6) == 0 && number(p->byte + 10) == 0};
+    return (before){p->byte[5], number(p->byte + 14), number(p->byte + 18)};
 }
 
-/* Recordings of a broadcast begin somewhere: behind the headers, page numbers may jump. */
 static int check_order(const kd_sound_bytes *f, const page *p, const before *b) {
     if ((p->byte[5] & BEGINS) && (b->flags & BEGINS))
         return kd_fail(
@@ -112,7 +109,7 @@ static int check_order(const kd_sound_bytes *f, const page *p, const before *b) 
     if (p->byte[5] & BEGINS) return KD_OK;
     if (number(p->byte + 14) != b->stream)
         return damaged(f, p, "an Ogg page of a stream that has not begun");
-    if (number(p->byte + 18) != b->number + 1 && !b->headers)
+    if (number(p->byte + 18) != b->number + 1)
         return damaged(f, p, "Ogg pages are missing before this one");
     return KD_OK;
 }
