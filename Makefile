@@ -30,6 +30,14 @@ WITH_DNNL = $(shell test -f /usr/include/oneapi/dnnl/dnnl.h && echo 1 || echo 0)
 CFLAGS   += $(if $(filter 1,$(WITH_DNNL)),-DKD_HAVE_DNNL)
 LDLIBS   += $(if $(filter 1,$(WITH_DNNL)),-ldnnl)
 
+# FFmpeg's libraries are optional: without them m4a, webm, aac … are refused. WITH_FFMPEG=0 leaves them
+# out. Debian: libavformat-dev libavcodec-dev.
+WITH_FFMPEG = $(shell pkg-config --atleast-version=59.24 libavcodec 2>/dev/null && \
+                  pkg-config --exists libavformat libavutil && echo 1 || echo 0)
+FFMPEG      = $(if $(filter 1,$(WITH_FFMPEG)),libavformat libavcodec libavutil)
+CFLAGS     += $(if $(FFMPEG),-DKD_HAVE_FFMPEG $(shell pkg-config --cflags $(FFMPEG) 2>/dev/null))
+LDLIBS     += $(if $(FFMPEG),$(shell pkg-config --libs $(FFMPEG) 2>/dev/null))
+
 SOURCES = $(filter-out src/main.c,$(wildcard src/*/*.c))
 TESTS   = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 

@@ -139,7 +139,7 @@ typedef struct {
     int at; /* where the mark stands */
     const char *mark;
     int length;
-    int (*find)(kd_sound_part *part); /* NULL: libsndfile and we do not know the format */
+    int (*find)(kd_sound_part *part); /* NULL: left to kd_av_open */
     const char *name;
     bool stream; /* tags may stand behind it */
 } kind;
@@ -215,12 +215,12 @@ int kd_sound_part_find(kd_sound_part *out, bool *found, kd_sound_bytes *file, in
     *found = first || (k && k->find);
     if (!*found) return KD_OK;
     if (!k) return find_unknown(out);
-    if (!k->find)
-        return kd_fail(
-            KD_EDATA,
-            "%s: is %s, which cannot be read here; `ffmpeg -i %s sound.flac` makes a file "
-            "of it that can",
-            file->name, k->name, file->name);
+    if (!k->find) {
+        out->open = kd_av_open;
+        out->what = k->name;
+        out->to = file->length;
+        return KD_OK;
+    }
     if (k->stream) drop_tags(file, at);
     return k->find(out);
 }

@@ -19,6 +19,7 @@ struct kd_sound_part {
     kd_sound_bytes *file;
     int64_t from, to; /* the part is bytes from … to−1 of the file */
     int (*open)(kd_sound_decoder **out, const kd_sound_part *part);
+    const char *what; /* the format's name, where libav* read it */
     int64_t patch_at; /* where in the file a size is put right   */
     int patch_length; /* its bytes, 0: the size is right         */
     uint8_t patch[8];

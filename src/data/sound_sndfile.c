@@ -7,8 +7,6 @@
 #include "base/error.h"
 #include "data/sound_decoder.h"
 
-static const float LOUDEST = 65536; /* some files carry 16-bit integers as floats */
-
 enum { CHUNK = 4096 };
 
 typedef struct {
@@ -67,7 +65,7 @@ static int64_t read_some(kd_sound_decoder *decoder, float *out, int64_t n) {
         float sum = 0;
         for (int c = 0; c < channels; c++) {
             const float v = s->chunk[i * channels + c];
-            if (!(fabsf(v) <= LOUDEST))
+            if (!(fabsf(v) <= KD_SOUND_LOUDEST))
                 return kd_fail(KD_EDATA, "%s: sample %lld is %g, should be within ±1",
                                s->part.file->name, (long long)(s->decoded + i), (double)v);
             sum += v;
