@@ -62,10 +62,11 @@ static int damaged(const state *s, double stated, const char *why) {
     const char *name = s->part.file->name;
     char of[32] = "";
     if (stated > 0) snprintf(of, sizeof of, " of %.3f", stated);
-    return kd_fail(KD_EDATA,
-                   "%s: cut short or damaged: %.3f%s s can be decoded: %s; get the file again, or "
-                   "keep what is there: `ffmpeg -i %s sound.flac`",
-                   name, s->seconds, of, why, name);
+    return kd_fail(
+        KD_EDATA,
+        "%s: is %s, cut short or damaged: %.3f%s s can be decoded: %s; get the file again, or "
+        "keep what is there: `ffmpeg -i %s sound.flac`",
+        name, s->part.what, s->seconds, of, why, name);
 }
 
 /* How long the stream says it is, where a header does; or 0. */
@@ -179,10 +180,13 @@ static void close_file(kd_sound_decoder *decoder) {
     free(s);
 }
 
-/* "no sound that FFmpeg's libraries can decode: …" */
 static int refuse(const state *s, int error, const char *why) {
-    return kd_fail(KD_EDATA, "%s: no sound that FFmpeg's libraries can decode: %s",
-                   s->part.file->name, why ? why : av_err2str(error));
+    const char *name = s->part.file->name;
+    return kd_fail(
+        KD_EDATA,
+        "%s: is %s, with no sound that FFmpeg's libraries can decode: %s; try `ffmpeg -i "
+        "%s sound.flac`",
+        name, s->part.what, why ? why : av_err2str(error), name);
 }
 
 static int open_format(state *s) {
