@@ -21,7 +21,7 @@ enum { BUFFER = 1 << 15 };
 
 /* A stream that lasts so much less than it states is cut; lengths are stated in ms, or rounded to
  * whole frames. */
-static const double SLACK_SECONDS = 0.25;
+static const double SLACK_SECONDS = 0.1;
 
 typedef struct {
     kd_sound_decoder decoder;

@@ -104,9 +104,10 @@ int kd_sndfile_open(kd_sound_decoder **out, const kd_sound_part *part) {
     s->decoder = (kd_sound_decoder){.read = read_some, .close = close_file};
     s->part = *part;
     int status = open_file(s);
-    if (status == KD_OK)
+    if (status == KD_OK && (s->info.format & SF_FORMAT_TYPEMASK) != SF_FORMAT_MPEG) {
         *out = &s->decoder;
-    else
-        close_file(&s->decoder);
-    return status;
+        return KD_OK;
+    }
+    close_file(&s->decoder);
+    return status < 0 ? status : kd_mpeg_open(out, part); /* which knows where that ends */
 }
