@@ -25,9 +25,12 @@ static const kd_usage USAGE = {
     .least = 2,
     .most = -1,
     .summary =
-        "Prints what is said in sound files. MODEL is a Whisper model: a .bin of whisper.cpp, GGUF or\n"
-        "a Hugging Face folder. One file gives one line for each segment; several files give one\n"
-        "line each, the name in front. Progress goes to stderr.",
+        "Prints what is said in sound files (WAV, FLAC, MP3, Ogg …; - is the standard input). "
+        "MODEL is\n"
+        "a Whisper model: a .bin of whisper.cpp, GGUF or a Hugging Face folder. One file gives one "
+        "line\n"
+        "for each segment; several files give one line each, the name in front. Progress goes to\n"
+        "stderr.",
     .options = OPTIONS,
     .example = "distill transcribe ggml-base.en.bin talk.flac\n"
                "distill transcribe ggml-base.en.bin talk.flac --srt > talk.srt"};
