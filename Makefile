@@ -15,7 +15,7 @@ MAKEFLAGS += -j$(shell nproc)
 endif
 PACKAGES = build-essential pkg-config libopenblas-openmp-dev libhdf5-dev libsndfile1-dev \
            libsamplerate0-dev libcjson-dev libdnnl-dev libcmocka-dev zlib1g-dev libxxhash-dev \
-           libpng-dev libgemmlowp-dev dataset-fashion-mnist python3-h5py python3-numpy
+           libmpg123-dev libflac-dev libpng-dev libgemmlowp-dev dataset-fashion-mnist python3-h5py python3-numpy
 
 MODES    = release debug double
 
@@ -24,8 +24,8 @@ quiet = @$(if $(V),set -x,echo "$(1)");
 CFLAGS   = -std=c11 -D_GNU_SOURCE -Isrc -Iinclude -g -march=$(ARCH) -fopenmp -fno-math-errno -MMD -MP \
            -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
            -Wmissing-prototypes -Wvla -Wno-psabi $(shell pkg-config --cflags hdf5 sndfile samplerate \
-           libcjson libpng openblas 2>/dev/null)
-LDLIBS   = $(shell pkg-config --libs hdf5 sndfile samplerate libcjson libpng openblas \
+           flac libmpg123 libcjson libpng openblas 2>/dev/null)
+LDLIBS   = $(shell pkg-config --libs hdf5 sndfile samplerate flac libmpg123 libcjson libpng openblas \
            2>/dev/null) -lz -lxxhash -lm -lpthread
 CFLAGS_release = -O3 -fPIC -fvisibility=hidden
 CFLAGS_debug   = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -35,6 +35,14 @@ CFLAGS_double  = -O2 -DKD_DOUBLE
 WITH_DNNL = $(shell test -f /usr/include/oneapi/dnnl/dnnl.h && echo 1 || echo 0)
 CFLAGS   += $(if $(filter 1,$(WITH_DNNL)),-DKD_HAVE_DNNL)
 LDLIBS   += $(if $(filter 1,$(WITH_DNNL)),-ldnnl)
+
+# FFmpeg's libraries are optional: without them m4a, webm, aac … are refused. WITH_FFMPEG=0 leaves them
+# out. Debian: libavformat-dev libavcodec-dev.
+WITH_FFMPEG = $(shell pkg-config --atleast-version=59.24 libavcodec 2>/dev/null && \
+                  pkg-config --exists libavformat libavutil && echo 1 || echo 0)
+FFMPEG      = $(if $(filter 1,$(WITH_FFMPEG)),libavformat libavcodec libavutil)
+CFLAGS     += $(if $(FFMPEG),-DKD_HAVE_FFMPEG $(shell pkg-config --cflags $(FFMPEG) 2>/dev/null))
+LDLIBS     += $(if $(FFMPEG),$(shell pkg-config --libs $(FFMPEG) 2>/dev/null))
 
 SOURCES = $(filter-out src/main.c,$(wildcard src/*/*.c))
 TESTS   = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))

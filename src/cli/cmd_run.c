@@ -21,8 +21,8 @@ static const kd_usage USAGE = {
     .most = -1,
     .summary =
         "Says what an exported model sees in pictures (PNG, PGM, PPM) or hears in sounds (WAV,\n"
-        "FLAC, Ogg, Opus). FILE:N is sample N of an idx file or of a CIFAR-10 batch. A file that\n"
-        "cannot be read is named, and the others are answered.",
+        "FLAC, MP3, Ogg …; - is the standard input). FILE:N is sample N of an idx file or of a\n"
+        "CIFAR-10 batch. A file that cannot be read is named, and the others are answered.",
     .options = OPTIONS,
     .example = "distill run runs/fashion_mnist/student.int8.gguf boot.png\n"
                "distill run student.int8.gguf t10k-images-idx3-ubyte.gz:0"};

@@ -27,14 +27,12 @@ static const kd_usage USAGE = {
     .least = 2,
     .most = -1,
     .summary =
-        "Prints what is said in sound files. MODEL is a Whisper model: a .bin of whisper.cpp, GGUF "
-        "or\n"
-        "a Hugging Face folder. One file gives one line for each segment; several files give one\n"
-        "line each, the name in front. Progress goes to stderr. A file that cannot be heard is "
-        "named\n"
-        "there, and in JSON has \"error\" in place of the words; the others are heard all the "
-        "same,\n"
-        "and the exit code is 65.",
+        "Prints what is said in sound files (WAV, FLAC, MP3, Ogg …; - is the standard input).\n"
+        "MODEL is a Whisper model: a .bin of whisper.cpp, GGUF or a Hugging Face folder. One file\n"
+        "gives one line for each segment; several files give one line each, the name in front.\n"
+        "Progress goes to stderr. A file that cannot be heard is named there, and in JSON has\n"
+        "\"error\" in place of the words; the others are heard all the same, and the exit code is\n"
+        "65.",
     .options = OPTIONS,
     .example = "distill transcribe ggml-base.en.bin talk.flac\n"
                "distill transcribe ggml-base.en.bin talk.flac --srt > talk.srt"};

@@ -1,64 +1,51 @@
 #include "data/sound.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <samplerate.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "data/sound_file.h"
 
-enum { CHANNELS_MAX = 64, RATE_MIN = 1000, RATE_MAX = 768000, CHUNK = 4096 };
+enum { CHUNK = 4096 };
 
-static const float LOUDEST = 65536; /* some files carry 16-bit integers as floats */
-
+/* Samples of one rate are a stretch. Files have one; where the rate changes on the way, each is
+ * resampled by itself. */
 struct kd_sound {
     kd_sound_file file;
     char *name;
-    int rate;
-    int64_t limit;        /* frames to decode                               */
-    int64_t decoded;      /* frames decoded                                 */
-    int64_t given;        /* samples given out                              */
-    bool ended;           /* no more frames will come                       */
-    float *chunk;         /* (CHUNK, channels) as decoded                   */
-    float *mono;          /* (CHUNK)                                        */
-    int64_t from, to;     /* mono[from … to−1] waits to be given out       */
-    SRC_STATE *resampler; /* NULL: the file has the wanted rate        */
+    int rate;             /* wanted                                       */
+    double seconds;       /* to decode, before this stretch; 0: all       */
+    int from_rate;        /* of this stretch                              */
+    int64_t limit;        /* samples to decode of it                      */
+    int64_t decoded;      /* samples decoded of it                        */
+    int64_t given;        /* samples given out of it                      */
+    bool ended;           /* it has no more samples                       */
+    int64_t from, to;     /* mono[from … to−1] waits to be given out      */
+    int next_rate;        /* of what waits behind the stretch's end, or 0 */
+    int64_t waiting;      /* samples of that, in mono                     */
+    bool any;             /* something was decoded                        */
+    SRC_STATE *resampler; /* NULL: none was needed                        */
+    float mono[CHUNK];
 };
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
-static int check_info(const SF_INFO *info, int rate, const char *name) {
-    if (info->channels < 1 || info->channels > CHANNELS_MAX)
-        return kd_fail(KD_EDATA, "%s: %d channels, should be 1 to %d", name, info->channels,
-                       CHANNELS_MAX);
-    if (info->samplerate < RATE_MIN || info->samplerate > RATE_MAX ||
-        !src_is_valid_ratio((double)rate / info->samplerate))
-        return kd_fail(KD_EDATA, "%s: sample rate %d Hz, should be %d to %d", name,
-                       info->samplerate, RATE_MIN, RATE_MAX);
-    return KD_OK;
-}
-
-/* The rest of opening, once s->file says where the bytes are. */
-static int prepare(kd_sound *s, double seconds) {
-    s->file.name = s->name;
-    int status = kd_sound_file_open(&s->file);
-    if (status == KD_OK) status = check_info(&s->file.info, s->rate, s->name);
-    if (status < 0) return status;
-    const SF_INFO *info = &s->file.info;
-    double frames = seconds > 0 ? ceil(seconds * info->samplerate) : INFINITY;
+/* A stretch begins, of samples at `rate`. */
+static int begin_stretch(kd_sound *s, int rate) {
+    const double frames = s->seconds > 0 ? ceil(s->seconds * rate) : INFINITY;
+    s->from_rate = rate;
     s->limit = frames < 0x1p62 ? (int64_t)frames : INT64_MAX;
-    size_t bytes = CHUNK * ((size_t)info->channels + 1) * sizeof(float);
-    s->chunk = malloc(bytes);
-    if (!s->chunk) return kd_fail_memory(bytes, s->name);
-    s->mono = s->chunk + CHUNK * info->channels;
-    if (info->samplerate == s->rate) return KD_OK;
+    s->decoded = s->given = s->from = s->to = 0;
+    s->ended = false;
+    if (rate == s->rate) return KD_OK;
+    if (s->resampler) {
+        src_reset(s->resampler);
+        return KD_OK;
+    }
     int error;
     s->resampler = src_new(SRC_SINC_BEST_QUALITY, 1, &error);
     if (!s->resampler)
@@ -66,13 +53,22 @@ static int prepare(kd_sound *s, double seconds) {
     return KD_OK;
 }
 
+/* The rest of opening, once s->file says where the bytes are. */
+static int prepare(kd_sound *s, double seconds) {
+    s->file.bytes.name = s->name;
+    s->seconds = seconds;
+    int status = kd_sound_file_open(&s->file);
+    return status < 0 ? status : begin_stretch(s, s->file.decoder->rate);
+}
+
 static int create(kd_sound **out, const char *name, int rate, double seconds) {
-    KD_CONTRACT(rate >= RATE_MIN && rate <= RATE_MAX && seconds >= 0, "%d Hz, %g s", rate, seconds);
+    KD_CONTRACT(rate >= KD_SOUND_RATE_MIN && rate <= KD_SOUND_RATE_MAX && seconds >= 0,
+                "%d Hz, %g s", rate, seconds);
     *out = NULL;
     kd_sound *s = calloc(1, sizeof *s);
     if (!s) return kd_fail_memory(sizeof *s, name);
     s->rate = rate;
-    s->file.fd = -1;
+    s->file.bytes.fd = -1;
     s->name = strdup(name);
     if (!s->name) {
         free(s);
@@ -90,21 +86,10 @@ static int close_failed(kd_sound **out, int status) {
     return status;
 }
 
-static int open_path(kd_sound *s, const char *path) {
-    struct stat info;
-    s->file.fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (s->file.fd < 0 || fstat(s->file.fd, &info) < 0)
-        return kd_fail(errno == ENOENT ? KD_ENOINPUT : KD_EIO, "%s: cannot open: %s", path,
-                       strerror(errno));
-    if (!S_ISREG(info.st_mode)) return kd_fail(KD_ENOINPUT, "%s: is not a regular file", path);
-    s->file.length = info.st_size;
-    return KD_OK;
-}
-
 int kd_sound_open(kd_sound **out, const char *path, int rate, double seconds) {
     int status = create(out, path, rate, seconds);
     if (status < 0) return status;
-    status = open_path(*out, path);
+    status = kd_sound_bytes_open(&(*out)->file.bytes, path);
     if (status == KD_OK) status = prepare(*out, seconds);
     return close_failed(out, status);
 }
@@ -113,79 +98,64 @@ int kd_sound_open_memory(kd_sound **out, const void *bytes, size_t length, const
                          int rate, double seconds) {
     int status = create(out, name, rate, seconds);
     if (status < 0) return status;
-    (*out)->file.bytes = bytes;
-    (*out)->file.length = (int64_t)length;
+    (*out)->file.bytes.bytes = bytes;
+    (*out)->file.bytes.length = (int64_t)length;
     return close_failed(out, prepare(*out, seconds));
 }
 
 void kd_sound_close(kd_sound *s) {
     if (!s) return;
     kd_sound_file_close(&s->file);
-    if (s->file.fd >= 0) close(s->file.fd);
     if (s->resampler) src_delete(s->resampler);
-    free(s->chunk);
     free(s->name);
     free(s);
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-/* The mean of the channels of `frames` frames. */
-static int mix(kd_sound *s, int64_t frames) {
-    int channels = s->file.info.channels;
-    for (int64_t i = 0; i < frames; i++) {
-        float sum = 0;
-        for (int c = 0; c < channels; c++) {
-            float v = s->chunk[i * channels + c];
-            if (!(fabsf(v) <= LOUDEST))
-                return kd_fail(KD_EDATA, "%s: sample %lld is %g, should be within ±1", s->name,
-                               (long long)(s->decoded + i), (double)v);
-            sum += v;
-        }
-        s->mono[i] = sum / (float)channels;
-    }
-    return KD_OK;
-}
-
-/* Called when the decoder gives no more: was that all? */
-static int check_end(const kd_sound *s) {
-    int64_t frames = s->file.info.frames;
-    bool known = frames > 0 && frames < SF_COUNT_MAX;
-    if (known && s->decoded < s->limit && s->decoded < frames)
-        return kd_fail(KD_EDATA, "%s: cut short or damaged: %lld of %lld frames can be decoded%s%s",
-                       s->name, (long long)s->decoded, (long long)frames,
-                       sf_error(s->file.file) ? ": " : "",
-                       sf_error(s->file.file) ? sf_strerror(s->file.file) : "");
-    if (s->decoded == 0) return kd_fail(KD_EDATA, "%s: holds no samples", s->name);
-    return KD_OK;
-}
-
-/* Fills s->mono. Never trusts the header's number of frames. */
+/* Fills s->mono. A new rate ends the stretch; its first samples wait there until all of the old one
+ * are given out. */
 static int decode(kd_sound *s) {
-    int64_t wanted = s->limit - s->decoded < CHUNK ? s->limit - s->decoded : CHUNK;
-    int64_t got = wanted > 0 ? sf_readf_float(s->file.file, s->chunk, wanted) : 0;
+    const int64_t left = s->limit - s->decoded;
+    int rate = s->from_rate;
+    const int64_t wanted = left < CHUNK ? left : CHUNK;
+    const int64_t got = wanted > 0 ? kd_sound_file_read(&s->file, s->mono, wanted, &rate) : 0;
     s->from = s->to = 0;
-    if (got <= 0) {
+    if (got < 0) return (int)got;
+    if (got == 0 && !s->any) return kd_fail(KD_EDATA, "%s: holds no samples", s->name);
+    s->any = true;
+    s->ended = got == 0;
+    if (got > 0 && rate != s->from_rate) {
         s->ended = true;
-        return check_end(s);
+        s->next_rate = rate;
+        s->waiting = got;
+    } else {
+        s->to = got;
+        s->decoded += got;
     }
-    int status = mix(s, got);
-    if (status < 0) return status;
-    s->to = got;
-    s->decoded += got;
     return KD_OK;
 }
 
-/* ceil(frames·rate/file's rate) */
+/* Goes on with the samples that wait at another rate. */
+static int turn(kd_sound *s) {
+    const double heard = (double)s->decoded / s->from_rate;
+    if (s->seconds > 0) s->seconds = fmax(s->seconds - heard, 0x1p-30);
+    int status = begin_stretch(s, s->next_rate);
+    s->next_rate = 0;
+    s->to = s->decoded = s->waiting < s->limit ? s->waiting : s->limit;
+    return status;
+}
+
+/* ceil(frames·rate/the stretch's rate) */
 static int64_t resampled(const kd_sound *s, int64_t frames) {
-    int64_t from = s->file.info.samplerate, whole = frames / from;
+    int64_t from = s->from_rate, whole = frames / from;
     return whole * s->rate + (frames % from * s->rate + from - 1) / from;
 }
 
 /* Gives out at most `count` of what waits; how many, or a negative status. */
 static int64_t give(kd_sound *s, float *out, int64_t count) {
     int64_t waiting = s->to - s->from;
-    if (!s->resampler) {
+    if (s->from_rate == s->rate) {
         int64_t n = waiting < count ? waiting : count;
         memcpy(out, s->mono + s->from, (size_t)n * sizeof *out);
         s->from += n;
@@ -196,11 +166,11 @@ static int64_t give(kd_sound *s, float *out, int64_t count) {
                     .input_frames = waiting,
                     .output_frames = count,
                     .end_of_input = s->ended,
-                    .src_ratio = (double)s->rate / s->file.info.samplerate};
+                    .src_ratio = (double)s->rate / s->from_rate};
     int error = src_process(s->resampler, &job);
     if (error)
-        return kd_fail(KD_EDATA, "%s: cannot resample from %d to %d Hz: %s", s->name,
-                       s->file.info.samplerate, s->rate, src_strerror(error));
+        return kd_fail(KD_EDATA, "%s: cannot resample from %d to %d Hz: %s", s->name, s->from_rate,
+                       s->rate, src_strerror(error));
     s->from += job.input_frames_used;
     return job.output_frames_gen;
 }
@@ -217,7 +187,12 @@ int kd_sound_read(kd_sound *s, float *out, int64_t count, int64_t *got) {
         if (s->ended) {
             int64_t left = resampled(s, s->decoded) - s->given;
             if (left < room) room = left;
-            if (room <= 0) break;
+            if (room <= 0 && s->next_rate == 0) break;
+            if (room <= 0) {
+                int status = turn(s);
+                if (status < 0) return status;
+                continue;
+            }
         }
         int64_t n = give(s, out + *got, room);
         if (n < 0) return (int)n;

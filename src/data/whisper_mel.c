@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "data/sound.h"
+#include "data/spool.h"
 
 enum { WINDOW = 400, BEFORE = WINDOW / 2 };
 /* The samples of a window's frames: those of frame 0 begin BEFORE samples earlier than its place.
@@ -47,18 +47,6 @@ struct kd_whisper_sound {
 
 static size_t window_values(const kd_whisper_sound *s) {
     return (size_t)KD_WHISPER_FRAMES * (size_t)kd_logmel_mels(s->mel);
-}
-
-static int open_spool(kd_whisper_sound *s) {
-    char path[KD_PATH_MAX];
-    const char *folder = getenv("TMPDIR");
-    int status = kd_path_join(path, folder && *folder ? folder : "/tmp", "distill-sound-XXXXXX");
-    if (status < 0) return status;
-    s->spool = mkstemp(path);
-    if (s->spool < 0)
-        return kd_fail(KD_EIO, "%s: cannot make a temporary file: %s", path, strerror(errno));
-    unlink(path);
-    return KD_OK;
 }
 
 /* Reads or writes `bytes` at `at`, whole. */
@@ -103,7 +91,7 @@ static int listen(kd_whisper_sound *s, kd_sound *stream, float *scratch) {
             status = kd_logmel_levels(s->mel, levels, &largest, scratch, KD_WHISPER_FRAMES);
         s->largest = fmax(s->largest, largest);
         if (status < 0 || s->frames == 0) continue;
-        if (s->spool < 0) status = open_spool(s);
+        if (s->spool < 0) status = kd_spool_open(&s->spool);
         int64_t window = s->frames / KD_WHISPER_FRAMES - 1;
         if (status == KD_OK) status = transfer(s, levels, bytes, window * (int64_t)bytes, true);
     }

@@ -49,6 +49,28 @@ static void put_sound(const char *folder, const char *name, int format, int rate
     sf_close(file);
 }
 
+/* One behind the other. */
+static void join_sounds(const char *folder, const char *name, const char *a, const char *b) {
+    char *bytes[2], all[1 << 15];
+    size_t length[2];
+    ASSERT_OK(kd_file_read(&bytes[0], &length[0], seed_path(folder, "audio", a), sizeof all / 2));
+    ASSERT_OK(kd_file_read(&bytes[1], &length[1], seed_path(folder, "audio", b), sizeof all / 2));
+    memcpy(all, bytes[0], length[0]);
+    memcpy(all + length[0], bytes[1], length[1]);
+    put(folder, "audio", name, all, length[0] + length[1]);
+    free(bytes[0]);
+    free(bytes[1]);
+}
+
+static void copy_sound(const char *folder, const char *name) {
+    char *bytes, from[64];
+    size_t length;
+    snprintf(from, sizeof from, "tests/golden/sounds/%s", name);
+    ASSERT_OK(kd_file_read(&bytes, &length, from, 1 << 15));
+    put(folder, "audio", name, bytes, length);
+    free(bytes);
+}
+
 static void put_sounds(const char *folder) {
     put_sound(folder, "pcm16.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_16, 16000, 1, 200);
     put_sound(folder, "pcm24.wav", SF_FORMAT_WAV | SF_FORMAT_PCM_24, 8000, 2, 60);
@@ -60,6 +82,20 @@ static void put_sounds(const char *folder) {
     put_sound(folder, "stereo.flac", SF_FORMAT_FLAC | SF_FORMAT_PCM_24, 8000, 2, 200);
     put_sound(folder, "vorbis.ogg", SF_FORMAT_OGG | SF_FORMAT_VORBIS, 8000, 1, 400);
     put_sound(folder, "opus.ogg", SF_FORMAT_OGG | SF_FORMAT_OPUS, 16000, 1, 400);
+    put_sound(folder, "mono.aiff", SF_FORMAT_AIFF | SF_FORMAT_PCM_16, 16000, 1, 100);
+    put_sound(folder, "mono.au", SF_FORMAT_AU | SF_FORMAT_PCM_16, 16000, 1, 100);
+    put_sound(folder, "mono.caf", SF_FORMAT_CAF | SF_FORMAT_PCM_16, 16000, 1, 100);
+    put_sound(folder, "mono.w64", SF_FORMAT_W64 | SF_FORMAT_PCM_16, 16000, 1, 100);
+    put_sound(folder, "mono.rf64", SF_FORMAT_RF64 | SF_FORMAT_PCM_16, 16000, 1, 100);
+    put_sound(folder, "mono.sph", SF_FORMAT_NIST | SF_FORMAT_PCM_16, 16000, 1, 100);
+    put_sound(folder, "mono.mp3", SF_FORMAT_MPEG | SF_FORMAT_MPEG_LAYER_III, 16000, 1, 3000);
+    join_sounds(folder, "joined.wav", "pcm16.wav", "pcm24.wav");
+    join_sounds(folder, "joined.flac", "mono.flac", "stereo.flac");
+    join_sounds(folder, "chained.ogg", "vorbis.ogg", "opus.ogg");
+    join_sounds(folder, "joined.mp3", "mono.mp3", "mono.mp3");
+    copy_sound(folder, "tone.m4a");
+    copy_sound(folder, "tone.webm");
+    copy_sound(folder, "tone.aac");
 }
 
 static void put_big_endian(uint8_t *out, uint32_t value) {
