@@ -94,7 +94,8 @@ static void every_token_is_judged_rightly(void **state) {
     int32_t said[LONGEST];
     for (int timestamps = 0; timestamps < 2; timestamps++) {
         kd_decode_rules rules;
-        assert_ok(kd_decode_rules_init(&rules, tokenizer, timestamps));
+        const kd_whisper_generation own = kd_whisper_generation_own();
+        assert_ok(kd_decode_rules_init(&rules, tokenizer, &own, timestamps));
         for (int n = 0; n < BEGINNINGS; n++) {
             /* Sometimes text is far above the times, sometimes close, sometimes below. */
             const double lift = (double)kd_rng_below(&rng, 4) * 3;
@@ -114,9 +115,10 @@ static void times_are_weighed_against_the_best_word(void **state) {
     kd_tokenizer *tokenizer = tiny_tokenizer(V);
     const kd_token_ids *ids = kd_tokenizer_ids(tokenizer);
     kd_decode_rules rules;
+    const kd_whisper_generation own = kd_whisper_generation_own();
     static kd_real z[V];
     const int32_t said[] = {ids->timestamp + 1490, 'a'}; /* 10 times may still come */
-    assert_ok(kd_decode_rules_init(&rules, tokenizer, true));
+    assert_ok(kd_decode_rules_init(&rules, tokenizer, &own, true));
     for (int above = 0; above < 2; above++) {
         for (int i = 0; i < V; i++) z[i] = i < ids->end ? -1 : 0;
         z['b'] = (kd_real)(log(10) + (above ? 0.01 : -0.01));

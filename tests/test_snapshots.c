@@ -52,7 +52,8 @@ static void compare_file(const char *name, const char *path) {
 static void plots_are_drawn_as_before(void **state) {
     (void)state;
     static const double x[] = {1, 2, 4, 8, 16}, y[] = {0.5, 0.25, NAN, 1e-3, 3},
-                        reach[] = {0.1, NAN, 0, 2e-4, 0.5}, low[] = {-3, 0, 2.5, 1, -1};
+                        from[] = {0.4, NAN, NAN, 8e-4, 2.5}, to[] = {0.7, NAN, NAN, 1.2e-3, 3.5},
+                        below[] = {-3, 0, 2.5, 1, -1};
     static const double ticks[] = {1, 4, 16};
     static const char *const names[] = {"one", "four & more", "16"};
     kd_plot plot = {.title = "Loss <a>",
@@ -61,9 +62,9 @@ static void plots_are_drawn_as_before(void **state) {
                     .legend = "by",
                     .y_format = "%.3f",
                     .line_count = 3,
-                    .line = {{"first", 5, x, y, reach},
-                             {"second", 5, x, low, NULL, .dashed = true},
-                             {NULL, 4, x, y, NULL, .no_marks = true}}};
+                    .line = {{"first", 5, x, y, from, to},
+                             {"second", 5, x, below, NULL, NULL, .dashed = true},
+                             {NULL, 4, x, y, NULL, NULL, .no_marks = true}}};
     kd_text out = {0};
     kd_plot_add_lines(&out, &plot, true);
     plot.log_x = true;
@@ -77,8 +78,10 @@ static void plots_are_drawn_as_before(void **state) {
     kd_plot_add_lines(&out, &plot, false);
     compare_text("lines.svg", &out);
     static const double a[] = {91.2, 91.9, 90.7}, b[] = {88.5};
-    const kd_plot_row rows[] = {{"alone", 3, a, 91.27, 1.5}, {"<taught>", 1, b, 88.5, NAN}};
-    const kd_plot_rows side = {"Accuracy", "test accuracy, %", "%.2f %%", 2, rows};
+    const kd_plot_row rows[] = {{"alone", 3, a, 91.27, 89.77, 92.77},
+                                {"<taught>", 1, b, 88.5, NAN, NAN}};
+    const kd_plot_rows side = {
+        "Accuracy", "test accuracy, %", "%.2f %%", {0, 100}, 2, rows};
     kd_plot_add_rows(&out, &side, true);
     kd_plot_add_rows(&out, &side, false);
     compare_text("rows.svg", &out);
@@ -221,7 +224,7 @@ static void speech_reports_are_written_as_before(void **state) {
     test_folder *folder = *state;
     char audio[] = "a.wav", text[] = "SAID <ONE>", nobody[] = "", resolved[] = "{\"a\": 1}";
     char one[] = "said & <one>", *said[] = {one};
-    kd_utterance utterance = {audio, text, nobody};
+    kd_utterance utterance = {.audio = audio, .text = text, .speaker = nobody};
     kd_utterances utterances = {.item = &utterance, .count = 1};
     kd_labels labels = {.count = 9, .skipped = 1};
     kd_windows windows = {.parts = 6, .count = 2, .seconds = 40.5, .positions = 77};
