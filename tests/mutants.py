@@ -34,6 +34,8 @@ ROOMS = ("autograd", "distill", "quant", "data", "speech")
 GIGABYTE = 1 << 30
 MEMORY, FILE_SIZE = 8 * GIGABYTE, 2 * GIGABYTE  # what a mutant may take
 TESTS_SECONDS = 100  # tests beyond this sum are not tried on one mutant
+# Arguments that change places must be of one kind, or it is no mutant.
+STRICT = ["-Werror=int-conversion", "-Werror=incompatible-pointer-types"]
 EXTRA = {"test_int8": "gemmlowp_reference.o"}
 
 # --- mutations ------------------------------------------------------------------------------------
@@ -63,6 +65,8 @@ def blank_out(text):
 def of_line(line, code):
     """Every (column, end, replacement) of one line; `code` is the same, blanked out."""
     out = []
+    if re.match(r"^\s*(?:static )?char \w+\[", code):
+        return out  # room for texts
     if not code.strip() or re.match(r"^(?:static |extern |typedef |struct |enum )?[\w *]+\([^;]*$", code):
         return out  # empty, or a function's head
     declares = re.match(r"^\s*(?:const |static )*\w+ \*", code)
@@ -171,11 +175,11 @@ class Build:
 
     def __init__(self, options):
         self.cc = shlex.split(options.cc)
-        self.flags = [f for f in shlex.split(options.cflags) if f not in ("-g", "-MMD", "-MP")] + ["-O2", "-g0", "-w"]
+        self.flags = [f for f in shlex.split(options.cflags) if f not in ("-g", "-MMD", "-MP")] + ["-O2", "-g0", "-w"] + STRICT
         self.libraries = shlex.split(options.libs)
         self.tests = sorted(os.path.basename(p)[:-2] for p in glob.glob(os.path.join(TREE, "tests/test_*.c")))
         make = ["make", "-s", f"-j{options.jobs}", f"CC={options.cc}", "MODES=mutant cover", "CFLAGS_mutant=-O2 -g0",
-                "CFLAGS_cover=-O1 --coverage -fprofile-update=single"]
+                "CFLAGS_cover=-O1 --coverage -fno-openmp -fopenmp-simd", f"LDLIBS={options.libs} -lgomp"]
         run(make + ["build/mutant/libdistill.a", "build/ops_list.h"] + [f"build/cover/{t}" for t in self.tests] +
             [f"build/mutant/{o}" for o in EXTRA.values()], stdout=subprocess.DEVNULL)
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
@@ -327,19 +331,22 @@ class Coverage:
                 json.dump(self.tests, open(path, "w"))
 
     def executing(self, path, line):
-        """(tests, objects' sources) that execute a line. A child that ends by _exit leaves no trace, so for
-        a line without any: the tests that execute its file."""
-        tests, sources = [], set()
-        for exactly in (True, False):
+        """(tests, objects' sources) that execute a line. Tables, and children that end by _exit, leave no trace:
+        for a line without any, the tests that execute its file, or else one that includes its header."""
+        header = path[len("src/"):-1] + "h"
+        users = [p for p in self.build.versions if f'"{header}"' in open(os.path.join(TREE, p)).read()]
+        version = self.build.versions[path]
+        for hits in (lambda files, versions: line in files.get(path, ()) and versions[path] == version,
+                     lambda files, versions: path in files,
+                     lambda files, versions: any(p in files for p in users)):
+            tests, sources = [], set()
             for test, found in self.tests.items():
-                hit = {s for s, files in found["lines"].items() if path in files and
-                       (not exactly or (line in files[path] and found["versions"][path] == self.build.versions[path]))}
+                hit = {s for s, files in found["lines"].items() if hits(files, found["versions"])}
                 if hit:
                     tests.append(test)
                     sources |= hit
             if tests:
                 break
-        header = path[len("src/"):-1] + "h"
         own = lambda t: f'"{header}"' in open(os.path.join(TREE, f"tests/{t}.c")).read()
         tests.sort(key=lambda t: self.tests[t]["seconds"] / (4 if own(t) else 1))
         return tests, sorted(sources)
