@@ -175,7 +175,7 @@ class Build:
 
     def __init__(self, options):
         self.cc = shlex.split(options.cc)
-        self.flags = [f for f in shlex.split(options.cflags) if f not in ("-g", "-MMD", "-MP")] + ["-O2", "-g0", "-w"] + STRICT
+        self.flags = [f for f in shlex.split(options.cflags) if f not in ("-g", "-MMD", "-MP")] + ["-O2", "-g0"] + STRICT
         self.libraries = shlex.split(options.libs)
         self.tests = sorted(os.path.basename(p)[:-2] for p in glob.glob(os.path.join(TREE, "tests/test_*.c")))
         make = ["make", "-s", f"-j{options.jobs}", f"CC={options.cc}", "MODES=mutant cover", "CFLAGS_mutant=-O2 -g0",
