@@ -80,7 +80,7 @@ static int falling(const void *a, const void *b) {
 static text search(fixture *f, int beam, int *ended) {
     static candidate list[MOST * V];
     static double p[V];
-    text live[MOST], done[MOST], best;
+    text live[MOST], done[MOST] = {{.count = 0}}, best;
     int rows = 1, finished = 0;
     live[0] = (text){.count = 0};
     for (int step = 0; step < TINY_SPEC.text_context / 2 && finished < beam; step++) {
