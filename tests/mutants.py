@@ -56,10 +56,17 @@ RETURN = re.compile(r"\breturn (?!KD_OK\b|0;|NULL;)(.+);")
 
 
 def blank_out(text):
-    """The text with comments, strings, characters and directives as blanks."""
+    """The text with comments, strings, characters, directives and messages as blanks."""
     blank = lambda m: re.sub(r"[^\n]", " ", m.group())
     text = re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', blank, text, flags=re.S)
-    return re.sub(r"^[ ]*#(?:[^\n]*\\\n)*[^\n]*", blank, text, flags=re.M)
+    text = re.sub(r"^[ ]*#(?:[^\n]*\\\n)*[^\n]*", blank, text, flags=re.M)
+    for m in re.finditer(r"\bkd_(?:fail\w*|warn|log)\(", text):  # what a message says
+        end, depth = m.end(), 1
+        while depth and end < len(text):
+            depth += {"(": 1, ")": -1}.get(text[end], 0)
+            end += 1
+        text = text[:m.end()] + re.sub(r"[^\n]", " ", text[m.end():end - 1]) + text[end - 1:]
+    return text
 
 
 def of_line(line, code):
@@ -76,6 +83,8 @@ def of_line(line, code):
         binary = before and (before.isalnum() or before in "_)]") and not code[:at].rstrip().endswith("return")
         if token[0].isdigit() or token[0] == ".":
             number = token.rstrip("uUlLfF") if not token.lower().startswith("0x") else token
+            if code[:at].strip() == "return -":
+                continue  # one of the values that say "none"
             if re.fullmatch(r"\d+", number):
                 suffix = token[len(number):]
                 out += [(at, end, f"{int(number) + d}{suffix}") for d in (1, -1) if int(number) + d >= 0]
