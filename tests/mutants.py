@@ -34,6 +34,8 @@ ROOMS = ("autograd", "distill", "quant", "data", "speech")
 GIGABYTE = 1 << 30
 MEMORY, FILE_SIZE = 8 * GIGABYTE, 2 * GIGABYTE  # what a mutant may take
 TESTS_SECONDS = 100  # tests beyond this sum are not tried on one mutant
+# Arguments that change places must be of one kind, or it is no mutant.
+STRICT = ["-Werror=int-conversion", "-Werror=incompatible-pointer-types"]
 EXTRA = {"test_int8": "gemmlowp_reference.o"}
 
 # --- mutations ------------------------------------------------------------------------------------
@@ -54,15 +56,24 @@ RETURN = re.compile(r"\breturn (?!KD_OK\b|0;|NULL;)(.+);")
 
 
 def blank_out(text):
-    """The text with comments, strings, characters and directives as blanks."""
+    """The text with comments, strings, characters, directives and messages as blanks."""
     blank = lambda m: re.sub(r"[^\n]", " ", m.group())
     text = re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', blank, text, flags=re.S)
-    return re.sub(r"^[ ]*#(?:[^\n]*\\\n)*[^\n]*", blank, text, flags=re.M)
+    text = re.sub(r"^[ ]*#(?:[^\n]*\\\n)*[^\n]*", blank, text, flags=re.M)
+    for m in re.finditer(r"\bkd_(?:fail\w*|warn|log)\(", text):  # what a message says
+        end, depth = m.end(), 1
+        while depth and end < len(text):
+            depth += {"(": 1, ")": -1}.get(text[end], 0)
+            end += 1
+        text = text[:m.end()] + re.sub(r"[^\n]", " ", text[m.end():end - 1]) + text[end - 1:]
+    return text
 
 
 def of_line(line, code):
     """Every (column, end, replacement) of one line; `code` is the same, blanked out."""
     out = []
+    if re.match(r"^\s*(?:static )?char \w+\[", code):
+        return out  # room for texts
     if not code.strip() or re.match(r"^(?:static |extern |typedef |struct |enum )?[\w *]+\([^;]*$", code):
         return out  # empty, or a function's head
     declares = re.match(r"^\s*(?:const |static )*\w+ \*", code)
@@ -72,6 +83,8 @@ def of_line(line, code):
         binary = before and (before.isalnum() or before in "_)]") and not code[:at].rstrip().endswith("return")
         if token[0].isdigit() or token[0] == ".":
             number = token.rstrip("uUlLfF") if not token.lower().startswith("0x") else token
+            if code[:at].strip() == "return -":
+                continue  # one of the values that say "none"
             if re.fullmatch(r"\d+", number):
                 suffix = token[len(number):]
                 out += [(at, end, f"{int(number) + d}{suffix}") for d in (1, -1) if int(number) + d >= 0]
@@ -171,11 +184,11 @@ class Build:
 
     def __init__(self, options):
         self.cc = shlex.split(options.cc)
-        self.flags = [f for f in shlex.split(options.cflags) if f not in ("-g", "-MMD", "-MP")] + ["-O2", "-g0", "-w"]
+        self.flags = [f for f in shlex.split(options.cflags) if f not in ("-g", "-MMD", "-MP")] + ["-O2", "-g0"] + STRICT
         self.libraries = shlex.split(options.libs)
         self.tests = sorted(os.path.basename(p)[:-2] for p in glob.glob(os.path.join(TREE, "tests/test_*.c")))
         make = ["make", "-s", f"-j{options.jobs}", f"CC={options.cc}", "MODES=mutant cover", "CFLAGS_mutant=-O2 -g0",
-                "CFLAGS_cover=-O1 --coverage -fprofile-update=single"]
+                "CFLAGS_cover=-O1 --coverage -fno-openmp -fopenmp-simd", f"LDLIBS={options.libs} -lgomp"]
         run(make + ["build/mutant/libdistill.a", "build/ops_list.h"] + [f"build/cover/{t}" for t in self.tests] +
             [f"build/mutant/{o}" for o in EXTRA.values()], stdout=subprocess.DEVNULL)
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
@@ -327,19 +340,22 @@ class Coverage:
                 json.dump(self.tests, open(path, "w"))
 
     def executing(self, path, line):
-        """(tests, objects' sources) that execute a line. A child that ends by _exit leaves no trace, so for
-        a line without any: the tests that execute its file."""
-        tests, sources = [], set()
-        for exactly in (True, False):
+        """(tests, objects' sources) that execute a line. Tables, and children that end by _exit, leave no trace:
+        for a line without any, the tests that execute its file, or else one that includes its header."""
+        header = path[len("src/"):-1] + "h"
+        users = [p for p in self.build.versions if f'"{header}"' in open(os.path.join(TREE, p)).read()]
+        version = self.build.versions[path]
+        for hits in (lambda files, versions: line in files.get(path, ()) and versions[path] == version,
+                     lambda files, versions: path in files,
+                     lambda files, versions: any(p in files for p in users)):
+            tests, sources = [], set()
             for test, found in self.tests.items():
-                hit = {s for s, files in found["lines"].items() if path in files and
-                       (not exactly or (line in files[path] and found["versions"][path] == self.build.versions[path]))}
+                hit = {s for s, files in found["lines"].items() if hits(files, found["versions"])}
                 if hit:
                     tests.append(test)
                     sources |= hit
             if tests:
                 break
-        header = path[len("src/"):-1] + "h"
         own = lambda t: f'"{header}"' in open(os.path.join(TREE, f"tests/{t}.c")).read()
         tests.sort(key=lambda t: self.tests[t]["seconds"] / (4 if own(t) else 1))
         return tests, sorted(sources)

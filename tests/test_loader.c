@@ -195,6 +195,12 @@ static void test_transforms(void **state) {
         }
     /* 4120 draws over 70 transforms: 59 each, deviation 7.6; five deviations either way. */
     for (int i = 0; i < 70; i++) assert_in_range(seen[i], 21, 97);
+    d.normaliser.channels = 0; /* no mean and deviation of their own for the colours */
+    for (int64_t i = 0; i < COUNT; i++) {
+        float x[SAMPLE];
+        kd_augmented_sample(&d, i, &augment, 9, 0, x);
+        assert_true(find_transform(&d, &augment, i, x) >= 0);
+    }
 }
 
 static void test_features(void **state) {

@@ -11,6 +11,8 @@
 #include "asserts.h"
 #include "autograd/ops.h"
 #include "base/file.h"
+#include "base/log.h"
+#include "data/h5.h"
 #include "distill/checkpoint.h"
 #include "distill/optimizer.h"
 #include "distill/runlog.h"
@@ -138,12 +140,24 @@ static void epochs_between_are_not_measured(void **state) {
     assert_int_equal(best_of(f, 5, 2, NULL, 0), 5 * BATCHES); /* nothing held out: the last */
 }
 
-/* What a stopped run has found to be the best, it still knows. */
+/* A number that the last checkpoint holds beside the weights. */
+static double state_of(test_folder *folder, const char *name) {
+    hid_t file;
+    double value;
+    assert_ok(kd_h5_open(&file, test_path(folder, "train.last.h5")));
+    assert_ok(kd_h5_get_double(file, name, &value));
+    kd_h5_close(file);
+    return value;
+}
+
+/* What a stopped run has found to be the best, it still knows, and how long it all took. */
 static void the_best_survives_resuming(void **state) {
     test_folder *folder = *state;
     static const double scores[] = {0.5, 0.7, 0.7, 0.6};
     const kd_train_spec spec = make_spec(4);
     int status, starts = 0, scored = 0;
+    double elapsed = 0;
+    const double began = kd_clock();
     do {
         script s = make_script(scores + scored);
         s.stop_at = 1;
@@ -152,6 +166,9 @@ static void the_best_survives_resuming(void **state) {
         if (status == KD_EAGAIN) assert_int_equal(llround(-weight(&s)), ++starts);
         if (status == KD_OK) assert_int_equal(llround(-weight(&s)), 2 * BATCHES);
         kd_params_free(s.params);
+        assert_true(state_of(folder, "elapsed") > elapsed);
+        elapsed = state_of(folder, "elapsed");
+        assert_true(elapsed < kd_clock() - began);
     } while (status == KD_EAGAIN);
     assert_int_equal(status, KD_OK);
     assert_int_equal(starts, 4 * BATCHES - 1); /* the last update ends the run; no stop any more */

@@ -1,0 +1,131 @@
+/* base/file: reading, replacing, folders, names. */
+#include "test_data.h"
+
+#include "asserts.h"
+
+static void reading_is_whole_or_refused(void **state) {
+    test_folder *folder = *state;
+    char *bytes;
+    size_t length;
+    const char *path = test_path(folder, "it");
+    test_write(path, "12345", 5);
+    assert_ok(kd_file_read(&bytes, &length, path, 5));
+    assert_int_equal(length, 5);
+    assert_memory_equal(bytes, "12345", 6); /* and a 0 */
+    free(bytes);
+    assert_refused(kd_file_read(&bytes, &length, path, 4), KD_EDATA, "5 bytes, more than the 4");
+    assert_true(!bytes && length == 0);
+    test_write(path, "", 0);
+    assert_ok(kd_file_read(&bytes, &length, path, 0));
+    assert_true(length == 0 && bytes[0] == '\0');
+    free(bytes);
+    assert_refused(kd_file_read(&bytes, &length, folder->path, 9), KD_ENOINPUT, "regular file");
+    assert_refused(kd_file_read(&bytes, &length, test_path(folder, "no"), 9), KD_ENOINPUT, "open");
+    assert_refused(kd_file_read(&bytes, &length, test_path(folder, "it/x"), 9), KD_EIO, "open");
+}
+
+static void replacing_leaves_one_file(void **state) {
+    test_folder *folder = *state;
+    char *bytes, part[KD_PATH_MAX];
+    size_t length;
+    test_copy(part, sizeof part, test_path(folder, "it.part"));
+    test_write(part, "left by a kill, and longer", 26);
+    const char *path = test_path(folder, "it");
+    assert_ok(kd_file_replace(path, "old", 3));
+    assert_ok(kd_file_replace(path, "new one", 7));
+    assert_ok(kd_file_read(&bytes, &length, path, 100));
+    assert_true(length == 7 && memcmp(bytes, "new one", 7) == 0);
+    free(bytes);
+    assert_false(kd_file_exists(part));
+    assert_refused(kd_file_replace(test_path(folder, "none/it"), "x", 1), KD_EIO, "none/it.part");
+    /* A name that only the temporary's is too long for. */
+    char longest[KD_PATH_MAX];
+    memset(longest, 'x', sizeof longest - 3);
+    longest[sizeof longest - 3] = '\0';
+    assert_refused(kd_file_replace(longest, "x", 1), KD_EIO, "");
+    path = test_path(folder, "it");
+    assert_refused(kd_file_commit(part, path), KD_ENOINPUT, "it.part");
+    assert_true(kd_file_exists(path));
+}
+
+/* Names without a folder lie in the one at hand. */
+static void plain_names_are_replaced_too(void **state) {
+    test_folder *folder = *state;
+    char here[KD_PATH_MAX];
+    assert_non_null(getcwd(here, sizeof here));
+    assert_int_equal(chdir(folder->path), 0);
+    assert_ok(kd_file_replace("plain", "x", 1));
+    assert_ok(kd_file_make_folders("a/b"));
+    assert_true(kd_file_exists("plain") && kd_file_exists("a/b"));
+    assert_int_equal(chdir(here), 0);
+}
+
+static void folders_are_made_with_those_above(void **state) {
+    test_folder *folder = *state;
+    struct stat info;
+    const char *deep = test_path(folder, "a/bb/c");
+    assert_ok(kd_file_make_folders(deep));
+    assert_true(stat(deep, &info) == 0 && S_ISDIR(info.st_mode));
+    assert_ok(kd_file_make_folders(deep));
+    assert_ok(kd_file_make_folders(test_path(folder, "a/bb/c//d/")));
+    assert_true(kd_file_exists(test_path(folder, "a/bb/c/d")));
+    test_write(test_path(folder, "file"), "x", 1);
+    assert_refused(kd_file_make_folders(test_path(folder, "file/d")), KD_EIO, "file/d");
+    assert_refused(kd_file_make_folders(""), KD_EIO, "not a usable");
+    char longest[KD_PATH_MAX + 1];
+    memset(longest, 'x', KD_PATH_MAX);
+    longest[KD_PATH_MAX] = '\0';
+    assert_refused(kd_file_make_folders(longest), KD_EIO, "");
+}
+
+static void removing_takes_what_matches(void **state) {
+    test_folder *folder = *state;
+    static const char *const names[] = {"a.h5", "b.h5.part", ".c.h5", "log.jsonl", "log.jsonl.old"};
+    for (int i = 0; i < 5; i++) test_write(test_path(folder, names[i]), "x", 1);
+    assert_ok(kd_file_remove_matching(folder->path, (const char *const[]){NULL}));
+    assert_true(kd_file_exists(test_path(folder, "a.h5")));
+    assert_ok(
+        kd_file_remove_matching(folder->path, (const char *const[]){"*.h5", "log.jsonl", NULL}));
+    static const bool stays[] = {false, true, true, false, true};
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(kd_file_exists(test_path(folder, names[i])), stays[i]);
+    assert_ok(kd_file_remove_matching(test_path(folder, "none"), (const char *const[]){"*", NULL}));
+    assert_refused(
+        kd_file_remove_matching(test_path(folder, ".c.h5"), (const char *const[]){"*", NULL}),
+        KD_EIO, "cannot read");
+    test_make_folder(folder, "sub"); /* not a file */
+    assert_refused(kd_file_remove_matching(folder->path, (const char *const[]){"sub", NULL}),
+                   KD_EIO, "sub: cannot remove");
+}
+
+static void names_are_joined_if_they_fit(void **state) {
+    (void)state;
+    char out[KD_PATH_MAX], folder[KD_PATH_MAX];
+    assert_ok(kd_path_join(out, "a", "b"));
+    assert_string_equal(out, "a/b");
+    assert_ok(kd_path_join(out, "a/", "b"));
+    assert_string_equal(out, "a/b");
+    assert_ok(kd_path_join(out, "/", "b"));
+    assert_string_equal(out, "/b");
+    memset(folder, 'x', sizeof folder);
+    folder[KD_PATH_MAX - 3] = '\0'; /* with '/', 'b' and the 0 it just fits */
+    assert_ok(kd_path_join(out, folder, "b"));
+    assert_int_equal(strlen(out), KD_PATH_MAX - 1);
+    assert_refused(kd_path_join(out, folder, "bc"), KD_EIO, "");
+}
+
+static void room_is_told_or_zero(void **state) {
+    test_folder *folder = *state;
+    assert_true(kd_file_free_bytes(folder->path) > 0);
+    assert_true(kd_file_free_bytes(test_path(folder, "not/yet")) > 0); /* that of "." */
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, test_setup, test_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(reading_is_whole_or_refused),  TEST(replacing_leaves_one_file),
+        TEST(plain_names_are_replaced_too), TEST(folders_are_made_with_those_above),
+        TEST(removing_takes_what_matches),  TEST(names_are_joined_if_they_fit),
+        TEST(room_is_told_or_zero)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
