@@ -256,6 +256,10 @@ static void labels_of_something_else_are_refused(void **state) {
              teacher_hash().hex, other.hex);
     assert_refused(kd_label_run(&labels, out, &u, teacher, other, &OPTIONS), KD_EDATA, part);
     kd_labels_clear(&labels);
+    teacher->model->generation.max_length = 3; /* what the model's files state decides, too */
+    assert_refused(kd_label_run(&labels, out, &u, teacher, teacher_hash(), &OPTIONS), KD_EDATA,
+                   "made with generation = ");
+    kd_labels_clear(&labels);
     static const char *const damage[][3] = {
         {"\"said\": ", "\"Said\": ", "\"said\" should be a string"},
         {"\"sound\": \"", "\"sound\":  ", "jsonl:2:"},

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "data/text_normalizer.h"
 #include "distill/trainer.h"
+#include "quant/whisper_suppressed.h"
 #include "speech/greedy.h"
 #include "speech/hearing.h"
 #include "speech/label_file.h"
