@@ -330,7 +330,7 @@ static void too_many_that_cannot_be_read(void **state) {
     kd_utterances u = many(folder, 31);
     kd_labels labels;
     test_copy(out, sizeof out, test_path(folder, "labels"));
-    for (int i = 27; i < 31; i++) test_write(u.item[i].audio, "no sound", (size_t)(i - 20));
+    for (int i = 27; i < 31; i++) test_write(u.item[i].audio, "this is no sound", (size_t)(i - 20));
     assert_refused(run(&labels, out, &u), KD_EDATA, "4 of 31 recordings cannot be read; more than");
     kd_labels_clear(&labels);
     assert_int_equal(lines_in(folder, "labels/labels-00000.jsonl"), 1 + 31);
