@@ -256,6 +256,10 @@ static void labels_of_something_else_are_refused(void **state) {
              teacher_hash().hex, other.hex);
     assert_refused(kd_label_run(&labels, out, &u, teacher, other, &OPTIONS), KD_EDATA, part);
     kd_labels_clear(&labels);
+    teacher->model->generation.max_length = 3; /* what the model's files state decides, too */
+    assert_refused(kd_label_run(&labels, out, &u, teacher, teacher_hash(), &OPTIONS), KD_EDATA,
+                   "made with generation = ");
+    kd_labels_clear(&labels);
     static const char *const damage[][3] = {
         {"\"said\": ", "\"Said\": ", "\"said\" should be a string"},
         {"\"sound\": \"", "\"sound\":  ", "jsonl:2:"},
@@ -326,7 +330,7 @@ static void too_many_that_cannot_be_read(void **state) {
     kd_utterances u = many(folder, 31);
     kd_labels labels;
     test_copy(out, sizeof out, test_path(folder, "labels"));
-    for (int i = 27; i < 31; i++) test_write(u.item[i].audio, "no sound", (size_t)(i - 20));
+    for (int i = 27; i < 31; i++) test_write(u.item[i].audio, "this is no sound", (size_t)(i - 20));
     assert_refused(run(&labels, out, &u), KD_EDATA, "4 of 31 recordings cannot be read; more than");
     kd_labels_clear(&labels);
     assert_int_equal(lines_in(folder, "labels/labels-00000.jsonl"), 1 + 31);

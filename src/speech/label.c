@@ -349,7 +349,7 @@ static void tell_of(int64_t count, const kd_label *label, const char *what) {
     char place[KD_PATH_MAX + 32];
     if (count == 0) return;
     kd_utterance_place(place, sizeof place, label->utterance);
-    kd_warn("%lld recordings are %s; the first is %s%s", (long long)count, what, place,
+    kd_warn("%s: %lld recordings; the first is %s%s", what, (long long)count, place,
             label->utterance->audio);
 }
 
@@ -370,7 +370,7 @@ static void count_left_out(job *j) {
     tell_of(labels->skipped, &labels->item[first_skipped],
             "longer than the teacher hears at once and left out");
     tell_of(repeated, &labels->item[first_repeated],
-            "repeated: their sound is that of one before them");
+            "with the sound of one before them, counted again");
 }
 
 int kd_label_check(const char *folder, const kd_whisper_file *teacher, kd_hash teacher_hash,
