@@ -38,12 +38,13 @@ static bool holds(const char *folder, const char *name) {
 static int kind_of_folder(kd_file_kind *out, const char *path) {
     if (holds(path, "shard-00000.h5"))
         *out = KD_FILE_STORE;
-    else if (holds(path, "config.json") && holds(path, "preprocessor_config.json"))
+    else if (holds(path, "config.json") &&
+             (holds(path, "vocab.json") || holds(path, "tokenizer.json")))
         *out = KD_FILE_WHISPER_FOLDER;
     else
         return kd_fail(KD_EDATA,
                        "%s: a folder without shards of a teacher store, nor the config.json and "
-                       "preprocessor_config.json of a Whisper model",
+                       "tokenizer (vocab.json or tokenizer.json) of a Whisper model",
                        path);
     return KD_OK;
 }
