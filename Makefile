@@ -15,7 +15,8 @@ MAKEFLAGS += -j$(shell nproc)
 endif
 PACKAGES = build-essential pkg-config libopenblas-openmp-dev libhdf5-dev libsndfile1-dev \
            libsamplerate0-dev libcjson-dev libdnnl-dev libcmocka-dev zlib1g-dev libxxhash-dev \
-           libmpg123-dev libflac-dev libpng-dev libgemmlowp-dev dataset-fashion-mnist python3-h5py python3-numpy
+           libmpg123-dev libflac-dev libpng-dev libgemmlowp-dev dataset-fashion-mnist \
+           python3-h5py python3-numpy
 
 MODES    = release debug double
 

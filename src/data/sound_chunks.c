@@ -243,7 +243,7 @@ int kd_sound_find_au(kd_sound_part *part) {
                  0,
                  big,
                  false};
-    if (s.begin > part->file->length) return KD_OK;
+    if (s.begin > part->file->length || s.stated == UINT32_MAX) return KD_OK;
     return settle(part, &s);
 }
 

@@ -27,9 +27,9 @@ int kd_sound_damaged(const kd_sound_part *part, int64_t decoded, int64_t stated,
         name, (long long)decoded, of, why ? ": " : "", why ? why : "", name);
 }
 
-/* What looks damaged may be a medium that fails. */
-static int blame(const kd_sound_file *file, int status) {
-    if (status >= 0 || file->bytes.error == 0) return status;
+/* What looks damaged, or complete, may be a medium that fails. */
+static int64_t blame(const kd_sound_file *file, int64_t status) {
+    if (file->bytes.error == 0) return status;
     return kd_fail(KD_EIO, "%s: cannot read: %s", file->bytes.name, strerror(file->bytes.error));
 }
 
@@ -60,16 +60,14 @@ static int begin_part(kd_sound_file *file) {
 int kd_sound_file_open(kd_sound_file *file) {
     int status = find_parts(file);
     if (status == KD_OK) status = begin_part(file);
-    return blame(file, status);
+    return (int)blame(file, status);
 }
 
 int64_t kd_sound_file_read(kd_sound_file *file, float *out, int64_t n, int *rate) {
     for (;;) {
         const int64_t got = file->decoder->read(file->decoder, out, n);
         *rate = file->decoder->rate;
-        if (got > 0) return got;
-        if (got < 0) return blame(file, (int)got);
-        if (file->next == file->parts) return 0;
+        if (got != 0 || file->next == file->parts) return blame(file, got);
         int status = begin_part(file);
         if (status < 0) return blame(file, status);
     }

@@ -51,7 +51,44 @@ static int find_flac(kd_sound_part *part) {
     return KD_OK;
 }
 
+/* --- tags ------------------------------------------------------------------------------------- */
+
+/* ID3v2 tags stand in front of any format. Goes behind them. */
+static int skip_tags(int64_t *at, kd_sound_bytes *file) {
+    uint8_t head[10];
+    while (kd_sound_bytes_read(file, head, 10, *at) == 10 && memcmp(head, "ID3", 3) == 0 &&
+           head[3] < 0xff && ((head[6] | head[7] | head[8] | head[9]) & 0x80) == 0) {
+        const int64_t size = (int64_t)head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9];
+        const int64_t all = 10 + size + (head[5] & 0x10 ? 10 : 0);
+        if (all > file->length - *at)
+            return kd_sound_cut_short(file, "ID3 tag", *at, (uint64_t)all, file->length - *at);
+        *at += all;
+    }
+    return KD_OK;
+}
+
+/* By an APE tag's header or footer: all of its bytes. The size counts the footer alone. */
+static int64_t ape_size(const uint8_t ape[32]) {
+    return (ape[12] | ape[13] << 8 | ape[14] << 16 | (int64_t)ape[15] << 24) +
+           (ape[23] & 0x80 ? 32 : 0);
+}
+
+/* ID3v1 and APE tags stand behind streams of frames or pages. Takes them off the end. */
+static void drop_tags(kd_sound_bytes *file, int64_t from) {
+    for (;;) {
+        uint8_t tail[128], *ape = tail + 96;
+        const int64_t left = file->length - from;
+        if (left < 128 || kd_sound_bytes_read(file, tail, 128, file->length - 128) < 128) return;
+        int64_t size = memcmp(tail, "TAG", 3) == 0 ? 128 : 0;
+        if (size == 0 && memcmp(ape, "APETAGEX", 8) == 0) size = ape_size(ape);
+        if (size < 32 || size >= left) return;
+        file->length -= size;
+    }
+}
+
 /* --- MPEG audio ------------------------------------------------------------------------------- */
+
+enum { LOOK = 1 << 16 }; /* how far frames are looked for at once */
 
 /* The bytes of the frame that begins with `head`, 0 when they are not stated; −1: it is none. */
 static int frame_size(const uint8_t head[4]) {
@@ -86,51 +123,50 @@ bool kd_sound_is_mpeg(kd_sound_bytes *file, int64_t at) {
     return true;
 }
 
-/* Some files begin with other bytes; players look for the first frame. */
+/* The first frame of the 64 kB from `at` on, or −1: players look for it. */
 static int64_t find_frame(kd_sound_bytes *file, int64_t at) {
-    enum { LOOK = 1 << 16 };
-    uint8_t piece[LOOK];
-    const int64_t n = kd_sound_bytes_read(file, piece, LOOK, at);
-    for (int64_t i = 0; i < n; i++)
-        if (piece[i] == 0xff && kd_sound_is_mpeg(file, at + i)) return at + i;
+    uint8_t piece[LOOK + 3];
+    const int64_t n = kd_sound_bytes_read(file, piece, sizeof piece, at);
+    for (int64_t i = 0; i + 4 <= n; i++)
+        if (frame_size(piece + i) > 0 && kd_sound_is_mpeg(file, at + i)) return at + i;
     return -1;
 }
 
+/* A tag between the frames of files that were joined: how long it is, or 0. */
+static int64_t tag_size(kd_sound_bytes *file, int64_t at) {
+    uint8_t head[32] = {0};
+    int64_t behind = at;
+    kd_sound_bytes_read(file, head, sizeof head, at);
+    if (skip_tags(&behind, file) == KD_OK && behind > at) return behind - at;
+    if (memcmp(head, "APETAGEX", 8) == 0) return ape_size(head);
+    return memcmp(head, "TAG", 3) == 0 ? 128 : 0;
+}
+
+/* Decoders pass over what is no frame. Some of that is harmless; where it is a tenth of the file,
+ * much of the sound is lost. */
 static int find_mpeg(kd_sound_part *part) {
+    kd_sound_bytes *file = part->file;
+    int64_t strange = 0, first = 0;
     part->open = kd_mpeg_open;
-    part->to = part->file->length;
-    return KD_OK;
-}
-
-/* --- tags ------------------------------------------------------------------------------------- */
-
-/* ID3v2 tags stand in front of any format. Goes behind them. */
-static int skip_tags(int64_t *at, kd_sound_bytes *file) {
-    uint8_t head[10];
-    while (kd_sound_bytes_read(file, head, 10, *at) == 10 && memcmp(head, "ID3", 3) == 0 &&
-           head[3] < 0xff && ((head[6] | head[7] | head[8] | head[9]) & 0x80) == 0) {
-        const int64_t size = (int64_t)head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9];
-        const int64_t all = 10 + size + (head[5] & 0x10 ? 10 : 0);
-        if (all > file->length - *at)
-            return kd_sound_cut_short(file, "ID3 tag", *at, (uint64_t)all, file->length - *at);
-        *at += all;
+    part->to = file->length;
+    for (int64_t at = part->from, next; at < part->to; at = next) {
+        uint8_t head[4] = {0};
+        kd_sound_bytes_read(file, head, 4, at);
+        const int size = frame_size(head);
+        next = at + (size > 0 ? size : tag_size(file, at));
+        if (next > at) continue;
+        next = find_frame(file, at);
+        if (next < 0) next = at + LOOK < part->to ? at + LOOK : part->to;
+        if (strange == 0) first = at;
+        strange += next - at;
     }
-    return KD_OK;
-}
-
-/* ID3v1 and APE tags stand behind streams of frames or pages. Takes them off the end. */
-static void drop_tags(kd_sound_bytes *file, int64_t from) {
-    for (;;) {
-        uint8_t tail[128], *ape = tail + 96;
-        const int64_t left = file->length - from;
-        if (left < 128 || kd_sound_bytes_read(file, tail, 128, file->length - 128) < 128) return;
-        int64_t size = memcmp(tail, "TAG", 3) == 0 ? 128 : 0;
-        if (size == 0 && memcmp(ape, "APETAGEX", 8) == 0)
-            size = (ape[12] | ape[13] << 8 | ape[14] << 16 | (int64_t)ape[15] << 24) +
-                   (ape[23] & 0x80 ? 32 : 0);
-        if (size < 32 || size >= left) return;
-        file->length -= size;
-    }
+    if (10 * strange <= part->to - part->from) return KD_OK;
+    return kd_fail(
+        KD_EDATA,
+        "%s: damaged: %lld of %lld bytes are no MPEG frames, the first at byte %lld; get "
+        "the file again, or keep what can be read: `ffmpeg -i %s sound.flac`",
+        file->name, (long long)strange, (long long)(part->to - part->from), (long long)first,
+        file->name);
 }
 
 /* --- which container -------------------------------------------------------------------------- */
@@ -199,8 +235,12 @@ static const kind *recognise(kd_sound_bytes *file, int64_t at) {
 /* Formats without a row are left to libsndfile, unless MPEG frames follow some other bytes. */
 static int find_unknown(kd_sound_part *out) {
     const int64_t frame = find_frame(out->file, out->from);
-    out->open = frame >= 0 ? kd_mpeg_open : kd_sndfile_open;
-    if (frame >= 0) out->from = frame;
+    if (frame >= 0) {
+        drop_tags(out->file, frame);
+        out->from = frame;
+        return find_mpeg(out);
+    }
+    out->open = kd_sndfile_open;
     out->to = out->file->length;
     return KD_OK;
 }
