@@ -171,8 +171,8 @@ static int read_sizes(kd_idx *out, int rank, const char *path) {
     size_t total;
     gzFile file = gzopen(path, "rb"); /* which reads plain files as they are */
     const int got = file ? gzread(file, header, 4 + 4 * (unsigned)rank) : -1;
-    int status = got < 0 ? fail_gzip(file, path)
-                         : read_header(out, &total, rank, header, (size_t)got, path);
+    int status =
+        got < 0 ? fail_gzip(file, path) : read_header(out, &total, rank, header, (size_t)got, path);
     gzclose(file);
     return status;
 }
