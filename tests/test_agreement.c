@@ -139,7 +139,9 @@ static void what_stands_beside_a_network_is_left_out(void **state) {
     assert_int_equal(train(folder, "hinted.json"), 0);
     write_run(folder, "plain", ABCD, MLP("8") ", " TRAIN_BRIEFLY);
     assert_int_equal(eval(folder, "plain.json", "runs/hinted/train.best.h5"), 0);
+    assert_null(strstr(complained, "rounding"));
     assert_int_equal(eval(folder, "plain.json", "runs/hinted/qat.int8.best.h5"), 0);
+    assert_says(complained, "without rounding");
     write_run(folder, "third", ABCD,
               MLP("4") ", \"teacher\": {\"weights\": \"runs/hinted/train.best.h5\", " MLP(
                   "8") "}, " TRAIN_BRIEFLY);

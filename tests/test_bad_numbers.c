@@ -172,7 +172,7 @@ static void a_diverged_training_leaves_no_result(void **state) {
     write_run(
         folder, "wild", ABCD,
         "\"model\": {\"type\": \"mlp\", \"hidden\": [8]}, \"train\": {\"epochs\": 2, \"batch\": "
-        "32, \"optimizer\": \"sgd\", \"learning_rate\": 1e30, \"clip\": 1}");
+        "32, \"optimizer\": \"sgd\", \"learning_rate\": 1e200, \"clip\": 1}");
     assert_int_equal(train(folder, "wild.json"), 65);
     assert_says(complained, "lower train.learning_rate");
     assert_false(kd_file_exists(kept_path(folder, "runs/wild/train.best.h5")));
@@ -196,6 +196,25 @@ static void batch_norm_of_one_value_is_refused(void **state) {
     assert_no_run(folder, "one");
     write_run(folder, "two", ABCD, DEEP("3")); /* 400 = 133·3 + 1: the last batch is of one */
     assert_int_equal(train(folder, "two.json"), 0);
+}
+
+/* One sample is left behind a full batch of 64. All are dark and alike, so that each batch's
+ * variance is nearly 0: the running one goes from 1 to 0.9, and hardly further. */
+static void a_last_batch_of_one_hardly_counts(void **state) {
+    test_folder *folder = *state;
+    write_set(folder, "train", (set_spec){.count = 65, .h = 8, .w = 8, .flat = true, .seed = 1});
+    write_set(folder, "t10k", (set_spec){.count = 4, .h = 8, .w = 8, .seed = 2});
+    write_run(folder, "cnn", ABCD,
+              CNN ", \"train\": {\"epochs\": 1, \"batch\": 64, \"learning_rate\": 1e-6}");
+    assert_int_equal(train(folder, "cnn.json"), 0);
+    kd_learner *learner = make_cnn();
+    assert_int_equal(kd_checkpoint_load_params(kept_path(folder, "runs/cnn/train.best.h5"),
+                                               learner->params, NULL),
+                     KD_OK);
+    const kd_tensor *variance = &kd_params_find(learner->params, "conv0.bn.running_var")->tensor;
+    for (int i = 0; i < 4; i++)
+        assert_true(variance->value[i] > KD_REAL(0.88) && variance->value[i] < KD_REAL(0.91));
+    kd_learner_free(learner);
 }
 
 /* --- inputs -------------------------------------------------------------------------------------
@@ -251,6 +270,7 @@ int main(void) {
         TEST(logits_that_are_not_finite_are_no_answers),
         TEST(a_diverged_training_leaves_no_result),
         TEST(batch_norm_of_one_value_is_refused),
+        TEST(a_last_batch_of_one_hardly_counts),
         TEST(sounds_of_no_numbers_are_refused),
         TEST(a_test_set_that_was_trained_on_is_named),
     };

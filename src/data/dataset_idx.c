@@ -1,4 +1,5 @@
 /* IDX, the format of MNIST: 0, 0, type, rank; `rank` big-endian u32 sizes; the values. */
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -177,15 +178,25 @@ static int find_file(char path[KD_PATH_MAX], const char *folder, const char *nam
     return KD_OK;
 }
 
+/* What went wrong when zlib opened or read the file. */
+static int fail_gzip(gzFile file, const char *path) {
+    int kind = errno == ENOMEM ? Z_MEM_ERROR : Z_ERRNO;
+    const char *text = file ? gzerror(file, &kind) : "";
+    if (kind == Z_MEM_ERROR) return kd_fail_memory(1 << 16, path);
+    if (kind == Z_ERRNO) return kd_fail(KD_EIO, "%s: cannot read: %s", path, strerror(errno));
+    return kd_fail(KD_EDATA, "%s: %s", path, text);
+}
+
 /* Only the sizes that the header states. */
 static int read_sizes(kd_idx *out, int rank, const char *path) {
     uint8_t header[HEADER_MAX];
     size_t total;
     gzFile file = gzopen(path, "rb"); /* which reads plain files as they are */
-    if (!file) return kd_fail(KD_EIO, "%s: cannot be opened", path);
-    int got = gzread(file, header, 4 + 4 * (unsigned)rank);
+    const int got = file ? gzread(file, header, 4 + 4 * (unsigned)rank) : -1;
+    int status =
+        got < 0 ? fail_gzip(file, path) : read_header(out, &total, rank, header, (size_t)got, path);
     gzclose(file);
-    return read_header(out, &total, rank, header, got > 0 ? (size_t)got : 0, path);
+    return status;
 }
 
 static int read_file(kd_idx *out, int rank, const char *path) {
