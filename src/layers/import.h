@@ -1,8 +1,8 @@
 /* Weights that were trained elsewhere, into a net: names and layouts of PyTorch.
  *
- * For each node "X" of the net the arrays are found under these names. What wraps a model is no part
- * of them: "module" and "_orig_mod" (DataParallel, torch.compile) anywhere, and in front whatever all
- * arrays share, as "model." or "net.backbone.", where without it more of them fit.
+ * For each node "X" of the net the arrays are found under these names. What wraps a model is no
+ * part of them: "module" and "_orig_mod" (DataParallel, torch.compile) anywhere, and in front
+ * whatever all arrays share, as "model." or "net.backbone.", where without it more of them fit.
  *   weight, bias             X.weight, X.bias; for "linear" also fc.… and classifier.…;
  *                            for a shortcut with weights also X.0.… and X with "downsample.0"
  *   batch norm               X.bn.…, or X with its last "convN" read as "bnN", or X.1.…
@@ -25,8 +25,9 @@ typedef struct {
 
 /* Fills all parameters of the net, laid out before, from `n` arrays; `source` names the file in
  * messages. KD_EDATA, with the net unchanged, when a parameter has no array or one of another
- * shape, or when an array belongs to no parameter (another depth, say): one message lists what is missing,
- * what has another shape and what is left over, with the names of both sides. Bumps the version of the parameters. */
+ * shape, or when an array belongs to no parameter (another depth, say): one message lists what is
+ * missing, what has another shape and what is left over, with the names of both sides. Bumps the
+ * version of the parameters. */
 int kd_import_params(kd_net *net, int n, const kd_foreign_array *array, const char *source);
 
 #endif
