@@ -3,8 +3,8 @@
  * The tree is cJSON's; on top of it, every item knows its line and column, and what cJSON would let
  * pass is refused: duplicate keys, numbers JSON does not have (01, 1., +1, NaN, 1e999), control
  * characters and broken UTF-8 in strings, \u0000, nesting beyond KD_JSON_DEPTH_MAX, anything behind
- * the end. A byte order mark in front is skipped. Use the case-sensitive functions of cJSON only, and
- * leave `valueint` alone: it holds the place.
+ * the end. A byte order mark in front is skipped. Use the case-sensitive functions of cJSON only,
+ * and leave `valueint` alone: it holds the place.
  */
 #ifndef KD_BASE_JSON_H
 #define KD_BASE_JSON_H

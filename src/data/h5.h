@@ -40,11 +40,11 @@ int kd_h5_child(hid_t parent, const char *name, int64_t index, char *out, size_t
  * narrower file type), chunked with fletcher32. Parents in `name` are created. Sizes ≥ 1. */
 int kd_h5_write(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t stored,
                 hid_t type, const void *values);
-/* That a dataset has exactly this shape and stored type, and is not larger than its file. For a type
- * of whole numbers, those of any width, sign and byte order will do. */
+/* That a dataset has exactly this shape and stored type, and is not larger than its file. For a
+ * type of whole numbers, those of any width, sign and byte order will do. */
 int kd_h5_expect(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type);
-/* Reads a dataset that is as kd_h5_expect wants it. Nothing is converted but whole numbers of another
- * type, each of which must fit this one. */
+/* Reads a dataset that is as kd_h5_expect wants it. Nothing is converted but whole numbers of
+ * another type, each of which must fit this one. */
 int kd_h5_read(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type,
                void *values);
 /* The same with zlib's CRC-32 of the numbers' bytes as they are stored; crc may be NULL. */

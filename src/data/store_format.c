@@ -198,7 +198,8 @@ static int read_hash(hid_t file, const char *path, const char *name, kd_hash *ou
     if (status < 0) return status;
     size_t length = strlen(out->hex);
     if ((length != 0 && length != 32) || strspn(out->hex, "0123456789abcdef") != length)
-        return kd_fail(KD_EDATA, "%s: /%s is '%s', must be 32 lower-case hexadecimal digits or empty", path,
+        return kd_fail(KD_EDATA,
+                       "%s: /%s is '%s', must be 32 lower-case hexadecimal digits or empty", path,
                        name, out->hex);
     return KD_OK;
 }

@@ -8,9 +8,9 @@
 #include <stddef.h>
 
 typedef enum {
-    KD_KEY_INTEGER, /* int, int64_t or, up to KD_KEY_U64_MAX, uint64_t; the one of `choices`, when
-                       there is one, is stored as −1                                              */
-    KD_KEY_REAL,    /* float or double                                                           */
+    KD_KEY_INTEGER,  /* int, int64_t or, up to KD_KEY_U64_MAX, uint64_t; the one of `choices`, when
+                        there is one, is stored as −1                                              */
+    KD_KEY_REAL,     /* float or double                                                           */
     KD_KEY_SWITCH,   /* bool                                                                      */
     KD_KEY_TEXT,     /* char[]                                                                    */
     KD_KEY_PATH,     /* char[], made relative to the config's folder, variables filled in         */

@@ -30,8 +30,8 @@ static void add_number(kd_text *out, const kd_config_key *key, bool whole) {
     char low[32], high[32];
     kd_config_limit(low, sizeof low, key->low);
     kd_config_limit(high, sizeof high, key->high);
-    kd_text_add(out, "\"type\": \"%s\", \"%s\": %s, \"maximum\": %s",
-                whole ? "integer" : "number", key->above ? "exclusiveMinimum" : "minimum", low, high);
+    kd_text_add(out, "\"type\": \"%s\", \"%s\": %s, \"maximum\": %s", whole ? "integer" : "number",
+                key->above ? "exclusiveMinimum" : "minimum", low, high);
 }
 
 /* What a whole number, a pair or a word may be. */

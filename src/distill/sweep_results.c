@@ -144,10 +144,8 @@ static void add_rows(kd_text *out, const kd_sweep_results *results) {
         kd_text_add(out, ", \"kind\": ");
         kd_json_add_quoted(out, row[i].kind);
         add_statistics(out, "accuracy", kd_statistics_within(seeds, row[i].accuracy, 0, 100));
-        add_statistics(out, "errors",
-                       kd_statistics_within(seeds, row[i].errors, 0, INFINITY));
-        add_statistics(out, "validation",
-                       kd_statistics_within(seeds, row[i].validation, 0, 100));
+        add_statistics(out, "errors", kd_statistics_within(seeds, row[i].errors, 0, INFINITY));
+        add_statistics(out, "validation", kd_statistics_within(seeds, row[i].validation, 0, 100));
         add_statistics(out, "against_first", kd_statistics_of(seeds, row[i].against_first));
         kd_text_add(out, "}");
     }

@@ -1,8 +1,8 @@
 /* Weights that were trained elsewhere, into a net: names and layouts of PyTorch.
  *
- * For each node "X" of the net the arrays are found under these names. What wraps a model is no part
- * of them: "module" and "_orig_mod" (DataParallel, torch.compile) anywhere, and in front whatever all
- * arrays share, as "model." or "net.backbone.", where without it more of them fit.
+ * For each node "X" of the net the arrays are found under these names. What wraps a model is no
+ * part of them: "module" and "_orig_mod" (DataParallel, torch.compile) anywhere, and in front
+ * whatever all arrays share, as "model." or "net.backbone.", where without it more of them fit.
  *   weight, bias             X.weight, X.bias; for "linear" also fc.… and classifier.…;
  *                            for a shortcut with weights also X.0.… and X with "downsample.0"
  *   batch norm               X.bn.…, or X with its last "convN" read as "bnN", or X.1.…

@@ -16,8 +16,8 @@ typedef struct {
     const kd_data_spec *data;  /* kind; for sound how to make the features            */
 } kd_blob_info;
 
-/* Whether a network of these sizes can be exported and run as integers, which needs no weights: KD_OK,
- * or KD_ECONFIG with the node. What depends on the weights kd_blob_write tells. */
+/* Whether a network of these sizes can be exported and run as integers, which needs no weights:
+ * KD_OK, or KD_ECONFIG with the node. What depends on the weights kd_blob_write tells. */
 int kd_blob_check_net(const kd_net *net);
 
 /* Writes the calibrated or trained qnet. Refuses what integers cannot do exactly: an accumulator
