@@ -11,6 +11,7 @@ typedef struct {
     int count, h, w;
     bool sorted;   /* by class                                           */
     bool brighter; /* a class's square is the brighter the higher its label */
+    bool flat;     /* all pictures are the same even dark                */
     uint64_t seed;
 } set_spec;
 
@@ -31,14 +32,16 @@ static inline void write_set(test_folder *folder, const char *part, set_spec s) 
     put_u32(labels, 0x801);
     put_u32(labels + 4, (uint32_t)s.count);
     for (int i = 0; i < s.count; i++) {
-        const int label = s.sorted ? i * SET_CLASSES / s.count : (int)kd_rng_below(&rng, SET_CLASSES);
+        const int label =
+            s.sorted ? i * SET_CLASSES / s.count : (int)kd_rng_below(&rng, SET_CLASSES);
         const int light = s.brighter ? 20 + 60 * label : 150;
         labels[8 + i] = (unsigned char)label;
         for (int p = 0; p < s.h * s.w; p++) {
             const bool inside =
                 (p / s.w >= s.h / 2) == (label / 2) && (p % s.w >= s.w / 2) == (label % 2);
             images[16 + (size_t)i * size + (size_t)p] =
-                (unsigned char)(kd_rng_below(&rng, 20) + (uint64_t)(inside ? light : 0));
+                s.flat ? 10
+                       : (unsigned char)(kd_rng_below(&rng, 20) + (uint64_t)(inside ? light : 0));
         }
     }
     snprintf(name, sizeof name, "%s-images-idx3-ubyte", part);

@@ -381,7 +381,7 @@ OP_CASE(layer_norm, layer_norm_variants);
     { .rank = 1, .shape = {C}, .low = 0.5, .high = 2, .state = true }
 #define BATCH_NORM(name_, act_, C, ...)                                                            \
     {                                                                                              \
-        .name = name_, .call = call_batch_norm, .args = &(batch_norm_args){act_, 2e-5, 0},            \
+        .name = name_, .call = call_batch_norm, .args = &(batch_norm_args){act_, 2e-5, 0},         \
         .check = check_batch_norm, .leaf = {                                                       \
             LEAF(__VA_ARGS__),                                                                     \
             LEAF(C),                                                                               \
@@ -392,7 +392,7 @@ OP_CASE(layer_norm, layer_norm_variants);
     }
 #define BATCH_NORM_EVALUATING(name_, act_, C, ...)                                                 \
     {                                                                                              \
-        .name = name_, .call = call_batch_norm, .args = &(batch_norm_args){act_, 2e-5, 0},            \
+        .name = name_, .call = call_batch_norm, .args = &(batch_norm_args){act_, 2e-5, 0},         \
         .check = check_batch_norm_evaluating, .evaluating = true, .leaf = {                        \
             LEAF(__VA_ARGS__),                                                                     \
             LEAF(C),                                                                               \

@@ -4,6 +4,9 @@
 
 #include "test_data.h"
 
+#include <sndfile.h>
+
+#include "data/dataset_source.h"
 #include "data/safetensors_write.h"
 #include "distill/checkpoint.h"
 #include "distill/evaluate.h"
@@ -13,14 +16,19 @@
 #include "agreement_set.h"
 
 #define CNN                                                                                        \
-    "\"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 4, \"kernel\": 3}, "                     \
+    "\"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 4, \"kernel\": 3}, "                   \
     "{\"global_avg_pool\": true}]}"
 
 static kd_learner *make_cnn(void) {
     kd_model_spec model = {.kind = KD_MODEL_CNN, .layer_count = 2};
-    model.layer[0] = (kd_layer_spec){.kind = KD_LAYER_CONV, .channels = 4, .kernel = {3, 3},
-                                     .stride = {1, 1}, .padding = {1, 1}, .groups = 1,
-                                     .batch_norm = true, .relu = true};
+    model.layer[0] = (kd_layer_spec){.kind = KD_LAYER_CONV,
+                                     .channels = 4,
+                                     .kernel = {3, 3},
+                                     .stride = {1, 1},
+                                     .padding = {1, 1},
+                                     .groups = 1,
+                                     .batch_norm = true,
+                                     .relu = true};
     model.layer[1] = (kd_layer_spec){.kind = KD_LAYER_GLOBAL_AVG_POOL};
     kd_learner *learner;
     const kd_learner_spec spec = {.model = &model, .input = {8, 8, 1}, .classes = SET_CLASSES};
@@ -53,10 +61,11 @@ static void assert_unsound(test_folder *folder, const char *file, const char *sa
     assert_string_equal(printed, "");
     assert_int_equal(DISTILL("verify", kept_path(folder, file)), 65);
     assert_string_equal(printed, "");
-    snprintf(rest, sizeof rest,
-             "\"model\": {\"type\": \"mlp\", \"hidden\": [4]}, \"teacher\": {\"weights\": \"%s\", "
-             CNN "}, " TRAIN_BRIEFLY,
-             file);
+    snprintf(
+        rest, sizeof rest,
+        "\"model\": {\"type\": \"mlp\", \"hidden\": [4]}, \"teacher\": {\"weights\": \"%s\", " CNN
+        "}, " TRAIN_BRIEFLY,
+        file);
     write_run(folder, "pupil", ABCD, rest);
     assert_int_equal(train(folder, "pupil.json"), 65);
     assert_says(complained, says);
@@ -160,19 +169,21 @@ static void logits_that_are_not_finite_are_no_answers(void **state) {
 static void a_diverged_training_leaves_no_result(void **state) {
     test_folder *folder = *state;
     write_sets(folder);
-    write_run(folder, "wild", ABCD,
-              "\"model\": {\"type\": \"mlp\", \"hidden\": [8]}, \"train\": {\"epochs\": 2, \"batch\": "
-              "32, \"optimizer\": \"sgd\", \"learning_rate\": 1e30, \"clip\": 1}");
+    write_run(
+        folder, "wild", ABCD,
+        "\"model\": {\"type\": \"mlp\", \"hidden\": [8]}, \"train\": {\"epochs\": 2, \"batch\": "
+        "32, \"optimizer\": \"sgd\", \"learning_rate\": 1e200, \"clip\": 1}");
     assert_int_equal(train(folder, "wild.json"), 65);
     assert_says(complained, "lower train.learning_rate");
     assert_false(kd_file_exists(kept_path(folder, "runs/wild/train.best.h5")));
     assert_false(kd_file_exists(kept_path(folder, "runs/wild/report.json")));
 }
 
-/* --- batch norm --------------------------------------------------------------------------------- */
+/* --- batch norm ---------------------------------------------------------------------------------
+ */
 
 #define DEEP(batch)                                                                                \
-    "\"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 4, \"kernel\": 8, \"padding\": 0}]}, "     \
+    "\"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 4, \"kernel\": 8, \"padding\": 0}]}, " \
     "\"train\": {\"epochs\": 1, \"batch\": " batch ", \"learning_rate\": 0.01}"
 
 static void batch_norm_of_one_value_is_refused(void **state) {
@@ -187,6 +198,70 @@ static void batch_norm_of_one_value_is_refused(void **state) {
     assert_int_equal(train(folder, "two.json"), 0);
 }
 
+/* One sample is left behind a full batch of 64. All are dark and alike, so that each batch's
+ * variance is nearly 0: the running one goes from 1 to 0.9, and hardly further. */
+static void a_last_batch_of_one_hardly_counts(void **state) {
+    test_folder *folder = *state;
+    write_set(folder, "train", (set_spec){.count = 65, .h = 8, .w = 8, .flat = true, .seed = 1});
+    write_set(folder, "t10k", (set_spec){.count = 4, .h = 8, .w = 8, .seed = 2});
+    write_run(folder, "cnn", ABCD,
+              CNN ", \"train\": {\"epochs\": 1, \"batch\": 64, \"learning_rate\": 1e-6}");
+    assert_int_equal(train(folder, "cnn.json"), 0);
+    kd_learner *learner = make_cnn();
+    assert_int_equal(kd_checkpoint_load_params(kept_path(folder, "runs/cnn/train.best.h5"),
+                                               learner->params, NULL),
+                     KD_OK);
+    const kd_tensor *variance = &kd_params_find(learner->params, "conv0.bn.running_var")->tensor;
+    for (int i = 0; i < 4; i++)
+        assert_true(variance->value[i] > KD_REAL(0.88) && variance->value[i] < KD_REAL(0.91));
+    kd_learner_free(learner);
+}
+
+/* --- inputs -------------------------------------------------------------------------------------
+ */
+
+/* A WAV file of floats can hold what is no number; a spectrum would quietly make silence of it. */
+static void sounds_of_no_numbers_are_refused(void **state) {
+    test_folder *folder = *state;
+    char *path = kept_path(folder, "nan.wav");
+    float samples[4000] = {0};
+    for (int i = 0; i < 4000; i++) samples[i] = (float)sin(i * 0.1) / 4;
+    SF_INFO info = {.samplerate = 8000, .channels = 1, .format = SF_FORMAT_WAV | SF_FORMAT_FLOAT};
+    samples[1234] = NAN;
+    SNDFILE *file = sf_open(path, SFM_WRITE, &info);
+    assert_non_null(file);
+    assert_int_equal(sf_write_float(file, samples, 4000), 4000);
+    assert_int_equal(sf_close(file), 0);
+    const kd_audio_spec audio = {
+        .sample_rate = 8000, .window = 256, .hop = 128, .mels = 12, .seconds = 0.25, .range = 60};
+    kd_source source = {.count = 1, .h = 15, .w = 12, .c = 1, .path = &path};
+    float features[15 * 12];
+    const int64_t row = 0;
+    assert_int_equal(kd_source_audio_features(features, &source, &audio, &row, 1), KD_EDATA);
+    assert_says(kd_error(), "nan.wav: sample 1234 is nan");
+}
+
+static void a_test_set_that_was_trained_on_is_named(void **state) {
+    test_folder *folder = *state;
+    write_sets(folder);
+    write_run(folder, "cnn", ABCD, CNN ", " TRAIN_BRIEFLY);
+    kd_learner *learner = make_cnn();
+    save(learner, kept_path(folder, "good.h5"));
+    kd_learner_free(learner);
+    assert_int_equal(eval(folder, "cnn.json", "good.h5"), 0);
+    assert_null(strstr(complained, "says nothing of others"));
+    static const char *const part[] = {"images-idx3-ubyte", "labels-idx1-ubyte"};
+    for (int i = 0; i < 2; i++) {
+        char train_name[64], test_name[64];
+        snprintf(train_name, sizeof train_name, "train-%s", part[i]);
+        snprintf(test_name, sizeof test_name, "t10k-%s", part[i]);
+        assert_int_equal(remove(test_path(folder, test_name)), 0);
+        assert_int_equal(symlink(train_name, test_path(folder, test_name)), 0);
+    }
+    assert_int_equal(eval(folder, "cnn.json", "good.h5"), 0);
+    assert_says(complained, "the test pictures are the training pictures");
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_setup, test_teardown)
     const struct CMUnitTest tests[] = {
@@ -195,6 +270,9 @@ int main(void) {
         TEST(logits_that_are_not_finite_are_no_answers),
         TEST(a_diverged_training_leaves_no_result),
         TEST(batch_norm_of_one_value_is_refused),
+        TEST(a_last_batch_of_one_hardly_counts),
+        TEST(sounds_of_no_numbers_are_refused),
+        TEST(a_test_set_that_was_trained_on_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,6 +134,33 @@ static void test_gate_large_sums(void **state) {
     case_free(&c);
 }
 
+static void build_flat(kd_net *net) {
+    kd_net_linear(net, "fc", 0, 10, KD_ACT_NONE);
+}
+
+/* 40,000 weights that are all the largest: on the scale of the largest their sums would pass 2^31.
+ */
+static void test_gate_sums_that_would_overflow(void **state) {
+    (void)state;
+    quant_case c = case_create(build_flat, (kd_extent){200, 200, 1}, &INT8);
+    kd_tensor *weight = &c.net->node[1].weight->tensor;
+    for (int64_t i = 0; i < weight->size; i++) weight->value[i] = i < weight->size / 2 ? -1 : 1;
+    kd_params_touch(c.params);
+    case_calibrate(&c);
+    check_gate("equal weights", &c, 3, 0, 4);
+    case_free(&c);
+    kd_params *params;
+    kd_net *net;
+    kd_qnet *qnet;
+    ASSERT_OK(kd_params_create(&params));
+    ASSERT_OK(kd_net_create(&net, params, (kd_extent){300, 300, 1}));
+    build_flat(net);
+    assert_int_equal(kd_qnet_create(&qnet, net, &INT8), KD_ECONFIG);
+    assert_non_null(strstr(kd_error(), "can pass 2^31"));
+    kd_net_free(net);
+    kd_params_free(params);
+}
+
 /* A channel whose weights vanish beside its bias keeps a bias that fits. */
 static void test_gate_dead_channel(void **state) {
     (void)state;
@@ -355,6 +382,24 @@ static void test_sound(void **state) {
     case_free(&c);
 }
 
+/* CIFAR-10's records are written into a sample's buffer. */
+static void test_input_of_another_size_is_refused(void **state) {
+    (void)state;
+    quant_case c = case_create(build_cnn, (kd_extent){12, 10, 3}, &INT8);
+    case_calibrate(&c);
+    static char names[10][KD_CLASS_NAME_MAX];
+    kd_dataset dataset = {.h = 12, .w = 10, .c = 3, .classes = 10, .class_name = names};
+    dataset.normaliser.unit = 1;
+    kd_data_spec data = {.kind = KD_DATA_CIFAR10};
+    kd_blob_info info = {.name = "x", .dataset = &dataset, .data = &data};
+    kd_blob *blob;
+    ASSERT_OK(kd_blob_write(temporary_path(), c.qnet, &info));
+    assert_int_equal(kd_blob_open(&blob, temporary_path()), KD_EDATA);
+    assert_non_null(strstr(kd_error(), "takes samples of 12x10x3"));
+    remove(temporary_path());
+    case_free(&c);
+}
+
 static void test_unobserved_is_refused(void **state) {
     (void)state;
     quant_case c = case_create(build_cnn, (kd_extent){12, 10, 3}, &INT8);
@@ -375,6 +420,7 @@ int main(void) {
         cmocka_unit_test(test_gate_few_bits),
         cmocka_unit_test(test_gate_observers),
         cmocka_unit_test(test_gate_large_sums),
+        cmocka_unit_test(test_gate_sums_that_would_overflow),
         cmocka_unit_test(test_gate_dead_channel),
         cmocka_unit_test(test_gate_after_training),
         cmocka_unit_test(test_every_truncation_is_refused),
@@ -383,6 +429,7 @@ int main(void) {
         cmocka_unit_test(test_random_damage),
         cmocka_unit_test(test_says_what_it_is),
         cmocka_unit_test(test_sound),
+        cmocka_unit_test(test_input_of_another_size_is_refused),
         cmocka_unit_test(test_unobserved_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -162,7 +162,8 @@ static void test_observers(void **state) {
     free(x);
 }
 
-/* The first four batches count alike at a weight of 3/4 for what was; from then on a batch has 1/4. */
+/* The first four batches count alike at a weight of 3/4 for what was; from then on a batch has 1/4.
+ */
 static void test_average_of_batches(void **state) {
     (void)state;
     kd_real range[KD_RANGE_SIZE] = {0};

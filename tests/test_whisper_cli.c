@@ -155,7 +155,7 @@ static void models_are_verified(void **state) {
     test_write(n.model, bytes, length);
     free(bytes);
     assert_int_equal(DISTILL("verify", n.model), 65);
-    assert_says(complained, "decoder.ln.bias: number 31 is not finite");
+    assert_says(complained, "decoder.ln.bias[31] is ");
     assert_int_equal(DISTILL("verify", ((test_folder *)*state)->path), 65);
     assert_says(complained, "Whisper model");
 }

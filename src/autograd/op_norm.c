@@ -204,8 +204,8 @@ static void merge_moments(const batch_norm *n, const kd_real *sums, double *mean
 
 /* How much of the momentum a batch is worth: all of it from a quarter of a full batch on. */
 static double batch_share(const kd_tape *tape, const kd_tensor *x) {
-    const double share = tape->full_batch > 0 ? 4 * (double)x->shape[0] / (double)tape->full_batch
-                                              : 1;
+    const double share =
+        tape->full_batch > 0 ? 4 * (double)x->shape[0] / (double)tape->full_batch : 1;
     return share < 1 ? share : 1;
 }
 

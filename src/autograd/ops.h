@@ -62,11 +62,11 @@ kd_tensor *kd_log_softmax(kd_tape *tape, kd_tensor *x);
 kd_tensor *kd_layer_norm(kd_tape *tape, kd_tensor *x, kd_tensor *gamma, kd_tensor *beta,
                          kd_real epsilon);
 /* y = act(γ(x − μ)/√(σ² + ε) + β), per channel of the last axis. Training: μ, σ² (biased) of the
- * batch, and running ← (1−m')·running + m'·batch (unbiased variance), written when the forward runs,
- * m' = m·min(1, 4·B/F) for a batch of B samples where a full one has F = tape->full_batch: the few
- * samples left at the end of an epoch do not count as much as a full batch. Otherwise, and in
- * training when a channel has one value only, which has no variance, μ = running_mean,
- * σ² = running_var (state, no gradient; left as they are). All (C). */
+ * batch, and running ← (1−m')·running + m'·batch (unbiased variance), written when the forward
+ * runs, m' = m·min(1, 4·B/F) for a batch of B samples where a full one has F = tape->full_batch:
+ * the few samples left at the end of an epoch do not count as much as a full batch. Otherwise, and
+ * in training when a channel has one value only, which has no variance, μ = running_mean, σ² =
+ * running_var (state, no gradient; left as they are). All (C). */
 kd_tensor *kd_batch_norm(kd_tape *tape, kd_tensor *x, kd_tensor *gamma, kd_tensor *beta,
                          kd_tensor *running_mean, kd_tensor *running_var, kd_real momentum,
                          kd_real epsilon, kd_act act);

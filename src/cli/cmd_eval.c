@@ -79,7 +79,9 @@ static int open_learner(model *m, const kd_config *config, const kd_dataset *tes
 static int open_test(kd_dataset **out, const kd_config *config) {
     kd_dataset *train;
     int status = kd_dataset_open(out, &config->data, KD_SPLIT_TEST);
-    if (status < 0 || kd_dataset_head(&train, &config->data, KD_SPLIT_TRAIN) < 0) return status;
+    if (status < 0) return status;
+    status = kd_dataset_head(&train, &config->data, KD_SPLIT_TRAIN);
+    if (status < 0) return status == KD_ENOINPUT ? KD_OK : status;
     status = kd_dataset_agree(train, "training samples", *out, "test samples");
     kd_dataset_free(train);
     return status < 0 ? kd_fail_in(status, "%s", config->path) : KD_OK;

@@ -24,8 +24,8 @@ static const kd_usage USAGE = {
     .summary =
         "Checks files: every checksum of a checkpoint, teacher store or exported model, the\n"
         "structure of a GGUF, safetensors or whisper.cpp file or a Whisper folder from elsewhere,\n"
-        "every key of a config. One line for each that is whole; stops with an error at the first\n"
-        "that is not.",
+        "every key of a config; that weights are finite and variances not negative. One line for\n"
+        "each that is whole; stops with an error at the first that is not.",
     .example = "distill verify runs/fashion_mnist/*.h5 runs/fashion_mnist/*.gguf"};
 
 static const size_t FILE_LIMIT = (size_t)1 << 36;
@@ -53,7 +53,8 @@ static int list_parameters(kd_params *params, hid_t file) {
 }
 
 static int verify_checkpoint(const char **what, const char *path) {
-    *what = "checkpoint, its seal and the checksum of every parameter are right";
+    *what =
+        "checkpoint, its seal and the checksum of every parameter are right, every weight finite";
     hid_t file;
     kd_params *params = NULL;
     int status = kd_h5_open(&file, path);
@@ -122,8 +123,7 @@ static int check_entry(const kd_safetensors *file, const kd_safetensors_entry *e
     float *values = malloc((size_t)entry->count * sizeof *values + 1);
     if (!values) return kd_fail_memory((size_t)entry->count * sizeof *values, path);
     int status = kd_safetensors_read(file, entry, values);
-    const int64_t bad =
-        status == KD_OK ? kd_find_bad_number(values, entry->count, variance) : -1;
+    const int64_t bad = status == KD_OK ? kd_find_bad_number(values, entry->count, variance) : -1;
     if (bad >= 0)
         status = kd_fail(KD_EDATA, "%s: tensor %s: number %lld is %g", path, entry->name,
                          (long long)bad, (double)values[bad]);

@@ -11,8 +11,7 @@
 
 enum { MEASURED_STEPS = 8 };
 
-/* The memory this process may use: the machine's, or the cgroup's when that is less. */
-static double memory_limit(void) {
+double kd_plan_memory_limit(void) {
     double limit = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     static const char *const files[] = {"/sys/fs/cgroup/memory.max",
                                         "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
@@ -31,8 +30,7 @@ static double memory_limit(void) {
 
 typedef struct {
     kd_plan_needs all;
-    double limit; /* of memory */
-    bool quiet;   /* only the run's own stages, and nothing is printed */
+    bool quiet; /* only the run's own stages, and nothing is printed */
 } planner;
 
 /* Bytes of a stage that are known before anything is allocated. */
@@ -57,13 +55,13 @@ static outlook look_ahead(const kd_learner *learner, int64_t batch) {
     return o;
 }
 
-/* That so many bytes fit; `part` and `share` say what most of them are for. */
-static int check_memory(const planner *p, const char *stage, double bytes, const char *part,
-                        double share, const char *remedy) {
-    if (bytes <= p->limit) return KD_OK;
+int kd_plan_check_memory(const char *stage, double bytes, const char *part, double share,
+                         const char *remedy) {
+    const double limit = kd_plan_memory_limit();
+    if (bytes <= limit) return KD_OK;
     char needed[32], most[32], of_it[32];
     kd_format_bytes(needed, sizeof needed, bytes);
-    kd_format_bytes(most, sizeof most, p->limit);
+    kd_format_bytes(most, sizeof most, limit);
     kd_format_bytes(of_it, sizeof of_it, share);
     return kd_fail(KD_ECONFIG, "%s: needs at least %s of memory, %s of it for %s; there are %s; %s",
                    stage, needed, of_it, part, most, remedy);
@@ -85,7 +83,8 @@ static int measure(const kd_config *config, const kd_run *run, const char *stage
     return kd_classifier_measure(learner, &job, steps, step, arena);
 }
 
-/* What a step of the whole batch will take, from steps of small ones: memory grows with the batch. */
+/* What a step of the whole batch will take, from steps of small ones: memory grows with the batch.
+ */
 static int foresee_arena(const kd_config *config, const kd_run *run, const char *stage,
                          const kd_quantize_config *qat, kd_learner *learner, double *out) {
     enum { SMALL = 4, LARGER = 8 };
@@ -118,17 +117,18 @@ static int make_room(planner *p, const kd_config *config, const kd_run *run, con
     const double data = p->all.data, fixed = data + o.parameters;
     kd_learner_free(*learner);
     *learner = NULL;
-    status = check_memory(p, stage, fixed, "parameters", o.parameters, "make the model smaller");
+    status =
+        kd_plan_check_memory(stage, fixed, "parameters", o.parameters, "make the model smaller");
     if (status == KD_OK)
-        status = check_memory(p, stage, fixed + o.loader + o.kept, "a batch's activations",
-                              o.loader + o.kept, lower);
+        status = kd_plan_check_memory(stage, fixed + o.loader + o.kept, "a batch's activations",
+                                      o.loader + o.kept, lower);
     if (status == KD_OK) status = kd_learner_create(learner, made);
-    if (status < 0 || fixed + o.loader + SUSPECT * o.kept <= p->limit) return status;
+    if (status < 0 || fixed + o.loader + SUSPECT * o.kept <= kd_plan_memory_limit()) return status;
     double arena;
     status = foresee_arena(config, run, stage, qat, *learner, &arena);
     return status < 0 ? status
-                      : check_memory(p, stage, fixed + o.loader + arena, "a batch's activations",
-                                     o.loader + arena, lower);
+                      : kd_plan_check_memory(stage, fixed + o.loader + arena,
+                                             "a batch's activations", o.loader + arena, lower);
 }
 
 static void print_stage(const kd_learner *learner, const char *stage, int64_t updates, double step,
@@ -138,8 +138,8 @@ static void print_stage(const kd_learner *learner, const char *stage, int64_t up
     kd_format_bytes(bytes, sizeof bytes, memory);
     printf("  %-8s %lld parameters, %.2f M multiply-adds a sample; %lld updates of %.1f ms: %s; "
            "%s\n",
-           stage, (long long)kd_learner_parameters(learner), (double)kd_net_macs(learner->net) / 1e6,
-           (long long)updates, 1e3 * step, eta, bytes);
+           stage, (long long)kd_learner_parameters(learner),
+           (double)kd_net_macs(learner->net) / 1e6, (long long)updates, 1e3 * step, eta, bytes);
 }
 
 /* One training stage of `config`, measured on the real data. */
@@ -184,8 +184,8 @@ static int plan_data(planner *p, const kd_config *config) {
         p->all.data += (double)head->count * (double)(head->h * head->w * head->c) * width;
         kd_dataset_free(head);
     }
-    return check_memory(p, config->name, p->all.data, "samples", p->all.data,
-                        "use fewer or smaller ones");
+    return kd_plan_check_memory(config->name, p->all.data, "samples", p->all.data,
+                                "use fewer or smaller ones");
 }
 
 static int open_data(const kd_config *config, kd_run *run) {
@@ -247,7 +247,7 @@ static int plan_config(planner *p, const kd_config *config) {
 }
 
 int kd_plan_measure(kd_plan_needs *out, const kd_config *config) {
-    planner p = {.limit = memory_limit(), .quiet = true};
+    planner p = {.quiet = true};
     int status = kd_preflight(config);
     if (status == KD_OK) status = plan_config(&p, config);
     *out = p.all;
@@ -255,7 +255,7 @@ int kd_plan_measure(kd_plan_needs *out, const kd_config *config) {
 }
 
 int kd_plan_conclude(const char *runs, const kd_plan_needs *needs) {
-    const double limit = memory_limit(), left = kd_file_free_bytes(runs);
+    const double limit = kd_plan_memory_limit(), left = kd_file_free_bytes(runs);
     const double memory = needs->memory + needs->data, disk = needs->disk;
     char eta[32], used[32], most[32], needed[32], available[32];
     kd_format_duration(eta, sizeof eta, needs->seconds);
@@ -280,7 +280,7 @@ int kd_plan_print(kd_arguments *arguments) {
     kd_config *config;
     int status = kd_stage_config(&config, arguments);
     if (status < 0) return status;
-    planner p = {.limit = memory_limit()};
+    planner p = {0};
     status = kd_preflight(config);
     if (status == KD_OK) status = plan_config(&p, config);
     kd_config_free(config);

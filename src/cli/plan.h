@@ -6,8 +6,8 @@
 #include "distill/sweep.h"
 
 /* Prints parameters, memory against the machine's (or cgroup's) limit, disk, and an ETA from a few
- * measured updates. Refuses like kd_preflight (distill/preflight.h), and with KD_ECONFIG what cannot
- * fit, before it takes the memory. Writes nothing into the runs folder. */
+ * measured updates. Refuses like kd_preflight (distill/preflight.h), and with KD_ECONFIG what
+ * cannot fit, before it takes the memory. Writes nothing into the runs folder. */
 int kd_plan_print(kd_arguments *arguments);
 
 /* The same for a speech config. KD_ENOINPUT after saying which files are missing. */
@@ -20,6 +20,13 @@ typedef struct {
     double memory;  /* bytes of the stage that takes most besides      */
     double disk;    /* bytes                                           */
 } kd_plan_needs;
+
+/* Bytes of memory this process may use: the machine's, or the cgroup's when those are fewer. */
+double kd_plan_memory_limit(void);
+
+/* KD_ECONFIG when `bytes` are more than that; `share` of them are for `part`. */
+int kd_plan_check_memory(const char *stage, double bytes, const char *part, double share,
+                         const char *remedy);
 
 /* The last line of a plan; KD_ECONFIG when memory or disk do not hold so many bytes. */
 int kd_plan_conclude(const char *runs, const kd_plan_needs *needs);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "cli/bench_whisper.h"
@@ -114,13 +115,39 @@ static double print_stages(const outlook *o, double *disk) {
     return seconds;
 }
 
+/* The weights are in the file with 2 bytes each or fewer, and in memory with 4. */
+static int check_teacher(const kd_speech_run *run) {
+    struct stat info;
+    const char *path = run->config->teacher.weights;
+    if (stat(path, &info) != 0 || S_ISDIR(info.st_mode)) return KD_OK;
+    return kd_plan_check_memory(path, (double)info.st_size, "the teacher", (double)info.st_size,
+                                "choose a smaller one");
+}
+
+/* What an update of a large batch takes, from small ones: memory grows with the batch. */
+static int check_batch(const outlook *o, int64_t batch, kd_precision precision) {
+    enum { SMALL = 1, LARGER = 2, LARGE = 8 };
+    kd_whisper_costs small, larger;
+    if (batch <= LARGE) return KD_OK;
+    int status = kd_bench_whisper_costs(&small, &o->student, SMALL, precision);
+    if (status == KD_OK) status = kd_bench_whisper_costs(&larger, &o->student, LARGER, precision);
+    if (status < 0) return status;
+    const double more = (double)(batch - LARGER) * (larger.bytes - small.bytes) / (LARGER - SMALL);
+    return kd_plan_check_memory("train", larger.bytes + more, "a batch's activations", more,
+                                "lower train.batch and raise train.accumulate");
+}
+
 static int print_plan(kd_speech_run *run, const char *runs) {
     outlook o;
-    int status = look(&o, run);
+    int status = check_teacher(run);
+    if (status == KD_OK) status = look(&o, run);
     if (status < 0) return status;
     kd_whisper_file_free(run->teacher);
     run->teacher = NULL;
-    status = kd_bench_whisper_costs(&o.costs, &o.student, run->config->train.batch, run->precision);
+    status = check_batch(&o, run->config->train.batch, run->precision);
+    if (status == KD_OK)
+        status =
+            kd_bench_whisper_costs(&o.costs, &o.student, run->config->train.batch, run->precision);
     if (status < 0) return status;
     printf(
         "%s: a student of %d + %d layers from %d + %d: %.1f M parameters, %.1f M of them trained\n"
@@ -133,10 +160,10 @@ static int print_plan(kd_speech_run *run, const char *runs) {
     const double store =
         kd_speech_teach_bytes(&run->config->teacher, &o.teacher, o.seconds * TOKENS_PER_SECOND);
     const double learning = o.costs.bytes + store, teaching = 2 * o.teacher_bytes;
-    return kd_plan_conclude(
-        runs, &(kd_plan_needs){.seconds = seconds,
-                               .memory = learning > teaching ? learning : teaching,
-                               .disk = disk});
+    return kd_plan_conclude(runs,
+                            &(kd_plan_needs){.seconds = seconds,
+                                             .memory = learning > teaching ? learning : teaching,
+                                             .disk = disk});
 }
 
 int kd_plan_print_speech(kd_arguments *arguments) {

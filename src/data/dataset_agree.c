@@ -39,7 +39,8 @@ int kd_audio_agree(const kd_audio_spec *a, const char *a_name, const kd_audio_sp
     return kd_fail(KD_ECONFIG,
                    "%s: data.audio.normalise is \"%s\"; %s: it is \"%s\"; the same sounds would be "
                    "other numbers",
-                   a_name, kd_clip_norm_name[a->normalise], b_name, kd_clip_norm_name[b->normalise]);
+                   a_name, kd_clip_norm_name[a->normalise], b_name,
+                   kd_clip_norm_name[b->normalise]);
 }
 
 int kd_dataset_agree(const kd_dataset *a, const char *a_name, const kd_dataset *b,

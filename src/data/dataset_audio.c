@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "data/audio.h"
 #include "data/clip.h"
 #include "data/dataset_source.h"
@@ -62,6 +63,25 @@ static int take_entries(kd_source *out, kd_manifest *manifest, const char *path)
     return KD_OK;
 }
 
+static int compare_paths(const void *a, const void *b) {
+    return strcmp(((const kd_manifest_entry *)a)->path, ((const kd_manifest_entry *)b)->path);
+}
+
+/* Says how many recordings of the test list were trained on; sorts the training list. */
+static void warn_of_known(kd_manifest *training, const kd_manifest *test,
+                          const kd_data_spec *spec) {
+    int64_t known = 0;
+    qsort(training->entry, (size_t)training->count, sizeof *training->entry, compare_paths);
+    for (int64_t i = 0; i < test->count; i++)
+        known += bsearch(&test->entry[i], training->entry, (size_t)training->count,
+                         sizeof *training->entry, compare_paths) != NULL;
+    if (known > 0)
+        kd_warn(
+            "%s: %lld of its %lld recordings are in the training list %s too: what a model makes "
+            "of them says nothing of others",
+            spec->test_manifest, (long long)known, (long long)test->count, spec->train_manifest);
+}
+
 int kd_source_audio(kd_source *out, const kd_data_spec *spec, bool train, kd_source_part part) {
     kd_manifest training = {0}, test = {0};
     int status = find_shape(out, &spec->audio);
@@ -72,6 +92,7 @@ int kd_source_audio(kd_source *out, const kd_data_spec *spec, bool train, kd_sou
             kd_manifest_labels(&out->class_name, &out->classes, &training, spec->train_manifest);
     if (status == KD_OK && train) status = take_entries(out, &training, spec->train_manifest);
     if (status == KD_OK && !train) status = kd_manifest_read(&test, spec->test_manifest);
+    if (status == KD_OK && !train && part == KD_SOURCE_ALL) warn_of_known(&training, &test, spec);
     if (status == KD_OK && !train) status = take_entries(out, &test, spec->test_manifest);
     kd_manifest_free(&training);
     kd_manifest_free(&test);

@@ -1,12 +1,15 @@
 /* IDX, the format of MNIST: 0, 0, type, rank; `rank` big-endian u32 sizes; the values. */
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <zlib.h>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "data/dataset_source.h"
 
 enum { UNSIGNED_BYTES = 8, HEADER_MAX = 4 + 4 * KD_IDX_RANK_MAX };
@@ -153,15 +156,25 @@ static int find_file(char path[KD_PATH_MAX], const char *folder, const char *nam
     return KD_OK;
 }
 
+/* What went wrong when zlib opened or read the file. */
+static int fail_gzip(gzFile file, const char *path) {
+    int kind = errno == ENOMEM ? Z_MEM_ERROR : Z_ERRNO;
+    const char *text = file ? gzerror(file, &kind) : "";
+    if (kind == Z_MEM_ERROR) return kd_fail_memory(1 << 16, path);
+    if (kind == Z_ERRNO) return kd_fail(KD_EIO, "%s: cannot read: %s", path, strerror(errno));
+    return kd_fail(KD_EDATA, "%s: %s", path, text);
+}
+
 /* Only the sizes that the header states. */
 static int read_sizes(kd_idx *out, int rank, const char *path) {
     uint8_t header[HEADER_MAX];
     size_t total;
     gzFile file = gzopen(path, "rb"); /* which reads plain files as they are */
-    if (!file) return kd_fail(KD_EIO, "%s: cannot be opened", path);
-    int got = gzread(file, header, 4 + 4 * (unsigned)rank);
+    const int got = file ? gzread(file, header, 4 + 4 * (unsigned)rank) : -1;
+    int status =
+        got < 0 ? fail_gzip(file, path) : read_header(out, &total, rank, header, (size_t)got, path);
     gzclose(file);
-    return read_header(out, &total, rank, header, got > 0 ? (size_t)got : 0, path);
+    return status;
 }
 
 static int read_file(kd_idx *out, int rank, const char *path) {
@@ -205,25 +218,39 @@ static int take_labels(kd_source *out, const kd_idx *labels, const char *path) {
     return KD_OK;
 }
 
+/* Says so when the test pictures at `path` are the training pictures. */
+static void warn_of_known(const char *path, const char *folder) {
+    char training[KD_PATH_MAX];
+    struct stat a, b;
+    if (find_file(training, folder, "train-images-idx3-ubyte") < 0) return;
+    if (stat(path, &a) != 0 || stat(training, &b) != 0) return;
+    if (a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+        kd_warn("%s: the test pictures are the training pictures: what a model makes of them says "
+                "nothing of others",
+                path);
+}
+
 int kd_source_idx(kd_source *out, const kd_data_spec *spec, bool train, kd_source_part part) {
     char path[KD_PATH_MAX], label_path[KD_PATH_MAX];
     kd_idx images = {0}, labels = {0};
     int status = name_classes(out, spec);
     out->c = 1;
     if (status < 0 || part == KD_SOURCE_STATED) return status;
-    status = find_file(path, spec->folder,
-                       train ? "train-images-idx3-ubyte" : "t10k-images-idx3-ubyte");
+    status =
+        find_file(path, spec->folder, train ? "train-images-idx3-ubyte" : "t10k-images-idx3-ubyte");
     if (status == KD_OK)
         status = find_file(label_path, spec->folder,
                            train ? "train-labels-idx1-ubyte" : "t10k-labels-idx1-ubyte");
     if (status == KD_OK)
-        status = part == KD_SOURCE_HEAD ? read_sizes(&images, 3, path) : read_file(&images, 3, path);
+        status =
+            part == KD_SOURCE_HEAD ? read_sizes(&images, 3, path) : read_file(&images, 3, path);
     if (status < 0) return status;
     out->bytes = images.values;
     out->count = images.dim[0];
     out->h = images.dim[1];
     out->w = images.dim[2];
     if (part == KD_SOURCE_HEAD) return KD_OK;
+    if (!train) warn_of_known(path, spec->folder);
     status = read_file(&labels, 1, label_path);
     if (status == KD_OK) status = take_labels(out, &labels, label_path);
     free(labels.values);

@@ -506,10 +506,11 @@ int kd_checkpoint_load_params(const char *path, kd_params *params, bool (*beside
     return status;
 }
 
-int kd_checkpoint_config(char **out, const char *path) {
+int kd_checkpoint_config(char **out, char stage[KD_STAGE_MAX], const char *path) {
     hid_t file;
     *out = NULL;
     int status = open_checkpoint(&file, path);
+    if (status == KD_OK) status = kd_h5_get_string(file, "stage", stage, KD_STAGE_MAX);
     if (status == KD_OK) status = kd_h5_get_text(file, "config", CONFIG_MAX, out);
     kd_h5_close(file);
     return status;

@@ -57,8 +57,9 @@ int kd_checkpoint_origin(char **out, const char *path);
 int kd_checkpoint_load_params(const char *path, kd_params *params,
                               bool (*beside)(const char *name));
 
-/* The resolved config that a checkpoint carries, "" for none. The caller frees. */
-int kd_checkpoint_config(char **out, const char *path);
+/* The resolved config that a checkpoint carries, "" for none, and its stage. The caller frees *out. */
+enum { KD_STAGE_MAX = 64 };
+int kd_checkpoint_config(char **out, char stage[KD_STAGE_MAX], const char *path);
 
 /* The hash of all values in `params`, names included. */
 int kd_params_hash(kd_hash *out, const kd_params *params);

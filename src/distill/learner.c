@@ -166,10 +166,14 @@ static int check_data(kd_learner *learner, const kd_config *config, const char *
 }
 
 static int load_checkpoint(kd_learner *learner, const char *path, const kd_dataset *data) {
-    char *text = NULL;
+    char *text = NULL, stage[KD_STAGE_MAX];
     kd_config *config = NULL;
     int status = kd_checkpoint_load_params(path, learner->params, is_beside);
-    if (status == KD_OK) status = kd_checkpoint_config(&text, path);
+    if (status == KD_OK) status = kd_checkpoint_config(&text, stage, path);
+    if (status == KD_OK && strncmp(stage, "qat.", 4) == 0)
+        kd_warn("%s: was trained with rounded numbers and is used here without rounding; what was "
+                "trained is the exported .gguf",
+                path);
     const bool stated = status == KD_OK && text[0];
     if (stated) status = kd_config_parse(&config, text, strlen(text), path, 0, NULL);
     free(text);

@@ -25,7 +25,8 @@ typedef struct {
 /* Fills all parameters of the net, laid out before, from `n` arrays; `source` names the file in
  * messages. KD_EDATA, with the net unchanged, when a parameter has no array or one of another
  * shape, when an array belongs to no parameter (another depth, say), or when a number is not finite
- * or a variance negative: everything that is wrong is listed in one message. Bumps the version of the parameters. */
+ * or a variance negative: everything that is wrong is listed in one message. Bumps the version of
+ * the parameters. */
 int kd_import_params(kd_net *net, int n, const kd_foreign_array *array, const char *source);
 
 #endif

@@ -83,8 +83,8 @@ kd_tensor *kd_net_forward(const kd_net *net, kd_tape *tape, kd_tensor *x, kd_ten
 kd_tensor *kd_net_node_forward(const kd_net *net, const kd_net_node *node, kd_tape *tape,
                                kd_tensor *x, kd_tensor *second);
 
-/* That batches of so many samples can train it: batch norm needs the variance of at least two values
- * of each channel. KD_ECONFIG names the layer. */
+/* That batches of so many samples can train it: batch norm needs the variance of at least two
+ * values of each channel. KD_ECONFIG names the layer. */
 int kd_net_check_batch(const kd_net *net, int64_t batch);
 
 /* Multiply-adds of one sample's forward pass. */

@@ -45,8 +45,7 @@ static void compare_nodes(comparison *c, const kd_net *a, const kd_net_node *x, 
     c->node = x->name;
     compare_words(c, "is called", x->name, y->name);
     compare_words(c, "is a", kd_node_kind_name(x->kind), kd_node_kind_name(y->kind));
-    for (int i = 0; i < 2; i++)
-        compare_words(c, "reads", input_name(a, x, i), input_name(b, y, i));
+    for (int i = 0; i < 2; i++) compare_words(c, "reads", input_name(a, x, i), input_name(b, y, i));
     compare_words(c, "activation", act[x->act], act[y->act]);
     if (x->kind == KD_NODE_CONV) {
         compare_pair(c, "stride", x->conv.stride, y->conv.stride);

@@ -35,7 +35,8 @@ const kd_data_spec *kd_blob_data(const kd_blob *blob); /* kind and audio spec   
 const kd_normaliser *kd_blob_normaliser(const kd_blob *blob);
 int64_t kd_blob_parameters(const kd_blob *blob);
 
-/* Runs n normalised samples x (n,h,w,c) and gives the logits (n,classes), dequantized from int32.
+/* Runs n normalised samples x (n,h,w,c) and gives the logits (n,classes), dequantized from int32;
+ * KD_EDATA when one of them is not finite.
  * Threaded over samples. Scratch for up to n samples is kept from the first call. */
 int kd_blob_run(kd_blob *blob, int64_t n, const float *x, float *logits);
 

@@ -157,8 +157,7 @@ static int read_audio(reader *r) {
     if (status == KD_OK) status = read_real(r, "distill.audio.trim", 0, true, 200, &audio->trim);
     if (status == KD_OK) status = read_real(r, "distill.audio.range", 0, false, 80, &audio->range);
     if (status == KD_OK)
-        status =
-            read_word(r, "distill.audio.normalise", kd_clip_norm_name, KD_CLIP_NORMS, &how);
+        status = read_word(r, "distill.audio.normalise", kd_clip_norm_name, KD_CLIP_NORMS, &how);
     audio->normalise = (kd_clip_norm)how;
     return status;
 }
@@ -170,7 +169,8 @@ static int check_cifar(const reader *r) {
     int status = kd_dataset_stated(&stated, &r->blob->data);
     if (status < 0) return status;
     if (in.h != stated->h || in.w != stated->w || in.c != stated->c)
-        status = kd_fail(KD_EDATA, "%s: takes samples of %lldx%lldx%lld, those of \"%s\" are %lldx%lldx%lld",
+        status = kd_fail(KD_EDATA,
+                         "%s: takes samples of %lldx%lldx%lld, those of \"%s\" are %lldx%lldx%lld",
                          r->name, (long long)in.h, (long long)in.w, (long long)in.c,
                          kd_data_kind_name[r->blob->data.kind], (long long)stated->h,
                          (long long)stated->w, (long long)stated->c);

@@ -1,5 +1,6 @@
 /* Inference with integers only: u8 activations, int8 weights, int32 sums. The one float operation
  * at each end is the quantization of the input and the scaling of the logits. */
+#include <math.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -427,6 +428,16 @@ static void run_one(task t, int64_t first, int64_t together, int64_t n, const fl
     run_task(&t, x + first * in.h * in.w * in.c);
 }
 
+/* Scales near the end of a float's range can make answers that are no numbers. */
+static int check_logits(const kd_blob *blob, int64_t n, const float *logits) {
+    for (int64_t i = 0; i < n * blob->classes; i++)
+        if (!isfinite(logits[i]))
+            return kd_fail(KD_EDATA,
+                           "the logit of class %lld is %g: the model's scales are too large",
+                           (long long)(i % blob->classes), (double)logits[i]);
+    return KD_OK;
+}
+
 int kd_blob_run(kd_blob *blob, int64_t n, const float *x, float *logits) {
     const int threads = omp_get_max_threads();
     const int64_t together = samples_together(blob, n, threads);
@@ -447,7 +458,7 @@ int kd_blob_run(kd_blob *blob, int64_t n, const float *x, float *logits) {
         for (int64_t i = 0; i < (shared ? tasks : 0); i++)
             run_one(t, i * together, together, n, x, logits);
     }
-    return KD_OK;
+    return check_logits(blob, n, logits);
 }
 
 /* --- what a blob says of itself ----------------------------------------------------------------

@@ -13,8 +13,8 @@
 #include "autograd/real.h"
 
 typedef enum {
-    KD_OBSERVER_EMA,        /* average of the batches' minima and maxima, moving when they are many */
-    KD_OBSERVER_MINMAX,     /* smallest and largest ever seen                                 */
+    KD_OBSERVER_EMA,    /* average of the batches' minima and maxima, moving when they are many */
+    KD_OBSERVER_MINMAX, /* smallest and largest ever seen                                 */
     KD_OBSERVER_PERCENTILE, /* all but (100 − p) % of the values, taken off each side that has any
                              */
     KD_OBSERVER_MSE         /* the part of min … max that rounds with the least squared error */

@@ -85,14 +85,15 @@ static int add_node(kd_qnet *qnet, int i) {
     const bool learned = qnet->spec.method == KD_QUANT_LSQ;
     int status = node->weight ? check_inputs(node) : KD_OK;
     if (status == KD_OK && node->weight && learned)
-        status = add_state(&q->weight_scale, qnet, i, SUFFIX[WEIGHT_SCALE], node->out.c, KD_INIT_ONE,
-                           KD_PARAM_TRAINED);
+        status = add_state(&q->weight_scale, qnet, i, SUFFIX[WEIGHT_SCALE], node->out.c,
+                           KD_INIT_ONE, KD_PARAM_TRAINED);
     if (status < 0 || q->source != i) return status;
     bool mean = node->kind == KD_NODE_AVG_POOL || node->kind == KD_NODE_GLOBAL_AVG_POOL;
     if (mean && kd_pool_window(qnet->net, i) > MEAN_WINDOW_MAX)
         return kd_fail(KD_ECONFIG, "%s: quantized means are over at most %d values, not %lld",
                        node->name, MEAN_WINDOW_MAX, (long long)kd_pool_window(qnet->net, i));
-    status = add_state(&q->range, qnet, i, SUFFIX[RANGE], KD_RANGE_SIZE, KD_INIT_ZERO, KD_PARAM_STATE);
+    status =
+        add_state(&q->range, qnet, i, SUFFIX[RANGE], KD_RANGE_SIZE, KD_INIT_ZERO, KD_PARAM_STATE);
     if (status == KD_OK && learned)
         status = add_state(&q->scale, qnet, i, SUFFIX[SCALE], 1, KD_INIT_ONE, KD_PARAM_TRAINED);
     if (status == KD_OK)

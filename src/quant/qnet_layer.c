@@ -10,8 +10,8 @@
  * whose weights are tiny beside its bias gets a coarser weight scale. */
 static const double BIAS_STEPS_MAX = 0x1p28;
 
-/* Σ|w| of a channel in steps: with stored activations of 0 … 255, a zero-point among them and a bias
- * of 2^29 steps at most, its sums stay below 2^31. */
+/* Σ|w| of a channel in steps: with stored activations of 0 … 255, a zero-point among them and a
+ * bias of 2^29 steps at most, its sums stay below 2^31. */
 static const double WEIGHT_STEPS_MAX = (0x1p31 - 0x1p29) / (2 * 255) - 1;
 
 /* Sums of whole numbers below this are exact in a kd_real. */
@@ -52,8 +52,8 @@ static double scale_for_sums(const kd_real *weight, int64_t n) {
     return sum / (WEIGHT_STEPS_MAX - (double)n / 2);
 }
 
-/* The scale of one channel: learned, or from its largest weight; never so small that the bias or the
- * sums overflow, never 0. */
+/* The scale of one channel: learned, or from its largest weight; never so small that the bias or
+ * the sums overflow, never 0. */
 static float channel_scale(const kd_real *weight, int64_t n, double learned, double bias,
                            double scale_in, int32_t qmax) {
     const double least = 0x1p-60;
