@@ -224,6 +224,11 @@ static void fresh_keeps_what_cannot_be_replaced(void **state) {
     assert_int_equal(system("mv away.json big.json && mv away.h5 big.h5"), 0);
     REFUSED(78, "conv9", "train", "weighed.json", "--fresh", "--set",
             "loss.hints=[{\"kind\":\"mse\",\"student\":\"conv9\",\"teacher\":\"conv1\"}]");
+    REFUSED(78, "weighed/train.best.h5: is a result of this very run", "train", "weighed.json",
+            "--fresh", "--set", "teacher.weights=./runs/../runs/weighed/train.best.h5");
+    REFUSED(78, "runs/small/store: is a result of this very run", "train", "foreign.json",
+            "--fresh", "--set", "name=small", "--set", "teacher.store=runs/small/store", "--set",
+            "teacher.views=2");
     REFUSED(78, "has no \"quantize\"", "quantize", "weighed.json", "--fresh");
     REFUSED(78, "has no \"quantize.qat\"", "export", "small.json", "--fresh", "--set",
             "quantize={\"calibration_samples\":8}");

@@ -216,6 +216,17 @@ int kd_file_remove_matching(const char *folder, const char *const *patterns) {
     return status;
 }
 
+bool kd_file_is_among(const char *path, const char *folder, const char *const *patterns) {
+    char *file = realpath(path, NULL), *real = realpath(folder, NULL);
+    char *slash = file ? strrchr(file, '/') : NULL;
+    const size_t length = slash ? (size_t)(slash - file) : 0;
+    const bool among = slash && real && strlen(real) == length && memcmp(real, file, length) == 0 &&
+                       matches(slash + 1, patterns);
+    free(file);
+    free(real);
+    return among;
+}
+
 double kd_file_free_bytes(const char *folder) {
     struct statvfs info;
     if (statvfs(folder, &info) != 0 && statvfs(".", &info) != 0) return 0;

@@ -36,6 +36,10 @@ bool kd_file_exists(const char *path);
  * ends them). A folder that is not there has none. */
 int kd_file_remove_matching(const char *folder, const char *const *patterns);
 
+/* Whether `path` is a file or folder right in `folder` whose name matches one of `patterns`, by
+ * whatever path it is named. */
+bool kd_file_is_among(const char *path, const char *folder, const char *const *patterns);
+
 /* Bytes that can still be written into `folder`, or where it would be made; 0 when unknown. */
 double kd_file_free_bytes(const char *folder);
 

@@ -24,6 +24,22 @@ static int remove_results(const kd_run *run) {
     return status < 0 ? status : kd_teach_remove(run);
 }
 
+/* What is read must not be among what the run removes or writes over. */
+static int check_own_inputs(const kd_run *run) {
+    static const char *const store[] = {"store", NULL};
+    const kd_teacher_config *teacher = &run->config->teacher;
+    const char *mine = NULL;
+    for (int i = 0; i < teacher->count && !mine; i++)
+        if (kd_file_is_among(teacher->source[i].weights, run->folder, RESULTS))
+            mine = teacher->source[i].weights;
+    if (!mine && kd_file_is_among(teacher->store, run->folder, store)) mine = teacher->store;
+    if (!mine) return KD_OK;
+    return kd_fail(KD_ECONFIG,
+                   "%s: is a result of this very run, which would write over it; move it, or use "
+                   "another name",
+                   mine);
+}
+
 /* The training samples as the network sees them: normalised, and augmented unless `clean`. */
 static kd_hash data_hash(const kd_run *run, bool clean) {
     const kd_config *c = run->config;
@@ -98,6 +114,7 @@ static int read_inputs(kd_run *run, const kd_run *like) {
     int status = run->pupil ? KD_OK : kd_preflight(config); /* which knows of its teachers */
     if (status == KD_OK) status = kd_precision_parse(&run->precision, config->precision);
     if (status == KD_OK) status = kd_path_join(run->folder, run->runs, config->name);
+    if (status == KD_OK) status = check_own_inputs(run);
     if (status == KD_OK) status = open_data(run, like);
     if (status == KD_OK) status = name_biases(run);
     if (status == KD_OK) status = kd_teach_class_list(&run->classes, run->train);

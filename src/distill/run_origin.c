@@ -71,7 +71,7 @@ void kd_run_origin_stage(kd_origin *out, const kd_run *run, const char *stage,
     add_teaching(out, run);
     if (config->teacher.store[0]) return;
     add_late(out, "teacher.parameters", &run->teacher.hash);
-    add_late(out, "teacher.answers", &run->stored);
+    add_late(out, "store.content", &run->stored);
 }
 
 /* The seed and the augmentation decide it when the teacher answers for views. */

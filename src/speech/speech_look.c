@@ -60,7 +60,7 @@ void kd_speech_origin_stage(kd_origin *out, const kd_speech_run *run,
     begin(out, how ? how->stage : "train");
     add_teaching(out, run);
     add_windows(out, "windows.validation", &run->validation);
-    add_late(out, "teacher.answers", &run->stored);
+    add_late(out, "store.content", &run->stored);
     add_section(out, run, "model", 0, NOTHING);
     add_section(out, run, "train", 0, DECIDES_NOTHING);
     add_section(out, run, "loss", 0, NOTHING);

@@ -71,6 +71,17 @@ int kd_speech_run_look(kd_speech_run *run, const kd_speech_config *config) {
     return status < 0 ? status : read_list(&run->test, "test", &config->data.test);
 }
 
+/* The teacher must not be among what the run writes. */
+static int check_own_inputs(const kd_speech_run *run) {
+    static const char *const written[] = {"student*", NULL};
+    const char *weights = run->config->teacher.weights;
+    if (!kd_file_is_among(weights, run->folder, written)) return KD_OK;
+    return kd_fail(KD_ECONFIG,
+                   "%s: is a result of this very run, which would write over it; move it, or use "
+                   "another name",
+                   weights);
+}
+
 static int labels_path(const kd_speech_run *run, const kd_speech_list *list,
                        char out[KD_PATH_MAX]) {
     char name[64];
@@ -115,6 +126,7 @@ int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const
     kd_label_options options;
     int status = kd_speech_run_look(run, config);
     if (status == KD_OK) status = kd_path_join(run->folder, runs, config->name);
+    if (status == KD_OK) status = check_own_inputs(run);
     if (status == KD_OK) status = kd_speech_run_need_teacher(run);
     if (status == KD_OK) status = kd_speech_run_language(run, &options);
     if (status == KD_OK)
