@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 ARCH   ?= $(if $(filter x86_64,$(shell uname -m)),x86-64-v3,native)
 CC     ?= gcc
 MAKEFLAGS += -j$(shell nproc)
-PACKAGES = build-essential pkg-config libopenblas-openmp-dev libhdf5-dev libsndfile1-dev \
+PACKAGES = build-essential pkg-config libhdf5-dev libsndfile1-dev \
            libsamplerate0-dev libcjson-dev libdnnl-dev libcmocka-dev zlib1g-dev libxxhash-dev \
            libpng-dev libgemmlowp-dev dataset-fashion-mnist python3-h5py python3-numpy
 
@@ -18,8 +18,8 @@ quiet = @$(if $(V),set -x,echo "$(1)");
 CFLAGS   = -std=c11 -D_GNU_SOURCE -Isrc -g -march=$(ARCH) -fopenmp -fno-math-errno -MMD -MP \
            -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
            -Wmissing-prototypes -Wvla -Wno-psabi $(shell pkg-config --cflags hdf5 sndfile samplerate \
-           libcjson libpng openblas 2>/dev/null)
-LDLIBS   = $(shell pkg-config --libs hdf5 sndfile samplerate libcjson libpng openblas \
+           libcjson libpng 2>/dev/null)
+LDLIBS   = $(shell pkg-config --libs hdf5 sndfile samplerate libcjson libpng \
            2>/dev/null) -lz -lxxhash -lm -lpthread
 CFLAGS_release = -O3
 CFLAGS_debug   = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer

@@ -1,30 +1,16 @@
 #include "autograd/gemm.h"
 
-#include <cblas.h>
-#include <omp.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "autograd/gemm_few.h"
 #include "base/error.h"
 #include "base/log.h"
 
 /* Products smaller than this many multiply-adds are not worth waking the other threads for. */
 static const int64_t SERIAL_MACS = 1 << 17;
-/* A larger product is cut into about this many tiles; more would repeat the packing too often. */
-enum { TILE_TARGET = 8, TILE_ALIGN = 16, TILE_SMALLEST = 48 };
+/* A larger product is cut into about this many tiles; more would repeat the packing too often. Whole
+ * register tiles of every kernel fit into a multiple of ALIGN. */
+enum { TILE_TARGET = 8, TILE_ALIGN = 48, TILE_SMALLEST = 48 };
 
 static bool counting;
 static kd_gemm_counters counters;
-
-/* One owner of threads, OpenMP: OpenBLAS must not split what is already a tile. Setting its threads
- * sets OpenMP's too, which is undone. */
-__attribute__((constructor)) static void keep_blas_serial(void) {
-    int threads = omp_get_max_threads();
-    openblas_set_num_threads(1);
-    omp_set_num_threads(threads);
-}
 
 void kd_gemm_count_enable(bool on) {
     counting = on;
@@ -43,24 +29,6 @@ void kd_gemm_count_end(double began, double flop) {
     if (!counting) return;
     counters.seconds += kd_clock() - began;
     counters.flop += flop;
-}
-
-void kd_gemm_serial(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
-                    const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
-                    kd_real *C, int64_t ldc) {
-    if (M <= KD_FEW_ROWS && ta == KD_PLAIN) {
-        kd_gemm_few(tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
-        return;
-    }
-    enum CBLAS_TRANSPOSE a = ta == KD_PLAIN ? CblasNoTrans : CblasTrans;
-    enum CBLAS_TRANSPOSE b = tb == KD_PLAIN ? CblasNoTrans : CblasTrans;
-#ifdef KD_DOUBLE
-    cblas_dgemm(CblasRowMajor, a, b, (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, beta,
-                C, (int)ldc);
-#else
-    cblas_sgemm(CblasRowMajor, a, b, (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, beta,
-                C, (int)ldc);
-#endif
 }
 
 /* How a product is cut: `rows` × `columns` tiles of `row_step` × `column_step`. A function of the
