@@ -3,13 +3,17 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "autograd/gemm.h"
 #include "autograd/gemm_few.h"
+#include "base/isa.h"
 
 static const double EPSILON = sizeof(kd_real) == 4 ? 0x1p-23 : 0x1p-52;
 
@@ -228,6 +232,31 @@ static void test_threads_change_no_bit(void **state) {
     kd_tape_free(tape);
 }
 
+/* The same with every set of loops that this processor can run: each in a process of its own, since
+ * the set is chosen at start. */
+static void test_threads_at_every_level(void **state) {
+    (void)state;
+    fflush(NULL); /* or the children would print it once more */
+    for (kd_isa isa = 0; isa < KD_ISA_COUNT; isa++) {
+        if (!kd_isa_has(isa)) {
+            print_message("SKIP level %s: this processor does not have it\n", kd_isa_name(isa));
+            continue;
+        }
+        const pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            setenv("DISTILL_ISA", kd_isa_name(isa), 1);
+            execl("/proc/self/exe", "test_gemm", "threads", (char *)NULL);
+            _exit(127);
+        }
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+            fail_msg("DISTILL_ISA=%s: products differ between numbers of threads, or are wrong",
+                     kd_isa_name(isa));
+    }
+}
+
 /* A batch is its products one by one; stride 0 uses one matrix for all. */
 static void test_batch(void **state) {
     (void)state;
@@ -389,7 +418,15 @@ static void test_precision_names(void **state) {
     assert_true(kd_precision_parse(&p, "fp16") < 0);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    const struct CMUnitTest one_level[] = {
+        cmocka_unit_test(test_threads_change_no_bit),
+        cmocka_unit_test(test_sizes_with_tiles),
+        cmocka_unit_test(test_batch_sized_product),
+        cmocka_unit_test(test_bfloat16_product),
+    };
+    if (argc > 1 && strcmp(argv[1], "threads") == 0)
+        return cmocka_run_group_tests(one_level, NULL, NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_odd_sizes),
         cmocka_unit_test(test_sizes_with_tiles),
@@ -397,6 +434,7 @@ int main(void) {
         cmocka_unit_test(test_compact),
         cmocka_unit_test(test_beta_zero_only_writes),
         cmocka_unit_test(test_threads_change_no_bit),
+        cmocka_unit_test(test_threads_at_every_level),
         cmocka_unit_test(test_batch),
         cmocka_unit_test(test_rounding),
         cmocka_unit_test(test_bfloat16_product),

@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/text.h"
 
-static const char *const NAMES[KD_ISA_COUNT] = {
-    "portable", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512bf16", "amx"};
+static const char *const NAMES[KD_ISA_COUNT] = {"portable",   "avx2",       "avxvnni", "avx512",
+                                                "avx512vnni", "avx512bf16", "amx"};
 
 const char *kd_isa_name(kd_isa isa) {
     return NAMES[isa];
@@ -115,8 +115,8 @@ static int refuse(const char *word, kd_isa isa) {
     kd_guess_offer(&guess, "vnni");
     if (guess.best)
         return kd_fail(KD_EUSAGE,
-                       "DISTILL_ISA=%s: no such level, did you mean %s? This processor has %s", word,
-                       guess.best, levels);
+                       "DISTILL_ISA=%s: no such level, did you mean %s? This processor has %s",
+                       word, guess.best, levels);
     return kd_fail(KD_EUSAGE, "DISTILL_ISA=%s: no such level; this processor has %s", word, levels);
 }
 
