@@ -7,7 +7,7 @@
 # make help       everything else
 
 PREFIX ?= /usr/local
-ARCH   ?= $(if $(filter x86_64,$(shell uname -m)),x86-64-v3,native)
+ARCH   ?= $(if $(filter x86_64,$(shell uname -m)),x86-64,native)
 CC     ?= gcc
 # One job for each core, unless the user or a make above says how many.
 ifeq ($(findstring -j,$(shell printenv MAKEFLAGS)),)
@@ -46,6 +46,18 @@ CFLAGS     += $(if $(FFMPEG),-DKD_HAVE_FFMPEG $(shell pkg-config --cflags $(FFMP
 LDLIBS     += $(if $(FFMPEG),$(shell pkg-config --libs $(FFMPEG) 2>/dev/null))
 
 SOURCES = $(filter-out src/main.c,$(wildcard src/*/*.c))
+
+# One build serves every x86-64 processor: the numeric loops are compiled once for each of ISAS, and
+# src/base/isa.c chooses at start. ARCH=native (or another) builds for one kind of processor only.
+ISAS = $(if $(filter x86-64,$(ARCH)),portable avx2 avx512)
+march_portable = -march=x86-64
+march_avx2     = -march=x86-64-v3
+march_avx512   = -march=x86-64-v4 -mprefer-vector-width=512
+KERNELS = $(filter-out %/gemm.c %/gemm_onednn.c %/gemm_openblas.c,$(wildcard src/autograd/op_*.c src/autograd/gemm*.c)) \
+          src/autograd/attention_blocks.c src/autograd/compact.c $(wildcard src/distill/loss*.c) \
+          src/distill/optimizer.c src/quant/fake_quant.c src/quant/requantize.c src/quant/observer.c \
+          src/quant/blob_run.c src/speech/decode_rules.c src/data/fft.c src/data/logmel.c \
+          src/data/whisper_mel.c
 TESTS   = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
 all: build/distill
@@ -53,12 +65,35 @@ all: build/distill
 build/distill: build/release/bin/distill
 	@ln -f $< $@
 
+# The kernels of one mode for one of ISAS, in one object whose functions end in _<isa>. They share
+# no data with the rest of the program.
+define ISA_RULES
+KERNELS_$(1)_$(2) = $$(KERNELS:src/%.c=build/$(1)/$(2)/%.o)
+build/$(1)/$(2)/%.o: src/%.c Makefile | deps
+	@mkdir -p $$(@D)
+	$$(call quiet,compile $$@) $$(CC) $$(CFLAGS) $$(march_$(2)) $$(CFLAGS_$(1)) -c -o $$@ $$<
+build/$(1)/kernels_$(2).o: $$(KERNELS_$(1)_$(2))
+	$$(call quiet,join $$@) $$(LD) -r -o $$@.joined $$^ && \
+	    nm -g --defined-only $$@.joined | awk '$$$$2 == "T" {print $$$$3, $$$$3 "_$(2)"; next} \
+	        $$$$3 !~ /^__odr_asan/ {print "kernels share the symbol " $$$$3 >"/dev/stderr"; exit 1}' >$$@.names && \
+	    objcopy --redefine-syms=$$@.names $$@.joined $$@
+-include $$(KERNELS_$(1)_$(2):.o=.d)
+endef
+
 # One set of rules for each mode: objects, the library, the program, the tests.
 define MODE_RULES
-OBJECTS_$(1) = $$(SOURCES:src/%.c=build/$(1)/%.o)
+OBJECTS_$(1) = $$(patsubst src/%.c,build/$(1)/%.o,$$(if $$(ISAS),$$(filter-out $$(KERNELS),$$(SOURCES)),$$(SOURCES))) \
+               $$(ISAS:%=build/$(1)/kernels_%.o)
 build/$(1)/%.o: src/%.c Makefile | deps
 	@mkdir -p $$(@D)
 	$$(call quiet,compile $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -c -o $$@ $$<
+$$(foreach isa,$$(ISAS),$$(eval $$(call ISA_RULES,$(1),$$(isa))))
+ifneq ($$(ISAS),)
+build/$(1)/kernels.inc: build/$(1)/kernels_portable.o
+	@nm -g --defined-only $$< | sed -n 's/.* T \(.*\)_portable$$$$/X(\1)/p' >$$@
+build/$(1)/base/isa.o: build/$(1)/kernels.inc
+build/$(1)/base/isa.o: CFLAGS += -DKD_KERNELS='"../../build/$(1)/kernels.inc"'
+endif
 build/$(1)/libdistill.a: $$(OBJECTS_$(1))
 	@rm -f $$@
 	$$(call quiet,archive $$@) ar rcs $$@ $$^

@@ -64,7 +64,7 @@ hinton-torch:
 
 # make whisper-base-en        base.en into a student with two decoder layers        (two hours)
 # make whisper-base-en-lists  its lists of recordings alone
-whisper-base-en-packages: packages
+whisper-base-en-packages: deps
 	$(call need_packages,asterisk-core-sounds-en-wav asterisk-core-sounds-en)
 whisper-base-en-lists: whisper-base-en-packages
 	sh experiments/whisper_base_en/lists.sh $(or $(DISTILL_DATA),../shared/data)/speech/speechocean762 \

@@ -2,15 +2,13 @@
 
 #include "base/error.h"
 #include "cli/cli.h"
+#include "cli/environment.h"
 
 int main(int argc, char **argv) {
-#ifdef __AVX2__
-    if (!__builtin_cpu_supports("avx2")) {
-        fputs("distill: this build needs a processor with AVX2; `make ARCH=x86-64` makes one that "
-              "does not\n",
-              stderr);
-        return -KD_EINTERNAL;
+    const int status = kd_environment_check();
+    if (status < 0) {
+        fprintf(stderr, "distill: %s\n", kd_error());
+        return -status;
     }
-#endif
     return kd_cli_main(argc, argv);
 }

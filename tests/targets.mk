@@ -46,7 +46,7 @@ sanitized-demo: build/debug/bin/distill
 # tests/mutants.py tells; MUTANT=file:line:number tries one again. Below other work: nice.
 SAMPLE ?= 50
 SEED   ?= 1
-mutants: | packages
+mutants: | deps
 	nice python3 tests/mutants.py --sample=$(SAMPLE) --seed=$(SEED) --files="$(FILES)" --mutant="$(MUTANT)" \
 	    --cc="$(CC)" --cflags="$(CFLAGS)" --libs="$(LDLIBS)" $(JOBS:%=--jobs=%)
 

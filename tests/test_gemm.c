@@ -3,13 +3,17 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "autograd/gemm.h"
 #include "autograd/gemm_few.h"
+#include "base/isa.h"
 
 static const double EPSILON = sizeof(kd_real) == 4 ? 0x1p-23 : 0x1p-52;
 
@@ -176,22 +180,103 @@ static void test_beta_zero_only_writes(void **state) {
     free_problem(&p);
 }
 
+/* What every way to multiply makes of p: kd_gemm, the tape at both precisions, a batch of two. */
+static void run_every_way(const problem *p, kd_tape *tape, kd_real *out) {
+    for (int way = 0; way < 4; way++, out += p->c_size) {
+        memcpy(out, p->C, (size_t)p->c_size * sizeof *out);
+        tape->precision = way == 2 ? KD_PRECISION_BFLOAT16 : KD_PRECISION_FLOAT32;
+        if (way == 0)
+            kd_gemm(p->ta, p->tb, p->M, p->N, p->K, 1, p->A, p->lda, p->B, p->ldb, 1, out, p->ldc);
+        else if (way < 3)
+            kd_gemm_tape(tape, p->ta, p->tb, p->M, p->N, p->K, 1, p->A, p->lda, p->B, p->ldb, NULL,
+                         1, out, p->ldc);
+        else
+            kd_gemm_batched(1, p->ta, p->tb, p->M, p->N, p->K, 1, p->A, p->lda, 0, p->B, p->ldb, 0,
+                            1, out, p->ldc, 0);
+    }
+    kd_tape_reset(tape);
+}
+
+/* Shapes that are one tile, or few, and one that is large. */
 static void test_threads_change_no_bit(void **state) {
     (void)state;
-    for (int t = 0; t < 4; t++) {
-        problem p = make_problem(t & 1, t >> 1, 257, 127, 129, 0);
-        omp_set_num_threads(1);
-        run_gemm(&p);
-        kd_real *alone = copy_of(p.C, p.c_size);
-        for (int threads = 2; threads <= 5; threads++) {
-            omp_set_num_threads(threads);
-            memset(p.C, 0, (size_t)p.c_size * sizeof *p.C);
-            run_gemm(&p);
-            assert_memory_equal(p.C, alone, (size_t)p.c_size * sizeof *p.C);
+    static const int64_t sides[] = {7, 33, 64, 90};
+    static const int64_t odd[][3] = {{64, 64, 512}, {10, 64, 1024},  {80, 80, 300},
+                                     {90, 90, 700}, {257, 127, 129}, {64, 300, 784},
+                                     {1, 400, 900}, {128, 10, 1200}};
+    enum { SIDES = 4, GRID = SIDES * SIDES * 2, ODD = 8 };
+    static const int threads[] = {1, 2, 3, 5};
+    const int before = omp_get_max_threads();
+    kd_tape *tape;
+    assert_int_equal(kd_tape_create(&tape, 1), 0);
+    for (int i = 0; i < 4 * (GRID + ODD); i++) {
+        const int n = i / 4, g = n < GRID ? n : 0;
+        const int64_t cube[3] = {sides[g % SIDES], sides[g / SIDES % SIDES],
+                                 g / SIDES / SIDES ? 520 : 65};
+        const int64_t *size = n < GRID ? cube : odd[n - GRID];
+        problem p = make_problem(i & 1, i >> 1 & 1, size[0], size[1], size[2], 0);
+        kd_real *first = malloc(8 * (size_t)p.c_size * sizeof *first),
+                *other = first + 4 * p.c_size;
+        assert_non_null(first);
+        for (int t = 0; t < 4; t++) {
+            omp_set_num_threads(threads[t]);
+            run_every_way(&p, tape, t ? other : first);
+            if (t && memcmp(first, other, 4 * (size_t)p.c_size * sizeof *first) != 0)
+                fail_msg("%dx%dx%d, transposed %d %d: other bits with %d threads", (int)p.M,
+                         (int)p.N, (int)p.K, p.ta, p.tb, threads[t]);
         }
-        omp_set_num_threads(1);
-        free(alone);
+        free(first);
         free_problem(&p);
+    }
+    omp_set_num_threads(before);
+    kd_tape_free(tape);
+}
+
+/* The thread test alone in a process of its own: what multiplies is chosen when it starts. */
+static void run_threads_with(const char *variable, const char *value) {
+    fflush(NULL); /* or the child would print it once more */
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        setenv(variable, value, 1);
+        execl("/proc/self/exe", "test_gemm", "threads", (char *)NULL);
+        _exit(127);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        fail_msg("%s=%s: products differ between numbers of threads, or are wrong", variable,
+                 value);
+}
+
+/* With every set of loops that this processor can run. */
+static void test_threads_at_every_level(void **state) {
+    (void)state;
+    for (kd_isa isa = 0; isa < KD_ISA_COUNT; isa++) {
+        if (kd_isa_has(isa))
+            run_threads_with("DISTILL_ISA", kd_isa_name(isa));
+        else
+            print_message("SKIP level %s: this processor does not have it\n", kd_isa_name(isa));
+    }
+}
+
+/* With every set of kernels of OpenBLAS's that it can run: those of its level are used. */
+static void test_threads_with_every_core(void **state) {
+    (void)state;
+    static const struct {
+        const char *core;
+        kd_isa needs;
+    } cores[] = {{"Prescott", KD_ISA_PORTABLE},
+                 {"Haswell", KD_ISA_AVX2},
+                 {"Zen", KD_ISA_AVX2},
+                 {"SkylakeX", KD_ISA_AVX512},
+                 {"Cooperlake", KD_ISA_AVX512BF16}};
+    for (size_t i = 0; i < sizeof cores / sizeof *cores; i++) {
+        if (!kd_isa_has(cores[i].needs)) continue;
+        const kd_isa level = cores[i].needs > KD_ISA_AVX512 ? KD_ISA_AVX512 : cores[i].needs;
+        setenv("DISTILL_ISA", kd_isa_name(level), 1);
+        run_threads_with("OPENBLAS_CORETYPE", cores[i].core);
+        unsetenv("DISTILL_ISA");
     }
 }
 
@@ -356,7 +441,15 @@ static void test_precision_names(void **state) {
     assert_true(kd_precision_parse(&p, "fp16") < 0);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    const struct CMUnitTest one_level[] = {
+        cmocka_unit_test(test_threads_change_no_bit),
+        cmocka_unit_test(test_sizes_with_tiles),
+        cmocka_unit_test(test_batch_sized_product),
+        cmocka_unit_test(test_bfloat16_product),
+    };
+    if (argc > 1 && strcmp(argv[1], "threads") == 0)
+        return cmocka_run_group_tests(one_level, NULL, NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_odd_sizes),
         cmocka_unit_test(test_sizes_with_tiles),
@@ -364,6 +457,8 @@ int main(void) {
         cmocka_unit_test(test_compact),
         cmocka_unit_test(test_beta_zero_only_writes),
         cmocka_unit_test(test_threads_change_no_bit),
+        cmocka_unit_test(test_threads_at_every_level),
+        cmocka_unit_test(test_threads_with_every_core),
         cmocka_unit_test(test_batch),
         cmocka_unit_test(test_rounding),
         cmocka_unit_test(test_bfloat16_product),

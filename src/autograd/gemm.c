@@ -1,30 +1,19 @@
 #include "autograd/gemm.h"
 
-#include <cblas.h>
-#include <omp.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "autograd/gemm_few.h"
+#include "autograd/gemm_openblas.h"
 #include "base/error.h"
 #include "base/log.h"
 
-/* Products smaller than this many multiply-adds are not worth waking the other threads for. */
+/* Products smaller than this many multiply-adds are not worth waking the other threads for, nor a
+ * library. */
 static const int64_t SERIAL_MACS = 1 << 17;
-/* A larger product is cut into about this many tiles; more would repeat the packing too often. */
-enum { TILE_TARGET = 8, TILE_ALIGN = 16, TILE_SMALLEST = 48 };
+/* A larger product is cut into about this many tiles; more would repeat the packing too often.
+ * Whole register tiles of every kernel fit into a multiple of ALIGN. */
+enum { TILE_TARGET = 8, TILE_ALIGN = 48, TILE_SMALLEST = 48 };
 
 static bool counting;
 static kd_gemm_counters counters;
-
-/* One owner of threads, OpenMP: OpenBLAS must not split what is already a tile. Setting its threads
- * sets OpenMP's too, which is undone. */
-__attribute__((constructor)) static void keep_blas_serial(void) {
-    int threads = omp_get_max_threads();
-    openblas_set_num_threads(1);
-    omp_set_num_threads(threads);
-}
 
 void kd_gemm_count_enable(bool on) {
     counting = on;
@@ -48,19 +37,10 @@ void kd_gemm_count_end(double began, double flop) {
 void kd_gemm_serial(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
                     const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
                     kd_real *C, int64_t ldc) {
-    if (M <= KD_FEW_ROWS && ta == KD_PLAIN) {
-        kd_gemm_few(tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
-        return;
-    }
-    enum CBLAS_TRANSPOSE a = ta == KD_PLAIN ? CblasNoTrans : CblasTrans;
-    enum CBLAS_TRANSPOSE b = tb == KD_PLAIN ? CblasNoTrans : CblasTrans;
-#ifdef KD_DOUBLE
-    cblas_dgemm(CblasRowMajor, a, b, (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, beta,
-                C, (int)ldc);
-#else
-    cblas_sgemm(CblasRowMajor, a, b, (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, beta,
-                C, (int)ldc);
-#endif
+    const bool few = M <= KD_FEW_ROWS && ta == KD_PLAIN;
+    const bool small = M * N * K < SERIAL_MACS;
+    (few || small || !kd_openblas_is_used() ? kd_gemm_own : kd_openblas_gemm)(
+        ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
 }
 
 /* How a product is cut: `rows` × `columns` tiles of `row_step` × `column_step`. A function of the
@@ -107,14 +87,16 @@ void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t
     const double began = kd_gemm_count_begin();
     tiling t = choose_tiling(M, N, K);
     int64_t tiles = count * t.rows * t.columns;
-#pragma omp parallel for schedule(dynamic, 1) if (tiles > 1 && count * M * N * K >= SERIAL_MACS)
+    const bool shared = tiles > 1 && count * M * N * K >= SERIAL_MACS;
+#pragma omp parallel for schedule(dynamic, 1) if (shared)
     for (int64_t tile = 0; tile < tiles; tile++) {
         int64_t which = tile / (t.rows * t.columns), place = tile % (t.rows * t.columns);
         int64_t i = place / t.columns * t.row_step, j = place % t.columns * t.column_step;
         const kd_real *a = A + which * stride_a + (ta == KD_PLAIN ? i * lda : i);
         const kd_real *b = B + which * stride_b + (tb == KD_PLAIN ? j : j * ldb);
-        kd_gemm_serial(ta, tb, smaller(t.row_step, M - i), smaller(t.column_step, N - j), K, alpha,
-                       a, lda, b, ldb, beta, C + which * stride_c + i * ldc + j, ldc);
+        (shared ? kd_gemm_serial : kd_gemm_own)(ta, tb, smaller(t.row_step, M - i),
+                                                smaller(t.column_step, N - j), K, alpha, a, lda, b,
+                                                ldb, beta, C + which * stride_c + i * ldc + j, ldc);
     }
     kd_gemm_count_end(began, 2.0 * (double)count * (double)M * (double)N * (double)K);
 }

@@ -1,11 +1,11 @@
-/* Matrix products. The only place that includes BLAS or oneDNN.
+/* Matrix products. The only place that includes OpenBLAS or oneDNN.
  *
  * All matrices are row-major; ld is the distance between rows. With op(A) = A or Aᵀ:
  *
  *     C (M,N) = alpha · op(A) (M,K) · op(B) (K,N) + beta · C        beta = 0: C is only written
  *
  * Same bits at any thread count: the work is cut into tiles whose sizes depend on M, N and K only,
- * and each tile is one single-threaded library call.
+ * and each tile is one thread's.
  */
 #ifndef KD_AUTOGRAD_GEMM_H
 #define KD_AUTOGRAD_GEMM_H
@@ -33,7 +33,7 @@ void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t
                      int64_t ldc, int64_t stride_c);
 
 /* The product at the tape's precision. With bfloat16, A and B are rounded to bfloat16 and summed in
- * float32: by oneDNN where the processor has AMX or AVX512-BF16 (DISTILL_ISA=avx2 in the
+ * float32: by oneDNN where the processor has AMX or AVX512-BF16 (a lower DISTILL_ISA in the
  * environment leaves it out), else by rounding and a float32 product. The two differ in the order
  * of the sums, so bits are the same at any thread count, but not on both kinds of processor. When
  * `b_param` is not NULL and B is its whole value, its rounded copy is made once per version of the
@@ -46,6 +46,11 @@ void kd_gemm_tape(kd_tape *tape, kd_trans ta, kd_trans tb, int64_t M, int64_t N,
  * bfloat16 on a processor without it is granted through rounding and float32 products. */
 int kd_precision_parse(kd_precision *out, const char *text);
 bool kd_bfloat16_is_fast(void);
+/* Whose kernels those are: "oneDNN, amx" or "oneDNN, avx512bf16"; NULL where it is not fast. */
+const char *kd_bfloat16_kernels(void);
+
+/* Whose kernels multiply float32 (double), for people: "OpenBLAS Haswell, and our own (avx2) …". */
+void kd_gemm_describe(char *out, size_t capacity);
 
 /* Nearest bfloat16, ties to even, as a float; infinities stay, a NaN comes out quiet. */
 float kd_round_bfloat16(float x);

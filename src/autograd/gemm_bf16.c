@@ -8,6 +8,7 @@
 
 #include "autograd/gemm_panels.h"
 #include "autograd/op_common.h"
+#include "base/isa.h"
 
 /* The 16 upper bits after rounding to nearest, ties to even; a NaN stays one (and quiet). Without
  * branches, so that packing vectorises. */
@@ -27,6 +28,11 @@ float kd_round_bfloat16(float x) {
 
 bool kd_bfloat16_is_fast(void) {
     return kd_onednn_is_live();
+}
+
+const char *kd_bfloat16_kernels(void) {
+    if (!kd_onednn_is_live()) return NULL;
+    return kd_isa_may_use(KD_ISA_AMX) ? "oneDNN, amx" : "oneDNN, avx512bf16";
 }
 
 int kd_precision_parse(kd_precision *out, const char *text) {

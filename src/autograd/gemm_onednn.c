@@ -25,6 +25,7 @@ bool kd_onednn_bf16(const kd_bf16_product *p) {
 #include <string.h>
 
 #include "base/error.h"
+#include "base/isa.h"
 #include "base/log.h"
 
 enum { TILE_ROWS = 256, TILE_COLUMNS = 256, CACHE_SIZE = 512, SHAPES_PER_PRODUCT = 4 };
@@ -251,8 +252,8 @@ static bool product_is_right(void) {
 }
 
 static bool decide(void) {
-    const char *isa = getenv("DISTILL_ISA");
-    if (isa && strcmp(isa, "avx2") == 0) return false;
+    if (!kd_isa_may_use(KD_ISA_AVX512BF16)) return false;
+    if (!kd_isa_may_use(KD_ISA_AMX)) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_bf16);
     const unsigned bf16 = dnnl_cpu_isa_avx512_core_bf16;
     if (((unsigned)dnnl_get_effective_cpu_isa() & bf16) != bf16) return false;
     if (dnnl_engine_create(&cache.engine, dnnl_cpu, 0) != dnnl_success) return false;

@@ -26,14 +26,7 @@ static const int64_t LEAST_MACS = 1 << 22, LEAST_SIDE = 64, MOST_SIDE = 512;
 
 bool kd_panels_pay(const kd_panels_product *p) {
     const int64_t side = kd_smaller(kd_smaller(p->M, p->N), p->K);
-    if (side < LEAST_SIDE || side > MOST_SIDE || p->M * p->N * p->K < LEAST_MACS) return false;
-#if defined(__AVX512F__)
-    return true;
-#elif defined(__AVX2__) && defined(__FMA__)
-    return !__builtin_cpu_supports("avx512f"); /* there OpenBLAS has the wider registers */
-#else
-    return false;
-#endif
+    return side >= LEAST_SIDE && side <= MOST_SIDE && p->M * p->N * p->K >= LEAST_MACS;
 }
 
 typedef struct {

@@ -32,8 +32,8 @@ typedef struct {
 
 /* --- copies ---------------------------------------------------------------------------------- */
 
-/* out[k·width + i] = o(first + i, k), i < width, by squares; what is not below `end` is any number.
- */
+/* out[k·width + i] = o(first + i, k), i < width, by squares; what is not below `end` repeats the last
+ * row. */
 KD_INLINE void kd_tile_pack_rows(kd_real *restrict out, const int width, kd_tile_operand o,
                                  int64_t first, int64_t end, int64_t depth) {
     const kd_real *row[2 * KD_PANEL];
@@ -54,7 +54,8 @@ KD_INLINE void kd_tile_pack_rows(kd_real *restrict out, const int width, kd_tile
 }
 
 /* The same for o.row = 1 and all of [first, end), group after group of `width`: each of the
- * scattered lines of memory is read once, and asked for ahead of time. */
+ * scattered lines of memory is read once, and asked for ahead of time. What is not below `end` is
+ * zero: sums of leftover numbers could be slow (subnormal), though nobody reads them. */
 KD_INLINE void kd_tile_pack_columns(kd_real *restrict out, const int width, kd_tile_operand o,
                                     int64_t first, int64_t end, int64_t depth) {
     for (int64_t k = 0; k < depth; k++) {
@@ -66,7 +67,10 @@ KD_INLINE void kd_tile_pack_columns(kd_real *restrict out, const int width, kd_t
         int64_t i = first;
         for (; i + width <= end; i += width, to += depth * width)
             memcpy(to, from + i, (size_t)width * sizeof *to);
-        if (i < end) memcpy(to, from + i, (size_t)(end - i) * sizeof *to);
+        if (i < end) {
+            memcpy(to, from + i, (size_t)(end - i) * sizeof *to);
+            memset(to + (end - i), 0, (size_t)(width - (end - i)) * sizeof *to);
+        }
     }
 }
 
@@ -109,19 +113,22 @@ static __attribute__((noinline, unused)) void kd_tile_store_partial(kd_vec sum[K
     kd_tile_store(sum, t);
 }
 
-/* Sums of x[i][k·step] · y[k·KD_PANEL + n] over k. */
-KD_INLINE void kd_tile_multiply(const kd_real *const x[KD_TILE], const int step,
-                                const kd_real *restrict y, int64_t depth, kd_tile_target t) {
+/* Sums of x[i][k·step] · y[k·KD_PANEL + n] over k, in `rows` times `vectors` registers. */
+KD_INLINE void kd_tile_sums(const kd_real *const x[KD_TILE], const int step,
+                            const kd_real *restrict y, int64_t depth, kd_tile_target t,
+                            const int rows, const int vectors) {
     kd_vec sum[KD_TILE][2];
 #pragma GCC unroll 16
     for (int i = 0; i < KD_TILE; i++) sum[i][0] = sum[i][1] = (kd_vec){0};
     for (int64_t k = 0; k < depth; k++, y += KD_PANEL) {
-        const kd_vec y0 = kd_vec_load(y), y1 = kd_vec_load(y + KD_VEC);
+        kd_vec row[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) row[v] = kd_vec_load(y + v * KD_VEC);
 #pragma GCC unroll 16
-        for (int i = 0; i < KD_TILE; i++) {
+        for (int i = 0; i < rows; i++) {
             const kd_real a = x[i][k * step];
-            sum[i][0] += a * y0;
-            sum[i][1] += a * y1;
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) sum[i][v] += a * row[v];
         }
     }
     if (t.rows == KD_TILE && t.columns == KD_PANEL) {
@@ -133,6 +140,20 @@ KD_INLINE void kd_tile_multiply(const kd_real *const x[KD_TILE], const int step,
         for (int i = 0; i < KD_TILE; i++) copy[i][0] = sum[i][0], copy[i][1] = sum[i][1];
         kd_tile_store_partial(copy, t);
     }
+}
+
+/* A tile at the edge takes half the rows or half the registers where those are enough. Whatever is
+ * taken, an element is one chain of multiply-adds along k: the same bits. */
+KD_INLINE void kd_tile_multiply(const kd_real *const x[KD_TILE], const int step,
+                                const kd_real *restrict y, int64_t depth, kd_tile_target t) {
+    enum { HALF = KD_TILE / 2 };
+    if (t.columns > KD_VEC)
+        if (t.rows > HALF)
+            kd_tile_sums(x, step, y, depth, t, KD_TILE, 2);
+        else
+            kd_tile_sums(x, step, y, depth, t, HALF, 2);
+    else
+        kd_tile_sums(x, step, y, depth, t, KD_TILE, 1);
 }
 
 /* The same where x is packed. */

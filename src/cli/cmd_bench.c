@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "autograd/gemm.h"
+#include "base/isa.h"
 #include "base/log.h"
 #include "cli/bench_int8.h"
 #include "cli/bench_loss.h"
@@ -208,9 +209,12 @@ static int measure_peaks(double peak[2]) {
     if (status < 0) return status;
     printf("%d threads; products of %d x %d matrices, billions of operations per second\n",
            omp_get_max_threads(), PEAK_SIZE, PEAK_SIZE);
-    printf("  float32  %7.1f\n  bfloat16 %7.1f%s\n  int8     %7.1f  (%s)\n", 1e-9 * peak[0],
-           1e-9 * peak[1], kd_bfloat16_is_fast() ? "" : "  (rounded, multiplied in float32)",
-           1e-9 * int8_peak, kd_int8_kernel_choose()->name);
+    char kernels[160];
+    kd_gemm_describe(kernels, sizeof kernels);
+    printf("  float32  %7.1f  (%s)\n", 1e-9 * peak[0], kernels);
+    printf("  bfloat16 %7.1f  (%s)\n", 1e-9 * peak[1],
+           kd_bfloat16_is_fast() ? kd_bfloat16_kernels() : "rounded, multiplied in float32");
+    printf("  int8     %7.1f  (own kernel, %s)\n", 1e-9 * int8_peak, kd_int8_kernel_choose()->name);
     return KD_OK;
 }
 

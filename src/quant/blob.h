@@ -45,7 +45,7 @@ int64_t kd_blob_parameters(const kd_blob *blob);
 int kd_blob_run(kd_blob *blob, int64_t n, const float *x, float *logits);
 
 /* The kernels in use: "portable", "avx2", "avxvnni" or "avx512vnni". Chosen at run time;
- * DISTILL_ISA=portable, avx2 or vnni names the highest to use. All give the same bits. */
+ * DISTILL_ISA names the highest level to use (base/isa.h). All give the same bits. */
 const char *kd_int8_kernel_name(void);
 
 #endif

@@ -1,8 +1,8 @@
 #include "quant/int8_kernel.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/isa.h"
 #include "base/log.h"
 #include "quant/blob.h"
 #include "quant/grid.h"
@@ -134,15 +134,15 @@ static const kd_int8_kernel *portable_kernel(void) {
     return &portable;
 }
 
-/* From slow to fast; `isa` is what DISTILL_ISA calls it. */
+/* From slow to fast, and the level each belongs to. */
 static const struct {
-    const char *isa;
+    kd_isa isa;
     const kd_int8_kernel *(*get)(void);
 } candidate[] = {
-    {"portable", portable_kernel},
-    {"avx2", kd_int8_kernel_avx2},
-    {"vnni", kd_int8_kernel_avxvnni},
-    {"vnni", kd_int8_kernel_avx512vnni},
+    {KD_ISA_PORTABLE, portable_kernel},
+    {KD_ISA_AVX2, kd_int8_kernel_avx2},
+    {KD_ISA_AVXVNNI, kd_int8_kernel_avxvnni},
+    {KD_ISA_AVX512VNNI, kd_int8_kernel_avx512vnni},
 };
 enum { CANDIDATES = sizeof candidate / sizeof *candidate };
 
@@ -155,18 +155,9 @@ const kd_int8_kernel *kd_int8_kernel_find(const char *name) {
 }
 
 const kd_int8_kernel *kd_int8_kernel_choose(void) {
-    const char *isa = getenv("DISTILL_ISA");
-    int highest = CANDIDATES - 1;
-    if (isa && *isa) {
-        while (highest >= 0 && strcmp(candidate[highest].isa, isa) != 0) highest--;
-        if (highest < 0) {
-            kd_warn("DISTILL_ISA=%s: must be portable, avx2 or vnni; ignored", isa);
-            highest = CANDIDATES - 1;
-        }
-    }
-    for (int i = highest; i > 0; i--) {
+    for (int i = CANDIDATES - 1; i > 0; i--) {
         const kd_int8_kernel *kernel = candidate[i].get();
-        if (!kernel) continue;
+        if (!kernel || !kd_isa_may_use(candidate[i].isa)) continue;
         if (is_right(kernel)) return kernel;
         kd_warn("the %s kernel gives wrong results on this processor and is not used",
                 kernel->name);

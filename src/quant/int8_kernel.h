@@ -47,7 +47,7 @@ typedef struct {
 } kd_int8_kernel;
 
 /* The fastest kernel of this processor that gave the right result on a case chosen to saturate;
- * DISTILL_ISA in the environment names the highest one allowed. */
+ * DISTILL_ISA in the environment names the highest level allowed (base/isa.h). */
 const kd_int8_kernel *kd_int8_kernel_choose(void);
 
 /* The kernel called so if this processor can run it, else NULL: "portable", "avx2", "avxvnni",
