@@ -172,7 +172,7 @@ static void a_diverged_training_leaves_no_result(void **state) {
     write_run(
         folder, "wild", ABCD,
         "\"model\": {\"type\": \"mlp\", \"hidden\": [8]}, \"train\": {\"epochs\": 2, \"batch\": "
-        "32, \"optimizer\": \"sgd\", \"learning_rate\": 1e200, \"clip\": 1}");
+        "32, \"optimizer\": \"sgd\", \"learning_rate\": 1e9, \"weight_decay\": 1000}");
     assert_int_equal(train(folder, "wild.json"), 65);
     assert_says(complained, "lower train.learning_rate");
     assert_false(kd_file_exists(kept_path(folder, "runs/wild/train.best.h5")));
