@@ -1,6 +1,6 @@
 /* Products of weights with a batch: one side is large and used once, the other small.
  *
- * OpenBLAS copies both sides into its own order before it multiplies. With 128 samples a copied
+ * kd_gemm copies both sides into the tile's order before it multiplies. With 128 samples a copied
  * weight is used 128 times only, and the copy takes a quarter of the time. Here the rows of the
  * result are those of the large side, which is read where it lies; only the small side is copied,
  * once for all threads, into panels of KD_PANEL columns.
@@ -21,7 +21,7 @@ enum { SLAB = 96, DEPTH = 256, SWAPPED_COLUMNS = 128 };
 /* The number of slabs is a multiple of this, so that no thread waits for another's last one. */
 enum { SHARES = 4 };
 
-/* Where it pays: the smallest side is that of a batch; below and above, OpenBLAS is as good. */
+/* Where it pays: the smallest side is that of a batch; below and above, kd_gemm is as good. */
 static const int64_t LEAST_MACS = 1 << 22, LEAST_SIDE = 64, MOST_SIDE = 512;
 
 bool kd_panels_pay(const kd_panels_product *p) {

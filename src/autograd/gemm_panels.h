@@ -14,7 +14,7 @@ typedef struct {
     int64_t ldc;
 } kd_panels_product;
 
-/* Whether kd_panels_run is faster than OpenBLAS; decided by the shape and the processor alone. */
+/* Whether kd_panels_run is faster than kd_gemm; decided by the shape alone. */
 bool kd_panels_pay(const kd_panels_product *p);
 
 /* Threaded; scratch is the tape's. The same bits at any thread count. */

@@ -9,18 +9,34 @@
 #include <immintrin.h>
 #include <string.h>
 
-static inline int32_t four_of(const kd_int8_windows *in, int r, int s, int64_t k) {
+static inline int32_t four_at(const uint8_t *from) {
     int32_t four;
-    memcpy(&four, (const uint8_t *)in->row[r] + in->offset[s] + 4 * k, sizeof four);
+    memcpy(&four, from, sizeof four);
     return four;
 }
 
-static inline kd_int8_windows only_row(const kd_int8_windows *in, int r) {
-    kd_int8_windows one = *in;
-    one.rows = 1;
-    one.row[0] = in->row[r];
-    return one;
-}
+/* A constant count of rows keeps the sums in registers. */
+#define FOR_EACH_COUNT(rows, run, ...)                                                             \
+    switch (rows) {                                                                                \
+    case 6:                                                                                        \
+        run(6, __VA_ARGS__);                                                                       \
+        break;                                                                                     \
+    case 5:                                                                                        \
+        run(5, __VA_ARGS__);                                                                       \
+        break;                                                                                     \
+    case 4:                                                                                        \
+        run(4, __VA_ARGS__);                                                                       \
+        break;                                                                                     \
+    case 3:                                                                                        \
+        run(3, __VA_ARGS__);                                                                       \
+        break;                                                                                     \
+    case 2:                                                                                        \
+        run(2, __VA_ARGS__);                                                                       \
+        break;                                                                                     \
+    default:                                                                                       \
+        run(1, __VA_ARGS__);                                                                       \
+        break;                                                                                     \
+    }
 
 /* --- AVX-VNNI: 256-bit registers, eight channels each ------------------------------------------
  */
@@ -28,18 +44,25 @@ static inline kd_int8_windows only_row(const kd_int8_windows *in, int r) {
 __attribute__((target("avx2,avxvnni"), always_inline)) static inline void
 avx_rows(const int rows, const kd_int8_windows *in, const int8_t *weight,
          int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS]) {
+    const int64_t groups = in->groups;
+    const uint8_t *x[KD_INT8_ROWS];
     __m256i sum[KD_INT8_ROWS][2];
-    for (int r = 0; r < rows; r++) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
-    for (int s = 0; s < in->segments; s++)
-        for (int64_t k = 0; k < in->groups; k++, weight += 4 * KD_INT8_COLUMNS) {
+    for (int r = 0; r < rows; r++) {
+        sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+        x[r] = in->row[r];
+    }
+    for (int s = 0; s < in->segments; s++) {
+        int64_t at = in->offset[s]; /* of all rows */
+        for (int64_t k = 0; k < groups; k++, at += 4, weight += 4 * KD_INT8_COLUMNS) {
             const __m256i *panel = (const __m256i *)(const void *)weight;
             const __m256i w0 = _mm256_loadu_si256(panel), w1 = _mm256_loadu_si256(panel + 1);
             for (int r = 0; r < rows; r++) {
-                const __m256i x = _mm256_set1_epi32(four_of(in, r, s, k));
-                sum[r][0] = _mm256_dpbusd_avx_epi32(sum[r][0], x, w0);
-                sum[r][1] = _mm256_dpbusd_avx_epi32(sum[r][1], x, w1);
+                const __m256i four = _mm256_set1_epi32(four_at(x[r] + at));
+                sum[r][0] = _mm256_dpbusd_avx_epi32(sum[r][0], four, w0);
+                sum[r][1] = _mm256_dpbusd_avx_epi32(sum[r][1], four, w1);
             }
         }
+    }
     for (int r = 0; r < rows; r++) {
         _mm256_storeu_si256((__m256i *)(void *)c[r], sum[r][0]);
         _mm256_storeu_si256((__m256i *)(void *)(c[r] + 8), sum[r][1]);
@@ -49,44 +72,49 @@ avx_rows(const int rows, const kd_int8_windows *in, const int8_t *weight,
 __attribute__((target("avx2,avxvnni"))) static void
 avx_tile(const kd_int8_windows *in, const int8_t *weight,
          int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS]) {
-    if (in->rows == KD_INT8_ROWS)
-        avx_rows(KD_INT8_ROWS, in, weight, c);
-    else
-        for (int r = 0; r < in->rows; r++) {
-            const kd_int8_windows one = only_row(in, r);
-            avx_rows(1, &one, weight, c + r);
-        }
+    FOR_EACH_COUNT(in->rows, avx_rows, in, weight, c)
 }
 
 /* --- AVX512-VNNI: 512-bit registers, all sixteen channels ---------------------------------------
  */
 
+/* Two sums a row, of even and of odd groups: six alone would wait for each other. */
 __attribute__((target("avx512f,avx512vnni"), always_inline)) static inline void
 avx512_rows(const int rows, const kd_int8_windows *in, const int8_t *weight,
             int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS]) {
-    __m512i sum[KD_INT8_ROWS];
-    for (int r = 0; r < rows; r++) sum[r] = _mm512_setzero_si512();
-    for (int s = 0; s < in->segments; s++)
-        for (int64_t k = 0; k < in->groups; k++, weight += 4 * KD_INT8_COLUMNS) {
-            const __m512i w = _mm512_loadu_si512(weight);
+    const int64_t groups = in->groups;
+    const uint8_t *x[KD_INT8_ROWS];
+    __m512i sum[KD_INT8_ROWS][2];
+    for (int r = 0; r < rows; r++) {
+        sum[r][0] = sum[r][1] = _mm512_setzero_si512();
+        x[r] = in->row[r];
+    }
+    for (int s = 0; s < in->segments; s++) {
+        int64_t at = in->offset[s], k = 0;
+        for (; k + 2 <= groups; k += 2, at += 8, weight += 8 * KD_INT8_COLUMNS) {
+            const __m512i w0 = _mm512_loadu_si512(weight);
+            const __m512i w1 = _mm512_loadu_si512(weight + 4 * KD_INT8_COLUMNS);
             for (int r = 0; r < rows; r++) {
-                const __m512i x = _mm512_set1_epi32(four_of(in, r, s, k));
-                sum[r] = _mm512_dpbusd_epi32(sum[r], x, w);
+                sum[r][0] =
+                    _mm512_dpbusd_epi32(sum[r][0], _mm512_set1_epi32(four_at(x[r] + at)), w0);
+                sum[r][1] =
+                    _mm512_dpbusd_epi32(sum[r][1], _mm512_set1_epi32(four_at(x[r] + at + 4)), w1);
             }
         }
-    for (int r = 0; r < rows; r++) _mm512_storeu_si512(c[r], sum[r]);
+        if (k == groups) continue;
+        const __m512i w = _mm512_loadu_si512(weight);
+        for (int r = 0; r < rows; r++)
+            sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], _mm512_set1_epi32(four_at(x[r] + at)), w);
+        weight += 4 * KD_INT8_COLUMNS;
+    }
+    for (int r = 0; r < rows; r++)
+        _mm512_storeu_si512(c[r], _mm512_add_epi32(sum[r][0], sum[r][1]));
 }
 
 __attribute__((target("avx512f,avx512vnni"))) static void
 avx512_tile(const kd_int8_windows *in, const int8_t *weight,
             int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS]) {
-    if (in->rows == KD_INT8_ROWS)
-        avx512_rows(KD_INT8_ROWS, in, weight, c);
-    else
-        for (int r = 0; r < in->rows; r++) {
-            const kd_int8_windows one = only_row(in, r);
-            avx512_rows(1, &one, weight, c + r);
-        }
+    FOR_EACH_COUNT(in->rows, avx512_rows, in, weight, c)
 }
 
 static const kd_int8_kernel avxvnni = {"avxvnni", 4, false, avx_tile, kd_int8_store_avx2};
