@@ -45,6 +45,7 @@ SWAPS = {"+": "-", "-": "+", "*": "/", "/": "*", "%": "*", "+=": "-=", "-=": "+=
          "<<": ">>", ">>": "<<", "&": "|", "|": "&", "|=": "&=", "&=": "|=", "++": "--", "--": "++",
          "true": "false", "false": "true", "fmin": "fmax", "fmax": "fmin", "floor": "ceil", "ceil": "floor",
          "break": "", "continue": ""}
+SYMMETRIC = ("fmin", "fmax", "fminf", "fmaxf", "memcmp")  # any order of arguments will do
 OPPOSITES = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 TOKEN = re.compile(r"->|<<=|>>=|\+\+|--|[-+*/%&|<>=!]=|<<|>>|&&|\|\||[-+*/%&|<>!]"
                    r"|(?<![\w.])(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[uUlLfF]*"
@@ -102,7 +103,7 @@ def of_line(line, code):
                 out.append((at, end, OPPOSITES[token]))
     for m in CALL.finditer(code):
         parts = m.group(2).split(",")
-        if len(parts) < 2 or m.group(1) in ("if", "for", "while", "switch"):
+        if len(parts) < 2 or m.group(1) in ("if", "for", "while", "switch") + SYMMETRIC:
             continue
         at = m.start(2)
         for a in range(len(parts) - 1):
