@@ -211,7 +211,15 @@ static void test_dataset_agrees(void **state) {
         read_sample(y, folder, i ? "b.wav" : "a.wav");
         assert_memory_equal(x, y, sizeof x);
     }
+    const kd_hash hash = d->hash;
     kd_dataset_free(d);
+    /* Its hash is of all that is heard: another last sound is another data set. */
+    for (int changed = 0; changed < 2; changed++) {
+        write_chirp(test_path(folder, "b.wav"), changed ? 11025 : 16000, 2, 0.3, 0.1, 0.1);
+        if (kd_dataset_open(&d, &spec, KD_SPLIT_TRAIN) < 0) fail_msg("%s", kd_error());
+        assert_int_equal(memcmp(&d->hash, &hash, sizeof hash) != 0, changed);
+        kd_dataset_free(d);
+    }
 }
 
 int main(void) {

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "speech/decode_rules.h"
+#include "speech/decode.h"
 #include "whisper_tiny.h"
 
 enum { V = TINY_VOCABULARY, BEGINNINGS = 3000, LONGEST = 9 };
@@ -189,11 +189,56 @@ static void prompts_are_start_language_task_and_no_timestamps(void **state) {
     kd_tokenizer_free(multilingual);
 }
 
+/* The likeliest of the languages, whatever else is likelier. */
+static void the_likeliest_language_is_found(void **state) {
+    (void)state;
+    enum { FRAMES = 100 };
+    const kd_decode_options options = {.language = -1, .beam = 1};
+    kd_whisper_spec spec = TINY_SPEC;
+    spec.vocabulary = KD_MULTILINGUAL_VOCABULARY;
+    kd_whisper *model = tiny_whisper_of(&spec, KD_WHISPER_TRAIN_NOTHING);
+    kd_tokenizer *tokenizer = large_tokenizer();
+    const kd_token_ids *ids = kd_tokenizer_ids(tokenizer);
+    kd_decoder decoder;
+    kd_real mel[FRAMES * 80], *table = model->tokens.table->tensor.value;
+    static kd_real z[KD_MULTILINGUAL_VOCABULARY];
+    assert_ok(kd_decoder_init(&decoder, model, tokenizer, &options));
+    tiny_mel(mel, FRAMES * 80);
+    assert_ok(kd_decoder_listen(&decoder, mel, FRAMES));
+    assert_ok(kd_whisper_session_step(decoder.session, &ids->start, 1));
+    kd_whisper_session_logits(decoder.session, z, 0);
+    /* Their rows in an order in which each is the likeliest once: the first, one between, the last.
+     */
+    const int32_t last = ids->language + ids->languages - 1,
+                  wanted[] = {ids->language, last - 9, last};
+    for (int i = 0; i < 3; i++) {
+        int32_t found;
+        int32_t best = ids->language;
+        for (int32_t l = ids->language; l <= last; l++)
+            if (z[l] > z[best]) best = l;
+        for (int c = 0; c < TINY_WIDTH; c++) { /* the best one's row goes to the wanted one */
+            const kd_real moved = table[(int64_t)best * TINY_WIDTH + c];
+            table[(int64_t)best * TINY_WIDTH + c] = table[(int64_t)wanted[i] * TINY_WIDTH + c];
+            table[(int64_t)wanted[i] * TINY_WIDTH + c] = moved;
+        }
+        kd_params_touch(model->params);
+        assert_ok(kd_decoder_language(&decoder, &found));
+        assert_int_equal(found, wanted[i]);
+        kd_whisper_session_restart(decoder.session);
+        assert_ok(kd_whisper_session_step(decoder.session, &ids->start, 1));
+        kd_whisper_session_logits(decoder.session, z, 0);
+    }
+    kd_decoder_clear(&decoder);
+    kd_tokenizer_free(tokenizer);
+    kd_whisper_free(model);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_token_is_judged_rightly),
         cmocka_unit_test(times_are_weighed_against_the_best_word),
         cmocka_unit_test(log_sum_exp_is_that),
+        cmocka_unit_test(the_likeliest_language_is_found),
         cmocka_unit_test(prompts_are_start_language_task_and_no_timestamps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

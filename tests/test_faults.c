@@ -280,6 +280,15 @@ static void test_read_store(void **state) {
     fail_everything(&READ, 4);
 }
 
+/* A shard of an earlier store that will not go is an obstacle, not something to write around. */
+static void test_stubborn_shard(void **state) {
+    (void)state;
+    char shard[160];
+    snprintf(shard, sizeof shard, "%s/shard-00007.h5", path);
+    assert_ok(kd_file_make_folders(shard)); /* a folder cannot be unlinked */
+    assert_refused(write_store(), KD_EIO, "shard-00007.h5: cannot remove");
+}
+
 /* --- a full disk ---------------------------------------------------------------------------- */
 
 /* The file may grow to `limit` bytes only: the same for the program as a disk that fills up, but
@@ -395,7 +404,7 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
         TEST(test_save),        TEST(test_save_large),     TEST(test_load),
         TEST(test_write_store), TEST(test_read_store),     TEST(test_full_disk),
-        TEST(test_memory_ends), TEST(test_library_memory),
+        TEST(test_memory_ends), TEST(test_library_memory), TEST(test_stubborn_shard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

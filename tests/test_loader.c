@@ -87,6 +87,11 @@ static void test_shuffling(void **state) {
     assert_memory_not_equal(order[0], ids, sizeof ids);
     assert_memory_not_equal(order[0], order[1], sizeof ids);
     assert_memory_not_equal(order[0], order[2], sizeof ids);
+    /* Of all versions of the program: a run goes on under the next one. */
+    static const uint64_t first[] = {64, 286, 268, 274, 217, 244},
+                          second[] = {142, 169, 259, 19, 220, 91};
+    assert_memory_equal(order[0], first, sizeof first);
+    assert_memory_equal(order[1], second, sizeof second);
 }
 
 /* A loader put to any cursor hands on exactly what an uninterrupted one does. */

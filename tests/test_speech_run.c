@@ -163,6 +163,42 @@ static void other_ways_to_be_taught(void **state) {
     kd_whisper_file_free(student);
 }
 
+/* The loss of the first update, of whole windows taught by the k largest logits. */
+static double first_loss(test_folder *folder, const char *runs) {
+    char log[64];
+    kd_runlog_curves curves;
+    snprintf(log, sizeof log, "%s/tiny/log.jsonl", runs);
+    assert_ok(kd_runlog_read(&curves, test_path(folder, log)));
+    assert_true(curves.step_count > 0 && curves.step[0].step == 1);
+    const double loss = curves.step[0].loss;
+    kd_runlog_free(&curves);
+    return loss;
+}
+
+/* Every row of a batch has its own targets: four windows at once, and one after the other. */
+static void rows_have_their_own_targets(void **state) {
+    test_folder *folder = *state;
+    static const char *const targets[] = {"{\"kind\": \"hidden\"}",
+                                          "{\"kind\": \"topk\", \"k\": 8}"};
+    for (int kind = 0; kind < 2; kind++) {
+        double loss[2];
+        for (int apart = 0; apart < 2; apart++) {
+            char config[KD_PATH_MAX], where[KD_PATH_MAX], runs[16], how[96], size[96];
+            snprintf(runs, sizeof runs, "rows%d%d", kind, apart);
+            snprintf(how, sizeof how, "teacher.targets=%s", targets[kind]);
+            snprintf(size, sizeof size, "train={\"epochs\": 1, \"batch\": %d, \"accumulate\": %d}",
+                     apart ? 1 : 4, apart ? 4 : 1);
+            test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+            test_copy(where, sizeof where, test_path(folder, runs));
+            if (DISTILL("train", config, "--runs", where, "--set", how, "--set", size, "--set",
+                        "data.concatenate=none") != 0)
+                fail_msg("%s", complained);
+            loss[apart] = first_loss(folder, runs);
+        }
+        assert_true(loss[0] > 0 && fabs(loss[0] - loss[1]) < 1e-4 * loss[0]);
+    }
+}
+
 /* Rounded files, the same trained on with rounded weights, and all of them measured. */
 static void files_are_quantized(void **state) {
     test_folder *folder = *state;
@@ -415,6 +451,7 @@ int main(void) {
         TEST(interruptions_change_nothing),
         TEST(a_cache_changes_nothing),
         TEST(other_ways_to_be_taught),
+        TEST(rows_have_their_own_targets),
         TEST(files_are_quantized),
         TEST(a_test_set_is_whole),
         TEST(another_language_is_refused),

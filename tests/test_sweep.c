@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "distill/config_schema.h"
 #include "distill/plot.h"
+#include "distill/runlog.h"
 #include "distill/sweep_parts.h"
 #include "tiny_run.h"
 
@@ -237,7 +238,16 @@ static void every_run_is_made_once(void **state) {
             continue;
         const cJSON *models = cJSON_GetObjectItem(item, "models");
         assert_int_equal(cJSON_GetArraySize(models), 1); /* the teacher is measured once */
-        found = cJSON_GetObjectItem(cJSON_GetArrayItem(models, 0), "correct")->valuedouble;
+        const cJSON *model = cJSON_GetArrayItem(models, 0);
+        found = cJSON_GetObjectItem(model, "correct")->valuedouble;
+        kd_runlog_curves curves; /* what its weights had on the validation split: the best */
+        double best = 0;
+        assert_int_equal(kd_runlog_read(&curves, "runs/plan/temperature_16_kl_0.9-s5/log.jsonl"),
+                         KD_OK);
+        for (int64_t k = 0; k < curves.eval_count; k++) best = fmax(best, curves.eval[k].accuracy);
+        assert_true(best > 0);
+        assert_true(fabs(cJSON_GetObjectItem(model, "validation")->valuedouble - best) < 1e-7);
+        kd_runlog_free(&curves);
     }
     assert_int_equal((int)found, (int)wanted);
     assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(sweep, "rows")), 7);

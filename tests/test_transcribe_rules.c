@@ -85,12 +85,13 @@ static int count_ends(void *context, const kd_segment *segment, int64_t done, in
 /* windows[n]: where each window ended. */
 static kd_transcript transcribe(stage *s, bool timestamps, int segments, int windows,
                                 const int64_t *ends) {
-    const kd_decode_options options = {.language = -1, .beam = 1, .timestamps = timestamps};
+    const kd_decode_options options = {.language = 5, .beam = 1, .timestamps = timestamps};
     kd_transcript t;
     int64_t calls[8] = {0};
     kd_params_touch(s->model->params);
     assert_ok(kd_decoder_init(&s->decoder, s->model, s->tokenizer, &options));
     assert_ok(kd_transcribe(&t, &s->decoder, s->sound, count_ends, calls));
+    assert_int_equal(t.language, 5); /* as it was told */
     assert_int_equal(t.count, segments);
     assert_int_equal(calls[0], segments);
     assert_int_equal(calls[1], windows);
