@@ -80,7 +80,8 @@ build/$(1)/kernels_$(2).o: $$(KERNELS_$(1)_$(2))
 -include $$(KERNELS_$(1)_$(2):.o=.d)
 endef
 
-# One set of rules for each mode: objects, the library, the program, the tests.
+# One set of rules for each mode: objects, the library, the program, the tests (some of which stand in
+# front of the libraries' calls, so their functions must be seen).
 define MODE_RULES
 OBJECTS_$(1) = $$(patsubst src/%.c,build/$(1)/%.o,$$(if $$(ISAS),$$(filter-out $$(KERNELS),$$(SOURCES)),$$(SOURCES))) \
                $$(ISAS:%=build/$(1)/kernels_%.o)
@@ -101,7 +102,7 @@ build/$(1)/bin/distill: build/$(1)/main.o build/$(1)/libdistill.a
 	@mkdir -p $$(@D)
 	$$(call quiet,link $$@) $$(CC) $$(CFLAGS_$(1)) -fopenmp -o $$@ $$^ $$(LDLIBS)
 build/$(1)/test_%: tests/test_%.c build/$(1)/libdistill.a build/ops_list.h
-	$$(call quiet,test $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -Itests -Ibuild -o $$@ $$< $$(filter %.o %.a,$$^) \
+	$$(call quiet,test $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -fvisibility=default -Itests -Ibuild -o $$@ $$< $$(filter %.o %.a,$$^) \
 	    -lcmocka $$(LDLIBS)
 build/$(1)/test_int8: build/$(1)/gemmlowp_reference.o
 build/$(1)/gemmlowp_reference.o: tests/gemmlowp_reference.cc | deps
