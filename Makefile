@@ -45,7 +45,7 @@ FFMPEG      = $(if $(filter 1,$(WITH_FFMPEG)),libavformat libavcodec libavutil)
 CFLAGS     += $(if $(FFMPEG),-DKD_HAVE_FFMPEG $(shell pkg-config --cflags $(FFMPEG) 2>/dev/null))
 LDLIBS     += $(if $(FFMPEG),$(shell pkg-config --libs $(FFMPEG) 2>/dev/null))
 
-SOURCES = $(filter-out src/main.c,$(wildcard src/*/*.c))
+SOURCES = $(filter-out src/main.c,$(wildcard src/*/*.c src/*/*/*.c))
 
 # One build serves every x86-64 processor: the numeric loops are compiled once for each of ISAS, and
 # src/base/isa.c chooses at start. ARCH=native (or another) builds for one kind of processor only.
@@ -56,7 +56,7 @@ march_avx512   = -march=x86-64-v4 -mprefer-vector-width=512
 KERNELS = $(filter-out %/gemm.c %/gemm_onednn.c %/gemm_openblas.c,$(wildcard src/autograd/op_*.c src/autograd/gemm*.c)) \
           src/autograd/attention_blocks.c src/autograd/compact.c $(wildcard src/distill/loss*.c) \
           src/distill/optimizer.c src/quant/fake_quant.c src/quant/requantize.c src/quant/observer.c \
-          src/quant/blob_run.c src/speech/decode_rules.c src/data/fft.c src/data/logmel.c \
+          src/quant/blob_run.c src/tasks/speech/decode_rules.c src/data/fft.c src/data/logmel.c \
           src/data/whisper_mel.c
 TESTS   = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 

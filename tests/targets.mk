@@ -110,6 +110,6 @@ build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
 format:
-	clang-format -i include/*.h docs/example/*.c src/*.c src/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
+	clang-format -i include/*.h docs/example/*.c src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
 .PHONY: schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-torch bench-whisper bench-onnx parity format

@@ -6,7 +6,7 @@
 #include "test_data.h"
 
 #include "distill/checkpoint.h"
-#include "distill/learner.h"
+#include "tasks/classify/learner.h"
 #include "run_cli.h"
 
 #include "agreement_set.h"

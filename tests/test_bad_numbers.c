@@ -9,8 +9,8 @@
 #include "data/dataset_source.h"
 #include "data/safetensors_write.h"
 #include "distill/checkpoint.h"
-#include "distill/evaluate.h"
-#include "distill/learner.h"
+#include "tasks/classify/evaluate.h"
+#include "tasks/classify/learner.h"
 #include "run_cli.h"
 
 #include "agreement_set.h"

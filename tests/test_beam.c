@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "speech/decode.h"
+#include "tasks/speech/decode.h"
 #include "whisper_tiny.h"
 
 enum { V = TINY_VOCABULARY, MOST = 16, FRAMES = 100, TEXT = 40 };

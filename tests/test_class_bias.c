@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
-#include "distill/class_bias.h"
+#include "tasks/classify/class_bias.h"
 
 enum { N = 400, CLASSES = 6 };
 

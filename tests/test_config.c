@@ -13,10 +13,10 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "distill/config.h"
-#include "distill/config_reader.h"
-#include "distill/config_schema.h"
-#include "speech/speech_config.h"
+#include "tasks/classify/config.h"
+#include "config/reader.h"
+#include "config/schema.h"
+#include "tasks/speech/speech_config.h"
 
 /* Parses `text` as configs/test.json; what kd_log says goes to logged[]. */
 static char logged[16384];

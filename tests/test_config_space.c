@@ -28,8 +28,8 @@
 #include "base/text.h"
 #include "cli/cli.h"
 #include "data/dataset_source.h"
-#include "distill/config_keys.h"
-#include "speech/speech_config.h"
+#include "config/keys.h"
+#include "tasks/speech/speech_config.h"
 
 enum { CONFIGS = 24, SECONDS = 20, MEMORY_MB = 3000, CLASSES = 4 };
 

@@ -3,7 +3,7 @@
 
 #include <sndfile.h>
 
-#include "speech/transcribe.h"
+#include "tasks/speech/transcribe.h"
 #include "whisper_tiny.h"
 
 enum { V = TINY_VOCABULARY };

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "speech/decode.h"
+#include "tasks/speech/decode.h"
 #include "whisper_tiny.h"
 
 enum { V = TINY_VOCABULARY, BEGINNINGS = 3000, LONGEST = 9 };

@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
-#include "distill/run.h"
+#include "tasks/classify/run.h"
 
 enum { N = 7, SIDE = 4, CLASSES = 5, MEMBERS = 3, NUMBERS = N * CLASSES };
 

@@ -9,7 +9,7 @@
 
 #include "asserts.h"
 #include "distill/checkpoint.h"
-#include "distill/evaluate.h"
+#include "tasks/classify/evaluate.h"
 #include "tiny.h"
 
 enum { COUNT = 230, SIZE = TINY_SIDE * TINY_SIDE, K = TINY_CLASSES };

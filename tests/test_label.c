@@ -4,10 +4,10 @@
 #include <sys/stat.h>
 
 #include "distill/trainer.h"
-#include "speech/decode.h"
-#include "speech/greedy.h"
-#include "speech/hearing.h"
-#include "speech/label.h"
+#include "tasks/speech/decode.h"
+#include "tasks/speech/greedy.h"
+#include "tasks/speech/hearing.h"
+#include "tasks/speech/label.h"
 
 static const kd_label_options OPTIONS = {-1, -1};
 static const double NO_MATTER = 1e9;

@@ -14,7 +14,7 @@
 #include "tiny.h"
 
 #include "distill/checkpoint.h"
-#include "distill/runlog.h"
+#include "report/runlog.h"
 #include "quant/gguf.h"
 #include "run_cli.h"
 

@@ -19,7 +19,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cli/cli.h"
-#include "distill/runlog.h"
+#include "report/runlog.h"
 #include "tiny_run.h"
 
 #define TRAIN                                                                                      \

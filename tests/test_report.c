@@ -16,7 +16,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "distill/report_parts.h"
+#include "tasks/classify/report_parts.h"
 
 /* cmocka's compares in float. */
 #define assert_near(a, b, tolerance) assert_true(fabs((a) - (b)) <= (tolerance))

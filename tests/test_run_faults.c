@@ -16,7 +16,7 @@
 
 #include "asserts.h"
 #include "cli/cli.h"
-#include "distill/config.h"
+#include "tasks/classify/config.h"
 #include "faults.c"
 #include "test_data.h"
 #include "tiny.h"

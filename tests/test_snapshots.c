@@ -7,10 +7,10 @@
 
 #include "asserts.h"
 #include "base/text.h"
-#include "distill/plot.h"
-#include "distill/report_parts.h"
+#include "report/plot.h"
+#include "tasks/classify/report_parts.h"
 #include "distill/sweep_parts.h"
-#include "speech/speech_report.h"
+#include "tasks/speech/speech_report.h"
 
 #define PAGES "tests/golden/pages"
 

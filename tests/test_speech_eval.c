@@ -5,11 +5,11 @@
 #include <unistd.h>
 
 #include "distill/trainer.h"
-#include "speech/fallback.h"
-#include "speech/recordings.h"
-#include "speech/speech_eval.h"
-#include "speech/student.h"
-#include "speech/transcribe.h"
+#include "tasks/speech/fallback.h"
+#include "tasks/speech/recordings.h"
+#include "tasks/speech/speech_eval.h"
+#include "tasks/speech/student.h"
+#include "tasks/speech/transcribe.h"
 
 static const kd_label_options OPTIONS = {-1, -1};
 enum { COUNT = 8 };

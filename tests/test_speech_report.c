@@ -5,8 +5,8 @@
 
 #include "asserts.h"
 #include "base/json.h"
-#include "distill/runlog.h"
-#include "speech/speech_report.h"
+#include "report/runlog.h"
+#include "tasks/speech/speech_report.h"
 
 enum { MODELS = 4, COUNT = 2 };
 

@@ -6,12 +6,12 @@
 #include "speech_tiny.h"
 
 #include "distill/checkpoint.h"
-#include "distill/runlog.h"
+#include "report/runlog.h"
 #include "distill/trainer.h"
 #include "quant/gguf.h"
 #include "run_cli.h"
-#include "speech/speech_config.h"
-#include "speech/speech_task.h"
+#include "tasks/speech/speech_config.h"
+#include "tasks/speech/speech_task.h"
 
 enum { TRAINING = 18, HELD_OUT = 6, RECORDINGS = 5 };
 static const kd_real END_LIKED = 25;

@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "distill/checkpoint.h"
-#include "speech/student.h"
+#include "tasks/speech/student.h"
 #include "whisper_tiny.h"
 
 static void keeps_the_published_layers(void **state) {

@@ -6,9 +6,9 @@
 
 #include "asserts.h"
 #include "base/log.h"
-#include "distill/config_schema.h"
-#include "distill/plot.h"
-#include "distill/runlog.h"
+#include "config/schema.h"
+#include "report/plot.h"
+#include "report/runlog.h"
 #include "distill/sweep_parts.h"
 #include "tiny_run.h"
 

@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "asserts.h"
-#include "distill/tensorboard.h"
+#include "report/tensorboard.h"
 
 /* The one event file of a folder. */
 static uint8_t *read_events(test_folder *folder, const char *name, size_t *length) {

@@ -15,7 +15,7 @@
 #include "data/h5.h"
 #include "distill/checkpoint.h"
 #include "distill/optimizer.h"
-#include "distill/runlog.h"
+#include "report/runlog.h"
 #include "distill/trainer.h"
 #include "test_data.h"
 

@@ -18,7 +18,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "distill/checkpoint.h"
-#include "distill/evaluate.h"
+#include "tasks/classify/evaluate.h"
 #include "tiny.h"
 
 enum { SAMPLES = 400, HELD_OUT = 100 };

@@ -2,7 +2,7 @@
  * decoder passes the positions through, and position t asks for the tokens written there. */
 #include <math.h>
 
-#include "speech/transcribe.h"
+#include "tasks/speech/transcribe.h"
 #include "speech_tiny.h"
 
 enum { V = TINY_VOCABULARY, WIDTH = TINY_WIDTH, SAMPLES = 3 * 16000, FRAMES = 300 };

@@ -3,7 +3,7 @@
 
 #include "autograd/gemm.h"
 #include "distill/trainer.h"
-#include "speech/encoded.h"
+#include "tasks/speech/encoded.h"
 
 enum { KINDS = 9, SECOND = 16000 };
 

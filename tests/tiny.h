@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "distill/classifier.h"
+#include "tasks/classify/classifier.h"
 
 enum { TINY_CLASSES = 4, TINY_SIDE = 8 };
 

@@ -19,9 +19,9 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "data/store_format.h"
-#include "distill/evaluate.h"
+#include "tasks/classify/evaluate.h"
 #include "distill/loss.h"
-#include "distill/plot.h"
+#include "report/plot.h"
 
 enum { V = 10, SAMPLES = 2000, SIZE = SAMPLES * V, TAUS = 13, BATCH = 100 };
 

@@ -5,7 +5,7 @@
 #include "data/whisper_mel.h"
 #include "distill.h"
 #include "quant/whisper_file.h"
-#include "speech/transcribe.h"
+#include "tasks/speech/transcribe.h"
 
 struct distill_speech {
     kd_whisper_file *file;

@@ -3,8 +3,8 @@
 #define KD_CLI_BIAS_OPTION_H
 
 #include "cli/cli.h"
-#include "distill/class_bias.h"
-#include "distill/evaluate.h"
+#include "tasks/classify/class_bias.h"
+#include "tasks/classify/evaluate.h"
 
 enum { KD_BIAS_OPTIONS_MAX = 16 };
 

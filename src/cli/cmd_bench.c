@@ -12,7 +12,7 @@
 #include "cli/bench_loss.h"
 #include "cli/bench_whisper.h"
 #include "cli/cli.h"
-#include "distill/classifier.h"
+#include "tasks/classify/classifier.h"
 #include "quant/int8_kernel.h"
 
 enum { PEAK_SIZE = 1536, REPEATS = 9, STEPS = 24 };

@@ -2,9 +2,9 @@
 #include <stdlib.h>
 
 #include "cli/cli.h"
-#include "distill/config_schema.h"
+#include "config/schema.h"
 #include "distill/sweep.h"
-#include "speech/speech_config.h"
+#include "tasks/speech/speech_config.h"
 
 static const kd_option OPTIONS[] = {
     {"markdown", NULL, "tables for people, as in docs/configuration.md"},

@@ -9,12 +9,12 @@
 #include "data/safetensors.h"
 #include "data/store.h"
 #include "distill/checkpoint.h"
-#include "distill/config.h"
+#include "tasks/classify/config.h"
 #include "layers/weights.h"
 #include "quant/blob.h"
 #include "quant/gguf.h"
 #include "quant/whisper_file.h"
-#include "speech/speech_config.h"
+#include "tasks/speech/speech_config.h"
 
 static const kd_usage USAGE = {
     .command = "verify",

@@ -7,9 +7,9 @@
 #include "base/error.h"
 #include "cli/inspect.h"
 #include "data/manifest.h"
-#include "distill/config.h"
+#include "tasks/classify/config.h"
 #include "layers/model.h"
-#include "speech/speech_config.h"
+#include "tasks/speech/speech_config.h"
 
 /* What a sample looks like. */
 typedef struct {

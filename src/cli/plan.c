@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 #include "cli/stage.h"
-#include "distill/preflight.h"
+#include "tasks/classify/preflight.h"
 
 enum { MEASURED_STEPS = 8 };
 

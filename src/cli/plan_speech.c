@@ -8,8 +8,8 @@
 #include "cli/bench_whisper.h"
 #include "cli/plan.h"
 #include "cli/stage.h"
-#include "speech/speech_run.h"
-#include "speech/speech_teach.h"
+#include "tasks/speech/speech_run.h"
+#include "tasks/speech/speech_teach.h"
 
 /* Recordings that are opened to learn how long they are, and what share of a window is speech. */
 enum { SAMPLED = 16 };

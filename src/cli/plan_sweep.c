@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/plan.h"
-#include "distill/run.h"
+#include "tasks/classify/run.h"
 
 enum { MEASURED_MAX = KD_SWEEP_VARIANTS_MAX, TEACHERS_MAX = 256 };
 

@@ -3,8 +3,8 @@
 #define KD_CLI_STAGE_H
 
 #include "cli/cli.h"
-#include "distill/run.h"
-#include "speech/speech_run.h"
+#include "tasks/classify/run.h"
+#include "tasks/speech/speech_run.h"
 
 /* The options of every such command, for its table. */
 #define KD_STAGE_OPTIONS                                                                           \

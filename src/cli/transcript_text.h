@@ -3,7 +3,7 @@
 #define KD_CLI_TRANSCRIPT_TEXT_H
 
 #include "base/text.h"
-#include "speech/transcribe.h"
+#include "tasks/speech/transcribe.h"
 
 typedef enum {
     KD_TRANSCRIPT_TEXT,

@@ -3,7 +3,7 @@
 #define KD_DISTILL_OPTIMIZER_H
 
 #include "autograd/param.h"
-#include "distill/config.h"
+#include "distill/train_spec.h"
 
 enum { KD_OPTIMIZER_MOMENTS = 2 };
 

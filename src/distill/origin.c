@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/json_text.h"
-#include "distill/config_reader.h"
+#include "config/reader.h"
 
 /* A refusal names so many of the facts that differ. */
 enum { NAMED = 3, KEY_MAX = 512 };

@@ -9,10 +9,10 @@
 #define KD_DISTILL_SWEEP_H
 
 #include "base/json.h"
-#include "distill/config.h"
-#include "distill/config_keys.h"
-#include "distill/report.h"
-#include "distill/run.h"
+#include "tasks/classify/config.h"
+#include "config/keys.h"
+#include "tasks/classify/report.h"
+#include "tasks/classify/run.h"
 
 enum {
     KD_SWEEP_SEEDS_MAX = 64,

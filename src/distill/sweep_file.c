@@ -6,8 +6,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "distill/config_reader.h"
-#include "distill/config_rows.h"
+#include "config/defaults.h"
+#include "config/rows.h"
 #include "distill/sweep.h"
 
 enum { SWEEP_LIMIT = 1 << 20, SECOND_AXIS_MAX = 8 };

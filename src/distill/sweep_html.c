@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "distill/plot.h"
-#include "distill/report_parts.h"
+#include "report/plot.h"
+#include "tasks/classify/report_parts.h"
 #include "distill/sweep_parts.h"
 
 enum { POINTS_MAX = KD_SWEEP_VARIANTS_MAX };

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "distill/run_look.h"
+#include "tasks/classify/run_look.h"
 #include "distill/sweep_parts.h"
 
 enum { RESULTS_LIMIT = 1 << 26 };

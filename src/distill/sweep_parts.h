@@ -3,7 +3,7 @@
 #define KD_DISTILL_SWEEP_PARTS_H
 
 #include "base/text.h"
-#include "distill/statistics.h"
+#include "report/statistics.h"
 #include "distill/sweep.h"
 
 /* One row of the table: one model of one variant over the seeds that have it. */

@@ -7,10 +7,11 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "distill/checkpoint.h"
 #include "distill/optimizer.h"
-#include "distill/runlog.h"
+#include "report/runlog.h"
 #include "layers/weights.h"
 
 /* About this many loss lines are written to the log over a whole stage. */

@@ -6,7 +6,7 @@
 
 #include "autograd/param.h"
 #include "base/hash.h"
-#include "distill/config.h"
+#include "distill/train_spec.h"
 #include "distill/loss.h"
 #include "distill/origin.h"
 

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "distill/config.h"
+#include "tasks/classify/config.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);

@@ -1,0 +1,33 @@
+#include "distill/train_keys.h"
+
+#include <string.h>
+
+#include "config/defaults.h"
+
+void kd_config_check_train(kd_config_reader *reader, const cJSON *object, const char *path,
+                           const kd_train_spec *train) {
+    if (train->warmup_epochs > (double)train->epochs)
+        kd_config_complain_key(reader, object, path, "warmup_epochs",
+                               "%g epochs of warm-up in a training of %lld", train->warmup_epochs,
+                               (long long)train->epochs);
+    if (train->nesterov && train->optimizer == KD_OPTIMIZER_SGD && train->momentum <= 0)
+        kd_config_complain_key(reader, object, path, "nesterov", "needs a momentum above 0");
+}
+
+void kd_config_train_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                            void *base) {
+    kd_config_check_train(reader, object, path, base);
+}
+
+void kd_config_qat_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
+    (void)object;
+    static const char *const own[] = {"epochs", "learning_rate", "warmup_epochs"};
+    const cJSON *train = kd_json_get(reader->resolved, "train");
+    for (const cJSON *item = train ? train->child : NULL; item; item = item->next) {
+        bool inherited = true;
+        for (int i = 0; i < 3; i++) inherited = inherited && strcmp(item->string, own[i]) != 0;
+        if (inherited) kd_default_copy(reader, out, item->string, item);
+    }
+    const cJSON *rate = kd_json_get(train, "learning_rate");
+    kd_default_number(reader, out, "learning_rate", rate ? rate->valuedouble / 10 : 0.01);
+}

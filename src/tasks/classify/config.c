@@ -1,0 +1,70 @@
+#include "tasks/classify/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "config/reader.h"
+
+static int parse(kd_config **out, const kd_config_origin *source) {
+    *out = NULL;
+    const char *path = source->path;
+    if (strlen(path) >= KD_PATH_MAX) return kd_fail(KD_EIO, "%s: path too long", path);
+    kd_config *config = calloc(1, sizeof *config);
+    if (!config) return kd_fail_memory(sizeof *config, path);
+    memcpy(config->path, path, strlen(path) + 1);
+    int status = kd_config_read(config, &kd_config_root, source, "docs/configuration.md",
+                                &config->resolved, &config->hash);
+    if (status < 0) {
+        kd_config_free(config);
+        return status;
+    }
+    *out = config;
+    return KD_OK;
+}
+
+static int load(kd_config **out, kd_config_origin source) {
+    *out = NULL;
+    char *text;
+    int status = kd_file_read(&text, &source.length, source.path, KD_CONFIG_LIMIT);
+    source.text = text;
+    if (status == KD_OK) status = parse(out, &source);
+    free(text);
+    return status;
+}
+
+int kd_config_parse(kd_config **out, const char *text, size_t length, const char *path, int n,
+                    const char *const *sets) {
+    return parse(out,
+                 &(kd_config_origin){
+                     .path = path, .text = text, .length = length, .set_count = n, .set = sets});
+}
+
+int kd_config_load(kd_config **out, const char *path, int n, const char *const *sets) {
+    return load(out, (kd_config_origin){.path = path, .set_count = n, .set = sets});
+}
+
+int kd_config_load_changed(kd_config **out, const char *path, int n,
+                           const kd_config_change *change) {
+    return load(out, (kd_config_origin){.path = path, .change_count = n, .change = change});
+}
+
+void kd_config_free(kd_config *config) {
+    if (!config) return;
+    free(config->resolved);
+    free(config);
+}
+
+int kd_config_section(char **out, const kd_config *config, const char *section) {
+    *out = NULL;
+    cJSON *resolved = cJSON_Parse(config->resolved);
+    if (!resolved) return kd_fail_memory(strlen(config->resolved), "the configuration");
+    const cJSON *item = kd_json_get(resolved, section);
+    char *text = item ? cJSON_PrintUnformatted(item) : NULL;
+    if (!item || text) *out = strdup(text ? text : "");
+    cJSON_free(text);
+    cJSON_Delete(resolved);
+    return *out ? KD_OK : kd_fail_memory(strlen(config->resolved), section);
+}

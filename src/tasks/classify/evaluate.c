@@ -1,0 +1,194 @@
+#include "tasks/classify/evaluate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+
+enum { EVALUATION_BATCH = 100 };
+
+double kd_result_accuracy(const kd_result *result) {
+    return result->samples ? (double)result->correct / (double)result->samples : 0;
+}
+
+static int begin_result(kd_result *out, const kd_dataset *dataset) {
+    memset(out, 0, sizeof *out);
+    out->classes = dataset->classes;
+    out->largest_difference = -1;
+    out->disagreements = -1;
+    out->class_samples = calloc((size_t)dataset->classes, sizeof *out->class_samples);
+    out->class_correct = calloc((size_t)dataset->classes, sizeof *out->class_correct);
+    if (out->class_samples && out->class_correct) return KD_OK;
+    kd_result_free_counts(out);
+    return kd_fail_memory((unsigned long long)dataset->classes * 16, "per-class counts");
+}
+
+static int argmax(const float *row, int n) {
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        if (row[i] > row[best]) best = i;
+    return best;
+}
+
+/* Logits that are no numbers have no largest one: the first class would win. */
+static int count_row(kd_result *result, const float *row, const kd_dataset *dataset,
+                     int64_t sample) {
+    const int label = dataset->label[sample];
+    for (int v = 0; v < result->classes; v++)
+        if (!isfinite(row[v]))
+            return kd_fail(KD_EDATA,
+                           "the logit of class %d is %g for sample %llu: its weights make numbers "
+                           "that are not finite, so that there is no answer to count",
+                           v, (double)row[v], (unsigned long long)dataset->id[sample]);
+    bool right = argmax(row, result->classes) == label;
+    result->samples++;
+    result->correct += right;
+    result->class_samples[label]++;
+    result->class_correct[label] += right;
+    double top = row[argmax(row, result->classes)], sum = 0;
+    for (int v = 0; v < result->classes; v++) sum += exp((double)row[v] - top);
+    result->loss += top + log(sum) - (double)row[label];
+    return KD_OK;
+}
+
+/* Fills x with samples [first, first + n). */
+static void gather(const kd_dataset *dataset, int64_t first, int64_t n, float *x) {
+    int64_t size = dataset->h * dataset->w * dataset->c;
+#pragma omp parallel for
+    for (int64_t i = 0; i < n; i++) kd_dataset_sample(dataset, first + i, x + i * size);
+}
+
+static int64_t batch_size(const kd_dataset *dataset, int64_t first) {
+    int64_t left = dataset->count - first;
+    return left < EVALUATION_BATCH ? left : EVALUATION_BATCH;
+}
+
+static void finish_result(kd_result *out, double seconds) {
+    if (out->samples == 0) return;
+    out->ms_per_sample = 1e3 * seconds / (double)out->samples;
+    out->loss /= (double)out->samples;
+}
+
+int kd_evaluate_logits(kd_result *out, const kd_dataset *dataset, const float *logits) {
+    int status = begin_result(out, dataset);
+    if (status < 0) return status;
+    for (int64_t i = 0; i < dataset->count && status == KD_OK; i++)
+        status = count_row(out, logits + i * dataset->classes, dataset, i);
+    if (status < 0) kd_result_free_counts(out);
+    finish_result(out, 0);
+    return status;
+}
+
+int kd_learner_logits(const kd_learner *learner, kd_run_mode mode, kd_tape *tape, int64_t n,
+                      const float *x, float *logits) {
+    const bool training = tape->training, recording = tape->recording;
+    if (kd_tape_guard(tape)) return KD_EINTERNAL;
+    tape->training = tape->recording = false;
+    kd_tape_reset(tape);
+    kd_tensor *z =
+        kd_learner_forward(learner, tape, kd_learner_input(learner, tape, n, x), mode, NULL);
+    for (int64_t i = 0; i < z->size; i++) logits[i] = (float)z->value[i];
+    tape->training = training;
+    tape->recording = recording;
+    return KD_OK;
+}
+
+static float *sample_buffer(const kd_dataset *dataset) {
+    size_t bytes =
+        (size_t)(EVALUATION_BATCH * dataset->h * dataset->w * dataset->c) * sizeof(float);
+    float *x = malloc(bytes);
+    if (!x) kd_fail_memory(bytes, "an evaluation batch");
+    return x;
+}
+
+int kd_evaluate_with(kd_result *out, kd_logits_function run, void *context,
+                     const kd_dataset *dataset, float *logits) {
+    int status = begin_result(out, dataset);
+    if (status < 0) return status;
+    const int64_t classes = dataset->classes;
+    float *x = sample_buffer(dataset);
+    float *batch = malloc((size_t)(EVALUATION_BATCH * classes) * sizeof *batch);
+    if (!x || !batch) status = kd_fail_memory(4096, "an evaluation batch");
+    double seconds = 0;
+    for (int64_t first = 0; first < dataset->count && status == KD_OK; first += EVALUATION_BATCH) {
+        int64_t n = batch_size(dataset, first);
+        gather(dataset, first, n, x);
+        double began = kd_clock();
+        status = run(context, n, x, batch);
+        seconds += kd_clock() - began;
+        for (int64_t i = 0; i < n && status == KD_OK; i++)
+            status = count_row(out, batch + i * classes, dataset, first + i);
+        if (logits) memcpy(logits + first * classes, batch, (size_t)(n * classes) * sizeof *logits);
+    }
+    free(x);
+    free(batch);
+    if (status < 0) {
+        kd_result_free_counts(out);
+        return status;
+    }
+    finish_result(out, seconds);
+    return KD_OK;
+}
+
+typedef struct {
+    const kd_learner *learner;
+    kd_run_mode mode;
+    kd_tape *tape;
+} learner_run;
+
+static int run_learner(void *context, int64_t n, const float *x, float *logits) {
+    const learner_run *run = context;
+    return kd_learner_logits(run->learner, run->mode, run->tape, n, x, logits);
+}
+
+static int check_shape(const kd_dataset *d, kd_extent in, int64_t outputs) {
+    if (in.h == d->h && in.w == d->w && in.c == d->c && outputs == d->classes) return KD_OK;
+    return kd_fail(KD_EDATA,
+                   "a model from %lldx%lldx%lld to %lld classes; the data are %lldx%lldx%lld with "
+                   "%d",
+                   (long long)in.h, (long long)in.w, (long long)in.c, (long long)outputs,
+                   (long long)d->h, (long long)d->w, (long long)d->c, d->classes);
+}
+
+int kd_evaluate(kd_result *out, const kd_learner *learner, kd_run_mode mode, kd_tape *tape,
+                const kd_dataset *dataset, float *logits) {
+    learner_run run = {learner, mode, tape};
+    const kd_extent last = learner->net->node[learner->net->count - 1].out;
+    int status = check_shape(dataset, learner->net->node[0].out, last.h * last.w * last.c);
+    if (status == KD_OK) status = kd_evaluate_with(out, run_learner, &run, dataset, logits);
+    if (status < 0) return status;
+    out->parameters = kd_learner_parameters(learner);
+    out->bytes = out->parameters * (int64_t)sizeof(float);
+    out->memory = out->bytes + kd_net_peak_activations(learner->net) * (int64_t)sizeof(float);
+    return KD_OK;
+}
+
+static int run_blob(void *context, int64_t n, const float *x, float *logits) {
+    return kd_blob_run(context, n, x, logits);
+}
+
+static void compare_logits(kd_result *out, int64_t rows, const float *a, const float *b) {
+    out->largest_difference = 0;
+    out->disagreements = 0;
+    for (int64_t i = 0; i < rows; i++, a += out->classes, b += out->classes) {
+        out->disagreements += argmax(a, out->classes) != argmax(b, out->classes);
+        for (int v = 0; v < out->classes; v++)
+            out->largest_difference =
+                fmax(out->largest_difference, fabs((double)a[v] - (double)b[v]));
+    }
+}
+
+int kd_evaluate_blob(kd_result *out, kd_blob *blob, const kd_dataset *dataset,
+                     const float *reference) {
+    int status = check_shape(dataset, kd_blob_input(blob), kd_blob_classes(blob));
+    if (status < 0) return status;
+    int64_t size = dataset->count * dataset->classes;
+    float *logits = malloc((size_t)size * sizeof *logits);
+    if (!logits) return kd_fail_memory((unsigned long long)size * sizeof *logits, "logits");
+    status = kd_evaluate_with(out, run_blob, blob, dataset, logits);
+    if (status == KD_OK && reference) compare_logits(out, dataset->count, logits, reference);
+    free(logits);
+    return status;
+}

@@ -1,0 +1,38 @@
+/* The same test set through every model, counted per class. */
+#ifndef KD_TASKS_CLASSIFY_EVALUATE_H
+#define KD_TASKS_CLASSIFY_EVALUATE_H
+
+#include "tasks/classify/learner.h"
+#include "tasks/classify/report.h"
+#include "quant/blob.h"
+
+/* Anything that turns n samples x (n,h,w,c) into logits (n,classes). */
+typedef int (*kd_logits_function)(void *context, int64_t n, const float *x, float *logits);
+
+/* Accuracy, per-class counts, mean cross-entropy and time of `run` on `dataset`, in batches of one
+ * hundred. `logits` (count,classes) receives every output unless NULL. The caller frees the counts
+ * with kd_result_free_counts. KD_EDATA when a logit is not finite. */
+int kd_evaluate_with(kd_result *out, kd_logits_function run, void *context,
+                     const kd_dataset *dataset, float *logits);
+
+/* The same from logits (count,classes) that a model has given; time, size and memory stay 0. */
+int kd_evaluate_logits(kd_result *out, const kd_dataset *dataset, const float *logits);
+
+/* kd_evaluate_with for a learner, with its size and memory filled in. `tape` is used without
+ * recording. */
+int kd_evaluate(kd_result *out, const kd_learner *learner, kd_run_mode mode, kd_tape *tape,
+                const kd_dataset *dataset, float *logits);
+
+/* The logits of n samples through a learner, without recording. */
+int kd_learner_logits(const kd_learner *learner, kd_run_mode mode, kd_tape *tape, int64_t n,
+                      const float *x, float *logits);
+
+/* The same through the integers of a blob. `reference` (count,classes), the fake-quant model's
+ * logits, fills largest_difference and disagreements; NULL leaves them −1. */
+int kd_evaluate_blob(kd_result *out, kd_blob *blob, const kd_dataset *dataset,
+                     const float *reference);
+
+/* The accuracy of counts that a result holds; 0 when it has no samples. */
+double kd_result_accuracy(const kd_result *result);
+
+#endif

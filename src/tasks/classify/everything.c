@@ -1,0 +1,154 @@
+/* `distill train`: every stage of a run, then the same test set through every model. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "tasks/classify/run.h"
+
+/* The models of a run as they become ready. */
+typedef struct {
+    kd_run *run;
+    kd_learner *student, *alone;
+    kd_report report;
+} everything;
+
+/* Adds a measurement to the table, which then owns its counts; passes an error on. */
+static int add_result(everything *e, const char *name, const char *kind, int status,
+                      const kd_result *values) {
+    if (status < 0) return status;
+    KD_CONTRACT(e->report.count < KD_RESULTS_MAX, "%d results", e->report.count);
+    kd_result *row = &e->report.result[e->report.count++];
+    *row = *values;
+    snprintf(row->name, sizeof row->name, "%s", name);
+    snprintf(row->kind, sizeof row->kind, "%s", kind);
+    return KD_OK;
+}
+
+static int measure_teacher(everything *e) {
+    kd_ensemble *teacher = &e->run->teacher;
+    if (teacher->count == 0 || e->run->known_teacher) return KD_OK;
+    kd_result r;
+    int status = kd_evaluate_with(&r, kd_ensemble_logits, teacher, e->run->test, NULL);
+    if (status < 0) return status;
+    for (int i = 0; i < teacher->count; i++) {
+        const kd_learner *member = teacher->member[i];
+        r.parameters += kd_learner_parameters(member);
+        int64_t peak = kd_net_peak_activations(member->net) * (int64_t)sizeof(float);
+        if (peak > r.memory) r.memory = peak;
+    }
+    r.bytes = r.parameters * (int64_t)sizeof(float);
+    r.memory += r.bytes;
+    return add_result(e, "teacher", "teacher", status, &r);
+}
+
+static int measure_float(everything *e, const kd_learner *learner, const char *name,
+                         const char *kind) {
+    kd_result r;
+    int status = kd_evaluate(&r, learner, KD_RUN_FLOAT, e->run->tape, e->run->test, NULL);
+    return add_result(e, name, kind, status, &r);
+}
+
+/* The student with its biases corrected, when the config asks for it. */
+static int measure_corrected(everything *e) {
+    const kd_dataset *test = e->run->test;
+    kd_class_bias bias;
+    int status = kd_run_choose_bias(e->run, e->student, KD_RUN_FLOAT, &bias);
+    if (status < 0 || bias.count == 0) return status;
+    kd_result r;
+    kd_result plain = {0};
+    size_t bytes = (size_t)(test->count * test->classes) * sizeof(float);
+    float *logits = malloc(bytes);
+    if (!logits) return kd_fail_memory(bytes, "logits");
+    status = kd_evaluate(&plain, e->student, KD_RUN_FLOAT, e->run->tape, test, logits);
+    if (status == KD_OK) {
+        kd_class_bias_add(&bias, test->count, test->classes, logits);
+        status = kd_evaluate_logits(&r, test, logits);
+    }
+    if (status == KD_OK) {
+        kd_result_copy_costs(&r, &plain);
+        r.bias_shift = bias.shift;
+        kd_log("correct_bias: %+.3f, chosen on %lld validation samples", bias.shift,
+               (long long)e->run->validation->count);
+        status = add_result(e, "student, bias corrected", "corrected", status, &r);
+    }
+    kd_result_free_counts(&plain);
+    free(logits);
+    return status;
+}
+
+/* The blob beside the fake-quant model it was written from: the export gate. */
+static int measure_blob(everything *e, const kd_learner *quantized,
+                        const kd_quantize_config *quantize, bool qat) {
+    const kd_dataset *test = e->run->test;
+    char path[KD_PATH_MAX], name[KD_RESULT_NAME_MAX];
+    kd_blob *blob = NULL;
+    kd_result fake = {0}, r = {0};
+    size_t bytes = (size_t)(test->count * test->classes) * sizeof(float);
+    float *reference = malloc(bytes);
+    int status = reference ? KD_OK : kd_fail_memory(bytes, "the fake-quant model's logits");
+    if (status == KD_OK)
+        status = kd_evaluate(&fake, quantized, KD_RUN_FAKE_EVAL, e->run->tape, test, reference);
+    if (status == KD_OK) status = kd_run_blob_path(e->run, quantize, qat, path);
+    if (status == KD_OK) status = kd_blob_open(&blob, path);
+    if (status == KD_OK) status = kd_evaluate_blob(&r, blob, test, reference);
+    struct stat info;
+    if (status == KD_OK && stat(path, &info) == 0) {
+        r.parameters = kd_learner_parameters(quantized);
+        r.bytes = info.st_size;
+        r.memory = r.bytes + kd_net_peak_activations(quantized->net);
+        kd_log("%s: %lld of %lld predictions differ from the fake-quant model's, largest "
+               "difference of a logit %g",
+               path, (long long)r.disagreements, (long long)test->count, r.largest_difference);
+        kd_run_blob_name(name, quantize, qat);
+        status = add_result(e, name, qat ? "blob" : "ptq", status, &r);
+    }
+    kd_result_free_counts(&fake);
+    kd_blob_free(blob);
+    free(reference);
+    return status;
+}
+
+static int quantize(everything *e, const kd_quantize_config *how, bool qat) {
+    kd_learner *quantized = NULL;
+    int status = kd_run_quantize(e->run, e->student, how, qat, &quantized);
+    if (status == KD_OK) status = measure_blob(e, quantized, how, qat);
+    kd_learner_free(quantized);
+    return status;
+}
+
+static int run_stages(everything *e) {
+    const kd_config *config = e->run->config;
+    int status = kd_run_teachers(e->run);
+    if (status == KD_OK) status = kd_run_teach(e->run);
+    if (status == KD_OK) status = kd_run_train(e->run, false, &e->student);
+    if (status == KD_OK && config->alone) status = kd_run_train(e->run, true, &e->alone);
+    if (status == KD_OK) status = measure_teacher(e);
+    if (status == KD_OK) status = measure_float(e, e->student, "student float", "student");
+    if (status == KD_OK) status = measure_corrected(e);
+    if (status == KD_OK && e->alone)
+        status = measure_float(e, e->alone, "student without a teacher", "alone");
+    for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
+        status = quantize(e, &config->quantize[i], false);
+        if (status == KD_OK && config->quantize[i].qat)
+            status = quantize(e, &config->quantize[i], true);
+    }
+    return status;
+}
+
+int kd_run_everything(kd_run *run, bool quiet) {
+    everything e = {.run = run};
+    e.report = (kd_report){.config = run->config,
+                           .run_folder = run->folder,
+                           .classes = run->test->classes,
+                           .class_name = (const char(*)[KD_CLASS_NAME_MAX])run->test->class_name};
+    int status = run_stages(&e);
+    if (status == KD_OK && !quiet) kd_report_print(&e.report);
+    if (status == KD_OK) status = kd_report_write(&e.report);
+    if (status == KD_OK && !quiet) kd_log("report: %s/report.html", run->folder);
+    for (int i = 0; i < e.report.count; i++) kd_result_free_counts(&e.report.result[i]);
+    kd_learner_free(e.student);
+    kd_learner_free(e.alone);
+    return status;
+}

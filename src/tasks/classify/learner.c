@@ -1,0 +1,252 @@
+#include "tasks/classify/learner.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "data/safetensors.h"
+#include "distill/checkpoint.h"
+#include "layers/import.h"
+
+/* The learned projections of the hints whose two nodes have different widths. */
+static int add_projections(kd_learner *learner, const kd_loss_config *loss, const kd_net *teacher) {
+    for (int i = 0; i < loss->hint_count; i++) {
+        const kd_hint_spec *hint = &loss->hint[i];
+        int s = kd_net_find(learner->net, hint->student), t = kd_net_find(teacher, hint->teacher);
+        if (s < 0 || t < 0)
+            return kd_fail(
+                KD_ECONFIG,
+                "loss.hints[%d]: the %s has no node \"%s\" (`distill inspect` lists them)", i,
+                s < 0 ? "student" : "teacher", s < 0 ? hint->student : hint->teacher);
+        kd_extent from = learner->net->node[s].out, to = teacher->node[t].out;
+        if (from.h != to.h || from.w != to.w)
+            return kd_fail(
+                KD_ECONFIG,
+                "loss.hints[%d]: \"%s\" is %lldx%lld but \"%s\" is %lldx%lld; hints need "
+                "the same height and width",
+                i, hint->student, (long long)from.h, (long long)from.w, hint->teacher,
+                (long long)to.h, (long long)to.w);
+        if (from.c == to.c) continue;
+        char name[KD_NAME_MAX];
+        snprintf(name, sizeof name, "hint%d.projection", i);
+        int64_t shape[2] = {to.c, from.c};
+        learner->projection[i] = kd_params_add(learner->params, name, 2, shape, KD_INIT_HE_NORMAL,
+                                               from.c, to.c, KD_PARAM_TRAINED);
+        if (!learner->projection[i]) return KD_EINTERNAL;
+    }
+    return KD_OK;
+}
+
+int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec) {
+    *out = NULL;
+    kd_learner *learner = calloc(1, sizeof *learner);
+    if (!learner) return kd_fail_memory(sizeof *learner, "a network");
+    int status = kd_params_create(&learner->params);
+    if (status == KD_OK)
+        status =
+            kd_model_build(&learner->net, learner->params, spec->model, spec->input, spec->classes);
+    if (status == KD_OK && spec->quant)
+        status = kd_qnet_create(&learner->qnet, learner->net, spec->quant);
+    if (status == KD_OK && spec->loss && spec->teacher)
+        status = add_projections(learner, spec->loss, spec->teacher);
+    if (status < 0) {
+        kd_learner_free(learner);
+        return status;
+    }
+    *out = learner;
+    return KD_OK;
+}
+
+int kd_learner_create(kd_learner **out, const kd_learner_spec *spec) {
+    int status = kd_learner_outline(out, spec);
+    if (status == KD_OK) status = kd_params_layout((*out)->params, spec->seed);
+    if (status == KD_OK) return KD_OK;
+    kd_learner_free(*out);
+    *out = NULL;
+    return status;
+}
+
+void kd_learner_free(kd_learner *learner) {
+    if (!learner) return;
+    kd_qnet_free(learner->qnet);
+    kd_net_free(learner->net);
+    kd_params_free(learner->params);
+    free(learner);
+}
+
+static void free_arrays(kd_foreign_array *array, int n) {
+    for (int i = 0; i < n; i++) free((void *)(uintptr_t)array[i].values);
+    free(array);
+}
+
+/* Entry `entry` as an array of its own; a number without axes counts as an array of one. */
+static int read_array(kd_foreign_array *out, const kd_safetensors *file,
+                      const kd_safetensors_entry *entry, const char *path) {
+    if (entry->rank > KD_MAX_RANK)
+        return kd_fail(KD_EDATA, "%s: \"%s\" has %d axes, more than the %d a parameter may have",
+                       path, entry->name, entry->rank, KD_MAX_RANK);
+    *out = (kd_foreign_array){.name = entry->name, .rank = entry->rank ? entry->rank : 1};
+    out->shape[0] = 1;
+    for (int i = 0; i < entry->rank; i++) out->shape[i] = entry->shape[i];
+    float *values = malloc((size_t)entry->count * sizeof *values + 1);
+    if (!values) return kd_fail_memory((size_t)entry->count * sizeof *values, path);
+    out->values = values;
+    return kd_safetensors_read(file, entry, values);
+}
+
+static int load_safetensors(kd_net *net, const char *path) {
+    kd_safetensors *file;
+    int status = kd_safetensors_open(&file, path);
+    if (status < 0) return status;
+    int64_t count = kd_safetensors_count(file);
+    int n = 0;
+    kd_foreign_array *array = calloc((size_t)count + 1, sizeof *array);
+    if (!array) status = kd_fail_memory((size_t)count * sizeof *array, path);
+    for (int64_t i = 0; i < count && status == KD_OK; i++) {
+        const kd_safetensors_entry *entry = kd_safetensors_at(file, i);
+        if (entry->dtype[0] == 'I' || entry->dtype[0] == 'U') continue; /* counters of PyTorch */
+        status = read_array(&array[n++], file, entry, path);
+    }
+    if (status == KD_OK) status = kd_import_params(net, n, array, path);
+    if (array) free_arrays(array, n);
+    kd_safetensors_close(file);
+    return status;
+}
+
+static bool ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+static bool is_projection(const char *name) {
+    return strncmp(name, "hint", 4) == 0 && ends_with(name, ".projection");
+}
+
+/* What a checkpoint may hold beside the network itself. */
+static bool is_beside(const char *name) {
+    return is_projection(name) || kd_qnet_is_state(name);
+}
+
+/* That the network a checkpoint's config describes makes of the weights what this one makes. */
+static int check_model(const kd_learner *learner, const kd_config *config, const char *path) {
+    const kd_extent out = learner->net->node[learner->net->count - 1].out;
+    kd_params *params;
+    kd_net *net = NULL;
+    char difference[160];
+    int status = kd_params_create(&params);
+    if (status == KD_OK)
+        status = kd_model_build(&net, params, &config->model, learner->net->node[0].out,
+                                (int)(out.h * out.w * out.c));
+    if (status == KD_OK && !kd_net_same(net, learner->net, difference, sizeof difference))
+        status = kd_fail(KD_EDATA,
+                         "%s: was trained as another \"model\" than this config's: %s; `distill "
+                         "inspect` shows the config it carries",
+                         path, difference);
+    kd_net_free(net);
+    kd_params_free(params);
+    return status;
+}
+
+static int check_data(kd_learner *learner, const kd_config *config, const char *path,
+                      const kd_dataset *data) {
+    kd_dataset *stated;
+    int status = kd_dataset_stated(&stated, &config->data);
+    if (status < 0) return status;
+    status = kd_dataset_agree(stated, path, data, "the data");
+    if (status == KD_OK && !kd_normaliser_equal(&stated->normaliser, &data->normaliser)) {
+        kd_log("%s: was trained with other numbers for data.mean and data.deviation; it sees its "
+               "inputs with its own",
+               path);
+        kd_learner_adapt(learner, &stated->normaliser, &data->normaliser);
+    }
+    kd_dataset_free(stated);
+    return status;
+}
+
+static int load_checkpoint(kd_learner *learner, const char *path, const kd_dataset *data) {
+    char *text = NULL, stage[KD_STAGE_MAX];
+    kd_config *config = NULL;
+    int status = kd_checkpoint_load_params(path, learner->params, is_beside);
+    if (status == KD_OK) status = kd_checkpoint_config(&text, stage, path);
+    if (status == KD_OK && strncmp(stage, "qat.", 4) == 0)
+        kd_warn("%s: was trained with rounded numbers and is used here without rounding; what was "
+                "trained is the exported .gguf",
+                path);
+    const bool stated = status == KD_OK && text[0];
+    if (stated) status = kd_config_parse(&config, text, strlen(text), path, 0, NULL);
+    free(text);
+    if (stated && status < 0)
+        return kd_fail(KD_EDATA, "%s: the config it carries is not one of this program's", path);
+    if (config) status = check_model(learner, config, path);
+    if (config && status == KD_OK) status = check_data(learner, config, path, data);
+    kd_config_free(config);
+    return status;
+}
+
+int kd_learner_load(kd_learner *learner, const char *path, const kd_dataset *data) {
+    return ends_with(path, ".safetensors") ? load_safetensors(learner->net, path)
+                                           : load_checkpoint(learner, path, data);
+}
+
+void kd_learner_adapt(kd_learner *learner, const kd_normaliser *own, const kd_normaliser *given) {
+    const int64_t C = learner->net->node[0].out.c;
+    learner->adapts = !kd_normaliser_equal(own, given);
+    if (!learner->adapts) return;
+    KD_CONTRACT(C <= KD_IMAGE_CHANNELS_MAX, "%lld channels", (long long)C);
+    const double units = (double)own->unit / (double)given->unit;
+    for (int64_t k = 0; k < C; k++) {
+        const double given_mean = given->channels ? (double)given->mean[k] : 0;
+        const double given_deviation = given->channels ? (double)given->deviation[k] : 1;
+        const double mean = own->channels ? (double)own->mean[k] : 0;
+        const double deviation = own->channels ? (double)own->deviation[k] : 1;
+        learner->factor[k] = given_deviation * units / deviation;
+        learner->shift[k] = (given_mean * units - mean) / deviation;
+    }
+}
+
+int kd_learner_hash(kd_hash *out, const kd_learner *learner) {
+    kd_hash part[3];
+    int status = kd_params_hash(&part[0], learner->params);
+    const size_t bytes = (size_t)learner->net->node[0].out.c * sizeof(double);
+    if (status == KD_OK && learner->adapts) {
+        part[1] = kd_hash_bytes(learner->factor, bytes);
+        part[2] = kd_hash_bytes(learner->shift, bytes);
+    }
+    if (status == KD_OK) *out = learner->adapts ? kd_hash_join(part, 3) : part[0];
+    return status;
+}
+
+kd_tensor *kd_learner_forward(const kd_learner *learner, kd_tape *tape, kd_tensor *x,
+                              kd_run_mode mode, kd_tensor **taps) {
+    static const kd_quant_mode quant_mode[] = {[KD_RUN_OBSERVE] = KD_QUANT_OBSERVE,
+                                               [KD_RUN_FAKE_TRAIN] = KD_QUANT_TRAIN,
+                                               [KD_RUN_FAKE_EVAL] = KD_QUANT_EVAL};
+    if (mode == KD_RUN_FLOAT) return kd_net_forward(learner->net, tape, x, taps);
+    KD_CONTRACT(learner->qnet, "a quantized forward without a qnet");
+    return kd_qnet_forward(learner->qnet, tape, x, quant_mode[mode], taps);
+}
+
+kd_tensor *kd_learner_input(const kd_learner *learner, kd_tape *tape, int64_t n, const float *x) {
+    kd_extent in = learner->net->node[0].out;
+    int64_t shape[4] = {n, in.h, in.w, in.c};
+    kd_tensor *input = kd_tape_input(tape, 4, shape);
+    for (int64_t i = 0; i < input->size; i++) {
+        const int64_t k = i % in.c;
+        input->value[i] = learner->adapts
+                              ? (kd_real)((double)x[i] * learner->factor[k] + learner->shift[k])
+                              : (kd_real)x[i];
+    }
+    return input;
+}
+
+int64_t kd_learner_parameters(const kd_learner *learner) {
+    int64_t count = 0;
+    for (int i = 0; i < learner->net->count; i++) {
+        const kd_net_node *node = &learner->net->node[i];
+        const kd_param *own[] = {node->weight, node->bias, node->gamma, node->beta};
+        for (int p = 0; p < 4; p++) count += own[p] ? own[p]->tensor.size : 0;
+    }
+    return count;
+}

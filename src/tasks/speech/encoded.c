@@ -1,0 +1,289 @@
+#include "tasks/speech/encoded.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "autograd/gemm.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "distill/trainer.h"
+
+static const char MAGIC[8] = {'k', 'd', 'e', 'n', 'c', 'o', 'd', '1'};
+
+/* As they lie in the file. */
+typedef struct {
+    char magic[8], key[32];
+    int64_t records, positions, width;
+} shard_header;
+
+typedef struct {
+    uint64_t id, checksum;
+} record_header;
+
+struct kd_encoded {
+    char folder[KD_PATH_MAX]; /* "": no cache */
+    const kd_windows *windows;
+    const kd_whisper *encoder;
+    kd_hash key;
+    int64_t values; /* of a window's output: positions · width        */
+    bool *there;    /* (shards) which are whole                       */
+    int64_t shards;
+    kd_tape *tape; /* scratch                                        */
+    kd_real *mel;  /* (frames, mels)                                 */
+    kd_real *made; /* (positions, width)                             */
+    char *record;  /* one record: its header and bfloat16            */
+};
+
+static int64_t record_bytes(int64_t values) {
+    return (int64_t)sizeof(record_header) + values * (int64_t)sizeof(uint16_t);
+}
+
+static int64_t in_shard(const kd_encoded *e, int64_t shard) {
+    const int64_t left = e->windows->count - shard * KD_ENCODED_IN_SHARD;
+    return left < KD_ENCODED_IN_SHARD ? left : KD_ENCODED_IN_SHARD;
+}
+
+static int64_t shards_of(const kd_windows *windows) {
+    return (windows->count + KD_ENCODED_IN_SHARD - 1) / KD_ENCODED_IN_SHARD;
+}
+
+int64_t kd_encoded_bytes(const kd_windows *windows, const kd_whisper_spec *spec) {
+    const int64_t values = (int64_t)spec->audio_context * spec->width;
+    return shards_of(windows) * (int64_t)sizeof(shard_header) +
+           windows->count * record_bytes(values);
+}
+
+/* --- bfloat16 ----------------------------------------------------------------------------------
+ */
+
+/* The upper halves of x, rounded to the nearest. */
+static void round_values(uint16_t *out, const kd_real *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const float rounded = kd_round_bfloat16((float)x[i]);
+        uint32_t bits;
+        memcpy(&bits, &rounded, sizeof bits);
+        out[i] = (uint16_t)(bits >> 16);
+    }
+}
+
+static void widen_values(kd_real *out, const uint16_t *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const uint32_t bits = (uint32_t)x[i] << 16;
+        float value;
+        memcpy(&value, &bits, sizeof value);
+        out[i] = (kd_real)value;
+    }
+}
+
+/* --- shards ------------------------------------------------------------------------------------
+ */
+
+static int shard_path(const kd_encoded *e, int64_t shard, char out[KD_PATH_MAX]) {
+    char name[64];
+    snprintf(name, sizeof name, "encoded-%05lld.bin", (long long)shard);
+    return kd_path_join(out, e->folder, name);
+}
+
+static shard_header header_of(const kd_encoded *e, int64_t shard) {
+    shard_header h = {.records = in_shard(e, shard),
+                      .positions = e->encoder->spec.audio_context,
+                      .width = e->encoder->spec.width};
+    memcpy(h.magic, MAGIC, sizeof h.magic);
+    memcpy(h.key, e->key.hex, sizeof h.key);
+    return h;
+}
+
+/* `length` bytes of an open file from `at` on. */
+static int read_at(int fd, const char *path, void *out, int64_t length, int64_t at) {
+    for (int64_t done = 0; done < length;) {
+        const ssize_t n = pread(fd, (char *)out + done, (size_t)(length - done), at + done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return kd_fail(KD_EIO, "%s: cannot read: %s", path, strerror(errno));
+        if (n == 0) return kd_fail(KD_EDATA, "%s: ends at byte %lld", path, (long long)(at + done));
+        done += n;
+    }
+    return KD_OK;
+}
+
+static int check_header(const kd_encoded *e, int64_t shard, int fd, const char *path) {
+    const shard_header wanted = header_of(e, shard);
+    const int64_t length = (int64_t)sizeof wanted + wanted.records * record_bytes(e->values);
+    shard_header found;
+    struct stat info;
+    if (fstat(fd, &info) < 0) return kd_fail(KD_EIO, "%s: %s", path, strerror(errno));
+    int status = read_at(fd, path, &found, sizeof found, 0);
+    if (status < 0) return status;
+    if (memcmp(found.magic, MAGIC, sizeof MAGIC) != 0)
+        return kd_fail(KD_EDATA, "%s: not an encoder's cache", path);
+    if (memcmp(&found, &wanted, sizeof found) != 0)
+        return kd_fail(KD_EDATA,
+                       "%s: made from other windows or by another encoder; remove %s to make it "
+                       "again",
+                       path, e->folder);
+    if (info.st_size != length)
+        return kd_fail(KD_EDATA, "%s: %lld bytes, should be %lld; remove it to make it again", path,
+                       (long long)info.st_size, (long long)length);
+    return KD_OK;
+}
+
+static int find_shard(kd_encoded *e, int64_t shard) {
+    char path[KD_PATH_MAX];
+    int status = shard_path(e, shard, path);
+    if (status < 0 || !kd_file_exists(path)) return status;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return kd_fail(KD_EIO, "%s: cannot open: %s", path, strerror(errno));
+    status = check_header(e, shard, fd, path);
+    close(fd);
+    e->there[shard] = status == KD_OK;
+    return status;
+}
+
+/* --- opening -----------------------------------------------------------------------------------
+ */
+
+static int allocate(kd_encoded *e) {
+    const size_t bytes = (size_t)e->values * sizeof *e->made;
+    e->shards = shards_of(e->windows);
+    e->there = calloc((size_t)e->shards, sizeof *e->there);
+    e->mel = malloc((size_t)e->windows->hearing.values * sizeof *e->mel);
+    e->made = malloc(bytes);
+    e->record = malloc((size_t)record_bytes(e->values));
+    if (!e->there || !e->mel || !e->made || !e->record)
+        return kd_fail_memory(bytes, "an encoder's outputs");
+    return kd_tape_create(&e->tape, 0);
+}
+
+int kd_encoded_open(kd_encoded **out, const char *folder, const kd_windows *windows,
+                    const kd_whisper *encoder, kd_hash key) {
+    const kd_whisper_spec *spec = &encoder->spec;
+    KD_CONTRACT(spec->mels == windows->hearing.mels &&
+                    2 * (int64_t)spec->audio_context == windows->hearing.frames,
+                "windows of %lld frames for an encoder of %d positions",
+                (long long)windows->hearing.frames, spec->audio_context);
+    *out = NULL;
+    kd_encoded *e = calloc(1, sizeof *e);
+    if (!e) return kd_fail_memory(sizeof *e, "an encoder's outputs");
+    e->windows = windows;
+    e->encoder = encoder;
+    e->key = kd_hash_join((const kd_hash[]){key, windows->hash}, 2);
+    e->values = (int64_t)spec->audio_context * spec->width;
+    int status = allocate(e);
+    if (status == KD_OK && folder) {
+        snprintf(e->folder, sizeof e->folder, "%s", folder);
+        status = kd_file_make_folders(folder);
+        for (int64_t s = 0; s < e->shards && status == KD_OK; s++) status = find_shard(e, s);
+    }
+    if (status < 0)
+        kd_encoded_close(e);
+    else
+        *out = e;
+    return status;
+}
+
+void kd_encoded_close(kd_encoded *encoded) {
+    if (!encoded) return;
+    kd_tape_free(encoded->tape);
+    free(encoded->there);
+    free(encoded->mel);
+    free(encoded->made);
+    free(encoded->record);
+    free(encoded);
+}
+
+/* --- making ------------------------------------------------------------------------------------
+ */
+
+/* Runs the encoder on window i: e->record is its record. */
+static int make_record(kd_encoded *e, int64_t i) {
+    record_header h = {.id = e->windows->item[i].id};
+    char *values = e->record + sizeof h;
+    int status = kd_windows_mel(e->windows, i, e->mel);
+    if (status == KD_OK)
+        status =
+            kd_whisper_encode(e->encoder, e->tape, e->made, e->mel, 1, e->windows->hearing.frames);
+    if (status < 0) return status;
+    round_values((uint16_t *)(void *)values, e->made, e->values);
+    h.checksum = kd_checksum64(values, (size_t)e->values * sizeof(uint16_t));
+    memcpy(e->record, &h, sizeof h);
+    return KD_OK;
+}
+
+/* The whole shard in memory (a few dozen megabytes), then on disk. */
+static int make_shard(kd_encoded *e, int64_t shard, kd_progress *progress, int64_t *done) {
+    const shard_header h = header_of(e, shard);
+    const int64_t bytes = record_bytes(e->values);
+    const size_t length = sizeof h + (size_t)(h.records * bytes);
+    char path[KD_PATH_MAX], *all = malloc(length);
+    if (!all) return kd_fail_memory(length, "an encoder's outputs");
+    memcpy(all, &h, sizeof h);
+    int status = shard_path(e, shard, path);
+    for (int64_t r = 0; r < h.records && status == KD_OK; r++) {
+        status = make_record(e, shard * KD_ENCODED_IN_SHARD + r);
+        memcpy(all + sizeof h + r * bytes, e->record, (size_t)bytes);
+        if (status == KD_OK && kd_train_take_stop())
+            status = kd_fail(
+                KD_EAGAIN, "%s: stopped after %lld of %lld windows; run again to go on", e->folder,
+                (long long)(shard * KD_ENCODED_IN_SHARD), (long long)e->windows->count);
+        if (status == KD_OK) kd_progress_show(progress, ++*done, "");
+    }
+    if (status == KD_OK) status = kd_file_replace(path, all, length);
+    e->there[shard] = status == KD_OK;
+    free(all);
+    return status;
+}
+
+int kd_encoded_fill(kd_encoded *encoded) {
+    kd_progress progress;
+    int64_t done = 0;
+    int status = KD_OK;
+    KD_CONTRACT(encoded->folder[0], "no folder to fill");
+    for (int64_t s = 0; s < encoded->shards; s++)
+        if (encoded->there[s]) done += in_shard(encoded, s);
+    if (done == encoded->windows->count) return KD_OK;
+    kd_progress_begin(&progress, "encode", "windows", 1, done, encoded->windows->count);
+    for (int64_t s = 0; s < encoded->shards && status == KD_OK; s++)
+        if (!encoded->there[s]) status = make_shard(encoded, s, &progress, &done);
+    kd_progress_end(&progress);
+    return status;
+}
+
+/* --- reading -----------------------------------------------------------------------------------
+ */
+
+static int read_record(kd_encoded *e, int64_t i) {
+    const int64_t shard = i / KD_ENCODED_IN_SHARD, bytes = record_bytes(e->values);
+    const int64_t at = (int64_t)sizeof(shard_header) + i % KD_ENCODED_IN_SHARD * bytes;
+    char path[KD_PATH_MAX];
+    record_header h;
+    int status = shard_path(e, shard, path);
+    if (status < 0) return status;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return kd_fail(KD_EIO, "%s: cannot open: %s", path, strerror(errno));
+    status = read_at(fd, path, e->record, bytes, at);
+    close(fd);
+    if (status < 0) return status;
+    memcpy(&h, e->record, sizeof h);
+    if (h.id == e->windows->item[i].id &&
+        h.checksum == kd_checksum64(e->record + sizeof h, (size_t)e->values * sizeof(uint16_t)))
+        return KD_OK;
+    return kd_fail(KD_EDATA,
+                   "%s: the record at byte %lld is damaged; remove the file to make it again", path,
+                   (long long)at);
+}
+
+int kd_encoded_read(kd_encoded *encoded, int64_t i, kd_real *out) {
+    KD_CONTRACT(i >= 0 && i < encoded->windows->count, "window %lld of %lld", (long long)i,
+                (long long)encoded->windows->count);
+    int status =
+        encoded->there[i / KD_ENCODED_IN_SHARD] ? read_record(encoded, i) : make_record(encoded, i);
+    if (status < 0) return status;
+    widen_values(out, (const uint16_t *)(const void *)(encoded->record + sizeof(record_header)),
+                 encoded->values);
+    return KD_OK;
+}

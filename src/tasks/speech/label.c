@@ -1,0 +1,423 @@
+#include "tasks/speech/label.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "data/text_normalizer.h"
+#include "distill/trainer.h"
+#include "quant/whisper_suppressed.h"
+#include "tasks/speech/greedy.h"
+#include "tasks/speech/hearing.h"
+#include "tasks/speech/label_file.h"
+#include "tasks/speech/recordings.h"
+
+/* Bumped when the same sound and teacher would give another label. */
+static const char *const DECODING = "greedy-1";
+
+static const double SAVE_SECONDS = 10; /* of hearing that a crash can lose */
+/* Recordings that cannot be read end the stage when there are so many, and more than one in so many
+ * of the list. */
+enum { FAULTS_LEAST = 3, FAULTS_ONE_IN = 10 };
+
+/* The stage under way. What listens is made when something is to be heard. */
+typedef struct {
+    kd_labels *out;
+    const char *folder;
+    const kd_utterances *utterances;
+    const kd_whisper_file *teacher;
+    int32_t language, task; /* ids */
+    kd_recordings recordings;
+    int64_t *first; /* (count) the first utterance with the same sound, maybe itself; −1: unread */
+    kd_label_files *files;
+    kd_hearing hearing;
+    kd_greedy *greedy;
+    kd_real *mel; /* (KD_GREEDY_MOST, frames, mels) */
+    kd_progress progress;
+    int64_t done, total; /* different sounds with labels, and in all */
+    double saved;        /* when */
+} job;
+
+static void clear_label(kd_label *label) {
+    free(label->said);
+    free(label->token);
+    free(label->fault);
+}
+
+void kd_labels_clear(kd_labels *labels) {
+    for (int64_t i = 0; i < labels->count; i++) clear_label(&labels->item[i]);
+    free(labels->item);
+    *labels = (kd_labels){0};
+}
+
+bool kd_label_kept(const kd_label *label, double wer_below) {
+    return label->wer.words > 0 && kd_wer_rate(&label->wer, 1) < wer_below;
+}
+
+/* --- texts -------------------------------------------------------------------------------------
+ */
+
+static const char *language_code(const kd_tokenizer *tokenizer, int32_t language) {
+    if (!kd_tokenizer_ids(tokenizer)->multilingual) return "en";
+    return kd_tokenizer_language_code(tokenizer, language);
+}
+
+bool kd_label_counts_letters(const kd_tokenizer *tokenizer, int32_t language) {
+    static const char *const code[] = {"zh", "yue", "ja", "th", "lo", "my"};
+    const char *spoken = language_code(tokenizer, language);
+    for (size_t i = 0; i < sizeof code / sizeof *code; i++)
+        if (strcmp(spoken, code[i]) == 0) return true;
+    return false;
+}
+
+const char *kd_label_rate_name(const kd_tokenizer *tokenizer, int32_t language) {
+    return kd_label_counts_letters(tokenizer, language) ? "character error rate"
+                                                        : "word error rate";
+}
+
+int kd_label_normalize(char **out, const char *text, const kd_tokenizer *tokenizer,
+                       int32_t language) {
+    if (strcmp(language_code(tokenizer, language), "en") == 0)
+        return kd_normalize_english(out, text);
+    if (kd_label_counts_letters(tokenizer, language)) return kd_normalize_letters(out, text);
+    return kd_normalize_basic(out, text);
+}
+
+static int compare(const job *j, kd_label *label) {
+    char *reference = NULL, *said = NULL;
+    const kd_tokenizer *t = j->teacher->tokenizer;
+    int status = kd_label_normalize(&reference, label->utterance->text, t, j->language);
+    if (status == KD_OK) status = kd_label_normalize(&said, label->said, t, j->language);
+    if (status == KD_OK) status = kd_wer_count(&label->wer, reference, said);
+    free(reference);
+    free(said);
+    return status;
+}
+
+static int compare_all(const job *j) {
+    bool failed = false;
+#pragma omp parallel for schedule(dynamic, 64) reduction(|| : failed)
+    for (int64_t i = 0; i < j->out->count; i++)
+        if (j->out->item[i].said) failed = compare(j, &j->out->item[i]) < 0 || failed;
+    return failed ? kd_fail_memory(0, "the texts of a list") : KD_OK;
+}
+
+/* --- what is known -----------------------------------------------------------------------------
+ */
+
+static bool is_known(const kd_label *label) {
+    return label->said || label->skipped || label->fault;
+}
+
+static int set_fault(job *j, int64_t i, const char *message) {
+    int status = kd_recordings_set_fault(&j->recordings, i, message);
+    kd_label *label = &j->out->item[i];
+    if (status == KD_OK && !(label->fault = strdup(j->recordings.item[i].fault)))
+        status = kd_fail_memory(strlen(message) + 1, "labels");
+    return status;
+}
+
+/* What was heard in the same sound. */
+static int copy_heard(job *j, int64_t i, const kd_label *from) {
+    kd_label *to = &j->out->item[i];
+    const size_t bytes = (size_t)(from->count + 1) * sizeof *to->token;
+    if (from->fault) return set_fault(j, i, from->fault);
+    to->skipped = from->skipped;
+    if (to->skipped) return KD_OK;
+    to->said = strdup(from->said);
+    to->token = malloc(bytes);
+    if (!to->said || !to->token) return kd_fail_memory(bytes, "labels");
+    if (from->count > 0) memcpy(to->token, from->token, (size_t)from->count * sizeof *to->token);
+    to->count = from->count;
+    to->seconds = from->seconds;
+    to->average = from->average;
+    return KD_OK;
+}
+
+static int take_known(job *j) {
+    int status = KD_OK;
+    for (int64_t i = 0; i < j->out->count && status == KD_OK; i++) {
+        kd_label *label = &j->out->item[i];
+        const kd_label *known = kd_label_files_find(j->files, &label->sound);
+        if (label->fault || !known) continue;
+        status = copy_heard(j, i, known);
+        j->done += j->first[i] == i;
+    }
+    return status;
+}
+
+static int take_repeated(job *j) {
+    int status = KD_OK;
+    for (int64_t i = 0; i < j->out->count && status == KD_OK; i++)
+        if (!is_known(&j->out->item[i])) status = copy_heard(j, i, &j->out->item[j->first[i]]);
+    return status;
+}
+
+/* Too many that cannot be read are no accident. */
+static int check_faults(const job *j) {
+    const int64_t faults = kd_recordings_faults(&j->recordings);
+    if (faults < FAULTS_LEAST || faults * FAULTS_ONE_IN <= j->out->count) return KD_OK;
+    return kd_recordings_refuse(&j->recordings, j->folder,
+                                "more than one in ten; mend them or take them off the list");
+}
+
+/* --- hearing -----------------------------------------------------------------------------------
+ */
+
+static int keep_text(const job *j, kd_label *label, const kd_greedy_text *text) {
+    const size_t bytes = (size_t)(text->count + 1) * sizeof *label->token;
+    char *said;
+    int status =
+        kd_tokenizer_decode(&said, NULL, j->teacher->tokenizer, text->token, text->count, false);
+    if (status < 0) return status;
+    label->said = strdup(said + strspn(said, " "));
+    free(said);
+    label->token = malloc(bytes);
+    if (!label->said || !label->token) return kd_fail_memory(bytes, "labels");
+    if (text->count > 0)
+        memcpy(label->token, text->token, (size_t)text->count * sizeof *text->token);
+    label->count = text->count;
+    label->average = text->average;
+    return KD_OK;
+}
+
+/* Hears n utterances and puts the mels of those that fit together; *heard says which they are. */
+static int load(job *j, const int64_t *which, int n, kd_label **heard, int *heard_count) {
+    const char *path[KD_GREEDY_MOST];
+    int64_t samples[KD_GREEDY_MOST];
+    char *fault[KD_GREEDY_MOST] = {NULL};
+    for (int i = 0; i < n; i++) path[i] = j->utterances->item[which[i]].audio;
+    int status = kd_hearing_files(&j->hearing, j->mel, samples, fault, path, n);
+    *heard_count = 0;
+    for (int i = 0; i < n; i++) {
+        kd_label *label = &j->out->item[which[i]];
+        if (fault[i] && status == KD_OK) status = set_fault(j, which[i], fault[i]);
+        label->skipped = samples[i] < 0;
+        if (!fault[i] && !label->skipped) {
+            label->seconds = (double)samples[i] / KD_WHISPER_RATE;
+            memmove(j->mel + *heard_count * j->hearing.values, j->mel + i * j->hearing.values,
+                    (size_t)j->hearing.values * sizeof *j->mel);
+            heard[(*heard_count)++] = label;
+        }
+        free(fault[i]);
+    }
+    return status;
+}
+
+/* Labels for n utterances, added to the shards. */
+static int label_batch(job *j, const int64_t *which, int n) {
+    kd_label *heard[KD_GREEDY_MOST];
+    kd_greedy_text text[KD_GREEDY_MOST];
+    int count;
+    int status = load(j, which, n, heard, &count);
+    if (status == KD_OK && count > 0) {
+        status = kd_greedy_listen(j->greedy, j->mel, count, j->hearing.frames);
+        if (status == KD_OK) status = kd_greedy_run(j->greedy, text);
+    }
+    for (int i = 0; i < count && status == KD_OK; i++) status = keep_text(j, heard[i], &text[i]);
+    for (int i = 0; i < n && status == KD_OK; i++) {
+        const kd_label *label = &j->out->item[which[i]];
+        const char *slash = strrchr(label->utterance->audio, '/');
+        status = kd_label_files_add(j->files, label, slash ? slash + 1 : label->utterance->audio);
+    }
+    return status;
+}
+
+static int prepare(job *j) {
+    const kd_whisper *model = j->teacher->model;
+    int status = kd_greedy_create(&j->greedy, model, j->teacher->tokenizer, j->language, j->task);
+    if (status == KD_OK) status = kd_hearing_init(&j->hearing, &model->spec);
+    if (status < 0) return status;
+    const size_t bytes = (size_t)(KD_GREEDY_MOST * j->hearing.values) * sizeof *j->mel;
+    j->mel = malloc(bytes);
+    return j->mel ? KD_OK : kd_fail_memory(bytes, "what the teacher hears");
+}
+
+/* The next utterances to be heard, from *at on: each sound once. */
+static int next_batch(const job *j, int64_t *at, int64_t which[KD_GREEDY_MOST]) {
+    int n = 0;
+    for (; *at < j->out->count && n < KD_GREEDY_MOST; ++*at)
+        if (!is_known(&j->out->item[*at]) && j->first[*at] == *at) which[n++] = *at;
+    return n;
+}
+
+/* After a batch: progress, and what was heard is saved now and then. */
+static int end_batch(job *j, const kd_label *last) {
+    char detail[64];
+    snprintf(detail, sizeof detail, "%.48s", last->said ? last->said : "");
+    kd_progress_show(&j->progress, j->done, detail);
+    int status = check_faults(j);
+    if (status < 0 || kd_clock() - j->saved < SAVE_SECONDS) return status;
+    j->saved = kd_clock();
+    return kd_label_files_save(j->files);
+}
+
+static int hear_missing(job *j) {
+    int64_t at = 0, which[KD_GREEDY_MOST];
+    int status = KD_OK, n = next_batch(j, &at, which);
+    if (n == 0) return KD_OK;
+    status = prepare(j);
+    kd_progress_begin(&j->progress, "label", "recordings", 1, j->done, j->total);
+    j->saved = kd_clock();
+    while (n > 0 && status == KD_OK) {
+        status = label_batch(j, which, n);
+        j->done += n;
+        if (status == KD_OK) status = end_batch(j, &j->out->item[which[n - 1]]);
+        n = next_batch(j, &at, which);
+        if (n > 0 && status == KD_OK && kd_train_take_stop())
+            status = kd_fail(KD_EAGAIN,
+                             "%s: stopped with %lld of %lld recordings labelled; run "
+                             "again to go on",
+                             j->folder, (long long)j->done, (long long)j->total);
+    }
+    kd_progress_end(&j->progress);
+    /* Whatever ended it: the error that did stays. */
+    if (status == KD_OK) return kd_label_files_save(j->files);
+    char why[1024];
+    snprintf(why, sizeof why, "%s", kd_error());
+    kd_label_files_save(j->files);
+    return kd_fail(status, "%s", why);
+}
+
+/* --- the stage ---------------------------------------------------------------------------------
+ */
+
+/* One empty label for each utterance. */
+static int begin(job *j) {
+    const kd_utterances *u = j->utterances;
+    const size_t bytes = (size_t)u->count * sizeof *j->out->item;
+    int status = kd_recordings_look(&j->recordings, u);
+    if (status < 0) return status;
+    j->out->item = calloc(1, bytes);
+    j->first = malloc((size_t)u->count * sizeof *j->first);
+    if (!j->out->item || !j->first) return kd_fail_memory(bytes, "labels");
+    j->out->count = u->count;
+    for (int64_t i = 0; i < u->count && status == KD_OK; i++) {
+        const kd_recording *recording = &j->recordings.item[i];
+        kd_label *label = &j->out->item[i];
+        label->utterance = &u->item[i];
+        label->sound = recording->sound;
+        if (recording->fault && !(label->fault = strdup(recording->fault)))
+            status = kd_fail_memory(strlen(recording->fault) + 1, "labels");
+    }
+    if (status == KD_OK) status = kd_recordings_match(j->first, &j->recordings, &j->recordings);
+    if (status < 0) return status;
+    for (int64_t i = 0; i < u->count; i++) j->total += j->first[i] == i;
+    return check_faults(j);
+}
+
+/* Names what the model's files state about its texts, as far as it matters here. */
+static int hash_generation(kd_hash *out, const kd_whisper_file *teacher) {
+    const kd_whisper_generation *generation = &teacher->model->generation;
+    int32_t *list[2] = {NULL, NULL};
+    kd_hash named[3] = {kd_hash_bytes(&generation->max_length, sizeof generation->max_length)};
+    const int count[2] = {kd_whisper_suppressed(&list[0], generation, teacher->tokenizer),
+                          kd_whisper_begin_suppressed(&list[1], generation, teacher->tokenizer)};
+    int status = count[0] < 0 ? count[0] : count[1] < 0 ? count[1] : KD_OK;
+    for (int i = 0; i < 2; i++) {
+        if (status == KD_OK)
+            named[1 + i] = kd_hash_bytes(list[i], (size_t)count[i] * sizeof *list[i]);
+        free(list[i]);
+    }
+    *out = kd_hash_join(named, 3);
+    return status;
+}
+
+static int make_key(kd_label_key *out, const job *j, const kd_hash *teacher) {
+    const kd_tokenizer *tokenizer = j->teacher->tokenizer;
+    const kd_hash tokens = kd_tokenizer_hash(tokenizer);
+    const bool translate = j->task == kd_tokenizer_ids(tokenizer)->translate;
+    kd_hash generation;
+    int status = hash_generation(&generation, j->teacher);
+    const char *const fact[KD_LABEL_FACTS][2] = {
+        {"teacher", teacher->hex},
+        {"tokens", tokens.hex},
+        {"language", language_code(tokenizer, j->language)},
+        {"task", translate ? "translate" : "transcribe"},
+        {"generation", generation.hex},
+        {"decoding", DECODING}};
+    for (int i = 0; i < KD_LABEL_FACTS; i++) {
+        out->fact[i].name = fact[i][0];
+        snprintf(out->fact[i].value, sizeof out->fact[i].value, "%s", fact[i][1]);
+    }
+    return status;
+}
+
+static void tell_of(int64_t count, const kd_label *label, const char *what) {
+    char place[KD_PATH_MAX + 32];
+    if (count == 0) return;
+    kd_utterance_place(place, sizeof place, label->utterance);
+    kd_warn("%s: %lld recordings; the first is %s%s", what, (long long)count, place,
+            label->utterance->audio);
+}
+
+/* Counts what has no label, and tells of it and of sounds that the list has twice. */
+static void count_left_out(job *j) {
+    kd_labels *labels = j->out;
+    int64_t repeated = 0, first_repeated = 0, first_skipped = 0;
+    for (int64_t i = labels->count - 1; i >= 0; i--) {
+        const kd_label *label = &labels->item[i];
+        labels->unreadable += label->fault != NULL;
+        if (label->skipped) labels->skipped++, first_skipped = i;
+        if (j->first[i] >= 0 && j->first[i] != i) repeated++, first_repeated = i;
+    }
+    kd_recordings_name_faults(&j->recordings, 0);
+    if (labels->unreadable > 0)
+        kd_warn("%lld of %lld recordings cannot be read and are left out",
+                (long long)labels->unreadable, (long long)labels->count);
+    tell_of(labels->skipped, &labels->item[first_skipped],
+            "longer than the teacher hears at once and left out");
+    tell_of(repeated, &labels->item[first_repeated],
+            "with the sound of one before them, counted again");
+}
+
+int kd_label_check(const char *folder, const kd_whisper_file *teacher, kd_hash teacher_hash,
+                   const kd_label_options *options) {
+    const bool multilingual = kd_tokenizer_ids(teacher->tokenizer)->multilingual;
+    const job j = {.teacher = teacher,
+                   .language = multilingual ? options->language : -1,
+                   .task = multilingual ? options->task : -1};
+    kd_label_key key;
+    kd_label_files *files = NULL;
+    int status = make_key(&key, &j, &teacher_hash);
+    if (status == KD_OK)
+        status = kd_label_files_open(&files, folder, &key, teacher->model->spec.vocabulary);
+    kd_label_files_free(files);
+    return status;
+}
+
+int kd_label_run(kd_labels *out, const char *folder, const kd_utterances *utterances,
+                 const kd_whisper_file *teacher, kd_hash teacher_hash,
+                 const kd_label_options *options) {
+    const bool multilingual = kd_tokenizer_ids(teacher->tokenizer)->multilingual;
+    kd_label_key key;
+    job j = {.out = out,
+             .folder = folder,
+             .utterances = utterances,
+             .teacher = teacher,
+             .language = multilingual ? options->language : -1,
+             .task = multilingual ? options->task : -1};
+    KD_CONTRACT(utterances->count > 0, "no utterances for %s", folder);
+    *out = (kd_labels){0};
+    if (multilingual && j.language < 0)
+        return kd_fail(KD_ECONFIG, "the teacher knows many languages; say which is spoken");
+    int status = make_key(&key, &j, &teacher_hash);
+    if (status == KD_OK)
+        status = kd_label_files_open(&j.files, folder, &key, teacher->model->spec.vocabulary);
+    if (status == KD_OK) status = begin(&j);
+    if (status == KD_OK) status = take_known(&j);
+    if (status == KD_OK) status = hear_missing(&j);
+    if (status == KD_OK) status = take_repeated(&j);
+    if (status == KD_OK) status = compare_all(&j);
+    if (status == KD_OK) count_left_out(&j);
+    kd_label_files_free(j.files);
+    kd_recordings_clear(&j.recordings);
+    kd_greedy_free(j.greedy);
+    kd_hearing_clear(&j.hearing);
+    free(j.first);
+    free(j.mel);
+    return status;
+}

@@ -1,0 +1,391 @@
+#include "tasks/speech/speech_eval.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "distill/trainer.h"
+#include "tasks/speech/fallback.h"
+#include "tasks/speech/greedy.h"
+#include "tasks/speech/hearing.h"
+#include "tasks/speech/transcribe.h"
+
+static const double CONFIDENCE = 0.95;
+enum { ROUNDS = 2000, SEED = 1 };
+
+/* A measurement under way. */
+typedef struct {
+    kd_speech_result *out;
+    const kd_speech_subject *subject;
+    int count;
+    const kd_utterances *utterances;
+    const kd_label_options *options;
+    int leader[KD_SPEECH_SUBJECTS_MAX]; /* the first model with the same encoder; maybe itself */
+    kd_greedy *greedy[KD_SPEECH_SUBJECTS_MAX];
+    kd_hearing hearing;
+    kd_tape *tape;
+    kd_real *mel;    /* (KD_GREEDY_MOST, frames, mels)     */
+    kd_real *memory; /* (KD_GREEDY_MOST, positions, width) */
+    kd_progress progress;
+} job;
+
+void kd_speech_result_clear(kd_speech_result *result) {
+    for (int64_t i = 0; i < result->count && result->said; i++) free(result->said[i]);
+    for (int64_t i = 0; i < result->count && result->said_again; i++) free(result->said_again[i]);
+    free(result->said);
+    free(result->said_again);
+    free(result->bad);
+    free(result->with_fallback);
+    free(result->against_reference);
+    free(result->against_teacher);
+    *result = (kd_speech_result){0};
+}
+
+double kd_speech_gap_closed(const kd_speech_result *initial, const kd_speech_result *student,
+                            const kd_speech_result *teacher) {
+    const double gap = initial->reference.rate - teacher->reference.rate;
+    return gap == 0 ? NAN : (initial->reference.rate - student->reference.rate) / gap;
+}
+
+/* --- one encoder for several models ------------------------------------------------------------
+ */
+
+static bool same_encoder(const kd_whisper *a, const kd_whisper *b) {
+    if (a->spec.width != b->spec.width || a->spec.audio_layers != b->spec.audio_layers ||
+        a->spec.audio_heads != b->spec.audio_heads)
+        return false;
+    for (int i = 0; i < a->params->count; i++) {
+        const kd_param *x = a->params->list[i];
+        if (strncmp(x->name, "encoder.", 8) != 0) continue;
+        const kd_param *y = kd_params_find(b->params, x->name);
+        if (!y || y->tensor.size != x->tensor.size ||
+            memcmp(x->tensor.value, y->tensor.value,
+                   (size_t)x->tensor.size * sizeof *x->tensor.value) != 0)
+            return false;
+    }
+    return true;
+}
+
+static void find_leaders(job *j) {
+    for (int i = 0; i < j->count; i++) {
+        int k = 0;
+        while (k < i && !same_encoder(j->subject[k].file->model, j->subject[i].file->model)) k++;
+        j->leader[i] = k;
+    }
+}
+
+/* --- what is said ------------------------------------------------------------------------------
+ */
+
+static int keep_said(char **out, const char *text) {
+    *out = strdup(text + strspn(text, " "));
+    return *out ? KD_OK : kd_fail_memory(strlen(text) + 1, "a transcript");
+}
+
+static int keep_tokens(char **out, const kd_tokenizer *tokenizer, const int32_t *token, int count) {
+    char *said;
+    int status = kd_tokenizer_decode(&said, NULL, tokenizer, token, count, false);
+    if (status < 0) return status;
+    status = keep_said(out, said);
+    free(said);
+    return status;
+}
+
+/* What model m says greedily in utterance i, and how bad it is. */
+static int keep_greedy(job *j, int m, int64_t i, const kd_greedy_text *text) {
+    const kd_tokenizer *tokenizer = j->subject[m].file->tokenizer;
+    kd_speech_result *out = &j->out[m];
+    double compression;
+    int status = keep_tokens(&out->said[i], tokenizer, text->token, text->count);
+    if (status == KD_OK)
+        status = kd_text_compression(&compression, tokenizer, text->token, text->count);
+    if (status < 0) return status;
+    out->loops += kd_text_loops(compression);
+    out->bad[i] = kd_text_is_bad(text->average, compression);
+    return KD_OK;
+}
+
+/* Model m decodes the n utterances `which`, whose encoder outputs are in j->memory. */
+static int decode(job *j, int m, const int64_t *which, int n) {
+    const double began = kd_clock();
+    kd_greedy_text text[KD_GREEDY_MOST];
+    int status = kd_greedy_listen_encoded(j->greedy[m], j->memory, n, j->hearing.frames / 2);
+    if (status == KD_OK) status = kd_greedy_run(j->greedy[m], text);
+    for (int i = 0; i < n && status == KD_OK; i++) status = keep_greedy(j, m, which[i], &text[i]);
+    j->out[m].seconds += kd_clock() - began;
+    return status;
+}
+
+/* Every model hears the n recordings in j->mel; each encoder runs once. */
+static int hear_windows(job *j, const int64_t *which, int n) {
+    int status = KD_OK;
+    for (int leader = 0; leader < j->count && status == KD_OK; leader++) {
+        if (j->leader[leader] != leader) continue;
+        const kd_whisper *encoder = j->subject[leader].file->model;
+        const int64_t size = j->hearing.frames / 2 * encoder->spec.width;
+        const double began = kd_clock();
+        for (int i = 0; i < n && status == KD_OK; i++)
+            status = kd_whisper_encode(encoder, j->tape, j->memory + i * size,
+                                       j->mel + i * j->hearing.values, 1, j->hearing.frames);
+        const double encoding = kd_clock() - began;
+        for (int m = leader; m < j->count && status == KD_OK; m++) {
+            if (j->leader[m] != leader) continue;
+            j->out[m].seconds += encoding;
+            status = decode(j, m, which, n);
+        }
+    }
+    return status;
+}
+
+/* A recording longer than a window, by model m. */
+static int hear_long(job *j, int m, int64_t i) {
+    const kd_decode_options options = {
+        .language = j->options->language, .task = j->options->task, .timestamps = true, .beam = 1};
+    const kd_whisper_file *file = j->subject[m].file;
+    kd_decoder decoder = {0};
+    kd_transcript transcript = {0};
+    kd_whisper_sound *sound = NULL;
+    char *said = NULL;
+    bool loops = false;
+    int status = kd_whisper_sound_open(&sound, j->utterances->item[i].audio, j->hearing.mel);
+    const double began = kd_clock();
+    if (status == KD_OK) status = kd_decoder_init(&decoder, file->model, file->tokenizer, &options);
+    if (status == KD_OK) status = kd_transcribe(&transcript, &decoder, sound, NULL, NULL);
+    for (int k = 0; k < transcript.count; k++)
+        loops = loops || kd_text_loops(transcript.segment[k].compression);
+    if (status == KD_OK) status = kd_transcript_words(&said, &transcript, file->tokenizer);
+    if (status == KD_OK) status = keep_said(&j->out[m].said[i], said);
+    j->out[m].loops += loops;
+    j->out[m].seconds += kd_clock() - began;
+    if (status == KD_OK)
+        j->out[m].audio_seconds += (double)kd_whisper_sound_samples(sound) / KD_WHISPER_RATE;
+    free(said);
+    kd_transcript_clear(&transcript);
+    if (decoder.model) kd_decoder_clear(&decoder);
+    kd_whisper_sound_close(sound);
+    return status;
+}
+
+/* Utterances first … first + n − 1: those of one window together, longer ones each by itself. */
+static int hear_batch(job *j, int64_t first, int n) {
+    const char *path[KD_GREEDY_MOST];
+    int64_t samples[KD_GREEDY_MOST], which[KD_GREEDY_MOST];
+    char *fault[KD_GREEDY_MOST] = {NULL};
+    int windows = 0;
+    for (int i = 0; i < n; i++) path[i] = j->utterances->item[first + i].audio;
+    int status = kd_hearing_files(&j->hearing, j->mel, samples, fault, path, n);
+    for (int i = 0; i < n; i++) {
+        if (fault[i] && status == KD_OK) status = kd_fail(KD_EDATA, "%s", fault[i]);
+        free(fault[i]);
+    }
+    for (int i = 0; i < n && status == KD_OK; i++) {
+        for (int m = 0; m < j->count && samples[i] < 0 && status == KD_OK; m++)
+            status = hear_long(j, m, first + i);
+        if (samples[i] < 0) continue;
+        memmove(j->mel + windows * j->hearing.values, j->mel + i * j->hearing.values,
+                (size_t)j->hearing.values * sizeof *j->mel);
+        which[windows++] = first + i;
+        for (int m = 0; m < j->count; m++)
+            j->out[m].audio_seconds += (double)samples[i] / KD_WHISPER_RATE;
+    }
+    return status == KD_OK && windows > 0 ? hear_windows(j, which, windows) : status;
+}
+
+static int hear_all(job *j) {
+    const int64_t total = j->utterances->count;
+    int status = KD_OK;
+    kd_progress_begin(&j->progress, "eval", "utterances", 1, 0, total);
+    for (int64_t i = 0; i < total && status == KD_OK; i += KD_GREEDY_MOST) {
+        const int n = total - i < KD_GREEDY_MOST ? (int)(total - i) : KD_GREEDY_MOST;
+        if (kd_train_take_stop())
+            status = kd_fail(KD_EAGAIN, "eval: stopped after %lld of %lld utterances", (long long)i,
+                             (long long)total);
+        if (status == KD_OK) status = hear_batch(j, i, n);
+        if (status == KD_OK) kd_progress_show(&j->progress, i + n, "");
+    }
+    kd_progress_end(&j->progress);
+    return status;
+}
+
+/* --- once more ---------------------------------------------------------------------------------
+ */
+
+/* Utterance i with the fallback; what is probably silence says nothing, as in kd_transcribe. */
+static int hear_again(job *j, int m, kd_decoder *decoder, int64_t i) {
+    char *fault = NULL;
+    const char *path = j->utterances->item[i].audio;
+    int64_t samples;
+    kd_decoded d = {0};
+    double compression;
+    int status = kd_hearing_files(&j->hearing, j->mel, &samples, &fault, &path, 1);
+    if (fault) status = kd_fail(KD_EDATA, "%s", fault);
+    free(fault);
+    kd_decoder_begin(decoder);
+    if (status == KD_OK) status = kd_decoder_listen(decoder, j->mel, j->hearing.frames);
+    if (status == KD_OK) status = kd_decode_with_fallback(decoder, &d, &compression, NULL, 0);
+    if (status < 0) return status;
+    return keep_tokens(&j->out[m].said_again[i], decoder->tokenizer, d.token,
+                       kd_decoded_is_silence(&d) ? 0 : d.count);
+}
+
+/* All utterances whose greedy text of model m is bad. */
+static int hear_bad(job *j, int m) {
+    const kd_decode_options options = {
+        .language = j->options->language, .task = j->options->task, .beam = 1};
+    kd_speech_result *out = &j->out[m];
+    kd_decoder decoder = {0};
+    kd_progress progress;
+    int64_t bad = 0;
+    out->again = -1;
+    if (strcmp(out->kind, "initial") == 0) return KD_OK;
+    for (int64_t i = 0; i < out->count; i++) bad += out->bad[i];
+    out->again = bad;
+    if (bad == 0) return KD_OK;
+    const kd_whisper_file *file = j->subject[m].file;
+    int status = kd_decoder_init(&decoder, file->model, file->tokenizer, &options);
+    kd_progress_begin(&progress, out->name, "utterances with the fallback", 1, 0, bad);
+    for (int64_t i = 0, done = 0; i < out->count && status == KD_OK; i++) {
+        if (!out->bad[i]) continue;
+        if (kd_train_take_stop())
+            status = kd_fail(KD_EAGAIN, "eval: stopped while %s heard once more", out->name);
+        if (status == KD_OK) status = hear_again(j, m, &decoder, i);
+        kd_progress_show(&progress, ++done, "");
+    }
+    kd_progress_end(&progress);
+    if (decoder.model) kd_decoder_clear(&decoder);
+    return status;
+}
+
+/* --- rates -------------------------------------------------------------------------------------
+ */
+
+static int rate_of(kd_speech_rate *out, const kd_wer *wer, int64_t count) {
+    int64_t words = 0;
+    for (int64_t i = 0; i < count; i++) words += wer[i].words;
+    *out = (kd_speech_rate){NAN, NAN, NAN};
+    if (words == 0) return KD_OK;
+    out->rate = kd_wer_rate(wer, count);
+    return kd_wer_interval(&out->low, &out->high, wer, count, CONFIDENCE, ROUNDS, SEED);
+}
+
+/* Utterance i of model m against both texts, and with the fallback against the reference. */
+static int compare(const job *j, int m, int64_t i, const char *teacher_said) {
+    const kd_tokenizer *tokenizer = j->subject[0].file->tokenizer; /* one way for all */
+    kd_speech_result *out = &j->out[m];
+    const char *raw[4] = {out->said[i], j->utterances->item[i].text, teacher_said,
+                          out->said_again[i] ? out->said_again[i] : out->said[i]};
+    char *text[4] = {NULL, NULL, NULL, NULL};
+    int status = KD_OK;
+    for (int k = 0; k < 4 && status == KD_OK; k++)
+        status = kd_label_normalize(&text[k], raw[k], tokenizer, j->options->language);
+    if (status == KD_OK) status = kd_wer_count(&out->against_reference[i], text[1], text[0]);
+    if (status == KD_OK) status = kd_wer_count(&out->against_teacher[i], text[2], text[0]);
+    if (status == KD_OK) status = kd_wer_count(&out->with_fallback[i], text[1], text[3]);
+    for (int k = 0; k < 4; k++) free(text[k]);
+    return status;
+}
+
+static int measure(const job *j, const kd_speech_result *teacher) {
+    int status = KD_OK;
+    if (!teacher) teacher = &j->out[0];
+    for (int m = 0; m < j->count && status == KD_OK; m++) {
+        kd_speech_result *r = &j->out[m];
+        for (int64_t i = 0; i < r->count && status == KD_OK; i++)
+            status = compare(j, m, i, teacher->said[i]);
+        if (status == KD_OK) status = rate_of(&r->reference, r->against_reference, r->count);
+        if (status == KD_OK) status = rate_of(&r->teacher, r->against_teacher, r->count);
+        if (status == KD_OK) status = rate_of(&r->fallback, r->with_fallback, r->count);
+        if (r->again < 0) r->fallback = (kd_speech_rate){NAN, NAN, NAN};
+    }
+    return status;
+}
+
+/* --- all of it ---------------------------------------------------------------------------------
+ */
+
+static int64_t parameters_of(const kd_whisper *model) {
+    int64_t n = 0;
+    for (int i = 0; i < model->params->count; i++) n += model->params->list[i]->tensor.size;
+    return n;
+}
+
+static int begin_result(kd_speech_result *out, const kd_speech_subject *s, int64_t count,
+                        bool letters) {
+    const size_t n = (size_t)count;
+    *out = (kd_speech_result){.count = count, .bytes = s->bytes};
+    snprintf(out->name, sizeof out->name, "%s", s->name);
+    snprintf(out->kind, sizeof out->kind, "%s", s->kind);
+    out->parameters = parameters_of(s->file->model);
+    out->letters = letters;
+    out->said = calloc(n, sizeof *out->said);
+    out->against_reference = calloc(n, sizeof *out->against_reference);
+    out->against_teacher = calloc(n, sizeof *out->against_teacher);
+    out->with_fallback = calloc(n, sizeof *out->with_fallback);
+    out->said_again = calloc(n, sizeof *out->said_again);
+    out->bad = calloc(n, sizeof *out->bad);
+    if (out->said && out->against_reference && out->against_teacher && out->with_fallback &&
+        out->said_again && out->bad)
+        return KD_OK;
+    return kd_fail_memory(n * sizeof *out->against_teacher, "transcripts");
+}
+
+static int begin(job *j) {
+    const kd_whisper_spec *spec = &j->subject[0].file->model->spec;
+    int64_t widest = 0;
+    int status = kd_hearing_init(&j->hearing, spec);
+    if (status == KD_OK) status = kd_tape_create(&j->tape, 0);
+    for (int m = 0; m < j->count && status == KD_OK; m++) {
+        const kd_whisper_file *file = j->subject[m].file;
+        KD_CONTRACT(file->model->spec.mels == spec->mels &&
+                        file->model->spec.audio_context == spec->audio_context,
+                    "%s hears other windows than %s", j->subject[m].name, j->subject[0].name);
+        if (file->model->spec.width > widest) widest = file->model->spec.width;
+        status = kd_greedy_create(&j->greedy[m], file->model, file->tokenizer, j->options->language,
+                                  j->options->task);
+    }
+    if (status < 0) return status;
+    const int64_t values = KD_GREEDY_MOST * spec->audio_context * widest;
+    j->mel = malloc((size_t)(KD_GREEDY_MOST * j->hearing.values) * sizeof *j->mel);
+    j->memory = malloc((size_t)values * sizeof *j->memory);
+    if (!j->mel || !j->memory)
+        return kd_fail_memory((size_t)values * sizeof *j->memory, "what the models hear");
+    find_leaders(j);
+    return KD_OK;
+}
+
+static void end(job *j) {
+    for (int m = 0; m < j->count; m++) kd_greedy_free(j->greedy[m]);
+    kd_hearing_clear(&j->hearing);
+    kd_tape_free(j->tape);
+    free(j->mel);
+    free(j->memory);
+}
+
+int kd_speech_evaluate(kd_speech_result *out, const kd_speech_subject *subject, int count,
+                       const kd_utterances *utterances, const kd_speech_result *teacher,
+                       const kd_label_options *options) {
+    job j = {.out = out,
+             .subject = subject,
+             .count = count,
+             .utterances = utterances,
+             .options = options};
+    KD_CONTRACT(count >= 1 && count <= KD_SPEECH_SUBJECTS_MAX && utterances->count >= 1,
+                "%d models, %lld utterances", count, (long long)utterances->count);
+    KD_CONTRACT(!teacher || teacher->count == utterances->count,
+                "the teacher heard other utterances");
+    const bool letters = kd_label_counts_letters(subject[0].file->tokenizer, options->language);
+    int status = KD_OK;
+    for (int m = 0; m < count; m++) {
+        const int made = begin_result(&out[m], &subject[m], utterances->count, letters);
+        if (status == KD_OK) status = made;
+    }
+    if (status == KD_OK) status = begin(&j);
+    if (status == KD_OK) status = hear_all(&j);
+    for (int m = 0; m < count && status == KD_OK; m++) status = hear_bad(&j, m);
+    if (status == KD_OK) status = measure(&j, teacher);
+    end(&j);
+    return status;
+}

@@ -1,0 +1,510 @@
+#include "tasks/speech/speech_run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "distill/checkpoint.h"
+#include "quant/whisper_suppressed.h"
+#include "tasks/speech/speech_look.h"
+#include "tasks/speech/speech_task.h"
+#include "tasks/speech/speech_teach.h"
+
+/* --- opening -------------------------------------------------------------------------------- */
+
+/* 1 after saying so when a file the config names is not there, else 0. */
+static int missing(const char *path, const char *what) {
+    if (kd_file_exists(path)) return 0;
+    kd_log("%s: %s is not there", path, what);
+    return 1;
+}
+
+static void say_source(const char *what, const char *source) {
+    if (*source) kd_log("where %s: %s", what, source);
+}
+
+/* Everything that is missing is named at once, and where it comes from. */
+static int check_inputs(const kd_speech_config *config) {
+    const kd_speech_data *data = &config->data;
+    const struct {
+        const kd_manifests *list;
+        const char *what;
+    } lists[] = {{&data->train, "the list of training recordings"},
+                 {&data->validation, "the list of validation recordings"},
+                 {&data->test, "the list of test recordings"}};
+    const int teacher = missing(config->teacher.weights, "the teacher");
+    int recordings = 0;
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        for (int k = 0; k < lists[i].list->count; k++)
+            recordings += missing(lists[i].list->path[k], lists[i].what);
+    if (teacher + recordings == 0) return KD_OK;
+    if (teacher) say_source("the teacher comes from", config->teacher.source);
+    if (recordings) say_source("the recordings come from", data->source);
+    return kd_fail(KD_ENOINPUT, "%s: %d of the files it names %s missing", config->path,
+                   teacher + recordings, teacher + recordings > 1 ? "are" : "is");
+}
+
+static int read_list(kd_speech_list *out, const char *name, const kd_manifests *manifests) {
+    out->name = name;
+    int status = KD_OK;
+    for (int i = 0; i < manifests->count && status == KD_OK; i++)
+        status = kd_utterances_read(&out->utterances, manifests->path[i]);
+    return status;
+}
+
+/* What --fresh removes. */
+static const char *const RESULTS[] = {"*.last.h5", "*.best.h5", "student*.bin", "student*.gguf",
+                                      "log.jsonl", "report.*",  "config.json",  NULL};
+
+int kd_speech_run_look(kd_speech_run *run, const kd_speech_config *config) {
+    *run = (kd_speech_run){.config = config, .lock = -1};
+    int status = kd_precision_parse(&run->precision, config->precision);
+    if (status == KD_OK) status = check_inputs(config);
+    if (status == KD_OK) status = read_list(&run->train, "train", &config->data.train);
+    if (status == KD_OK)
+        status = read_list(&run->validation, "validation", &config->data.validation);
+    return status < 0 ? status : read_list(&run->test, "test", &config->data.test);
+}
+
+/* The teacher must not be among what the run writes. */
+static int check_own_inputs(const kd_speech_run *run) {
+    static const char *const written[] = {"student*", NULL};
+    const char *weights = run->config->teacher.weights;
+    if (!kd_file_is_among(weights, run->folder, written)) return KD_OK;
+    return kd_fail(KD_ECONFIG,
+                   "%s: is a result of this very run, which would write over it; move it, or use "
+                   "another name",
+                   weights);
+}
+
+static int labels_path(const kd_speech_run *run, const kd_speech_list *list,
+                       char out[KD_PATH_MAX]) {
+    char name[64];
+    snprintf(name, sizeof name, "labels/%s", list->name);
+    return kd_path_join(out, run->folder, name);
+}
+
+/* That labels that are there are this teacher's; with `fresh` others are removed. */
+static int check_labels(const kd_speech_run *run, const kd_speech_list *list, bool fresh) {
+    static const char *const shards[] = {"labels-*.jsonl", NULL};
+    char folder[KD_PATH_MAX];
+    kd_label_options options;
+    if (list->utterances.count == 0) return KD_OK;
+    int status = kd_speech_run_language(run, &options);
+    if (status == KD_OK) status = labels_path(run, list, folder);
+    if (status < 0) return status;
+    status = kd_label_check(folder, run->teacher, run->teacher_hash, &options);
+    return status == KD_EDATA && fresh ? kd_file_remove_matching(folder, shards) : status;
+}
+
+/* What is there, and whether it is this run's. */
+static int compare(const kd_speech_run *run) {
+    int status = check_labels(run, &run->validation, false);
+    if (status == KD_OK) status = check_labels(run, &run->train, false);
+    return status < 0 ? status : kd_speech_compare(run);
+}
+
+/* Labels are kept, when they are this teacher's. */
+static int remove_results(const kd_speech_run *run) {
+    static const char *const all[] = {"*", NULL};
+    char store[KD_PATH_MAX];
+    int status = kd_file_remove_matching(run->folder, RESULTS);
+    if (status == KD_OK) status = kd_path_join(store, run->folder, "store");
+    if (status == KD_OK) status = kd_file_remove_matching(store, all);
+    if (status == KD_OK) status = check_labels(run, &run->validation, true);
+    return status < 0 ? status : check_labels(run, &run->train, true);
+}
+
+int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
+                       bool fresh) {
+    char path[KD_PATH_MAX];
+    kd_label_options options;
+    int status = kd_speech_run_look(run, config);
+    if (status == KD_OK) status = kd_path_join(run->folder, runs, config->name);
+    if (status == KD_OK) status = check_own_inputs(run);
+    if (status == KD_OK) status = kd_speech_run_need_teacher(run);
+    if (status == KD_OK) status = kd_speech_run_language(run, &options);
+    if (status == KD_OK)
+        status = kd_student_check(run->teacher, config->encoder_layers, config->decoder_layers);
+    if (status == KD_OK) status = kd_file_lock_existing(&run->lock, run->folder);
+    if (status == KD_OK && !fresh) status = compare(run);
+    if (status == KD_OK) status = kd_file_make_folders(run->folder);
+    if (status == KD_OK && run->lock < 0) status = kd_file_lock(&run->lock, run->folder);
+    if (status == KD_OK && fresh) status = remove_results(run);
+    if (status == KD_OK) status = kd_path_join(path, run->folder, "config.json");
+    return status < 0 ? status : kd_file_replace(path, config->resolved, strlen(config->resolved));
+}
+
+static void clear_list(kd_speech_list *list) {
+    kd_encoded_close(list->heard);
+    kd_windows_free(list->windows);
+    kd_labels_clear(&list->labels);
+    kd_utterances_free(&list->utterances);
+}
+
+void kd_speech_run_close(kd_speech_run *run) {
+    clear_list(&run->train);
+    clear_list(&run->validation);
+    clear_list(&run->test);
+    kd_store_free(run->store);
+    kd_whisper_file_free(run->student);
+    kd_whisper_file_free(run->teacher);
+    if (run->lock >= 0) close(run->lock);
+    run->lock = -1;
+}
+
+/* --- what stages need ------------------------------------------------------------------------ */
+
+/* Files that could not be written are refused before hours of work. */
+static int check_formats(const kd_speech_run *run) {
+    const kd_speech_config *config = run->config;
+    for (int i = 0; i < config->quantize_count; i++)
+        if (kd_whisper_format_check(&run->teacher->model->spec, config->quantize[i].format,
+                                    config->teacher.weights) < 0)
+            return kd_fail_in(KD_ECONFIG, "%s: quantize[%d].format (f16 and int8 fit every width)",
+                              config->path, i);
+    return KD_OK;
+}
+
+/* A teacher is its weights, and what its files state of the words it says. */
+static int add_words(kd_hash *hash, const kd_whisper_file *teacher) {
+    kd_whisper_words words;
+    int status = kd_whisper_words_stated(&words, teacher);
+    const kd_hash part[2] = {*hash, words.hash};
+    if (status == KD_OK && (words.suppress || words.begin || words.length))
+        *hash = kd_hash_join(part, 2);
+    return status;
+}
+
+int kd_speech_run_need_teacher(kd_speech_run *run) {
+    if (run->teacher) return KD_OK;
+    int status =
+        kd_whisper_file_open(&run->teacher, run->config->teacher.weights, KD_WHISPER_TRAIN_NOTHING);
+    if (status == KD_OK) status = check_formats(run);
+    if (status == KD_OK) run->tokens_hash = kd_tokenizer_hash(run->teacher->tokenizer);
+    if (status == KD_OK) status = kd_params_hash(&run->teacher_hash, run->teacher->model->params);
+    return status == KD_OK ? add_words(&run->teacher_hash, run->teacher) : status;
+}
+
+static int need_student(kd_speech_run *run) {
+    if (run->student) return KD_OK;
+    int status = kd_speech_run_need_teacher(run);
+    if (status < 0) return status;
+    return kd_student_create(&run->student, run->teacher, run->config->encoder_layers,
+                             run->config->decoder_layers, KD_WHISPER_TRAIN_DECODER);
+}
+
+/* The teacher's memory, while a student learns without it. */
+static void release_teacher(kd_speech_run *run) {
+    kd_whisper_file_free(run->teacher);
+    run->teacher = NULL;
+}
+
+/* Where lies what `key` names: what an encoder heard in a list's windows. Other windows, as another
+ * threshold makes them, lie elsewhere. */
+static int heard_path(const kd_speech_run *run, const kd_speech_list *list, const kd_hash *key,
+                      char out[KD_PATH_MAX]) {
+    char name[64];
+    snprintf(name, sizeof name, "heard/%s-%.12s", list->name, key->hex);
+    return kd_path_join(out, run->folder, name);
+}
+
+static bool keeps_heard(const kd_speech_run *run) {
+    const kd_cache_choice choice = run->config->data.encoder_cache;
+    if (choice != KD_CACHE_AUTO) return choice == KD_CACHE_ON;
+    const kd_whisper_spec *spec = &run->student->model->spec;
+    double bytes = (double)kd_encoded_bytes(run->train.windows, spec);
+    if (run->validation.windows) bytes += (double)kd_encoded_bytes(run->validation.windows, spec);
+    return bytes < kd_file_free_bytes(run->folder) / 2;
+}
+
+/* Names the weights of a model's encoder, as it computes with them now. */
+static int encoder_hash(kd_hash *out, const kd_whisper *model) {
+    const kd_params *params = model->params;
+    kd_hash *part = malloc((size_t)params->count * sizeof *part);
+    int n = 0;
+    if (!part) return kd_fail_memory((size_t)params->count * sizeof *part, "hashes");
+    for (int i = 0; i < params->count; i++) {
+        const kd_tensor *t = &params->list[i]->tensor;
+        if (strncmp(params->list[i]->name, "encoder.", 8) == 0)
+            part[n++] = kd_hash_bytes(t->value, (size_t)t->size * sizeof *t->value);
+    }
+    *out = kd_hash_join(part, n);
+    free(part);
+    return KD_OK;
+}
+
+/* Writes down what a cache was made from, for people. */
+static int describe_cache(const char *folder, const char *origin) {
+    char path[KD_PATH_MAX];
+    int status = kd_path_join(path, folder, "origin.json");
+    if (status < 0 || kd_file_exists(path)) return status;
+    return kd_file_replace(path, origin, strlen(origin));
+}
+
+/* What the encoder of `model`, as it computes now, hears in a list's windows; *out stays NULL when
+ * there are none. */
+static int hear(const kd_speech_run *run, const kd_speech_list *list, const kd_whisper *model,
+                kd_encoded **out) {
+    char path[KD_PATH_MAX], *text = NULL;
+    kd_hash encoder, key;
+    kd_origin origin = {0};
+    if (!list->windows) return KD_OK;
+    const bool kept = keeps_heard(run);
+    int status = encoder_hash(&encoder, model);
+    if (status < 0) return status;
+    kd_speech_origin_encoded(&origin, list, &encoder);
+    status = kd_origin_text(&text, &origin);
+    if (status == KD_OK) key = kd_origin_key(text);
+    if (status == KD_OK) status = heard_path(run, list, &key, path);
+    if (status == KD_OK)
+        status = kd_encoded_open(out, kept ? path : NULL, list->windows, model, key);
+    if (status == KD_OK && kept) status = describe_cache(path, text);
+    kd_origin_clear(&origin);
+    free(text);
+    return status == KD_OK && kept ? kd_encoded_fill(*out) : status;
+}
+
+/* --- label ------------------------------------------------------------------------------------ */
+
+int kd_speech_run_language(const kd_speech_run *run, kd_label_options *out) {
+    const kd_tokenizer *tokenizer = run->teacher->tokenizer;
+    const kd_token_ids *ids = kd_tokenizer_ids(tokenizer);
+    const char *language = run->config->data.language;
+    *out = (kd_label_options){.language = -1, .task = -1};
+    if (!ids->multilingual && strcasecmp(language, "en") && strcasecmp(language, "english"))
+        return kd_fail(KD_ECONFIG, "data.language: the teacher hears English alone, not \"%s\"",
+                       language);
+    if (!ids->multilingual) return KD_OK;
+    out->language = kd_tokenizer_language(tokenizer, language);
+    out->task = ids->transcribe;
+    if (out->language >= 0) return KD_OK;
+    return kd_fail(KD_ECONFIG, "data.language: the teacher knows no language \"%s\"", language);
+}
+
+static int make_windows(kd_speech_run *run, kd_speech_list *list, const kd_label_options *said) {
+    const kd_window_options options = {.join = run->config->data.concatenate,
+                                       .seed = run->config->seed,
+                                       .wer_below = run->config->teacher.wer,
+                                       .language = said->language,
+                                       .task = said->task};
+    return kd_windows_make(&list->windows, &list->labels, run->teacher->tokenizer,
+                           &run->teacher->model->spec, &options);
+}
+
+/* Hours of sound, before and after the threshold. */
+static void report_kept(const kd_speech_run *run, const kd_speech_list *list,
+                        const char *rate_name) {
+    double all = 0, kept = 0;
+    int64_t count = 0;
+    for (int64_t i = 0; i < list->labels.count; i++) {
+        const kd_label *label = &list->labels.item[i];
+        const bool good = kd_label_kept(label, run->config->teacher.wer);
+        all += label->seconds;
+        kept += good ? label->seconds : 0;
+        count += good;
+    }
+    kd_log("%s: %lld of %lld recordings (%.2f of %.2f hours) have a label with a %s below %g: %lld "
+           "windows",
+           list->name, (long long)count, (long long)list->labels.count, kept / 3600, all / 3600,
+           rate_name, run->config->teacher.wer, (long long)list->windows->count);
+}
+
+static int label_list(kd_speech_run *run, kd_speech_list *list) {
+    char folder[KD_PATH_MAX];
+    kd_label_options options;
+    if (list->utterances.count == 0) return KD_OK;
+    int status = kd_speech_run_language(run, &options);
+    if (status == KD_OK) status = labels_path(run, list, folder);
+    if (status == KD_OK)
+        status = kd_label_run(&list->labels, folder, &list->utterances, run->teacher,
+                              run->teacher_hash, &options);
+    if (status == KD_OK) status = make_windows(run, list, &options);
+    if (status == KD_OK)
+        report_kept(run, list, kd_label_rate_name(run->teacher->tokenizer, options.language));
+    return status;
+}
+
+int kd_speech_run_label(kd_speech_run *run) {
+    if (run->train.windows) return KD_OK;
+    int status = kd_speech_run_need_teacher(run);
+    if (status == KD_OK) status = label_list(run, &run->validation);
+    return status < 0 ? status : label_list(run, &run->train);
+}
+
+/* --- teach ------------------------------------------------------------------------------------ */
+
+static int make_store(kd_speech_run *run) {
+    char path[KD_PATH_MAX], *text;
+    kd_origin origin;
+    const bool shared =
+        run->student->model->spec.audio_layers == run->teacher->model->spec.audio_layers;
+    kd_encoded *own = NULL; /* of a teacher with more layers: each window is heard once */
+    kd_speech_origin_store(&origin, run);
+    int status = kd_origin_text(&text, &origin);
+    kd_origin_clear(&origin);
+    if (status == KD_OK) status = kd_path_join(path, run->folder, "store");
+    if (status == KD_OK && !shared)
+        status =
+            kd_encoded_open(&own, NULL, run->train.windows, run->teacher->model, run->teacher_hash);
+    const kd_speech_teaching teaching = {.teacher = run->teacher,
+                                         .hash = run->teacher_hash,
+                                         .windows = run->train.windows,
+                                         .heard = shared ? run->train.heard : own,
+                                         .how = &run->config->teacher,
+                                         .temperature = run->config->loss.temperature,
+                                         .origin = text,
+                                         .description = run->config->teacher.weights};
+    if (status == KD_OK) status = kd_speech_teach(&run->store, path, &teaching);
+    if (status == KD_OK) run->stored = kd_store_hash(run->store);
+    kd_encoded_close(own);
+    free(text);
+    return status;
+}
+
+int kd_speech_run_teach(kd_speech_run *run) {
+    if (run->store) return KD_OK;
+    int status = kd_speech_run_label(run);
+    if (status == KD_OK) status = kd_speech_compare(run); /* now that the windows are known */
+    if (status == KD_OK) status = need_student(run);
+    if (status == KD_OK)
+        status = hear(run, &run->validation, run->student->model, &run->validation.heard);
+    if (status == KD_OK) status = hear(run, &run->train, run->student->model, &run->train.heard);
+    if (status == KD_OK) status = make_store(run);
+    return status;
+}
+
+/* --- train ------------------------------------------------------------------------------------ */
+
+/* Trains `student` in the stage "train" or, with `how`, in that of its own, computing then with the
+ * weights that `qat` rounds. */
+static int train(kd_speech_run *run, kd_whisper *student, const kd_speech_quantize *how,
+                 kd_whisper_qat *qat, kd_encoded *heard, kd_encoded *validation_heard) {
+    const char *stage = how ? how->stage : "train";
+    kd_speech_job job = {.loop = {.stage = stage,
+                                  .folder = run->folder,
+                                  .spec = how ? &how->train : &run->config->train,
+                                  .precision = run->precision,
+                                  .seed = run->config->seed,
+                                  .config_json = run->config->resolved},
+                         .loss = &run->config->loss,
+                         .train = run->train.windows,
+                         .store = run->store,
+                         .heard = heard,
+                         .validation = run->validation.windows,
+                         .validation_heard = validation_heard,
+                         .qat = qat};
+    char *text;
+    kd_origin origin;
+    kd_speech_origin_stage(&origin, run, how);
+    int status = kd_origin_text(&text, &origin);
+    if (status == KD_OK) job.loop.key = kd_origin_key(text);
+    job.loop.origin = &origin;
+    free(text);
+    if (status == KD_OK) status = kd_speech_train(student, &job);
+    kd_origin_clear(&origin);
+    return status;
+}
+
+int kd_speech_run_train(kd_speech_run *run) {
+    if (run->trained) return KD_OK;
+    int status = kd_speech_run_teach(run);
+    if (status < 0) return status;
+    release_teacher(run);
+    status = train(run, run->student->model, NULL, NULL, run->train.heard, run->validation.heard);
+    run->trained = status == KD_OK;
+    return status;
+}
+
+/* --- export ----------------------------------------------------------------------------------- */
+
+static int file_named(const kd_speech_run *run, const kd_speech_quantize *how, const char *ending,
+                      char out[KD_PATH_MAX]) {
+    char name[64];
+    snprintf(name, sizeof name, "student%s%s%s", how ? "." : "", how ? how->name : "", ending);
+    return kd_path_join(out, run->folder, name);
+}
+
+/* whisper.cpp's files have all formats but int8. */
+static bool fits_bin(const kd_speech_quantize *how) {
+    return !how || how->format->ggml_type != KD_NO_GGML_TYPE;
+}
+
+int kd_speech_run_file(const kd_speech_run *run, const kd_speech_quantize *how,
+                       char out[KD_PATH_MAX]) {
+    return file_named(run, how, fits_bin(how) ? ".bin" : ".gguf", out);
+}
+
+int kd_speech_run_gguf(const kd_speech_run *run, const kd_speech_quantize *how,
+                       char out[KD_PATH_MAX]) {
+    return file_named(run, how, ".gguf", out);
+}
+
+static int write_gguf(const kd_speech_run *run, const kd_speech_quantize *how,
+                      kd_whisper_file *file, const kd_number_format *format) {
+    char path[KD_PATH_MAX], *text;
+    kd_origin origin;
+    kd_speech_origin_file(&origin, run, how);
+    int status = kd_origin_text(&text, &origin);
+    file->origin = text;
+    if (status == KD_OK) status = kd_speech_run_gguf(run, how, path);
+    if (status == KD_OK) status = kd_whisper_gguf_write(path, file, format);
+    file->origin = NULL;
+    kd_origin_clear(&origin);
+    free(text);
+    return status;
+}
+
+/* The student, or a quantized one, as GGUF and, where it fits, as a `.bin`. */
+static int write_files(const kd_speech_run *run, const kd_speech_quantize *how,
+                       kd_whisper_file *file) {
+    const kd_number_format *format = how ? how->format : &kd_format_f16;
+    char path[KD_PATH_MAX];
+    int status = write_gguf(run, how, file, format);
+    if (status < 0 || !fits_bin(how)) return status;
+    status = file_named(run, how, ".bin", path);
+    return status < 0 ? status : kd_whisper_bin_write(path, file, format);
+}
+
+/* Trains a copy on with the weights its file will hold; the encoder, rounded too, hears everything
+ * anew. */
+static int train_rounded(kd_speech_run *run, kd_whisper_file *copy, const kd_speech_quantize *how) {
+    kd_encoded *heard = NULL, *validation_heard = NULL;
+    kd_whisper_qat *qat = NULL;
+    int status = kd_whisper_qat_create(&qat, copy->model, how->format, how->name);
+    if (status == KD_OK) {
+        kd_whisper_qat_round(qat);
+        status = hear(run, &run->train, copy->model, &heard);
+    }
+    if (status == KD_OK) status = hear(run, &run->validation, copy->model, &validation_heard);
+    if (status == KD_OK) status = train(run, copy->model, how, qat, heard, validation_heard);
+    kd_encoded_close(heard);
+    kd_encoded_close(validation_heard);
+    kd_whisper_qat_free(qat);
+    return status;
+}
+
+static int write_quantized(kd_speech_run *run, const kd_speech_quantize *how) {
+    kd_whisper_file *copy = NULL;
+    int status = kd_student_create(&copy, run->student, 0, 0, KD_WHISPER_TRAIN_DECODER);
+    if (status == KD_OK && how->qat) status = train_rounded(run, copy, how);
+    if (status == KD_OK) status = write_files(run, how, copy);
+    kd_whisper_file_free(copy);
+    return status;
+}
+
+int kd_speech_run_export(kd_speech_run *run) {
+    char folder[KD_PATH_MAX];
+    int status = kd_speech_run_train(run);
+    if (status == KD_OK) status = write_files(run, NULL, run->student);
+    if (status == KD_OK) status = kd_path_join(folder, run->folder, "student");
+    if (status == KD_OK) status = kd_whisper_folder_write(folder, run->student, &kd_format_f32);
+    for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++)
+        status = write_quantized(run, &run->config->quantize[i]);
+    return status;
+}

@@ -1,0 +1,303 @@
+#include "tasks/speech/speech_task.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+static const uint64_t ORDER_STREAM = 0x73706565636864; /* "speechd" */
+
+/* A micro-batch: B windows padded to T tokens, what the encoder heard in them, what the teacher
+ * said. All of it outlives the backward. */
+typedef struct {
+    int64_t B, T;
+    const int32_t *token; /* (B,T) into the decoder                                     */
+    const int32_t *label; /* (B,T) the tokens that should come out                      */
+    const uint8_t *valid; /* (B,T) 1 where the label is a target; elsewhere nothing is read */
+    kd_soft_targets soft; /* rows (B·T) as for kd_vocab_loss                            */
+    kd_tensor *memory;    /* (B,S,width) of the tape                                    */
+} batch;
+
+typedef struct {
+    kd_whisper *student;
+    const kd_speech_job *job;
+    int64_t *order, order_epoch; /* the permutation of the windows in an epoch, −1: none yet */
+    int64_t rounded_step;        /* QAT: the update since which weights have not changed     */
+    int temperature;             /* top-k: the place of the loss's τ in the store            */
+    int32_t *token, *label;      /* (batch,longest) */
+    uint8_t *valid;
+    float *stored;             /* (longest,width), or kept logits (longest,k)              */
+    float *tail;               /* (longest)                                                */
+    kd_real *soft, *soft_tail; /* (batch,longest,width or k), (batch,longest)              */
+    int32_t *soft_index;       /* (batch,longest,k)                                        */
+    const kd_real *output;     /* (V,width) of the teacher                                 */
+    kd_real *converted;        /* the same in double, in that build                        */
+    double *row_loss;          /* of a window's targets                                    */
+    bool *row_right;
+} speech;
+
+/* --- one micro-batch ------------------------------------------------------------------------ */
+
+/* Decoder and kd_vocab_loss over the student's output matrix → scalar (1). */
+static kd_tensor *batch_loss(const speech *s, kd_tape *tape, const batch *b, double normalizer,
+                             kd_loss_parts *parts) {
+    const kd_loss_config *loss = s->job->loss;
+    kd_tensor *h = kd_whisper_decoder(s->student, tape, b->token, b->B, b->T, b->memory);
+    const kd_loss_spec spec = {.hard_weight = (kd_real)loss->hard,
+                               .kl_weight = (kd_real)loss->kl,
+                               .temperature = (kd_real)loss->temperature,
+                               .normalizer = normalizer};
+    return kd_vocab_loss(tape, h, &s->student->tokens.table->tensor, b->label, b->valid,
+                         loss->kl > 0 ? &b->soft : NULL, spec, parts);
+}
+
+static int64_t inputs_of(const kd_window *w) {
+    return w->length - 1;
+}
+
+/* The window at `place` of an epoch's order. */
+static int64_t window_at(speech *s, int64_t epoch, int64_t place) {
+    if (s->order_epoch != epoch) {
+        const uint64_t stream = kd_rng_init(s->job->loop.seed, ORDER_STREAM).key;
+        kd_rng rng = {.key = kd_rng_init(stream, (uint64_t)epoch).key};
+        kd_rng_permutation(&rng, s->order, s->job->train->count);
+        s->order_epoch = epoch;
+    }
+    return s->order[place];
+}
+
+/* Row b of the batch: what the store has of a window, at its first target. */
+static int read_soft(speech *s, const kd_window *w, int64_t row) {
+    const kd_store *store = s->job->store;
+    const kd_store_header *header = kd_store_describe(store);
+    const int64_t n = kd_window_targets(w);
+    const bool hidden = header->kind == KD_STORE_HIDDEN;
+    const int64_t width = hidden ? header->width : header->k;
+    int status = hidden ? kd_store_read_hidden(store, 0, w->id, n, s->stored)
+                        : kd_store_read_topk_run(store, 0, w->id, n, s->temperature,
+                                                 s->soft_index + row * width, s->stored, s->tail);
+    if (status < 0) return status;
+    for (int64_t i = 0; i < n * width; i++) s->soft[row * width + i] = (kd_real)s->stored[i];
+    for (int64_t i = 0; i < n && !hidden; i++) s->soft_tail[row + i] = (kd_real)s->tail[i];
+    return KD_OK;
+}
+
+/* Row b of a batch of T tokens. */
+static int fill_row(speech *s, const kd_window *w, int64_t b, int64_t T) {
+    const int64_t inputs = inputs_of(w), first = w->first_target, row = b * T;
+    memcpy(s->token + row, w->token, (size_t)inputs * sizeof *s->token);
+    memcpy(s->label + row, w->token + 1, (size_t)inputs * sizeof *s->label);
+    for (int64_t t = inputs; t < T; t++) s->token[row + t] = s->label[row + t] = 0;
+    for (int64_t t = 0; t < T; t++) s->valid[row + t] = t >= first && t < inputs;
+    return s->job->loss->kl > 0 ? read_soft(s, w, row + first) : KD_OK;
+}
+
+static kd_soft_targets soft_targets(const speech *s) {
+    if (s->job->loss->kl <= 0) return (kd_soft_targets){0};
+    const kd_store_header *header = kd_store_describe(s->job->store);
+    if (header->kind == KD_STORE_HIDDEN)
+        return (kd_soft_targets){.hidden = s->soft, .output = s->output, .width = header->width};
+    return (kd_soft_targets){
+        .k = header->k, .index = s->soft_index, .kept = s->soft, .tail = s->soft_tail};
+}
+
+static int fill_batch(speech *s, kd_tape *tape, const kd_train_place *at, batch *out) {
+    const kd_windows *windows = s->job->train;
+    const kd_whisper_spec *spec = &s->student->spec;
+    const int64_t first = at->batch * s->job->loop.spec->batch, left = windows->count - first;
+    const int64_t B = left < s->job->loop.spec->batch ? left : s->job->loop.spec->batch;
+    const int64_t shape[3] = {B, spec->audio_context, spec->width};
+    const int64_t values = shape[1] * shape[2];
+    int64_t T = 0;
+    for (int64_t b = 0; b < B; b++) {
+        const int64_t n = inputs_of(&windows->item[window_at(s, at->epoch, first + b)]);
+        if (n > T) T = n;
+    }
+    *out = (batch){.B = B,
+                   .T = T,
+                   .token = s->token,
+                   .label = s->label,
+                   .valid = s->valid,
+                   .soft = soft_targets(s),
+                   .memory = kd_tape_input(tape, 3, shape)};
+    for (int64_t b = 0; b < B; b++) {
+        const int64_t i = window_at(s, at->epoch, first + b);
+        int status = fill_row(s, &windows->item[i], b, T);
+        if (status == KD_OK)
+            status = kd_encoded_read(s->job->heard, i, out->memory->value + b * values);
+        if (status < 0) return status;
+    }
+    return KD_OK;
+}
+
+/* --- the task ------------------------------------------------------------------------------- */
+
+static double task_rows(void *context, const kd_train_place *at, int64_t n) {
+    speech *s = context;
+    const int64_t size = s->job->loop.spec->batch, count = s->job->train->count;
+    int64_t end = (at->batch + n) * size;
+    double rows = 0;
+    if (end > count) end = count;
+    for (int64_t i = at->batch * size; i < end; i++)
+        rows += (double)kd_window_targets(&s->job->train->item[window_at(s, at->epoch, i)]);
+    return rows;
+}
+
+static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_train_place *at,
+                     double normalizer, kd_loss_parts *parts) {
+    speech *s = context;
+    batch b;
+    if (s->job->qat && s->rounded_step != at->step) kd_whisper_qat_round(s->job->qat);
+    s->rounded_step = at->step;
+    int status = fill_batch(s, tape, at, &b);
+    if (status < 0) return status;
+    *out = batch_loss(s, tape, &b, normalizer, parts);
+    return KD_OK;
+}
+
+/* Cross-entropy of one row of logits z (V), and whether its largest is the label. */
+static double score_row(const kd_real *z, int64_t V, int32_t label, bool *right) {
+    int64_t top = 0;
+    double sum = 0;
+    for (int64_t v = 1; v < V; v++)
+        if (z[v] > z[top]) top = v;
+    for (int64_t v = 0; v < V; v++) sum += exp((double)(z[v] - z[top]));
+    *right = top == label;
+    return log(sum) - (double)(z[label] - z[top]);
+}
+
+/* Adds one window's targets to the sums: cross-entropy and right ones. */
+static int score_window(speech *s, kd_tape *tape, int64_t i, double *loss, double *right) {
+    const kd_whisper_spec *spec = &s->student->spec;
+    const kd_window *w = &s->job->validation->item[i];
+    const int64_t shape[3] = {1, spec->audio_context, spec->width}, V = spec->vocabulary;
+    if (kd_tape_guard(tape)) return KD_EINTERNAL;
+    kd_tape_reset(tape);
+    kd_tensor *memory = kd_tape_input(tape, 3, shape);
+    int status = kd_encoded_read(s->job->validation_heard, i, memory->value);
+    if (status < 0) return status;
+    kd_tensor *h = kd_whisper_decoder(s->student, tape, w->token, 1, inputs_of(w), memory);
+    h = kd_slice(tape, h, 1, w->first_target, inputs_of(w), 1);
+    const kd_tensor *z = kd_whisper_logits(s->student, tape, h);
+    const int32_t *label = kd_window_labels(w);
+#pragma omp parallel for
+    for (int64_t t = 0; t < kd_window_targets(w); t++)
+        s->row_loss[t] = score_row(z->value + t * V, V, label[t], &s->row_right[t]);
+    for (int64_t t = 0; t < kd_window_targets(w); t++) {
+        *loss += s->row_loss[t];
+        *right += s->row_right[t];
+    }
+    return KD_OK;
+}
+
+static int task_evaluate(kd_train_score *out, void *context, kd_tape *tape) {
+    speech *s = context;
+    const kd_windows *windows = s->job->validation;
+    double loss = 0, right = 0, rows = 0;
+    int status = KD_OK;
+    if (s->job->qat) kd_whisper_qat_round(s->job->qat);
+    const bool recording = tape->recording;
+    tape->recording = tape->training = false;
+    for (int64_t i = 0; i < windows->count && status == KD_OK; i++) {
+        status = score_window(s, tape, i, &loss, &right);
+        rows += (double)kd_window_targets(&windows->item[i]);
+    }
+    tape->recording = tape->training = recording;
+    *out = (kd_train_score){.accuracy = right / rows, .loss = loss / rows};
+    return status;
+}
+
+/* --- set-up ----------------------------------------------------------------------------------- */
+
+/* That the store has a row for each window, made for the same tokens. */
+static int check_store(const speech *s) {
+    const kd_speech_job *job = s->job;
+    int status = KD_OK;
+    for (int64_t i = 0; i < job->train->count && status == KD_OK; i++) {
+        const kd_window *w = &job->train->item[i];
+        status = kd_store_check_run(job->store, w->id, kd_window_targets(w), kd_window_labels(w));
+    }
+    return status;
+}
+
+/* All there is to allocate besides the tape. */
+static int allocate(speech *s) {
+    const kd_speech_job *job = s->job;
+    const kd_store_header *h = job->loss->kl > 0 ? kd_store_describe(job->store) : NULL;
+    const size_t longest = (size_t)job->train->longest;
+    const size_t rows = longest * (size_t)job->loop.spec->batch;
+    const size_t scored = job->validation ? (size_t)job->validation->longest : 1;
+    const size_t width = !h ? 1 : (size_t)(h->kind == KD_STORE_HIDDEN ? h->width : h->k);
+    s->order = malloc((size_t)job->train->count * sizeof *s->order);
+    s->token = malloc(rows * sizeof *s->token);
+    s->label = malloc(rows * sizeof *s->label);
+    s->valid = malloc(rows * sizeof *s->valid);
+    s->stored = malloc(longest * width * sizeof *s->stored);
+    s->tail = malloc(longest * sizeof *s->tail);
+    s->soft = malloc(rows * width * sizeof *s->soft);
+    s->soft_tail = malloc(rows * sizeof *s->soft_tail);
+    s->soft_index = malloc(rows * width * sizeof *s->soft_index);
+    s->row_loss = malloc(scored * sizeof *s->row_loss);
+    s->row_right = malloc(scored * sizeof *s->row_right);
+    if (s->order && s->token && s->label && s->valid && s->stored && s->tail && s->soft &&
+        s->soft_tail && s->soft_index && s->row_loss && s->row_right)
+        return KD_OK;
+    return kd_fail_memory(rows * width * sizeof *s->soft, "batches of soft targets");
+}
+
+/* The teacher's output matrix as the loss wants it: the store's own, but in the double build. */
+static int take_output(speech *s) {
+    const kd_store_header *h = kd_store_describe(s->job->store);
+    if (h->kind != KD_STORE_HIDDEN) return KD_OK;
+    s->output = (const void *)h->output;
+    if (sizeof(kd_real) == sizeof(float)) return KD_OK;
+    const size_t size = (size_t)h->classes * (size_t)h->width;
+    s->converted = malloc(size * sizeof *s->converted);
+    if (!s->converted) return kd_fail_memory(size * sizeof *s->converted, "an output matrix");
+    for (size_t i = 0; i < size; i++) s->converted[i] = (kd_real)h->output[i];
+    s->output = s->converted;
+    return KD_OK;
+}
+
+static int speech_init(speech *s, kd_whisper *student, const kd_speech_job *job) {
+    *s = (speech){.student = student, .job = job, .order_epoch = -1, .rounded_step = -1};
+    int status = allocate(s);
+    if (status < 0 || job->loss->kl <= 0) return status;
+    s->temperature = kd_store_temperature_index(job->store, job->loss->temperature);
+    status = check_store(s);
+    return status < 0 ? status : take_output(s);
+}
+
+static void speech_clear(speech *s) {
+    free(s->order);
+    free(s->token);
+    free(s->label);
+    free(s->valid);
+    free(s->stored);
+    free(s->tail);
+    free(s->soft);
+    free(s->soft_tail);
+    free(s->soft_index);
+    free(s->row_loss);
+    free(s->row_right);
+    free(s->converted);
+}
+
+int kd_speech_train(kd_whisper *student, const kd_speech_job *job) {
+    speech s;
+    int status = speech_init(&s, student, job);
+    if (status == KD_OK) {
+        kd_task task = {.context = &s,
+                        .params = student->params,
+                        .batches =
+                            (job->train->count + job->loop.spec->batch - 1) / job->loop.spec->batch,
+                        .unit = "windows",
+                        .rows = task_rows,
+                        .loss = task_loss,
+                        .evaluate = job->validation ? task_evaluate : NULL};
+        status = kd_train(&task, &job->loop);
+    }
+    speech_clear(&s);
+    return status;
+}

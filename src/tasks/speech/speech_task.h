@@ -1,0 +1,27 @@
+/* The task of a Whisper student: the decoder learns its teacher's words, and how likely the teacher
+ * finds every token, over windows of sound that the frozen encoder has heard already. */
+#ifndef KD_TASKS_SPEECH_SPEECH_TASK_H
+#define KD_TASKS_SPEECH_SPEECH_TASK_H
+
+#include "data/store.h"
+#include "distill/trainer.h"
+#include "quant/whisper_qat.h"
+#include "tasks/speech/encoded.h"
+
+typedef struct {
+    kd_train_job loop; /* `seed` is also that of the order */
+    const kd_loss_config *loss;
+    const kd_windows *train;
+    const kd_store *store;        /* a row of each window of `train`                     */
+    kd_encoded *heard;            /* of `train`, by the student's encoder                */
+    const kd_windows *validation; /* NULL: the last weights are the result */
+    kd_encoded *validation_heard;
+    kd_whisper_qat *qat; /* NULL, or of the student, which then computes with rounded weights */
+} kd_speech_job;
+
+/* kd_train of the student's trained parameters. Best is the highest share of validation tokens that
+ * come out right when all before them are given. The tape's memory grows until the longest batch
+ * has been. KD_EDATA when the store was made for other windows, naming the first. */
+int kd_speech_train(kd_whisper *student, const kd_speech_job *job);
+
+#endif

@@ -1,0 +1,164 @@
+#include "tasks/speech/speech_teach.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "distill/trainer.h"
+
+/* Windows that are compared with the teacher once more. */
+enum { SAMPLED = 8 };
+
+typedef struct {
+    const kd_speech_teaching *job;
+    kd_tape *tape;
+    float *output; /* (V,width) of the teacher                                                */
+    float *values; /* of a window: hidden states (targets,width), then logits (targets,V)     */
+} teaching;
+
+static const kd_whisper_spec *spec_of(const teaching *t) {
+    return &t->job->teacher->model->spec;
+}
+
+static int teaching_init(teaching *t, const kd_speech_teaching *job) {
+    *t = (teaching){.job = job};
+    const kd_tensor *table = &job->teacher->model->tokens.table->tensor;
+    const size_t values = (size_t)(job->windows->longest * table->shape[0]);
+    t->output = malloc((size_t)table->size * sizeof *t->output);
+    t->values = malloc(values * sizeof *t->values);
+    if (!t->output || !t->values) return kd_fail_memory(values * sizeof *t->values, "logits");
+    for (int64_t i = 0; i < table->size; i++) t->output[i] = (float)table->value[i];
+    return kd_tape_create(&t->tape, 0);
+}
+
+static void teaching_clear(teaching *t) {
+    kd_tape_free(t->tape);
+    free(t->output);
+    free(t->values);
+}
+
+static kd_store_header describe(const teaching *t) {
+    const kd_speech_teacher *how = t->job->how;
+    const bool hidden = how->kind == KD_STORE_HIDDEN;
+    kd_store_header header = {.kind = how->kind,
+                              .dtype = how->dtype,
+                              .sequences = true,
+                              .classes = spec_of(t)->vocabulary,
+                              .k = hidden ? 0 : how->k,
+                              .temperature_count = hidden ? 0 : 1,
+                              .temperature = {t->job->temperature},
+                              .width = hidden ? spec_of(t)->width : 0,
+                              .output = hidden ? t->output : NULL,
+                              .views = 1,
+                              .teacher = t->job->hash,
+                              .class_list = kd_tokenizer_hash(t->job->teacher->tokenizer),
+                              .data = t->job->windows->hash,
+                              .origin = t->job->origin};
+    snprintf(header.description, sizeof header.description, "%.255s", t->job->description);
+    return header;
+}
+
+/* The teacher's decoder over window i → hidden states (targets,width), or logits (targets,V), in
+ * t->values. */
+static int answer(teaching *t, int64_t i, bool logits) {
+    const kd_whisper *model = t->job->teacher->model;
+    const kd_window *w = &t->job->windows->item[i];
+    const int64_t shape[3] = {1, spec_of(t)->audio_context, spec_of(t)->width};
+    const int64_t inputs = w->first_target + kd_window_targets(w);
+    t->tape->recording = false;
+    if (kd_tape_guard(t->tape)) return KD_EINTERNAL;
+    kd_tape_reset(t->tape);
+    kd_tensor *memory = kd_tape_input(t->tape, 3, shape);
+    int status = kd_encoded_read(t->job->heard, i, memory->value);
+    if (status < 0) return status;
+    kd_tensor *h = kd_whisper_decoder(model, t->tape, w->token, 1, inputs, memory);
+    h = kd_slice(t->tape, h, 1, w->first_target, inputs, 1);
+    if (logits) h = kd_whisper_logits(model, t->tape, h);
+    for (int64_t k = 0; k < h->size; k++) t->values[k] = (float)h->value[k];
+    return KD_OK;
+}
+
+static int write_rows(teaching *t, kd_store_writer *writer, int64_t done) {
+    const kd_windows *windows = t->job->windows;
+    const bool logits = t->job->how->kind != KD_STORE_HIDDEN;
+    int status = KD_OK;
+    kd_progress progress;
+    kd_progress_begin(&progress, "teach", "windows", 1, done, windows->count);
+    while (done < windows->count && status == KD_OK) {
+        const kd_window *w = &windows->item[done];
+        status = answer(t, done, logits);
+        if (status == KD_OK)
+            status = kd_store_writer_append_run(writer, 0, w->id, kd_window_targets(w),
+                                                kd_window_labels(w), t->values);
+        kd_progress_show(&progress, ++done, "");
+        if (status == KD_OK && done < windows->count && kd_train_take_stop())
+            status = kd_fail(KD_EAGAIN,
+                             "teach: stopped on request after %lld of %lld windows; whole shards "
+                             "are kept: the same command goes on from there",
+                             (long long)done, (long long)windows->count);
+    }
+    kd_progress_end(&progress);
+    return status;
+}
+
+static int make_store(teaching *t, const char *path) {
+    const int64_t total = t->job->windows->count;
+    kd_store_header header = describe(t);
+    kd_store_writer *writer;
+    int64_t done;
+    int status = kd_store_writer_open(&writer, path, &header, total, &done);
+    if (status < 0) return status;
+    if (done == total)
+        kd_log("teach: the store is complete (%lld windows)", (long long)total);
+    else
+        status = write_rows(t, writer, done);
+    if (status == KD_OK) return kd_store_writer_close(writer);
+    kd_store_writer_abort(writer);
+    return status;
+}
+
+/* KL(teacher ‖ store) per token, over some windows all through the store. */
+static int report_divergence(teaching *t, const kd_store *store) {
+    const kd_windows *windows = t->job->windows;
+    const int64_t sampled = windows->count < SAMPLED ? windows->count : SAMPLED;
+    double sum = 0, tokens = 0;
+    for (int64_t k = 0; k < sampled; k++) {
+        const int64_t i = k * windows->count / sampled;
+        const kd_window *w = &windows->item[i];
+        double mean;
+        int status = answer(t, i, true);
+        if (status == KD_OK)
+            status = kd_store_divergence(&mean, store, 0, w->id, kd_window_targets(w),
+                                         t->job->temperature, t->values);
+        if (status < 0) return status;
+        sum += mean * (double)kd_window_targets(w);
+        tokens += (double)kd_window_targets(w);
+    }
+    kd_log(
+        "teach: KL(teacher ‖ store) %.2g nats a token at temperature %g, on %lld of %lld windows",
+        sum / tokens, t->job->temperature, (long long)sampled, (long long)windows->count);
+    return KD_OK;
+}
+
+int kd_speech_teach(kd_store **out, const char *path, const kd_speech_teaching *job) {
+    *out = NULL;
+    teaching t;
+    int status = teaching_init(&t, job);
+    if (status == KD_OK) status = make_store(&t, path);
+    if (status == KD_OK) status = kd_store_open(out, path);
+    if (status == KD_OK) status = report_divergence(&t, *out);
+    if (status < 0) {
+        kd_store_free(*out);
+        *out = NULL;
+    }
+    teaching_clear(&t);
+    return status;
+}
+
+double kd_speech_teach_bytes(const kd_speech_teacher *how, const kd_whisper_spec *teacher,
+                             double targets) {
+    const double number = how->dtype == KD_STORE_F16 ? 2 : 4;
+    if (how->kind == KD_STORE_TOPK) return targets * (how->k * (4 + number) + 4);
+    return targets * number * teacher->width + 4.0 * teacher->vocabulary * teacher->width;
+}
