@@ -1,5 +1,5 @@
 #!/bin/sh
-# The laws a compiler does not check: includes go down the rooms only, only gemm*.c know the matrix
+# The laws a compiler does not check: includes go down the rooms only, no task knows another, only gemm*.c know the matrix
 # libraries, nobody below cli exits, files stay readable. Prints each breach; exits 1 on any.
 cd "$(dirname "$0")/.." || exit 70
 status=0
@@ -17,14 +17,15 @@ allowed() {
     autograd) echo "base autograd" ;;
     layers) echo "base autograd layers" ;;
     quant) echo "base data autograd layers quant" ;;
-    distill) echo "base data autograd layers quant distill" ;;
-    speech) echo "base data autograd layers quant distill speech" ;;
-    api) echo "base data autograd layers quant distill speech api" ;;
-    cli) echo "base data autograd layers quant distill speech cli" ;;
+    config | report) echo "base config report" ;;
+    distill) echo "base data autograd layers quant config report distill" ;;
+    tasks) echo "base data autograd layers quant config report distill tasks" ;;
+    api) echo "base data autograd layers quant config report distill tasks api" ;;
+    cli) echo "base data autograd layers quant config report distill tasks cli" ;;
     esac
 }
 
-for file in src/*/*.[ch]; do
+for file in $(find src -mindepth 2 -name "*.[ch]" | sort); do
     room=$(echo "$file" | cut -d/ -f2)
     for other in $(sed -n 's/^#include "\([a-z]*\)\/.*/\1/p' "$file" | sort -u); do
         case " $(allowed "$room") " in
@@ -37,6 +38,10 @@ for file in src/*/*.[ch]; do
     fi
     if grep -qE '#include <(cblas|oneapi|dnnl)' "$file" && ! expr "$file" : 'src/autograd/gemm.*\.c' >/dev/null; then
         breach "$file includes a matrix library"
+    fi
+    task=$(expr "$file" : 'src/tasks/\([a-z]*\)/')
+    if [ -n "$task" ] && sed -n 's/^#include "tasks\/\([a-z]*\)\/.*/\1/p' "$file" | grep -qv "^$task$"; then
+        breach "$file includes another task"
     fi
     lines=$(wc -l <"$file")
     [ "$lines" -le 550 ] || breach "$file has $lines lines"

@@ -534,7 +534,7 @@ static void schema_and_documentation_agree(void **state) {
     (void)state;
     check_generated(&kd_config_root, "configs/schema.json", "docs/configuration.md", "");
     check_generated(&kd_speech_config_root, "configs/speech.schema.json", "docs/speech.md",
-                    " --speech");
+                    " --task speech");
 }
 
 /* The example of the documentation, and the recipes. */

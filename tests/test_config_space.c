@@ -29,6 +29,7 @@
 #include "cli/cli.h"
 #include "data/dataset_source.h"
 #include "config/keys.h"
+#include "tasks/classify/config.h"
 #include "tasks/speech/speech_config.h"
 
 enum { CONFIGS = 24, SECONDS = 20, MEMORY_MB = 3000, CLASSES = 4 };

@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "report/plot.h"
 #include "tasks/classify/report_parts.h"
-#include "distill/sweep_parts.h"
+#include "tasks/classify/sweep_parts.h"
 #include "tasks/speech/speech_report.h"
 
 #define PAGES "tests/golden/pages"

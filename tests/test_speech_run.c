@@ -444,6 +444,54 @@ static void a_format_that_does_not_fit_is_refused(void **state) {
     assert_false(kd_file_exists(test_path(folder, "runs/tiny/labels")));
 }
 
+/* The commands of classifiers do for a recogniser what they do for them. */
+static void every_command_works(void **state) {
+    test_folder *folder = *state;
+    char config[KD_PATH_MAX];
+    test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+    assert_carried_out(folder, "train", "runs", NULL);
+    assert_int_equal(carry_out(folder, "quantize", "runs", NULL), 78);
+    assert_says(complained, "has no \"quantize\"");
+    write_config(folder, ", \"quantize\": [{\"format\": \"q8_0\"},"
+                         " {\"format\": \"q5_0\", \"qat\": {\"epochs\": 1}}]");
+    assert_carried_out(folder, "quantize", "runs", NULL);
+    static const char *const rounded[] = {"student.q8_0.bin", "student.q5_0-qat.ptq.bin",
+                                          "student.q5_0-qat.ptq.gguf"};
+    for (int i = 0; i < 3; i++) {
+        char path[KD_PATH_MAX], name[64];
+        kd_whisper_file *file;
+        snprintf(name, sizeof name, "runs/tiny/%s", rounded[i]);
+        test_copy(path, sizeof path, test_path(folder, name));
+        if (i < 2) assert_says(printed, path);
+        assert_ok(kd_whisper_file_open(&file, path, KD_WHISPER_TRAIN_NOTHING));
+        kd_whisper_file_free(file);
+    }
+    assert_false(kd_file_exists(test_path(folder, "runs/tiny/student.q5_0-qat.bin")));
+    assert_carried_out(folder, "export", "runs", NULL);
+    assert_says(printed, "student.q5_0-qat.bin");
+    assert_says(printed, "student.bin");
+    assert_int_equal(DISTILL("inspect", config), 0);
+    assert_says(printed, "student.q5_0-qat: q5_0, trained with rounded weights");
+    assert_int_equal(DISTILL("verify", config), 0);
+    assert_carried_out(folder, "teach", "runs", NULL);
+    assert_int_equal(carry_out(folder, "train", "runs", "data.kind=speach"), 78);
+}
+
+/* A kind of data belongs to a task; one that none has is refused with all there are. */
+static void kinds_tell_tasks_apart(void **state) {
+    test_folder *folder = *state;
+    char config[KD_PATH_MAX];
+    test_copy(config, sizeof config, test_path(folder, "other.json"));
+    test_write(config, "{\"data\": {\"kind\": \"speach\"}}", 28);
+    assert_int_equal(DISTILL("train", config), 78);
+    assert_says(complained, "did you mean \"speech\"? There are idx, cifar10, audio, speech");
+    assert_int_equal(DISTILL("schema", "--task", "speach"), 64);
+    assert_says(complained, "did you mean speech?");
+    test_write(config, "{\"data\": {\"kind\": \"idx\"}}", 25);
+    assert_int_equal(DISTILL("label", config), 64);
+    assert_says(complained, "has nothing to do for a config of this kind");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, test_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
@@ -462,6 +510,8 @@ int main(void) {
         TEST(a_refused_start_changes_nothing),
         TEST(a_store_of_other_windows_is_refused),
         TEST(a_format_that_does_not_fit_is_refused),
+        TEST(every_command_works),
+        TEST(kinds_tell_tasks_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,7 @@
 #include "config/schema.h"
 #include "report/plot.h"
 #include "report/runlog.h"
-#include "distill/sweep_parts.h"
+#include "tasks/classify/sweep_parts.h"
 #include "tiny_run.h"
 
 #define TRAIN      " \"train\": {\"epochs\": 2, \"batch\": 32, \"learning_rate\": 0.05}"

@@ -12,7 +12,7 @@ _distill_options() {
 
 # train.epochs= loss.kl= …
 _distill_keys() {
-    { "$1" schema --markdown; "$1" schema --speech --markdown; } 2>/dev/null | awk '
+    { "$1" schema --markdown; "$1" schema --task speech --markdown; } 2>/dev/null | awk '
         /^### / { sub(/^### /, ""); sub(/: .*/, ""); prefix = $0 == "The whole" ? "" : $0 "."; next }
         /^\| `/ && prefix !~ /\[\]/ { split($0, cell, "`"); print prefix cell[2] "=" }' | sort -u
 }

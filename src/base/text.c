@@ -200,3 +200,10 @@ int kd_text_save(kd_text *text, const char *folder, const char *name) {
     *text = (kd_text){0};
     return status;
 }
+
+int kd_text_add_rows(kd_text *out, const char *align, kd_text *rows) {
+    int status = kd_text_finish(rows, "a table");
+    if (status == KD_OK) kd_text_add_table(out, align, rows->text);
+    free(rows->text);
+    return status;
+}

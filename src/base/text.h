@@ -49,6 +49,8 @@ void kd_text_add_plain(kd_text *text, const char *bytes, size_t length);
  * has 'l' or 'r' for each column; more cells are a broken contract, so add what comes from
  * elsewhere with kd_text_add_plain. */
 void kd_text_add_table(kd_text *text, const char *align, const char *rows);
+/* The same of `rows` that are still growing, which are freed. */
+int kd_text_add_rows(kd_text *out, const char *align, kd_text *rows);
 /* KD_OK or KD_EINTERNAL (text is freed then); makes sure text->text is not NULL. */
 int kd_text_finish(kd_text *text, const char *what);
 /* Finishes the text, writes it whole as folder/name (base/file.h) unless it is empty, and frees it.

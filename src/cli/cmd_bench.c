@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "cli/bench_int8.h"
 #include "cli/bench_loss.h"
-#include "cli/bench_whisper.h"
+#include "tasks/speech/bench_whisper.h"
 #include "cli/cli.h"
 #include "tasks/classify/classifier.h"
 #include "quant/int8_kernel.h"

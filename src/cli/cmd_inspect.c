@@ -30,13 +30,6 @@ void kd_inspect_add_total(kd_text *rows, int64_t tensors, int64_t numbers, doubl
     kd_text_add(rows, "all %lld\t\t\t%s\t%s\n", (long long)tensors, count, size);
 }
 
-int kd_inspect_add_table(kd_text *out, const char *align, kd_text *rows) {
-    int status = kd_text_finish(rows, "a table");
-    if (status == KD_OK) kd_text_add_table(out, align, rows->text);
-    free(rows->text);
-    return status;
-}
-
 static int inspect(void *context, char *path) {
     bool *behind = context; /* another file's text */
     static int (*const of_kind[])(kd_text *, const char *) = {

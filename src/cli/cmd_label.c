@@ -18,6 +18,5 @@ static const kd_usage USAGE = {
 int kd_cmd_label(int argc, char **argv) {
     kd_arguments arguments;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
-    if (status != KD_OK) return status;
-    return kd_stage_speech(&arguments, kd_speech_run_label);
+    return status == KD_OK ? kd_stage_carry_out(&arguments, KD_STAGE_LABEL) : status;
 }

@@ -1,7 +1,4 @@
-/* `distill quantize` and `distill export`: the int8 student without and with training. */
-#include <stdio.h>
-
-#include "base/log.h"
+/* `distill quantize` and `distill export`: the student in few bits without and with training. */
 #include "cli/stage.h"
 
 static const kd_option OPTIONS[] = {KD_STAGE_OPTIONS, {NULL, NULL, NULL}};
@@ -29,55 +26,16 @@ static const kd_usage EXPORT = {
     .options = OPTIONS,
     .example = "distill export configs/fashion_mnist.json"};
 
-static int check_quantized(const kd_config *config) {
-    if (config->quantize_count > 0) return KD_OK;
-    return kd_fail(KD_ECONFIG, "%s: has no \"quantize\"", config->path);
-}
-
-static int check_trained(const kd_config *config) {
-    bool trained = false;
-    for (int i = 0; i < config->quantize_count; i++) trained |= config->quantize[i].qat;
-    int status = check_quantized(config);
-    if (status < 0 || trained) return status;
-    return kd_fail(KD_ECONFIG,
-                   "%s: has no \"quantize.qat\"; `distill quantize` exports without training",
-                   config->path);
-}
-
-/* Writes one file and prints its path. */
-static int quantize_as(kd_run *run, const kd_learner *student, const kd_quantize_config *how,
-                       bool qat) {
-    kd_learner *quantized = NULL;
-    char path[KD_PATH_MAX];
-    int status = kd_run_quantize(run, student, how, qat, &quantized);
-    if (status == KD_OK) status = kd_run_blob_path(run, how, qat, path);
-    if (status == KD_OK) puts(path);
-    kd_learner_free(quantized);
-    return status;
-}
-
-static int quantize(const kd_usage *usage, int argc, char **argv, bool qat) {
+static int carry_out(const kd_usage *usage, kd_stage_kind stage, int argc, char **argv) {
     kd_arguments arguments;
     int status = kd_arguments_parse(&arguments, usage, argc, argv);
-    if (status != KD_OK) return status;
-    kd_stage stage;
-    kd_learner *student = NULL;
-    status = kd_stage_open(&stage, &arguments, qat ? check_trained : check_quantized);
-    if (status == KD_OK) status = kd_run_teachers(&stage.run);
-    if (status == KD_OK) status = kd_run_teach(&stage.run);
-    if (status == KD_OK) status = kd_run_train(&stage.run, false, &student);
-    for (int i = 0; status == KD_OK && i < stage.config->quantize_count; i++)
-        if (!qat || stage.config->quantize[i].qat)
-            status = quantize_as(&stage.run, student, &stage.config->quantize[i], qat);
-    kd_learner_free(student);
-    kd_stage_close(&stage);
-    return status;
+    return status == KD_OK ? kd_stage_carry_out(&arguments, stage) : status;
 }
 
 int kd_cmd_quantize(int argc, char **argv) {
-    return quantize(&QUANTIZE, argc, argv, false);
+    return carry_out(&QUANTIZE, KD_STAGE_QUANTIZE, argc, argv);
 }
 
 int kd_cmd_export(int argc, char **argv) {
-    return quantize(&EXPORT, argc, argv, true);
+    return carry_out(&EXPORT, KD_STAGE_EXPORT, argc, argv);
 }

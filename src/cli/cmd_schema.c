@@ -1,14 +1,16 @@
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/text.h"
 #include "cli/cli.h"
 #include "config/schema.h"
-#include "distill/sweep.h"
-#include "tasks/speech/speech_config.h"
+#include "tasks/classify/sweep.h"
+#include "tasks/registry.h"
 
 static const kd_option OPTIONS[] = {
     {"markdown", NULL, "tables for people, as in docs/configuration.md"},
-    {"speech", NULL, "of configs whose model is \"whisper\" instead"},
+    {"task", "NAME", "of configs of another task: classify (default), speech"},
     {"sweep", NULL, "of the files of distill sweep instead"},
     {NULL, NULL, NULL}};
 
@@ -18,17 +20,33 @@ static const kd_usage USAGE = {
     .summary = "Prints what a config may say: the JSON schema that editors complete and check by.",
     .options = OPTIONS,
     .example = "distill schema > configs/schema.json\n"
-               "distill schema --speech > configs/speech.schema.json\n"
+               "distill schema --task speech > configs/speech.schema.json\n"
                "distill schema --sweep > configs/sweep.schema.json"};
+
+/* The keys of the task called `name`, NULL: the first one's. */
+static int find_table(const kd_config_table **out, const char *name) {
+    *out = kd_task_at(0)->keys;
+    if (!name) return KD_OK;
+    kd_guess guess = kd_guess_begin(name);
+    for (int i = 0; kd_task_at(i); i++) {
+        *out = kd_task_at(i)->keys;
+        if (strcmp(kd_task_at(i)->name, name) == 0) return KD_OK;
+        kd_guess_offer(&guess, kd_task_at(i)->name);
+    }
+    if (guess.best)
+        return kd_fail(KD_EUSAGE, "--task %s: did you mean %s?", name, guess.best);
+    return kd_fail(KD_EUSAGE, "--task %s: there is no such task", name);
+}
 
 int kd_cmd_schema(int argc, char **argv) {
     kd_arguments arguments;
+    const kd_config_table *table;
+    kd_text text = {0};
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
     if (status != KD_OK) return status;
-    kd_text text = {0};
-    const kd_config_table *table = kd_arguments_has(&arguments, "sweep")    ? &kd_sweep_root
-                                   : kd_arguments_has(&arguments, "speech") ? &kd_speech_config_root
-                                                                            : &kd_config_root;
+    status = find_table(&table, kd_arguments_value(&arguments, "task"));
+    if (status < 0) return status;
+    if (kd_arguments_has(&arguments, "sweep")) table = &kd_sweep_root;
     if (kd_arguments_has(&arguments, "markdown"))
         kd_config_add_markdown(&text, table);
     else

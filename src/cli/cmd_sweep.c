@@ -1,7 +1,7 @@
 #include "base/log.h"
-#include "cli/plan.h"
+#include "cli/plan_sweep.h"
 #include "cli/stage.h"
-#include "distill/sweep.h"
+#include "tasks/classify/sweep.h"
 
 static const kd_option OPTIONS[] = {
     {"dry-run", NULL, "list the runs with what each still needs; train nothing"},

@@ -1,5 +1,3 @@
-#include "base/log.h"
-#include "cli/plan.h"
 #include "cli/stage.h"
 
 static const kd_option OPTIONS[] = {
@@ -23,18 +21,18 @@ static const kd_usage USAGE = {
                "distill train configs/fashion_mnist.json --dry-run\n"
                "distill train configs/fashion_mnist.json --set train.epochs=3 --set name=short"};
 
+static int plan(kd_arguments *arguments) {
+    kd_stage_config config;
+    int status = kd_stage_config_load(&config, arguments);
+    if (status == KD_OK) status = config.task->plan(config.config, kd_stage_runs(arguments));
+    kd_stage_config_clear(&config);
+    return status;
+}
+
 int kd_cmd_train(int argc, char **argv) {
     kd_arguments arguments;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
     if (status != KD_OK) return status;
-    const bool dry = kd_arguments_has(&arguments, "dry-run");
-    if (kd_speech_config_is(arguments.positional[0]))
-        return dry ? kd_plan_print_speech(&arguments)
-                   : kd_stage_speech(&arguments, kd_speech_run_everything);
-    if (dry) return kd_plan_print(&arguments);
-    kd_stage stage;
-    status = kd_stage_open(&stage, &arguments, NULL);
-    if (status == KD_OK) status = kd_run_everything(&stage.run, false);
-    kd_stage_close(&stage);
-    return status;
+    return kd_arguments_has(&arguments, "dry-run") ? plan(&arguments)
+                                                   : kd_stage_carry_out(&arguments, KD_STAGE_ALL);
 }

@@ -9,12 +9,11 @@
 #include "data/safetensors.h"
 #include "data/store.h"
 #include "distill/checkpoint.h"
-#include "tasks/classify/config.h"
 #include "layers/weights.h"
 #include "quant/blob.h"
 #include "quant/gguf.h"
 #include "quant/whisper_file.h"
-#include "tasks/speech/speech_config.h"
+#include "tasks/registry.h"
 
 static const kd_usage USAGE = {
     .command = "verify",
@@ -145,12 +144,11 @@ static int verify_safetensors(const char **what, const char *path) {
 
 static int verify_config(const char **what, const char *path) {
     *what = "config, every key is right";
-    kd_config *config = NULL;
-    kd_speech_config *speech = NULL;
-    int status = kd_speech_config_is(path) ? kd_speech_config_load(&speech, path, 0, NULL)
-                                           : kd_config_load(&config, path, 0, NULL);
-    kd_config_free(config);
-    kd_speech_config_free(speech);
+    const kd_task *task;
+    void *config = NULL;
+    int status = kd_task_of_config(&task, path);
+    if (status == KD_OK) status = task->load(&config, path, 0, NULL);
+    if (config) task->free_config(config);
     return status;
 }
 

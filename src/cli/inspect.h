@@ -7,7 +7,7 @@
 #include "base/text.h"
 #include "quant/whisper_file.h"
 
-int kd_inspect_config(kd_text *out, const char *path);
+int kd_inspect_config(kd_text *out, const char *path); /* by its task */
 int kd_inspect_checkpoint(kd_text *out, const char *path);
 int kd_inspect_store(kd_text *out, const char *path);
 int kd_inspect_gguf(kd_text *out, const char *path);
@@ -22,7 +22,5 @@ int kd_inspect_add_whisper(kd_text *out, const kd_whisper_file *file);
 void kd_inspect_add_shape(kd_text *out, int rank, const int64_t *shape);
 /* The last row of a table of tensors: name, two columns, numbers, size. */
 void kd_inspect_add_total(kd_text *rows, int64_t tensors, int64_t numbers, double bytes);
-/* Lays out and frees tab-separated rows. */
-int kd_inspect_add_table(kd_text *out, const char *align, kd_text *rows);
 
 #endif

@@ -40,7 +40,7 @@ static int add_parameters(kd_text *out, hid_t file) {
     char count[32];
     kd_format_count(count, sizeof count, total);
     kd_text_add(&rows, "all %lld\t\t%s\n", (long long)tensors, count);
-    return kd_inspect_add_table(out, "lrr", &rows);
+    return kd_text_add_rows(out, "lrr", &rows);
 }
 
 int kd_inspect_checkpoint(kd_text *out, const char *path) {
@@ -133,5 +133,5 @@ int kd_inspect_safetensors(kd_text *out, const char *path) {
     kd_inspect_add_total(&rows, tensors, numbers, bytes);
     kd_text_add(out, "%s: safetensors\n\n", path);
     kd_safetensors_close(file);
-    return kd_inspect_add_table(out, "llrrr", &rows);
+    return kd_text_add_rows(out, "llrrr", &rows);
 }

@@ -157,7 +157,7 @@ static int add_graph(kd_text *out, const kd_gguf_key *key, const char *path) {
     const cJSON *graph = kd_json_root(json), *node;
     cJSON_ArrayForEach(node, graph) add_graph_node(&rows, graph, node);
     kd_json_free(json);
-    status = kd_inspect_add_table(out, "lllrrrrr", &rows);
+    status = kd_text_add_rows(out, "lllrrrrr", &rows);
     kd_text_add(out, "\n");
     return status;
 }
@@ -194,7 +194,7 @@ static int add_gguf_tensors(kd_text *out, const kd_gguf *gguf) {
         bytes += (double)t->bytes;
     }
     kd_inspect_add_total(&rows, (int64_t)gguf->tensor_count, numbers, bytes);
-    return kd_inspect_add_table(out, "llrrr", &rows);
+    return kd_text_add_rows(out, "llrrr", &rows);
 }
 
 int kd_inspect_gguf(kd_text *out, const char *path) {
@@ -213,7 +213,7 @@ int kd_inspect_gguf(kd_text *out, const char *path) {
         for (uint64_t i = 0; i < gguf->key_count; i++) add_key(&rows, &gguf->key[i]);
         const kd_gguf_key *graph = kd_gguf_find_key(gguf, "distill.graph");
         if (status == KD_OK)
-            status = kd_inspect_add_table(out, "ll", &rows);
+            status = kd_text_add_rows(out, "ll", &rows);
         else
             free(rows.text);
         kd_text_add(out, "\n");

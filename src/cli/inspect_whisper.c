@@ -54,7 +54,7 @@ int kd_inspect_add_whisper(kd_text *out, const kd_whisper_file *file) {
     add_row(&rows, "decoder", s->text_layers, s->width, s->text_heads, s->text_context, decoder);
     kd_format_count(count, sizeof count, encoder + decoder);
     kd_text_add(&rows, "all\t\t\t\t\t%s\n", count);
-    const int status = kd_inspect_add_table(out, "lrrrrr", &rows);
+    const int status = kd_text_add_rows(out, "lrrrrr", &rows);
     kd_format_count(count, sizeof count, s->vocabulary);
     kd_text_add(out, "\nsound    %d mel bands, windows of %g s\nwords    %s tokens, ", s->mels,
                 s->audio_context / 50.0, count);
@@ -90,7 +90,7 @@ static int add_tensors(kd_text *out, const kd_whisper_file *file) {
         bytes += own;
     }
     kd_inspect_add_total(&rows, params->count, numbers, bytes);
-    return kd_inspect_add_table(out, "llrrr", &rows);
+    return kd_text_add_rows(out, "llrrr", &rows);
 }
 
 int kd_inspect_whisper_bin(kd_text *out, const char *path) {

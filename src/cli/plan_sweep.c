@@ -2,9 +2,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "cli/plan.h"
+#include "cli/plan_sweep.h"
+#include "tasks/classify/classify.h"
 #include "tasks/classify/run.h"
 
 enum { MEASURED_MAX = KD_SWEEP_VARIANTS_MAX, TEACHERS_MAX = 256 };

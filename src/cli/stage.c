@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "distill/trainer.h"
+#include "tasks/registry.h"
 
 static void on_signal(int number) {
     (void)number;
@@ -17,46 +18,47 @@ void kd_stage_catch_signals(void) {
     for (size_t i = 0; i < sizeof caught / sizeof *caught; i++) sigaction(caught[i], &action, NULL);
 }
 
-int kd_stage_config(kd_config **out, kd_arguments *arguments) {
-    const char *const *sets;
-    int count = kd_arguments_all(arguments, "set", &sets);
-    return kd_config_load(out, arguments->positional[0], count, sets);
+int kd_stage_config_load(kd_stage_config *out, kd_arguments *arguments) {
+    const char *const *sets, *path = arguments->positional[0];
+    const int count = kd_arguments_all(arguments, "set", &sets);
+    *out = (kd_stage_config){0};
+    int status = kd_task_of_config(&out->task, path);
+    return status < 0 ? status : out->task->load(&out->config, path, count, sets);
 }
 
-int kd_stage_open(kd_stage *stage, kd_arguments *arguments, int (*check)(const kd_config *config)) {
-    *stage = (kd_stage){0};
-    int status = kd_stage_config(&stage->config, arguments);
-    if (status == KD_OK && check) status = check(stage->config);
-    if (status < 0) return status;
+void kd_stage_config_clear(kd_stage_config *config) {
+    if (config->config) config->task->free_config(config->config);
+}
+
+const char *kd_stage_runs(const kd_arguments *arguments) {
     const char *runs = kd_arguments_value(arguments, "runs");
-    kd_stage_catch_signals();
-    stage->open = true;
-    return kd_run_open(&stage->run, stage->config, runs ? runs : "runs",
-                       kd_arguments_has(arguments, "fresh"));
+    return runs ? runs : "runs";
 }
 
-int kd_stage_speech_config(kd_speech_config **out, kd_arguments *arguments) {
-    const char *const *sets;
-    int count = kd_arguments_all(arguments, "set", &sets);
-    return kd_speech_config_load(out, arguments->positional[0], count, sets);
-}
-
-int kd_stage_speech(kd_arguments *arguments, int (*stages)(kd_speech_run *run)) {
-    const char *runs = kd_arguments_value(arguments, "runs");
-    kd_speech_config *config;
-    int status = kd_stage_speech_config(&config, arguments);
+static int carry_out(const kd_stage_config *c, kd_arguments *arguments, kd_stage_kind stage) {
+    void *run = NULL;
+    const kd_task *task = c->task;
+    int status = task->check(c->config, stage);
     if (status < 0) return status;
     kd_stage_catch_signals();
-    kd_speech_run run;
-    status = kd_speech_run_open(&run, config, runs ? runs : "runs",
-                                kd_arguments_has(arguments, "fresh"));
-    if (status == KD_OK) status = stages(&run);
-    kd_speech_run_close(&run);
-    kd_speech_config_free(config);
+    status = task->open(&run, c->config, kd_stage_runs(arguments),
+                        kd_arguments_has(arguments, "fresh"));
+    if (status == KD_OK) status = task->stage[stage](run);
+    if (run) task->close(run);
     return status;
 }
 
-void kd_stage_close(kd_stage *stage) {
-    if (stage->open) kd_run_close(&stage->run);
-    kd_config_free(stage->config);
+int kd_stage_carry_out(kd_arguments *arguments, kd_stage_kind stage) {
+    kd_stage_config config;
+    const kd_task *task;
+    int status = kd_task_of_config(&task, arguments->positional[0]);
+    if (status == KD_OK && !task->stage[stage])
+        status = kd_fail(KD_EUSAGE,
+                         "%s: `distill %s` has nothing to do for a config of this kind (%s)",
+                         arguments->positional[0], arguments->usage->command, task->kinds);
+    if (status < 0) return status;
+    status = kd_stage_config_load(&config, arguments);
+    if (status == KD_OK) status = carry_out(&config, arguments, stage);
+    kd_stage_config_clear(&config);
+    return status;
 }

@@ -3,8 +3,7 @@
 #define KD_CLI_STAGE_H
 
 #include "cli/cli.h"
-#include "tasks/classify/run.h"
-#include "tasks/speech/speech_run.h"
+#include "distill/task.h"
 
 /* The options of every such command, for its table. */
 #define KD_STAGE_OPTIONS                                                                           \
@@ -13,29 +12,24 @@
         "fresh", NULL, "forget what earlier starts of this run left"                               \
     }
 
+/* A config and the task it is of. */
 typedef struct {
-    kd_config *config;
-    kd_run run;
-    bool open;
-} kd_stage;
+    const kd_task *task;
+    void *config;
+} kd_stage_config;
 
-/* Reads the config, which `check` (or NULL) may refuse, and opens the run that `arguments` name;
- * ^C, SIGTERM and SIGUSR1 then save and stop. The caller closes with kd_stage_close, also after an
- * error. */
-int kd_stage_open(kd_stage *stage, kd_arguments *arguments, int (*check)(const kd_config *config));
-void kd_stage_close(kd_stage *stage);
+/* The config that `arguments` name, with what they set. The caller clears, also after an error. */
+int kd_stage_config_load(kd_stage_config *out, kd_arguments *arguments);
+void kd_stage_config_clear(kd_stage_config *config);
 
-/* The speech config alone. The caller frees. */
-int kd_stage_speech_config(kd_speech_config **out, kd_arguments *arguments);
+/* The folder of all runs: --runs, or "runs". */
+const char *kd_stage_runs(const kd_arguments *arguments);
 
-/* Opens the run of the speech config that `arguments` name and carries out stages of it; signals as
- * above. */
-int kd_stage_speech(kd_arguments *arguments, int (*stages)(kd_speech_run *run));
+/* Reads the config that `arguments` name, opens its run and carries out a stage; ^C, SIGTERM and
+ * SIGUSR1 then save and stop. */
+int kd_stage_carry_out(kd_arguments *arguments, kd_stage_kind stage);
 
 /* From now on ^C, SIGTERM and SIGUSR1 save and stop; a second one of them ends the process. */
 void kd_stage_catch_signals(void);
-
-/* The config alone. The caller frees. */
-int kd_stage_config(kd_config **out, kd_arguments *arguments);
 
 #endif

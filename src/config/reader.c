@@ -228,6 +228,6 @@ void kd_config_read_object(kd_config_reader *reader, const cJSON *object, const 
     for (int i = 0; i < table->count; i++)
         read_row(reader, object, path, &table->key[i], depending, base, resolved);
     cJSON_Delete(depending);
-    bool clean = reader->error_count == errors || table == &kd_config_root;
+    bool clean = reader->error_count == errors || table->finish_always;
     if (table->finish && clean && reader->failed == 0) table->finish(reader, object, path, base);
 }

@@ -87,10 +87,10 @@ static void add_dotted(kd_text *out, const kd_config_table *table, const char *p
     }
 }
 
-static void add_config_keys(kd_text *out, bool lists) {
+static void add_config_keys(kd_text *out, const kd_config_table *table, bool lists) {
     const char *between = "";
     kd_text_add(out, "\"type\": \"object\", \"properties\": {");
-    add_dotted(out, &kd_config_root, "", lists, &between);
+    add_dotted(out, table, "", lists, &between);
     kd_text_add(out, "}");
 }
 
@@ -128,7 +128,7 @@ static void add_type(kd_text *out, const kd_config_key *key, int depth) {
         return;
     case KD_KEY_CHANGES:
     case KD_KEY_AXES:
-        add_config_keys(out, key->type == KD_KEY_AXES);
+        add_config_keys(out, key->table, key->type == KD_KEY_AXES);
         return;
     case KD_KEY_IGNORED:
         kd_text_add(out, "\"type\": \"string\"");

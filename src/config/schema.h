@@ -5,8 +5,8 @@
 #include "base/text.h"
 #include "config/keys.h"
 
-/* JSON schema (draft 2020-12) of the files a table describes: configs (kd_config_root), as
- * configs/schema.json has it, and sweeps (kd_sweep_root), as configs/sweep.schema.json. */
+/* JSON schema (draft 2020-12) of the files a table describes, as configs/schema.json and
+ * configs/sweep.schema.json have it. */
 void kd_config_add_schema(kd_text *out, const kd_config_table *table);
 
 /* One Markdown table for each kind of object, as docs/configuration.md has them. */

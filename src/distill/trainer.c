@@ -12,6 +12,7 @@
 #include "distill/checkpoint.h"
 #include "distill/optimizer.h"
 #include "report/runlog.h"
+#include "report/tensorboard.h"
 #include "layers/weights.h"
 
 /* About this many loss lines are written to the log over a whole stage. */
@@ -35,23 +36,25 @@ typedef struct {
 } loss_sums;
 
 typedef struct {
-    const kd_task *task;
+    const kd_objective *task;
     const kd_train_job *job;
     kd_tape *tape;
     kd_optimizer optimizer;
     kd_runlog *log;
+    kd_tensorboard *board;
     kd_progress_state state;
     int64_t updates, total, warmup; /* per epoch; in all; of them with a rising rate */
     loss_sums recent;               /* since the last log line                      */
     loss_sums shown;                /* the same, fading: for the progress line      */
     double began, last_saved;
-    char last_path[KD_PATH_MAX], best_path[KD_PATH_MAX], log_path[KD_PATH_MAX];
+    char last_path[KD_PATH_MAX], best_path[KD_PATH_MAX], log_path[KD_PATH_MAX], board_path[KD_PATH_MAX];
 } trainer;
 
 static void trainer_clear(trainer *t) {
     kd_tape_free(t->tape);
     kd_optimizer_clear(&t->optimizer);
     kd_runlog_close(t->log);
+    kd_tensorboard_close(t->board);
 }
 
 static int make_paths(trainer *t) {
@@ -61,10 +64,12 @@ static int make_paths(trainer *t) {
     int status = kd_path_join(t->last_path, job->folder, name);
     snprintf(name, sizeof name, "%s.best.h5", job->stage);
     if (status == KD_OK) status = kd_path_join(t->best_path, job->folder, name);
-    return status < 0 ? status : kd_path_join(t->log_path, job->folder, "log.jsonl");
+    if (status == KD_OK) status = kd_path_join(t->log_path, job->folder, "log.jsonl");
+    snprintf(name, sizeof name, "tensorboard/%s", job->stage);
+    return status < 0 ? status : kd_path_join(t->board_path, job->folder, name);
 }
 
-static int trainer_init(trainer *t, const kd_task *task, const kd_train_job *job) {
+static int trainer_init(trainer *t, const kd_objective *task, const kd_train_job *job) {
     *t = (trainer){.task = task, .job = job};
     t->state.best_accuracy = -1;
     int status = make_paths(t);
@@ -133,7 +138,7 @@ static int micro_step(trainer *t, const kd_train_place *at, double normalizer) {
 
 /* One update from `accumulate` micro-batches. */
 static int update(trainer *t) {
-    const kd_task *task = t->task;
+    const kd_objective *task = t->task;
     kd_train_place at = {t->state.epoch, t->state.batch, t->state.step};
     int64_t n = t->job->spec->accumulate, left = task->batches - at.batch;
     if (n > left) n = left;
@@ -192,7 +197,12 @@ static int log_losses(trainer *t) {
     line.loss = mean_loss(&t->recent, &line.kl, &line.hard);
     snprintf(line.stage, sizeof line.stage, "%s", t->job->stage);
     t->recent = (loss_sums){0};
-    return kd_runlog_write_step(t->log, &line);
+    const kd_scalar scalars[] = {{"loss", line.loss},
+                                 {"kl", line.kl},
+                                 {"hard", line.hard},
+                                 {"learning_rate", line.rate}};
+    int status = kd_runlog_write_step(t->log, &line);
+    return status < 0 ? status : kd_tensorboard_add(t->board, line.step, 4, scalars);
 }
 
 /* At the end of an epoch: measure on what is held out, keep the best. */
@@ -212,7 +222,10 @@ static int evaluate_epoch(trainer *t) {
                            .accuracy = score.accuracy,
                            .loss = score.loss};
     snprintf(line.stage, sizeof line.stage, "%s", job->stage);
+    const kd_scalar scalars[] = {{"validation/accuracy", line.accuracy},
+                                 {"validation/cross_entropy", line.loss}};
     status = kd_runlog_write_eval(t->log, &line);
+    if (status == KD_OK) status = kd_tensorboard_add(t->board, line.step, 2, scalars);
     if (status < 0 || score.accuracy <= t->state.best_accuracy) return status;
     t->state.best_accuracy = score.accuracy;
     t->state.best_epoch = t->state.epoch;
@@ -249,6 +262,13 @@ static int loop(trainer *t) {
     return KD_OK;
 }
 
+/* The curves of a stage that begins anew replace those there were. */
+static int open_board(trainer *t) {
+    static const char *const events[] = {"events.out.tfevents.*", NULL};
+    int status = t->state.step == 0 ? kd_file_remove_matching(t->board_path, events) : KD_OK;
+    return status < 0 ? status : kd_tensorboard_open(&t->board, t->board_path, t->state.step + 1);
+}
+
 /* The loop between its notes in the run's log. */
 static int train_on(trainer *t) {
     const kd_train_job *job = t->job;
@@ -259,6 +279,7 @@ static int train_on(trainer *t) {
     if (status == KD_OK) status = kd_runlog_open(&t->log, t->log_path, 0);
     if (status == KD_OK)
         status = kd_runlog_write_note(t->log, "start", job->stage, t->state.step, "");
+    if (status == KD_OK) status = open_board(t);
     if (status == KD_OK) status = loop(t);
     if (status == KD_OK)
         status = kd_runlog_write_note(t->log, "done", job->stage, t->state.step, "");
@@ -272,7 +293,7 @@ static int load_best(trainer *t) {
     return status < 0 ? status : kd_checkpoint_load_params(t->best_path, t->task->params, NULL);
 }
 
-int kd_train(const kd_task *task, const kd_train_job *job) {
+int kd_train(const kd_objective *task, const kd_train_job *job) {
     trainer t;
     int status = trainer_init(&t, task, job);
     t.began = t.last_saved = kd_clock();
@@ -291,7 +312,7 @@ static int compare_doubles(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-int kd_train_measure(const kd_task *task, const kd_train_job *job, int steps,
+int kd_train_measure(const kd_objective *task, const kd_train_job *job, int steps,
                      double *seconds_per_step, size_t *arena_bytes) {
     enum { STEPS_MAX = 256 };
     double seconds[STEPS_MAX];

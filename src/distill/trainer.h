@@ -1,6 +1,6 @@
 /* The training loop: micro-batches → loss → backward → update, with evaluation, checkpoints, and
  * resumption that gives the same bits as never having stopped. What is learnt, and from what, is a
- * kd_task's business: classifier.h, speech/speech_task.h. */
+ * kd_objective's business: classifier.h, speech/speech_task.h. */
 #ifndef KD_DISTILL_TRAINER_H
 #define KD_DISTILL_TRAINER_H
 
@@ -37,7 +37,7 @@ typedef struct {
                 double normalizer, kd_loss_parts *parts);
     /* Measures the present weights; NULL: the last ones are the result. The tape is free to use. */
     int (*evaluate)(kd_train_score *out, void *context, kd_tape *tape);
-} kd_task;
+} kd_objective;
 
 typedef struct {
     const char *stage;  /* "train", "alone" or "qat": names the files and log lines   */
@@ -54,11 +54,11 @@ typedef struct {
  * result and writes nothing. At the end the parameters are those that scored best, which are also
  * in <stage>.best.h5. KD_EAGAIN after kd_train_request_stop: the state is saved. KD_EDATA when a
  * checkpoint belongs to another job. */
-int kd_train(const kd_task *task, const kd_train_job *job);
+int kd_train(const kd_objective *task, const kd_train_job *job);
 
 /* Runs `steps` updates on throw-away state and gives the seconds of a median one, for --dry-run and
  * the bench. The parameters change. */
-int kd_train_measure(const kd_task *task, const kd_train_job *job, int steps,
+int kd_train_measure(const kd_objective *task, const kd_train_job *job, int steps,
                      double *seconds_per_step, size_t *arena_bytes);
 
 /* Asks the loop to save and stop at the next update; safe in a signal handler. */

@@ -3,7 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "distill/sweep.h"
+#include "tasks/classify/sweep.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);

@@ -175,8 +175,8 @@ static int task_evaluate(kd_train_score *out, void *context, kd_tape *tape) {
     return KD_OK;
 }
 
-static kd_task task_of(classifier *c) {
-    return (kd_task){.context = c,
+static kd_objective task_of(classifier *c) {
+    return (kd_objective){.context = c,
                      .params = c->learner->params,
                      .batches = kd_loader_batches(c->loader),
                      .unit = "samples",
@@ -189,7 +189,7 @@ int kd_classifier_train(kd_learner *learner, const kd_classifier_job *job) {
     classifier c;
     int status = classifier_init(&c, learner, job);
     if (status == KD_OK) {
-        kd_task task = task_of(&c);
+        kd_objective task = task_of(&c);
         status = kd_train(&task, &job->loop);
     }
     classifier_clear(&c);
@@ -201,7 +201,7 @@ int kd_classifier_measure(kd_learner *learner, const kd_classifier_job *job, int
     classifier c;
     int status = classifier_init(&c, learner, job);
     if (status == KD_OK) {
-        kd_task task = task_of(&c);
+        kd_objective task = task_of(&c);
         status = kd_train_measure(&task, &job->loop, steps, seconds_per_step, arena_bytes);
     }
     classifier_clear(&c);

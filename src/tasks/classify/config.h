@@ -65,6 +65,8 @@ typedef struct {
     char path[KD_PATH_MAX];    /* where it came from                                  */
 } kd_config;
 
+extern const kd_config_table kd_config_root;
+
 /* Reads, checks everything and reports ALL errors at once through kd_log, each as
  * "file:line:column: $.path: what is wrong; did you mean …?", then returns KD_ECONFIG with a
  * summary. `sets` are n "a.b=value" strings (value: JSON, or a bare string). Relative paths in the

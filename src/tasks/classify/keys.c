@@ -323,6 +323,6 @@ static const kd_config_key ROOT_KEYS[] = {
      .doc = "also train the same network without the teacher, for comparison"},
 };
 const kd_config_table kd_config_root = {.name = "", .key = ROOT_KEYS, .count = COUNT(ROOT_KEYS),
-    .defaults = kd_config_root_defaults, .finish = kd_config_root_finish,
+    .defaults = kd_config_root_defaults, .finish = kd_config_root_finish, .finish_always = true,
     .doc = "A run of distill."};
 /* clang-format on */

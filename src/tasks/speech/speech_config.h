@@ -4,8 +4,9 @@
 #ifndef KD_TASKS_SPEECH_SPEECH_CONFIG_H
 #define KD_TASKS_SPEECH_SPEECH_CONFIG_H
 
-#include "tasks/classify/config.h"
-#include "config/keys.h"
+#include "config/reader.h"
+#include "data/store.h"
+#include "distill/train_spec.h"
 #include "quant/number_format.h"
 #include "tasks/speech/windows.h"
 

@@ -74,13 +74,13 @@ void kd_speech_origin_store(kd_origin *out, const kd_speech_run *run) {
         kd_origin_add(out, "loss.temperature", "%.9g", run->config->loss.temperature);
 }
 
-void kd_speech_origin_file(kd_origin *out, const kd_speech_run *run,
-                           const kd_speech_quantize *how) {
+void kd_speech_origin_file(kd_origin *out, const kd_speech_run *run, const kd_speech_quantize *how,
+                           bool ptq) {
     kd_origin made;
     begin(out, "export");
     if (how)
         add_section(out, run, "quantize", (int)(how - run->config->quantize), DECIDES_NOTHING);
-    kd_speech_origin_stage(&made, run, how && how->qat ? how : NULL);
+    kd_speech_origin_stage(&made, run, how && how->qat && !ptq ? how : NULL);
     kd_origin_add_key(out, "student", &made);
     kd_origin_clear(&made);
 }
@@ -130,9 +130,9 @@ static int compare_store(const kd_speech_run *run) {
     return check(path, status, made, &now);
 }
 
-static int compare_file(const kd_speech_run *run, const kd_speech_quantize *how) {
+static int compare_file(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq) {
     char path[KD_PATH_MAX], *made;
-    int status = kd_speech_run_gguf(run, how, path);
+    int status = kd_speech_run_gguf(run, how, ptq, path);
     if (status < 0 || !kd_file_exists(path)) return status;
     status = kd_gguf_read_text(&made, path, "distill.origin");
     if (status == KD_EDATA) {
@@ -140,7 +140,7 @@ static int compare_file(const kd_speech_run *run, const kd_speech_quantize *how)
         return KD_OK;
     }
     kd_origin now;
-    kd_speech_origin_file(&now, run, how);
+    kd_speech_origin_file(&now, run, how, ptq);
     return check(path, status, made, &now);
 }
 
@@ -149,11 +149,12 @@ int kd_speech_compare(const kd_speech_run *run) {
     int status = kd_origin_check_folder(run->folder, true);
     if (status == KD_OK) status = compare_store(run);
     if (status == KD_OK) status = compare_stage(run, NULL);
-    if (status == KD_OK) status = compare_file(run, NULL);
+    if (status == KD_OK) status = compare_file(run, NULL, false);
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
         const kd_speech_quantize *how = &config->quantize[i];
         if (how->qat) status = compare_stage(run, how);
-        if (status == KD_OK) status = compare_file(run, how);
+        if (status == KD_OK) status = compare_file(run, how, false);
+        if (status == KD_OK && how->qat) status = compare_file(run, how, true);
     }
     return status;
 }

@@ -7,12 +7,13 @@
 #include "tasks/speech/speech_run.h"
 
 /* What decides the training stage "train" or, with `how`, its own; the store; the file of an entry
- * of "quantize" or, without, the student's; what an encoder hears in a list's windows. *out starts
+ * of "quantize" (with `ptq` rounded without training) or, without, the student's; what an encoder hears in a list's windows. *out starts
  * empty; facts that a stage before brings are unknown until then. Needs the teacher's hash. */
 void kd_speech_origin_stage(kd_origin *out, const kd_speech_run *run,
                             const kd_speech_quantize *how);
 void kd_speech_origin_store(kd_origin *out, const kd_speech_run *run);
-void kd_speech_origin_file(kd_origin *out, const kd_speech_run *run, const kd_speech_quantize *how);
+void kd_speech_origin_file(kd_origin *out, const kd_speech_run *run, const kd_speech_quantize *how,
+                           bool ptq);
 void kd_speech_origin_encoded(kd_origin *out, const kd_speech_list *list, const kd_hash *encoder);
 
 /* Compares what lies in the folder with what this run would make: KD_EDATA names what differs. */

@@ -9,7 +9,8 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "report/plot.h"
-#include "tasks/classify/report_parts.h"
+#include "report/page.h"
+#include "report/svg.h"
 #include "tasks/speech/speech_report.h"
 
 enum { SAID_SHOWN_MAX = 40 };

@@ -421,59 +421,9 @@ int kd_speech_run_train(kd_speech_run *run) {
     return status;
 }
 
-/* --- export ----------------------------------------------------------------------------------- */
-
-static int file_named(const kd_speech_run *run, const kd_speech_quantize *how, const char *ending,
-                      char out[KD_PATH_MAX]) {
-    char name[64];
-    snprintf(name, sizeof name, "student%s%s%s", how ? "." : "", how ? how->name : "", ending);
-    return kd_path_join(out, run->folder, name);
-}
-
-/* whisper.cpp's files have all formats but int8. */
-static bool fits_bin(const kd_speech_quantize *how) {
-    return !how || how->format->ggml_type != KD_NO_GGML_TYPE;
-}
-
-int kd_speech_run_file(const kd_speech_run *run, const kd_speech_quantize *how,
-                       char out[KD_PATH_MAX]) {
-    return file_named(run, how, fits_bin(how) ? ".bin" : ".gguf", out);
-}
-
-int kd_speech_run_gguf(const kd_speech_run *run, const kd_speech_quantize *how,
-                       char out[KD_PATH_MAX]) {
-    return file_named(run, how, ".gguf", out);
-}
-
-static int write_gguf(const kd_speech_run *run, const kd_speech_quantize *how,
-                      kd_whisper_file *file, const kd_number_format *format) {
-    char path[KD_PATH_MAX], *text;
-    kd_origin origin;
-    kd_speech_origin_file(&origin, run, how);
-    int status = kd_origin_text(&text, &origin);
-    file->origin = text;
-    if (status == KD_OK) status = kd_speech_run_gguf(run, how, path);
-    if (status == KD_OK) status = kd_whisper_gguf_write(path, file, format);
-    file->origin = NULL;
-    kd_origin_clear(&origin);
-    free(text);
-    return status;
-}
-
-/* The student, or a quantized one, as GGUF and, where it fits, as a `.bin`. */
-static int write_files(const kd_speech_run *run, const kd_speech_quantize *how,
-                       kd_whisper_file *file) {
-    const kd_number_format *format = how ? how->format : &kd_format_f16;
-    char path[KD_PATH_MAX];
-    int status = write_gguf(run, how, file, format);
-    if (status < 0 || !fits_bin(how)) return status;
-    status = file_named(run, how, ".bin", path);
-    return status < 0 ? status : kd_whisper_bin_write(path, file, format);
-}
-
-/* Trains a copy on with the weights its file will hold; the encoder, rounded too, hears everything
- * anew. */
-static int train_rounded(kd_speech_run *run, kd_whisper_file *copy, const kd_speech_quantize *how) {
+/* The encoder, rounded too, hears everything anew. */
+int kd_speech_run_train_rounded(kd_speech_run *run, kd_whisper_file *copy,
+                                const kd_speech_quantize *how) {
     kd_encoded *heard = NULL, *validation_heard = NULL;
     kd_whisper_qat *qat = NULL;
     int status = kd_whisper_qat_create(&qat, copy->model, how->format, how->name);
@@ -486,25 +436,5 @@ static int train_rounded(kd_speech_run *run, kd_whisper_file *copy, const kd_spe
     kd_encoded_close(heard);
     kd_encoded_close(validation_heard);
     kd_whisper_qat_free(qat);
-    return status;
-}
-
-static int write_quantized(kd_speech_run *run, const kd_speech_quantize *how) {
-    kd_whisper_file *copy = NULL;
-    int status = kd_student_create(&copy, run->student, 0, 0, KD_WHISPER_TRAIN_DECODER);
-    if (status == KD_OK && how->qat) status = train_rounded(run, copy, how);
-    if (status == KD_OK) status = write_files(run, how, copy);
-    kd_whisper_file_free(copy);
-    return status;
-}
-
-int kd_speech_run_export(kd_speech_run *run) {
-    char folder[KD_PATH_MAX];
-    int status = kd_speech_run_train(run);
-    if (status == KD_OK) status = write_files(run, NULL, run->student);
-    if (status == KD_OK) status = kd_path_join(folder, run->folder, "student");
-    if (status == KD_OK) status = kd_whisper_folder_write(folder, run->student, &kd_format_f32);
-    for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++)
-        status = write_quantized(run, &run->config->quantize[i]);
     return status;
 }

@@ -60,13 +60,22 @@ int kd_speech_run_teach(kd_speech_run *run);
 int kd_speech_run_train(kd_speech_run *run);
 int kd_speech_run_export(kd_speech_run *run);
 
+/* Trains `copy`, a student, on with the weights rounded as its file will hold them. */
+int kd_speech_run_train_rounded(kd_speech_run *run, kd_whisper_file *copy,
+                                const kd_speech_quantize *how);
+/* The trained student's numbers rounded as each entry of "quantize" says, without training: files
+ * student.<name>.ptq.* of an entry that trains too, else student.<name>.*. Prints their paths. */
+int kd_speech_run_quantize(kd_speech_run *run);
+/* Prints the paths of what kd_speech_run_export writes. */
+int kd_speech_run_print_files(const kd_speech_run *run);
+
 /* The file of the student that is measured: student.bin or, of an entry of "quantize",
  * student.<name>.bin; of int8, which that layout has not, student.<name>.gguf. */
 int kd_speech_run_file(const kd_speech_run *run, const kd_speech_quantize *how,
                        char out[KD_PATH_MAX]);
 
-/* The GGUF file of it, which is always written. */
-int kd_speech_run_gguf(const kd_speech_run *run, const kd_speech_quantize *how,
+/* The GGUF file of it, which is always written; with `ptq` that of kd_speech_run_quantize. */
+int kd_speech_run_gguf(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq,
                        char out[KD_PATH_MAX]);
 
 /* The teacher again, after a stage that did without; an error says what its file lacks. */

@@ -288,7 +288,7 @@ int kd_speech_train(kd_whisper *student, const kd_speech_job *job) {
     speech s;
     int status = speech_init(&s, student, job);
     if (status == KD_OK) {
-        kd_task task = {.context = &s,
+        kd_objective task = {.context = &s,
                         .params = student->params,
                         .batches =
                             (job->train->count + job->loop.spec->batch - 1) / job->loop.spec->batch,

@@ -1,4 +1,4 @@
-#include "cli/bench_whisper.h"
+#include "tasks/speech/bench_whisper.h"
 
 #include <stdio.h>
 #include <stdlib.h>

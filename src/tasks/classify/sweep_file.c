@@ -8,7 +8,7 @@
 #include "base/text.h"
 #include "config/defaults.h"
 #include "config/rows.h"
-#include "distill/sweep.h"
+#include "tasks/classify/sweep.h"
 
 enum { SWEEP_LIMIT = 1 << 20, SECOND_AXIS_MAX = 8 };
 
@@ -25,7 +25,7 @@ static const kd_config_key VARIANT_KEYS[] = {
      .doc = "what the table calls it; its runs' folders begin with it"},
     {"base", KD_KEY_PATH, FIELD(kd_sweep_variant, base), .depends = "the sweep's",
      .doc = "a config of its own to start from"},
-    {"set", KD_KEY_CHANGES, .count = -1,
+    {"set", KD_KEY_CHANGES, .table = &kd_config_root, .count = -1,
      .doc = "keys of the config that differ; null takes one away. Paths are relative to the base's folder"},
 };
 static const kd_config_table VARIANT_TABLE = {.name = "variants", .key = VARIANT_KEYS,
@@ -43,7 +43,7 @@ static const kd_config_key SWEEP_KEYS[] = {
      .doc = "true: a teacher for each seed, trained with it; false: one with its own seed for all"},
     {"variants", KD_KEY_OBJECTS, LIST(kd_sweep, variant, variant_count), .table = &VARIANT_TABLE,
      .fallback = "[]", .doc = "the variants, in the order of the table"},
-    {"grid", KD_KEY_AXES, .count = -1,
+    {"grid", KD_KEY_AXES, .table = &kd_config_root, .count = -1,
      .doc = "one or two keys of the config with lists of values: further variants, one for every combination"},
 };
 const kd_config_table kd_sweep_root = {.name = "sweep", .key = SWEEP_KEYS,

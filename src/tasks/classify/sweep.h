@@ -5,8 +5,8 @@
  * runs and are shared by all variants that name them; so are stores with the same soft targets.
  * docs/sweep.md describes the file.
  */
-#ifndef KD_DISTILL_SWEEP_H
-#define KD_DISTILL_SWEEP_H
+#ifndef KD_TASKS_CLASSIFY_SWEEP_H
+#define KD_TASKS_CLASSIFY_SWEEP_H
 
 #include "base/json.h"
 #include "tasks/classify/config.h"

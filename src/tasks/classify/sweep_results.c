@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/json_text.h"
 #include "base/log.h"
-#include "distill/sweep_parts.h"
+#include "tasks/classify/sweep_parts.h"
 
 /* --- rows ----------------------------------------------------------------------------------- */
 

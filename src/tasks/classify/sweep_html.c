@@ -6,7 +6,7 @@
 
 #include "report/plot.h"
 #include "tasks/classify/report_parts.h"
-#include "distill/sweep_parts.h"
+#include "tasks/classify/sweep_parts.h"
 
 enum { POINTS_MAX = KD_SWEEP_VARIANTS_MAX };
 

@@ -1,5 +1,5 @@
-#ifndef KD_CLI_BENCH_WHISPER_H
-#define KD_CLI_BENCH_WHISPER_H
+#ifndef KD_TASKS_SPEECH_BENCH_WHISPER_H
+#define KD_TASKS_SPEECH_BENCH_WHISPER_H
 
 #include <stdbool.h>
 

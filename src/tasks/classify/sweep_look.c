@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "tasks/classify/run_look.h"
-#include "distill/sweep_parts.h"
+#include "tasks/classify/sweep_parts.h"
 
 enum { RESULTS_LIMIT = 1 << 26 };
 

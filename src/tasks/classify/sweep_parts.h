@@ -1,10 +1,10 @@
 /* The forms a sweep's results take. */
-#ifndef KD_DISTILL_SWEEP_PARTS_H
-#define KD_DISTILL_SWEEP_PARTS_H
+#ifndef KD_TASKS_CLASSIFY_SWEEP_PARTS_H
+#define KD_TASKS_CLASSIFY_SWEEP_PARTS_H
 
 #include "base/text.h"
 #include "report/statistics.h"
-#include "distill/sweep.h"
+#include "tasks/classify/sweep.h"
 
 /* One row of the table: one model of one variant over the seeds that have it. */
 typedef struct {

@@ -1,10 +1,11 @@
-#include "cli/bias_option.h"
+#include "tasks/classify/bias_option.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
 
@@ -63,10 +64,8 @@ static int parse_option(kd_class_bias *out, bool *chosen, const char *text,
     return parse_classes(out, text, (size_t)(equals - text), dataset);
 }
 
-int kd_bias_options_parse(kd_bias_options *out, kd_arguments *arguments,
+int kd_bias_options_parse(kd_bias_options *out, int count, const char *const *values,
                           const kd_dataset *dataset) {
-    const char *const *values;
-    int count = kd_arguments_all(arguments, "bias", &values);
     *out = (kd_bias_options){0};
     if (count > KD_BIAS_OPTIONS_MAX)
         return kd_fail(KD_EUSAGE, "more than %d times --bias", KD_BIAS_OPTIONS_MAX);

@@ -1,8 +1,7 @@
 /* --bias CLASSES=SHIFT of `distill eval`. */
-#ifndef KD_CLI_BIAS_OPTION_H
-#define KD_CLI_BIAS_OPTION_H
+#ifndef KD_TASKS_CLASSIFY_BIAS_OPTION_H
+#define KD_TASKS_CLASSIFY_BIAS_OPTION_H
 
-#include "cli/cli.h"
 #include "tasks/classify/class_bias.h"
 #include "tasks/classify/evaluate.h"
 
@@ -14,8 +13,9 @@ typedef struct {
     bool chosen[KD_BIAS_OPTIONS_MAX]; /* "auto": the shift is to be found */
 } kd_bias_options;
 
-/* Every --bias given. CLASSES are names, with commas between them; SHIFT is a number or "auto". */
-int kd_bias_options_parse(kd_bias_options *out, kd_arguments *arguments, const kd_dataset *dataset);
+/* The `count` values of --bias. CLASSES are names, with commas between them; SHIFT is a number or "auto". */
+int kd_bias_options_parse(kd_bias_options *out, int count, const char *const *values,
+                          const kd_dataset *dataset);
 
 /* Whether one is "auto". */
 bool kd_bias_options_auto(const kd_bias_options *options);

@@ -4,10 +4,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/error.h"
 #include "base/log.h"
-#include "cli/bench_whisper.h"
-#include "cli/plan.h"
-#include "cli/stage.h"
+#include "distill/plan.h"
+#include "tasks/speech/bench_whisper.h"
+#include "tasks/speech/speech.h"
 #include "tasks/speech/speech_run.h"
 #include "tasks/speech/speech_teach.h"
 
@@ -172,15 +173,10 @@ static int print_plan(kd_speech_run *run, const char *runs) {
                                              .disk = disk});
 }
 
-int kd_plan_print_speech(kd_arguments *arguments) {
-    const char *runs = kd_arguments_value(arguments, "runs");
-    kd_speech_config *config;
-    int status = kd_stage_speech_config(&config, arguments);
-    if (status < 0) return status;
+int kd_speech_plan(const void *config, const char *runs) {
     kd_speech_run run;
-    status = kd_speech_run_look(&run, config);
-    if (status == KD_OK) status = print_plan(&run, runs ? runs : "runs");
+    int status = kd_speech_run_look(&run, config);
+    if (status == KD_OK) status = print_plan(&run, runs);
     kd_speech_run_close(&run);
-    kd_speech_config_free(config);
     return status;
 }

@@ -1,4 +1,4 @@
-#include "distill/sweep.h"
+#include "tasks/classify/sweep.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "tasks/classify/run.h"
 #include "report/runlog.h"
-#include "distill/sweep_parts.h"
+#include "tasks/classify/sweep_parts.h"
 
 enum { REPORT_LIMIT = 1 << 24 };
 

@@ -1,0 +1,152 @@
+/* A classifier's config: its networks, node by node. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "data/manifest.h"
+#include "tasks/classify/classify.h"
+#include "layers/model.h"
+
+/* What a sample looks like. */
+typedef struct {
+    kd_extent extent;
+    int classes;
+    bool assumed; /* the data are not there to look at */
+} sample;
+
+static void look_at_idx(sample *out, const kd_config *config) {
+    kd_dataset *test;
+    if (kd_dataset_open(&test, &config->data, KD_SPLIT_TEST) < 0) return;
+    *out = (sample){{test->h, test->w, test->c}, test->classes, false};
+    kd_dataset_free(test);
+}
+
+/* Sound has its shape from the config; only the number of words must be looked up. */
+static void look_at_audio(sample *out, const kd_config *config) {
+    const kd_audio_spec *audio = &config->data.audio;
+    int64_t samples = (int64_t)floor(audio->seconds * audio->sample_rate + 0.5);
+    out->extent = (kd_extent){samples / audio->hop, audio->mels, 1};
+    char(*names)[KD_CLASS_NAME_MAX] = NULL;
+    const char *path = config->data.train_manifest;
+    kd_manifest manifest = {0};
+    if (kd_manifest_read(&manifest, path) == KD_OK &&
+        kd_manifest_labels(&names, &out->classes, &manifest, path) == KD_OK)
+        out->assumed = false;
+    free(names);
+    kd_manifest_free(&manifest);
+}
+
+static sample look(const kd_config *config) {
+    sample s = {{28, 28, 1}, config->data.class_name_count, true};
+    if (s.classes == 0) s.classes = 10;
+    switch (config->data.kind) {
+    case KD_DATA_IDX:
+        look_at_idx(&s, config);
+        break;
+    case KD_DATA_CIFAR10:
+        return (sample){{32, 32, 3}, 10, false};
+    case KD_DATA_AUDIO:
+        look_at_audio(&s, config);
+        break;
+    }
+    return s;
+}
+
+/* "conv 3×3 /2, 8 groups" */
+static void describe_node(char *out, size_t capacity, const kd_net_node *node) {
+    const char *relu = node->act == KD_ACT_RELU ? ", relu" : "";
+    int used = snprintf(out, capacity, "%s", kd_node_kind_name(node->kind));
+    char *rest = out + used;
+    size_t room = capacity - (size_t)used;
+    if (node->kind == KD_NODE_CONV) {
+        const int64_t *k = node->weight->tensor.shape;
+        char groups[24] = "";
+        if (node->conv.groups > 1)
+            snprintf(groups, sizeof groups, ", %d groups", node->conv.groups);
+        used = snprintf(rest, room, " %lld×%lld%s%s%s", (long long)k[1], (long long)k[2], groups,
+                        node->gamma ? ", norm" : "", relu);
+    } else if (node->kind == KD_NODE_MAX_POOL || node->kind == KD_NODE_AVG_POOL) {
+        snprintf(rest, room, " %d×%d", node->pool.kernel[0], node->pool.kernel[1]);
+    } else if (node->kind == KD_NODE_DROPOUT) {
+        snprintf(rest, room, " %g", (double)node->drop);
+    } else {
+        snprintf(rest, room, "%s", relu);
+    }
+}
+
+static int64_t node_parameters(const kd_net_node *node) {
+    const kd_param *const part[] = {node->weight, node->bias, node->gamma, node->beta};
+    int64_t count = 0;
+    for (int i = 0; i < 4; i++) count += part[i] ? part[i]->tensor.size : 0;
+    return count;
+}
+
+static void add_node(kd_text *rows, const kd_net *net, const kd_net_node *node) {
+    char what[96], parameters[32] = "", macs[32] = "", from[160] = "";
+    describe_node(what, sizeof what, node);
+    if (node->in[0] >= 0)
+        snprintf(from, sizeof from, "%s%s%s", net->node[node->in[0]].name,
+                 node->in[1] >= 0 ? " + " : "",
+                 node->in[1] >= 0 ? net->node[node->in[1]].name : "");
+    if (node->weight) {
+        kd_format_count(parameters, sizeof parameters, node_parameters(node));
+        kd_format_count(macs, sizeof macs, node->weight->tensor.size * node->out.h * node->out.w);
+    }
+    kd_text_add(rows, "%s\t%s\t%s\t%lld×%lld×%lld\t%s\t%s\n", node->name, what, from,
+                (long long)node->out.h, (long long)node->out.w, (long long)node->out.c, parameters,
+                macs);
+}
+
+static int add_net(kd_text *out, const kd_model_spec *spec, const sample *s) {
+    kd_params *params;
+    kd_net *net = NULL;
+    int status = kd_params_create(&params);
+    if (status == KD_OK) status = kd_model_build(&net, params, spec, s->extent, s->classes);
+    if (status == KD_OK) {
+        kd_text rows = {0};
+        char parameters[32], macs[32];
+        int64_t count = 0;
+        kd_text_add(&rows, "node\tkind\tfrom\toutput\tparameters\tmultiply-adds\n");
+        for (int i = 0; i < net->count; i++) {
+            add_node(&rows, net, &net->node[i]);
+            count += node_parameters(&net->node[i]);
+        }
+        kd_format_count(parameters, sizeof parameters, count);
+        kd_format_count(macs, sizeof macs, kd_net_macs(net));
+        kd_text_add(&rows, "all\t\t\t\t%s\t%s\n", parameters, macs);
+        status = kd_text_add_rows(out, "lllrrr", &rows);
+    }
+    kd_net_free(net);
+    kd_params_free(params);
+    return status;
+}
+
+static int add_teacher(kd_text *out, const kd_config *config, const sample *s) {
+    const kd_teacher_config *teacher = &config->teacher;
+    int status = KD_OK;
+    if (teacher->present && teacher->store[0])
+        kd_text_add(out, "\nteacher: the store %s\n", teacher->store);
+    for (int i = 0; i < teacher->count && status == KD_OK; i++) {
+        const kd_teacher_source *source = &teacher->source[i];
+        kd_text_add(out, "\nteacher: %s\n", source->config[0] ? source->config : source->weights);
+        if (source->weights[0]) status = add_net(out, &source->model, s);
+    }
+    return status;
+}
+
+int kd_classify_inspect(kd_text *out, const void *context) {
+    const kd_config *config = context;
+    sample s = look(config);
+    kd_text_add(out, "%s: configuration of the run %s, hash %s\n", config->path, config->name,
+                config->hash.hex);
+    kd_text_add(out, "data: %s, samples of %lld×%lld×%lld, %d classes%s\n",
+                kd_data_kind_name[config->data.kind], (long long)s.extent.h, (long long)s.extent.w,
+                (long long)s.extent.c, s.classes,
+                s.assumed ? " (assumed: the files are not there)" : "");
+    kd_text_add(out, "\nstudent:\n");
+    int status = add_net(out, &config->model, &s);
+    if (status == KD_OK) status = add_teacher(out, config, &s);
+    return status < 0 ? kd_fail_in(status, "%s", config->path) : KD_OK;
+}

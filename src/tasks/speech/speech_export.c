@@ -1,0 +1,107 @@
+/* The files of the student: as it is, and as each entry of "quantize" has it. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "tasks/speech/speech_look.h"
+#include "tasks/speech/speech_run.h"
+
+/* student.bin, student.q8_0.bin; of an entry that is trained, rounded without: student.q8_0.ptq.bin */
+static int file_named(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq,
+                      const char *ending, char out[KD_PATH_MAX]) {
+    char name[64];
+    snprintf(name, sizeof name, "student%s%s%s%s", how ? "." : "", how ? how->name : "",
+             ptq && how->qat ? ".ptq" : "", ending);
+    return kd_path_join(out, run->folder, name);
+}
+
+/* whisper.cpp's files have all formats but int8. */
+static bool fits_bin(const kd_speech_quantize *how) {
+    return !how || how->format->ggml_type != KD_NO_GGML_TYPE;
+}
+
+static int main_file(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq,
+                     char out[KD_PATH_MAX]) {
+    return file_named(run, how, ptq, fits_bin(how) ? ".bin" : ".gguf", out);
+}
+
+int kd_speech_run_file(const kd_speech_run *run, const kd_speech_quantize *how,
+                       char out[KD_PATH_MAX]) {
+    return main_file(run, how, false, out);
+}
+
+int kd_speech_run_gguf(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq,
+                       char out[KD_PATH_MAX]) {
+    return file_named(run, how, ptq, ".gguf", out);
+}
+
+static int write_gguf(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq,
+                      kd_whisper_file *file, const kd_number_format *format) {
+    char path[KD_PATH_MAX], *text;
+    kd_origin origin;
+    kd_speech_origin_file(&origin, run, how, ptq);
+    int status = kd_origin_text(&text, &origin);
+    file->origin = text;
+    if (status == KD_OK) status = kd_speech_run_gguf(run, how, ptq, path);
+    if (status == KD_OK) status = kd_whisper_gguf_write(path, file, format);
+    file->origin = NULL;
+    kd_origin_clear(&origin);
+    free(text);
+    return status;
+}
+
+/* The student, or a quantized one, as GGUF and, where it fits, as a `.bin`. */
+static int write_files(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq,
+                       kd_whisper_file *file) {
+    const kd_number_format *format = how ? how->format : &kd_format_f16;
+    char path[KD_PATH_MAX];
+    int status = write_gguf(run, how, ptq, file, format);
+    if (status < 0 || !fits_bin(how)) return status;
+    status = file_named(run, how, ptq, ".bin", path);
+    return status < 0 ? status : kd_whisper_bin_write(path, file, format);
+}
+
+static int write_quantized(kd_speech_run *run, const kd_speech_quantize *how) {
+    kd_whisper_file *copy = NULL;
+    int status = kd_student_create(&copy, run->student, 0, 0, KD_WHISPER_TRAIN_DECODER);
+    if (status == KD_OK && how->qat) status = kd_speech_run_train_rounded(run, copy, how);
+    if (status == KD_OK) status = write_files(run, how, false, copy);
+    kd_whisper_file_free(copy);
+    return status;
+}
+
+int kd_speech_run_export(kd_speech_run *run) {
+    char folder[KD_PATH_MAX];
+    int status = kd_speech_run_train(run);
+    if (status == KD_OK) status = write_files(run, NULL, false, run->student);
+    if (status == KD_OK) status = kd_path_join(folder, run->folder, "student");
+    if (status == KD_OK) status = kd_whisper_folder_write(folder, run->student, &kd_format_f32);
+    for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++)
+        status = write_quantized(run, &run->config->quantize[i]);
+    return status;
+}
+
+static int print_file(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq) {
+    char path[KD_PATH_MAX];
+    int status = main_file(run, how, ptq, path);
+    if (status == KD_OK) puts(path);
+    return status;
+}
+
+int kd_speech_run_quantize(kd_speech_run *run) {
+    int status = kd_speech_run_train(run);
+    for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++) {
+        const kd_speech_quantize *how = &run->config->quantize[i];
+        status = write_files(run, how, true, run->student);
+        if (status == KD_OK) status = print_file(run, how, true);
+    }
+    return status;
+}
+
+int kd_speech_run_print_files(const kd_speech_run *run) {
+    int status = print_file(run, NULL, false);
+    for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++)
+        status = print_file(run, &run->config->quantize[i], false);
+    return status;
+}
