@@ -247,7 +247,7 @@ static void add_section(kd_text *out, const kd_config_table *table, const char *
     kd_text_add(out, "\n");
     for (int i = 0; i < table->count; i++) {
         const kd_config_key *key = &table->key[i];
-        if (!key->table) continue;
+        if (key->type != KD_KEY_OBJECT && key->type != KD_KEY_OBJECTS) continue;
         char inner[128];
         snprintf(inner, sizeof inner, "%s%s%s%s", path, *path ? "." : "", key->name,
                  key->type == KD_KEY_OBJECTS ? "[]" : "");
