@@ -1,4 +1,4 @@
-/* distill/config: every key read, every mistake found at once, the resolved text, the schema. */
+/* Configs: every key read, every mistake found at once, the resolved text, the schema. */
 #include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -48,8 +48,8 @@ static void add_block(const product *p, int64_t first, int64_t columns, int64_t 
 }
 
 void kd_gemm_own(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
-                    const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
-                    kd_real *C, int64_t ldc) {
+                 const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
+                 kd_real *C, int64_t ldc) {
     if (M <= KD_FEW_ROWS && ta == KD_PLAIN) {
         kd_gemm_few(tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
         return;

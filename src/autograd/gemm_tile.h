@@ -32,8 +32,8 @@ typedef struct {
 
 /* --- copies ---------------------------------------------------------------------------------- */
 
-/* out[k·width + i] = o(first + i, k), i < width, by squares; what is not below `end` repeats the last
- * row. */
+/* out[k·width + i] = o(first + i, k), i < width, by squares; what is not below `end` repeats the
+ * last row. */
 KD_INLINE void kd_tile_pack_rows(kd_real *restrict out, const int width, kd_tile_operand o,
                                  int64_t first, int64_t end, int64_t depth) {
     const kd_real *row[2 * KD_PANEL];

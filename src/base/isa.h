@@ -1,9 +1,10 @@
 /* Which instructions of the processor are used.
  *
- * The numeric loops are compiled once for every x86-64 processor, once for AVX2 (x86-64-v3) and once
- * for AVX-512 (x86-64-v4), see KERNELS in the Makefile; which of the three runs is decided when the
- * program starts. DISTILL_ISA in the environment names the highest level allowed, and gives the bits
- * that a processor of that level gives. A build for one processor (`make ARCH=native`) has one set.
+ * The numeric loops are compiled once for every x86-64 processor, once for AVX2 (x86-64-v3) and
+ * once for AVX-512 (x86-64-v4), see KERNELS in the Makefile; which of the three runs is decided
+ * when the program starts. DISTILL_ISA in the environment names the highest level allowed, and
+ * gives the bits that a processor of that level gives. A build for one processor (`make
+ * ARCH=native`) has one set.
  */
 #ifndef KD_BASE_ISA_H
 #define KD_BASE_ISA_H
@@ -22,7 +23,8 @@ typedef enum {
 
 const char *kd_isa_name(kd_isa isa);
 
-/* Whether the processor (and the system, which must save the registers) has what this level adds. */
+/* Whether the processor (and the system, which must save the registers) has what this level adds.
+ */
 int kd_isa_has(kd_isa isa);
 
 /* The highest level that may be used: DISTILL_ISA's, or any. What is used is what the processor

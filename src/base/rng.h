@@ -22,9 +22,9 @@ void kd_rng_block(uint64_t key, uint64_t index, uint32_t out[4]);
 
 /* The next value of the stream; each call consumes one block. */
 uint32_t kd_rng_u32(kd_rng *rng);
-double kd_rng_uniform(kd_rng *rng);                  /* [0, 1), 53 bits                   */
-double kd_rng_normal(kd_rng *rng);                   /* mean 0, variance 1 (Box and Muller) */
-uint64_t kd_rng_below(kd_rng *rng, uint64_t bound);  /* {0 … bound−1}, unbiased; bound ≥ 1  */
+double kd_rng_uniform(kd_rng *rng);                 /* [0, 1), 53 bits                   */
+double kd_rng_normal(kd_rng *rng);                  /* mean 0, variance 1 (Box and Muller) */
+uint64_t kd_rng_below(kd_rng *rng, uint64_t bound); /* {0 … bound−1}, unbiased; bound ≥ 1  */
 
 /* Fisher-Yates: `order` becomes a uniformly random permutation of 0 … n−1. */
 void kd_rng_permutation(kd_rng *rng, int64_t *order, int64_t n);

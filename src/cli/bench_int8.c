@@ -8,9 +8,9 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "quant/blob.h"
 #include "tasks/classify/evaluate.h"
 #include "tasks/classify/learner.h"
-#include "quant/blob.h"
 
 enum { CALIBRATION = 64, CLASSES = 10, REPEATS_MOST = 400, REPEATS_LEAST = 15 };
 

@@ -10,10 +10,10 @@
 #include "base/log.h"
 #include "cli/bench_int8.h"
 #include "cli/bench_loss.h"
-#include "tasks/speech/bench_whisper.h"
 #include "cli/cli.h"
-#include "tasks/classify/classifier.h"
 #include "quant/int8_kernel.h"
+#include "tasks/classify/classifier.h"
+#include "tasks/speech/bench_whisper.h"
 
 enum { PEAK_SIZE = 1536, REPEATS = 9, STEPS = 24 };
 

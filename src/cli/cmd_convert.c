@@ -20,7 +20,8 @@ static const kd_usage USAGE = {
     .summary =
         "Writes a Whisper model (whisper.cpp's .bin, GGUF or a Hugging Face folder) in another\n"
         "format: a .bin or GGUF when OUT ends in .bin or .gguf, else a Hugging Face folder.\n"
-        "Tokens, mel filters and the settings of text generation go along; a .bin has no place for the\n"
+        "Tokens, mel filters and the settings of text generation go along; a .bin has no place for "
+        "the\n"
         "last, and a warning says what is lost.",
     .options = OPTIONS,
     .example = "distill convert whisper-small.en ggml-small.en-q8_0.bin --type q8_0\n"

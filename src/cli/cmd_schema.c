@@ -33,8 +33,7 @@ static int find_table(const kd_config_table **out, const char *name) {
         if (strcmp(kd_task_at(i)->name, name) == 0) return KD_OK;
         kd_guess_offer(&guess, kd_task_at(i)->name);
     }
-    if (guess.best)
-        return kd_fail(KD_EUSAGE, "--task %s: did you mean %s?", name, guess.best);
+    if (guess.best) return kd_fail(KD_EUSAGE, "--task %s: did you mean %s?", name, guess.best);
     return kd_fail(KD_EUSAGE, "--task %s: there is no such task", name);
 }
 

@@ -41,8 +41,8 @@ static int carry_out(const kd_stage_config *c, kd_arguments *arguments, kd_stage
     int status = task->check(c->config, stage);
     if (status < 0) return status;
     kd_stage_catch_signals();
-    status = task->open(&run, c->config, kd_stage_runs(arguments),
-                        kd_arguments_has(arguments, "fresh"));
+    status =
+        task->open(&run, c->config, kd_stage_runs(arguments), kd_arguments_has(arguments, "fresh"));
     if (status == KD_OK) status = task->stage[stage](run);
     if (run) task->close(run);
     return status;
@@ -53,9 +53,9 @@ int kd_stage_carry_out(kd_arguments *arguments, kd_stage_kind stage) {
     const kd_task *task;
     int status = kd_task_of_config(&task, arguments->positional[0]);
     if (status == KD_OK && !task->stage[stage])
-        status = kd_fail(KD_EUSAGE,
-                         "%s: `distill %s` has nothing to do for a config of this kind (%s)",
-                         arguments->positional[0], arguments->usage->command, task->kinds);
+        status =
+            kd_fail(KD_EUSAGE, "%s: `distill %s` has nothing to do for a config of this kind (%s)",
+                    arguments->positional[0], arguments->usage->command, task->kinds);
     if (status < 0) return status;
     status = kd_stage_config_load(&config, arguments);
     if (status == KD_OK) status = carry_out(&config, arguments, stage);

@@ -22,9 +22,9 @@ typedef enum {
     KD_KEY_TEXTS,    /* char[][]                                                                  */
     KD_KEY_OBJECT,   /* a struct read by `table`                                                  */
     KD_KEY_OBJECTS,  /* an array of such structs; one object stands for a list of one            */
-    KD_KEY_CHANGES, /* an object {"loss.kl": value} of keys of `table`; left to `finish`         */
-    KD_KEY_AXES,    /* an object {"loss.kl": [value, value]}, likewise                           */
-    KD_KEY_IGNORED  /* allowed and without effect                                                */
+    KD_KEY_CHANGES,  /* an object {"loss.kl": value} of keys of `table`; left to `finish`         */
+    KD_KEY_AXES,     /* an object {"loss.kl": [value, value]}, likewise                           */
+    KD_KEY_IGNORED   /* allowed and without effect                                                */
 } kd_key_type;
 
 /* As `high`: all that a uint64_t holds, 2^64 − 1. Other whole numbers end at 2^53, which JSON's

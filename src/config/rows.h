@@ -1,4 +1,4 @@
-/* How rows of the tables of config_keys.h are written, and the rows that several tables share. */
+/* How rows of the tables of keys.h are written, and the rows that several tables share. */
 #ifndef KD_CONFIG_ROWS_H
 #define KD_CONFIG_ROWS_H
 

@@ -57,7 +57,8 @@ int kd_checkpoint_origin(char **out, const char *path);
 int kd_checkpoint_load_params(const char *path, kd_params *params,
                               bool (*beside)(const char *name));
 
-/* The resolved config that a checkpoint carries, "" for none, and its stage. The caller frees *out. */
+/* The resolved config that a checkpoint carries, "" for none, and its stage. The caller frees *out.
+ */
 enum { KD_STAGE_MAX = 64 };
 int kd_checkpoint_config(char **out, char stage[KD_STAGE_MAX], const char *path);
 

@@ -22,8 +22,8 @@ typedef enum {
 
 /* One model on a config's test set. */
 typedef struct {
-    const char *model;       /* its file or folder                                  */
-    int bias_count;          /* "CLASSES=SHIFT" of --bias, for tasks with classes    */
+    const char *model; /* its file or folder                                  */
+    int bias_count;    /* "CLASSES=SHIFT" of --bias, for tasks with classes    */
     const char *const *bias;
 } kd_measurement;
 

@@ -11,9 +11,9 @@
 #include "base/log.h"
 #include "distill/checkpoint.h"
 #include "distill/optimizer.h"
+#include "layers/weights.h"
 #include "report/runlog.h"
 #include "report/tensorboard.h"
-#include "layers/weights.h"
 
 /* About this many loss lines are written to the log over a whole stage. */
 enum { LOG_LINES = 1000 };
@@ -47,7 +47,8 @@ typedef struct {
     loss_sums recent;               /* since the last log line                      */
     loss_sums shown;                /* the same, fading: for the progress line      */
     double began, last_saved;
-    char last_path[KD_PATH_MAX], best_path[KD_PATH_MAX], log_path[KD_PATH_MAX], board_path[KD_PATH_MAX];
+    char last_path[KD_PATH_MAX], best_path[KD_PATH_MAX], log_path[KD_PATH_MAX],
+        board_path[KD_PATH_MAX];
 } trainer;
 
 static void trainer_clear(trainer *t) {
@@ -197,10 +198,8 @@ static int log_losses(trainer *t) {
     line.loss = mean_loss(&t->recent, &line.kl, &line.hard);
     snprintf(line.stage, sizeof line.stage, "%s", t->job->stage);
     t->recent = (loss_sums){0};
-    const kd_scalar scalars[] = {{"loss", line.loss},
-                                 {"kl", line.kl},
-                                 {"hard", line.hard},
-                                 {"learning_rate", line.rate}};
+    const kd_scalar scalars[] = {
+        {"loss", line.loss}, {"kl", line.kl}, {"hard", line.hard}, {"learning_rate", line.rate}};
     int status = kd_runlog_write_step(t->log, &line);
     return status < 0 ? status : kd_tensorboard_add(t->board, line.step, 4, scalars);
 }

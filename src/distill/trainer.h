@@ -1,14 +1,14 @@
 /* The training loop: micro-batches → loss → backward → update, with evaluation, checkpoints, and
  * resumption that gives the same bits as never having stopped. What is learnt, and from what, is a
- * kd_objective's business: classifier.h, speech/speech_task.h. */
+ * kd_objective's business: one for each task. */
 #ifndef KD_DISTILL_TRAINER_H
 #define KD_DISTILL_TRAINER_H
 
 #include "autograd/param.h"
 #include "base/hash.h"
-#include "distill/train_spec.h"
 #include "distill/loss.h"
 #include "distill/origin.h"
+#include "distill/train_spec.h"
 
 /* Where the loop stands: the micro-batch to take next, and the updates done so far. */
 typedef struct {
@@ -52,8 +52,8 @@ typedef struct {
 
 /* Trains, going on from <folder>/<stage>.last.h5 when it is there; a finished job only loads its
  * result and writes nothing. At the end the parameters are those that scored best, which are also
- * in <stage>.best.h5. KD_EAGAIN after kd_train_request_stop: the state is saved. KD_EDATA when a
- * checkpoint belongs to another job. */
+ * in <stage>.best.h5; curves for TensorBoard lie in <folder>/tensorboard/<stage>. KD_EAGAIN after
+ * kd_train_request_stop: the state is saved. KD_EDATA when a checkpoint belongs to another job. */
 int kd_train(const kd_objective *task, const kd_train_job *job);
 
 /* Runs `steps` updates on throw-away state and gives the seconds of a median one, for --dry-run and

@@ -13,7 +13,8 @@ typedef struct {
     bool chosen[KD_BIAS_OPTIONS_MAX]; /* "auto": the shift is to be found */
 } kd_bias_options;
 
-/* The `count` values of --bias. CLASSES are names, with commas between them; SHIFT is a number or "auto". */
+/* The `count` values of --bias. CLASSES are names, with commas between them; SHIFT is a number or
+ * "auto". */
 int kd_bias_options_parse(kd_bias_options *out, int count, const char *const *values,
                           const kd_dataset *dataset);
 

@@ -177,12 +177,12 @@ static int task_evaluate(kd_train_score *out, void *context, kd_tape *tape) {
 
 static kd_objective task_of(classifier *c) {
     return (kd_objective){.context = c,
-                     .params = c->learner->params,
-                     .batches = kd_loader_batches(c->loader),
-                     .unit = "samples",
-                     .rows = task_rows,
-                     .loss = task_loss,
-                     .evaluate = c->job->validation ? task_evaluate : NULL};
+                          .params = c->learner->params,
+                          .batches = kd_loader_batches(c->loader),
+                          .unit = "samples",
+                          .rows = task_rows,
+                          .loss = task_loss,
+                          .evaluate = c->job->validation ? task_evaluate : NULL};
 }
 
 int kd_classifier_train(kd_learner *learner, const kd_classifier_job *job) {

@@ -4,8 +4,8 @@
 #define KD_TASKS_CLASSIFY_CLASSIFIER_H
 
 #include "data/store.h"
-#include "tasks/classify/learner.h"
 #include "distill/trainer.h"
+#include "tasks/classify/learner.h"
 
 typedef struct {
     kd_train_job loop; /* `seed` is also that of the order and the augmentations              */

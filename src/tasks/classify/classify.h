@@ -1,5 +1,5 @@
-/* What the task's row of the registry (task.c) is made of, besides runs: functions of distill/task.h
- * for configs of classifiers. */
+/* What the task's row of the registry (task.c) is made of, besides runs: functions of
+ * distill/task.h for configs of classifiers. */
 #ifndef KD_TASKS_CLASSIFY_CLASSIFY_H
 #define KD_TASKS_CLASSIFY_CLASSIFY_H
 

@@ -2,9 +2,9 @@
 #ifndef KD_TASKS_CLASSIFY_EVALUATE_H
 #define KD_TASKS_CLASSIFY_EVALUATE_H
 
+#include "quant/blob.h"
 #include "tasks/classify/learner.h"
 #include "tasks/classify/report.h"
-#include "quant/blob.h"
 
 /* Anything that turns n samples x (n,h,w,c) into logits (n,classes). */
 typedef int (*kd_logits_function)(void *context, int64_t n, const float *x, float *logits);

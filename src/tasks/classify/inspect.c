@@ -6,8 +6,8 @@
 
 #include "base/error.h"
 #include "data/manifest.h"
-#include "tasks/classify/classify.h"
 #include "layers/model.h"
+#include "tasks/classify/classify.h"
 
 /* What a sample looks like. */
 typedef struct {

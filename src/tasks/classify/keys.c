@@ -2,8 +2,8 @@
 
 #include <stdint.h>
 
-#include "tasks/classify/config.h"
 #include "distill/train_keys.h"
+#include "tasks/classify/config.h"
 #include "tasks/classify/rules.h"
 
 /* clang-format off */

@@ -4,9 +4,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/error.h"
 #include "tasks/classify/bias_option.h"
 #include "tasks/classify/classify.h"
 #include "tasks/classify/evaluate.h"

@@ -7,8 +7,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "tasks/classify/learner.h"
 #include "quant/blob.h"
+#include "tasks/classify/learner.h"
 
 enum { TEACHERS_DEEP = 8 };
 

@@ -37,8 +37,8 @@ void kd_result_interval(const kd_result *result, double *low, double *high);
 /* The class that lost most against `teacher` (or, without one, the worst class). */
 int kd_result_worst_class(const kd_result *result, const kd_result *teacher);
 
-/* Teacher, student, the same with biases corrected, student alone, and each way of quantizing with and
- * without training. */
+/* Teacher, student, the same with biases corrected, student alone, and each way of quantizing with
+ * and without training. */
 enum { KD_RESULTS_MAX = 4 + 2 * KD_QUANTIZE_MAX };
 
 typedef struct {

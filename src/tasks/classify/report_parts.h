@@ -4,9 +4,9 @@
 
 #include "base/text.h"
 #include "report/page.h"
+#include "report/runlog.h"
 #include "report/svg.h"
 #include "tasks/classify/report.h"
-#include "report/runlog.h"
 
 void kd_report_add_text(kd_text *out, const kd_report *report);
 void kd_report_add_json(kd_text *out, const kd_report *report);

@@ -5,10 +5,10 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "config/defaults.h"
 #include "distill/train_keys.h"
 #include "tasks/classify/config.h"
-#include "base/text.h"
 
 /* Of what stands in another section the rules look at the JSON, never at the fields, which may not
  * have been read for an error. */

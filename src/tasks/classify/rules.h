@@ -1,4 +1,4 @@
-/* What the tables of config_keys.c cannot say: defaults that depend on other keys, and checks that
+/* What the tables of keys.c cannot say: defaults that depend on other keys, and checks that
  * look at several. Each is the `defaults` or `finish` of one table. */
 #ifndef KD_TASKS_CLASSIFY_RULES_H
 #define KD_TASKS_CLASSIFY_RULES_H

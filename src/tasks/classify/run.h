@@ -8,10 +8,10 @@
 #ifndef KD_TASKS_CLASSIFY_RUN_H
 #define KD_TASKS_CLASSIFY_RUN_H
 
+#include "distill/origin.h"
 #include "tasks/classify/class_bias.h"
 #include "tasks/classify/classifier.h"
 #include "tasks/classify/evaluate.h"
-#include "distill/origin.h"
 
 /* Several networks that answer as one: with the mean v of their logits v_m, so that at every
  * temperature the soft targets are the geometric mean of theirs,

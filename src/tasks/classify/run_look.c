@@ -7,8 +7,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "distill/checkpoint.h"
-#include "tasks/classify/teach.h"
 #include "quant/gguf.h"
+#include "tasks/classify/teach.h"
 
 /* A chain of teachers' teachers ends somewhere; run.h's names tell a circle of fewer. */
 enum { TEACHERS_DEEP = 8 };

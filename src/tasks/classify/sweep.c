@@ -9,8 +9,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "tasks/classify/run.h"
 #include "report/runlog.h"
+#include "tasks/classify/run.h"
 #include "tasks/classify/sweep_parts.h"
 
 enum { REPORT_LIMIT = 1 << 24 };

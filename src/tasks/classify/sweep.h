@@ -9,8 +9,8 @@
 #define KD_TASKS_CLASSIFY_SWEEP_H
 
 #include "base/json.h"
-#include "tasks/classify/config.h"
 #include "config/keys.h"
+#include "tasks/classify/config.h"
 #include "tasks/classify/report.h"
 #include "tasks/classify/run.h"
 

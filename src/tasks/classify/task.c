@@ -51,8 +51,8 @@ static int teach(void *context) {
     int status = kd_run_teachers(run);
     if (status == KD_OK) status = kd_run_teach(run);
     if (status == KD_OK)
-        kd_log("%lld rows of soft targets stand in %s/store",
-               (long long)kd_store_rows(run->store), run->folder);
+        kd_log("%lld rows of soft targets stand in %s/store", (long long)kd_store_rows(run->store),
+               run->folder);
     return status;
 }
 

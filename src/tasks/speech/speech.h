@@ -1,5 +1,5 @@
-/* What the task's row of the registry (task.c) is made of, besides runs: functions of distill/task.h
- * for configs of speech recognisers. */
+/* What the task's row of the registry (task.c) is made of, besides runs: functions of
+ * distill/task.h for configs of speech recognisers. */
 #ifndef KD_TASKS_SPEECH_SPEECH_H
 #define KD_TASKS_SPEECH_SPEECH_H
 

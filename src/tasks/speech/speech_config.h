@@ -1,5 +1,5 @@
 /* The configuration of a distillation of a speech recogniser: a config whose model.type is
- * "whisper". Read as distill/config.h reads the others; docs/speech.md lists every key and
+ * "whisper". Read as classify/config.h is; docs/speech.md lists every key and
  * configs/speech.schema.json says the same to editors. */
 #ifndef KD_TASKS_SPEECH_SPEECH_CONFIG_H
 #define KD_TASKS_SPEECH_SPEECH_CONFIG_H

@@ -7,7 +7,8 @@
 #include "tasks/speech/speech_look.h"
 #include "tasks/speech/speech_run.h"
 
-/* student.bin, student.q8_0.bin; of an entry that is trained, rounded without: student.q8_0.ptq.bin */
+/* student.bin, student.q8_0.bin; of an entry that is trained, rounded without: student.q8_0.ptq.bin
+ */
 static int file_named(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq,
                       const char *ending, char out[KD_PATH_MAX]) {
     char name[64];

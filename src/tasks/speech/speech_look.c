@@ -78,8 +78,7 @@ void kd_speech_origin_file(kd_origin *out, const kd_speech_run *run, const kd_sp
                            bool ptq) {
     kd_origin made;
     begin(out, "export");
-    if (how)
-        add_section(out, run, "quantize", (int)(how - run->config->quantize), DECIDES_NOTHING);
+    if (how) add_section(out, run, "quantize", (int)(how - run->config->quantize), DECIDES_NOTHING);
     kd_speech_origin_stage(&made, run, how && how->qat && !ptq ? how : NULL);
     kd_origin_add_key(out, "student", &made);
     kd_origin_clear(&made);

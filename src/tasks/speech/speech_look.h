@@ -7,8 +7,9 @@
 #include "tasks/speech/speech_run.h"
 
 /* What decides the training stage "train" or, with `how`, its own; the store; the file of an entry
- * of "quantize" (with `ptq` rounded without training) or, without, the student's; what an encoder hears in a list's windows. *out starts
- * empty; facts that a stage before brings are unknown until then. Needs the teacher's hash. */
+ * of "quantize" (with `ptq` rounded without training) or, without, the student's; what an encoder
+ * hears in a list's windows. *out starts empty; facts that a stage before brings are unknown until
+ * then. Needs the teacher's hash. */
 void kd_speech_origin_stage(kd_origin *out, const kd_speech_run *run,
                             const kd_speech_quantize *how);
 void kd_speech_origin_store(kd_origin *out, const kd_speech_run *run);

@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "report/plot.h"
 #include "report/page.h"
+#include "report/plot.h"
 #include "report/svg.h"
 #include "tasks/speech/speech_report.h"
 

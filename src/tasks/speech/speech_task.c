@@ -289,13 +289,13 @@ int kd_speech_train(kd_whisper *student, const kd_speech_job *job) {
     int status = speech_init(&s, student, job);
     if (status == KD_OK) {
         kd_objective task = {.context = &s,
-                        .params = student->params,
-                        .batches =
-                            (job->train->count + job->loop.spec->batch - 1) / job->loop.spec->batch,
-                        .unit = "windows",
-                        .rows = task_rows,
-                        .loss = task_loss,
-                        .evaluate = job->validation ? task_evaluate : NULL};
+                             .params = student->params,
+                             .batches = (job->train->count + job->loop.spec->batch - 1) /
+                                        job->loop.spec->batch,
+                             .unit = "windows",
+                             .rows = task_rows,
+                             .loss = task_loss,
+                             .evaluate = job->validation ? task_evaluate : NULL};
         status = kd_train(&task, &job->loop);
     }
     speech_clear(&s);
