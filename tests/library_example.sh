@@ -5,6 +5,8 @@
 set -e
 prefix=$1/usr model=$2 picture=$3
 MAKEFLAGS= make -s install PREFIX="$prefix" >/dev/null
+foreign=$(nm -D --defined-only "$prefix"/lib/libdistill.so | awk '$2 == "T" && $3 !~ /^distill_/ {print $3}')
+[ -z "$foreign" ] || { echo "the library shows $foreign"; exit 1; }
 flags() { PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config --cflags --libs "$@" distill; }
 ${CC:-cc} -std=c99 -Wall -Wextra -Wpedantic -Werror -o "$1/shared" docs/example/classify.c $(flags)
 ${CC:-cc} -o "$1/static" docs/example/classify.c -I"$prefix/include" "$prefix/lib/libdistill.a" \

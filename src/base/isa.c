@@ -160,8 +160,9 @@ int kd_isa_check(void) {
     void name##_avx512(void);                                                                      \
     extern void (*name##_entry)(void) __attribute__((visibility("hidden")));                       \
     void (*name##_entry)(void) = name##_portable;                                                  \
-    __asm__(".pushsection .text\n.globl " #name "\n.type " #name ", @function\n" #name             \
-            ":\n\tjmp *" #name "_entry(%rip)\n.size " #name ", .-" #name "\n.popsection");
+    __asm__(".pushsection .text\n.globl " #name "\n.hidden " #name "\n.type " #name                \
+            ", @function\n" #name ":\n\tjmp *" #name "_entry(%rip)\n.size " #name ", .-" #name     \
+            "\n.popsection");
 #include KD_KERNELS
 #undef X
 
