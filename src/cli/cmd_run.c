@@ -6,10 +6,8 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "cli/cli.h"
-#include "data/clip.h"
 #include "data/dataset_source.h"
-#include "data/image.h"
-#include "quant/blob.h"
+#include "quant/blob_sample.h"
 
 static const kd_option OPTIONS[] = {
     {"top", "N", "how many classes to name for each file (default: 3)"}, {NULL, NULL, NULL}};
@@ -34,7 +32,7 @@ typedef struct {
     kd_blob *blob;
     kd_extent in;
     int64_t size; /* numbers of a sample */
-    uint8_t *raw; /* (size) a picture's bytes */
+    uint8_t *raw; /* (size) the bytes of a row   */
     float *x;     /* (size) */
     float *logits;
     int top;
@@ -103,23 +101,13 @@ static int read_row(runner *r, const char *path, int64_t index) {
     return status;
 }
 
-static int read_sound(runner *r, char *path) {
-    const int64_t row = 0;
-    kd_source source = {.count = 1, .h = r->in.h, .w = r->in.w, .c = 1, .path = &path};
-    int status = kd_source_audio_features(r->x, &source, &kd_blob_data(r->blob)->audio, &row, 1);
-    if (status == KD_OK)
-        kd_normalise_features(r->x, r->x, r->in.h * r->in.w, r->in.c, kd_blob_normaliser(r->blob));
-    if (status == KD_OK) kd_clip_normalise(r->x, r->in.h, &kd_blob_data(r->blob)->audio);
-    return status;
-}
-
-static int read_file(runner *r, char *path) {
-    if (kd_blob_data(r->blob)->kind == KD_DATA_AUDIO) return read_sound(r, path);
+static int read_file(runner *r, const char *path) {
     char file[KD_PATH_MAX];
     int64_t index;
-    int status = !kd_file_exists(path) && split_index(file, &index, path)
-                     ? read_row(r, file, index)
-                     : kd_image_read(r->raw, path, r->in.h, r->in.w, r->in.c);
+    const bool sound = kd_blob_data(r->blob)->kind == KD_DATA_AUDIO; /* each sample is a file */
+    if (sound || kd_file_exists(path) || !split_index(file, &index, path))
+        return kd_blob_read_file(r->blob, path, r->x);
+    int status = read_row(r, file, index);
     if (status == KD_OK)
         kd_normalise_bytes(r->x, r->raw, r->in.h * r->in.w, r->in.c, kd_blob_normaliser(r->blob));
     return status;
