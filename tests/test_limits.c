@@ -122,7 +122,8 @@ static void nothing_behind_is_read(void **state) {
             const void *bytes = fenced(&f, cases[i].bytes, n);
             const int status = cases[i].parse(bytes, n);
             if (n == cases[i].length && cases[i].whole) assert_ok(status);
-            if (n < cases[i].length) assert_int_equal(status, KD_EDATA);
+            /* One token fewer makes one language more. */
+            if (n < cases[i].length && cases[i].bytes != ranks) assert_int_equal(status, KD_EDATA);
             unfence(&f);
         }
     }
@@ -368,8 +369,9 @@ static void utterances(void **state) {
     for (int more = 0; more < 2; more++) { /* d/ and the name and the 0 */
         const int n = KD_PATH_MAX - 3 + more;
         memset(line, 'a', (size_t)n);
-        strcpy(line + n, "\ttext\n");
-        assert_int_equal(read_line(line), more ? KD_EDATA : KD_OK);
+        strcpy(line + n, "\thello\n");
+        const int status = read_line(line);
+        if (status != (more ? KD_EDATA : KD_OK)) fail_msg("%d: %.200s", n, kd_error());
     }
 }
 
