@@ -413,9 +413,9 @@ static int open_files(void) {
 }
 
 /* Once, while the n-th allocation is refused (0: none) → whether one was. */
-static bool refuse(const operation *op, long n, int *status) {
+static bool refuse(const operation *op, kd_fault_kind kind, long n, int *status) {
     const int files = open_files();
-    kd_faults_arm(KD_FAULT_MEMORY, n, false);
+    kd_faults_arm(kind, n, false);
     *status = op->attempt();
     const bool refused = kd_faults_disarm();
     if (taken != 0)
@@ -432,10 +432,10 @@ static void every_allocation_may_be_refused(void **state) {
         const operation *op = &OPERATIONS[i];
         for (int warm = 0; warm < 2; warm++) /* libraries make themselves at home */
             assert_ok(op->attempt());
-        refuse(op, 0, &status);
+        refuse(op, KD_FAULT_MEMORY, 0, &status);
         assert_ok(status);
         int spared = 0;
-        for (long n = 1; refuse(op, n, &status); n++) {
+        for (long n = 1; refuse(op, KD_FAULT_MEMORY, n, &status); n++) {
             if (status == KD_OK && spared++ < op->spare) continue;
             if (status != KD_EINTERNAL || !strstr(kd_error(), "memory"))
                 fail_msg("%s, allocation %ld: %d, %s", op->name, n, status, kd_error());
@@ -445,11 +445,22 @@ static void every_allocation_may_be_refused(void **state) {
     }
 }
 
+/* Those of cJSON, too, which puts together what a config leaves out. */
+static void a_config_needs_all_its_memory(void **state) {
+    (void)state;
+    const operation op = {"speech config", read_config, NULL, 0};
+    int status;
+    assert_ok(read_config());
+    for (long n = 1; refuse(&op, KD_FAULT_ANY_MEMORY, n, &status); n++)
+        if (status >= 0) fail_msg("allocation %ld: %d, %s", n, status, kd_error());
+    assert_ok(status);
+}
+
 static void attempt_with(const operation *op, const char *bytes, size_t length) {
     int status;
     test_write(in(op->file), bytes, length);
     op->attempt(); /* a library may keep something the first time */
-    refuse(op, 0, &status);
+    refuse(op, KD_FAULT_MEMORY, 0, &status);
     assert_true(status <= KD_OK && status > -100);
     if (status < 0) assert_true(strlen(kd_error()) > 0);
 }
@@ -489,6 +500,7 @@ static void damaged_files_leave_nothing(void **state) {
 int main(void) {
     omp_set_num_threads(1); /* a team of threads takes and gives back when it likes */
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_may_be_refused),
+                                       cmocka_unit_test(a_config_needs_all_its_memory),
                                        cmocka_unit_test(damaged_files_leave_nothing)};
     return cmocka_run_group_tests(tests, prepare, tidy_up);
 }

@@ -99,16 +99,41 @@ STAND_IN(herr_t, H5Fget_vfd_handle, (hid_t file, hid_t access, void **handle),
          (file, access, handle))
 STAND_IN(herr_t, H5Fflush, (hid_t file, H5F_scope_t scope), (file, scope))
 
+#ifndef __SANITIZE_ADDRESS__ /* whose strdup the library would find here as well */
+/* Of a text of any length. */
+char *strdup(const char *text) {
+    return strikes("strdup") ? NULL : strcpy(malloc(strlen(text) + 1), text);
+}
+#endif
+
 /* --- what is done with it ------------------------------------------------------------------------
  */
 
 static char path[KD_PATH_MAX];
+
+/* As h5py writes a text. */
+static int write_any_length(hid_t file) {
+    const char *text = "long";
+    const long kept = failing, counted = calls;
+    failing = 0; /* not ours */
+    hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR);
+    assert_true(H5Tset_size(type, H5T_VARIABLE) >= 0);
+    hid_t made = H5Acreate2(file, "any", type, space, H5P_DEFAULT, H5P_DEFAULT);
+    assert_true(made >= 0 && H5Awrite(made, type, &text) >= 0);
+    H5Aclose(made);
+    H5Sclose(space);
+    H5Tclose(type);
+    failing = kept;
+    calls = counted;
+    return KD_OK;
+}
 
 static int write_content(hid_t file) {
     static const float numbers[6] = {0, 1, 2, 3, 4, 5};
     const int64_t shape[2] = {2, 3};
     hid_t group = H5I_INVALID_HID, half = H5I_INVALID_HID;
     int status = kd_h5_set_string(file, "text", "some words");
+    if (status == KD_OK) status = write_any_length(file);
     if (status == KD_OK) status = kd_h5_set_int(file, "int", -7);
     if (status == KD_OK) status = kd_h5_set_double(file, "double", 0.1);
     if (status == KD_OK) status = kd_h5_set_doubles(file, "list", 3, (double[]){1, 2, 4});
@@ -144,6 +169,8 @@ static int read_content(hid_t file) {
     hid_t object;
     int status = kd_h5_get_string(file, "text", text, sizeof text);
     if (status == KD_OK) status = kd_h5_get_text(file, "text", 10, &whole);
+    if (status == KD_OK) free(whole);
+    if (status == KD_OK) status = kd_h5_get_text(file, "any", 4, &whole);
     if (status == KD_OK) free(whole);
     if (status == KD_OK) status = kd_h5_get_int(file, "int", &number);
     if (status == KD_OK) status = kd_h5_get_double(file, "double", &value);
@@ -237,10 +264,12 @@ static bool can_be_spared(const char *name) {
 static void fail_every_call(int (*work)(void), bool reading) {
     int status;
     failing = 0;
+    assert_ok(work()); /* the library makes itself at home */
+    const hsize_t before = open_things();
     calls = 0;
     assert_ok(work());
     const long all = calls;
-    const hsize_t before = open_things();
+    assert_int_equal(open_things(), before);
     assert_true(all > 30);
     for (long n = 1; n <= all; n++) {
         calls = 0;
