@@ -99,12 +99,10 @@ STAND_IN(herr_t, H5Fget_vfd_handle, (hid_t file, hid_t access, void **handle),
          (file, access, handle))
 STAND_IN(herr_t, H5Fflush, (hid_t file, H5F_scope_t scope), (file, scope))
 
-#ifndef __SANITIZE_ADDRESS__ /* whose strdup the library would find here as well */
-/* Of a text of any length. */
-char *strdup(const char *text) {
+/* Of a text of any length. Hidden, or the library would call it as well. */
+__attribute__((visibility("hidden"))) char *strdup(const char *text) {
     return strikes("strdup") ? NULL : strcpy(malloc(strlen(text) + 1), text);
 }
-#endif
 
 /* --- what is done with it ------------------------------------------------------------------------
  */
