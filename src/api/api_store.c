@@ -68,7 +68,7 @@ static int logits_of_hidden(const distill_store *store, int64_t view, uint64_t i
     float *hidden = malloc((size_t)numbers * sizeof *hidden);
     if (!hidden) return kd_fail_memory((size_t)numbers * sizeof *hidden, "hidden states");
     int status = kd_store_read_hidden(store->store, view, id, length, hidden);
-    for (int64_t t = 0; t < length && status == KD_OK; t++)
+    for (int64_t t = 0; t < length && status == KD_OK; t++) {
 #pragma omp parallel for
         for (int64_t c = 0; c < h->classes; c++) {
             const float *from = hidden + t * width, *row = h->output + c * width;
@@ -77,6 +77,7 @@ static int logits_of_hidden(const distill_store *store, int64_t view, uint64_t i
             for (int64_t i = 0; i < width; i++) sum += from[i] * row[i];
             logits[t * h->classes + c] = sum;
         }
+    }
     free(hidden);
     return status;
 }

@@ -282,7 +282,9 @@ static cJSON *descend(cJSON *parent, const char *step, int index) {
 static int value_of(cJSON **out, const char *text) {
     kd_json *parsed;
     *out = NULL;
-    if (kd_json_parse(&parsed, text, strlen(text), "value") == KD_OK) {
+    const int status = kd_json_parse(&parsed, text, strlen(text), "value");
+    if (status == KD_EINTERNAL) return status;
+    if (status == KD_OK) {
         if (!cJSON_IsNull(parsed->root)) {
             *out = parsed->root;
             parsed->root = NULL;

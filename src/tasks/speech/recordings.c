@@ -211,27 +211,33 @@ static int by_bytes(const void *a, const void *b) {
 }
 
 /* Names those of `among` that are as large as one of `size` (count, rising) by their content. */
-static void look_at_sizes(kd_recordings *among, const int64_t *size, int64_t count) {
+static int look_at_sizes(kd_recordings *among, const int64_t *size, int64_t count) {
+    int status = KD_OK;
 #pragma omp parallel for schedule(dynamic, 16)
     for (int64_t i = 0; i < among->count; i++) {
         const char *path = among->utterances->item[i].audio;
         struct stat info;
         const int64_t bytes = stat(path, &info) == 0 ? (int64_t)info.st_size : -1;
-        if (bsearch(&bytes, size, (size_t)count, sizeof *size, by_bytes))
-            look_at(&among->item[i], path); /* what cannot be read is like nothing */
+        if (!bsearch(&bytes, size, (size_t)count, sizeof *size, by_bytes)) continue;
+        const int found = look_at(&among->item[i], path);
+        if (found == KD_OK || kd_hearing_is_fault(found)) continue; /* unreadable: like nothing */
+#pragma omp critical(kd_recordings)
+        status = found;
     }
+    return status < 0 ? kd_fail_memory(PIECE, "recordings") : KD_OK;
 }
 
 int kd_recordings_find(int64_t *out, const kd_recordings *of, const kd_utterances *among) {
-    kd_recordings other = {.utterances = among, .count = among->count};
+    kd_recordings other = {.utterances = among};
     int64_t *size = malloc((size_t)(of->count + 1) * sizeof *size);
     other.item = calloc((size_t)among->count + 1, sizeof *other.item);
+    other.count = other.item ? among->count : 0;
     int status = size && other.item ? KD_OK : kd_fail_memory((size_t)of->count, "recordings");
     if (status == KD_OK) {
         for (int64_t i = 0; i < of->count; i++) size[i] = of->item[i].bytes;
         qsort(size, (size_t)of->count, sizeof *size, by_bytes);
-        look_at_sizes(&other, size, of->count);
-        status = kd_recordings_match(out, of, &other);
+        status = look_at_sizes(&other, size, of->count);
+        if (status == KD_OK) status = kd_recordings_match(out, of, &other);
     }
     free(size);
     kd_recordings_clear(&other);
