@@ -26,10 +26,10 @@
 #include "data/wer.h"
 #include "data/whisper_mel.h"
 #include "faults.c"
-#include "speech/decode.h"
-#include "speech/recordings.h"
-#include "speech/speech_config.h"
-#include "speech/student.h"
+#include "tasks/speech/decode.h"
+#include "tasks/speech/recordings.h"
+#include "tasks/speech/speech_config.h"
+#include "tasks/speech/student.h"
 #include "whisper_tiny.h"
 
 enum { CUTS = 12, CHANGES = 40, SMALL_VOCABULARY = 512 + 8 + 99 + 1501 };

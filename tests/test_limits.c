@@ -21,7 +21,7 @@
 #include "data/utterances.h"
 #include "quant/gguf.h"
 #include "quant/whisper_file.h"
-#include "speech/decode.h"
+#include "tasks/speech/decode.h"
 #include "whisper_tiny.h"
 
 /* --- the page behind -----------------------------------------------------------------------------

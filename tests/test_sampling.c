@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-#include "speech/fallback.h"
+#include "tasks/speech/fallback.h"
 #include "whisper_tiny.h"
 
 enum { V = TINY_VOCABULARY, ROWS = 5, FRAMES = 100, TEXT = 40 };
