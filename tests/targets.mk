@@ -18,7 +18,7 @@ double: build/double/bin/distill
 
 test_binaries = $(foreach mode,$(MODES),$(TESTS:%=build/$(mode)/%))
 
-test: lint build/distill library build/debug/bin/distill $(test_binaries)
+test: lint build/distill library build/experiments/temperature build/debug/bin/distill $(test_binaries)
 	sh tests/run.sh $(test_binaries)
 
 gradcheck: build/double/test_ops

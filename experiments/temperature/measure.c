@@ -50,7 +50,7 @@ static int run_logits(const kd_config *config, const char *folder, float *logits
     if (status == KD_OK) status = kd_tape_create(&tape, 1);
     if (status == KD_OK) status = kd_learner_create(&learner, &spec);
     if (status == KD_OK) status = kd_path_join(weights, folder, "train.best.h5");
-    if (status == KD_OK) status = kd_learner_load(learner, weights);
+    if (status == KD_OK) status = kd_learner_load(learner, weights, data);
     for (int64_t first = 0; first < SAMPLES && status == KD_OK; first += BATCH) {
         for (int64_t i = 0; i < BATCH; i++) kd_dataset_sample(data, first + i, x + i * size);
         status = kd_learner_logits(learner, KD_RUN_FLOAT, tape, BATCH, x, logits + first * V);
