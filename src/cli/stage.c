@@ -18,12 +18,17 @@ void kd_stage_catch_signals(void) {
     for (size_t i = 0; i < sizeof caught / sizeof *caught; i++) sigaction(caught[i], &action, NULL);
 }
 
-int kd_stage_config_load(kd_stage_config *out, kd_arguments *arguments) {
-    const char *const *sets, *path = arguments->positional[0];
+/* The config of the task already found. */
+static int load(kd_stage_config *c, kd_arguments *arguments) {
+    const char *const *sets;
     const int count = kd_arguments_all(arguments, "set", &sets);
+    return c->task->load(&c->config, arguments->positional[0], count, sets);
+}
+
+int kd_stage_config_load(kd_stage_config *out, kd_arguments *arguments) {
     *out = (kd_stage_config){0};
-    int status = kd_task_of_config(&out->task, path);
-    return status < 0 ? status : out->task->load(&out->config, path, count, sets);
+    int status = kd_task_of_config(&out->task, arguments->positional[0]);
+    return status < 0 ? status : load(out, arguments);
 }
 
 void kd_stage_config_clear(kd_stage_config *config) {
@@ -49,15 +54,13 @@ static int carry_out(const kd_stage_config *c, kd_arguments *arguments, kd_stage
 }
 
 int kd_stage_carry_out(kd_arguments *arguments, kd_stage_kind stage) {
-    kd_stage_config config;
-    const kd_task *task;
-    int status = kd_task_of_config(&task, arguments->positional[0]);
-    if (status == KD_OK && !task->stage[stage])
+    kd_stage_config config = {0};
+    int status = kd_task_of_config(&config.task, arguments->positional[0]);
+    if (status == KD_OK && !config.task->stage[stage])
         status =
             kd_fail(KD_EUSAGE, "%s: `distill %s` has nothing to do for a config of this kind (%s)",
-                    arguments->positional[0], arguments->usage->command, task->kinds);
-    if (status < 0) return status;
-    status = kd_stage_config_load(&config, arguments);
+                    arguments->positional[0], arguments->usage->command, config.task->kinds);
+    if (status == KD_OK) status = load(&config, arguments);
     if (status == KD_OK) status = carry_out(&config, arguments, stage);
     kd_stage_config_clear(&config);
     return status;

@@ -8,7 +8,8 @@
 void kd_default_number(kd_config_reader *reader, cJSON *out, const char *key, double value);
 void kd_default_text(kd_config_reader *reader, cJSON *out, const char *key, const char *value);
 void kd_default_copy(kd_config_reader *reader, cJSON *out, const char *key, const cJSON *from);
-void kd_default_object(kd_config_reader *reader, cJSON *out, const char *key); /* an empty one */
+/* An empty object. */
+void kd_default_object(kd_config_reader *reader, cJSON *out, const char *key);
 /* Takes the table's own default away. */
 void kd_default_none(kd_config_reader *reader, cJSON *out, const char *key);
 

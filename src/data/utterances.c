@@ -122,7 +122,7 @@ static bool is_utf8(const char *text, size_t length) {
 
 /* The length of a byte order mark; refuses one of UTF-16. */
 static int skip_mark(const list *l, const char *text, size_t length, size_t *out) {
-    *out = length >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+    *out = kd_utf8_mark(text, length);
     if (length < 2 || (memcmp(text, "\xFF\xFE", 2) != 0 && memcmp(text, "\xFE\xFF", 2) != 0))
         return KD_OK;
     return kd_fail(KD_EDATA,
