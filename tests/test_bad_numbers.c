@@ -9,9 +9,9 @@
 #include "data/dataset_source.h"
 #include "data/safetensors_write.h"
 #include "distill/checkpoint.h"
+#include "run_cli.h"
 #include "tasks/classify/evaluate.h"
 #include "tasks/classify/learner.h"
-#include "run_cli.h"
 
 #include "agreement_set.h"
 
@@ -48,7 +48,7 @@ static const struct {
            {"conv0.bn.running_mean", 0, -INFINITY, "conv0.bn.running_mean[0] is -inf"},
            {"conv0.bn.running_var", 2, -0.5, "conv0.bn.running_var[2] is -0.5"}};
 
-static void save(const kd_learner *learner, const char *path) {
+static void save_checkpoint(const kd_learner *learner, const char *path) {
     kd_checkpoint c = {.params = learner->params, .stage = "train"};
     assert_int_equal(kd_checkpoint_save(path, &c), KD_OK);
 }
@@ -70,25 +70,6 @@ static void assert_unsound(test_folder *folder, const char *file, const char *sa
     assert_int_equal(train(folder, "pupil.json"), 65);
     assert_says(complained, says);
     assert_no_run(folder, "pupil");
-}
-
-static void checkpoints_with_bad_weights_are_refused(void **state) {
-    test_folder *folder = *state;
-    write_sets(folder);
-    write_run(folder, "cnn", ABCD, CNN ", " TRAIN_BRIEFLY);
-    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
-        kd_learner *learner = make_cnn();
-        kd_params_find(learner->params, BAD[i].parameter)->tensor.value[BAD[i].at] =
-            (kd_real)BAD[i].value;
-        save(learner, kept_path(folder, "bad.h5"));
-        kd_learner_free(learner);
-        assert_unsound(folder, "bad.h5", BAD[i].says);
-    }
-    kd_learner *learner = make_cnn();
-    save(learner, kept_path(folder, "good.h5"));
-    kd_learner_free(learner);
-    assert_int_equal(eval(folder, "cnn.json", "good.h5"), 0);
-    assert_int_equal(DISTILL("verify", kept_path(folder, "good.h5")), 0);
 }
 
 /* The arrays of the network under PyTorch's names, one number of them changed. */
@@ -122,23 +103,33 @@ static void save_safetensors(const kd_learner *learner, const char *path) {
     assert_int_equal(kd_safetensors_write(path, params->count, entry, give_values, &e), KD_OK);
 }
 
-static void safetensors_with_bad_weights_are_refused(void **state) {
-    test_folder *folder = *state;
+/* Each of BAD in a file of `save`'s kind; `placed`: the message says the place in the tensor, too.
+ */
+static void refuse_bad_weights(test_folder *folder, void (*save)(const kd_learner *, const char *),
+                               const char *bad, const char *good, bool placed) {
     write_sets(folder);
     write_run(folder, "cnn", ABCD, CNN ", " TRAIN_BRIEFLY);
     for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
         kd_learner *learner = make_cnn();
         kd_params_find(learner->params, BAD[i].parameter)->tensor.value[BAD[i].at] =
             (kd_real)BAD[i].value;
-        save_safetensors(learner, kept_path(folder, "bad.safetensors"));
+        save(learner, kept_path(folder, bad));
         kd_learner_free(learner);
-        assert_unsound(folder, "bad.safetensors", BAD[i].parameter);
+        assert_unsound(folder, bad, placed ? BAD[i].says : BAD[i].parameter);
     }
     kd_learner *learner = make_cnn();
-    save_safetensors(learner, kept_path(folder, "good.safetensors"));
+    save(learner, kept_path(folder, good));
     kd_learner_free(learner);
-    assert_int_equal(eval(folder, "cnn.json", "good.safetensors"), 0);
-    assert_int_equal(DISTILL("verify", kept_path(folder, "good.safetensors")), 0);
+    assert_int_equal(eval(folder, "cnn.json", good), 0);
+    assert_int_equal(DISTILL("verify", kept_path(folder, good)), 0);
+}
+
+static void checkpoints_with_bad_weights_are_refused(void **state) {
+    refuse_bad_weights(*state, save_checkpoint, "bad.h5", "good.h5", true);
+}
+
+static void safetensors_with_bad_weights_are_refused(void **state) {
+    refuse_bad_weights(*state, save_safetensors, "bad.safetensors", "good.safetensors", false);
 }
 
 /* --- answers ---------------------------------------------------------------------------------- */
@@ -154,7 +145,7 @@ static void logits_that_are_not_finite_are_no_answers(void **state) {
     kd_tensor *weight = &kd_params_find(learner->params, "classifier.weight")->tensor;
     for (int64_t i = 0; i < gamma->size; i++) gamma->value[i] = huge;
     for (int64_t i = 0; i < weight->size; i++) weight->value[i] = huge;
-    save(learner, kept_path(folder, "huge.h5"));
+    save_checkpoint(learner, kept_path(folder, "huge.h5"));
     kd_learner_free(learner);
     assert_int_equal(eval(folder, "cnn.json", "huge.h5"), 65);
     assert_says(complained, "huge.h5: the logit of class ");
@@ -246,7 +237,7 @@ static void a_test_set_that_was_trained_on_is_named(void **state) {
     write_sets(folder);
     write_run(folder, "cnn", ABCD, CNN ", " TRAIN_BRIEFLY);
     kd_learner *learner = make_cnn();
-    save(learner, kept_path(folder, "good.h5"));
+    save_checkpoint(learner, kept_path(folder, "good.h5"));
     kd_learner_free(learner);
     assert_int_equal(eval(folder, "cnn.json", "good.h5"), 0);
     assert_null(strstr(complained, "says nothing of others"));

@@ -13,9 +13,10 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "tasks/classify/config.h"
 #include "config/reader.h"
 #include "config/schema.h"
+#include "tasks/classify/config.h"
+#include "tasks/registry.h"
 #include "tasks/speech/speech_config.h"
 
 /* Parses `text` as configs/test.json; what kd_log says goes to logged[]. */
@@ -552,14 +553,13 @@ static void examples_are_right(void **state) {
     assert_int_equal(glob("configs/*.json", 0, NULL, &found), 0);
     for (size_t i = 0; i < found.gl_pathc; i++) {
         const char *path = found.gl_pathv[i];
-        kd_config *config = NULL;
-        kd_speech_config *speech = NULL;
+        const kd_task *task;
+        void *config = NULL;
         if (strstr(path, "schema.json")) continue;
-        int status = kd_speech_config_is(path) ? kd_speech_config_load(&speech, path, 0, NULL)
-                                               : kd_config_load(&config, path, 0, NULL);
+        int status = kd_task_of_config(&task, path);
+        if (status == KD_OK) status = task->load(&config, path, 0, NULL);
         if (status < 0) fail_msg("%s", kd_error());
-        kd_config_free(config);
-        kd_speech_config_free(speech);
+        task->free_config(config);
     }
     globfree(&found);
 }

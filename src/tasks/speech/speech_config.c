@@ -217,15 +217,6 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
 
 /* --- loading -------------------------------------------------------------------------------- */
 
-bool kd_speech_config_is(const char *path) {
-    kd_json *json;
-    if (kd_json_read(&json, path, KD_CONFIG_LIMIT) < 0) return false;
-    const cJSON *type = kd_json_get(kd_json_get(kd_json_root(json), "model"), "type");
-    bool is = cJSON_IsString(type) && strcmp(type->valuestring, "whisper") == 0;
-    kd_json_free(json);
-    return is;
-}
-
 int kd_speech_config_load(kd_speech_config **out, const char *path, int n,
                           const char *const *sets) {
     *out = NULL;

@@ -65,9 +65,6 @@ typedef struct {
 
 extern const kd_config_table kd_speech_config_root;
 
-/* Whether the file is such a config. False also when it cannot be read: kd_config_load says why. */
-bool kd_speech_config_is(const char *path);
-
 /* As kd_config_load. The caller frees with kd_speech_config_free. */
 int kd_speech_config_load(kd_speech_config **out, const char *path, int n, const char *const *sets);
 void kd_speech_config_free(kd_speech_config *config);
