@@ -406,7 +406,7 @@ def try_mutant(build, coverage, mutant):
                     break
                 binary = os.path.join(folder, test)
                 build.link(test, objects, binary, mode)
-                passed, _ = run_test(binary, 10 + 4 * slower * seconds)
+                passed, _ = run_test(binary, 30 + 6 * slower * seconds)
                 if not passed and build.passes(test, mode):
                     return f"killed by {test}" + (" (sanitized)" if mode == "sanitized" else "")
                 os.unlink(binary)
