@@ -14,8 +14,8 @@
 #include "tiny.h"
 
 #include "distill/checkpoint.h"
+#include "files/gguf.h"
 #include "report/runlog.h"
-#include "quant/gguf.h"
 #include "run_cli.h"
 
 enum { TRAINING = 160, TESTING = 60 };

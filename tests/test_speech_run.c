@@ -6,9 +6,9 @@
 #include "speech_tiny.h"
 
 #include "distill/checkpoint.h"
-#include "report/runlog.h"
 #include "distill/trainer.h"
-#include "quant/gguf.h"
+#include "files/gguf.h"
+#include "report/runlog.h"
 #include "run_cli.h"
 #include "tasks/speech/speech_config.h"
 #include "tasks/speech/speech_task.h"
