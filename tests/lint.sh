@@ -16,12 +16,13 @@ allowed() {
     data) echo "base data" ;;
     autograd) echo "base autograd" ;;
     layers) echo "base autograd layers" ;;
-    quant) echo "base data autograd layers quant" ;;
+    files) echo "base data autograd layers files" ;;
+    quant) echo "base data autograd layers files quant" ;;
     config | report) echo "base config report" ;;
-    distill) echo "base data autograd layers quant config report distill" ;;
-    tasks) echo "base data autograd layers quant config report distill tasks" ;;
-    api) echo "base data autograd layers quant config report distill tasks api" ;;
-    cli) echo "base data autograd layers quant config report distill tasks cli" ;;
+    distill) echo "base data autograd layers files quant config report distill" ;;
+    tasks) echo "base data autograd layers files quant config report distill tasks" ;;
+    api) echo "base data autograd layers files quant config report distill tasks api" ;;
+    cli) echo "base data autograd layers files quant config report distill tasks cli" ;;
     esac
 }
 

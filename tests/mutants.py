@@ -30,7 +30,7 @@ import time
 TOP = os.getcwd()
 HOME = os.path.join(TOP, "build/mutants")
 TREE = os.path.join(HOME, "tree")  # what is built and run
-ROOMS = ("autograd", "distill", "quant", "data", "speech")
+ROOMS = ("base", "data", "autograd", "layers", "quant", "config", "report", "distill", "tasks")
 GIGABYTE = 1 << 30
 MEMORY, FILE_SIZE = 4 * GIGABYTE, 2 * GIGABYTE  # what a mutant may take
 TESTS_SECONDS = 100  # tests beyond this sum are not tried on one mutant
@@ -174,7 +174,9 @@ def copy_tree():
                 if os.path.relpath(os.path.join(here, name), TREE) not in keep:
                     os.unlink(os.path.join(here, name))
     for name in ("Makefile", "README.md", "CONTRIBUTING.md", "LICENSE"):
-        shutil.copy(name, TREE)
+        copy = os.path.join(TREE, name)
+        if not os.path.exists(copy) or open(copy, "rb").read() != open(name, "rb").read():
+            shutil.copy(name, copy)
     shared = os.path.join(HOME, "shared")  # what tests find in ../shared
     if os.path.isdir("../shared") and not os.path.islink(shared):
         os.symlink(os.path.realpath("../shared"), shared)
@@ -188,13 +190,13 @@ class Build:
         self.flags = [f for f in shlex.split(options.cflags) if f not in ("-g", "-MMD", "-MP")] + ["-O2", "-g0"] + STRICT
         self.libraries = shlex.split(options.libs)
         self.tests = sorted(os.path.basename(p)[:-2] for p in glob.glob(os.path.join(TREE, "tests/test_*.c")))
-        make = ["make", "-s", f"-j{options.jobs}", f"CC={options.cc}", "MODES=mutant cover", "CFLAGS_mutant=-O2 -g0",
+        make = ["make", "-s", f"-j{options.jobs}", f"CC={options.cc}", "ARCH=native", "MODES=mutant cover", "CFLAGS_mutant=-O2 -g0",
                 "CFLAGS_cover=-O1 --coverage -fno-openmp -fopenmp-simd", f"LDLIBS={options.libs} -lgomp"]
         run(make + ["build/mutant/libdistill.a", "build/ops_list.h"] + [f"build/cover/{t}" for t in self.tests] +
             [f"build/mutant/{o}" for o in EXTRA.values()], stdout=subprocess.DEVNULL)
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
             list(pool.map(self.test_object, self.tests))
-        self.versions = {os.path.relpath(p, TREE): digest([p]) for p in glob.glob(os.path.join(TREE, "src/*/*.[ch]"))}
+        self.versions = {os.path.relpath(p, TREE): digest([p]) for p in glob.glob(os.path.join(TREE, "src/*/**/*.[ch]"), recursive=True)}
         self.original = {}
         self.sound = {}  # whether a test passes as it is
 
@@ -417,8 +419,8 @@ def main():
     build = Build(options)
     print("what each test executes …", flush=True)
     coverage = Coverage(build, options.jobs)
-    wanted = options.files.split() or [f"src/{room}/*.[ch]" for room in ROOMS]
-    files = sorted({os.path.relpath(p, TREE) for w in wanted for p in glob.glob(os.path.join(TREE, w))})
+    wanted = options.files.split() or [f"src/{room}/**/*.[ch]" for room in ROOMS]
+    files = sorted({os.path.relpath(p, TREE) for w in wanted for p in glob.glob(os.path.join(TREE, w), recursive=True)})
     if options.mutant:
         chosen = []
         for word in options.mutant.split():

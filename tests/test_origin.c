@@ -14,7 +14,7 @@
 #include "tiny.h"
 
 #include "distill/checkpoint.h"
-#include "quant/gguf.h"
+#include "files/gguf.h"
 #include "report/runlog.h"
 #include "run_cli.h"
 
