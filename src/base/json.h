@@ -4,8 +4,8 @@
  * column, numbers keep all their digits, and what cJSON would let pass is refused: duplicate keys,
  * numbers JSON does not have (01, 1., +1, NaN, 1e999), control characters and broken UTF-8 in
  * strings, \u0000, nesting beyond KD_JSON_DEPTH_MAX, anything behind the end. A byte order mark in
- * front is skipped. Use the case-sensitive functions of cJSON only, never cJSON_Parse or cJSON_Print, and
- * leave `valueint` alone: it holds the place.
+ * front is skipped. Use the case-sensitive functions of cJSON only, never cJSON_Parse or
+ * cJSON_Print, and leave `valueint` alone: it holds the place.
  */
 #ifndef KD_BASE_JSON_H
 #define KD_BASE_JSON_H
