@@ -42,6 +42,7 @@ for file in $(find src -mindepth 2 -name "*.[ch]" | sort); do
     fi
     if grep -q '#include <mpi' "$file" && [ "$file" != src/base/ranks.c ]; then
         breach "$file includes MPI"
+    fi
     if grep -qE 'cJSON_(Parse|Print)[A-Za-z]*\(' "$file" && [ "$file" != src/base/json.c ]; then
         breach "$file parses or prints JSON past base/json.h"
     fi
