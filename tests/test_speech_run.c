@@ -7,7 +7,7 @@
 
 #include "distill/checkpoint.h"
 #include "distill/trainer.h"
-#include "quant/gguf.h"
+#include "files/gguf.h"
 #include "report/runlog.h"
 #include "run_cli.h"
 #include "tasks/speech/speech_config.h"
