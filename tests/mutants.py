@@ -12,6 +12,7 @@ which the tests run.
 """
 import argparse
 import concurrent.futures
+import difflib
 import glob
 import hashlib
 import json
@@ -353,13 +354,20 @@ def measure(build, test):
 
 class Coverage:
     """Which tests execute a line, and what they take; kept in coverage.json from run to run, until a test
-    changes. Of a file that changed since, only that its tests execute it is still believed."""
+    changes or a file that it executes is gone. Of a file that changed since, the lines that it still has
+    are believed to be executed as before."""
 
     def __init__(self, build, jobs):
         self.build = build
+        self.texts = os.path.join(HOME, "versions")  # of the files, by their digest
+        os.makedirs(self.texts, exist_ok=True)
+        for path, version in build.versions.items():
+            shutil.copy(os.path.join(TREE, path), os.path.join(self.texts, version))
+        self.moves = {}
         path = os.path.join(HOME, "coverage.json")
         kept = json.load(open(path)) if os.path.exists(path) else {}
-        self.tests = {t: kept[t] for t in build.tests if t in kept and kept[t]["key"] == build.key(t)}
+        self.tests = {t: self.up_to_date(kept[t]) for t in build.tests
+                      if t in kept and kept[t]["key"] == build.key(t) and kept[t]["versions"].keys() <= build.versions.keys()}
         missing = [t for t in build.tests if t not in self.tests]
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
             for test, found in zip(missing, pool.map(lambda t: measure(build, t), missing)):
@@ -367,18 +375,38 @@ class Coverage:
                 self.tests[test] = found
                 json.dump(self.tests, open(path, "w"))
 
+    def moved(self, path, old):
+        """{line: line} of what is left of a file's older version."""
+        new = self.build.versions[path]
+        if (old, new) not in self.moves:
+            a, b = (open(os.path.join(self.texts, version)).read().split("\n") for version in (old, new))
+            blocks = difflib.SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
+            self.moves[old, new] = {m.a + i + 1: m.b + i + 1 for m in blocks for i in range(m.size)}
+        return self.moves[old, new]
+
+    def up_to_date(self, found):
+        """What was measured, in the numbers that lines have now."""
+        for path, old in found["versions"].items():
+            if old == self.build.versions[path]:
+                continue
+            moved = self.moved(path, old)
+            for files in found["lines"].values():
+                if path in files:
+                    files[path] = sorted(moved[n] for n in files[path] if n in moved)
+            found["versions"][path] = self.build.versions[path]
+        return found
+
     def executing(self, path, line):
         """(tests, objects' sources) that execute a line. Tables, and children that end by _exit, leave no trace:
         for a line without any, the tests that execute its file, or else one that includes its header."""
         header = path[len("src/"):-1] + "h"
         users = [p for p in self.build.versions if f'"{header}"' in open(os.path.join(TREE, p)).read()]
-        version = self.build.versions[path]
-        for hits in (lambda files, versions: line in files.get(path, ()) and versions[path] == version,
-                     lambda files, versions: path in files,
-                     lambda files, versions: any(p in files for p in users)):
+        for hits in (lambda files: line in files.get(path, ()),
+                     lambda files: path in files,
+                     lambda files: any(p in files for p in users)):
             tests, sources = [], set()
             for test, found in self.tests.items():
-                hit = {s for s, files in found["lines"].items() if hits(files, found["versions"])}
+                hit = {s for s, files in found["lines"].items() if hits(files)}
                 if hit:
                     tests.append(test)
                     sources |= hit
