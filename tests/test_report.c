@@ -469,9 +469,10 @@ static void many_classes_are_chosen_from(void **state) {
                 const int64_t other = models == 2 ? teacher[k] - student[k] : -teacher[k];
                 worse += k != 7 && (other > lost || (other == lost && k < i));
             }
-            char bar[KD_CLASS_NAME_MAX * MANY];
-            snprintf(bar, sizeof bar, "y=\"13\">%s</text>", names[i]);
-            const bool is = strstr(html, bar) != NULL;
+            const char *bar = strstr(html, "y=\"13\">class-");
+            while (bar && strncmp(bar + 7, names[i], strlen(names[i])) != 0)
+                bar = strstr(bar + 1, "y=\"13\">class-");
+            const bool is = bar != NULL;
             if (is != (i != 7 && worse < SHOWN)) fail_msg("%s %s", names[i], is ? "is" : "is not");
             shown += is;
         }
