@@ -76,6 +76,12 @@ def blank_out(text):
     return text
 
 
+def asks_for_more(code, at):
+    """Whether a larger number at this place would only ask for more memory than is used."""
+    m = re.search(r"\b(?:malloc|calloc|realloc)\((.*)\);", code)
+    return bool(m) and m.start(1) <= at < m.end(1) and not re.search(r" [-/%?] |<<|>>", m.group(1))
+
+
 def of_line(line, code):
     """Every (column, end, replacement) of one line; `code` is the same, blanked out."""
     out = []
@@ -94,7 +100,8 @@ def of_line(line, code):
                 continue  # one of the values that say "none"
             if re.fullmatch(r"\d+", number):
                 suffix = token[len(number):]
-                out += [(at, end, f"{int(number) + d}{suffix}") for d in (1, -1) if int(number) + d >= 0]
+                steps = (-1,) if asks_for_more(code, at) else (1, -1)
+                out += [(at, end, f"{int(number) + d}{suffix}") for d in steps if int(number) + d >= 0]
             else:
                 out += [(at, end, f"(2 * {token})"), (at, end, "0")]
         elif token == "!":
