@@ -405,12 +405,14 @@ class Coverage:
 
     def executing(self, path, line):
         """(tests, objects' sources) that execute a line. Tables, and children that end by _exit, leave no trace:
-        for a line without any, the tests that execute its file, or else one that includes its header."""
+        for a line without any, the tests that execute its file, or one that includes its header, or one of
+        its folder."""
         header = path[len("src/"):-1] + "h"
         users = [p for p in self.build.versions if f'"{header}"' in open(os.path.join(TREE, p)).read()]
         for hits in (lambda files: line in files.get(path, ()),
                      lambda files: path in files,
-                     lambda files: any(p in files for p in users)):
+                     lambda files: any(p in files for p in users),
+                     lambda files: any(os.path.dirname(p) == os.path.dirname(path) for p in files)):
             tests, sources = [], set()
             for test, found in self.tests.items():
                 hit = {s for s, files in found["lines"].items() if hits(files)}
