@@ -8,6 +8,8 @@
 #include "distill/origin.h"
 #include "quant/whisper_qat.h"
 #include "speech_tiny.h"
+#include "tasks/classify/learner.h"
+#include "tasks/classify/report_parts.h"
 #include "tasks/speech/encoded.h"
 #include "tasks/speech/greedy.h"
 #include "tasks/speech/label.h"
@@ -153,7 +155,46 @@ static int state_origin(void) {
     return status;
 }
 
-static const operation OPERATIONS[] = {{"read .bin", read_bin, NULL, 0},
+/* A config, what was measured with two models, a log, and the pages made of them. */
+static int write_report(void) {
+    static const char text[] = "{\"name\": \"r\", \"data\": {\"kind\": \"idx\", \"folder\": \"m\"},"
+                               " \"model\": {\"type\": \"mlp\", \"hidden\": [3]},"
+                               " \"train\": {\"epochs\": 8}, \"quantize\": {}}";
+    static const char name[2][KD_CLASS_NAME_MAX] = {"cat", "dog"};
+    static int64_t samples[2] = {5, 7}, right[2] = {4, 6};
+    kd_config *config;
+    int status = kd_config_parse(&config, text, sizeof text - 1, "r.json", 0, NULL);
+    if (status < 0) return status;
+    kd_report report = {
+        .config = config, .run_folder = folder->path, .classes = 2, .class_name = name, .count = 2};
+    for (int i = 0; i < 2; i++)
+        report.result[i] = (kd_result){.name = "m",
+                                       .kind = "student",
+                                       .classes = 2,
+                                       .samples = 12,
+                                       .correct = 10,
+                                       .class_samples = samples,
+                                       .class_correct = right,
+                                       .disagreements = -1};
+    strcpy(report.result[0].kind, "teacher");
+    status = kd_report_write(&report);
+    kd_config_free(config);
+    return status;
+}
+
+/* A small network and what it answers. */
+static int build_network(void) {
+    static const kd_model_spec spec = {.kind = KD_MODEL_MLP, .hidden_count = 1, .hidden = {4}};
+    kd_learner *learner;
+    const kd_learner_spec made = {.model = &spec, .input = {2, 2, 1}, .classes = 3, .seed = 1};
+    const int status = kd_learner_create(&learner, &made);
+    if (status == KD_OK) kd_learner_free(learner);
+    return status;
+}
+
+static const operation OPERATIONS[] = {{"report", write_report, NULL, 0},
+                                       {"network", build_network, NULL, 0},
+                                       {"read .bin", read_bin, NULL, 0},
                                        {"read GGUF", read_gguf, NULL, 0},
                                        {"read a folder", read_folder, NULL, 0},
                                        {"write .bin", write_bin, NULL, 0},
