@@ -80,9 +80,9 @@ typedef struct kd_store kd_store;
 
 /* Reads and checks everything (schema, checksums, row counts, missing or foreign shards, duplicate
  * ids, numbers that are not finite), in blocks of a megabyte or of a position. The numbers stay in
- * the files: in memory there are 28 to 36 bytes for each row (sequences: 40 to 48), 8 for each chunk
- * of a dataset, and a matrix of hidden states' teacher. The caller frees. Errors: KD_ENOINPUT,
- * KD_EDATA, KD_EIO, KD_EINTERNAL (memory). */
+ * the files: in memory there are 28 to 36 bytes for each row (sequences: 40 to 48), 8 for each
+ * chunk of a dataset, and a matrix of hidden states' teacher. The caller frees. Errors:
+ * KD_ENOINPUT, KD_EDATA, KD_EIO, KD_EINTERNAL (memory). */
 int kd_store_open(kd_store **out, const char *path);
 void kd_store_free(kd_store *store);
 const kd_store_header *kd_store_describe(const kd_store *store);

@@ -7,15 +7,11 @@
 #ifndef KD_DATA_STORE_INSIDE_H
 #define KD_DATA_STORE_INSIDE_H
 
-#include <pthread.h>
-
+#include "base/open_files.h"
 #include "data/h5_rows.h"
 #include "data/store_format.h"
 
-enum {
-    KD_STORE_OPEN_FILES = 128, /* of a store, at most                                          */
-    KD_STORE_PIECE = 8192      /* numbers of a position that are read and summed at once       */
-};
+enum { KD_STORE_PIECE = 8192 }; /* numbers of a position that are read and summed at once */
 
 /* A file of the store and its rows. */
 typedef struct {
@@ -23,13 +19,6 @@ typedef struct {
     int64_t first_position, positions;
     kd_h5_rows column[KD_COLUMN_COUNT]; /* those of positions */
 } kd_store_shard;
-
-/* Shard i uses file i mod KD_STORE_OPEN_FILES. */
-typedef struct {
-    pthread_mutex_t lock; /* of whoever reads the file */
-    int64_t shard;        /* whose it is; −1: nobody's */
-    int fd;
-} kd_store_file;
 
 struct kd_store {
     char path[KD_PATH_MAX];
@@ -40,7 +29,7 @@ struct kd_store {
     char *origin;  /* the header's         */
     kd_store_shard *shard;
     int64_t shards;
-    kd_store_file *file;            /* (KD_STORE_OPEN_FILES)                            */
+    kd_open_files *files;           /* by shard                                         */
     void *column[KD_COLUMN_LOGITS]; /* (rows) of each that rows have                    */
     int64_t *first;                 /* SEQUENCES: (rows) the first position of each row */
     uint32_t *sum;                  /* (rows) of its numbers as they are stored         */
@@ -56,10 +45,6 @@ struct kd_store {
 int kd_store_index(kd_store *store);
 /* The row of a sample's view, or −1. */
 int64_t kd_store_find(const kd_store *store, uint64_t id, int64_t view);
-
-/* The file of a shard, open and this thread's alone until it is given back. */
-int kd_store_take_file(const kd_store *store, int64_t shard, int *fd);
-void kd_store_give_back_file(const kd_store *store, int64_t shard);
 
 /* A row's sum after more of its numbers, `positions` · `width` of `element` bytes; begins with 0. A
  * position wider than KD_STORE_PIECE may come in pieces of that many. */

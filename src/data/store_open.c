@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "data/store_inside.h"
@@ -176,10 +175,11 @@ static int read_folder(opening *o) {
     kd_store *s = o->store;
     char path[KD_PATH_MAX];
     kd_shard_head first = {.total_rows = 1}, head;
+    kd_shards shards;
     int64_t shard = 0;
-    int status;
+    int status = kd_store_shards(&shards, s->path);
     for (; s->rows < first.total_rows; shard++) {
-        status = kd_shard_path(path, s->path, shard);
+        status = kd_shards_path(&shards, shard, path);
         if (status < 0) return status;
         if (!kd_file_exists(path))
             return shard == 0 ? kd_fail(KD_ENOINPUT, "%s: is missing: no teacher store here", path)
@@ -191,7 +191,7 @@ static int read_folder(opening *o) {
         if (status < 0) return status;
         if (shard == 0) first = head;
     }
-    status = kd_shard_path(path, s->path, shard);
+    status = kd_shards_path(&shards, shard, path);
     if (status == KD_OK && kd_file_exists(path))
         status =
             kd_fail(KD_EDATA, "%s: does not belong here: the %lld rows are complete without it",
@@ -230,20 +230,10 @@ static kd_hash hash_of(const opening *o) {
     return kd_hash_join(part, n);
 }
 
-static int make_files(kd_store *s) {
-    s->file = malloc(KD_STORE_OPEN_FILES * sizeof *s->file);
-    if (!s->file) return kd_fail_memory(KD_STORE_OPEN_FILES * sizeof *s->file, s->path);
-    for (int i = 0; i < KD_STORE_OPEN_FILES; i++) {
-        s->file[i] = (kd_store_file){.shard = -1};
-        pthread_mutex_init(&s->file[i].lock, NULL);
-    }
-    return KD_OK;
-}
-
 static int read_store(opening *o) {
     kd_store *s = o->store;
     struct stat info;
-    int status = make_files(s);
+    int status = kd_open_files_create(&s->files);
     for (kd_column c = KD_COLUMN_LOGITS; c < KD_COLUMN_COUNT && status == KD_OK; c++)
         status = kd_hasher_create(&o->hasher[c]);
     if (status == KD_OK)
@@ -275,16 +265,12 @@ int kd_store_open(kd_store **out, const char *path) {
 
 void kd_store_free(kd_store *s) {
     if (!s) return;
-    for (int i = 0; s->file && i < KD_STORE_OPEN_FILES; i++) {
-        if (s->file[i].shard >= 0) close(s->file[i].fd);
-        pthread_mutex_destroy(&s->file[i].lock);
-    }
+    kd_open_files_free(s->files);
     for (int64_t i = 0; i < s->shards; i++) {
         for (kd_column c = 0; c < KD_COLUMN_COUNT; c++) kd_h5_rows_clear(&s->shard[i].column[c]);
         free(s->shard[i].path);
     }
     for (kd_column c = 0; c < KD_COLUMN_LOGITS; c++) free(s->column[c]);
-    free(s->file);
     free(s->shard);
     free(s->slot);
     free(s->first);
@@ -299,8 +285,10 @@ int kd_store_origin(char **out, const char *path) {
     char first[KD_PATH_MAX];
     hid_t file;
     *out = NULL;
+    kd_shards shards;
     const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    int status = folder ? kd_shard_path(first, path, 0) : KD_OK;
+    int status = kd_store_shards(&shards, path);
+    if (status == KD_OK && folder) status = kd_shards_path(&shards, 0, first);
     if (status == KD_OK) status = kd_h5_open(&file, folder ? first : path);
     if (status < 0) return status;
     status = kd_shard_origin_read(file, out);

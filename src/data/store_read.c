@@ -1,9 +1,6 @@
 /* Rows of an open store: what is said of each lies in memory, its numbers are read from the file.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "data/half.h"
@@ -100,26 +97,6 @@ int kd_store_check_run(const kd_store *s, uint64_t id, int64_t length, const int
 
 /* --- numbers -------------------------------------------------------------------------------- */
 
-int kd_store_take_file(const kd_store *s, int64_t shard, int *fd) {
-    kd_store_file *file = &s->file[shard % KD_STORE_OPEN_FILES];
-    const char *path = s->shard[shard].path;
-    pthread_mutex_lock(&file->lock);
-    if (file->shard != shard) {
-        if (file->shard >= 0) close(file->fd);
-        file->fd = open(path, O_RDONLY | O_CLOEXEC);
-        file->shard = file->fd < 0 ? -1 : shard;
-    }
-    *fd = file->fd;
-    if (file->shard == shard) return KD_OK;
-    int status = kd_fail(KD_EIO, "%s: cannot open: %s", path, strerror(errno));
-    pthread_mutex_unlock(&file->lock);
-    return status;
-}
-
-void kd_store_give_back_file(const kd_store *s, int64_t shard) {
-    pthread_mutex_unlock(&s->file[shard % KD_STORE_OPEN_FILES].lock);
-}
-
 /* The shard that holds a position. */
 static int64_t shard_of(const kd_store *s, int64_t position) {
     int64_t low = 0, high = s->shards;
@@ -186,11 +163,11 @@ static int read_run(const kd_store *s, const run *wanted) {
     uint32_t sum = 0;
     int fd;
     r.first -= shard->first_position;
-    int status = kd_store_take_file(s, number, &fd);
+    int status = kd_open_files_take(s->files, number, shard->path, &fd);
     if (status < 0) return status;
     for (kd_column c = KD_COLUMN_LOGITS; c < KD_COLUMN_COUNT && status == KD_OK; c++)
         if (kd_column_width(&s->header, c)) status = read_column(s, shard, fd, &r, c, &sum);
-    kd_store_give_back_file(s, number);
+    kd_open_files_give_back(s->files, number);
     if (status < 0 || sum == s->sum[r.row]) return status;
     return kd_fail(KD_EDATA,
                    "%s: the numbers of sample %llu are not those that were there when the "
@@ -205,13 +182,13 @@ void kd_store_expect(const kd_store *s, int64_t view, uint64_t id) {
     const int64_t first = s->header.sequences ? s->first[row] : row, length = row_length(s, row);
     const int64_t number = shard_of(s, first);
     const kd_store_shard *shard = &s->shard[number];
-    if (kd_store_take_file(s, number, &fd) < 0) return;
+    if (kd_open_files_take(s->files, number, shard->path, &fd) < 0) return;
     for (kd_column c = KD_COLUMN_LOGITS; c < KD_COLUMN_COUNT; c++)
         if (kd_column_width(&s->header, c))
             kd_h5_rows_expect(&shard->column[c], fd,
                               (first - shard->first_position) * shard->column[c].width,
                               length * shard->column[c].width);
-    kd_store_give_back_file(s, number);
+    kd_open_files_give_back(s->files, number);
 }
 
 int kd_store_read_run(const kd_store *s, int64_t view, uint64_t id, int64_t length, float *logits) {

@@ -149,14 +149,14 @@ static int pass_all(passage *p, hid_t file) {
     if (!p->raw || (p->c == KD_COLUMN_INDEX && (!p->index || !p->seen)))
         return kd_fail_memory(numbers * p->rows->element + classes * sizeof *p->seen,
                               p->shard->path);
-    status = kd_store_take_file(p->store, shard, &fd);
+    status = kd_open_files_take(p->store->files, shard, p->shard->path, &fd);
     if (status < 0) return status;
     for (; p->at < p->shard->positions && status == KD_OK; p->at += p->n) {
         const int64_t left = p->shard->positions - p->at;
         p->n = left < most ? left : most;
         status = pass_block(p, fd);
     }
-    kd_store_give_back_file(p->store, shard);
+    kd_open_files_give_back(p->store->files, shard);
     if (status == KD_OK)
         status = kd_store_check_crc(file, p->shard->path, kd_column_name(p->c), p->crc);
     return status == KD_OK && p->bad >= 0 ? refuse_position(p) : status;
