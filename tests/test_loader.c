@@ -99,12 +99,12 @@ static void test_shuffling(void **state) {
 static void test_resume(void **state) {
     (void)state;
     kd_dataset d = make_dataset();
-    for (int drop = 0; drop < 2; drop++) {
+    for (int even = 0; even < 2; even++) {
         kd_loader_spec spec = AUGMENTED;
-        spec.drop_last = drop;
+        d.count = even ? 96 : COUNT; /* the last batch is a whole one, or not */
         kd_loader *whole = make_loader(&d, &spec), *jumping = make_loader(&d, &spec);
         int64_t batches = kd_loader_batches(whole);
-        assert_int_equal(batches, drop ? 6 : 7);
+        assert_int_equal(batches, even ? 6 : 7);
         for (int64_t at = 0; at < 3 * batches; at++) {
             kd_batch a, b;
             kd_loader *fresh = make_loader(&d, &spec);
@@ -240,8 +240,6 @@ static void test_large_shifts(void **state) {
     assert_in_range(empty, 5, 70);
     kd_loader *loader;
     kd_loader_spec spec = {.batch = 4, .augment = {.shift_h = H + 1}};
-    assert_int_equal(kd_loader_create(&loader, &d, &spec), KD_ECONFIG);
-    spec = (kd_loader_spec){.batch = COUNT + 1, .drop_last = true};
     assert_int_equal(kd_loader_create(&loader, &d, &spec), KD_ECONFIG);
     assert_null(loader);
 }

@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "files/formats/number_format.h"
 #include "quant/grid.h"
-#include "quant/number_format.h"
 
 enum { TYPES = 256, BLOCKS = 37 };
 
@@ -24,8 +24,14 @@ static const struct {
     const char *name;
     double bits_per_value, bound;
 } rows[] = {
-    {"f32", 32, 0},           {"f16", 16, 1.0 / 2048}, {"q8_0", 8.5, 0.5 / 127 + 1.0 / 2048},
-    {"q5_0", 5.5, 1.01 / 16}, {"q5_1", 6, 1.01 / 31},  {"q4_0", 4.5, 1.01 / 8},
+    {"f32", 32, 0},
+    {"bf16", 16, 0},
+    {"f64", 64, 0},
+    {"f16", 16, 1.0 / 2048},
+    {"q8_0", 8.5, 0.5 / 127 + 1.0 / 2048},
+    {"q5_0", 5.5, 1.01 / 16},
+    {"q5_1", 6, 1.01 / 31},
+    {"q4_0", 4.5, 1.01 / 8},
     {"q4_1", 5, 1.01 / 15},
 };
 enum { ROWS = (int)(sizeof rows / sizeof *rows) };

@@ -6,9 +6,9 @@
 #include "speech_tiny.h"
 
 #include "distill/checkpoint.h"
-#include "report/runlog.h"
 #include "distill/trainer.h"
-#include "quant/gguf.h"
+#include "files/gguf.h"
+#include "report/runlog.h"
 #include "run_cli.h"
 #include "tasks/speech/speech_config.h"
 #include "tasks/speech/speech_task.h"
@@ -118,6 +118,37 @@ static void the_student_learns(void **state) {
     assert_ok(kd_file_read(&log, &after, test_path(folder, "runs/tiny/log.jsonl"), 1 << 24));
     free(log);
     assert_int_equal(before, after);
+}
+
+/* What is measured on windows is what is minimised on them: with a rate of nearly nothing the loss
+ * of all training windows at once is theirs as validation windows. And a token that comes out wrong
+ * is given half the probability at most, so a small loss leaves room for few of them. */
+static void validation_measures_what_is_learnt(void **state) {
+    test_folder *folder = *state;
+    char config[KD_PATH_MAX], where[KD_PATH_MAX];
+    kd_runlog_curves curves;
+    test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+    test_copy(where, sizeof where, test_path(folder, "still"));
+    if (DISTILL("train", config, "--runs", where, "--set", "data.validation=[\"train.tsv\"]",
+                "--set", "loss={\"kl\": 0, \"hard\": 1}", "--set",
+                "train={\"epochs\": 1, \"batch\": 64, \"learning_rate\": 1e-12}") != 0)
+        fail_msg("%s", complained);
+    assert_ok(kd_runlog_read(&curves, test_path(folder, "still/tiny/log.jsonl")));
+    assert_int_equal(curves.step_count, 1);
+    assert_int_equal(curves.eval_count, 1);
+    assert_true(curves.eval[0].loss > 1);
+    assert_true(fabs(curves.eval[0].loss - curves.step[0].loss) < 1e-5 * curves.step[0].loss);
+    kd_runlog_free(&curves);
+    test_copy(where, sizeof where, test_path(folder, "learnt"));
+    if (DISTILL("train", config, "--runs", where, "--set", "data.validation=[\"train.tsv\"]",
+                "--set", "loss={\"kl\": 0, \"hard\": 1}", "--set",
+                "train={\"epochs\": 3, \"batch\": 1, \"learning_rate\": 0.03}") != 0)
+        fail_msg("%s", complained);
+    assert_ok(kd_runlog_read(&curves, test_path(folder, "learnt/tiny/log.jsonl")));
+    for (int64_t i = 0; i < curves.eval_count; i++)
+        assert_true(1 - curves.eval[i].accuracy <= curves.eval[i].loss / log(2) + 1e-9);
+    assert_true(curves.eval[curves.eval_count - 1].loss < 0.6);
+    kd_runlog_free(&curves);
 }
 
 /* Stopped after every update, and at other thread counts, it ends in the same bits. */
@@ -305,6 +336,65 @@ static void a_plan_is_made_before(void **state) {
     assert_says(printed, "24 recordings");
     assert_says(printed, "training");
     assert_false(kd_file_exists(runs));
+}
+
+/* Seconds of sound in a list, as 16 recordings all through it tell. */
+static double estimated_seconds(int first, int count) {
+    const int sampled = count < 16 ? count : 16;
+    double samples = 0;
+    for (int k = 0; k < sampled; k++)
+        samples += 2000 + 1300 * ((first + k * count / sampled) % RECORDINGS);
+    return samples / 16000 * count / sampled;
+}
+
+/* Windows are full to 85 % of their second, or half on average, or one for each recording. */
+static void a_plan_adds_up(void **state) {
+    test_folder *folder = *state;
+    const double seconds = estimated_seconds(0, TRAINING) + estimated_seconds(TRAINING, HELD_OUT);
+    static const char *const join[] = {"full", "varied", "none"};
+    char config[KD_PATH_MAX], how[64], part[96];
+    kd_whisper_spec spec = TINY_SPEC;
+    spec.text_layers = 2;
+    kd_whisper *student = tiny_whisper_of(&spec, KD_WHISPER_TRAIN_NOTHING);
+    double numbers = 0;
+    for (int i = 0; i < student->params->count; i++)
+        numbers += (double)student->params->list[i]->tensor.size;
+    kd_whisper_free(student);
+    write_config(folder, ", \"quantize\": [{\"format\": \"q8_0\", \"qat\": {\"epochs\": 12}},"
+                         " {\"format\": \"q4_0\"}]");
+    test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+    for (int i = 0; i < 3; i++) {
+        const double windows = i == 0   ? seconds / 0.85
+                               : i == 1 ? seconds / 0.5
+                                        : TRAINING + HELD_OUT;
+        snprintf(how, sizeof how, "data.concatenate=%s", join[i]);
+        if (DISTILL("train", config, "--dry-run", "--set", how) != 0) fail_msg("%s", complained);
+        snprintf(part, sizeof part, "some %.0f windows of 1 s", windows);
+        assert_says(printed, part);
+        snprintf(part, sizeof part, "%.0f updates of", 4 * windows / 4); /* epochs, 2 · 2 at once */
+        assert_says(printed, part);
+        snprintf(part, sizeof part, "%.0f updates of", 12 * windows / 4);
+        assert_says(printed, part);
+        assert_says(printed, "the same with rounded weights");
+        /* What is heard in bfloat16, twice; hidden states in float16 of 100 tokens in 30 s, and the
+         * output matrix; two checkpoints of values and two moments each, twice. */
+        const double heard = 2 * windows * 50 * TINY_WIDTH * 2;
+        const double taught =
+            seconds * 100 / 30 * TINY_WIDTH * 2 + 4.0 * TINY_VOCABULARY * TINY_WIDTH;
+        const double disk = heard + taught + 2 * 2 * 3 * 4 * numbers;
+        const char *at = strstr(printed, "   disk ");
+        assert_non_null(at);
+        char unit[8] = "";
+        double stated = 0;
+        assert_int_equal(sscanf(at, "   disk %lf %7s", &stated, unit), 2);
+        assert_string_equal(unit, "MB");
+        assert_true(fabs(stated * 1e6 - disk) < 0.06e6);
+    }
+    if (DISTILL("train", config, "--dry-run", "--set", "data.encoder_cache=off") != 0)
+        fail_msg("%s", complained);
+    const char *hear = strstr(printed, "what the encoder makes of the windows");
+    assert_non_null(hear);
+    assert_true(hear[strlen("what the encoder makes of the windows")] == '\n'); /* keeps nothing */
 }
 
 static void what_is_missing_is_named(void **state) {
@@ -496,6 +586,7 @@ static void kinds_tell_tasks_apart(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(the_student_learns),
+        TEST(validation_measures_what_is_learnt),
         TEST(interruptions_change_nothing),
         TEST(a_cache_changes_nothing),
         TEST(other_ways_to_be_taught),
@@ -505,6 +596,7 @@ int main(void) {
         TEST(another_language_is_refused),
         TEST(a_list_with_faults),
         TEST(a_plan_is_made_before),
+        TEST(a_plan_adds_up),
         TEST(what_is_missing_is_named),
         TEST(another_teacher_is_noticed),
         TEST(a_refused_start_changes_nothing),

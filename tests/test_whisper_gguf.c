@@ -2,7 +2,7 @@
  * broken is let through. */
 #include "test_data.h"
 
-#include "quant/gguf.h"
+#include "files/gguf.h"
 #include "whisper_tiny.h"
 
 static const char *const NAMES[] = {"f32", "f16", "q8_0", "q5_0", "q4_0", "int8"};
@@ -113,8 +113,8 @@ static void add_tensors(kd_gguf_writer *w, const kd_whisper *m, const change *c)
         int64_t ne[4];
         uint64_t sizes[4];
         assert_non_null(values);
-        kd_whisper_get_values(values, p);
-        const int rank = kd_whisper_sizes(ne, p);
+        values_in_files(values, p);
+        const int rank = sizes_in_files(ne, p);
         for (int k = 0; k < rank; k++) sizes[k] = (uint64_t)ne[k];
         const bool odd = c->type && strcmp(p->name, "decoder.ln.weight") == 0;
         if (!c->missing || strcmp(c->missing, p->name) != 0)

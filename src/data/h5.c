@@ -194,7 +194,6 @@ int kd_h5_create(hid_t *out, const char *path) {
 }
 
 int kd_h5_commit(hid_t file, const char *path) {
-    kd_h5_quiet();
     int status = KD_OK;
     finished = NULL;
     /* Flushing first makes the image as long as the file: closing would leave the end out. It is
@@ -252,7 +251,6 @@ int kd_h5_open(hid_t *out, const char *path) {
 
 void kd_h5_close(hid_t file) {
     if (file < 0) return;
-    kd_h5_quiet();
     unsigned intent = H5F_ACC_RDONLY;
     if (H5Fget_intent(file, &intent) >= 0 && intent != H5F_ACC_RDONLY)
         set_image_use(file, IMAGE_DROPPED);

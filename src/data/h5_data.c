@@ -27,7 +27,6 @@ hid_t kd_h5_half(void) {
 /* Every link on the way must exist and be a hard one. What cannot be asked for is there: opening it
  * says why. */
 bool kd_h5_has(hid_t parent, const char *name) {
-    kd_h5_quiet();
     char prefix[256];
     size_t length = strlen(name);
     if (length == 0 || length >= sizeof prefix) return false;
@@ -87,7 +86,6 @@ static int make_parents(hid_t parent, const char *name) {
 }
 
 int kd_h5_make_group(hid_t *out, hid_t parent, const char *name) {
-    kd_h5_quiet();
     *out = H5I_INVALID_HID;
     int status = make_parents(parent, name);
     if (status < 0) return status;
@@ -96,7 +94,6 @@ int kd_h5_make_group(hid_t *out, hid_t parent, const char *name) {
 }
 
 int kd_h5_open_object(hid_t *out, hid_t parent, const char *name) {
-    kd_h5_quiet();
     *out = H5I_INVALID_HID;
     int status = require(parent, name);
     if (status < 0) return status;
@@ -105,7 +102,6 @@ int kd_h5_open_object(hid_t *out, hid_t parent, const char *name) {
 }
 
 int kd_h5_count(hid_t parent, const char *name, int64_t *out) {
-    kd_h5_quiet();
     int status = require(parent, name);
     if (status < 0) return status;
     H5G_info_t info;
@@ -116,7 +112,6 @@ int kd_h5_count(hid_t parent, const char *name, int64_t *out) {
 }
 
 int kd_h5_child(hid_t parent, const char *name, int64_t index, char *out, size_t capacity) {
-    kd_h5_quiet();
     int status = require(parent, name);
     if (status < 0) return status;
     ssize_t length = H5Lget_name_by_idx(parent, name, H5_INDEX_NAME, H5_ITER_INC, (hsize_t)index,
@@ -156,7 +151,6 @@ static hid_t dataset_creation(int rank, const hsize_t *size, size_t element) {
 int kd_h5_write(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t stored,
                 hid_t type, const void *values) {
     KD_CONTRACT(rank >= 1 && rank <= KD_H5_RANK_MAX, "%s: rank %d", name, rank);
-    kd_h5_quiet();
     hsize_t size[KD_H5_RANK_MAX];
     for (int i = 0; i < rank; i++) {
         KD_CONTRACT(shape[i] >= 1, "%s: axis %d has size %lld", name, i, (long long)shape[i]);
@@ -269,7 +263,6 @@ done:
 }
 
 int kd_h5_shape(hid_t parent, const char *name, int *rank, int64_t *shape) {
-    kd_h5_quiet();
     hid_t set, type;
     int status = open_checked(&set, &type, parent, name, rank, shape);
     if (type >= 0) H5Tclose(type);
@@ -329,7 +322,6 @@ void kd_h5_close_both(hid_t set, hid_t type) {
 }
 
 int kd_h5_expect(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type) {
-    kd_h5_quiet();
     hid_t set, stored;
     kd_h5_integer integer;
     int status = kd_h5_open_expected(&set, &stored, &integer, parent, name, rank, shape, type);
@@ -363,7 +355,6 @@ static int read_integers(hid_t parent, const char *name, hid_t set, hid_t stored
 
 int kd_h5_read_crc(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type,
                    void *values, uint32_t *crc) {
-    kd_h5_quiet();
     hid_t set, stored;
     kd_h5_integer integer;
     size_t n = 1;

@@ -4,8 +4,8 @@
 
 #include "data/h5.h"
 
-/* Stops the library from printing its error stack, and from cleaning up at exit; each public
- * function calls it first, since the former belongs to the thread. */
+/* Stops the library from printing its error stack, and from cleaning up at exit. What may be a
+ * thread's first call of the library does this first: making or opening a file, making a type. */
 void kd_h5_quiet(void);
 
 /* Whether this much memory can be had now; otherwise the message says that it cannot. */

@@ -69,7 +69,6 @@ int kd_h5_rows_find(kd_h5_rows *out, hid_t file, const char *name, const int64_t
                     hid_t type) {
     hid_t set, stored, list = H5I_INVALID_HID;
     kd_h5_integer integer;
-    kd_h5_quiet();
     *out = (kd_h5_rows){.rows = shape[0], .width = shape[1]};
     int status = kd_h5_open_expected(&set, &stored, &integer, file, name, 2, shape, type);
     if (status == KD_OK && (list = H5Dget_create_plist(set)) < 0)

@@ -144,10 +144,6 @@ static int check_spec(const kd_dataset *d, const kd_loader_spec *spec) {
     KD_CONTRACT(spec->batch >= 1 && spec->views >= 0 && d->count >= 1,
                 "batch %lld, views %lld, samples %lld", (long long)spec->batch,
                 (long long)spec->views, (long long)d->count);
-    if (spec->drop_last && d->count < spec->batch)
-        return kd_fail(KD_ECONFIG,
-                       "batches of %lld with the last partial one left out: %lld samples make none",
-                       (long long)spec->batch, (long long)d->count);
     const kd_augment *a = &spec->augment;
     if (a->shift_h < 0 || a->shift_h > d->h || a->shift_w < 0 || a->shift_w > d->w)
         return kd_fail(KD_ECONFIG, "shifts of %d and %d; must be 0 to %lld and 0 to %lld",
@@ -205,8 +201,7 @@ int kd_loader_create(kd_loader **out, const kd_dataset *dataset, const kd_loader
     loader->spec = *spec;
     loader->order_epoch = -1;
     loader->sample = dataset->h * dataset->w * dataset->c;
-    int64_t rounded_up = spec->drop_last ? 0 : spec->batch - 1;
-    loader->batches = (dataset->count + rounded_up) / spec->batch;
+    loader->batches = (dataset->count + spec->batch - 1) / spec->batch;
     if (dataset->bytes) kd_normalise_table(loader->table, &dataset->normaliser);
     status = allocate(loader);
     if (status == KD_OK) status = start_thread(loader);

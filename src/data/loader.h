@@ -15,7 +15,6 @@
 typedef struct {
     int64_t batch;
     bool shuffle;
-    bool drop_last; /* leave out a last batch that is not full             */
     kd_augment augment;
     int64_t views; /* 0: each epoch draws new augmentations (view = epoch); V > 0: epoch e uses
                       view e mod V, for which the teacher store has rows  */
@@ -39,7 +38,7 @@ typedef struct {
 typedef struct kd_loader kd_loader;
 
 /* `dataset` and the store are borrowed and must outlive the loader. It starts at epoch 0, batch 0.
- * KD_ECONFIG when drop_last leaves no batch or a shift exceeds the sample. */
+ * KD_ECONFIG when a shift exceeds the sample. */
 int kd_loader_create(kd_loader **out, const kd_dataset *dataset, const kd_loader_spec *spec);
 void kd_loader_free(kd_loader *loader);
 

@@ -1,0 +1,92 @@
+/* The way back of whisper_bin_read.c: the same layout, tensors in order of registration. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "files/ggml_records.h"
+#include "files/whisper_file.h"
+#include "files/whisper_names.h"
+#include "files/whisper_suppressed.h"
+
+/* The header's number for the type of the matrices: those of quantized ones have the version of
+ * the block layouts (2) in front. */
+static int header_type(const kd_number_format *format) {
+    const int type = kd_ggml_file_type(format);
+    return type > 1 ? 2000 + type : type;
+}
+
+static void write_header(kd_ggml_sink *s, const kd_whisper_file *file,
+                         const kd_number_format *format) {
+    const kd_whisper_spec *spec = &file->model->spec;
+    const int32_t h[] = {0x67676d6c,         spec->vocabulary,  spec->audio_context,
+                         spec->width,        spec->audio_heads, spec->audio_layers,
+                         spec->text_context, spec->width,       spec->text_heads,
+                         spec->text_layers,  spec->mels,        header_type(format),
+                         spec->mels,         file->bins};
+    const kd_token_ids *ids = kd_tokenizer_ids(file->tokenizer);
+    const int32_t tokens =
+        ids->end + !ids->multilingual; /* OpenAI's list for English has the end */
+    kd_ggml_put(s, h, sizeof h);
+    kd_ggml_put(s, file->filters, (size_t)(spec->mels * file->bins) * sizeof *file->filters);
+    kd_ggml_put_int(s, tokens);
+    for (int32_t i = 0; i < tokens; i++) {
+        const kd_token_bytes token = kd_tokenizer_token(file->tokenizer, i);
+        kd_ggml_put_int(s, (int64_t)token.length);
+        kd_ggml_put(s, token.bytes, token.length);
+    }
+}
+
+/* whisper.cpp counts the languages by the number of all tokens. */
+static int check_tokens(const char *path, const kd_tokenizer *t) {
+    const kd_token_ids *ids = kd_tokenizer_ids(t);
+    if (ids->added == ids->vocabulary) return KD_OK;
+    return kd_fail(KD_EUSAGE,
+                   "%s: whisper.cpp's files cannot hold the %d tokens that this model has beyond "
+                   "Whisper's; GGUF and folders can",
+                   path, (int)(ids->vocabulary - ids->added));
+}
+
+/* What the layout cannot hold is said: whisper.cpp has its own. */
+static int warn_of_loss(const char *path, const kd_whisper_file *file) {
+    const kd_whisper_generation *g = &file->model->generation;
+    kd_whisper_words words;
+    int status = kd_whisper_words_stated(&words, file);
+    if (status < 0) return status;
+    const bool first =
+        g->max_initial_timestamp != kd_whisper_generation_own().max_initial_timestamp;
+    const bool language = g->language >= 0 || g->task >= 0 || g->languages.stated;
+    if (words.suppress || words.begin || words.length || first || language)
+        kd_warn("%s: whisper.cpp's files have no place for what this model states of%s%s%s%s%s; it "
+                "will say what Whisper's own settings make it say. GGUF and folders keep it",
+                path, words.suppress ? " suppress_tokens" : "",
+                words.begin ? " begin_suppress_tokens" : "", words.length ? " max_length" : "",
+                first ? " max_initial_timestamp_index" : "", language ? " language and task" : "");
+    return KD_OK;
+}
+
+int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
+                         const kd_number_format *format) {
+    char part[KD_PATH_MAX];
+    if (format->ggml_type == KD_NO_GGML_TYPE)
+        return kd_fail(KD_EUSAGE, "%s: whisper.cpp's files have no %s; a GGUF file has", path,
+                       format->name);
+    int status = kd_whisper_format_check(&file->model->spec, format, path);
+    if (status == KD_OK) status = check_tokens(path, file->tokenizer);
+    if (status == KD_OK) status = warn_of_loss(path, file);
+    if (status < 0) return status;
+    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
+        return kd_fail(KD_EIO, "%s: path too long", path);
+    kd_ggml_sink s = {.file = fopen(part, "wb"), .path = part};
+    if (!s.file) return kd_fail(KD_EIO, "%s: cannot create: %s", part, strerror(errno));
+    write_header(&s, file, format);
+    kd_ggml_records_write(&s, file->model->params, &kd_whisper_ggml, format);
+    if (fclose(s.file) != 0 && s.status == KD_OK)
+        s.status = kd_fail(KD_EIO, "%s: cannot write: %s", part, strerror(errno));
+    if (s.status == KD_OK) return kd_file_commit(part, path);
+    unlink(part);
+    return s.status;
+}

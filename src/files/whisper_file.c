@@ -1,0 +1,96 @@
+#include "files/whisper_file.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "data/whisper_mel.h"
+#include "files/whisper_names.h"
+
+static const float FILTER_ERROR = 1e-6f; /* the largest is 0.03 */
+
+void kd_whisper_file_free(kd_whisper_file *file) {
+    if (!file) return;
+    kd_whisper_free(file->model);
+    free(file->filters);
+    kd_tokenizer_free(file->tokenizer);
+    free(file->head);
+    free(file->stored);
+    free(file);
+}
+
+static bool is_gguf(const char *path) {
+    char start[4] = {0};
+    FILE *file = fopen(path, "rb");
+    const size_t n = file ? fread(start, 1, sizeof start, file) : 0;
+    if (file) fclose(file);
+    return n == sizeof start && memcmp(start, "GGUF", sizeof start) == 0;
+}
+
+/* The filters a file brings must be those through which sound is heard here. */
+static int check_filters(const kd_whisper_file *file, const char *path) {
+    kd_logmel *logmel;
+    const int mels = file->model->spec.mels, bins = 201;
+    int status = kd_whisper_mel_create(&logmel, mels);
+    if (status < 0) return kd_fail_in(status, "%s", path);
+    const float *own = kd_logmel_filters(logmel);
+    if (file->bins != bins)
+        status = kd_fail(KD_EDATA, "%s: mel filters of %d × %d; should be %d × %d", path, mels,
+                         file->bins, mels, bins);
+    for (int i = 0; i < mels * bins && status == KD_OK; i++)
+        if (!(fabsf(file->filters[i] - own[i]) <= FILTER_ERROR))
+            status =
+                kd_fail(KD_EDATA,
+                        "%s: its mel filters are not Whisper's: band %d, bin %d is %g, should be "
+                        "%g; this program hears through Whisper's",
+                        path, i / bins, i % bins, (double)file->filters[i], (double)own[i]);
+    kd_logmel_free(logmel);
+    return status;
+}
+
+int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_training training) {
+    struct stat info;
+    const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    int status = (folder          ? kd_whisper_folder_read
+                  : is_gguf(path) ? kd_whisper_gguf_read
+                                  : kd_whisper_bin_read)(out, path, training);
+    if (status < 0) return status;
+    status = check_filters(*out, path);
+    if (status < 0) {
+        kd_whisper_file_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+int kd_whisper_format_check(const kd_whisper_spec *spec, const kd_number_format *format,
+                            const char *source) {
+    if (kd_number_format_bytes(format, spec->width) > 0) return KD_OK;
+    return kd_fail(KD_EUSAGE, "%s: rows of %d cannot be cut into %s's blocks of %d", source,
+                   spec->width, format->name, format->block);
+}
+
+const kd_number_format *kd_whisper_format_of(const kd_param *param,
+                                             const kd_number_format *matrices) {
+    kd_named named;
+    kd_names_find(&named, &kd_whisper_ggml, param);
+    return kd_named_format(&named, matrices);
+}
+
+int kd_whisper_add_filters(kd_whisper_file *file, int mels) {
+    kd_logmel *logmel;
+    int status = kd_whisper_mel_create(&logmel, mels);
+    if (status < 0) return status;
+    file->bins = 201;
+    const size_t bytes = (size_t)(mels * file->bins) * sizeof *file->filters;
+    file->filters = malloc(bytes);
+    if (file->filters)
+        memcpy(file->filters, kd_logmel_filters(logmel), bytes);
+    else
+        status = kd_fail_memory(bytes, "mel filters");
+    kd_logmel_free(logmel);
+    return status;
+}

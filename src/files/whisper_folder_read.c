@@ -1,0 +1,56 @@
+/* Whisper as a Hugging Face folder. */
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "files/shards.h"
+#include "files/whisper_folder.h"
+#include "files/whisper_names.h"
+
+/* The tensor that the model has none for, since it is the token embedding once more. */
+static const char OUTPUT_MATRIX[] = "proj_out.weight";
+
+static int read_weights(kd_whisper *model, const char *folder, bool tied) {
+    kd_params *params = model->params;
+    const kd_repeated output = {OUTPUT_MATRIX, model->tokens.table,
+                                "the token embedding; Whisper's output matrix is"};
+    kd_shards *shards;
+    int status = kd_shards_open(&shards, folder);
+    if (status == KD_OK && !tied && !kd_shards_have(shards, OUTPUT_MATRIX))
+        status =
+            kd_fail(KD_EDATA,
+                    "%s/config.json: \"tie_word_embeddings\" is not true, and there is no tensor "
+                    "%s",
+                    folder, OUTPUT_MATRIX);
+    kd_stored *list = calloc((size_t)params->count, sizeof *list);
+    if (!list && status == KD_OK)
+        status = kd_fail_memory((size_t)params->count * sizeof *list, folder);
+    if (status == KD_OK)
+        status = kd_shards_list(list, shards, params, &kd_whisper_hugging, &output);
+    if (status == KD_OK) status = kd_whisper_layout_blank(model);
+    if (status == KD_OK) status = kd_stored_load(params, list, folder);
+    free(list);
+    kd_shards_close(shards);
+    return status;
+}
+
+int kd_whisper_folder_read(kd_whisper_file **out, const char *folder,
+                           kd_whisper_training training) {
+    kd_whisper_spec spec = {0};
+    *out = NULL;
+    kd_whisper_file *file = calloc(1, sizeof *file);
+    if (!file) return kd_fail_memory(sizeof *file, folder);
+    bool tied;
+    int status = kd_whisper_config_read(&spec, &tied, folder);
+    if (status == KD_OK) status = kd_whisper_add_filters(file, spec.mels);
+    if (status == KD_OK)
+        status = kd_tokenizer_read_folder(&file->tokenizer, folder, spec.vocabulary);
+    if (status == KD_OK) status = kd_whisper_create(&file->model, &spec, training);
+    if (status == KD_OK) status = kd_whisper_generation_read(file, folder);
+    if (status == KD_OK) status = read_weights(file->model, folder, tied);
+    if (status < 0) {
+        kd_whisper_file_free(file);
+        return status;
+    }
+    *out = file;
+    return KD_OK;
+}
