@@ -7,8 +7,8 @@
 #include <sndfile.h>
 
 #include "data/dataset_source.h"
-#include "data/safetensors_write.h"
 #include "distill/checkpoint.h"
+#include "files/safetensors_write.h"
 #include "run_cli.h"
 #include "tasks/classify/evaluate.h"
 #include "tasks/classify/learner.h"

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/rng.h"
-#include "quant/gguf.h"
+#include "files/gguf.h"
 
 static const int32_t INTEGERS[3] = {1, -2, INT32_MAX};
 static const float REALS[2] = {0.5f, 1e-30f};

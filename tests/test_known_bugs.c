@@ -7,9 +7,9 @@
 #include "base/json.h"
 #include "data/audio.h"
 #include "data/h5.h"
-#include "data/safetensors.h"
+#include "files/gguf.h"
+#include "files/safetensors.h"
 #include "hdf5_leaks.h"
-#include "quant/gguf.h"
 #include "test_data.h"
 #include "whisper_tiny.h"
 

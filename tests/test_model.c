@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "data/safetensors.h"
+#include "files/safetensors.h"
 #include "layers/import.h"
 #include "layers/model.h"
 

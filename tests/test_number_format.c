@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "files/formats/number_format.h"
 #include "quant/grid.h"
-#include "quant/number_format.h"
 
 enum { TYPES = 256, BLOCKS = 37 };
 

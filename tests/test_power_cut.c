@@ -13,13 +13,13 @@
 
 #include "asserts.h"
 #include "cli/cli.h"
-#include "data/safetensors_write.h"
 #include "data/store.h"
 #include "distill/checkpoint.h"
 #include "faults.c"
+#include "files/safetensors_write.h"
 /* behind what stands in front of the calls */
 #include "disk.c"
-#include "quant/gguf.h"
+#include "files/gguf.h"
 #include "speech_tiny.h"
 #include "tiny.h"
 

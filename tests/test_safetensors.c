@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "data/safetensors.h"
+#include "files/safetensors.h"
 
 /* A file of this header and `size` bytes of data; the block is exactly as long as the file, so that
  * the sanitizer sees a step beyond. */

@@ -6,9 +6,9 @@
 #include "speech_tiny.h"
 
 #include "distill/checkpoint.h"
-#include "report/runlog.h"
 #include "distill/trainer.h"
-#include "quant/gguf.h"
+#include "files/gguf.h"
+#include "report/runlog.h"
 #include "run_cli.h"
 #include "tasks/speech/speech_config.h"
 #include "tasks/speech/speech_task.h"
@@ -122,6 +122,37 @@ static void the_student_learns(void **state) {
     assert_ok(kd_file_read(&log, &after, test_path(folder, "runs/tiny/log.jsonl"), 1 << 24));
     free(log);
     assert_int_equal(before, after);
+}
+
+/* What is measured on windows is what is minimised on them: with a rate of nearly nothing the loss
+ * of all training windows at once is theirs as validation windows. And a token that comes out wrong
+ * is given half the probability at most, so a small loss leaves room for few of them. */
+static void validation_measures_what_is_learnt(void **state) {
+    test_folder *folder = *state;
+    char config[KD_PATH_MAX], where[KD_PATH_MAX];
+    kd_runlog_curves curves;
+    test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+    test_copy(where, sizeof where, test_path(folder, "still"));
+    if (DISTILL("train", config, "--runs", where, "--set", "data.validation=[\"train.tsv\"]",
+                "--set", "loss={\"kl\": 0, \"hard\": 1}", "--set",
+                "train={\"epochs\": 1, \"batch\": 64, \"learning_rate\": 1e-12}") != 0)
+        fail_msg("%s", complained);
+    assert_ok(kd_runlog_read(&curves, test_path(folder, "still/tiny/log.jsonl")));
+    assert_int_equal(curves.step_count, 1);
+    assert_int_equal(curves.eval_count, 1);
+    assert_true(curves.eval[0].loss > 1);
+    assert_true(fabs(curves.eval[0].loss - curves.step[0].loss) < 1e-5 * curves.step[0].loss);
+    kd_runlog_free(&curves);
+    test_copy(where, sizeof where, test_path(folder, "learnt"));
+    if (DISTILL("train", config, "--runs", where, "--set", "data.validation=[\"train.tsv\"]",
+                "--set", "loss={\"kl\": 0, \"hard\": 1}", "--set",
+                "train={\"epochs\": 3, \"batch\": 1, \"learning_rate\": 0.03}") != 0)
+        fail_msg("%s", complained);
+    assert_ok(kd_runlog_read(&curves, test_path(folder, "learnt/tiny/log.jsonl")));
+    for (int64_t i = 0; i < curves.eval_count; i++)
+        assert_true(1 - curves.eval[i].accuracy <= curves.eval[i].loss / log(2) + 1e-9);
+    assert_true(curves.eval[curves.eval_count - 1].loss < 0.6);
+    kd_runlog_free(&curves);
 }
 
 /* Stopped after every update, and at other thread counts, it ends in the same bits. */
@@ -500,6 +531,7 @@ static void kinds_tell_tasks_apart(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(the_student_learns),
+        TEST(validation_measures_what_is_learnt),
         TEST(interruptions_change_nothing),
         TEST(a_cache_changes_nothing),
         TEST(other_ways_to_be_taught),

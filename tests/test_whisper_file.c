@@ -2,7 +2,7 @@
 #include "test_data.h"
 
 #include "change_text.h"
-#include "data/safetensors_write.h"
+#include "files/safetensors_write.h"
 #include "whisper_tiny.h"
 
 static void bins_come_back(void **state) {

@@ -3,7 +3,7 @@
 #include "test_data.h"
 
 #include "change_text.h"
-#include "quant/whisper_suppressed.h"
+#include "files/whisper_suppressed.h"
 #include "run_cli.h"
 #include "whisper_tiny.h"
 

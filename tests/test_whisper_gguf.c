@@ -2,7 +2,7 @@
  * broken is let through. */
 #include "test_data.h"
 
-#include "quant/gguf.h"
+#include "files/gguf.h"
 #include "whisper_tiny.h"
 
 static const char *const NAMES[] = {"f32", "f16", "q8_0", "q5_0", "q4_0", "int8"};

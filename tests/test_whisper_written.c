@@ -3,7 +3,7 @@
 #include "test_data.h"
 
 #include "base/text.h"
-#include "quant/gguf.h"
+#include "files/gguf.h"
 #include "whisper_tiny.h"
 
 /* The ordinary tokens: 256 bytes, "ab", "abc", " t". */

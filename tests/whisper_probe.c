@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "distill/loss.h"
-#include "quant/whisper_file.h"
+#include "files/whisper_file.h"
 
 static void need(bool good, const char *what) {
     if (good) return;

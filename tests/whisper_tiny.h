@@ -9,7 +9,7 @@
 #include "asserts.h"
 #include "base/file.h"
 #include "data/logmel.h"
-#include "quant/whisper_file.h"
+#include "files/whisper_file.h"
 
 enum { TINY_VOCABULARY = 256 + 1608, TINY_WIDTH = 32 };
 

@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "data/whisper_mel.h"
 #include "distill.h"
-#include "quant/whisper_file.h"
+#include "files/whisper_file.h"
 #include "tasks/speech/transcribe.h"
 
 struct distill_speech {

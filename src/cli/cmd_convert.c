@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "cli/cli.h"
-#include "quant/whisper_file.h"
+#include "files/whisper_file.h"
 
 static const kd_option OPTIONS[] = {
     {"type", "TYPE",

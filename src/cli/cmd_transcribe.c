@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 #include "cli/transcript_text.h"
 #include "data/whisper_mel.h"
-#include "quant/whisper_file.h"
+#include "files/whisper_file.h"
 
 static const kd_option OPTIONS[] = {
     {"language", "NAME",

@@ -6,13 +6,13 @@
 #include "cli/cli.h"
 #include "cli/file_kind.h"
 #include "data/h5.h"
-#include "data/safetensors.h"
 #include "data/store.h"
 #include "distill/checkpoint.h"
+#include "files/gguf.h"
+#include "files/safetensors.h"
+#include "files/whisper_file.h"
 #include "layers/weights.h"
 #include "quant/blob.h"
-#include "quant/gguf.h"
-#include "quant/whisper_file.h"
 #include "tasks/registry.h"
 
 static const kd_usage USAGE = {

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #include "base/text.h"
-#include "quant/whisper_file.h"
+#include "files/whisper_file.h"
 
 int kd_inspect_config(kd_text *out, const char *path); /* by its task */
 int kd_inspect_checkpoint(kd_text *out, const char *path);

@@ -8,8 +8,8 @@
 #include "base/log.h"
 #include "cli/inspect.h"
 #include "data/h5.h"
-#include "data/safetensors.h"
 #include "data/store.h"
+#include "files/safetensors.h"
 #include "report/metric.h"
 
 /* --- checkpoint ----------------------------------------------------------------------------- */

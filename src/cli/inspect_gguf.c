@@ -9,7 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cli/inspect.h"
-#include "quant/gguf.h"
+#include "files/gguf.h"
 
 static const size_t FILE_LIMIT = (size_t)1 << 36;
 static const size_t NUMBER_BYTES[KD_GGUF_KIND_COUNT] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};

@@ -6,8 +6,8 @@
 #ifndef KD_QUANT_BLOB_INTERNAL_H
 #define KD_QUANT_BLOB_INTERNAL_H
 
+#include "files/gguf.h"
 #include "quant/blob.h"
-#include "quant/gguf.h"
 #include "quant/grid.h"
 #include "quant/int8_kernel.h"
 

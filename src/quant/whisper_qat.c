@@ -4,7 +4,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
-#include "quant/whisper_file.h"
+#include "files/whisper_file.h"
 
 /* Rows are shared among so many lanes, each with its own scratch; a row's bits depend on the row
  * alone. */

@@ -23,8 +23,8 @@
 #ifndef KD_QUANT_WHISPER_QAT_H
 #define KD_QUANT_WHISPER_QAT_H
 
+#include "files/formats/number_format.h"
 #include "layers/whisper.h"
-#include "quant/number_format.h"
 
 typedef struct kd_whisper_qat kd_whisper_qat;
 

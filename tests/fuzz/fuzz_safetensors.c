@@ -1,6 +1,6 @@
 #include <stdlib.h>
 
-#include "data/safetensors.h"
+#include "files/safetensors.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
 

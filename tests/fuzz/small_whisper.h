@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#include "quant/whisper_file.h"
+#include "files/whisper_file.h"
 
 /* Width 4, one layer each; the 256 bytes are its ordinary tokens. Freed by small_whisper_free. */
 static inline void small_whisper(kd_whisper_file *out, int vocabulary, int text_context) {

@@ -6,8 +6,8 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "data/safetensors.h"
 #include "distill/checkpoint.h"
+#include "files/safetensors.h"
 #include "layers/import.h"
 
 /* The learned projections of the hints whose two nodes have different widths. */

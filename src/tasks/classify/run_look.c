@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "distill/checkpoint.h"
-#include "quant/gguf.h"
+#include "files/gguf.h"
 #include "tasks/classify/teach.h"
 
 /* A chain of teachers' teachers ends somewhere; run.h's names tell a circle of fewer. */

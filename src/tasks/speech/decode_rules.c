@@ -5,7 +5,7 @@
 
 #include "autograd/vector_math.h"
 #include "base/error.h"
-#include "quant/whisper_suppressed.h"
+#include "files/whisper_suppressed.h"
 
 int kd_decode_rules_init(kd_decode_rules *out, const kd_tokenizer *tokenizer,
                          const kd_whisper_generation *generation, bool timestamps) {

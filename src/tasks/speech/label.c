@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "data/text_normalizer.h"
 #include "distill/trainer.h"
-#include "quant/whisper_suppressed.h"
+#include "files/whisper_suppressed.h"
 #include "tasks/speech/greedy.h"
 #include "tasks/speech/hearing.h"
 #include "tasks/speech/label_file.h"

@@ -26,7 +26,7 @@
 #include "base/hash.h"
 #include "data/utterances.h"
 #include "data/wer.h"
-#include "quant/whisper_file.h"
+#include "files/whisper_file.h"
 
 enum { KD_LABELS_IN_SHARD = 120 };
 

@@ -7,7 +7,7 @@
 #include "config/reader.h"
 #include "data/store.h"
 #include "distill/train_spec.h"
-#include "quant/number_format.h"
+#include "files/formats/number_format.h"
 #include "tasks/speech/windows.h"
 
 enum { KD_MANIFESTS_MAX = 16, KD_SPEECH_QUANTIZE_MAX = 8 };

@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "distill/checkpoint.h"
-#include "quant/whisper_suppressed.h"
+#include "files/whisper_suppressed.h"
 #include "tasks/speech/speech_look.h"
 #include "tasks/speech/speech_task.h"
 #include "tasks/speech/speech_teach.h"

@@ -4,7 +4,7 @@
 #define KD_TASKS_SPEECH_SPEECH_TEACH_H
 
 #include "data/store.h"
-#include "quant/whisper_file.h"
+#include "files/whisper_file.h"
 #include "tasks/speech/encoded.h"
 #include "tasks/speech/speech_config.h"
 

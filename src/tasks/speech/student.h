@@ -3,7 +3,7 @@
 #ifndef KD_TASKS_SPEECH_STUDENT_H
 #define KD_TASKS_SPEECH_STUDENT_H
 
-#include "quant/whisper_file.h"
+#include "files/whisper_file.h"
 
 /* Which n of a teacher's `layers` layers a student keeps: linspace(0, layers − 1, n) rounded down,
  * the last of them always the teacher's last. 1 ≤ n ≤ layers (contract). */

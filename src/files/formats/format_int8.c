@@ -1,0 +1,34 @@
+#include <math.h>
+#include <string.h>
+
+#include "files/formats/number_format.h"
+
+enum { MOST = 127 };
+
+/* Float d, then n signed bytes: d = max|x|/127, q = rint(x·(1/d)), ties to even: the symmetric grid
+ * of 8 bits (quant/grid.h) that the row's own range gives. */
+static void encode(unsigned char *out, const float *x, int64_t n) {
+    float largest = 0;
+#pragma omp simd reduction(max : largest)
+    for (int64_t i = 0; i < n; i++) largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+    float d = (float)((double)largest / MOST);
+    if (!(d >= 0x1p-100f)) d = (float)(1.0 / MOST); /* 1/d must be finite */
+    memcpy(out, &d, sizeof d);
+    int8_t *q = (int8_t *)out + sizeof d;
+    const float inverse = 1.0f / d;
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++) {
+        float steps = rintf(x[i] * inverse);
+        steps = steps < MOST ? steps : MOST;
+        q[i] = (int8_t)(steps > -MOST ? steps : -MOST);
+    }
+}
+
+static void decode(float *out, const unsigned char *in, int64_t n) {
+    float d;
+    memcpy(&d, in, sizeof d);
+    const int8_t *q = (const int8_t *)in + sizeof d;
+    for (int64_t i = 0; i < n; i++) out[i] = d * (float)q[i];
+}
+
+const kd_number_format kd_format_int8 = {"int8", KD_NO_GGML_TYPE, 0, 1, encode, decode};

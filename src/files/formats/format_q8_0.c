@@ -1,0 +1,36 @@
+#include "files/formats/format_block.h"
+
+/* Half d, 32 signed bytes. d = max|x|/127; q = x/d rounded half away from zero, with the d that
+ * was not yet rounded to half. */
+enum { BYTES = 34 };
+
+/* q[j] = roundf(x[j]·inverse), |…| ≤ 127, as vector units have it: with the number in front of a
+ * half, not with a half, since that would bring the number in front of a half up to 1. */
+static void to_steps(int8_t q[KD_FORMAT_BLOCK], const float *x, float inverse) {
+    int32_t step[KD_FORMAT_BLOCK];
+#pragma omp simd
+    for (int j = 0; j < KD_FORMAT_BLOCK; j++) {
+        const float scaled = x[j] * inverse;
+        step[j] = (int32_t)(scaled + copysignf(0x1.fffffep-2f, scaled));
+    }
+    for (int j = 0; j < KD_FORMAT_BLOCK; j++) q[j] = (int8_t)step[j];
+}
+
+static void encode(unsigned char *out, const float *x, int64_t n) {
+    for (; n > 0; n -= KD_FORMAT_BLOCK, x += KD_FORMAT_BLOCK, out += BYTES) {
+        const float d = fabsf(kd_format_extreme(x)) / 127, inverse = d != 0 ? 1 / d : 0;
+        int8_t q[KD_FORMAT_BLOCK];
+        to_steps(q, x, inverse);
+        kd_format_put_half(out, d);
+        memcpy(out + 2, q, sizeof q);
+    }
+}
+
+static void decode(float *out, const unsigned char *in, int64_t n) {
+    for (; n > 0; n -= KD_FORMAT_BLOCK, out += KD_FORMAT_BLOCK, in += BYTES) {
+        const float d = kd_format_get_half(in);
+        for (int j = 0; j < KD_FORMAT_BLOCK; j++) out[j] = d * (float)(int8_t)in[2 + j];
+    }
+}
+
+const kd_number_format kd_format_q8_0 = {"q8_0", 8, KD_FORMAT_BLOCK, BYTES, encode, decode};

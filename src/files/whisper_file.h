@@ -1,0 +1,111 @@
+/* Whisper models in files: whisper.cpp's `.bin`, GGUF and Hugging Face folders, both ways.
+ *
+ * What travels with the weights is kept: the mel filters and the tokens of the vocabulary.
+ */
+#ifndef KD_FILES_WHISPER_FILE_H
+#define KD_FILES_WHISPER_FILE_H
+
+#include <stddef.h>
+
+#include "data/tokenizer.h"
+#include "files/formats/number_format.h"
+#include "files/gguf.h"
+#include "layers/whisper.h"
+
+/* A head of the decoder's cross-attention that follows the words in time. */
+typedef struct {
+    int layer, head;
+} kd_whisper_head;
+
+typedef struct {
+    kd_whisper *model;
+    int bins;       /* of the DFT: 201                                      */
+    float *filters; /* (mels, bins), or NULL when the file brought none     */
+    kd_tokenizer *tokenizer;
+    kd_whisper_head *head; /* (head_count), for the times of words; none when not known */
+    int head_count;
+    const char *origin; /* what it was made from, for the GGUF that is written; borrowed, or NULL */
+    const kd_number_format **stored; /* (parameters) the formats a `.bin` has them in, else NULL */
+} kd_whisper_file;
+
+/* A `.bin` or GGUF file, told by its first bytes, or a folder with config.json and safetensors.
+ * Everything is checked before use, that the weights are finite and the mel filters Whisper's too:
+ * KD_EDATA says what is wrong and where. The caller frees *out.
+ */
+int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_training training);
+void kd_whisper_file_free(kd_whisper_file *file);
+
+/* The `.bin` in memory (borrowed during the call); `name` is for messages. */
+int kd_whisper_bin_decode(kd_whisper_file **out, const void *bytes, size_t length, const char *name,
+                          kd_whisper_training training);
+int kd_whisper_bin_read(kd_whisper_file **out, const char *path, kd_whisper_training training);
+
+/* Whole or not at all. `format` is that of the matrices; for the others see kd_whisper_format_of.
+ * KD_EUSAGE when the width does not divide into blocks, for int8, which the layout has not, and for
+ * tokens beyond Whisper's. A warning says what is stated of generation and has no place there. */
+int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
+                         const kd_number_format *format);
+
+/* GGUF of architecture "whisper". Keys: those of ggml's GGUF description (whisper.encoder.* and
+ * whisper.decoder.*), tokenizer.ggml.* of the model "gpt2" with all V tokens, and, ours,
+ * whisper.decoder.alignment_heads (layer, head, layer, …) and how text is generated
+ * (whisper_gguf.h), each where it is stated. Tensors: the names and shapes of the
+ * `.bin`, and "mel_filters" (mels,bins). A matrix W in int8 is two tensors, W of type I8 and
+ * "W.scale" (out) of type F32.
+ * Reading: sizes may have any integer type; without mel filters OpenAI's are used; our checksum is
+ * compared where the file has one. `bytes` are borrowed during the call. */
+int kd_whisper_gguf_decode(kd_whisper_file **out, const void *bytes, size_t length,
+                           const char *name, kd_whisper_training training);
+int kd_whisper_gguf_read(kd_whisper_file **out, const char *path, kd_whisper_training training);
+bool kd_gguf_is_whisper(const kd_gguf *gguf); /* by its general.architecture */
+/* As kd_whisper_bin_write, in any format that can be encoded. */
+int kd_whisper_gguf_write(const char *path, const kd_whisper_file *file,
+                          const kd_number_format *format);
+
+/* A Hugging Face folder: config.json, model.safetensors or the shards that
+ * model.safetensors.index.json names, and the tokenizer's files; generation_config.json and
+ * preprocessor_config.json where they are. What they state is followed (kd_whisper_generation) or,
+ * where this program knows one way only, must be that way. */
+int kd_whisper_folder_read(kd_whisper_file **out, const char *folder, kd_whisper_training training);
+/* Makes the folder, and in it config.json, generation_config.json, preprocessor_config.json, the
+ * tokenizer's files and, last, model.safetensors, in `format` f32 or f16. How text is generated is
+ * written as it is stated, or as Whisper does it. Alignment heads of layers
+ * the model does not have are left out; without any left, all heads of the decoder's upper half
+ * stand for them, as OpenAI does it. */
+int kd_whisper_folder_write(const char *folder, const kd_whisper_file *file,
+                            const kd_number_format *format);
+
+/* The format in which a parameter lies in a `.bin` or GGUF file whose matrices have this one, as
+ * whisper.cpp takes it for granted: convolutions are f16 (f32 in an f32 file), norms, biases and
+ * positions f32. */
+const kd_number_format *kd_whisper_format_of(const kd_param *param,
+                                             const kd_number_format *matrices);
+
+/* KD_EUSAGE, naming `source`, when the rows of this model's matrices cannot be cut into blocks. */
+int kd_whisper_format_check(const kd_whisper_spec *spec, const kd_number_format *format,
+                            const char *source);
+
+/* --- for the readers and writers ----------------------------------------------------------------
+ */
+
+/* Hugging Face's name of a parameter, "model." in front: "model.decoder.layers.0.fc1.weight". */
+enum { KD_WHISPER_NAME_MAX = 128 };
+void kd_whisper_foreign_name(char out[KD_WHISPER_NAME_MAX], const char *name);
+
+/* The sizes with which a parameter lies in a `.bin` or GGUF file, fastest first; the rank is
+ * returned. Convolutions are (kernel,in,out), their biases [1,n]. */
+int kd_whisper_sizes(int64_t ne[4], const kd_param *param);
+/* Whether sizes found are those; sizes of 1 count for nothing but in convolutions. */
+bool kd_whisper_sizes_fit(const kd_param *param, int rank, const int64_t *ne);
+
+/* ggml's number of a file whose matrices have this format ("ftype"); −1 when it has none. */
+int kd_whisper_file_type(const kd_number_format *format);
+
+/* OpenAI's mel filters into a file without. */
+int kd_whisper_add_filters(kd_whisper_file *file, int mels);
+
+/* Between a parameter and its values in PyTorch's layout: a convolution is (out,in,kernel). */
+void kd_whisper_set_values(kd_param *param, const float *values);
+void kd_whisper_get_values(float *values, const kd_param *param);
+
+#endif

@@ -1,0 +1,261 @@
+/* Whisper as GGUF, the writing half; whisper_file.h has the layout. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "data/token_letters.h"
+#include "data/tokenizer_write.h"
+#include "files/gguf.h"
+#include "files/whisper_gguf.h"
+
+/* tokenizer.ggml.token_type */
+enum { TOKEN_ORDINARY = 1, TOKEN_SPECIAL = 3 };
+
+static void add_sizes(kd_gguf_writer *w, const kd_whisper_spec *spec) {
+    for (int i = 0; i < KD_WHISPER_GGUF_SIZES; i++) {
+        int size;
+        memcpy(&size, (const char *)spec + kd_whisper_gguf_size[i].place, sizeof size);
+        kd_gguf_add_u32(w, kd_whisper_gguf_size[i].key, (uint32_t)size);
+    }
+}
+
+/* --- the tokenizer ------------------------------------------------------------------------------
+ */
+
+/* A key whose texts are the lines, which become 0-terminated. Frees them. */
+static int add_lines(kd_gguf_writer *w, const char *key, kd_text *lines, int status) {
+    if (status == KD_OK) status = kd_text_finish(lines, key);
+    if (status < 0) {
+        free(lines->text);
+        return status;
+    }
+    uint64_t count = 0;
+    const char **line = malloc((lines->length + 1) * sizeof *line);
+    if (!line) status = kd_fail_memory(lines->length * sizeof *line, key);
+    for (char *at = lines->text; line && at < lines->text + lines->length;) {
+        const size_t n = strcspn(at, "\n");
+        at[n] = '\0';
+        line[count++] = at;
+        at += n + 1;
+    }
+    if (line) kd_gguf_add_strings(w, key, line, count);
+    free(line);
+    free(lines->text);
+    return status;
+}
+
+/* All V: ordinary tokens in letters, special ones by their text. */
+static int add_tokens(kd_gguf_writer *w, const kd_tokenizer *t) {
+    const kd_token_ids *ids = kd_tokenizer_ids(t);
+    kd_text lines = {0};
+    size_t longest = 0;
+    for (int32_t id = 0; id < ids->vocabulary; id++) {
+        const size_t length = kd_tokenizer_token(t, id).length;
+        longest = length > longest ? length : longest;
+    }
+    char *letters = malloc(2 * longest + 1);
+    for (int32_t id = 0; id < ids->vocabulary && letters; id++) {
+        const kd_token_bytes token = kd_tokenizer_token(t, id);
+        if (id < ids->end) {
+            kd_letters_spell(letters, token.bytes, token.length);
+            kd_text_add(&lines, "%s\n", letters);
+        } else {
+            kd_text_add(&lines, "%.*s\n", (int)token.length, token.bytes);
+        }
+    }
+    const int status = letters ? KD_OK : kd_fail_memory(2 * longest + 1, "a token");
+    free(letters);
+    return add_lines(w, KD_WHISPER_GGUF_TOKENS, &lines, status);
+}
+
+static int add_token_types(kd_gguf_writer *w, const kd_token_ids *ids) {
+    int32_t *type = malloc((size_t)ids->vocabulary * sizeof *type);
+    if (!type) return kd_fail_memory((size_t)ids->vocabulary * sizeof *type, "types of tokens");
+    for (int32_t id = 0; id < ids->vocabulary; id++)
+        type[id] = id < ids->end ? TOKEN_ORDINARY : TOKEN_SPECIAL;
+    kd_gguf_add_i32s(w, "tokenizer.ggml.token_type", type, (uint64_t)ids->vocabulary);
+    free(type);
+    return KD_OK;
+}
+
+static int add_tokenizer(kd_gguf_writer *w, const kd_tokenizer *t) {
+    const kd_token_ids *ids = kd_tokenizer_ids(t);
+    kd_text merges = {0};
+    kd_gguf_add_string(w, "tokenizer.ggml.model", "gpt2");
+    int status = add_tokens(w, t);
+    if (status == KD_OK) status = add_token_types(w, ids);
+    if (status == KD_OK)
+        status =
+            add_lines(w, "tokenizer.ggml.merges", &merges, kd_tokenizer_add_merges(&merges, t));
+    kd_gguf_add_u32(w, "tokenizer.ggml.bos_token_id", (uint32_t)ids->start);
+    kd_gguf_add_u32(w, "tokenizer.ggml.eos_token_id", (uint32_t)ids->end);
+    return status;
+}
+
+/* --- tensors ------------------------------------------------------------------------------------
+ */
+
+/* What a tensor of the file is made of. */
+typedef struct {
+    const kd_param *param; /* NULL: the mel filters         */
+    const kd_number_format *format;
+    bool scales; /* of int8: the scales, not the steps */
+} piece;
+
+typedef struct {
+    const kd_whisper_file *file;
+    kd_gguf_writer *writer;
+    piece *piece; /* (count) */
+    uint64_t count;
+    float *values;      /* of the largest parameter       */
+    unsigned char *row; /* of the longest row, as int8    */
+} content;
+
+static void add_tensor(content *c, const char *name, uint32_t type, int rank, const int64_t *ne,
+                       piece made_of) {
+    uint64_t sizes[4];
+    for (int i = 0; i < rank; i++) sizes[i] = (uint64_t)ne[i];
+    kd_gguf_add_tensor(c->writer, name, type, rank, sizes, NULL);
+    c->piece[c->count++] = made_of;
+}
+
+static void add_param(content *c, const kd_param *p, const kd_number_format *format) {
+    int64_t ne[4];
+    const int rank = kd_whisper_sizes(ne, p);
+    if (format->ggml_type != KD_NO_GGML_TYPE) {
+        add_tensor(c, p->name, format->ggml_type, rank, ne, (piece){p, format, false});
+        return;
+    }
+    char name[KD_WHISPER_GGUF_NAME_MAX];
+    kd_whisper_gguf_scale_name(name, p);
+    add_tensor(c, p->name, KD_GGUF_TENSOR_I8, rank, ne, (piece){p, format, false});
+    add_tensor(c, name, KD_GGUF_TENSOR_F32, 1, ne + 1, (piece){p, format, true});
+}
+
+/* A row of int8 is a float and its bytes (number_format.h): either of them, of all rows. */
+static void fill_int8(const content *c, const piece *made, unsigned char *out) {
+    const size_t N = (size_t)made->param->tensor.shape[0], C = (size_t)made->param->tensor.shape[1];
+    const size_t begin = made->scales ? 0 : sizeof(float), n = made->scales ? sizeof(float) : C;
+    for (size_t row = 0; row < N; row++) {
+        made->format->encode(c->row, c->values + row * C, (int64_t)C);
+        memcpy(out + row * n, c->row + begin, n);
+    }
+}
+
+static int fill(void *context, uint64_t index, void *out) {
+    const content *c = context;
+    const piece *made = &c->piece[index];
+    const kd_whisper_file *file = c->file;
+    if (!made->param) {
+        memcpy(out, file->filters,
+               (size_t)(file->model->spec.mels * file->bins) * sizeof *file->filters);
+        return KD_OK;
+    }
+    kd_whisper_get_values(c->values, made->param);
+    if (made->format == &kd_format_int8)
+        fill_int8(c, made, out);
+    else
+        made->format->encode(out, c->values, made->param->tensor.size);
+    return KD_OK;
+}
+
+/* Room for all tensors, and for making one. */
+static int content_create(content *c, const kd_whisper_file *file, kd_gguf_writer *writer) {
+    const kd_params *params = file->model->params;
+    size_t most = 0, longest = 0;
+    for (int i = 0; i < params->count; i++) {
+        const kd_tensor *t = &params->list[i]->tensor;
+        const size_t size = (size_t)t->size, row = size / (size_t)t->shape[0];
+        most = size > most ? size : most;
+        longest = row > longest ? row : longest;
+    }
+    *c = (content){.file = file, .writer = writer};
+    c->piece = calloc(2 * (size_t)params->count + 1, sizeof *c->piece);
+    c->values = malloc(most * sizeof *c->values);
+    c->row = malloc(sizeof(float) + longest);
+    return c->piece && c->values && c->row ? KD_OK
+                                           : kd_fail_memory(most * sizeof *c->values, "GGUF");
+}
+
+static void content_clear(content *c) {
+    free(c->piece);
+    free(c->values);
+    free(c->row);
+}
+
+/* --- the file -----------------------------------------------------------------------------------
+ */
+
+static int add_heads(kd_gguf_writer *w, const kd_whisper_file *file) {
+    const size_t count = 2 * (size_t)file->head_count;
+    if (count == 0) return KD_OK;
+    int32_t *pair = malloc(count * sizeof *pair);
+    if (!pair) return kd_fail_memory(count * sizeof *pair, "alignment heads");
+    for (int i = 0; i < file->head_count; i++) {
+        pair[2 * i] = file->head[i].layer;
+        pair[2 * i + 1] = file->head[i].head;
+    }
+    kd_gguf_add_i32s(w, KD_WHISPER_GGUF_HEADS, pair, count);
+    free(pair);
+    return KD_OK;
+}
+
+static void add_list(kd_gguf_writer *w, const char *key, const kd_token_list *list) {
+    if (list->stated) kd_gguf_add_i32s(w, key, list->id, (uint64_t)list->count);
+}
+
+static void add_generation(kd_gguf_writer *w, const kd_whisper_generation *g,
+                           const kd_tokenizer *t) {
+    const kd_whisper_generation own = kd_whisper_generation_own();
+    add_list(w, KD_WHISPER_GGUF_SUPPRESS, &g->suppress);
+    add_list(w, KD_WHISPER_GGUF_BEGIN_SUPPRESS, &g->begin_suppress);
+    add_list(w, KD_WHISPER_GGUF_LANGUAGES, &g->languages);
+    if (g->max_length > 0) kd_gguf_add_u32(w, KD_WHISPER_GGUF_MAX_LENGTH, (uint32_t)g->max_length);
+    if (g->max_initial_timestamp != own.max_initial_timestamp)
+        kd_gguf_add_u32(w, KD_WHISPER_GGUF_FIRST_TIMESTAMP, (uint32_t)g->max_initial_timestamp);
+    if (g->language >= 0)
+        kd_gguf_add_string(w, KD_WHISPER_GGUF_LANGUAGE, kd_tokenizer_language_code(t, g->language));
+    if (g->task >= 0)
+        kd_gguf_add_string(w, KD_WHISPER_GGUF_TASK,
+                           g->task == kd_tokenizer_ids(t)->translate ? "translate" : "transcribe");
+}
+
+static int add_keys(kd_gguf_writer *w, const kd_whisper_file *file,
+                    const kd_number_format *format) {
+    const int type = kd_whisper_file_type(format);
+    if (type >= 0) kd_gguf_add_u32(w, "general.file_type", (uint32_t)type);
+    if (file->origin) kd_gguf_add_string(w, "distill.origin", file->origin);
+    add_sizes(w, &file->model->spec);
+    add_generation(w, &file->model->generation, file->tokenizer);
+    int status = add_heads(w, file);
+    return status < 0 ? status : add_tokenizer(w, file->tokenizer);
+}
+
+static int write_content(const char *path, content *c, const kd_number_format *format) {
+    const kd_whisper *model = c->file->model;
+    const int64_t filters[2] = {c->file->bins, model->spec.mels};
+    int status = add_keys(c->writer, c->file, format);
+    if (status < 0) return status;
+    add_tensor(c, KD_WHISPER_GGUF_FILTERS, KD_GGUF_TENSOR_F32, 2, filters, (piece){0});
+    for (int i = 0; i < model->params->count; i++) {
+        const kd_param *p = model->params->list[i];
+        add_param(c, p, kd_whisper_format_of(p, format));
+    }
+    return kd_gguf_write_filled(path, c->writer, fill, c);
+}
+
+int kd_whisper_gguf_write(const char *path, const kd_whisper_file *file,
+                          const kd_number_format *format) {
+    content c = {0};
+    kd_gguf_writer *w = NULL;
+    KD_CONTRACT(format->encode, "%s has no encoder", format->name);
+    int status = kd_whisper_format_check(&file->model->spec, format, path);
+    if (status == KD_OK) status = kd_gguf_writer_create(&w, "whisper");
+    if (status == KD_OK) status = content_create(&c, file, w);
+    if (status == KD_OK) status = write_content(path, &c, format);
+    content_clear(&c);
+    kd_gguf_writer_free(w);
+    return status;
+}
