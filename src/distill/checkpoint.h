@@ -35,9 +35,10 @@ typedef struct {
 /* Layout: /params/<name>, /moments/<i>/<name> float32 (float64 in the double build) datasets, each
  * with its checksum as an attribute; attributes of the file: schema, version, dtype, stage, key,
  * origin (whose hash is the key), config, moments, checksum (over all the others and all numbers)
- * and the fields of the state. Version 1, whose best value is an accuracy (best_accuracy), is read. The whole file is sealed besides (data/h5.h), so that no bit of it
- * can change unnoticed. Numbers come back with the same bits, NaN and infinities included. Replaces
- * `path` whole or leaves it. */
+ * and the fields of the state. The whole file is sealed besides (data/h5.h), so that no bit of it
+ * can change unnoticed. Numbers come back with the same bits, NaN and infinities included. Files of
+ * version 1, whose best value is an accuracy (best_accuracy), are read too. Replaces `path` whole or
+ * leaves it. */
 int kd_checkpoint_save(const char *path, const kd_checkpoint *checkpoint);
 
 /* Restores values, moments and state. Refuses (KD_EDATA) a file with another key or stage, naming
