@@ -7,7 +7,9 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/defaults.h"
+#include "config/rows.h"
 #include "distill/train_keys.h"
+#include "layers/node.h"
 #include "tasks/classify/config.h"
 
 /* Of what stands in another section the rules look at the JSON, never at the fields, which may not
@@ -142,47 +144,18 @@ void kd_config_data_finish(kd_config_reader *reader, const cJSON *object, const 
 
 /* --- model ---------------------------------------------------------------------------------- */
 
-/* The kinds in the order of kd_layer_kind. */
-static kd_layer_kind layer_kind(const cJSON *object) {
-    static const char *const name[] = {"conv",   "max_pool", "avg_pool", "global_avg_pool",
-                                       "linear", "dropout"};
-    int kind = KD_LAYER_CONV;
-    while (!kd_json_get(object, name[kind])) kind++;
-    return (kd_layer_kind)kind;
-}
-
-void kd_config_layer_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
-    const cJSON *window = kd_json_get(object, "max_pool");
-    if (!window) window = kd_json_get(object, "avg_pool");
-    if (window) kd_default_copy(reader, out, "stride", window);
-}
-
+/* The kind whose first key the object has. */
 void kd_config_layer_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                             void *base) {
-    kd_layer_spec *layer = base;
-    layer->kind = layer_kind(object);
-    bool pool = layer->kind == KD_LAYER_MAX_POOL || layer->kind == KD_LAYER_AVG_POOL;
-    if (layer->kind == KD_LAYER_GLOBAL_AVG_POOL &&
-        !cJSON_IsTrue(kd_json_get(object, "global_avg_pool")))
-        kd_config_complain_key(reader, object, path, "global_avg_pool",
-                               "can only be true; leave the layer out instead");
-    for (int axis = 0; axis < 2; axis++) {
-        if (layer->kind == KD_LAYER_CONV && layer->padding[axis] < 0) {
-            if (layer->kernel[axis] % 2 == 0) {
-                kd_config_complain_key(reader, object, path, "kernel",
-                                       "padding \"same\" needs an odd kernel, this one has %d",
-                                       layer->kernel[axis]);
-                return;
-            }
-            layer->padding[axis] = (layer->kernel[axis] - 1) / 2;
-        }
-        if (pool && 2 * layer->padding[axis] > layer->kernel[axis]) {
-            kd_config_complain_key(reader, object, path, "padding",
-                                   "%d is more than half of the window of %d", layer->padding[axis],
-                                   layer->kernel[axis]);
-            return;
-        }
-    }
+#define LAYER(KIND, name) {KD_NODE_##KIND, &kd_layer_##name},
+    static const struct {
+        kd_node_kind kind;
+        const kd_config_table *table;
+    } layer[] = {KD_LAYER_KINDS(LAYER)};
+    kd_node_spec *spec = base;
+    (void)reader, (void)path;
+    for (int i = COUNT(layer) - 1; i >= 0; i--)
+        if (kd_json_get(object, layer[i].table->key[0].name)) spec->kind = layer[i].kind;
 }
 
 void kd_config_cnn_finish(kd_config_reader *reader, const cJSON *object, const char *path,
