@@ -165,11 +165,11 @@ static int find_param(const kd_params *params, const char *name, int hint) {
 static int check_record(source *s, const kd_param *p, int rank, const int32_t *ne, int32_t type,
                         record *r) {
     const kd_number_format *format = kd_number_format_typed((uint32_t)type);
+    char list[KD_FORMAT_LIST_MAX];
     if (!format)
-        return kd_fail(KD_EDATA,
-                       "%s: tensor %s has ggml type %d; f32, f16, q4_0, q4_1, q5_0, q5_1 and q8_0 "
-                       "can be read",
-                       s->name, p->name, (int)type);
+        return kd_fail(KD_EDATA, "%s: tensor %s has ggml type %d (%s); %s can be read", s->name,
+                       p->name, (int)type, kd_ggml_type_name((uint32_t)type),
+                       kd_number_format_list(list, true));
     const int64_t sizes[4] = {ne[0], ne[1], ne[2], ne[3]};
     if (!kd_whisper_sizes_fit(p, rank, sizes))
         return kd_fail(KD_EDATA, "%s: tensor %s has the wrong shape for this model's header",

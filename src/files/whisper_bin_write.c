@@ -14,8 +14,7 @@
 /* The header's number for the type of the matrices: those of quantized ones have the version of
  * the block layouts (2) in front. */
 static int header_type(const kd_number_format *format) {
-    const int type = kd_whisper_file_type(format);
-    return type > 1 ? 2000 + type : type;
+    return format->file_type > 1 ? 2000 + format->file_type : format->file_type;
 }
 
 /* Appending, until something fails; `status` stays. */
@@ -55,19 +54,19 @@ static void write_header(sink *s, const kd_whisper_file *file, const kd_number_f
     }
 }
 
-static void write_record(sink *s, const kd_param *p, const kd_number_format *format) {
+static void write_record(sink *s, const kd_param *p, kd_encoding how) {
     const kd_tensor *t = &p->tensor;
-    const size_t bytes = (size_t)kd_number_format_bytes(format, t->size);
+    const size_t bytes = (size_t)kd_encoding_bytes(&how, p);
     int64_t ne[4];
     const int rank = kd_whisper_sizes(ne, p);
     float *values = malloc((size_t)t->size * sizeof *values);
     unsigned char *encoded = malloc(bytes);
     if (values && encoded) {
         kd_whisper_get_values(values, p);
-        format->encode(encoded, values, t->size);
+        s->status = kd_encoding_put(encoded, &how, p, values);
         put_int(s, rank);
         put_int(s, (int64_t)strlen(p->name));
-        put_int(s, format->ggml_type);
+        put_int(s, how.format->ggml_type);
         for (int i = 0; i < rank; i++) put_int(s, ne[i]);
         put(s, p->name, strlen(p->name));
         put(s, encoded, bytes);
@@ -76,6 +75,28 @@ static void write_record(sink *s, const kd_param *p, const kd_number_format *for
     }
     free(values);
     free(encoded);
+}
+
+static bool has_type(const kd_number_format *format) {
+    return format->ggml_type != KD_NO_GGML_TYPE && format->file_type >= 0;
+}
+
+/* The rows of its matrices are as wide as the model, or four times so. */
+bool kd_whisper_bin_fits(const kd_whisper_spec *spec, const kd_number_format *format) {
+    return has_type(format) && kd_number_format_bytes(format, spec->width) > 0;
+}
+
+static int check_format(const char *path, const kd_whisper_spec *spec,
+                        const kd_number_format *format) {
+    if (!has_type(format))
+        return kd_fail(KD_EUSAGE, "%s: whisper.cpp's files have no %s; a GGUF file may have", path,
+                       format->name);
+    if (kd_whisper_bin_fits(spec, format)) return KD_OK;
+    return kd_fail(KD_EUSAGE,
+                   "%s: rows of %d cannot be cut into %s's blocks of %d, and whisper.cpp reads all "
+                   "matrices in one format; a GGUF file has %s where it fits, f16 and f32 fit "
+                   "every width",
+                   path, spec->width, format->name, format->block, format->name);
 }
 
 /* whisper.cpp counts the languages by the number of all tokens. */
@@ -110,10 +131,7 @@ int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
                          const kd_number_format *format) {
     const kd_params *params = file->model->params;
     char part[KD_PATH_MAX];
-    if (format->ggml_type == KD_NO_GGML_TYPE)
-        return kd_fail(KD_EUSAGE, "%s: whisper.cpp's files have no %s; a GGUF file has", path,
-                       format->name);
-    int status = kd_whisper_format_check(&file->model->spec, format, path);
+    int status = check_format(path, &file->model->spec, format);
     if (status == KD_OK) status = check_tokens(path, file->tokenizer);
     if (status == KD_OK) status = warn_of_loss(path, file);
     if (status < 0) return status;
@@ -123,7 +141,7 @@ int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
     if (!s.file) return kd_fail(KD_EIO, "%s: cannot create: %s", part, strerror(errno));
     write_header(&s, file, format);
     for (int i = 0; i < params->count && s.status == KD_OK; i++)
-        write_record(&s, params->list[i], kd_whisper_format_of(params->list[i], format));
+        write_record(&s, params->list[i], kd_whisper_encoding_of(file, i, format));
     if (fclose(s.file) != 0 && s.status == KD_OK)
         s.status = kd_fail(KD_EIO, "%s: cannot write: %s", part, strerror(errno));
     if (s.status == KD_OK) return kd_file_commit(part, path);

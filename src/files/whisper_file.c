@@ -65,33 +65,20 @@ int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_tra
     return status;
 }
 
-int kd_whisper_format_check(const kd_whisper_spec *spec, const kd_number_format *format,
-                            const char *source) {
-    if (kd_number_format_bytes(format, spec->width) > 0) return KD_OK;
-    return kd_fail(KD_EUSAGE, "%s: rows of %d cannot be cut into %s's blocks of %d", source,
-                   spec->width, format->name, format->block);
-}
-
 const kd_number_format *kd_whisper_format_of(const kd_param *param,
                                              const kd_number_format *matrices) {
+    const kd_tensor *t = &param->tensor;
     const bool positions = strstr(param->name, "positional_embedding") != NULL;
-    if (param->tensor.rank == 1 || positions) return &kd_format_f32;
-    if (param->tensor.rank == 3) return matrices == &kd_format_f32 ? matrices : &kd_format_f16;
+    if (t->rank == 1 || positions) return &kd_format_f32;
+    if (t->rank == 3) return matrices == &kd_format_f32 ? matrices : &kd_format_f16;
     return matrices;
 }
 
-int kd_whisper_file_type(const kd_number_format *format) {
-    static const struct {
-        const kd_number_format *format;
-        int number;
-    } list[] = {{&kd_format_f32, 0},
-                {&kd_format_f16, 1},
-                {&kd_format_q4_0, 2},
-                {&kd_format_q8_0, 7},
-                {&kd_format_q5_0, 8}};
-    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
-        if (list[i].format == format) return list[i].number;
-    return -1;
+kd_encoding kd_whisper_encoding_of(const kd_whisper_file *file, int param,
+                                   const kd_number_format *matrices) {
+    if (file->encoding) return file->encoding[param];
+    const kd_param *p = file->model->params->list[param];
+    return (kd_encoding){kd_encoding_format(p, kd_whisper_format_of, matrices), NULL};
 }
 
 int kd_whisper_sizes(int64_t ne[4], const kd_param *param) {

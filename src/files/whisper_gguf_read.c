@@ -290,11 +290,11 @@ static int find_stored(stored *out, const kd_gguf *g, const kd_param *p, const c
                        p->name);
     *out = (stored){.tensor = t, .format = kd_number_format_typed(t->type)};
     if (t->type == KD_GGUF_TENSOR_I8) return find_scale(out, g, p, name);
+    char list[KD_FORMAT_LIST_MAX];
     if (!out->format)
-        return kd_fail(KD_EDATA,
-                       "%s: tensor %s has ggml type %u; f32, f16, q4_0, q4_1, q5_0, q5_1, q8_0 and "
-                       "i8 with scales can be read",
-                       name, p->name, t->type);
+        return kd_fail(
+            KD_EDATA, "%s: tensor %s has ggml type %u (%s); %s, and i8 with scales, can be read",
+            name, p->name, t->type, kd_ggml_type_name(t->type), kd_number_format_list(list, true));
     return KD_OK;
 }
 
