@@ -111,6 +111,18 @@ static void assert_nothing_changes(int code, const char *says, const char *const
 
 /* --- facts ---------------------------------------------------------------------------------- */
 
+/* As doubles the two are one number. */
+static void large_seeds_differ(void **state) {
+    (void)state;
+    kd_origin now = {0}, other = {0};
+    kd_origin_add_config(&now, "{\"seed\": 18446744073709551615}", "seed", KD_ORIGIN_ALL, NULL);
+    kd_origin_add_config(&other, "{\"seed\": 18446744073709551614}", "seed", KD_ORIGIN_ALL, NULL);
+    assert_string_equal(kd_origin_value(&now, "seed"), "18446744073709551615");
+    assert_string_equal(kd_origin_value(&other, "seed"), "18446744073709551614");
+    kd_origin_clear(&now);
+    kd_origin_clear(&other);
+}
+
 static void facts_are_told(void **state) {
     (void)state;
     static const char config[] = "{\"train\": {\"epochs\": 12, \"decay\": 0.5, \"often\": 3},"
@@ -586,6 +598,7 @@ int main(int argc, char **argv) {
     if (argc > 2 && strcmp(argv[1], "--as-distill") == 0) return kd_cli_main(argc - 1, argv + 1);
     const struct CMUnitTest tests[] = {
         TEST(facts_are_told),
+        TEST(large_seeds_differ),
         TEST(another_config_changes_nothing),
         TEST(fresh_keeps_what_cannot_be_replaced),
         TEST(old_and_foreign_results_are_refused),

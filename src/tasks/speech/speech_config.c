@@ -225,14 +225,9 @@ int kd_speech_config_load(kd_speech_config **out, const char *path, int n,
     kd_speech_config *config = calloc(1, sizeof *config);
     if (!config) return kd_fail_memory(sizeof *config, path);
     memcpy(config->path, path, strlen(path) + 1);
-    char *text = NULL;
-    kd_config_origin origin = {.path = config->path, .set_count = n, .set = sets};
-    int status = kd_file_read(&text, &origin.length, path, KD_CONFIG_LIMIT);
-    origin.text = text;
-    if (status == KD_OK)
-        status = kd_config_read(config, &kd_speech_config_root, &origin, "docs/speech.md",
-                                &config->resolved, &config->hash);
-    free(text);
+    const kd_config_origin origin = {.path = config->path, .set_count = n, .set = sets};
+    const int status = kd_config_read(config, &kd_speech_config_root, &origin, "docs/speech.md",
+                                      &config->resolved, &config->hash);
     if (status < 0) {
         kd_speech_config_free(config);
         return status;
