@@ -10,6 +10,7 @@ typedef struct {
     const kd_classifier_job *job;
     kd_loader *loader;
     int64_t epoch, index;                   /* of the batch the loader gives next              */
+    int64_t rounded_step;                   /* the update whose weights are rounded, or −1     */
     kd_tensor **student_tap, **teacher_tap; /* per node, when there are hints                  */
     float *soft;                            /* (batch,V) dense, or kept logits (batch,k)       */
     float *tail;                            /* (batch)                                         */
@@ -54,15 +55,15 @@ static int64_t full_batch(const kd_classifier_job *job) {
 }
 
 static int classifier_init(classifier *c, kd_learner *learner, const kd_classifier_job *job) {
-    *c = (classifier){.learner = learner, .job = job};
+    *c = (classifier){.learner = learner, .job = job, .rounded_step = -1};
     kd_loader_spec spec = {.batch = job->loop.spec->batch,
                            .shuffle = true,
                            .augment = job->augment,
                            .views = job->views,
                            .seed = job->loop.seed};
-    /* The folded batch norm of fake-quant training knows no batch. */
-    int status =
-        job->mode == KD_RUN_FLOAT ? kd_net_check_batch(learner->net, full_batch(job)) : KD_OK;
+    /* The folded batch norm of a network in integers knows no batch. */
+    const bool folded = job->mode != KD_RUN_FLOAT && learner->quantized->how->makes_network;
+    int status = folded ? KD_OK : kd_net_check_batch(learner->net, full_batch(job));
     if (status == KD_OK) status = kd_loader_create(&c->loader, job->train, &spec);
     return status < 0 ? status : make_buffers(c);
 }
@@ -128,21 +129,28 @@ static kd_run_mode mode_at(const kd_classifier_job *job, int64_t step) {
     return delayed ? KD_RUN_OBSERVE : job->mode;
 }
 
+/* Once for all micro-batches of an update. */
+static int round_weights(classifier *c, int64_t step) {
+    if (!c->learner->quantized || c->rounded_step == step) return KD_OK;
+    c->rounded_step = step;
+    return kd_quantized_round(c->learner->quantized);
+}
+
 static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_train_place *at,
                      double normalizer, kd_loss_parts *parts) {
     classifier *c = context;
     const kd_loss_config *loss = c->job->loss;
     kd_batch batch;
+    int status = round_weights(c, at->step);
+    if (status < 0) return status;
     next_batch(c, at, &batch);
     tape->full_batch = full_batch(c->job);
     kd_tensor *x = kd_learner_input(c->learner, tape, batch.n, batch.x);
     kd_tensor *z =
         kd_learner_forward(c->learner, tape, x, mode_at(c->job, at->step), c->student_tap);
     kd_soft_targets soft = {0};
-    if (c->job->store) {
-        int status = read_soft(c, tape, &batch, &soft);
-        if (status < 0) return status;
-    }
+    if (c->job->store) status = read_soft(c, tape, &batch, &soft);
+    if (status < 0) return status;
     kd_loss_spec spec = {.hard_weight = (kd_real)loss->hard,
                          .kl_weight = c->job->store ? (kd_real)loss->kl : 0,
                          .temperature = (kd_real)loss->temperature,
@@ -168,7 +176,9 @@ static int task_evaluate(kd_train_score *out, void *context, kd_tape *tape) {
     const classifier *c = context;
     kd_result result;
     kd_run_mode mode = c->job->mode == KD_RUN_FLOAT ? KD_RUN_FLOAT : KD_RUN_FAKE_EVAL;
-    int status = kd_evaluate(&result, c->learner, mode, tape, c->job->validation, NULL);
+    int status = c->learner->quantized ? kd_quantized_round(c->learner->quantized) : KD_OK;
+    if (status == KD_OK)
+        status = kd_evaluate(&result, c->learner, mode, tape, c->job->validation, NULL);
     if (status < 0) return status;
     *out = (kd_train_score){.accuracy = kd_result_accuracy(&result), .loss = result.loss};
     kd_result_free_counts(&result);
