@@ -38,6 +38,8 @@ static const struct {
     {"q4_0", 2, 2, 4.5, 1.01 / 8, "f16"},
     {"q4_1", 3, 3, 5, 1.01 / 15, "f16"},
     {"int8", KD_NO_GGML_TYPE, -1, 8 + 32.0 / ODD_ROW, 0.5 / 127 + 1e-6, NULL},
+    {"bf16", 30, -1, 16, 0, NULL},
+    {"f64", 28, -1, 64, 0, NULL},
 };
 enum { FORMATS = (int)(sizeof rows / sizeof *rows) };
 
@@ -115,6 +117,7 @@ static void numbers_come_back(void **state) {
     (void)state;
     for (int i = 0; i < FORMATS; i++) {
         const kd_number_format *f = kd_number_format_named(rows[i].name);
+        if (!f->encode) continue; /* only read */
         const int n = unit_of(f);
         float *x = take((size_t)(BLOCKS * n) * sizeof *x), *y = take((size_t)n * sizeof *y);
         unsigned char *bytes = take(unit_bytes(f));
@@ -141,7 +144,7 @@ static void blocks_are_apart(void **state) {
     (void)state;
     for (int i = 0; i < FORMATS; i++) {
         const kd_number_format *f = kd_number_format_named(rows[i].name);
-        if (f->block == 0) continue;
+        if (f->block == 0 || !f->encode) continue;
         const size_t size = unit_bytes(f);
         float *x = take(3 * (size_t)f->block * sizeof *x);
         unsigned char *together = take(3 * size + 1), *alone = take(size);
@@ -165,9 +168,9 @@ static void zeros_stay_zero(void **state) {
         const kd_number_format *f = kd_number_format_named(rows[i].name);
         const int n = unit_of(f);
         float *x = calloc((size_t)n, sizeof *x), *y = take((size_t)n * sizeof *y);
-        unsigned char *bytes = take(unit_bytes(f));
-        assert_non_null(x);
-        f->encode(bytes, x, NULL, n);
+        unsigned char *bytes = calloc(1, unit_bytes(f));
+        assert_true(x && bytes);
+        if (f->encode) f->encode(bytes, x, NULL, n);
         f->decode(y, bytes, n);
         for (int j = 0; j < n; j++) assert_true(y[j] == 0);
         free(x);
@@ -377,10 +380,10 @@ static void sizes_of_types(void **state) {
 static void formats_are_listed(void **state) {
     (void)state;
     char list[KD_FORMAT_LIST_MAX];
-    assert_string_equal(kd_number_format_list(list, false),
+    assert_string_equal(kd_number_format_list_written(list),
                         "f32, f16, q8_0, q5_1, q5_0, q4_1, q4_0, int8");
-    assert_string_equal(kd_number_format_list(list, true),
-                        "f32, f16, q8_0, q5_1, q5_0, q4_1, q4_0");
+    assert_string_equal(kd_number_format_list_ggml(list),
+                        "f32, f16, q8_0, q5_1, q5_0, q4_1, q4_0, bf16, f64");
     assert_string_equal(KD_FORMAT_CHOICES, "f32|f16|q8_0|q5_1|q5_0|q4_1|q4_0|int8");
 }
 

@@ -15,6 +15,7 @@ static void every_format_comes_back(void **state) {
     file->head_count = 2;
     const kd_number_format *format;
     for (int i = 0; (format = kd_number_format_at(i)); i++) {
+        if (!format->encode) continue; /* only read */
         const char *path = test_path(*state, "tiny.gguf");
         assert_ok(kd_whisper_gguf_write(path, file, format));
         assert_ok(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_NOTHING));
@@ -63,6 +64,7 @@ static void odd_widths_fall_back(void **state) {
     const char *path = test_path(*state, "odd.gguf");
     const kd_number_format *format;
     for (int i = 0; (format = kd_number_format_at(i)); i++) {
+        if (!format->encode) continue; /* only read */
         const bool cut = kd_number_format_bytes(format, 48) > 0;
         assert_ok(kd_whisper_gguf_write(path, file, format));
         assert_ok(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_NOTHING));
@@ -149,8 +151,8 @@ static void add_tensors(kd_gguf_writer *w, const kd_whisper *m, const change *c)
         int64_t ne[4];
         uint64_t sizes[4];
         assert_non_null(values);
-        kd_whisper_get_values(values, p);
-        const int rank = kd_whisper_sizes(ne, p);
+        values_in_files(values, p);
+        const int rank = sizes_in_files(ne, p);
         for (int k = 0; k < rank; k++) sizes[k] = (uint64_t)ne[k];
         const bool odd = c->type && strcmp(p->name, "decoder.ln.weight") == 0;
         if (!c->missing || strcmp(c->missing, p->name) != 0)

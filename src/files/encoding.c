@@ -1,30 +1,39 @@
 #include "files/encoding.h"
 
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/log.h"
 
 const kd_number_format *kd_encoding_format(const kd_param *param, kd_format_rule *rule,
                                            const kd_number_format *matrices) {
-    return kd_number_format_fit(rule(param, matrices), kd_encoding_row(param));
+    const kd_number_format *meant = rule(param, matrices);
+    return meant ? kd_number_format_fit(meant, kd_param_rows(param).length) : NULL;
 }
 
-int64_t kd_encoding_row(const kd_param *param) {
-    return param->tensor.size / param->tensor.shape[0];
+int kd_encodings_nearest(kd_encoding **out, const kd_params *params, kd_format_rule *rule,
+                         const kd_number_format *matrices) {
+    *out = calloc((size_t)params->count, sizeof **out);
+    if (!*out) return kd_fail_memory((size_t)params->count * sizeof **out, "formats of weights");
+    for (int i = 0; i < params->count; i++)
+        (*out)[i].format = kd_encoding_format(params->list[i], rule, matrices);
+    return KD_OK;
 }
 
 uint64_t kd_encoding_bytes(const kd_encoding *how, const kd_param *param) {
-    return (uint64_t)param->tensor.shape[0] *
-           kd_number_format_bytes(how->format, kd_encoding_row(param));
+    const kd_rows_of rows = kd_param_rows(param);
+    return (uint64_t)rows.count * kd_number_format_bytes(how->format, rows.length);
 }
 
 int kd_encoding_put(unsigned char *out, const kd_encoding *how, const kd_param *param,
                     const float *values) {
+    const kd_rows_of rows = kd_param_rows(param);
     if (!how->bytes)
-        return kd_number_format_encode(out, how->format, values, param->tensor.shape[0],
-                                       kd_encoding_row(param), param->name);
+        return kd_number_format_encode(out, how->format, values, rows.count, rows.length,
+                                       param->name);
     memcpy(out, how->bytes, (size_t)kd_encoding_bytes(how, param));
-    return 0;
+    return KD_OK;
 }
 
 void kd_encoding_tell(const char *path, const kd_params *params, kd_format_rule *rule,
@@ -44,5 +53,6 @@ void kd_encoding_tell(const char *path, const kd_params *params, kd_format_rule 
             "%s: %d of %d matrices are not %s, since their rows cannot be cut into blocks of %d; "
             "%s, of rows of %lld, is %s",
             path, count, all, matrices->name, matrices->block, first->name,
-            (long long)kd_encoding_row(first), kd_encoding_format(first, rule, matrices)->name);
+            (long long)kd_param_rows(first).length,
+            kd_encoding_format(first, rule, matrices)->name);
 }

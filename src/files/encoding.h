@@ -3,19 +3,18 @@
 #ifndef KD_FILES_ENCODING_H
 #define KD_FILES_ENCODING_H
 
-#include "autograd/param.h"
-#include "files/formats/number_format.h"
+#include "files/names.h"
 
-/* Of one parameter, which is seen as a matrix: shape[0] rows. */
+/* Of one parameter. */
 typedef struct {
-    const kd_number_format *format;
-    const unsigned char
-        *bytes; /* its rows behind each other; NULL: whoever writes takes the nearest
-                   numbers. Always NULL for formats of single values, f32 and f16 */
+    const kd_number_format *format; /* NULL: it is no part of the file */
+    const unsigned char *bytes; /* its rows (kd_param_rows) behind each other; NULL: whoever writes
+                                   takes the nearest numbers. Always NULL for formats of single
+                                   values, f32 and f16, whose order in a file may be another    */
 } kd_encoding;
 
 /* A model's rule: the format a parameter is meant to have when the matrices are asked for in
- * `matrices`; what has to be f32 is, whatever its shape. */
+ * `matrices`; what has to be f32 is, whatever its shape. NULL leaves it out of files. */
 typedef const kd_number_format *kd_format_rule(const kd_param *param,
                                                const kd_number_format *matrices);
 
@@ -23,8 +22,9 @@ typedef const kd_number_format *kd_format_rule(const kd_param *param,
 const kd_number_format *kd_encoding_format(const kd_param *param, kd_format_rule *rule,
                                            const kd_number_format *matrices);
 
-/* Values of one row: of the parameter over all but its first axis. */
-int64_t kd_encoding_row(const kd_param *param);
+/* Of all parameters, the nearest numbers; the caller frees. */
+int kd_encodings_nearest(kd_encoding **out, const kd_params *params, kd_format_rule *rule,
+                         const kd_number_format *matrices);
 
 /* Bytes of the whole parameter. */
 uint64_t kd_encoding_bytes(const kd_encoding *how, const kd_param *param);

@@ -1,5 +1,4 @@
 /* Whisper as GGUF, the writing half; whisper_file.h has the layout. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,8 +6,9 @@
 #include "base/text.h"
 #include "data/token_letters.h"
 #include "data/tokenizer_write.h"
-#include "files/gguf.h"
+#include "files/gguf_params.h"
 #include "files/whisper_gguf.h"
+#include "files/whisper_names.h"
 
 /* tokenizer.ggml.token_type */
 enum { TOKEN_ORDINARY = 1, TOKEN_SPECIAL = 3 };
@@ -94,94 +94,6 @@ static int add_tokenizer(kd_gguf_writer *w, const kd_tokenizer *t) {
     return status;
 }
 
-/* --- tensors ------------------------------------------------------------------------------------
- */
-
-/* What a tensor of the file is made of. */
-typedef struct {
-    const kd_param *param; /* NULL: the mel filters                           */
-    kd_encoding how;
-    bool scales; /* of rows that are one block: the scales, not the steps */
-} piece;
-
-typedef struct {
-    const kd_whisper_file *file;
-    kd_gguf_writer *writer;
-    piece *piece; /* (count) */
-    uint64_t count;
-    float *values;        /* of the largest parameter                         */
-    unsigned char *bytes; /* of the largest whose rows are one block each     */
-} content;
-
-static void add_tensor(content *c, const char *name, uint32_t type, int rank, const int64_t *ne,
-                       piece made_of) {
-    uint64_t sizes[4];
-    for (int i = 0; i < rank; i++) sizes[i] = (uint64_t)ne[i];
-    kd_gguf_add_tensor(c->writer, name, type, rank, sizes, NULL);
-    c->piece[c->count++] = made_of;
-}
-
-static void add_param(content *c, const kd_param *p, kd_encoding how) {
-    int64_t ne[4];
-    const int rank = kd_whisper_sizes(ne, p);
-    if (how.format->block > 0) {
-        add_tensor(c, p->name, how.format->ggml_type, rank, ne, (piece){p, how, false});
-        return;
-    }
-    char name[KD_WHISPER_GGUF_NAME_MAX];
-    kd_whisper_gguf_scale_name(name, p);
-    add_tensor(c, p->name, KD_GGUF_TENSOR_I8, rank, ne, (piece){p, how, false});
-    add_tensor(c, name, KD_GGUF_TENSOR_F32, 1, ne + 1, (piece){p, how, true});
-}
-
-/* A row that is one block is a float and its bytes (number_format.h): either of them, of all rows.
- */
-static int fill_part(const content *c, const piece *made, unsigned char *out) {
-    const size_t N = (size_t)made->param->tensor.shape[0], C = (size_t)made->param->tensor.shape[1];
-    const size_t begin = made->scales ? 0 : sizeof(float), n = made->scales ? sizeof(float) : C;
-    const int status = kd_encoding_put(c->bytes, &made->how, made->param, c->values);
-    for (size_t row = 0; row < N && status == KD_OK; row++)
-        memcpy(out + row * n, c->bytes + row * (sizeof(float) + C) + begin, n);
-    return status;
-}
-
-static int fill(void *context, uint64_t index, void *out) {
-    const content *c = context;
-    const piece *made = &c->piece[index];
-    const kd_whisper_file *file = c->file;
-    if (!made->param) {
-        memcpy(out, file->filters,
-               (size_t)(file->model->spec.mels * file->bins) * sizeof *file->filters);
-        return KD_OK;
-    }
-    kd_whisper_get_values(c->values, made->param);
-    return made->how.format->block == 0 ? fill_part(c, made, out)
-                                        : kd_encoding_put(out, &made->how, made->param, c->values);
-}
-
-/* Room for all tensors, and for making one. */
-static int content_create(content *c, const kd_whisper_file *file, kd_gguf_writer *writer) {
-    const kd_params *params = file->model->params;
-    size_t most = 0, rows = 0;
-    for (int i = 0; i < params->count; i++) {
-        const kd_tensor *t = &params->list[i]->tensor;
-        most = (size_t)t->size > most ? (size_t)t->size : most;
-        rows = (size_t)t->shape[0] > rows ? (size_t)t->shape[0] : rows;
-    }
-    *c = (content){.file = file, .writer = writer};
-    c->piece = calloc(2 * (size_t)params->count + 1, sizeof *c->piece);
-    c->values = malloc(most * sizeof *c->values);
-    c->bytes = malloc(most + rows * sizeof(float));
-    return c->piece && c->values && c->bytes ? KD_OK
-                                             : kd_fail_memory(most * sizeof *c->values, "GGUF");
-}
-
-static void content_clear(content *c) {
-    free(c->piece);
-    free(c->values);
-    free(c->bytes);
-}
-
 /* --- the file -----------------------------------------------------------------------------------
  */
 
@@ -230,28 +142,25 @@ static int add_keys(kd_gguf_writer *w, const kd_whisper_file *file,
     return status < 0 ? status : add_tokenizer(w, file->tokenizer);
 }
 
-static int write_content(const char *path, content *c, const kd_number_format *format) {
-    const kd_whisper *model = c->file->model;
-    const int64_t filters[2] = {c->file->bins, model->spec.mels};
-    int status = add_keys(c->writer, c->file, format);
-    if (status < 0) return status;
-    add_tensor(c, KD_WHISPER_GGUF_FILTERS, KD_GGUF_TENSOR_F32, 2, filters, (piece){0});
-    for (int i = 0; i < model->params->count; i++)
-        add_param(c, model->params->list[i], kd_whisper_encoding_of(c->file, i, format));
-    return kd_gguf_write_filled(path, c->writer, fill, c);
-}
-
 int kd_whisper_gguf_write(const char *path, const kd_whisper_file *file,
                           const kd_number_format *format) {
-    content c = {0};
+    const kd_whisper *model = file->model;
+    const kd_gguf_array filters = {.name = KD_WHISPER_GGUF_FILTERS,
+                                   .rank = 2,
+                                   .ne = {(uint64_t)file->bins, (uint64_t)model->spec.mels},
+                                   .values = file->filters};
     kd_gguf_writer *w = NULL;
+    const kd_encoding *how;
+    kd_encoding *own;
     if (!kd_number_format_in_gguf(format))
         return kd_fail(KD_EUSAGE, "%s: GGUF has no %s", path, format->name);
-    int status = kd_gguf_writer_create(&w, "whisper");
-    if (status == KD_OK) status = content_create(&c, file, w);
-    if (status == KD_OK) status = write_content(path, &c, format);
-    if (status == KD_OK) kd_encoding_tell(path, file->model->params, kd_whisper_format_of, format);
-    content_clear(&c);
+    int status = kd_whisper_encodings(&how, &own, file, format);
+    if (status == KD_OK) status = kd_gguf_writer_create(&w, "whisper");
+    if (status == KD_OK) status = add_keys(w, file, format);
+    if (status == KD_OK)
+        status = kd_gguf_write_params(path, w, &filters, model->params, &kd_whisper_ggml, how);
+    if (status == KD_OK) kd_encoding_tell(path, model->params, kd_whisper_format_of, format);
     kd_gguf_writer_free(w);
+    free(own);
     return status;
 }

@@ -67,15 +67,15 @@ typedef struct {
     uint64_t bytes;
 } extent;
 
-/* Each parameter's format, and which are rounded. */
+/* Which parameters are rounded. */
 static extent list_entries(rounded *r) {
     const kd_params *params = r->base.model.params;
     extent all = {0};
     for (int i = 0; i < params->count; i++) {
         const kd_param *p = params->list[i];
-        const int64_t row = kd_encoding_row(p);
-        r->encoding[i].format = kd_encoding_format(p, r->base.model.rule, r->base.spec.format);
-        if (r->encoding[i].format == &kd_format_f32) continue;
+        const int64_t row = kd_param_rows(p).length;
+        const kd_number_format *format = r->encoding[i].format;
+        if (!format || format == &kd_format_f32) continue;
         r->entry[r->count++] = (entry){.param = i, .own = p->tensor.value};
         all.longest = row > all.longest ? row : all.longest;
         all.numbers += aligned(p->tensor.size);
@@ -107,10 +107,10 @@ int kd_rounded_start(kd_quantized *q) {
     const size_t count = (size_t)q->model.params->count;
     KD_CONTRACT(q->model.params->laid_out && !r->entry, "%s: not laid out, or begun twice",
                 q->how->name);
-    r->encoding = calloc(count, sizeof *r->encoding);
+    int status = kd_encodings_nearest(&r->encoding, q->model.params, q->model.rule, q->spec.format);
+    if (status < 0) return status;
     r->entry = calloc(count, sizeof *r->entry);
-    if (!r->encoding || !r->entry)
-        return kd_fail_memory(count * sizeof *r->entry, "rounded weights");
+    if (!r->entry) return kd_fail_memory(count * sizeof *r->entry, "rounded weights");
     const extent all = list_entries(r);
     return take_memory(r, &all);
 }
@@ -148,11 +148,12 @@ int kd_rounded_round(kd_quantized *q) {
     int status = KD_OK;
     for (entry *e = r->entry; e < r->entry + r->count && status == KD_OK; e++) {
         kd_tensor *t = &param_of(r, e)->tensor;
+        const kd_rows_of rows = kd_param_rows(param_of(r, e));
         const kd_rounding matrix = {.model = q,
                                     .param = e->param,
                                     .format = r->encoding[e->param].format,
-                                    .rows = t->shape[0],
-                                    .n = t->size / t->shape[0],
+                                    .rows = rows.count,
+                                    .n = rows.length,
                                     .w = e->own,
                                     .bytes = e->bytes,
                                     .scratch = r->scratch};

@@ -50,7 +50,8 @@ int kd_number_format_encode(unsigned char *out, const kd_number_format *format, 
                             int64_t rows, int64_t n, const char *name) {
     const uint64_t bytes = kd_number_format_bytes(format, n);
     int status = KD_OK;
-    KD_CONTRACT(bytes > 0, "%s: rows of %lld in %s", name, (long long)n, format->name);
+    KD_CONTRACT(format->encode && bytes > 0, "%s: rows of %lld in %s", name, (long long)n,
+                format->name);
     float *back = malloc((size_t)n * sizeof *back);
     if (!back) return kd_fail_memory((size_t)n * sizeof *back, name);
     for (int64_t row = 0; row < rows && status == KD_OK; row++, out += bytes, x += n) {
@@ -66,13 +67,22 @@ const kd_number_format *kd_number_format_at(int i) {
     return i < FORMAT_COUNT ? FORMATS[i] : NULL;
 }
 
-char *kd_number_format_list(char out[KD_FORMAT_LIST_MAX], bool of_ggml) {
+static char *list(char out[KD_FORMAT_LIST_MAX], bool written) {
     int used = 0;
+    out[0] = '\0';
     for (int i = 0; i < FORMAT_COUNT; i++)
-        if (!of_ggml || FORMATS[i]->ggml_type != KD_NO_GGML_TYPE)
+        if (written ? FORMATS[i]->encode != NULL : FORMATS[i]->ggml_type != KD_NO_GGML_TYPE)
             used += snprintf(out + used, (size_t)(KD_FORMAT_LIST_MAX - used), "%s%s",
                              used ? ", " : "", FORMATS[i]->name);
     return out;
+}
+
+char *kd_number_format_list_written(char out[KD_FORMAT_LIST_MAX]) {
+    return list(out, true);
+}
+
+char *kd_number_format_list_ggml(char out[KD_FORMAT_LIST_MAX]) {
+    return list(out, false);
 }
 
 const kd_number_format *kd_number_format_named(const char *name) {
@@ -97,8 +107,7 @@ typedef struct {
 static const stored_only STORED_ONLY[] = {
     {9, 32, 36, "q8_1"},    {10, 256, 84, "q2_K"},  {11, 256, 110, "q3_K"}, {12, 256, 144, "q4_K"},
     {13, 256, 176, "q5_K"}, {14, 256, 210, "q6_K"}, {24, 1, 1, "i8"},       {25, 1, 2, "i16"},
-    {26, 1, 4, "i32"},      {27, 1, 8, "i64"},      {28, 1, 8, "f64"},      {30, 1, 2, "bf16"},
-    {39, 32, 17, "mxfp4"},  {40, 64, 36, "nvfp4"},
+    {26, 1, 4, "i32"},      {27, 1, 8, "i64"},      {39, 32, 17, "mxfp4"},  {40, 64, 36, "nvfp4"},
 };
 
 static const stored_only *find_stored(uint32_t ggml_type) {

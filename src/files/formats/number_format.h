@@ -2,7 +2,7 @@
  * a block has a half-precision scale d (and, in the _1 formats, a half-precision offset m) and
  * small integers.
  *
- *   f32, f16            as they are
+ *   f32, f16            as they are                 f64, bf16   only read
  *   q4_0  d·(q − 8)     18 bytes of 32 values        q4_1  d·q + m     20 bytes
  *   q5_0  d·(q − 16)    22 bytes                     q5_1  d·q + m     24 bytes
  *   q8_0  d·q           34 bytes
@@ -31,20 +31,22 @@ typedef struct kd_number_format {
                                                 where every row can                            */
     /* Rows of n values, a multiple of `block`. With `importance` (n; NULL: none) they are one row,
      * and errors count as much as its numbers say: Σ importance·(x − x')² is kept small, if the
-     * format has a choice. Any x may come; kd_number_format_encode says which cannot be held. */
+     * format has a choice. Any x may come; kd_number_format_encode says which cannot be held.
+     * NULL for formats only read. */
     void (*encode)(unsigned char *out, const float *x, const float *importance, int64_t n);
     void (*decode)(float *out, const unsigned char *in, int64_t n);
 } kd_number_format;
 
-/* Every format: its file defines kd_format_<name>. KD_SMALL_FORMATS are those that round. */
-#define KD_NUMBER_FORMATS(X) X(f32) KD_SMALL_FORMATS(X)
+/* Every format: its file defines kd_format_<name>. KD_SMALL_FORMATS are those that round; the last
+ * ones are only read. */
+#define KD_NUMBER_FORMATS(X) X(f32) KD_SMALL_FORMATS(X) X(bf16) X(f64)
 #define KD_SMALL_FORMATS(X)  X(f16) X(q8_0) X(q5_1) X(q5_0) X(q4_1) X(q4_0) X(int8)
 
 #define KD_DECLARE_FORMAT(name) extern const kd_number_format kd_format_##name;
 KD_NUMBER_FORMATS(KD_DECLARE_FORMAT)
 #undef KD_DECLARE_FORMAT
 
-/* For tables of keys: "f32|f16|…", of all formats. */
+/* For tables of keys: "f32|f16|…", of all formats that are written. */
 #define KD_FORMAT_CHOICE(name) "|" #name
 #define KD_FORMAT_CHOICES      "f32" KD_SMALL_FORMATS(KD_FORMAT_CHOICE)
 
@@ -75,9 +77,10 @@ const char *kd_ggml_type_name(uint32_t ggml_type);
 
 /* The i-th of KD_NUMBER_FORMATS; NULL behind the last. */
 const kd_number_format *kd_number_format_at(int i);
-/* Writes "f32, f16, …", of all formats or of ggml's alone, and returns out. */
+/* "f32, f16, …" of the formats that can be written, or that are types of ggml's; returns out. */
 enum { KD_FORMAT_LIST_MAX = 256 };
-char *kd_number_format_list(char out[KD_FORMAT_LIST_MAX], bool of_ggml);
+char *kd_number_format_list_written(char out[KD_FORMAT_LIST_MAX]);
+char *kd_number_format_list_ggml(char out[KD_FORMAT_LIST_MAX]);
 
 /* NULL when there is none of this name, or ggml has none of this number. */
 const kd_number_format *kd_number_format_named(const char *name);

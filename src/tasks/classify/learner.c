@@ -46,7 +46,8 @@ static bool is_projection(const char *name) {
 
 /* Matrices are the weights of convolutions and linear layers. */
 static const kd_number_format *format_of(const kd_param *param, const kd_number_format *matrices) {
-    return param->tensor.rank > 1 && !is_projection(param->name) ? matrices : &kd_format_f32;
+    if (is_projection(param->name)) return NULL;
+    return param->tensor.rank > 1 ? matrices : &kd_format_f32;
 }
 
 int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec) {
@@ -196,7 +197,7 @@ static int load_checkpoint(kd_learner *learner, const char *path, const kd_datas
 
 static int load_gguf(kd_learner *learner, const char *path, const kd_dataset *data) {
     char *text = NULL;
-    int status = kd_weights_gguf_read(learner->params, path, is_beside);
+    int status = kd_weights_gguf_read(learner->params, path);
     if (status == KD_OK) status = kd_gguf_read_text(&text, path, "distill.config");
     if (status == KD_OK && !text) status = kd_fail(KD_EDATA, "%s: distill.config is no text", path);
     if (status == KD_OK) status = check_config(learner, text, path, data);
@@ -212,8 +213,7 @@ int kd_learner_load(kd_learner *learner, const char *path, const kd_dataset *dat
 
 int kd_learner_export(const char *path, const kd_learner *learner, const kd_weights_info *info) {
     const kd_quantized *q = learner->quantized;
-    int status =
-        kd_weights_gguf_write(path, learner->params, kd_quantized_encodings(q), is_beside, info);
+    int status = kd_weights_gguf_write(path, learner->params, kd_quantized_encodings(q), info);
     if (status == KD_OK) kd_encoding_tell(path, learner->params, q->model.rule, q->spec.format);
     return status;
 }
