@@ -158,10 +158,11 @@ static void reads_every_key(void **state) {
     assert_int_equal(c->quantize_count, 1);
     assert_string_equal(q->name, "w4a6");
     assert_string_equal(q->stage, "qat.w4a6");
-    assert_true(q->spec.weight_bits == 4 && q->spec.activation_bits == 6);
-    assert_true(q->spec.method == KD_QUANT_LSQ && q->spec.symmetric_activations);
-    assert_true(q->spec.observer == KD_OBSERVER_PERCENTILE && q->spec.percentile == 99);
-    assert_true(q->spec.ema == 0.5 && q->calibration_samples == 64);
+    assert_true(q->spec.integers.weight_bits == 4 && q->spec.integers.activation_bits == 6);
+    assert_true(q->spec.integers.method == KD_QUANT_LSQ && q->spec.integers.symmetric_activations);
+    assert_true(q->spec.integers.observer == KD_OBSERVER_PERCENTILE &&
+                q->spec.integers.percentile == 99);
+    assert_true(q->spec.integers.ema == 0.5 && q->calibration_samples == 64);
     assert_true(q->qat && q->delay_steps == 7);
     assert_true(q->train.epochs == 2 && q->train.batch == 32 && q->train.beta1 == 0.8);
     assert_true(q->train.learning_rate == 0.0001 && q->train.warmup_epochs == 0);
