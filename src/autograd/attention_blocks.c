@@ -132,7 +132,7 @@ static void join_rows(kd_real *p, int64_t n) {
         for (int v = 0; v < KD_PANEL; v += KD_VEC) {
             const kd_real *from = p + i * KD_PANEL + v;
             const kd_vec late = i + 1 < n ? kd_vec_load(from + KD_PANEL) : (kd_vec){0};
-            kd_vec_store(p + i / 2 * KD_PANEL + v, kd_tile_join_vec(kd_vec_load(from), late));
+            kd_vec_store(p + i / 2 * KD_PANEL + v, kd_vec_pairs(kd_vec_load(from), late));
         }
 }
 

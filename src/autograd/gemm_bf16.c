@@ -24,9 +24,7 @@ bool kd_bfloat16_is_fast(void) {
 
 const char *kd_bfloat16_kernels(void) {
     if (kd_onednn_is_live()) return "oneDNN, amx";
-#ifdef KD_VEC_PAIRS
-    if (kd_isa_may_use(KD_ISA_AVX512BF16)) return "our own, avx512bf16";
-#endif
+    if (KD_HAS_PAIRS && kd_isa_may_use(KD_ISA_AVX512BF16)) return "our own, avx512bf16";
     return NULL;
 }
 

@@ -47,45 +47,8 @@ typedef struct {
 
 /* How operands are packed for products at `precision`. */
 KD_INLINE kd_tile_kind kd_tile_kind_of(kd_precision precision) {
-#ifdef KD_VEC_PAIRS
-    return precision == KD_PRECISION_BFLOAT16 ? KD_PAIRS : KD_NUMBERS;
-#else
-    (void)precision;
-    return KD_NUMBERS;
-#endif
+    return KD_HAS_PAIRS && precision == KD_PRECISION_BFLOAT16 ? KD_PAIRS : KD_NUMBERS;
 }
-
-#ifdef KD_VEC_PAIRS
-KD_INLINE kd_vec kd_tile_load(const kd_real *from, const kd_tile_kind kind) {
-    return kind == KD_PAIRS ? kd_vec_load_pairs(from) : kd_vec_load(from);
-}
-KD_INLINE kd_real kd_tile_join(kd_real early, kd_real late, const kd_tile_kind kind) {
-    return kind == KD_PAIRS ? kd_pair(early, late) : early;
-}
-KD_INLINE kd_vec kd_tile_join_vec(kd_vec early, kd_vec late) {
-    return kd_vec_pairs(early, late);
-}
-KD_INLINE kd_vec kd_tile_multiply_add(kd_vec sum, kd_real a, kd_vec row, const kd_tile_kind kind) {
-    return kind == KD_PAIRS ? kd_vec_add_pair_products(sum, a, row) : sum + a * row;
-}
-#else /* double precision has no pairs: kd_tile_kind_of */
-KD_INLINE kd_vec kd_tile_load(const kd_real *from, const kd_tile_kind kind) {
-    (void)kind;
-    return kd_vec_load(from);
-}
-KD_INLINE kd_real kd_tile_join(kd_real early, kd_real late, const kd_tile_kind kind) {
-    (void)late, (void)kind;
-    return early;
-}
-KD_INLINE kd_vec kd_tile_join_vec(kd_vec early, kd_vec late) {
-    (void)late;
-    return early;
-}
-KD_INLINE kd_vec kd_tile_multiply_add(kd_vec sum, kd_real a, kd_vec row, const kd_tile_kind kind) {
-    (void)kind;
-    return sum + a * row;
-}
-#endif
 
 /* --- copies ---------------------------------------------------------------------------------- */
 
@@ -102,7 +65,9 @@ KD_INLINE void kd_tile_pack_rows(kd_real *restrict out, const int width, kd_tile
         for (int at = 0; at < width; at += KD_VEC) {
             kd_vec v[KD_VEC];
 #pragma GCC unroll 16
-            for (int i = 0; i < KD_VEC; i++) v[i] = kd_tile_load(row[at + i] + k, kind);
+            for (int i = 0; i < KD_VEC; i++)
+                v[i] = kind == KD_PAIRS ? kd_vec_load_pairs(row[at + i] + k)
+                                        : kd_vec_load(row[at + i] + k);
             kd_vec_transpose(v);
 #pragma GCC unroll 16
             for (int i = 0; i < KD_VEC; i++)
@@ -110,7 +75,8 @@ KD_INLINE void kd_tile_pack_rows(kd_real *restrict out, const int width, kd_tile
         }
     for (; k < depth; k += numbers, out += width)
         for (int i = 0; i < width; i++)
-            out[i] = kd_tile_join(row[i][k], k + 1 < depth ? row[i][k + 1] : 0, kind);
+            out[i] = kind == KD_PAIRS ? kd_pair(row[i][k], k + 1 < depth ? row[i][k + 1] : 0)
+                                      : row[i][k];
 }
 
 /* `width` elements of two lines of memory, of which the first `left` numbers exist; else zeros. */
@@ -120,7 +86,7 @@ KD_INLINE void kd_tile_join_lines(kd_real *restrict out, const int width, const 
         const int64_t n = left - i < 0 ? 0 : left - i;
         const kd_vec a = kd_vec_load_part(early + i, n);
         const kd_vec b = late ? kd_vec_load_part(late + i, n) : (kd_vec){0};
-        kd_vec_store_part(out + i, kd_tile_join_vec(a, b), width - i);
+        kd_vec_store_part(out + i, kd_vec_pairs(a, b), width - i);
     }
 }
 
@@ -224,7 +190,8 @@ KD_INLINE void kd_tile_sums(const kd_real *const x[KD_TILE], const int step,
             const kd_real a = x[i][k * step];
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; v++)
-                sum[i][v] = kd_tile_multiply_add(sum[i][v], a, row[v], kind);
+                sum[i][v] = kind == KD_PAIRS ? kd_vec_add_pair_products(sum[i][v], a, row[v])
+                                             : sum[i][v] + a * row[v];
         }
     }
     if (t.rows == KD_TILE && t.columns == KD_PANEL) {

@@ -21,7 +21,7 @@ static inline uint32_t kd_bfloat16_bits(float x) {
 }
 
 #ifndef KD_DOUBLE
-#define KD_VEC_PAIRS
+enum { KD_HAS_PAIRS = 1 };
 
 #ifdef __AVX512BF16__
 #include <immintrin.h>
@@ -81,6 +81,24 @@ KD_INLINE kd_vec kd_vec_add_pair_products(kd_vec sum, float pair, kd_vec with) {
     sum += (kd_vec)(x & 0xFFFF0000u) * (kd_vec)(y & 0xFFFF0000u);
     return sum + (kd_vec)(x << 16) * (kd_vec)(y << 16);
 #endif
+}
+
+#else /* In double precision nothing is rounded: nobody asks for pairs. */
+
+enum { KD_HAS_PAIRS = 0 };
+KD_INLINE kd_real kd_pair(kd_real early, kd_real late) {
+    (void)late;
+    return early;
+}
+KD_INLINE kd_vec kd_vec_pairs(kd_vec early, kd_vec late) {
+    (void)late;
+    return early;
+}
+KD_INLINE kd_vec kd_vec_load_pairs(const kd_real *from) {
+    return kd_vec_load(from);
+}
+KD_INLINE kd_vec kd_vec_add_pair_products(kd_vec sum, kd_real pair, kd_vec with) {
+    return sum + pair * with;
 }
 
 #endif
