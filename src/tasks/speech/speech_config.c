@@ -208,6 +208,8 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
     kd_config_check_name(reader, object, path);
     quantize->spec = (kd_quantize_spec){.how = &kd_quantizer_nearest,
                                         .format = kd_number_format_named(quantize->format_name)};
+    if (!kd_number_format_in_gguf(quantize->spec.format))
+        kd_config_complain_key(reader, object, path, "format", "GGUF files cannot hold it");
     snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);
     for (const kd_speech_quantize *other = config->quantize; other < quantize; other++)
         if (strcmp(other->name, quantize->name) == 0)
