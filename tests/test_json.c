@@ -1,4 +1,5 @@
 /* base/json: strictness, places, --set; base/text. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,6 +49,9 @@ static const struct {
     {"[.5]", "t.json:1:2: expected a value, found '.'"},
     {"[+1]", "t.json:1:2: expected a value, found '+'"},
     {"[-]", "t.json:1:2: a number needs a digit"},
+    {"[\"\\ud83d\\ud83d\"]", "t.json:1:3: half of a surrogate pair"},
+    {"[1, \"\\", "t.json:1:6: an escape that JSON"},
+    {"{\"a\": {\"b\": 1, \"b\": 2}, \"a\": 3, ]", "t.json:1:16: the key \"b\" is there twice"},
     {"[1e]", "t.json:1:2: a number needs digits behind its e"},
     {"[1e999]", "t.json:1:2: a number too large"},
     {"[NaN]", "t.json:1:2: expected a value, found 'NaN'"},
@@ -163,8 +167,7 @@ static void keeps_large_whole_numbers(void **state) {
         if (number[i].good) {
             assert_true(value == number[i].value);
             cJSON *made = kd_json_create_unsigned(value);
-            kd_json_print_digits(made);
-            char *printed = cJSON_PrintUnformatted(made), right[32];
+            char *printed = kd_json_print(made, false), right[32];
             snprintf(right, sizeof right, "%llu", (unsigned long long)value);
             assert_string_equal(printed, right);
             cJSON_free(printed);
@@ -173,6 +176,34 @@ static void keeps_large_whole_numbers(void **state) {
         cJSON_Delete(copy);
         kd_json_free(json);
     }
+}
+
+/* cJSON itself prints 15 digits, and takes neighbours among doubles for equal. */
+static void prints_every_number_as_it_is(void **state) {
+    (void)state;
+    static const double value[] = {0.1,
+                                   1.0 / 3,
+                                   5e-324,
+                                   1.7976931348623157e308,
+                                   -1e-7,
+                                   0.30000000000000004,
+                                   9007199254740991.0,
+                                   1e22};
+    for (size_t i = 0; i < sizeof value / sizeof *value; i++)
+        for (int step = -2; step <= 2; step++) {
+            double x = value[i];
+            for (int n = 0; n < abs(step); n++) x = nextafter(x, step < 0 ? 0 : 1e300);
+            char text[64];
+            snprintf(text, sizeof text, "{\"x\": [%.17g]}", x);
+            kd_json *json = parse(text), *again;
+            char *printed = kd_json_print(kd_json_root(json), step > 0);
+            again = parse(printed);
+            assert_true(kd_json_root(json)->child->child->valuedouble == x);
+            assert_true(kd_json_root(again)->child->child->valuedouble == x);
+            cJSON_free(printed);
+            kd_json_free(json);
+            kd_json_free(again);
+        }
 }
 
 static void sets_values(void **state) {
@@ -278,6 +309,7 @@ int main(void) {
         cmocka_unit_test(knows_where_everything_stands),
         cmocka_unit_test(tells_whole_numbers),
         cmocka_unit_test(keeps_large_whole_numbers),
+        cmocka_unit_test(prints_every_number_as_it_is),
         cmocka_unit_test(sets_values),
         cmocka_unit_test(refuses_bad_sets),
         cmocka_unit_test(quotes),

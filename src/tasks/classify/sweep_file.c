@@ -89,7 +89,7 @@ void kd_sweep_value_text(char *out, size_t capacity, const cJSON *value) {
         used += n > 0 && (size_t)n < capacity - used ? (size_t)n : 0;
     }
     if (cJSON_IsObject(value)) return;
-    char *text = cJSON_IsString(value) ? NULL : cJSON_PrintUnformatted(value);
+    char *text = cJSON_IsString(value) ? NULL : kd_json_print(value, false);
     snprintf(out, capacity, "%s", text ? text : cJSON_IsString(value) ? value->valuestring : "");
     cJSON_free(text);
 }

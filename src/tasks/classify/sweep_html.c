@@ -243,7 +243,7 @@ static void add_changes(kd_text *out, const kd_sweep *sweep) {
     for (int v = 0; v < sweep->variant_count; v++) {
         const kd_sweep_variant *variant = &sweep->variant[v];
         char *text =
-            variant->set && variant->point[0] < 0 ? cJSON_PrintUnformatted(variant->set) : NULL;
+            variant->set && variant->point[0] < 0 ? kd_json_print(variant->set, false) : NULL;
         kd_text_add_escaped(out, variant->label);
         kd_text_add(out, ": ");
         kd_text_add_escaped(out, text ? text : variant->point[0] < 0 ? "nothing" : "of the grid");
