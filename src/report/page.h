@@ -1,4 +1,4 @@
-/* A page of a report in HTML: one file, no scripts, and the charts of a run's log. */
+/* A page of a report in HTML: one file, no scripts, and the plots of a run's log. */
 #ifndef KD_REPORT_PAGE_H
 #define KD_REPORT_PAGE_H
 
@@ -19,8 +19,8 @@ void kd_report_end_page(kd_text *out, const char *resolved);
 /* Text as HTML content or attribute: & < > " ' escaped. */
 void kd_text_add_escaped(kd_text *out, const char *text);
 
-/* The charts of a run's log (curves.c): losses, `measure` (the title of the validation
- * chart), learning rate. `qat`: the stage drawn behind the float training, "" for none; `taught`:
+/* The plots of a run's log (curves.c): losses, `measure` (the title of the validation
+ * plot), learning rate. `qat`: the stage drawn behind the float training, "" for none; `taught`:
  * the loss has parts. */
 void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const char *qat, bool taught,
                           const char *measure);

@@ -20,7 +20,8 @@ static int begin_result(kd_result *out, const kd_dataset *dataset) {
     out->disagreements = -1;
     out->class_samples = calloc((size_t)dataset->classes, sizeof *out->class_samples);
     out->class_correct = calloc((size_t)dataset->classes, sizeof *out->class_correct);
-    if (out->class_samples && out->class_correct) return KD_OK;
+    out->answer = calloc((size_t)dataset->count + 1, sizeof *out->answer);
+    if (out->class_samples && out->class_correct && out->answer) return KD_OK;
     kd_result_free_counts(out);
     return kd_fail_memory((unsigned long long)dataset->classes * 16, "per-class counts");
 }
@@ -42,12 +43,13 @@ static int count_row(kd_result *result, const float *row, const kd_dataset *data
                            "the logit of class %d is %g for sample %llu: its weights make numbers "
                            "that are not finite, so that there is no answer to count",
                            v, (double)row[v], (unsigned long long)dataset->id[sample]);
-    bool right = argmax(row, result->classes) == label;
-    result->samples++;
+    const int answer = argmax(row, result->classes);
+    const bool right = answer == label;
+    result->answer[result->samples++] = answer;
     result->correct += right;
     result->class_samples[label]++;
     result->class_correct[label] += right;
-    double top = row[argmax(row, result->classes)], sum = 0;
+    double top = row[answer], sum = 0;
     for (int v = 0; v < result->classes; v++) sum += exp((double)row[v] - top);
     result->loss += top + log(sum) - (double)row[label];
     return KD_OK;

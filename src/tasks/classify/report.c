@@ -7,12 +7,15 @@
 
 #include "base/error.h"
 #include "report/plot.h"
+#include "report/statistics.h"
 #include "tasks/classify/report_parts.h"
 
 void kd_result_free_counts(kd_result *result) {
     free(result->class_samples);
     free(result->class_correct);
+    free(result->answer);
     result->class_samples = result->class_correct = NULL;
+    result->answer = NULL;
 }
 
 void kd_result_copy_costs(kd_result *out, const kd_result *from) {
@@ -23,16 +26,7 @@ void kd_result_copy_costs(kd_result *out, const kd_result *from) {
 }
 
 void kd_result_interval(const kd_result *result, double *low, double *high) {
-    *low = 0;
-    *high = 1;
-    if (result->samples <= 0) return;
-    const double z = 1.959963984540054; /* 97.5 % quantile of the normal distribution */
-    double n = (double)result->samples, p = (double)result->correct / n;
-    double centre = (p + z * z / (2 * n)) / (1 + z * z / n);
-    double reach = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-    /* The ends are exact where rounding would put them a hair off. */
-    if (result->correct > 0) *low = centre - reach;
-    if (result->correct < result->samples) *high = centre + reach;
+    kd_wilson_interval(result->correct, result->samples, low, high);
 }
 
 double kd_result_class_accuracy(const kd_result *result, int label) {
@@ -59,13 +53,6 @@ const kd_result *kd_report_teacher(const kd_report *report) {
     return NULL;
 }
 
-const char *kd_report_kind_class(const kd_result *result) {
-    static const char *const known[] = {"teacher", "student", "alone", "ptq", "blob"};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(result->kind, known[i]) == 0) return known[i];
-    return "other";
-}
-
 void kd_report_print(const kd_report *report) {
     kd_text text = {0};
     kd_report_add_text(&text, report);
@@ -83,6 +70,7 @@ static void add_models_plot(kd_text *out, const kd_report *report) {
         kd_result_interval(result, &low, &high);
         percent[i] = 100 * (double)result->correct / (double)result->samples;
         row[i] = (kd_plot_row){.name = result->name,
+                               .colour = kd_plot_model_colour(result->kind),
                                .n = 1,
                                .value = &percent[i],
                                .mean = percent[i],
@@ -95,7 +83,7 @@ static void add_models_plot(kd_text *out, const kd_report *report) {
                          .bounds = {0, 100},
                          .count = report->count,
                          .row = row};
-    if (report->count > 0) kd_plot_add_rows(out, &plot, true);
+    if (report->count > 0) kd_plot_add_rows(out, &plot, KD_PLOT_AS_FILE);
 }
 
 int kd_report_write(const kd_report *report) {

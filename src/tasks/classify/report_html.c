@@ -8,8 +8,6 @@
 #include "base/log.h"
 #include "tasks/classify/report_parts.h"
 
-enum { CLASSES_SHOWN_MAX = 24 };
-
 static double accuracy_of(const kd_result *r) {
     return r->samples ? (double)r->correct / (double)r->samples : 0;
 }
@@ -100,7 +98,7 @@ static void add_model_row(kd_text *out, const kd_report *report, const kd_result
     kd_format_count(count, sizeof count, r->parameters);
     kd_format_bytes(bytes, sizeof bytes, (double)r->bytes);
     kd_format_bytes(memory, sizeof memory, (double)r->memory);
-    kd_text_add(out, "<tr><th scope=\"row\"><i class=\"%s\"></i>", kd_report_kind_class(r));
+    kd_text_add(out, "<tr><th scope=\"row\"><i class=\"%s\"></i>", kd_plot_model_colour(r->kind));
     kd_text_add_escaped(out, r->name);
     kd_text_add(out,
                 "</th><td>%.2f %%</td><td><small>%.2f – %.2f</small></td><td>%s</td><td>%s</td>"
@@ -144,51 +142,6 @@ static void add_table(kd_text *out, const kd_report *report) {
     }
 }
 
-/* --- classes -------------------------------------------------------------------------------- */
-
-/* How much the last model lost on a class against the teacher; without one, its errors. */
-static double loss_on(const kd_report *report, int label) {
-    const kd_result *last = &report->result[report->count - 1];
-    const kd_result *teacher = kd_report_teacher(report);
-    double lost = -kd_result_class_accuracy(last, label);
-    if (teacher && teacher != last) lost += kd_result_class_accuracy(teacher, label);
-    return isnan(lost) ? -INFINITY : lost;
-}
-
-/* Whether fewer than CLASSES_SHOWN_MAX classes lost more than this one. */
-static bool is_shown(const kd_report *report, int label) {
-    int ahead = 0;
-    double lost = loss_on(report, label);
-    for (int i = 0; i < report->classes; i++) {
-        double other = loss_on(report, i);
-        ahead += other > lost || (other >= lost && i < label);
-    }
-    return ahead < CLASSES_SHOWN_MAX;
-}
-
-static void add_classes(kd_text *out, const kd_report *report) {
-    if (report->count == 0) return;
-    kd_text_add(out, "<h2>Accuracy of each class, %%</h2>\n<ul class=\"legend\">");
-    for (int i = 0; i < report->count; i++) {
-        kd_text_add(out, "<li><i class=\"%s\"></i>", kd_report_kind_class(&report->result[i]));
-        kd_text_add_escaped(out, report->result[i].name);
-        kd_text_add(out, "</li>");
-    }
-    if (kd_report_teacher(report) && report->count > 1)
-        kd_text_add(out, "<li>▼ lost most against the teacher</li>");
-    kd_text_add(out, "</ul>\n");
-    if (report->classes > CLASSES_SHOWN_MAX)
-        kd_text_add(out,
-                    "<p class=\"soft\">The %d of %d classes on which the last model lost "
-                    "most.</p>\n",
-                    CLASSES_SHOWN_MAX, report->classes);
-    kd_text_add(out, "<div class=\"classes\">\n");
-    for (int label = 0; label < report->classes; label++)
-        if (report->classes <= CLASSES_SHOWN_MAX || is_shown(report, label))
-            kd_svg_add_class_bars(out, report, label);
-    kd_text_add(out, "</div>\n");
-}
-
 /* --- the page ------------------------------------------------------------------------------- */
 
 /* Of several ways to quantize, the first that was trained; "" without. */
@@ -212,6 +165,6 @@ void kd_report_add_html(kd_text *out, const kd_report *report, const kd_runlog_c
                              report->config->teacher.present, "Validation accuracy, %");
         kd_text_add(out, "</div>\n");
     }
-    add_classes(out, report);
+    kd_report_add_classes(out, report);
     kd_report_end_page(out, report->config->resolved);
 }
