@@ -15,8 +15,8 @@ MAKEFLAGS += -j$(shell nproc)
 endif
 PACKAGES = build-essential pkg-config libopenblas-openmp-dev libhdf5-dev libsndfile1-dev \
            libsamplerate0-dev libcjson-dev libdnnl-dev libcmocka-dev zlib1g-dev libxxhash-dev \
-           libmpg123-dev libflac-dev libpng-dev libgemmlowp-dev dataset-fashion-mnist \
-           python3-h5py python3-numpy
+           libmpg123-dev libflac-dev libpng-dev libopenmpi-dev openmpi-bin libgemmlowp-dev \
+           dataset-fashion-mnist python3-h5py python3-numpy
 
 MODES    = release debug double
 
@@ -36,6 +36,11 @@ CFLAGS_double  = -O2 -DKD_DOUBLE
 WITH_DNNL = $(shell test -f /usr/include/oneapi/dnnl/dnnl.h && echo 1 || echo 0)
 CFLAGS   += $(if $(filter 1,$(WITH_DNNL)),-DKD_HAVE_DNNL)
 LDLIBS   += $(if $(filter 1,$(WITH_DNNL)),-ldnnl)
+
+# MPI is optional: without it one process trains alone. WITH_MPI=0 leaves it out. Debian: libopenmpi-dev.
+WITH_MPI = $(shell pkg-config --exists ompi-c 2>/dev/null && echo 1 || echo 0)
+CFLAGS  += $(if $(filter 1,$(WITH_MPI)),-DKD_HAVE_MPI $(shell pkg-config --cflags ompi-c 2>/dev/null | sed 's/-I/-isystem /g'))
+LDLIBS  += $(if $(filter 1,$(WITH_MPI)),$(shell pkg-config --libs ompi-c 2>/dev/null))
 
 # FFmpeg's libraries are optional: without them m4a, webm, aac … are refused. WITH_FFMPEG=0 leaves them
 # out. Debian: libavformat-dev libavcodec-dev.

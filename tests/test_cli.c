@@ -186,6 +186,43 @@ static void configs_are_shown_and_verified(void **state) {
     assert_says(complained, "c.json:1:11: expected a value");
 }
 
+/* Every kind of node, with what it is, where it stands and what it costs. */
+static void networks_are_shown_node_by_node(void **state) {
+    static const char config[] =
+        "{\"data\": {\"kind\": \"audio\", \"train\": \"words.tsv\", \"test\": \"words.tsv\", "
+        "\"audio\":"
+        " {\"seconds\": 0.5}}, \"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 8, "
+        "\"kernel\": [3, 5]},"
+        " {\"max_pool\": 2}, {\"conv\": 8, \"groups\": 4, \"batch_norm\": false},"
+        " {\"avg_pool\": [2, 1]}, {\"dropout\": 0.25}, {\"global_avg_pool\": true}, {\"linear\": "
+        "12}]},"
+        " \"teacher\": {\"store\": \"s\"}, \"train\": {\"epochs\": 1}}";
+    static const char list[] = "a.wav\tyes\nb.wav\tno\nc.wav\tup\n";
+    static const char nodes[] =
+        "student:\n"
+        "node         kind                       from        output   parameters   multiply-adds\n"
+        "input        input                                 50×40×1\n"
+        "conv0        conv 3×5, norm, relu       input      50×40×8          136         240,000\n"
+        "pool1        max_pool 2×2               conv0      25×20×8\n"
+        "conv2        conv 3×3, 4 groups, relu   pool1      25×20×8          152          72,000\n"
+        "pool3        avg_pool 2×1               conv2      12×20×8\n"
+        "dropout4     dropout 0.25               pool3      12×20×8\n"
+        "pool5        global_avg_pool            dropout4     1×1×8\n"
+        "linear6      linear, relu               pool5       1×1×12          108              96\n"
+        "classifier   linear                     linear6      1×1×3           39              36\n"
+        "all                                                                 435         312,132\n"
+        "\n"
+        "teacher: the store ";
+    const char *path = test_path(*state, "c.json");
+    test_write(path, config, sizeof config - 1);
+    assert_int_equal(DISTILL("inspect", path), 0);
+    assert_says(printed, "data: audio, samples of 50×40×1, 10 classes (assumed: the files are not");
+    test_write(test_path(*state, "words.tsv"), list, sizeof list - 1);
+    assert_int_equal(DISTILL("inspect", test_path(*state, "c.json")), 0);
+    assert_says(printed, "data: audio, samples of 50×40×1, 3 classes\n");
+    assert_says(printed, nodes);
+}
+
 static void other_files_are_refused(void **state) {
     const char *path = test_path(*state, "x");
     test_write(path, "hello", 5);
@@ -349,6 +386,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(checkpoints_are_shown_and_verified, test_setup,
                                         test_teardown),
         cmocka_unit_test_setup_teardown(configs_are_shown_and_verified, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(networks_are_shown_node_by_node, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(other_files_are_refused, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(models_are_run, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(bad_files_are_named_and_the_others_answered, test_setup,

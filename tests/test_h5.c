@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -64,6 +65,44 @@ static void make_file(const char *path) {
     assert_ok(kd_h5_set_string(group, "empty", ""));
     H5Gclose(group);
     assert_ok(kd_h5_commit(file, path));
+}
+
+/* Every first call of a process is followed by one that libhdf5 complains about at length. */
+static void complain(int first) {
+    hid_t thing;
+    if (first == 0) {
+        char bytes[4096] = "\x89HDF\r\n\x1a\n\2"; /* the beginning of such a file, and zeros */
+        put(in_folder("bad.h5"), bytes, sizeof bytes);
+        if (kd_h5_open(&thing, in_folder("bad.h5")) != KD_EDATA) _exit(1);
+    } else if (first == 1) {
+        if (kd_h5_create(&thing, in_folder("new.h5")) != KD_OK) _exit(1);
+        if (H5Gopen2(thing, "nowhere", H5P_DEFAULT) >= 0) _exit(1);
+    } else {
+        thing = kd_h5_half();
+        if (thing < 0 || H5Tset_size(thing, 0) >= 0) _exit(1);
+    }
+    _exit(0);
+}
+
+/* The messages are ours. Before the other tests, which call the library in this process. */
+static void test_the_library_is_silent(void **state) {
+    (void)state;
+    for (int first = 0; first < 3; first++) {
+        char *said;
+        size_t length;
+        int status;
+        const char *log = in_folder("stderr");
+        pid_t child = fork();
+        if (child == 0) {
+            if (!freopen(log, "w", stderr)) _exit(1);
+            complain(first);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        assert_ok(kd_file_read(&said, &length, in_folder("stderr"), 1 << 20));
+        assert_string_equal(said, "");
+        free(said);
+    }
 }
 
 static void test_round_trip(void **state) {
@@ -371,6 +410,7 @@ static void test_unfinished_files_leave_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
+        TEST(test_the_library_is_silent),
         TEST(test_round_trip),
         TEST(test_same_content_same_bytes),
         TEST(test_half),

@@ -386,8 +386,7 @@ static void html_is_whole_and_escaped(void **state) {
     assert_int_equal(kd_report_write(&report), KD_OK);
     char *picture = read_text("accuracy.svg");
     assert_int_equal(strncmp(picture, "<svg ", 5), 0);
-    for (int i = 0; i < report.count; i++)
-        assert_non_null(strstr(picture, report.result[i].name));
+    for (int i = 0; i < report.count; i++) assert_non_null(strstr(picture, report.result[i].name));
     assert_non_null(strstr(picture, "fashion &#60;&#38;&#62;"));
     free(picture);
     char *html = read_text("report.html");
@@ -429,8 +428,63 @@ static void html_lives_with_little(void **state) {
     kd_config_free(config);
 }
 
+/* Of many classes the page has the 24 on which the last model lost most: against the teacher, or,
+ * for a teacher alone, by itself; of equals the first. */
+static void many_classes_are_chosen_from(void **state) {
+    (void)state;
+    enum { MANY = 40, SHOWN = 24 };
+    static char names[MANY][KD_CLASS_NAME_MAX];
+    int64_t samples[MANY], teacher[MANY], student[MANY];
+    kd_config *config = make_config();
+    for (int i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof names[i], "class-%02d-", i);
+        samples[i] = i == 7 ? 0 : 100;
+        teacher[i] = i == 7 ? 0 : 50 + i;
+        student[i] = i == 7 ? 0 : 50 + i - (i * 7 % 20); /* two classes lose the same */
+    }
+    for (int models = 2; models > 0; models--) {
+        kd_report report = {.config = config,
+                            .run_folder = folder,
+                            .classes = MANY,
+                            .class_name = (const char(*)[KD_CLASS_NAME_MAX])names,
+                            .count = models};
+        for (int m = 0; m < models; m++) {
+            kd_result *r = &report.result[m];
+            *r = (kd_result){.classes = MANY, .samples = 3900, .disagreements = -1};
+            snprintf(r->name, sizeof r->name, m ? "student" : "teacher");
+            snprintf(r->kind, sizeof r->kind, m ? "student" : "teacher");
+            r->class_samples = samples;
+            r->class_correct = m ? student : teacher;
+            for (int i = 0; i < MANY; i++) r->correct += r->class_correct[i];
+        }
+        assert_int_equal(kd_report_write(&report), KD_OK);
+        char *html = read_text("report.html");
+        check_tags(html);
+        assert_non_null(strstr(html, "The 24 of 40 classes on which the last model lost most"));
+        int shown = 0;
+        for (int i = 0; i < MANY; i++) {
+            int worse = 0; /* classes that come before this one */
+            const int64_t lost = models == 2 ? teacher[i] - student[i] : -teacher[i];
+            for (int k = 0; k < MANY; k++) {
+                const int64_t other = models == 2 ? teacher[k] - student[k] : -teacher[k];
+                worse += k != 7 && (other > lost || (other == lost && k < i));
+            }
+            const char *bar = strstr(html, "y=\"13\">class-");
+            while (bar && strncmp(bar + 7, names[i], strlen(names[i])) != 0)
+                bar = strstr(bar + 1, "y=\"13\">class-");
+            const bool is = bar != NULL;
+            if (is != (i != 7 && worse < SHOWN)) fail_msg("%s %s", names[i], is ? "is" : "is not");
+            shown += is;
+        }
+        assert_int_equal(shown, SHOWN);
+        free(html);
+    }
+    kd_config_free(config);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_classes_are_chosen_from),
         cmocka_unit_test(log_comes_back),
         cmocka_unit_test(log_survives_a_kill),
         cmocka_unit_test(log_says_when_the_disk_is_full),

@@ -338,6 +338,65 @@ static void a_plan_is_made_before(void **state) {
     assert_false(kd_file_exists(runs));
 }
 
+/* Seconds of sound in a list, as 16 recordings all through it tell. */
+static double estimated_seconds(int first, int count) {
+    const int sampled = count < 16 ? count : 16;
+    double samples = 0;
+    for (int k = 0; k < sampled; k++)
+        samples += 2000 + 1300 * ((first + k * count / sampled) % RECORDINGS);
+    return samples / 16000 * count / sampled;
+}
+
+/* Windows are full to 85 % of their second, or half on average, or one for each recording. */
+static void a_plan_adds_up(void **state) {
+    test_folder *folder = *state;
+    const double seconds = estimated_seconds(0, TRAINING) + estimated_seconds(TRAINING, HELD_OUT);
+    static const char *const join[] = {"full", "varied", "none"};
+    char config[KD_PATH_MAX], how[64], part[96];
+    kd_whisper_spec spec = TINY_SPEC;
+    spec.text_layers = 2;
+    kd_whisper *student = tiny_whisper_of(&spec, KD_WHISPER_TRAIN_NOTHING);
+    double numbers = 0;
+    for (int i = 0; i < student->params->count; i++)
+        numbers += (double)student->params->list[i]->tensor.size;
+    kd_whisper_free(student);
+    write_config(folder, ", \"quantize\": [{\"format\": \"q8_0\", \"qat\": {\"epochs\": 12}},"
+                         " {\"format\": \"q4_0\"}]");
+    test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+    for (int i = 0; i < 3; i++) {
+        const double windows = i == 0   ? seconds / 0.85
+                               : i == 1 ? seconds / 0.5
+                                        : TRAINING + HELD_OUT;
+        snprintf(how, sizeof how, "data.concatenate=%s", join[i]);
+        if (DISTILL("train", config, "--dry-run", "--set", how) != 0) fail_msg("%s", complained);
+        snprintf(part, sizeof part, "some %.0f windows of 1 s", windows);
+        assert_says(printed, part);
+        snprintf(part, sizeof part, "%.0f updates of", 4 * windows / 4); /* epochs, 2 · 2 at once */
+        assert_says(printed, part);
+        snprintf(part, sizeof part, "%.0f updates of", 12 * windows / 4);
+        assert_says(printed, part);
+        assert_says(printed, "the same with rounded weights");
+        /* What is heard in bfloat16, twice; hidden states in float16 of 100 tokens in 30 s, and the
+         * output matrix; two checkpoints of values and two moments each, twice. */
+        const double heard = 2 * windows * 50 * TINY_WIDTH * 2;
+        const double taught =
+            seconds * 100 / 30 * TINY_WIDTH * 2 + 4.0 * TINY_VOCABULARY * TINY_WIDTH;
+        const double disk = heard + taught + 2 * 2 * 3 * 4 * numbers;
+        const char *at = strstr(printed, "   disk ");
+        assert_non_null(at);
+        char unit[8] = "";
+        double stated = 0;
+        assert_int_equal(sscanf(at, "   disk %lf %7s", &stated, unit), 2);
+        assert_string_equal(unit, "MB");
+        assert_true(fabs(stated * 1e6 - disk) < 0.06e6);
+    }
+    if (DISTILL("train", config, "--dry-run", "--set", "data.encoder_cache=off") != 0)
+        fail_msg("%s", complained);
+    const char *hear = strstr(printed, "what the encoder makes of the windows");
+    assert_non_null(hear);
+    assert_true(hear[strlen("what the encoder makes of the windows")] == '\n'); /* keeps nothing */
+}
+
 static void what_is_missing_is_named(void **state) {
     test_folder *folder = *state;
     assert_int_equal(unlink(test_path(folder, "teacher.bin")), 0);
@@ -537,6 +596,7 @@ int main(void) {
         TEST(another_language_is_refused),
         TEST(a_list_with_faults),
         TEST(a_plan_is_made_before),
+        TEST(a_plan_adds_up),
         TEST(what_is_missing_is_named),
         TEST(another_teacher_is_noticed),
         TEST(a_refused_start_changes_nothing),

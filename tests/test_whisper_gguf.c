@@ -113,8 +113,8 @@ static void add_tensors(kd_gguf_writer *w, const kd_whisper *m, const change *c)
         int64_t ne[4];
         uint64_t sizes[4];
         assert_non_null(values);
-        kd_whisper_get_values(values, p);
-        const int rank = kd_whisper_sizes(ne, p);
+        values_in_files(values, p);
+        const int rank = sizes_in_files(ne, p);
         for (int k = 0; k < rank; k++) sizes[k] = (uint64_t)ne[k];
         const bool odd = c->type && strcmp(p->name, "decoder.ln.weight") == 0;
         if (!c->missing || strcmp(c->missing, p->name) != 0)

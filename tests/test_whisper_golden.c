@@ -102,7 +102,7 @@ static void check_gradient(const kd_param *p) {
     copy.tensor.value = t->grad;
     float *values = malloc((size_t)t->size * sizeof *values);
     kd_real *found = malloc((size_t)t->size * sizeof *found);
-    kd_whisper_get_values(values, &copy);
+    values_in_files(values, &copy);
     const int64_t C = kd_channels(t), step = tokens ? 13 : 1;
     int64_t count = 0;
     for (int64_t i = 0; i < t->size; i++)

@@ -21,10 +21,8 @@ static const int64_t POSITIONS_MAX = (int64_t)1 << 48;
 static const char *const KIND[] = {"dense", "topk", "hidden"};
 static const char *const DTYPE[] = {"float32", "float16"};
 
-int kd_shard_path(char out[KD_PATH_MAX], const char *folder, int64_t index) {
-    char name[48];
-    snprintf(name, sizeof name, "shard-%05lld.h5", (long long)index);
-    return kd_path_join(out, folder, name);
+int kd_store_shards(kd_shards *out, const char *folder) {
+    return kd_shards_init(out, folder, "shard", ".h5");
 }
 
 /* --- columns -------------------------------------------------------------------------------- */

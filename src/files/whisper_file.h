@@ -75,9 +75,8 @@ int kd_whisper_folder_read(kd_whisper_file **out, const char *folder, kd_whisper
 int kd_whisper_folder_write(const char *folder, const kd_whisper_file *file,
                             const kd_number_format *format);
 
-/* The format in which a parameter lies in a `.bin` or GGUF file whose matrices have this one, as
- * whisper.cpp takes it for granted: convolutions are f16 (f32 in an f32 file), norms, biases and
- * positions f32. */
+/* The format in which a parameter lies in a `.bin` or GGUF file whose matrices have this one
+ * (whisper_names.h): convolutions are f16 (f32 in an f32 file), norms, biases and positions f32. */
 const kd_number_format *kd_whisper_format_of(const kd_param *param,
                                              const kd_number_format *matrices);
 
@@ -85,27 +84,10 @@ const kd_number_format *kd_whisper_format_of(const kd_param *param,
 int kd_whisper_format_check(const kd_whisper_spec *spec, const kd_number_format *format,
                             const char *source);
 
-/* --- for the readers and writers ----------------------------------------------------------------
+/* --- for the readers ----------------------------------------------------------------------------
  */
-
-/* Hugging Face's name of a parameter, "model." in front: "model.decoder.layers.0.fc1.weight". */
-enum { KD_WHISPER_NAME_MAX = 128 };
-void kd_whisper_foreign_name(char out[KD_WHISPER_NAME_MAX], const char *name);
-
-/* The sizes with which a parameter lies in a `.bin` or GGUF file, fastest first; the rank is
- * returned. Convolutions are (kernel,in,out), their biases [1,n]. */
-int kd_whisper_sizes(int64_t ne[4], const kd_param *param);
-/* Whether sizes found are those; sizes of 1 count for nothing but in convolutions. */
-bool kd_whisper_sizes_fit(const kd_param *param, int rank, const int64_t *ne);
-
-/* ggml's number of a file whose matrices have this format ("ftype"); −1 when it has none. */
-int kd_whisper_file_type(const kd_number_format *format);
 
 /* OpenAI's mel filters into a file without. */
 int kd_whisper_add_filters(kd_whisper_file *file, int mels);
-
-/* Between a parameter and its values in PyTorch's layout: a convolution is (out,in,kernel). */
-void kd_whisper_set_values(kd_param *param, const float *values);
-void kd_whisper_get_values(float *values, const kd_param *param);
 
 #endif

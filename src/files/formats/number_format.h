@@ -1,7 +1,7 @@
 /* The number formats of ggml in which weights lie in files: a row is cut into blocks, a block has a
  * half-precision scale d (and, in the _1 formats, a half-precision offset m) and small integers.
  *
- *   f32, f16            as they are
+ *   f32, f16            as they are                 f64, bf16   only read
  *   q4_0  d·(q − 8)     18 bytes of 32 values        q4_1  d·q + m     20 bytes
  *   q5_0  d·(q − 16)    22 bytes                     q5_1  d·q + m     24 bytes
  *   q8_0  d·q           34 bytes
@@ -27,7 +27,8 @@ typedef struct {
 } kd_number_format;
 
 /* Every format: its file defines kd_format_<name>. */
-#define KD_NUMBER_FORMATS(X) X(f32) X(f16) X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) X(int8)
+#define KD_NUMBER_FORMATS(X)                                                                       \
+    X(f32) X(f16) X(bf16) X(f64) X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) X(int8)
 
 #define KD_DECLARE_FORMAT(name) extern const kd_number_format kd_format_##name;
 KD_NUMBER_FORMATS(KD_DECLARE_FORMAT)

@@ -11,33 +11,18 @@ typedef struct {
     kd_loader *loader;
     int64_t epoch, index;                   /* of the batch the loader gives next              */
     kd_tensor **student_tap, **teacher_tap; /* per node, when there are hints                  */
-    float *soft;                            /* (batch,V) dense, or kept logits (batch,k)       */
-    float *tail;                            /* (batch)                                         */
-    int32_t *soft_index;                    /* (batch,k)                                       */
 } classifier;
 
 static void classifier_clear(classifier *c) {
     kd_loader_free(c->loader);
     free(c->student_tap);
     free(c->teacher_tap);
-    free(c->soft);
-    free(c->tail);
-    free(c->soft_index);
 }
 
-/* Buffers for soft targets and hints; all there is to allocate for a step besides the tape. */
+/* Buffers for hints; all there is to allocate for a step besides the tape and the loader's batches.
+ */
 static int make_buffers(classifier *c) {
     const kd_classifier_job *job = c->job;
-    size_t rows = (size_t)job->loop.spec->batch;
-    if (job->store) {
-        const kd_store_header *header = kd_store_describe(job->store);
-        size_t width = (size_t)(header->kind == KD_STORE_DENSE ? header->classes : header->k);
-        c->soft = malloc(rows * width * sizeof *c->soft);
-        c->tail = malloc(rows * sizeof *c->tail);
-        c->soft_index = malloc(rows * width * sizeof *c->soft_index);
-        if (!c->soft || !c->tail || !c->soft_index)
-            return kd_fail_memory(rows * width * sizeof *c->soft, "soft targets");
-    }
     if (job->loss->hint_count > 0) {
         KD_CONTRACT(job->teacher, "hints without a teacher");
         c->student_tap = calloc((size_t)c->learner->net->count, sizeof *c->student_tap);
@@ -59,7 +44,10 @@ static int classifier_init(classifier *c, kd_learner *learner, const kd_classifi
                            .shuffle = true,
                            .augment = job->augment,
                            .views = job->views,
-                           .seed = job->loop.seed};
+                           .seed = job->loop.seed,
+                           .store = job->store};
+    if (job->store)
+        spec.temperature_index = kd_store_temperature_index(job->store, job->loss->temperature);
     /* The folded batch norm of fake-quant training knows no batch. */
     int status =
         job->mode == KD_RUN_FLOAT ? kd_net_check_batch(learner->net, full_batch(job)) : KD_OK;
@@ -68,37 +56,27 @@ static int classifier_init(classifier *c, kd_learner *learner, const kd_classifi
 }
 
 /* The loader runs ahead in the order of training, and is put elsewhere after a resumption. */
-static void next_batch(classifier *c, const kd_train_place *at, kd_batch *out) {
+static int next_batch(classifier *c, const kd_train_place *at, kd_batch *out) {
     if (at->epoch != c->epoch || at->batch != c->index)
         kd_loader_seek(c->loader, at->epoch, at->batch);
-    kd_loader_next(c->loader, out);
     bool last = at->batch + 1 == kd_loader_batches(c->loader);
     c->epoch = at->epoch + last;
     c->index = last ? 0 : at->batch + 1;
+    return kd_loader_next(c->loader, out);
 }
 
 /* The soft targets of a batch, on the tape. */
-static int read_soft(classifier *c, kd_tape *tape, const kd_batch *batch, kd_soft_targets *out) {
-    const kd_store *store = c->job->store;
-    const kd_store_header *header = kd_store_describe(store);
-    const double temperature = c->job->loss->temperature;
-    bool dense = header->kind == KD_STORE_DENSE;
-    int64_t width = dense ? header->classes : header->k;
-    int status = dense ? kd_store_read(store, batch->n, batch->view, batch->id, c->soft)
-                       : kd_store_read_topk(store, batch->n, batch->view, batch->id,
-                                            kd_store_temperature_index(store, temperature),
-                                            c->soft_index, c->soft, c->tail);
-    if (status < 0) return status;
+static kd_soft_targets soft_targets(const classifier *c, kd_tape *tape, const kd_batch *batch) {
+    const kd_store_header *header = kd_store_describe(c->job->store);
+    const bool dense = header->kind == KD_STORE_DENSE;
+    const int64_t width = dense ? header->classes : header->k;
     kd_real *logits = kd_tape_alloc(tape, (size_t)(batch->n * width) * sizeof *logits);
-    for (int64_t i = 0; i < batch->n * width; i++) logits[i] = (kd_real)c->soft[i];
-    if (dense) {
-        *out = (kd_soft_targets){.logits = logits};
-        return KD_OK;
-    }
+    for (int64_t i = 0; i < batch->n * width; i++) logits[i] = (kd_real)batch->soft[i];
+    if (dense) return (kd_soft_targets){.logits = logits};
     kd_real *tail = kd_tape_alloc(tape, (size_t)batch->n * sizeof *tail);
-    for (int64_t i = 0; i < batch->n; i++) tail[i] = (kd_real)c->tail[i];
-    *out = (kd_soft_targets){.k = header->k, .index = c->soft_index, .kept = logits, .tail = tail};
-    return KD_OK;
+    for (int64_t i = 0; i < batch->n; i++) tail[i] = (kd_real)batch->tail[i];
+    return (kd_soft_targets){
+        .k = header->k, .index = batch->soft_index, .kept = logits, .tail = tail};
 }
 
 static kd_tensor *hint_loss(classifier *c, kd_tape *tape, int i, double normalizer) {
@@ -133,16 +111,14 @@ static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_tra
     classifier *c = context;
     const kd_loss_config *loss = c->job->loss;
     kd_batch batch;
-    next_batch(c, at, &batch);
+    int status = next_batch(c, at, &batch);
+    if (status < 0) return status;
     tape->full_batch = full_batch(c->job);
     kd_tensor *x = kd_learner_input(c->learner, tape, batch.n, batch.x);
     kd_tensor *z =
         kd_learner_forward(c->learner, tape, x, mode_at(c->job, at->step), c->student_tap);
     kd_soft_targets soft = {0};
-    if (c->job->store) {
-        int status = read_soft(c, tape, &batch, &soft);
-        if (status < 0) return status;
-    }
+    if (c->job->store) soft = soft_targets(c, tape, &batch);
     kd_loss_spec spec = {.hard_weight = (kd_real)loss->hard,
                          .kl_weight = c->job->store ? (kd_real)loss->kl : 0,
                          .temperature = (kd_real)loss->temperature,

@@ -1,0 +1,177 @@
+#include "files/gguf_params.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+/* The tensor of a matrix's scales, "<name>.scale". */
+enum { SCALE_NAME_MAX = KD_FILE_NAME_MAX + sizeof ".scale" };
+
+static void name_scale(char out[SCALE_NAME_MAX], const kd_named *named) {
+    snprintf(out, SCALE_NAME_MAX, "%s.scale", named->name);
+}
+
+/* --- reading -----------------------------------------------------------------------------------
+ */
+
+static int find_scale(kd_stored *out, const kd_gguf *g, const kd_named *named, const char *source) {
+    char name[SCALE_NAME_MAX];
+    name_scale(name, named);
+    const kd_gguf_tensor *scale = kd_gguf_find_tensor(g, name);
+    if (!scale || named->rank != 2 || scale->type != KD_GGUF_TENSOR_F32 ||
+        scale->count != (uint64_t)named->shape[0])
+        return kd_fail(KD_EDATA, "%s: tensor %s of i8 should have %lld scales of f32, %s", source,
+                       named->name, (long long)named->shape[0], name);
+    out->format = &kd_format_int8;
+    out->scale = scale->data;
+    return KD_OK;
+}
+
+static int find_stored(kd_stored *out, const kd_gguf *g, const kd_param *p, const kd_named *named,
+                       const char *source) {
+    int64_t ne[KD_GGUF_RANK_MAX];
+    const kd_gguf_tensor *t = kd_gguf_find_tensor(g, named->name);
+    if (!t) return kd_fail(KD_EDATA, "%s: tensor %s is missing", source, named->name);
+    for (int i = 0; i < KD_GGUF_RANK_MAX; i++)
+        ne[i] = t->ne[i] > INT64_MAX ? -1 : (int64_t)t->ne[i];
+    if (!kd_ggml_sizes_fit(named, t->rank, ne))
+        return kd_fail(KD_EDATA, "%s: tensor %s has the wrong shape for this model's sizes", source,
+                       named->name);
+    *out = (kd_stored){
+        .format = kd_number_format_typed(t->type), .bytes = t->data, .order = named->order};
+    if (t->type == KD_GGUF_TENSOR_I8) return find_scale(out, g, named, source);
+    if (!out->format)
+        return kd_fail(KD_EDATA,
+                       "%s: tensor %s has ggml type %u; " KD_GGML_READ
+                       ", and i8 with scales, can be read",
+                       source, named->name, t->type);
+    return kd_ggml_check_rows(p, named, out->format, source);
+}
+
+int kd_gguf_list_params(kd_stored *list, const kd_gguf *gguf, const kd_params *params,
+                        const kd_names *names, uint64_t others, const char *source) {
+    uint64_t known = others;
+    int status = KD_OK;
+    for (int i = 0; i < params->count && status == KD_OK; i++) {
+        kd_named named;
+        kd_names_find(&named, names, params->list[i]);
+        status = find_stored(&list[i], gguf, params->list[i], &named, source);
+        known += list[i].scale ? 2 : 1;
+    }
+    if (status == KD_OK && known != gguf->tensor_count)
+        status = kd_fail(KD_EDATA, "%s: %llu tensors; a model of these sizes has %llu", source,
+                         (unsigned long long)gguf->tensor_count, (unsigned long long)known);
+    return status;
+}
+
+/* --- writing -----------------------------------------------------------------------------------
+ */
+
+/* What a tensor of the file is made of. */
+typedef struct {
+    const kd_param *param; /* NULL: the first array */
+    const kd_number_format *format;
+    kd_order order;
+    bool scales; /* of int8: the scales, not the steps */
+} piece;
+
+typedef struct {
+    kd_gguf_writer *writer;
+    const kd_gguf_array *first;
+    piece *piece; /* (count) */
+    uint64_t count;
+    float *values;      /* of the largest parameter       */
+    unsigned char *row; /* of the longest row, as int8    */
+} content;
+
+static void add(content *c, const char *name, uint32_t type, int rank, const int64_t *ne,
+                piece made_of) {
+    uint64_t sizes[KD_GGUF_RANK_MAX];
+    for (int i = 0; i < rank; i++) sizes[i] = (uint64_t)ne[i];
+    kd_gguf_add_tensor(c->writer, name, type, rank, sizes, NULL);
+    c->piece[c->count++] = made_of;
+}
+
+static void add_param(content *c, const kd_param *p, const kd_names *names,
+                      const kd_number_format *matrices) {
+    kd_named named;
+    int64_t ne[KD_GGUF_RANK_MAX];
+    kd_names_find(&named, names, p);
+    const kd_number_format *format = kd_named_format(&named, matrices);
+    const int rank = kd_ggml_sizes(ne, &named);
+    piece made_of = {.param = p, .format = format, .order = named.order};
+    if (format->ggml_type != KD_NO_GGML_TYPE) {
+        add(c, named.name, format->ggml_type, rank, ne, made_of);
+        return;
+    }
+    char name[SCALE_NAME_MAX];
+    name_scale(name, &named);
+    add(c, named.name, KD_GGUF_TENSOR_I8, rank, ne, made_of);
+    made_of.scales = true;
+    add(c, name, KD_GGUF_TENSOR_F32, 1, ne + 1, made_of);
+}
+
+/* A row of int8 is a float and its bytes (number_format.h): either of them, of all rows. */
+static void fill_int8(const content *c, const piece *made, unsigned char *out) {
+    const kd_rows_of rows = kd_param_rows(made->param);
+    const size_t C = (size_t)rows.length, begin = made->scales ? 0 : sizeof(float);
+    const size_t n = made->scales ? sizeof(float) : C;
+    for (size_t row = 0; row < (size_t)rows.count; row++) {
+        made->format->encode(c->row, c->values + row * C, rows.length);
+        memcpy(out + row * n, c->row + begin, n);
+    }
+}
+
+static int fill(void *context, uint64_t index, void *out) {
+    const content *c = context;
+    const piece *made = &c->piece[index];
+    if (!made->param) {
+        size_t count = 1;
+        for (int i = 0; i < c->first->rank; i++) count *= (size_t)c->first->ne[i];
+        memcpy(out, c->first->values, count * sizeof *c->first->values);
+        return KD_OK;
+    }
+    kd_param_get(c->values, made->param, made->order);
+    if (made->format == &kd_format_int8)
+        fill_int8(c, made, out);
+    else
+        made->format->encode(out, c->values, made->param->tensor.size);
+    return KD_OK;
+}
+
+/* Room for all tensors, and for making one. */
+static int content_create(content *c, const kd_params *params) {
+    size_t most = 0, longest = 0;
+    for (int i = 0; i < params->count; i++) {
+        const size_t size = (size_t)params->list[i]->tensor.size;
+        const size_t row = (size_t)kd_param_rows(params->list[i]).length;
+        most = size > most ? size : most;
+        longest = row > longest ? row : longest;
+    }
+    c->piece = calloc(2 * (size_t)params->count + 1, sizeof *c->piece);
+    c->values = malloc(most * sizeof *c->values);
+    c->row = malloc(sizeof(float) + longest);
+    return c->piece && c->values && c->row ? KD_OK
+                                           : kd_fail_memory(most * sizeof *c->values, "GGUF");
+}
+
+int kd_gguf_write_params(const char *path, kd_gguf_writer *writer, const kd_gguf_array *first,
+                         const kd_params *params, const kd_names *names,
+                         const kd_number_format *matrices) {
+    KD_CONTRACT(matrices->encode, "%s has no encoder", matrices->name);
+    content c = {.writer = writer, .first = first};
+    int status = content_create(&c, params);
+    if (status == KD_OK && first) {
+        kd_gguf_add_tensor(writer, first->name, KD_GGUF_TENSOR_F32, first->rank, first->ne, NULL);
+        c.piece[c.count++] = (piece){0};
+    }
+    for (int i = 0; i < params->count && status == KD_OK; i++)
+        add_param(&c, params->list[i], names, matrices);
+    if (status == KD_OK) status = kd_gguf_write_filled(path, writer, fill, &c);
+    free(c.piece);
+    free(c.values);
+    free(c.row);
+    return status;
+}
