@@ -244,7 +244,8 @@ static void every_run_is_made_once(void **state) {
         double best = 0;
         assert_int_equal(kd_runlog_read(&curves, "runs/plan/temperature_16_kl_0.9-s5/log.jsonl"),
                          KD_OK);
-        for (int64_t k = 0; k < curves.eval_count; k++) best = fmax(best, curves.eval[k].accuracy);
+        for (int64_t k = 0; k < curves.eval_count; k++) 
+            best = fmax(best, kd_runlog_value(&curves, &curves.eval[k], "accuracy"));
         assert_true(best > 0);
         assert_true(fabs(cJSON_GetObjectItem(model, "validation")->valuedouble - best) < 1e-7);
         kd_runlog_free(&curves);

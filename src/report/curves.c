@@ -9,7 +9,7 @@
 #include "report/page.h"
 #include "report/plot.h"
 
-enum { SERIES_MAX = 12, SMOOTHING = 60 };
+enum { SERIES_MAX = 24, TERMS_DRAWN_MAX = 4, SMOOTHING = 60 };
 
 /* Arrays of one log's length each, handed out to lines. */
 typedef struct {
@@ -27,8 +27,6 @@ static bool is_stage(const char *stage, const char *wanted) {
     return strcmp(stage, wanted) == 0;
 }
 
-typedef enum { LOSS, KL, HARD, RATE } quantity;
-
 /* What the plots show: of several ways to quantize, the first that was trained. */
 typedef struct {
     const kd_runlog_curves *log;
@@ -36,13 +34,8 @@ typedef struct {
     double shift;    /* where it begins, the last epoch of the float training; NAN without */
 } curves;
 
-static double quantity_of(const kd_runlog_step *s, quantity what) {
-    const double value[] = {[LOSS] = s->loss, [KL] = s->kl, [HARD] = s->hard, [RATE] = s->rate};
-    return value[what];
-}
-
 /* Float training, then QAT shifted behind it, as one line with a break between. */
-static kd_plot_line step_line(pool *p, const curves *c, quantity what, const char *name,
+static kd_plot_line step_line(pool *p, const curves *c, const char *what, const char *name,
                               const char *colour) {
     const kd_runlog_curves *log = c->log;
     double *x = take(p), *y = take(p);
@@ -55,20 +48,21 @@ static kd_plot_line step_line(pool *p, const curves *c, quantity what, const cha
         for (int64_t i = 0; i < log->step_count; i++) {
             if (!is_stage(log->step[i].stage, pass ? c->qat : "train")) continue;
             x[n] = log->step[i].epoch + (pass ? c->shift : 0);
-            y[n++] = quantity_of(&log->step[i], what);
+            y[n++] = kd_runlog_value(log, &log->step[i], what);
         }
     }
     return (kd_plot_line){.name = name, .colour = colour, .n = n, .x = x, .y = y};
 }
 
-static kd_plot_line eval_line(pool *p, const kd_runlog_curves *c, const char *stage, double shift,
-                              const char *name, const char *colour) {
+static kd_plot_line eval_line(pool *p, const kd_runlog_curves *c, const kd_metric *metric,
+                              const char *stage, double shift, const char *name,
+                              const char *colour) {
     double *x = take(p), *y = take(p);
     int64_t n = 0;
     for (int64_t i = 0; i < c->eval_count; i++) {
         if (!is_stage(c->eval[i].stage, stage)) continue;
         x[n] = c->eval[i].epoch + shift;
-        y[n++] = 100 * c->eval[i].accuracy;
+        y[n++] = kd_metric_scale(metric) * kd_runlog_value(c, &c->eval[i], metric->name);
     }
     return (kd_plot_line){.name = name, .colour = colour, .n = n, .x = x, .y = y};
 }
@@ -118,32 +112,47 @@ static bool is_positive(const kd_plot_line *line) {
     return true;
 }
 
+static bool has_values(const kd_plot_line *line) {
+    for (int64_t i = 0; i < line->n; i++)
+        if (isfinite(line->y[i])) return true;
+    return false;
+}
+
 /* The first steps would flatten the rest on a linear axis. */
-static void add_loss_plot(kd_text *out, pool *p, const curves *c, bool taught) {
+static void add_loss_plot(kd_text *out, pool *p, const curves *c, const kd_report_curves *how) {
+    static const char *const colour[TERMS_DRAWN_MAX] = {"term1", "term2", "term3", "term4"};
     kd_plot plot = plot_of("Training loss", "nats; the parts before weighting", c->shift);
-    kd_plot_line total = step_line(p, c, LOSS, "total", "total");
+    kd_plot_line total = step_line(p, c, "loss", "total", "total");
     plot.log_y = is_positive(&total);
     plot.from_zero = true;
     plot.line[plot.line_count] = total;
     plot.line[plot.line_count].faint = plot.line[plot.line_count].no_marks = true;
     plot.line[plot.line_count++].name = NULL;
-    if (taught) {
-        kd_plot_line hard = step_line(p, c, HARD, "hard: labels", "hard");
-        kd_plot_line kl = step_line(p, c, KL, "τ²·KL: teacher", "kl");
-        plot.line[plot.line_count++] = smoothed(p, &hard);
-        plot.line[plot.line_count++] = smoothed(p, &kl);
+    for (int i = 0; i < how->term_count && i < TERMS_DRAWN_MAX; i++) {
+        const kd_metric *term = &how->term[i];
+        kd_plot_line line = step_line(p, c, term->name, term->title, colour[i]);
+        if (has_values(&line)) plot.line[plot.line_count++] = smoothed(p, &line);
     }
     plot.line[plot.line_count++] = smoothed(p, &total);
     kd_plot_add_lines(out, &plot, KD_PLOT_ON_PAGE);
 }
 
-static void add_accuracy_plot(kd_text *out, pool *p, const curves *c, const char *measure) {
-    kd_plot plot = plot_of(measure, "%, held-out training samples", c->shift);
-    plot.y_format = "%.2f %%";
-    plot.y_bounds = (kd_plot_bounds){0, 100};
-    plot.line[plot.line_count++] = eval_line(p, c->log, "alone", 0, "student alone", "alone");
-    plot.line[plot.line_count++] = eval_line(p, c->log, "train", 0, "student float", "student");
-    plot.line[plot.line_count++] = eval_line(p, c->log, c->qat, c->shift, "student in QAT", "blob");
+static void add_validation_plot(kd_text *out, pool *p, const curves *c, const kd_metric *metric) {
+    char title[128];
+    snprintf(title, sizeof title, "Validation: %s", metric->title ? metric->title : metric->name);
+    kd_plot plot = plot_of(title,
+                           metric->unit == KD_UNIT_SHARE ? "%, held-out training samples"
+                                                         : "held-out training samples",
+                           c->shift);
+    const double scale = kd_metric_scale(metric);
+    plot.y_format = kd_metric_format(metric);
+    plot.y_bounds = (kd_plot_bounds){scale * metric->least, scale * metric->most};
+    plot.line[plot.line_count++] =
+        eval_line(p, c->log, metric, "alone", 0, "student alone", "alone");
+    plot.line[plot.line_count++] =
+        eval_line(p, c->log, metric, "train", 0, "student float", "student");
+    plot.line[plot.line_count++] =
+        eval_line(p, c->log, metric, c->qat, c->shift, "student in QAT", "blob");
     kd_plot_add_lines(out, &plot, KD_PLOT_ON_PAGE);
 }
 
@@ -151,7 +160,7 @@ static void add_rate_plot(kd_text *out, pool *p, const curves *c) {
     kd_plot plot = plot_of("Learning rate", "", c->shift);
     plot.y_format = "%.3g";
     plot.from_zero = true;
-    plot.line[plot.line_count++] = step_line(p, c, RATE, "learning rate", "student");
+    plot.line[plot.line_count++] = step_line(p, c, "lr", "learning rate", "student");
     kd_plot_add_lines(out, &plot, KD_PLOT_ON_PAGE);
 }
 
@@ -160,8 +169,8 @@ bool kd_report_has_stage(const kd_runlog_curves *log, const char *stage) {
 }
 
 /* The lines of one plot are used up before the next takes them again. */
-void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const char *qat, bool taught,
-                          const char *measure) {
+void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const kd_report_curves *how) {
+    const char *qat = how->qat;
     int64_t longest = log->step_count > log->eval_count ? log->step_count : log->eval_count;
     pool p = {.length = longest + 1};
     p.memory = malloc((size_t)(p.length * SERIES_MAX) * sizeof *p.memory);
@@ -170,9 +179,9 @@ void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const char 
         return;
     }
     const curves c = {.log = log, .qat = qat, .shift = *qat ? last_epoch(log, "train") : NAN};
-    add_loss_plot(out, &p, &c, taught);
+    add_loss_plot(out, &p, &c, how);
     p.used = 0;
-    add_accuracy_plot(out, &p, &c, measure);
+    add_validation_plot(out, &p, &c, how->validation);
     p.used = 0;
     add_rate_plot(out, &p, &c);
     free(p.memory);

@@ -54,18 +54,6 @@ kd_statistics kd_statistics_within(int n, const double *value, double least, dou
 
 static const double NORMAL = 1.959963984540054; /* 97.5 % quantile of the normal distribution */
 
-void kd_wilson_interval(int64_t right, int64_t samples, double *low, double *high) {
-    *low = 0;
-    *high = 1;
-    if (samples <= 0) return;
-    const double z = NORMAL, n = (double)samples, p = (double)right / n;
-    const double centre = (p + z * z / (2 * n)) / (1 + z * z / n);
-    const double reach = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-    /* The ends are exact where rounding would put them a hair off. */
-    if (right > 0) *low = centre - reach;
-    if (right < samples) *high = centre + reach;
-}
-
 void kd_paired_interval(int64_t n, int64_t only_a, int64_t only_b, double *low, double *high) {
     const double all = (double)n + 2, a = (double)only_a + 0.5, b = (double)only_b + 0.5;
     const double difference = (a - b) / all;

@@ -18,9 +18,6 @@ kd_statistics kd_statistics_of(int n, const double *value);
 /* The same of values that lie from `least` to `most`, where the interval then ends too. */
 kd_statistics kd_statistics_within(int n, const double *value, double least, double most);
 
-/* Wilson's 95 % interval of `right` of n, as fractions; 0 … 1 when n is 0. */
-void kd_wilson_interval(int64_t right, int64_t n, double *low, double *high);
-
 /* The 95 % interval of p_a − p_b, the shares of the same n samples that a and b have right, of
  * which `only_a` only a and `only_b` only b. Agresti and Min (2005), "Simple improved confidence
  * intervals for comparing matched proportions": Wald's with 1/2 added to each of the four cells. */

@@ -3,7 +3,9 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "distill/loss.h"
 #include "tasks/classify/evaluate.h"
+#include "tasks/classify/metrics.h"
 
 typedef struct {
     kd_learner *learner;
@@ -79,18 +81,23 @@ static kd_soft_targets soft_targets(const classifier *c, kd_tape *tape, const kd
         .k = header->k, .index = batch->soft_index, .kept = logits, .tail = tail};
 }
 
-static kd_tensor *hint_loss(classifier *c, kd_tape *tape, int i, double normalizer) {
+/* The term of hint i, which is added to *sum before weighting. */
+static kd_tensor *hint_loss(classifier *c, kd_tape *tape, int i, double normalizer, double *sum) {
     const kd_hint_spec *hint = &c->job->loss->hint[i];
     kd_tensor *x = c->student_tap[kd_net_find(c->learner->net, hint->student)];
     kd_tensor *target = c->teacher_tap[kd_net_find(c->job->teacher->net, hint->teacher)];
     int64_t rows = kd_rows(x), flat[2] = {rows, kd_channels(x)};
+    const double samples = normalizer;
     normalizer *= (double)(rows / x->shape[0]); /* the mean over positions too */
     x = kd_reshape(tape, x, 2, flat);
     if (c->learner->projection[i])
         x = kd_linear(tape, x, &c->learner->projection[i]->tensor, NULL, KD_ACT_NONE);
     kd_real weight = (kd_real)hint->weight;
-    return hint->kind == KD_HINT_MSE ? kd_hint_mse(tape, x, target->value, weight, normalizer)
-                                     : kd_hint_cosine(tape, x, target->value, weight, normalizer);
+    kd_tensor *loss = hint->kind == KD_HINT_MSE
+                          ? kd_hint_mse(tape, x, target->value, weight, normalizer)
+                          : kd_hint_cosine(tape, x, target->value, weight, normalizer);
+    *sum += (double)loss->value[0] * samples / (double)weight;
+    return loss;
 }
 
 /* The teacher's hidden values for the same input, as it is used to see it; without recording. */
@@ -107,7 +114,7 @@ static kd_run_mode mode_at(const kd_classifier_job *job, int64_t step) {
 }
 
 static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_train_place *at,
-                     double normalizer, kd_loss_parts *parts) {
+                     double normalizer, kd_loss_sums *sums) {
     classifier *c = context;
     const kd_loss_config *loss = c->job->loss;
     kd_batch batch;
@@ -124,11 +131,17 @@ static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_tra
                          .temperature = (kd_real)loss->temperature,
                          .label_smoothing = (kd_real)loss->label_smoothing,
                          .normalizer = normalizer};
+    kd_loss_parts parts = {0};
     kd_tensor *total =
-        kd_distill_loss(tape, z, batch.label, NULL, c->job->store ? &soft : NULL, spec, parts);
+        kd_distill_loss(tape, z, batch.label, NULL, c->job->store ? &soft : NULL, spec, &parts);
     if (loss->hint_count > 0) run_teacher(c, tape, &batch, x);
     for (int i = 0; i < loss->hint_count; i++)
-        total = kd_add(tape, total, hint_loss(c, tape, i, normalizer), KD_ACT_NONE);
+        total = kd_add(tape, total,
+                       hint_loss(c, tape, i, normalizer, &sums->term[KD_CLASSIFY_HINT]),
+                       KD_ACT_NONE);
+    sums->term[KD_CLASSIFY_KL] += parts.kl;
+    sums->term[KD_CLASSIFY_HARD] += parts.hard;
+    sums->rows += parts.rows;
     *out = total;
     return KD_OK;
 }
@@ -140,13 +153,14 @@ static double task_rows(void *context, const kd_train_place *at, int64_t n) {
     return (double)((end < count ? end : count) - begin);
 }
 
-static int task_evaluate(kd_train_score *out, void *context, kd_tape *tape) {
+static int task_evaluate(kd_estimate *out, void *context, kd_tape *tape) {
     const classifier *c = context;
     kd_result result;
     kd_run_mode mode = c->job->mode == KD_RUN_FLOAT ? KD_RUN_FLOAT : KD_RUN_FAKE_EVAL;
     int status = kd_evaluate(&result, c->learner, mode, tape, c->job->validation, NULL);
     if (status < 0) return status;
-    *out = (kd_train_score){.accuracy = kd_result_accuracy(&result), .loss = result.loss};
+    out[KD_CLASSIFY_ACCURACY] = kd_estimate_share(result.correct, result.samples);
+    out[KD_CLASSIFY_LOSS] = kd_estimate_plain(result.loss, result.samples);
     kd_result_free_counts(&result);
     return KD_OK;
 }
@@ -156,6 +170,11 @@ static kd_objective task_of(classifier *c) {
                           .params = c->learner->params,
                           .batches = kd_loader_batches(c->loader),
                           .unit = "samples",
+                          .term = kd_classify_terms,
+                          .term_count = c->job->loss->hint_count > 0 ? KD_CLASSIFY_TERMS
+                                                                     : KD_CLASSIFY_HINT,
+                          .metric = kd_classify_validation,
+                          .metric_count = KD_CLASSIFY_VALIDATION,
                           .rows = task_rows,
                           .loss = task_loss,
                           .evaluate = c->job->validation ? task_evaluate : NULL};

@@ -42,18 +42,19 @@ static int by_loss(const void *a, const void *b) {
  * paired samples, in points. */
 static void measure_class(kd_plot_row *row, const kd_report *report, const kd_result *r,
                           const kd_result *teacher, int label) {
-    double low, high;
     row->mean = 100 * kd_result_class_accuracy(r, label);
     row->low = row->high = NAN;
     if (!teacher) {
-        kd_wilson_interval(r->class_correct[label], r->class_samples[label], &low, &high);
-        row->low = 100 * low;
-        row->high = 100 * high;
+        const kd_estimate share =
+            kd_estimate_share(r->class_correct[label], r->class_samples[label]);
+        row->low = 100 * share.low;
+        row->high = 100 * share.high;
         return;
     }
     row->mean -= 100 * kd_result_class_accuracy(teacher, label);
     if (!r->answer || !teacher->answer || !report->label || r->class_samples[label] == 0) return;
     int64_t only_teacher = 0, only_model = 0;
+    double low, high;
     for (int64_t i = 0; i < r->samples; i++) {
         if (report->label[i] != label) continue;
         const bool ours = r->answer[i] == label, theirs = teacher->answer[i] == label;
