@@ -49,7 +49,7 @@ static void ticks_are_those_people_expect(void **state) {
         {true, 0.02, 3, "0.02 0.05 0.1 0.2 0.5 1 2", 13},
         {true, 2.2, 4.1, "2.5 3.0 3.5 4.0", 0},
         {true, 1e-4, 20, "1e-4 0.001 0.01 0.1 1 10", 41},
-        {true, 1e-12, 1e12, "1e-12 1e-8 1e-4 1 10000 1e8 1e12", 0},
+        {true, 1e-12, 1e12, "1e-10 1e-5 1 1e5 1e10", 0},
         {true, 1e-300, 1e300, "1e-300 1e-200 1e-100 1 1e100 1e200 1e300", 0},
     };
     for (size_t i = 0; i < sizeof axis / sizeof *axis; i++) {

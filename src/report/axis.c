@@ -103,12 +103,19 @@ static int count_named(const kd_tick *tick, int count) {
     return named;
 }
 
+/* 1, 2, 5, 10, 20 … */
+static int next_step(int step) {
+    int power = 1;
+    while (step / power >= 10) power *= 10;
+    return step == 2 * power ? 5 * power : 2 * step;
+}
+
 int kd_axis_ticks(kd_tick out[KD_TICKS_MAX], const kd_axis *axis, int most) {
     if (!axis->log) return linear_ticks(out, axis->low, axis->high, axis->whole, most);
     int count = decade_ticks(out, axis, 0);
     if (count_named(out, count) < 3) /* less than a decade */
         return linear_ticks(out, pow(10, axis->low), pow(10, axis->high), axis->whole, most);
-    for (int every = 1; count_named(out, count) > most + 1; every++)
+    for (int every = 1; count_named(out, count) > most + 1; every = next_step(every))
         count = decade_ticks(out, axis, every);
     return count;
 }

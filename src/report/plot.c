@@ -31,7 +31,7 @@ static void add_caption(kd_text *out, const char *title, const char *legend, int
     kd_text_add(out, "<figure class=\"plot\"><figcaption>");
     kd_text_add_escaped(out, title);
     kd_text_add(out, "</figcaption>\n");
-    if (key_count == 0) return;
+    if (key_count == 0 && !legend) return;
     kd_text_add(out, "<ul class=\"legend\">");
     if (legend) {
         kd_text_add(out, "<li>");

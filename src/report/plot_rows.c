@@ -60,7 +60,11 @@ static void add_axis(kd_text *out, const canvas *c, int bottom) {
     }
     kd_text_add(out, "<path class=\"axis\" d=\"M%.0f %d H%.0f\"/>\n", c->x.first, bottom,
                 c->x.last);
-    kd_plot_add_text(out, "label mid", (c->x.first + c->x.last) / 2, bottom + 35, c->plot->x_name);
+    char name[200];
+    const char *note = c->file ? c->plot->note : NULL;
+    snprintf(name, sizeof name, "%s%s%s%s", c->plot->x_name, note ? " (" : "", note ? note : "",
+             note ? ")" : "");
+    kd_plot_add_text(out, "label mid", (c->x.first + c->x.last) / 2, bottom + 35, name);
 }
 
 static void add_values(kd_text *out, const canvas *c, const kd_plot_row *row, int y) {
@@ -111,7 +115,7 @@ void kd_plot_add_rows(kd_text *out, const kd_plot_rows *plot, kd_plot_form form)
     int bottom = first_row(&c);
     for (int i = 0; i < plot->count; i++) bottom += row_height(&c, &plot->row[i]);
     bottom += 6;
-    kd_plot_begin(out, form, bottom + 44, plot->title, NULL, plot->key_count, plot->key);
+    kd_plot_begin(out, form, bottom + 44, plot->title, plot->note, plot->key_count, plot->key);
     add_axis(out, &c, bottom);
     int top = first_row(&c);
     for (int i = 0; i < plot->count; i++) {

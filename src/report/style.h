@@ -71,11 +71,12 @@ static const char REPORT_STYLE[] =
     "2.25rem}\n"
     "figure{margin:0;min-width:0;display:flex;flex-direction:column;break-inside:avoid}\n"
     "figcaption{font-weight:600;font-size:.95rem;margin-bottom:.2rem;overflow-wrap:anywhere}\n"
-    "svg{display:block;width:100%;height:auto;max-width:27rem;overflow:visible}\n" PAGE_PLOT_STYLE
+    "svg{display:block;width:100%;height:auto;max-width:27rem;overflow:visible}\n"
+    ".level svg{margin-top:auto}\n" PAGE_PLOT_STYLE
     "details{margin-top:2.75rem}summary{cursor:pointer;font-weight:600}\n"
     "pre{background:var(--track);padding:1rem;overflow-x:auto;font-size:.85rem;line-height:1.45;"
     "tab-size:2}\n"
-    "@media print{body{font-size:12px}main{padding:0;max-width:none}h2{break-after:avoid}"
+    "@media print{body{font-size:12px}main{padding:0;max-width:none}h2,h2+p{break-after:avoid}"
     ".scroll{overflow:visible}table{font-size:.9em}th,td{padding:.3rem .4rem}"
     ".charts{grid-template-columns:1fr 1fr}details{display:none}}\n";
 

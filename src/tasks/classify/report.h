@@ -23,7 +23,7 @@ typedef struct {
     int64_t parameters;
     int64_t bytes;             /* of the weights as this model stores them; the file for a blob   */
     int64_t memory;            /* bytes to run one sample: weights and activations                */
-    double ms_per_sample;      /* batch of one hundred, all threads                               */
+    double ms_per_sample;      /* median over batches of one hundred, all threads                */
     double largest_difference; /* blob: largest |blob logit − fake-quant logit|; −1 when not
                                   measured */
     double bias_shift;         /* corrected: what was added to the biases the config names       */

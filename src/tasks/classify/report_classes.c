@@ -19,12 +19,13 @@ static void add_empty_on_failure(kd_text *out, const void *memory) {
 
 /* --- each class ----------------------------------------------------------------------------- */
 
-/* How much the last model lost on a class against the teacher; without one, its errors. */
+/* How much the last model lost on a class against the teacher; without one, its errors. Rounded, so
+ * that equal losses are equal. */
 static double loss_on(const kd_report *report, int label) {
     const kd_result *last = last_model(report), *teacher = kd_report_teacher(report);
     double lost = -kd_result_class_accuracy(last, label);
     if (teacher && teacher != last) lost += kd_result_class_accuracy(teacher, label);
-    return isnan(lost) ? -INFINITY : lost;
+    return isnan(lost) ? -INFINITY : round(1e9 * lost);
 }
 
 typedef struct {

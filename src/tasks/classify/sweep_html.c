@@ -29,10 +29,9 @@ static void add_variants_plot(kd_text *out, const kd_sweep_results *results,
                                  .low = s.low,
                                  .high = s.high};
     }
-    char axis[120];
-    snprintf(axis, sizeof axis, "accuracy on the test split, %% (%s)", SPREAD);
     kd_plot_rows plot = {.title = results->sweep->name,
-                         .x_name = axis,
+                         .x_name = "accuracy on the test split, %",
+                         .note = SPREAD,
                          .x_format = "%.2f %%",
                          .bounds = {0, 100},
                          .count = n,

@@ -178,7 +178,7 @@ static int add_training(kd_text *out, const kd_speech_report *report) {
     if (status == KD_OK) status = kd_runlog_read(&log, path);
     if (status < 0) return status;
     if (log.step_count > 1) {
-        kd_text_add(out, "<h2>Training</h2>\n<div class=\"charts\">\n");
+        kd_text_add(out, "<h2>Training</h2>\n<div class=\"charts level\">\n");
         const kd_report_curves how = {.qat = qat_stage(report->config, &log),
                                       .term = kd_speech_terms,
                                       .term_count = KD_SPEECH_TERMS,
