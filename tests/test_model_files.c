@@ -5,9 +5,9 @@
 #include <math.h>
 
 #include "asserts.h"
+#include "files/folder_weights.h"
 #include "files/ggml_records.h"
 #include "files/gguf_params.h"
-#include "files/shards.h"
 
 enum { PARAMS = 5 };
 
@@ -152,20 +152,20 @@ static void through_records(void **state) {
 static void through_shards(void **state) {
     const char *folder = test_path(*state, "");
     kd_params *params = make_params(true), *back = make_params(false);
-    kd_shards *shards;
+    kd_folder_weights *shards;
     kd_stored list[PARAMS];
-    assert_refused(kd_shards_open(&shards, folder), KD_ENOINPUT, "neither");
-    assert_ok(kd_shards_write(folder, params, &NAMES, &kd_format_f16));
-    assert_ok(kd_shards_open(&shards, folder));
-    assert_true(kd_shards_have(shards, "model.conv.bias"));
-    assert_ok(kd_shards_list(list, shards, back, &NAMES, NULL));
+    assert_refused(kd_folder_weights_open(&shards, folder), KD_ENOINPUT, "neither");
+    assert_ok(kd_folder_weights_write(folder, params, &NAMES, &kd_format_f16));
+    assert_ok(kd_folder_weights_open(&shards, folder));
+    assert_true(kd_folder_weights_have(shards, "model.conv.bias"));
+    assert_ok(kd_folder_weights_list(list, shards, back, &NAMES, NULL));
     assert_ok(kd_stored_load(back, list, folder));
     assert_back(back, 0);
     /* what repeats a parameter is no parameter itself */
     const kd_repeated other = {"model.conv.bias", back->list[1], "as it should be"};
-    assert_refused(kd_shards_list(list, shards, back, &NAMES, &other), KD_EDATA,
+    assert_refused(kd_folder_weights_list(list, shards, back, &NAMES, &other), KD_EDATA,
                    "4 tensors; a model of this config.json has 5");
-    kd_shards_close(shards);
+    kd_folder_weights_close(shards);
     kd_params_free(back);
     kd_params_free(params);
 }

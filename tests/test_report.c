@@ -157,6 +157,9 @@ static void log_comes_back(void **state) {
     log_path(path);
     kd_runlog_curves c;
     assert_int_equal(kd_runlog_read(&c, path), KD_OK); /* not there: empty */
+    assert_int_equal(c.step_count, 0);
+    assert_true(kd_runlog_read(&c, folder) < 0); /* no file */
+    assert_true(kd_runlog_take_back(folder, "train", 1) < 0);
     assert_true(c.step_count == 0 && c.last_event[0] == '\0');
     kd_runlog *log;
     assert_int_equal(kd_runlog_open(&log, path, 1), KD_OK);
@@ -473,7 +476,7 @@ static int place_of_label(const char *html, const char *name) {
     return -1;
 }
 
-/* Of many classes the page has the 24 on which the last model lost most: against the teacher, or,
+/* Of many classes the page has the 15 on which the last model lost most: against the teacher, or,
  * for a teacher alone, by itself; of equals the first. */
 static void many_classes_are_chosen_from(void **state) {
     (void)state;

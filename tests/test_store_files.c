@@ -167,6 +167,39 @@ static void test_wide_rows(void **state) {
     free(read);
 }
 
+/* The hash that origins name a store by is that of whole columns, as earlier versions took it. */
+static void test_hash_of_columns(void **state) {
+    (void)state;
+    float values[ROWS * V];
+    uint64_t id[ROWS];
+    int32_t view[ROWS] = {0}, label[ROWS];
+    for (int i = 0; i < ROWS * V; i++) values[i] = logit(i / V, i % V);
+    for (uint64_t i = 0; i < ROWS; i++) id[i] = i;
+    for (int i = 0; i < ROWS; i++) label[i] = -1;
+    const int64_t sizes[] = {KD_STORE_DENSE, KD_STORE_F32, V, 0, 0, 1, 0};
+    const float temperature[KD_STORE_TEMPERATURES_MAX] = {0};
+    const kd_hash none = kd_hash_bytes("", 0);
+    const kd_hash part[] = {kd_hash_bytes(sizes, sizeof sizes),
+                            kd_hash_bytes(temperature, sizeof temperature),
+                            kd_hash_bytes(id, sizeof id),
+                            kd_hash_bytes(view, sizeof view),
+                            kd_hash_bytes(label, sizeof label),
+                            none,
+                            none,
+                            kd_hash_bytes(values, sizeof values),
+                            none,
+                            none,
+                            none,
+                            none};
+    hid_t file = begin_file("dense", "float32", V, ROWS);
+    put(file, "logits", &LAYOUTS[2], V, H5T_NATIVE_FLOAT, values);
+    H5Fclose(file);
+    kd_store *s;
+    assert_ok(kd_store_open(&s, path));
+    assert_string_equal(kd_store_hash(s).hex, kd_hash_join(part, 12).hex);
+    kd_store_free(s);
+}
+
 /* What cannot be read where it lies is refused with a reason. */
 static void test_layouts_refused(void **state) {
     (void)state;
@@ -479,15 +512,11 @@ static void test_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, remove_folder)
-        TEST(test_dense_layouts),
-        TEST(test_topk_layouts),
-        TEST(test_wide_rows),
-        TEST(test_layouts_refused),
-        TEST(test_many_shards_and_threads),
-        TEST(test_changed_bytes),
-        TEST(test_shrinking_file),
-        TEST(test_replaced_file),
-        TEST(test_batches_with_soft_targets),
+        TEST(test_dense_layouts),   TEST(test_topk_layouts),
+        TEST(test_wide_rows),       TEST(test_hash_of_columns),
+        TEST(test_layouts_refused), TEST(test_many_shards_and_threads),
+        TEST(test_changed_bytes),   TEST(test_shrinking_file),
+        TEST(test_replaced_file),   TEST(test_batches_with_soft_targets),
         TEST(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,7 +103,7 @@ static inline double error_bound(const kd_number_format *format) {
     return format == &kd_format_f32                                 ? 0
            : format == &kd_format_f16                               ? 1.0 / 2048
            : format == &kd_format_q8_0 || format == &kd_format_int8 ? 0.6 / 127
-           : format == &kd_format_q5_0                              ? 1.1 / 16
+           : format == &kd_format_q5_0 || format == &kd_format_q5_1 ? 1.1 / 16
                                                                     : 1.1 / 8;
 }
 

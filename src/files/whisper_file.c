@@ -66,18 +66,22 @@ int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_tra
     return status;
 }
 
-int kd_whisper_format_check(const kd_whisper_spec *spec, const kd_number_format *format,
-                            const char *source) {
-    if (kd_number_format_bytes(format, spec->width) > 0) return KD_OK;
-    return kd_fail(KD_EUSAGE, "%s: rows of %d cannot be cut into %s's blocks of %d", source,
-                   spec->width, format->name, format->block);
-}
-
 const kd_number_format *kd_whisper_format_of(const kd_param *param,
                                              const kd_number_format *matrices) {
     kd_named named;
     kd_names_find(&named, &kd_whisper_ggml, param);
     return kd_named_format(&named, matrices);
+}
+
+int kd_whisper_encodings(const kd_encoding **out, kd_encoding **own, const kd_whisper_file *file,
+                         const kd_number_format *matrices) {
+    *own = NULL;
+    *out = file->encoding;
+    if (file->encoding) return KD_OK;
+    const int status =
+        kd_encodings_nearest(own, file->model->params, kd_whisper_format_of, matrices);
+    *out = *own;
+    return status;
 }
 
 int kd_whisper_add_filters(kd_whisper_file *file, int mels) {

@@ -64,6 +64,7 @@ typedef struct {
 
 typedef struct {
     const char *title, *x_name;
+    const char *note;      /* what the marks mean; may be NULL */
     const char *x_format;  /* printf format of a row's mean */
     bool bars;             /* from 0 to the mean, which counts something */
     bool zero;             /* a line at 0, which the axis then spans           */

@@ -12,6 +12,7 @@ typedef struct {
     const kd_classifier_job *job;
     kd_loader *loader;
     int64_t epoch, index;                   /* of the batch the loader gives next              */
+    int64_t rounded_step;                   /* the update whose weights are rounded, or −1     */
     kd_tensor **student_tap, **teacher_tap; /* per node, when there are hints                  */
 } classifier;
 
@@ -41,7 +42,7 @@ static int64_t full_batch(const kd_classifier_job *job) {
 }
 
 static int classifier_init(classifier *c, kd_learner *learner, const kd_classifier_job *job) {
-    *c = (classifier){.learner = learner, .job = job};
+    *c = (classifier){.learner = learner, .job = job, .rounded_step = -1};
     kd_loader_spec spec = {.batch = job->loop.spec->batch,
                            .shuffle = true,
                            .augment = job->augment,
@@ -50,9 +51,9 @@ static int classifier_init(classifier *c, kd_learner *learner, const kd_classifi
                            .store = job->store};
     if (job->store)
         spec.temperature_index = kd_store_temperature_index(job->store, job->loss->temperature);
-    /* The folded batch norm of fake-quant training knows no batch. */
-    int status =
-        job->mode == KD_RUN_FLOAT ? kd_net_check_batch(learner->net, full_batch(job)) : KD_OK;
+    /* The folded batch norm of a network in integers knows no batch. */
+    const bool folded = job->mode != KD_RUN_FLOAT && learner->quantized->how->makes_network;
+    int status = folded ? KD_OK : kd_net_check_batch(learner->net, full_batch(job));
     if (status == KD_OK) status = kd_loader_create(&c->loader, job->train, &spec);
     return status < 0 ? status : make_buffers(c);
 }
@@ -113,12 +114,20 @@ static kd_run_mode mode_at(const kd_classifier_job *job, int64_t step) {
     return delayed ? KD_RUN_OBSERVE : job->mode;
 }
 
+/* Once for all micro-batches of an update. */
+static int round_weights(classifier *c, int64_t step) {
+    if (!c->learner->quantized || c->rounded_step == step) return KD_OK;
+    c->rounded_step = step;
+    return kd_quantized_round(c->learner->quantized);
+}
+
 static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_train_place *at,
                      double normalizer, kd_loss_sums *sums) {
     classifier *c = context;
     const kd_loss_config *loss = c->job->loss;
     kd_batch batch;
-    int status = next_batch(c, at, &batch);
+    int status = round_weights(c, at->step);
+    if (status == KD_OK) status = next_batch(c, at, &batch);
     if (status < 0) return status;
     tape->full_batch = full_batch(c->job);
     kd_tensor *x = kd_learner_input(c->learner, tape, batch.n, batch.x);
@@ -157,7 +166,9 @@ static int task_evaluate(kd_estimate *out, void *context, kd_tape *tape) {
     const classifier *c = context;
     kd_result result;
     kd_run_mode mode = c->job->mode == KD_RUN_FLOAT ? KD_RUN_FLOAT : KD_RUN_FAKE_EVAL;
-    int status = kd_evaluate(&result, c->learner, mode, tape, c->job->validation, NULL);
+    int status = c->learner->quantized ? kd_quantized_round(c->learner->quantized) : KD_OK;
+    if (status == KD_OK)
+        status = kd_evaluate(&result, c->learner, mode, tape, c->job->validation, NULL);
     if (status < 0) return status;
     out[KD_CLASSIFY_ACCURACY] = kd_estimate_share(result.correct, result.samples);
     out[KD_CLASSIFY_LOSS] = kd_estimate_plain(result.loss, result.samples);

@@ -1,7 +1,6 @@
 /* `distill train`: every stage of a run, then the same test set through every model. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -79,12 +78,22 @@ static int measure_corrected(everything *e) {
     return status;
 }
 
-/* The blob beside the fake-quant model it was written from: the export gate. */
+/* What an exported file takes while it is used: weights are floats then. */
+static int64_t memory_of(const kd_learner *quantized, int64_t bytes) {
+    const int64_t peak = kd_net_peak_activations(quantized->net);
+    if (quantized->quantized->how->makes_network) return bytes + peak;
+    return (kd_learner_parameters(quantized) + peak) * (int64_t)sizeof(float);
+}
+
+/* The exported file beside the fake-quant model it was written from: the export gate. */
 static int measure_blob(everything *e, const kd_learner *quantized,
                         const kd_quantize_config *quantize, bool qat) {
     const kd_dataset *test = e->run->test;
+    const kd_learner_spec model = {.model = &e->run->config->model,
+                                   .input = {test->h, test->w, test->c},
+                                   .classes = test->classes,
+                                   .seed = e->run->config->seed};
     char path[KD_PATH_MAX], name[KD_RESULT_NAME_MAX];
-    kd_blob *blob = NULL;
     kd_result fake = {0}, r = {0};
     size_t bytes = (size_t)(test->count * test->classes) * sizeof(float);
     float *reference = malloc(bytes);
@@ -92,13 +101,11 @@ static int measure_blob(everything *e, const kd_learner *quantized,
     if (status == KD_OK)
         status = kd_evaluate(&fake, quantized, KD_RUN_FAKE_EVAL, e->run->tape, test, reference);
     if (status == KD_OK) status = kd_run_blob_path(e->run, quantize, qat, path);
-    if (status == KD_OK) status = kd_blob_open(&blob, path);
-    if (status == KD_OK) status = kd_evaluate_blob(&r, blob, test, reference);
-    struct stat info;
-    if (status == KD_OK && stat(path, &info) == 0) {
+    if (status == KD_OK)
+        status = kd_evaluate_exported(&r, path, &model, e->run->tape, test, reference);
+    if (status == KD_OK) {
         r.parameters = kd_learner_parameters(quantized);
-        r.bytes = info.st_size;
-        r.memory = r.bytes + kd_net_peak_activations(quantized->net);
+        r.memory = memory_of(quantized, r.bytes);
         kd_log("%s: %lld of %lld predictions differ from the fake-quant model's, largest "
                "difference of a logit %g",
                path, (long long)r.disagreements, (long long)test->count, r.largest_difference);
@@ -106,7 +113,6 @@ static int measure_blob(everything *e, const kd_learner *quantized,
         status = add_result(e, name, qat ? "blob" : "ptq", qat ? quantize->stage : "", status, &r);
     }
     kd_result_free_counts(&fake);
-    kd_blob_free(blob);
     free(reference);
     return status;
 }

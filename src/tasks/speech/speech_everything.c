@@ -67,7 +67,7 @@ static int open_models(models *m) {
     status = add_file(m, "student", "student", "train", path);
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
         const kd_speech_quantize *how = &config->quantize[i];
-        snprintf(name, sizeof name, "student %s (%s)", how->format->name, how->qat ? "QAT" : "PTQ");
+        snprintf(name, sizeof name, "student %s (%s)", how->format_name, how->qat ? "QAT" : "PTQ");
         status = kd_speech_run_file(run, how, path);
         if (status == KD_OK) status = 
             add_file(m, name, how->qat ? "blob" : "ptq", how->qat ? how->stage : "", path);

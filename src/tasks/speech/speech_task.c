@@ -155,9 +155,10 @@ static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_tra
                      double normalizer, kd_loss_sums *sums) {
     speech *s = context;
     batch b;
-    if (s->job->qat && s->rounded_step != at->step) kd_whisper_qat_round(s->job->qat);
+    const bool round = s->job->quantized && s->rounded_step != at->step;
+    int status = round ? kd_quantized_round(s->job->quantized) : KD_OK;
     s->rounded_step = at->step;
-    int status = fill_batch(s, tape, at, &b);
+    if (status == KD_OK) status = fill_batch(s, tape, at, &b);
     if (status < 0) return status;
     *out = batch_loss(s, tape, &b, normalizer, sums);
     return KD_OK;
@@ -202,8 +203,7 @@ static int task_evaluate(kd_estimate *out, void *context, kd_tape *tape) {
     speech *s = context;
     const kd_windows *windows = s->job->validation;
     double loss = 0, right = 0, rows = 0;
-    int status = KD_OK;
-    if (s->job->qat) kd_whisper_qat_round(s->job->qat);
+    int status = s->job->quantized ? kd_quantized_round(s->job->quantized) : KD_OK;
     const bool recording = tape->recording;
     tape->recording = tape->training = false;
     for (int64_t i = 0; i < windows->count && status == KD_OK; i++) {

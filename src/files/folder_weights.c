@@ -1,4 +1,4 @@
-#include "files/shards.h"
+#include "files/folder_weights.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 static const size_t INDEX_LIMIT = (size_t)64 << 20;
 enum { SHARDS_MAX = 256 };
 
-struct kd_shards {
+struct kd_folder_weights {
     char folder[KD_PATH_MAX];
     kd_safetensors *file[SHARDS_MAX];
     char *name[SHARDS_MAX]; /* within the folder */
@@ -22,7 +22,7 @@ struct kd_shards {
 /* --- opening -----------------------------------------------------------------------------------
  */
 
-void kd_shards_close(kd_shards *shards) {
+void kd_folder_weights_close(kd_folder_weights *shards) {
     if (!shards) return;
     for (int i = 0; i < shards->count; i++) {
         kd_safetensors_close(shards->file[i]);
@@ -31,7 +31,7 @@ void kd_shards_close(kd_shards *shards) {
     free(shards);
 }
 
-static int open_shard(kd_shards *s, const char *name, const char *named_by) {
+static int open_shard(kd_folder_weights *s, const char *name, const char *named_by) {
     char path[KD_PATH_MAX];
     for (int i = 0; i < s->count; i++)
         if (strcmp(s->name[i], name) == 0) return KD_OK;
@@ -47,14 +47,14 @@ static int open_shard(kd_shards *s, const char *name, const char *named_by) {
 }
 
 /* One that was opened. */
-static kd_safetensors *shard_named(const kd_shards *s, const char *name) {
+static kd_safetensors *shard_named(const kd_folder_weights *s, const char *name) {
     int i = 0;
     while (i < s->count - 1 && strcmp(s->name[i], name) != 0) i++;
     return s->file[i];
 }
 
 /* All that the index names; each tensor is where it says. */
-static int open_indexed(kd_shards *s, const char *path) {
+static int open_indexed(kd_folder_weights *s, const char *path) {
     kd_json *json;
     int status = kd_json_read(&json, path, INDEX_LIMIT);
     const cJSON *map = status == KD_OK ? kd_json_get(kd_json_root(json), "weight_map") : NULL;
@@ -72,7 +72,7 @@ static int open_indexed(kd_shards *s, const char *path) {
     return status;
 }
 
-static int open_all(kd_shards *s) {
+static int open_all(kd_folder_weights *s) {
     char path[KD_PATH_MAX];
     int status = kd_path_join(path, s->folder, "model.safetensors");
     if (status < 0) return status;
@@ -86,16 +86,16 @@ static int open_all(kd_shards *s) {
                    s->folder);
 }
 
-int kd_shards_open(kd_shards **out, const char *folder) {
+int kd_folder_weights_open(kd_folder_weights **out, const char *folder) {
     *out = NULL;
-    kd_shards *s = calloc(1, sizeof *s);
+    kd_folder_weights *s = calloc(1, sizeof *s);
     if (!s) return kd_fail_memory(sizeof *s, folder);
     int status = KD_OK;
     if (snprintf(s->folder, sizeof s->folder, "%s", folder) >= KD_PATH_MAX)
         status = kd_fail(KD_EIO, "%s: path too long", folder);
     if (status == KD_OK) status = open_all(s);
     if (status < 0) {
-        kd_shards_close(s);
+        kd_folder_weights_close(s);
         return status;
     }
     *out = s;
@@ -106,8 +106,8 @@ int kd_shards_open(kd_shards **out, const char *folder) {
  */
 
 /* The tensor called `name`, with what is optional in front or not; *which is its file. */
-static const kd_safetensors_entry *find(const kd_shards *s, const char *name, const char *optional,
-                                        int *which) {
+static const kd_safetensors_entry *find(const kd_folder_weights *s, const char *name,
+                                        const char *optional, int *which) {
     const size_t skip = optional ? strlen(optional) : 0;
     const bool twice = skip > 0 && strncmp(name, optional, skip) == 0;
     for (*which = 0; *which < s->count; ++*which)
@@ -119,7 +119,7 @@ static const kd_safetensors_entry *find(const kd_shards *s, const char *name, co
     return NULL;
 }
 
-bool kd_shards_have(const kd_shards *shards, const char *name) {
+bool kd_folder_weights_have(const kd_folder_weights *shards, const char *name) {
     int which;
     return find(shards, name, NULL, &which) != NULL;
 }
@@ -129,7 +129,7 @@ static bool shape_fits(const kd_named *named, const kd_safetensors_entry *e) {
            memcmp(named->shape, e->shape, (size_t)e->rank * sizeof *e->shape) == 0;
 }
 
-static int list_tensors(kd_stored *list, const kd_shards *s, const kd_params *params,
+static int list_tensors(kd_stored *list, const kd_folder_weights *s, const kd_params *params,
                         const kd_names *names) {
     int status = KD_OK, which;
     for (int i = 0; i < params->count && status == KD_OK; i++) {
@@ -161,8 +161,9 @@ static int compare(bool *same, const kd_stored *a, const kd_stored *b, kd_rows_o
     return KD_OK;
 }
 
-static int check_repeated(const kd_stored *list, const kd_shards *s, const kd_params *params,
-                          const kd_names *names, const kd_repeated *repeated) {
+static int check_repeated(const kd_stored *list, const kd_folder_weights *s,
+                          const kd_params *params, const kd_names *names,
+                          const kd_repeated *repeated) {
     int which, i = 0;
     const kd_safetensors_entry *e = find(s, repeated->name, NULL, &which);
     if (!e) return KD_OK;
@@ -182,8 +183,9 @@ static int check_repeated(const kd_stored *list, const kd_shards *s, const kd_pa
                    s->name[which], repeated->name, repeated->meaning);
 }
 
-int kd_shards_list(kd_stored *list, const kd_shards *shards, const kd_params *params,
-                   const kd_names *names, const kd_repeated *repeated) {
+int kd_folder_weights_list(kd_stored *list, const kd_folder_weights *shards,
+                           const kd_params *params, const kd_names *names,
+                           const kd_repeated *repeated) {
     int64_t have = 0;
     int status = list_tensors(list, shards, params, names);
     for (int i = 0; i < shards->count; i++) {
@@ -210,8 +212,8 @@ static void fetch(void *context, int64_t index, float *values) {
     kd_param_get(values, w->params->list[index], w->named[index].order);
 }
 
-int kd_shards_write(const char *folder, const kd_params *params, const kd_names *names,
-                    const kd_number_format *format) {
+int kd_folder_weights_write(const char *folder, const kd_params *params, const kd_names *names,
+                            const kd_number_format *format) {
     const size_t n = (size_t)params->count;
     char path[KD_PATH_MAX];
     kd_named *named;
