@@ -232,8 +232,7 @@ void kd_speech_report_add_plot(kd_text *out, const kd_speech_report *report, boo
     double percent[KD_SPEECH_SUBJECTS_MAX];
     char axis[96];
     int n = 0;
-    snprintf(axis, sizeof axis, "%s on the test recordings, %%, with 95 %% interval",
-             kd_speech_report_rate(report, true));
+    snprintf(axis, sizeof axis, "%s, %%", kd_speech_report_rate(report, true));
     for (int i = 0; i < report->count && n < KD_SPEECH_SUBJECTS_MAX; i++) {
         const kd_speech_result *r = &report->result[i];
         const kd_speech_rate *rate = words ? &r->teacher : &r->reference;
@@ -250,6 +249,7 @@ void kd_speech_report_add_plot(kd_text *out, const kd_speech_report *report, boo
     }
     kd_plot_rows plot = {.title = words ? "Against the teacher's words" : "Against the references",
                          .x_name = axis,
+                         .note = "test recordings, with 95 % interval",
                          .x_format = "%.2f %%",
                          .bounds = {0, INFINITY}, /* words that were not said count too */
                          .count = n,
