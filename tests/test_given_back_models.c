@@ -10,7 +10,7 @@
 #include "speech_tiny.h"
 #include "tasks/classify/learner.h"
 #include "tasks/classify/report_parts.h"
-#include "tasks/speech/encoded.h"
+#include "tasks/speech/encoder_cache.h"
 #include "tasks/speech/greedy.h"
 #include "tasks/speech/label.h"
 
@@ -89,13 +89,13 @@ static int join_windows(void) {
 
 static int encode(void) {
     kd_windows *w;
-    kd_encoded *e = NULL;
+    kd_encoder_cache *e = NULL;
     static kd_real out[50 * TINY_WIDTH];
     int status = make_windows(&w, KD_JOIN_NONE);
     if (status < 0) return status;
-    status = kd_encoded_open(&e, NULL, w, whisper->model, HASH);
-    if (status == KD_OK) status = kd_encoded_read(e, 1, out);
-    kd_encoded_close(e);
+    status = kd_encoder_cache_open(&e, NULL, w, whisper->model, HASH);
+    if (status == KD_OK) status = kd_encoder_cache_read(e, 1, out);
+    kd_encoder_cache_close(e);
     kd_windows_free(w);
     return status;
 }
