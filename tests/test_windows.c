@@ -347,6 +347,7 @@ static void a_cache_of_something_else_is_refused(void **state) {
     assert_ok(open_cache(&e, &c, true));
     assert_ok(kd_encoder_cache_fill(e));
     kd_encoder_cache_close(e);
+    test_write(test_path(*state, "cache/encoded-00002.bin"), "no shard of 21 windows", 22);
     const char *shard = test_path(*state, "cache/encoded-00000.bin");
     const int64_t size = size_of(shard);
     flip(shard, size - 3);
