@@ -142,7 +142,9 @@ static void write_checkpoint(const char *path) {
     kd_checkpoint c = {.params = params, .config_json = "{}", .stage = "train"};
     c.key = kd_hash_bytes("k", 1);
     c.state.step = 77;
-    c.state.best_accuracy = 0.5;
+    c.state.best_value = 0.125;
+    c.state.best_epoch = 3;
+    snprintf(c.state.best_metric, sizeof c.state.best_metric, "r2");
     ASSERT_OK(kd_checkpoint_save(path, &c));
     kd_params_free(params);
 }
@@ -152,6 +154,7 @@ static void checkpoints_are_shown_and_verified(void **state) {
     write_checkpoint(path);
     assert_int_equal(DISTILL("inspect", path), 0);
     assert_says(printed, "after 77 updates");
+    assert_says(printed, "best on the validation split: r2 0.125 after epoch 3");
     assert_says(printed, "stem.weight     3×5        15");
     assert_int_equal(DISTILL("verify", path), 0);
     assert_says(printed, "c.h5: checkpoint, its seal");

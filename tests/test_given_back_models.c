@@ -6,11 +6,11 @@
 #include "data/dataset.h"
 #include "distill/optimizer.h"
 #include "distill/origin.h"
-#include "quant/whisper_qat.h"
+#include "quant/quantizer.h"
 #include "speech_tiny.h"
 #include "tasks/classify/learner.h"
 #include "tasks/classify/report_parts.h"
-#include "tasks/speech/encoded.h"
+#include "tasks/speech/encoder_cache.h"
 #include "tasks/speech/greedy.h"
 #include "tasks/speech/label.h"
 
@@ -89,13 +89,13 @@ static int join_windows(void) {
 
 static int encode(void) {
     kd_windows *w;
-    kd_encoded *e = NULL;
+    kd_encoder_cache *e = NULL;
     static kd_real out[50 * TINY_WIDTH];
     int status = make_windows(&w, KD_JOIN_NONE);
     if (status < 0) return status;
-    status = kd_encoded_open(&e, NULL, w, whisper->model, HASH);
-    if (status == KD_OK) status = kd_encoded_read(e, 1, out);
-    kd_encoded_close(e);
+    status = kd_encoder_cache_open(&e, NULL, w, whisper->model, HASH);
+    if (status == KD_OK) status = kd_encoder_cache_read(e, 1, out);
+    kd_encoder_cache_close(e);
     kd_windows_free(w);
     return status;
 }
@@ -113,13 +113,16 @@ static int decode_greedily(void) {
 }
 
 static int round_weights(void) {
-    kd_whisper_qat *qat;
+    kd_quantized *quantized = NULL;
     kd_whisper_file *file;
     int status = kd_whisper_file_open(&file, in("t.bin"), KD_WHISPER_TRAIN_DECODER);
     if (status < 0) return status;
-    status = kd_whisper_qat_create(&qat, file->model, &kd_format_q4_0, "t.bin");
-    if (status == KD_OK) kd_whisper_qat_round(qat);
-    if (status == KD_OK) kd_whisper_qat_free(qat);
+    const kd_quantizable model = {.params = file->model->params, .rule = kd_whisper_format_of};
+    const kd_quantize_spec spec = {.how = &kd_quantizer_nearest, .format = &kd_format_q4_0};
+    status = kd_quantized_create(&quantized, &model, &spec);
+    if (status == KD_OK) status = kd_quantized_start(quantized);
+    if (status == KD_OK) status = kd_quantized_round(quantized);
+    kd_quantized_free(quantized);
     kd_whisper_file_free(file);
     return status;
 }

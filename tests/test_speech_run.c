@@ -89,6 +89,10 @@ static void assert_same_file(test_folder *folder, const char *a, const char *b) 
     free(y);
 }
 
+static double loss_of(const kd_runlog_curves *curves, const kd_runlog_point *point) {
+    return kd_runlog_value(curves, point, "loss");
+}
+
 static void the_student_learns(void **state) {
     test_folder *folder = *state;
     assert_carried_out(folder, "train", "runs", NULL);
@@ -96,9 +100,9 @@ static void the_student_learns(void **state) {
     assert_ok(kd_runlog_read(&curves, test_path(folder, "runs/tiny/log.jsonl")));
     const int64_t last = curves.step_count - 1;
     assert_true(last > 4);
-    assert_true(curves.step[last].loss < 0.7 * curves.step[0].loss);
+    assert_true(loss_of(&curves, &curves.step[last]) < 0.7 * loss_of(&curves, &curves.step[0]));
     assert_int_equal(curves.eval_count, 4);
-    assert_true(curves.eval[3].loss < curves.eval[0].loss);
+    assert_true(loss_of(&curves, &curves.eval[3]) < loss_of(&curves, &curves.eval[0]));
     kd_runlog_free(&curves);
     kd_whisper_file *student;
     assert_ok(kd_whisper_file_open(&student, test_path(folder, "runs/tiny/student.bin"),
@@ -136,8 +140,10 @@ static void validation_measures_what_is_learnt(void **state) {
     assert_ok(kd_runlog_read(&curves, test_path(folder, "still/tiny/log.jsonl")));
     assert_int_equal(curves.step_count, 1);
     assert_int_equal(curves.eval_count, 1);
-    assert_true(curves.eval[0].loss > 1);
-    assert_true(fabs(curves.eval[0].loss - curves.step[0].loss) < 1e-5 * curves.step[0].loss);
+    const double measured = loss_of(&curves, &curves.eval[0]);
+    const double minimised = loss_of(&curves, &curves.step[0]);
+    assert_true(measured > 1);
+    assert_true(fabs(measured - minimised) < 1e-5 * minimised);
     kd_runlog_free(&curves);
     test_copy(where, sizeof where, test_path(folder, "learnt"));
     if (DISTILL("train", config, "--runs", where, "--set", "data.validation=[\"train.tsv\"]",
@@ -145,9 +151,11 @@ static void validation_measures_what_is_learnt(void **state) {
                 "train={\"epochs\": 3, \"batch\": 1, \"learning_rate\": 0.03}") != 0)
         fail_msg("%s", complained);
     assert_ok(kd_runlog_read(&curves, test_path(folder, "learnt/tiny/log.jsonl")));
-    for (int64_t i = 0; i < curves.eval_count; i++)
-        assert_true(1 - curves.eval[i].accuracy <= curves.eval[i].loss / log(2) + 1e-9);
-    assert_true(curves.eval[curves.eval_count - 1].loss < 0.6);
+    for (int64_t i = 0; i < curves.eval_count; i++) {
+        const double right = kd_runlog_value(&curves, &curves.eval[i], "accuracy");
+        assert_true(1 - right <= loss_of(&curves, &curves.eval[i]) / log(2) + 1e-9);
+    }
+    assert_true(loss_of(&curves, &curves.eval[curves.eval_count - 1]) < 0.6);
     kd_runlog_free(&curves);
 }
 
@@ -201,7 +209,7 @@ static double first_loss(test_folder *folder, const char *runs) {
     snprintf(log, sizeof log, "%s/tiny/log.jsonl", runs);
     assert_ok(kd_runlog_read(&curves, test_path(folder, log)));
     assert_true(curves.step_count > 0 && curves.step[0].step == 1);
-    const double loss = curves.step[0].loss;
+    const double loss = loss_of(&curves, &curves.step[0]);
     kd_runlog_free(&curves);
     return loss;
 }
@@ -519,19 +527,24 @@ static void a_store_of_other_windows_is_refused(void **state) {
     kd_store_free(store);
 }
 
-/* Before anything is heard, not when the file is written. */
-static void a_format_that_does_not_fit_is_refused(void **state) {
+/* Rows of 48 are no blocks of 32: GGUF has f16 there, and whisper.cpp's files, with one format for
+ * all, are left out. */
+static void a_format_that_does_not_fit_falls_back(void **state) {
     test_folder *folder = *state;
+    char path[KD_PATH_MAX];
     kd_whisper_spec spec = TINY_SPEC;
     spec.width = 48;
-    kd_whisper_file *teacher = tiny_whisper_file_of(&spec);
+    kd_whisper_file *teacher = tiny_whisper_file_of(&spec), *student;
     assert_ok(kd_whisper_bin_write(test_path(folder, "teacher.bin"), teacher, &kd_format_f32));
     kd_whisper_file_free(teacher);
-    write_config(folder, ", \"quantize\": [{\"format\": \"int8\"}, {\"format\": \"q4_0\"}]");
-    assert_int_equal(carry_out(folder, "label", "runs", NULL), -KD_ECONFIG);
-    assert_says(complained, "quantize[1].format");
-    assert_says(complained, "rows of 48");
-    assert_false(kd_file_exists(test_path(folder, "runs/tiny/labels")));
+    write_config(folder, ", \"quantize\": {\"format\": \"q4_0\"}");
+    assert_carried_out(folder, "export", "runs", NULL);
+    test_copy(path, sizeof path, test_path(folder, "runs/tiny/student.q4_0.gguf"));
+    assert_says(complained, "of rows of 48, is f16");
+    assert_says(printed, path);
+    assert_false(kd_file_exists(test_path(folder, "runs/tiny/student.q4_0.bin")));
+    assert_ok(kd_whisper_file_open(&student, path, KD_WHISPER_TRAIN_NOTHING));
+    kd_whisper_file_free(student);
 }
 
 /* The commands of classifiers do for a recogniser what they do for them. */
@@ -601,7 +614,7 @@ int main(void) {
         TEST(another_teacher_is_noticed),
         TEST(a_refused_start_changes_nothing),
         TEST(a_store_of_other_windows_is_refused),
-        TEST(a_format_that_does_not_fit_is_refused),
+        TEST(a_format_that_does_not_fit_falls_back),
         TEST(every_command_works),
         TEST(kinds_tell_tasks_apart),
     };

@@ -54,7 +54,7 @@ int kd_h5_set_doubles(hid_t object, const char *name, int count, const double *v
 /* --- reading -------------------------------------------------------------------------------- */
 
 bool kd_h5_has_attribute(hid_t object, const char *name) {
-    return H5Aexists(object, name) > 0;
+    return H5Aexists(object, name) != 0; /* reading it says why it could not be asked for */
 }
 
 /* An attribute with its stored type, and how many values it has. */
