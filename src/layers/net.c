@@ -163,10 +163,10 @@ int kd_net_conv(kd_net *net, const char *name, int in, int64_t channels, const i
     if (batch_norm) {
         node->gamma = add_param(net, node, "bn.weight", 1, &channels, KD_INIT_ONE, 0, trained);
         node->beta = add_param(net, node, "bn.bias", 1, &channels, KD_INIT_ZERO, 0, trained);
-        node->mean =
-            add_param(net, node, "bn.running_mean", 1, &channels, KD_INIT_ZERO, 0, KD_PARAM_STATE);
+        node->mean = add_param(net, node, "bn.running_mean", 1, &channels, KD_INIT_ZERO, 0,
+                               KD_PARAM_RUNNING);
         node->var =
-            add_param(net, node, "bn.running_var", 1, &channels, KD_INIT_ONE, 0, KD_PARAM_STATE);
+            add_param(net, node, "bn.running_var", 1, &channels, KD_INIT_ONE, 0, KD_PARAM_RUNNING);
     } else {
         node->bias = add_param(net, node, "bias", 1, &channels, KD_INIT_ZERO, 0, trained);
     }
