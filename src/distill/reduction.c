@@ -77,7 +77,7 @@ static void sizes_needed(int64_t most, int *buffers, int *blocks, int *all) {
 }
 
 static kd_real *numbers(int64_t count, bool *complete) {
-    kd_real *array = kd_large_alloc((size_t)count * sizeof *array);
+    kd_real *array = kd_large_alloc((size_t)(count + 1) * sizeof *array); /* never none */
     if (!array) *complete = false;
     return array;
 }
