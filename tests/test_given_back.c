@@ -176,7 +176,7 @@ static int load(const kd_data_spec *spec) {
     status = kd_loader_create(
         &loader, d, &(kd_loader_spec){.batch = 2, .shuffle = true, .augment = {.flip = true}});
     if (status == KD_OK) {
-        kd_loader_next(loader, &batch);
+        assert_ok(kd_loader_next(loader, &batch));
         kd_loader_free(loader);
     }
     kd_dataset_free(d);

@@ -160,7 +160,10 @@ static void reports_are_written_as_before(void **state) {
     compare_file("report.json", test_path(folder, "report.json"));
     compare_file("accuracy.svg", test_path(folder, "accuracy.svg"));
     kd_text text = {0};
-    kd_report_add_text(&text, &report);
+    kd_measured_table table;
+    assert_ok(kd_report_measured(&table, &report));
+    kd_measured_add_text(&text, &table);
+    kd_measured_clear(&table);
     compare_text("report.txt", &text);
     for (int i = 0; i < report.count; i++) free(report.result[i].class_correct);
     free(config);

@@ -149,6 +149,38 @@ static void mistakes_are_named_with_their_places(void **state) {
             (const char *const[]){"nowhere.json", NULL});
 }
 
+/* A grid of `first` temperatures and `second` weights, behind a variant of its own when `more`. */
+static const char *grid_of(int first, int second, bool more) {
+    static char text[2048];
+    char *at = text;
+    at += sprintf(at, "{\"base\": \"small.json\", %s\"grid\": {\"loss.temperature\": [",
+                  more ? "\"variants\": [{\"name\": \"own\"}], " : "");
+    for (int i = 0; i < first; i++) at += sprintf(at, "%s%d", i ? ", " : "", i + 1);
+    at += sprintf(at, "], \"loss.kl\": [");
+    for (int i = 0; i < second; i++) at += sprintf(at, "%s0.%d", i ? ", " : "", i + 1);
+    sprintf(at, "]}}");
+    return text;
+}
+
+static void sweeps_have_bounds(void **state) {
+    (void)state;
+    kd_sweep *sweep = parse(grid_of(16, 8, false));
+    assert_int_equal(sweep->variant_count, 128);
+    assert_int_equal(sweep->axis_count, 2);
+    assert_true(sweep->variant[127].point[0] == 15 && sweep->variant[127].point[1] == 7);
+    assert_string_equal(sweep->variant[127].label, "temperature 16, kl 0.8");
+    kd_sweep_free(sweep);
+    REFUSED(grid_of(16, 8, true), "$.grid: more than 128 variants");
+    REFUSED(grid_of(2, 9, false), "9 values, but the second axis has at most 8");
+    sweep = parse(grid_of(9, 2, true)); /* of the first there may be more */
+    assert_int_equal(sweep->variant_count, 19);
+    assert_true(sweep->variant[0].point[0] == -1 && sweep->variant[0].point[1] == -1);
+    kd_sweep_free(sweep);
+    REFUSED("{\"base\": \"small.json\", \"seeds\": [], \"variants\": [{\"name\": \"a\"}]}",
+            "$.seeds: expected at least one");
+    REFUSED("{\"base\": \"small.json\", \"grid\": {\"loss.kl\": []}}", "expected a list of values");
+}
+
 static void schema_and_documentation_agree(void **state) {
     (void)state;
     char path[KD_PATH_MAX], *file;
@@ -244,7 +276,8 @@ static void every_run_is_made_once(void **state) {
         double best = 0;
         assert_int_equal(kd_runlog_read(&curves, "runs/plan/temperature_16_kl_0.9-s5/log.jsonl"),
                          KD_OK);
-        for (int64_t k = 0; k < curves.eval_count; k++) best = fmax(best, curves.eval[k].accuracy);
+        for (int64_t k = 0; k < curves.eval_count; k++) 
+            best = fmax(best, kd_runlog_value(&curves, &curves.eval[k], "accuracy"));
         assert_true(best > 0);
         assert_true(fabs(cJSON_GetObjectItem(model, "validation")->valuedouble - best) < 1e-7);
         kd_runlog_free(&curves);
@@ -405,6 +438,7 @@ int main(int argc, char **argv) {
                                        cmocka_unit_test(statistics_of_few),
                                        cmocka_unit_test(a_file_is_read),
                                        cmocka_unit_test(mistakes_are_named_with_their_places),
+                                       cmocka_unit_test(sweeps_have_bounds),
                                        cmocka_unit_test(schema_and_documentation_agree),
                                        cmocka_unit_test(every_run_is_made_once),
                                        cmocka_unit_test(a_teacher_for_each_seed),

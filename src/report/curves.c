@@ -9,7 +9,7 @@
 #include "report/page.h"
 #include "report/svg.h"
 
-enum { SERIES_MAX = 12, SMOOTHING = 60 };
+enum { SERIES_MAX = 24, TERMS_DRAWN_MAX = 4, SMOOTHING = 60 };
 
 /* Arrays of one log's length each, handed out to lines. */
 typedef struct {
@@ -27,8 +27,6 @@ static bool is_stage(const char *stage, const char *wanted) {
     return strcmp(stage, wanted) == 0;
 }
 
-typedef enum { LOSS, KL, HARD, RATE } quantity;
-
 /* What the charts show: of several ways to quantize, the first that was trained. */
 typedef struct {
     const kd_runlog_curves *log;
@@ -36,13 +34,8 @@ typedef struct {
     double shift;    /* where it begins, the last epoch of the float training; NAN without */
 } curves;
 
-static double quantity_of(const kd_runlog_step *s, quantity what) {
-    const double value[] = {[LOSS] = s->loss, [KL] = s->kl, [HARD] = s->hard, [RATE] = s->rate};
-    return value[what];
-}
-
 /* Float training, then QAT shifted behind it, as one line with a break between. */
-static kd_svg_line step_line(pool *p, const curves *c, quantity what, const char *name,
+static kd_svg_line step_line(pool *p, const curves *c, const char *what, const char *name,
                              const char *css) {
     const kd_runlog_curves *log = c->log;
     double *x = take(p), *y = take(p);
@@ -55,20 +48,20 @@ static kd_svg_line step_line(pool *p, const curves *c, quantity what, const char
         for (int64_t i = 0; i < log->step_count; i++) {
             if (!is_stage(log->step[i].stage, pass ? c->qat : "train")) continue;
             x[n] = log->step[i].epoch + (pass ? c->shift : 0);
-            y[n++] = quantity_of(&log->step[i], what);
+            y[n++] = kd_runlog_value(log, &log->step[i], what);
         }
     }
     return (kd_svg_line){.name = name, .css = css, .n = n, .x = x, .y = y};
 }
 
-static kd_svg_line eval_line(pool *p, const kd_runlog_curves *c, const char *stage, double shift,
-                             const char *name, const char *css) {
+static kd_svg_line eval_line(pool *p, const kd_runlog_curves *c, const char *metric,
+                             const char *stage, double shift, const char *name, const char *css) {
     double *x = take(p), *y = take(p);
     int64_t n = 0;
     for (int64_t i = 0; i < c->eval_count; i++) {
         if (!is_stage(c->eval[i].stage, stage)) continue;
         x[n] = c->eval[i].epoch + shift;
-        y[n++] = c->eval[i].accuracy;
+        y[n++] = kd_runlog_value(c, &c->eval[i], metric);
     }
     return (kd_svg_line){.name = name, .css = css, .n = n, .x = x, .y = y, .dots = true};
 }
@@ -113,33 +106,44 @@ static kd_svg_chart chart_of(const char *id, const char *title, const char *desc
                           .mark_name = "QAT"};
 }
 
-static void add_loss_chart(kd_text *out, pool *p, const curves *c, bool taught) {
+static bool has_values(const kd_svg_line *line) {
+    for (int64_t i = 0; i < line->n; i++)
+        if (isfinite(line->y[i])) return true;
+    return false;
+}
+
+static void add_loss_chart(kd_text *out, pool *p, const curves *c, const kd_report_curves *how) {
+    static const char *const css[TERMS_DRAWN_MAX] = {"term1", "term2", "term3", "term4"};
     kd_svg_chart chart =
         chart_of("loss", "Training loss",
                  "The loss that was minimised and its parts before weighting, by epoch.", c->shift);
-    kd_svg_line total = step_line(p, c, LOSS, "total", "total");
+    kd_svg_line total = step_line(p, c, "loss", "total", "total");
     chart.line[chart.count] = total;
     chart.line[chart.count].css = "total faint";
     chart.line[chart.count++].name = NULL;
-    if (taught) {
-        kd_svg_line hard = step_line(p, c, HARD, "hard: labels", "hard");
-        kd_svg_line kl = step_line(p, c, KL, "τ²·KL: teacher", "kl");
-        chart.line[chart.count++] = smoothed(p, &hard);
-        chart.line[chart.count++] = smoothed(p, &kl);
+    for (int i = 0; i < how->term_count && i < TERMS_DRAWN_MAX; i++) {
+        const kd_metric *term = &how->term[i];
+        kd_svg_line line = step_line(p, c, term->name, term->title, css[i]);
+        if (has_values(&line)) chart.line[chart.count++] = smoothed(p, &line);
     }
     chart.line[chart.count++] = smoothed(p, &total);
     chart.from_zero = true;
     kd_svg_add_chart(out, &chart);
 }
 
-static void add_accuracy_chart(kd_text *out, pool *p, const curves *c, const char *measure) {
+static void add_validation_chart(kd_text *out, pool *p, const curves *c, const kd_metric *metric) {
+    char title[128];
+    snprintf(title, sizeof title, "Validation: %s%s", metric->title ? metric->title : metric->name,
+             metric->unit == KD_UNIT_SHARE ? ", %" : "");
     kd_svg_chart chart =
-        chart_of("accuracy", measure, "On the held-out training samples, by epoch.", c->shift);
-    chart.y_scale = 100;
-    chart.y_format = "%.2f %%";
-    chart.line[chart.count++] = eval_line(p, c->log, "alone", 0, "student alone", "alone");
-    chart.line[chart.count++] = eval_line(p, c->log, "train", 0, "student float", "student");
-    chart.line[chart.count++] = eval_line(p, c->log, c->qat, c->shift, "student in QAT", "blob");
+        chart_of("validation", title, "On the held-out training samples, by epoch.", c->shift);
+    const char *name = metric->name;
+    chart.y_scale = kd_metric_scale(metric);
+    chart.y_format = kd_metric_format(metric);
+    chart.line[chart.count++] = eval_line(p, c->log, name, "alone", 0, "student alone", "alone");
+    chart.line[chart.count++] = eval_line(p, c->log, name, "train", 0, "student float", "student");
+    chart.line[chart.count++] =
+        eval_line(p, c->log, name, c->qat, c->shift, "student in QAT", "blob");
     kd_svg_add_chart(out, &chart);
 }
 
@@ -147,7 +151,7 @@ static void add_rate_chart(kd_text *out, pool *p, const curves *c) {
     kd_svg_chart chart = chart_of("rate", "Learning rate", "The learning rate by epoch.", c->shift);
     chart.y_format = "%.3g";
     chart.from_zero = true;
-    chart.line[chart.count++] = step_line(p, c, RATE, "learning rate", "student");
+    chart.line[chart.count++] = step_line(p, c, "lr", "learning rate", "student");
     kd_svg_add_chart(out, &chart);
 }
 
@@ -156,8 +160,8 @@ bool kd_report_has_stage(const kd_runlog_curves *log, const char *stage) {
 }
 
 /* The lines of one chart are used up before the next takes them again. */
-void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const char *qat, bool taught,
-                          const char *measure) {
+void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const kd_report_curves *how) {
+    const char *qat = how->qat;
     int64_t longest = log->step_count > log->eval_count ? log->step_count : log->eval_count;
     pool p = {.length = longest + 1};
     p.memory = malloc((size_t)(p.length * SERIES_MAX) * sizeof *p.memory);
@@ -166,9 +170,9 @@ void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const char 
         return;
     }
     const curves c = {.log = log, .qat = qat, .shift = *qat ? last_epoch(log, "train") : NAN};
-    add_loss_chart(out, &p, &c, taught);
+    add_loss_chart(out, &p, &c, how);
     p.used = 0;
-    add_accuracy_chart(out, &p, &c, measure);
+    add_validation_chart(out, &p, &c, how->validation);
     p.used = 0;
     add_rate_chart(out, &p, &c);
     free(p.memory);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -180,15 +181,51 @@ static void compare_logits(kd_result *out, int64_t rows, const float *a, const f
     }
 }
 
-int kd_evaluate_blob(kd_result *out, kd_blob *blob, const kd_dataset *dataset,
-                     const float *reference) {
-    int status = check_shape(dataset, kd_blob_input(blob), kd_blob_classes(blob));
-    if (status < 0) return status;
-    int64_t size = dataset->count * dataset->classes;
+/* kd_evaluate_with beside the reference. */
+static int evaluate_beside(kd_result *out, kd_logits_function run, void *context,
+                           const kd_dataset *dataset, const float *reference) {
+    const int64_t size = dataset->count * dataset->classes;
     float *logits = malloc((size_t)size * sizeof *logits);
     if (!logits) return kd_fail_memory((unsigned long long)size * sizeof *logits, "logits");
-    status = kd_evaluate_with(out, run_blob, blob, dataset, logits);
-    if (status == KD_OK && reference) compare_logits(out, dataset->count, logits, reference);
+    int status = kd_evaluate_with(out, run, context, dataset, logits);
+    if (status == KD_OK) compare_logits(out, dataset->count, logits, reference);
     free(logits);
+    return status;
+}
+
+static int evaluate_blob(kd_result *out, const char *path, const kd_dataset *dataset,
+                         const float *reference) {
+    kd_blob *blob;
+    int status = kd_blob_open(&blob, path);
+    if (status < 0) return status;
+    status = check_shape(dataset, kd_blob_input(blob), kd_blob_classes(blob));
+    if (status == KD_OK) status = evaluate_beside(out, run_blob, blob, dataset, reference);
+    if (status == KD_OK) out->parameters = kd_blob_parameters(blob);
+    kd_blob_free(blob);
+    return status;
+}
+
+static int evaluate_weights(kd_result *out, const char *path, const kd_learner_spec *model,
+                            kd_tape *tape, const kd_dataset *dataset, const float *reference) {
+    kd_learner *learner;
+    int status = kd_learner_create(&learner, model);
+    if (status < 0) return status;
+    learner_run run = {learner, KD_RUN_FLOAT, tape};
+    status = kd_learner_load(learner, path, dataset);
+    if (status == KD_OK) status = evaluate_beside(out, run_learner, &run, dataset, reference);
+    if (status == KD_OK) out->parameters = kd_learner_parameters(learner);
+    kd_learner_free(learner);
+    return status;
+}
+
+int kd_evaluate_exported(kd_result *out, const char *path, const kd_learner_spec *model,
+                         kd_tape *tape, const kd_dataset *dataset, const float *reference) {
+    bool weights;
+    struct stat info;
+    int status = kd_weights_gguf_is_at(&weights, path);
+    if (status == KD_OK)
+        status = weights ? evaluate_weights(out, path, model, tape, dataset, reference)
+                         : evaluate_blob(out, path, dataset, reference);
+    if (status == KD_OK && stat(path, &info) == 0) out->bytes = info.st_size;
     return status;
 }

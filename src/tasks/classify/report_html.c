@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "tasks/classify/metrics.h"
 #include "tasks/classify/report_parts.h"
 
 enum { CLASSES_SHOWN_MAX = 24 };
@@ -208,8 +209,12 @@ void kd_report_add_html(kd_text *out, const kd_report *report, const kd_runlog_c
     add_table(out, report);
     if (curves->step_count > 1) {
         kd_text_add(out, "<h2>Training</h2>\n<div class=\"charts\">\n");
-        kd_report_add_curves(out, curves, qat_stage(report, curves),
-                             report->config->teacher.present, "Validation accuracy, %");
+        const kd_report_curves how = {
+            .qat = qat_stage(report, curves),
+            .term = kd_classify_terms,
+            .term_count = report->config->teacher.present ? KD_CLASSIFY_TERMS : 0,
+            .validation = &kd_classify_validation[KD_CLASSIFY_ACCURACY]};
+        kd_report_add_curves(out, curves, &how);
         kd_text_add(out, "</div>\n");
     }
     add_classes(out, report);

@@ -8,8 +8,6 @@
 #include "report/svg.h"
 #include "tasks/classify/report.h"
 
-void kd_report_add_text(kd_text *out, const kd_report *report);
-void kd_report_add_json(kd_text *out, const kd_report *report);
 void kd_report_add_html(kd_text *out, const kd_report *report, const kd_runlog_curves *curves);
 
 /* Accuracy on one class as a fraction; NAN when it has no samples. */

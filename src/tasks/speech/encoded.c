@@ -1,17 +1,16 @@
 #include "tasks/speech/encoded.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "autograd/gemm.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "base/log.h"
+#include "base/open_files.h"
+#include "base/shards.h"
 #include "distill/trainer.h"
 
 static const char MAGIC[8] = {'k', 'd', 'e', 'n', 'c', 'o', 'd', '1'};
@@ -27,7 +26,8 @@ typedef struct {
 } record_header;
 
 struct kd_encoded {
-    char folder[KD_PATH_MAX]; /* "": no cache */
+    kd_shards cache;      /* its folder is "": none */
+    kd_open_files *files; /* of the cache, by shard */
     const kd_windows *windows;
     const kd_whisper *encoder;
     kd_hash key;
@@ -84,12 +84,6 @@ static void widen_values(kd_real *out, const uint16_t *x, int64_t n) {
 /* --- shards ------------------------------------------------------------------------------------
  */
 
-static int shard_path(const kd_encoded *e, int64_t shard, char out[KD_PATH_MAX]) {
-    char name[64];
-    snprintf(name, sizeof name, "encoded-%05lld.bin", (long long)shard);
-    return kd_path_join(out, e->folder, name);
-}
-
 static shard_header header_of(const kd_encoded *e, int64_t shard) {
     shard_header h = {.records = in_shard(e, shard),
                       .positions = e->encoder->spec.audio_context,
@@ -99,48 +93,42 @@ static shard_header header_of(const kd_encoded *e, int64_t shard) {
     return h;
 }
 
-/* `length` bytes of an open file from `at` on. */
-static int read_at(int fd, const char *path, void *out, int64_t length, int64_t at) {
-    for (int64_t done = 0; done < length;) {
-        const ssize_t n = pread(fd, (char *)out + done, (size_t)(length - done), at + done);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return kd_fail(KD_EIO, "%s: cannot read: %s", path, strerror(errno));
-        if (n == 0) return kd_fail(KD_EDATA, "%s: ends at byte %lld", path, (long long)(at + done));
-        done += n;
-    }
-    return KD_OK;
-}
-
-static int check_header(const kd_encoded *e, int64_t shard, int fd, const char *path) {
+/* *fault says why a shard of `size` bytes is to be made again, or is NULL; one of another cache is
+ * refused. */
+static int check_header(const kd_encoded *e, int64_t shard, int fd, const char *path, int64_t size,
+                        const char **fault) {
     const shard_header wanted = header_of(e, shard);
     const int64_t length = (int64_t)sizeof wanted + wanted.records * record_bytes(e->values);
     shard_header found;
-    struct stat info;
-    if (fstat(fd, &info) < 0) return kd_fail(KD_EIO, "%s: %s", path, strerror(errno));
-    int status = read_at(fd, path, &found, sizeof found, 0);
+    *fault = "it is cut short";
+    if (size < (int64_t)sizeof found) return KD_OK;
+    int status = kd_file_read_at(fd, path, &found, sizeof found, 0);
     if (status < 0) return status;
-    if (memcmp(found.magic, MAGIC, sizeof MAGIC) != 0)
-        return kd_fail(KD_EDATA, "%s: not an encoder's cache", path);
+    *fault = "it does not begin as an encoder's outputs do";
+    if (memcmp(found.magic, MAGIC, sizeof MAGIC) != 0) return KD_OK;
     if (memcmp(&found, &wanted, sizeof found) != 0)
         return kd_fail(KD_EDATA,
                        "%s: made from other windows or by another encoder; remove %s to make it "
                        "again",
-                       path, e->folder);
-    if (info.st_size != length)
-        return kd_fail(KD_EDATA, "%s: %lld bytes, should be %lld; remove it to make it again", path,
-                       (long long)info.st_size, (long long)length);
+                       path, e->cache.folder);
+    *fault = size == length ? NULL : "it is not as long as its windows";
     return KD_OK;
 }
 
 static int find_shard(kd_encoded *e, int64_t shard) {
     char path[KD_PATH_MAX];
-    int status = shard_path(e, shard, path);
-    if (status < 0 || !kd_file_exists(path)) return status;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return kd_fail(KD_EIO, "%s: cannot open: %s", path, strerror(errno));
-    status = check_header(e, shard, fd, path);
-    close(fd);
-    e->there[shard] = status == KD_OK;
+    const char *fault = NULL;
+    struct stat info;
+    int fd, status = kd_shards_path(&e->cache, shard, path);
+    if (status == KD_OK) status = kd_open_files_take(e->files, shard, path, &fd);
+    if (status < 0) return status;
+    if (fstat(fd, &info) < 0)
+        status = kd_fail(KD_EIO, "%s: cannot examine: %s", path, strerror(errno));
+    else
+        status = check_header(e, shard, fd, path, info.st_size, &fault);
+    kd_open_files_give_back(e->files, shard);
+    e->there[shard] = status == KD_OK && !fault;
+    if (status == KD_OK && fault) kd_warn("%s: made again: %s", path, fault);
     return status;
 }
 
@@ -156,7 +144,19 @@ static int allocate(kd_encoded *e) {
     e->record = malloc((size_t)record_bytes(e->values));
     if (!e->there || !e->mel || !e->made || !e->record)
         return kd_fail_memory(bytes, "an encoder's outputs");
-    return kd_tape_create(&e->tape, 0);
+    int status = kd_open_files_create(&e->files);
+    return status < 0 ? status : kd_tape_create(&e->tape, 0);
+}
+
+static int find_shards(kd_encoded *e, const char *folder) {
+    int64_t *number = NULL, count = 0;
+    int status = kd_shards_init(&e->cache, folder, "encoded", ".bin");
+    if (status == KD_OK) status = kd_file_make_folders(folder);
+    if (status == KD_OK) status = kd_shards_list(&e->cache, &number, &count);
+    for (int64_t i = 0; i < count && status == KD_OK && number[i] < e->shards; i++)
+        status = find_shard(e, number[i]);
+    free(number);
+    return status;
 }
 
 int kd_encoded_open(kd_encoded **out, const char *folder, const kd_windows *windows,
@@ -174,11 +174,7 @@ int kd_encoded_open(kd_encoded **out, const char *folder, const kd_windows *wind
     e->key = kd_hash_join((const kd_hash[]){key, windows->hash}, 2);
     e->values = (int64_t)spec->audio_context * spec->width;
     int status = allocate(e);
-    if (status == KD_OK && folder) {
-        snprintf(e->folder, sizeof e->folder, "%s", folder);
-        status = kd_file_make_folders(folder);
-        for (int64_t s = 0; s < e->shards && status == KD_OK; s++) status = find_shard(e, s);
-    }
+    if (status == KD_OK && folder) status = find_shards(e, folder);
     if (status < 0)
         kd_encoded_close(e);
     else
@@ -188,6 +184,7 @@ int kd_encoded_open(kd_encoded **out, const char *folder, const kd_windows *wind
 
 void kd_encoded_close(kd_encoded *encoded) {
     if (!encoded) return;
+    kd_open_files_free(encoded->files);
     kd_tape_free(encoded->tape);
     free(encoded->there);
     free(encoded->mel);
@@ -219,20 +216,21 @@ static int make_shard(kd_encoded *e, int64_t shard, kd_progress *progress, int64
     const shard_header h = header_of(e, shard);
     const int64_t bytes = record_bytes(e->values);
     const size_t length = sizeof h + (size_t)(h.records * bytes);
-    char path[KD_PATH_MAX], *all = malloc(length);
+    char *all = malloc(length);
     if (!all) return kd_fail_memory(length, "an encoder's outputs");
     memcpy(all, &h, sizeof h);
-    int status = shard_path(e, shard, path);
+    int status = KD_OK;
     for (int64_t r = 0; r < h.records && status == KD_OK; r++) {
         status = make_record(e, shard * KD_ENCODED_IN_SHARD + r);
         memcpy(all + sizeof h + r * bytes, e->record, (size_t)bytes);
         if (status == KD_OK && kd_train_take_stop())
-            status = kd_fail(
-                KD_EAGAIN, "%s: stopped after %lld of %lld windows; run again to go on", e->folder,
-                (long long)(shard * KD_ENCODED_IN_SHARD), (long long)e->windows->count);
+            status =
+                kd_fail(KD_EAGAIN, "%s: stopped after %lld of %lld windows; run again to go on",
+                        e->cache.folder, (long long)(shard * KD_ENCODED_IN_SHARD),
+                        (long long)e->windows->count);
         if (status == KD_OK) kd_progress_show(progress, ++*done, "");
     }
-    if (status == KD_OK) status = kd_file_replace(path, all, length);
+    if (status == KD_OK) status = kd_shards_write(&e->cache, shard, all, length);
     e->there[shard] = status == KD_OK;
     free(all);
     return status;
@@ -242,7 +240,7 @@ int kd_encoded_fill(kd_encoded *encoded) {
     kd_progress progress;
     int64_t done = 0;
     int status = KD_OK;
-    KD_CONTRACT(encoded->folder[0], "no folder to fill");
+    KD_CONTRACT(encoded->cache.folder[0], "no folder to fill");
     for (int64_t s = 0; s < encoded->shards; s++)
         if (encoded->there[s]) done += in_shard(encoded, s);
     if (done == encoded->windows->count) return KD_OK;
@@ -261,12 +259,11 @@ static int read_record(kd_encoded *e, int64_t i) {
     const int64_t at = (int64_t)sizeof(shard_header) + i % KD_ENCODED_IN_SHARD * bytes;
     char path[KD_PATH_MAX];
     record_header h;
-    int status = shard_path(e, shard, path);
+    int fd, status = kd_shards_path(&e->cache, shard, path);
+    if (status == KD_OK) status = kd_open_files_take(e->files, shard, path, &fd);
     if (status < 0) return status;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return kd_fail(KD_EIO, "%s: cannot open: %s", path, strerror(errno));
-    status = read_at(fd, path, e->record, bytes, at);
-    close(fd);
+    status = kd_file_read_at(fd, path, e->record, (size_t)bytes, at);
+    kd_open_files_give_back(e->files, shard);
     if (status < 0) return status;
     memcpy(&h, e->record, sizeof h);
     if (h.id == e->windows->item[i].id &&

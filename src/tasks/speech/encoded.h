@@ -18,7 +18,9 @@ typedef struct kd_encoded kd_encoded;
 
 /* The outputs for `windows` of `encoder`, whose weights `key` names; both are borrowed. `folder` is
  * that of the cache, made when missing, or NULL: no cache. The caller closes. KD_EDATA when a shard
- * belongs to other windows or another encoder, or is damaged. */
+ * belongs to other windows or another encoder; one that is damaged counts as missing, with a
+ * warning.
+ */
 int kd_encoded_open(kd_encoded **out, const char *folder, const kd_windows *windows,
                     const kd_whisper *encoder, kd_hash key);
 void kd_encoded_close(kd_encoded *encoded);

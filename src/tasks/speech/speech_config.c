@@ -110,7 +110,7 @@ static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count
     .defaults = kd_config_qat_defaults, .finish = qat_finish,
     .doc = "Training goes on with the numbers that the file will hold. What is not said is as in train."};
 static const kd_config_key QUANTIZE_KEYS[] = {
-    {"format", KD_KEY_CHOICE, FIELD(kd_speech_quantize, format_name), .choices = "f16|q8_0|q5_0|q4_0|int8",
+    {"format", KD_KEY_CHOICE, FIELD(kd_speech_quantize, format_name), .choices = KD_FORMAT_CHOICES,
      .required = true, .doc = "of the matrices; int8 has a scale for each output channel, and is GGUF alone"},
     {"name", KD_KEY_TEXT, FIELD(kd_speech_quantize, name), .depends = "the format, with -qat behind it when it is trained",
      .doc = "of the exported files, student.<name>.bin and .gguf"},
@@ -206,7 +206,8 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
     kd_speech_quantize *quantize = base;
     const kd_speech_config *config = reader->whole;
     kd_config_check_name(reader, object, path);
-    quantize->format = kd_number_format_named(quantize->format_name);
+    quantize->spec = (kd_quantize_spec){.how = &kd_quantizer_nearest,
+                                        .format = kd_number_format_named(quantize->format_name)};
     snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);
     for (const kd_speech_quantize *other = config->quantize; other < quantize; other++)
         if (strcmp(other->name, quantize->name) == 0)

@@ -262,13 +262,23 @@ static int hear_bad(job *j, int m) {
 /* --- rates -------------------------------------------------------------------------------------
  */
 
-static int rate_of(kd_speech_rate *out, const kd_wer *wer, int64_t count) {
-    int64_t words = 0;
-    for (int64_t i = 0; i < count; i++) words += wer[i].words;
+int kd_speech_rate_of(kd_speech_rate *out, const kd_wer *wer, int64_t count, const bool *mine) {
+    kd_wer *chosen = malloc(((size_t)count + 1) * sizeof *chosen);
+    int64_t words = 0, n = 0;
     *out = (kd_speech_rate){NAN, NAN, NAN};
-    if (words == 0) return KD_OK;
-    out->rate = kd_wer_rate(wer, count);
-    return kd_wer_interval(&out->low, &out->high, wer, count, CONFIDENCE, ROUNDS, SEED);
+    if (!chosen) return kd_fail_memory((size_t)count * sizeof *chosen, "word error rates");
+    for (int64_t i = 0; i < count; i++) {
+        if (mine && !mine[i]) continue;
+        words += wer[i].words;
+        chosen[n++] = wer[i];
+    }
+    int status = KD_OK;
+    if (words > 0) {
+        out->rate = kd_wer_rate(chosen, n);
+        status = kd_wer_interval(&out->low, &out->high, chosen, n, CONFIDENCE, ROUNDS, SEED);
+    }
+    free(chosen);
+    return status;
 }
 
 /* Utterance i of model m against both texts, and with the fallback against the reference. */
@@ -295,9 +305,12 @@ static int measure(const job *j, const kd_speech_result *teacher) {
         kd_speech_result *r = &j->out[m];
         for (int64_t i = 0; i < r->count && status == KD_OK; i++)
             status = compare(j, m, i, teacher->said[i]);
-        if (status == KD_OK) status = rate_of(&r->reference, r->against_reference, r->count);
-        if (status == KD_OK) status = rate_of(&r->teacher, r->against_teacher, r->count);
-        if (status == KD_OK) status = rate_of(&r->fallback, r->with_fallback, r->count);
+        if (status == KD_OK) status = 
+            kd_speech_rate_of(&r->reference, r->against_reference, r->count, NULL);
+        if (status == KD_OK) status = 
+            kd_speech_rate_of(&r->teacher, r->against_teacher, r->count, NULL);
+        if (status == KD_OK) status = 
+            kd_speech_rate_of(&r->fallback, r->with_fallback, r->count, NULL);
         if (r->again < 0) r->fallback = (kd_speech_rate){NAN, NAN, NAN};
     }
     return status;
@@ -318,6 +331,7 @@ static int begin_result(kd_speech_result *out, const kd_speech_subject *s, int64
     *out = (kd_speech_result){.count = count, .bytes = s->bytes};
     snprintf(out->name, sizeof out->name, "%s", s->name);
     snprintf(out->kind, sizeof out->kind, "%s", s->kind);
+    snprintf(out->stage, sizeof out->stage, "%s", s->stage);
     out->parameters = parameters_of(s->file->model);
     out->letters = letters;
     out->said = calloc(n, sizeof *out->said);

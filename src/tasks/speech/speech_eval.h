@@ -10,6 +10,7 @@
 #ifndef KD_TASKS_SPEECH_SPEECH_EVAL_H
 #define KD_TASKS_SPEECH_SPEECH_EVAL_H
 
+#include "report/measured.h"
 #include "tasks/speech/label.h"
 
 enum { KD_SPEECH_NAME_MAX = 64, KD_SPEECH_SUBJECTS_MAX = 16 };
@@ -19,6 +20,7 @@ typedef struct {
     const char *name; /* "teacher", "student", "student q8_0 (QAT)"                          */
     const char *kind; /* "teacher" | "initial" (the student before it learnt) | "student"
                          | "ptq" | "blob"                                                   */
+    const char *stage; /* of the run, whose best weights it has; "" for none                     */
     const kd_whisper_file *file;
     int64_t bytes; /* of its file */
 } kd_speech_subject;
@@ -32,6 +34,7 @@ typedef struct {
 
 typedef struct {
     char name[KD_SPEECH_NAME_MAX], kind[16];
+    char stage[KD_MEASURED_STAGE_MAX]; /* whose best weights these are; "" of none      */
     int64_t count;             /* utterances                                            */
     bool letters;              /* the rates are of letters, not of words                */
     char **said;               /* (count) as the model writes                           */
@@ -61,6 +64,10 @@ int kd_speech_evaluate(kd_speech_result *out, const kd_speech_subject *subject, 
                        const kd_utterances *utterances, const kd_speech_result *teacher,
                        const kd_label_options *options);
 void kd_speech_result_clear(kd_speech_result *result);
+
+/* The rate of the utterances for which `mine` (count; NULL: all) is true, by counts of them.
+ * KD_EINTERNAL without memory. */
+int kd_speech_rate_of(kd_speech_rate *out, const kd_wer *wer, int64_t count, const bool *mine);
 
 /* How much of the way from `initial` to the teacher the student went, by rates against the
  * references: 1 at the teacher's. NAN when the two do not differ. */

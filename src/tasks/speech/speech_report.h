@@ -4,6 +4,7 @@
 #define KD_TASKS_SPEECH_SPEECH_REPORT_H
 
 #include "base/text.h"
+#include "report/measured.h"
 #include "tasks/speech/speech_config.h"
 #include "tasks/speech/speech_eval.h"
 #include "tasks/speech/windows.h"
@@ -19,6 +20,10 @@ typedef struct {
     int count;
     const kd_speech_result *result; /* (count)                                          */
 } kd_speech_report;
+
+/* All of it by name, of each speaker too where the list names any; the table is the caller's to
+ * clear, also after an error. */
+int kd_speech_report_measured(kd_measured_table *out, const kd_speech_report *report);
 
 /* The table as text on stdout. */
 void kd_speech_report_print(const kd_speech_report *report);

@@ -11,6 +11,7 @@
 #include "report/page.h"
 #include "report/plot.h"
 #include "report/svg.h"
+#include "tasks/speech/metrics.h"
 #include "tasks/speech/speech_report.h"
 
 enum { SAID_SHOWN_MAX = 40 };
@@ -184,8 +185,11 @@ static int add_training(kd_text *out, const kd_speech_report *report) {
     if (status < 0) return status;
     if (log.step_count > 1) {
         kd_text_add(out, "<h2>Training</h2>\n<div class=\"charts\">\n");
-        kd_report_add_curves(out, &log, qat_stage(report->config, &log), true,
-                             "Validation: next token right, %");
+        const kd_report_curves how = {.qat = qat_stage(report->config, &log),
+                                      .term = kd_speech_terms,
+                                      .term_count = KD_SPEECH_TERMS,
+                                      .validation = &kd_speech_validation[KD_SPEECH_ACCURACY]};
+        kd_report_add_curves(out, &log, &how);
         kd_text_add(out, "</div>\n");
     }
     kd_runlog_free(&log);

@@ -160,17 +160,6 @@ void kd_speech_run_close(kd_speech_run *run) {
 
 /* --- what stages need ------------------------------------------------------------------------ */
 
-/* Files that could not be written are refused before hours of work. */
-static int check_formats(const kd_speech_run *run) {
-    const kd_speech_config *config = run->config;
-    for (int i = 0; i < config->quantize_count; i++)
-        if (kd_whisper_format_check(&run->teacher->model->spec, config->quantize[i].format,
-                                    config->teacher.weights) < 0)
-            return kd_fail_in(KD_ECONFIG, "%s: quantize[%d].format (f16 and int8 fit every width)",
-                              config->path, i);
-    return KD_OK;
-}
-
 /* A teacher is its weights, and what its files state of the words it says. */
 static int add_words(kd_hash *hash, const kd_whisper_file *teacher) {
     kd_whisper_words words;
@@ -185,7 +174,6 @@ int kd_speech_run_need_teacher(kd_speech_run *run) {
     if (run->teacher) return KD_OK;
     int status =
         kd_whisper_file_open(&run->teacher, run->config->teacher.weights, KD_WHISPER_TRAIN_NOTHING);
-    if (status == KD_OK) status = check_formats(run);
     if (status == KD_OK) run->tokens_hash = kd_tokenizer_hash(run->teacher->tokenizer);
     if (status == KD_OK) status = kd_params_hash(&run->teacher_hash, run->teacher->model->params);
     return status == KD_OK ? add_words(&run->teacher_hash, run->teacher) : status;
@@ -382,9 +370,9 @@ int kd_speech_run_teach(kd_speech_run *run) {
 /* --- train ------------------------------------------------------------------------------------ */
 
 /* Trains `student` in the stage "train" or, with `how`, in that of its own, computing then with the
- * weights that `qat` rounds. */
+ * weights that `quantized` rounds. */
 static int train(kd_speech_run *run, kd_whisper *student, const kd_speech_quantize *how,
-                 kd_whisper_qat *qat, kd_encoded *heard, kd_encoded *validation_heard) {
+                 kd_quantized *quantized, kd_encoded *heard, kd_encoded *validation_heard) {
     const char *stage = how ? how->stage : "train";
     kd_speech_job job = {.loop = {.stage = stage,
                                   .folder = run->folder,
@@ -398,7 +386,7 @@ static int train(kd_speech_run *run, kd_whisper *student, const kd_speech_quanti
                          .heard = heard,
                          .validation = run->validation.windows,
                          .validation_heard = validation_heard,
-                         .qat = qat};
+                         .quantized = quantized};
     char *text;
     kd_origin origin;
     kd_speech_origin_stage(&origin, run, how);
@@ -422,19 +410,14 @@ int kd_speech_run_train(kd_speech_run *run) {
 }
 
 /* The encoder, rounded too, hears everything anew. */
-int kd_speech_run_train_rounded(kd_speech_run *run, kd_whisper_file *copy,
-                                const kd_speech_quantize *how) {
+int kd_speech_run_train_rounded(kd_speech_run *run, kd_whisper *copy, const kd_speech_quantize *how,
+                                kd_quantized *quantized) {
     kd_encoded *heard = NULL, *validation_heard = NULL;
-    kd_whisper_qat *qat = NULL;
-    int status = kd_whisper_qat_create(&qat, copy->model, how->format, how->name);
-    if (status == KD_OK) {
-        kd_whisper_qat_round(qat);
-        status = hear(run, &run->train, copy->model, &heard);
-    }
-    if (status == KD_OK) status = hear(run, &run->validation, copy->model, &validation_heard);
-    if (status == KD_OK) status = train(run, copy->model, how, qat, heard, validation_heard);
+    int status = kd_quantized_round(quantized);
+    if (status == KD_OK) status = hear(run, &run->train, copy, &heard);
+    if (status == KD_OK) status = hear(run, &run->validation, copy, &validation_heard);
+    if (status == KD_OK) status = train(run, copy, how, quantized, heard, validation_heard);
     kd_encoded_close(heard);
     kd_encoded_close(validation_heard);
-    kd_whisper_qat_free(qat);
     return status;
 }

@@ -60,9 +60,10 @@ int kd_speech_run_teach(kd_speech_run *run);
 int kd_speech_run_train(kd_speech_run *run);
 int kd_speech_run_export(kd_speech_run *run);
 
-/* Trains `copy`, a student, on with the weights rounded as its file will hold them. */
-int kd_speech_run_train_rounded(kd_speech_run *run, kd_whisper_file *copy,
-                                const kd_speech_quantize *how);
+/* Trains `copy`, a student, on with the weights that `quantized` rounds as its file will hold them.
+ */
+int kd_speech_run_train_rounded(kd_speech_run *run, kd_whisper *copy, const kd_speech_quantize *how,
+                                kd_quantized *quantized);
 /* The trained student's numbers rounded as each entry of "quantize" says, without training: files
  * student.<name>.ptq.* of an entry that trains too, else student.<name>.*. Prints their paths. */
 int kd_speech_run_quantize(kd_speech_run *run);

@@ -5,7 +5,7 @@
 
 #include "data/store.h"
 #include "distill/trainer.h"
-#include "quant/whisper_qat.h"
+#include "quant/quantizer.h"
 #include "tasks/speech/encoded.h"
 
 typedef struct {
@@ -16,7 +16,7 @@ typedef struct {
     kd_encoded *heard;            /* of `train`, by the student's encoder                */
     const kd_windows *validation; /* NULL: the last weights are the result */
     kd_encoded *validation_heard;
-    kd_whisper_qat *qat; /* NULL, or of the student, which then computes with rounded weights */
+    kd_quantized *quantized; /* NULL, or the student, which then computes with rounded weights */
 } kd_speech_job;
 
 /* kd_train of the student's trained parameters. Best is the highest share of validation tokens that

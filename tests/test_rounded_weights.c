@@ -1,12 +1,12 @@
-/* Quantization-aware training of Whisper: what the model computes is what the file will compute,
- * and gradients pass straight through. */
+/* Rounded weights, with Whisper: what the model computes is what the file will compute, and
+ * gradients pass straight through. */
 #include "test_data.h"
 
 #include <omp.h>
 
 #include "distill/loss.h"
 #include "distill/optimizer.h"
-#include "quant/whisper_qat.h"
+#include "quant/quantizer.h"
 #include "whisper_tiny.h"
 
 enum { B = 2, T = 7, FRAMES = 40, STEPS = 40 };
@@ -15,8 +15,18 @@ static const int32_t IDS[B * T] = {260, 72,  101, 108, 108, 111, 0,
                                    260, 119, 111, 114, 108, 100, 33};
 static const int32_t LABELS[B * T] = {72,  101, 108, 108, 111, 0,  256,
                                       119, 111, 114, 108, 100, 33, 256};
-static const char *const NAMES[] = {"f16", "q8_0", "q5_0", "q4_0", "int8"};
-enum { FORMATS = 5 };
+static const char *const NAMES[] = {"f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "int8"};
+enum { FORMATS = 7 };
+
+/* The model with its weights to be rounded; nothing is yet. */
+static kd_quantized *quantized(kd_whisper *m, const kd_number_format *format) {
+    kd_quantized *q;
+    const kd_quantizable model = {.params = m->params, .rule = kd_whisper_format_of};
+    const kd_quantize_spec spec = {.how = &kd_quantizer_nearest, .format = format};
+    assert_ok(kd_quantized_create(&q, &model, &spec));
+    assert_ok(kd_quantized_start(q));
+    return q;
+}
 
 /* The decoder's last hidden state, on an empty tape. */
 static kd_tensor *hidden_of(const kd_whisper *m, kd_tape *tape) {
@@ -84,13 +94,12 @@ static void forward_is_that_of_the_file(void **state) {
         kd_whisper_file *file = trained_file();
         kd_whisper *m = file->model;
         kd_real *plain = logits_of(m);
-        kd_whisper_qat *qat;
-        assert_ok(kd_whisper_qat_create(&qat, m, format, "tiny"));
+        kd_quantized *qat = quantized(m, format);
         for (int round = 0; round < 2; round++) {
-            kd_whisper_qat_round(qat);
+            assert_ok(kd_quantized_round(qat));
             kd_real *rounded = logits_of(m);
             assert_true(memcmp(rounded, plain, LOGITS * sizeof *plain) != 0);
-            kd_whisper_qat_leave(qat);
+            kd_quantized_leave(qat);
             kd_whisper_file *back = through_file(test_path(*state, "qat.file"), file, format);
             kd_real *read = logits_of(back->model), *own = logits_of(m);
             assert_same(rounded, read, LOGITS);
@@ -103,7 +112,7 @@ static void forward_is_that_of_the_file(void **state) {
             free(read);
             free(own);
         }
-        kd_whisper_qat_free(qat);
+        kd_quantized_free(qat);
         kd_whisper_file_free(file);
         free(plain);
     }
@@ -130,14 +139,13 @@ static void gradients_pass_straight_through(void **state) {
         kd_params *params = file->model->params;
         kd_real *before = copy(params->value, params->slab_size);
         kd_whisper_file *back = through_file(test_path(*state, "qat.file"), file, format);
-        kd_whisper_qat *qat;
-        assert_ok(kd_whisper_qat_create(&qat, file->model, format, "tiny"));
-        kd_whisper_qat_round(qat);
+        kd_quantized *qat = quantized(file->model, format);
+        assert_ok(kd_quantized_round(qat));
         run_backward(file->model);
         run_backward(back->model);
         assert_same(params->grad, back->model->params->grad, params->trained_size);
         assert_same(params->value, before, params->slab_size);
-        kd_whisper_qat_free(qat);
+        kd_quantized_free(qat);
         kd_whisper_file_free(back);
         kd_whisper_file_free(file);
         free(before);
@@ -148,10 +156,9 @@ static void gradients_pass_straight_through(void **state) {
 static void int8_has_a_scale_for_each_channel(void **state) {
     (void)state;
     kd_whisper *m = tiny_whisper(KD_WHISPER_TRAIN_DECODER);
-    kd_whisper_qat *qat;
-    assert_ok(kd_whisper_qat_create(&qat, m, &kd_format_int8, "tiny"));
+    kd_quantized *qat = quantized(m, &kd_format_int8);
     const kd_param *p = m->text_block[1].up.weight;
-    kd_whisper_qat_round(qat);
+    assert_ok(kd_quantized_round(qat));
     for (int64_t row = 0; row < p->tensor.shape[0]; row++) {
         const int64_t n = p->tensor.shape[1];
         const kd_real *own = m->params->value + p->offset + row * n;
@@ -166,7 +173,7 @@ static void int8_has_a_scale_for_each_channel(void **state) {
     }
     assert_ptr_equal(m->text_norm.gamma->tensor.value,
                      m->params->value + m->text_norm.gamma->offset);
-    kd_whisper_qat_free(qat);
+    kd_quantized_free(qat);
     kd_whisper_free(m);
 }
 
@@ -176,33 +183,76 @@ static void rounding_is_the_same_with_more_threads(void **state) {
     for (int threads = 1; threads <= 3; threads++) {
         omp_set_num_threads(threads);
         kd_whisper *m = tiny_whisper(KD_WHISPER_TRAIN_DECODER);
-        kd_whisper_qat *qat;
-        assert_ok(kd_whisper_qat_create(&qat, m, &kd_format_q4_0, "tiny"));
-        kd_whisper_qat_round(qat);
+        kd_quantized *qat = quantized(m, &kd_format_q4_0);
+        assert_ok(kd_quantized_round(qat));
         const kd_tensor *E = &m->tokens.table->tensor;
         if (first)
             assert_same(E->value, first, E->size);
         else
             first = copy(E->value, E->size);
-        kd_whisper_qat_free(qat);
+        kd_quantized_free(qat);
         kd_whisper_free(m);
     }
     free(first);
     omp_set_num_threads(omp_get_num_procs());
 }
 
-static void widths_that_cannot_be_cut_are_refused(void **state) {
-    (void)state;
+/* Rows of 48 are no blocks of 32: what is trained with is what is written, f16. */
+static void formats_fall_back_as_in_the_file(void **state) {
     kd_whisper_spec spec = TINY_SPEC;
     spec.width = 48;
-    kd_whisper *m = tiny_whisper_of(&spec, KD_WHISPER_TRAIN_DECODER);
-    kd_whisper_qat *qat;
-    assert_refused(kd_whisper_qat_create(&qat, m, &kd_format_q5_0, "odd"), KD_EUSAGE,
-                   "odd: rows of 48");
-    assert_null(qat);
-    assert_ok(kd_whisper_qat_create(&qat, m, &kd_format_int8, "odd"));
-    kd_whisper_qat_free(qat);
-    kd_whisper_free(m);
+    kd_whisper_file *file = tiny_whisper_file();
+    kd_whisper_free(file->model);
+    file->model = tiny_whisper_of(&spec, KD_WHISPER_TRAIN_ALL);
+    as_floats(file->model->params);
+    kd_quantized *q = quantized(file->model, &kd_format_q5_0);
+    assert_ok(kd_quantized_round(q));
+    kd_real *rounded = logits_of(file->model);
+    const kd_encoding *how = kd_quantized_encodings(q);
+    int f16 = 0, q5_0 = 0;
+    for (int i = 0; i < file->model->params->count; i++) {
+        f16 += how[i].format == &kd_format_f16;
+        q5_0 += how[i].format == &kd_format_q5_0;
+    }
+    assert_true(f16 > 2 && q5_0 > 2);
+    kd_quantized_leave(q);
+    const char *path = test_path(*state, "odd.gguf");
+    kd_whisper_file *back;
+    assert_ok(kd_whisper_gguf_write(path, file, &kd_format_q5_0));
+    assert_ok(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_ALL));
+    kd_real *read = logits_of(back->model);
+    assert_same(rounded, read, LOGITS);
+    free(rounded);
+    free(read);
+    kd_whisper_file_free(back);
+    kd_quantized_free(q);
+    kd_whisper_file_free(file);
+}
+
+/* A file of the encodings has the bytes of a file that rounds by itself. */
+static void encodings_are_the_file(void **state) {
+    for (int i = 0; i < FORMATS; i++) {
+        const kd_number_format *format = kd_number_format_named(NAMES[i]);
+        kd_whisper_file *file = trained_file();
+        const char *path = test_path(*state, "encoded.gguf");
+        char *own, *encoded;
+        size_t length, same;
+        assert_ok(kd_whisper_gguf_write(path, file, format));
+        assert_ok(kd_file_read(&own, &length, path, 1 << 24));
+        kd_quantized *q = quantized(file->model, format);
+        assert_ok(kd_quantized_round(q));
+        kd_quantized_leave(q);
+        file->encoding = kd_quantized_encodings(q);
+        assert_ok(kd_whisper_gguf_write(path, file, format));
+        assert_ok(kd_file_read(&encoded, &same, path, 1 << 24));
+        assert_int_equal(same, length);
+        assert_memory_equal(own, encoded, length);
+        free(own);
+        free(encoded);
+        file->encoding = NULL;
+        kd_quantized_free(q);
+        kd_whisper_file_free(file);
+    }
 }
 
 /* --- training ----------------------------------------------------------------------------------
@@ -231,7 +281,7 @@ static void four_bits_learn(void **state) {
     kd_whisper *m = tiny_whisper(KD_WHISPER_TRAIN_DECODER);
     kd_tape *tape;
     kd_optimizer optimizer;
-    kd_whisper_qat *qat;
+    kd_quantized *qat;
     assert_ok(kd_tape_create(&tape, 1));
     const kd_tensor *hidden = hidden_of(m, tape), *E = &m->tokens.table->tensor;
     const kd_soft_targets soft = {.hidden = copy(hidden->value, hidden->size),
@@ -239,18 +289,18 @@ static void four_bits_learn(void **state) {
                                   .width = TINY_WIDTH};
     assert_true(divergence(m, tape, &soft) < 1e-9);
     assert_ok(kd_optimizer_init(&optimizer, m->params, &spec));
-    assert_ok(kd_whisper_qat_create(&qat, m, &kd_format_q4_0, "tiny"));
-    kd_whisper_qat_round(qat);
+    qat = quantized(m, &kd_format_q4_0);
+    assert_ok(kd_quantized_round(qat));
     const double untrained = divergence(m, tape, &soft);
     for (int step = 0; step < STEPS; step++) {
         kd_optimizer_update(&optimizer, spec.learning_rate);
-        kd_whisper_qat_round(qat);
+        assert_ok(kd_quantized_round(qat));
         divergence(m, tape, &soft);
     }
     const double trained = divergence(m, tape, &soft);
     if (!(trained < 0.5 * untrained))
         fail_msg("divergence %g in 4 bits, %g after training", untrained, trained);
-    kd_whisper_qat_free(qat);
+    kd_quantized_free(qat);
     kd_optimizer_clear(&optimizer);
     kd_tape_free(tape);
     kd_whisper_free(m);
@@ -264,7 +314,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(gradients_pass_straight_through, test_setup, test_teardown),
         cmocka_unit_test(int8_has_a_scale_for_each_channel),
         cmocka_unit_test(rounding_is_the_same_with_more_threads),
-        cmocka_unit_test(widths_that_cannot_be_cut_are_refused),
+        cmocka_unit_test_setup_teardown(formats_fall_back_as_in_the_file, test_setup,
+                                        test_teardown),
+        cmocka_unit_test_setup_teardown(encodings_are_the_file, test_setup, test_teardown),
         cmocka_unit_test(four_bits_learn)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
