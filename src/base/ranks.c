@@ -97,8 +97,12 @@ void kd_ranks_wait(void) {
 }
 
 void kd_ranks_share(void *bytes, size_t length) {
-    KD_CONTRACT(length <= INT_MAX, "%zu bytes at once", length);
-    if (rank_count > 1) MPI_Bcast(bytes, (int)length, MPI_BYTE, 0, MPI_COMM_WORLD);
+    enum { PIECE = 1 << 30 };
+    for (size_t at = 0; at < length && rank_count > 1; at += PIECE) {
+        const size_t left = length - at;
+        MPI_Bcast((char *)bytes + at, (int)(left < PIECE ? left : PIECE), MPI_BYTE, 0,
+                  MPI_COMM_WORLD);
+    }
 }
 
 /* MPI's lists of pieces that end where the next begins: lengths, then places. */

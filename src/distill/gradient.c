@@ -13,10 +13,11 @@ static size_t running_bytes(const kd_gradient *g) {
     return (size_t)g->params->running_size * sizeof(kd_real);
 }
 
-int kd_gradient_init(kd_gradient *out, kd_params *params, int64_t most) {
+int kd_gradient_init(kd_gradient *out, kd_params *params, int64_t full, int64_t last) {
     *out = (kd_gradient){.params = params};
-    int status = kd_reduction_create(&out->gradients, params->trained_size, most);
-    if (status == KD_OK) status = kd_reduction_create(&out->states, params->running_size, most);
+    int status = kd_reduction_create(&out->gradients, params->trained_size, full, last);
+    if (status == KD_OK)
+        status = kd_reduction_create(&out->states, params->running_size, full, last);
     if (status < 0) return status;
     out->before = malloc(running_bytes(out) + 1);
     return out->before ? KD_OK : kd_fail_memory(running_bytes(out), "the running state");

@@ -19,8 +19,8 @@ typedef struct {
     int64_t n;       /* micro-batches of this update */
 } kd_gradient;
 
-/* For updates of up to `most` micro-batches. The caller clears, also after an error. */
-int kd_gradient_init(kd_gradient *out, kd_params *params, int64_t most);
+/* For updates of `full` micro-batches, or `last`. The caller clears, also after an error. */
+int kd_gradient_init(kd_gradient *out, kd_params *params, int64_t full, int64_t last);
 void kd_gradient_clear(kd_gradient *gradient);
 
 /* One update of n micro-batches, called by all ranks: begin gives this rank's, first … end − 1;
