@@ -29,8 +29,7 @@ static const char DTYPE[] = "float32";
 
 /* --- the state, field by field -------------------------------------------------------------- */
 
-/* Every field but the name of the metric is 8 bytes; unsigned ones are stored as the signed number
- * of the same bits. */
+/* Every field but the name of the metric is 8 bytes; unsigned ones are stored as the signed number of the same bits. */
 typedef struct {
     const char *name;
     size_t offset;
@@ -43,6 +42,8 @@ static const field FIELDS[] = {
     FIELD("step", step, false),
     FIELD("epoch", epoch, false),
     FIELD("batch", batch, false),
+    FIELD("dropout_key", dropout.key, false),
+    FIELD("dropout_counter", dropout.counter, false),
     FIELD("optimizer_step", optimizer_step, false),
     FIELD("best_value", best_value, true),
     FIELD("best_epoch", best_epoch, false),
@@ -67,8 +68,8 @@ static int read_state(hid_t file, int64_t version, kd_progress_state *state) {
         void *at = (char *)state + FIELDS[i].offset;
         const bool renamed = version == OLDEST && strcmp(FIELDS[i].name, "best_value") == 0;
         const char *name = renamed ? "best_accuracy" : FIELDS[i].name;
-        int status =
-            FIELDS[i].is_double ? kd_h5_get_double(file, name, at) : kd_h5_get_int(file, name, at);
+        int status = FIELDS[i].is_double ? kd_h5_get_double(file, name, at)
+                                         : kd_h5_get_int(file, name, at);
         if (status < 0) return status;
     }
     if (version > OLDEST)

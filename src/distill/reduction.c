@@ -89,7 +89,8 @@ static bool allocate(kd_reduction *r, int64_t full, int64_t last) {
     const size_t places = (size_t)kd_rank_count() + 1;
     r->out = numbers((int64_t)kd_rank_count() * SEGMENT * blocks, &complete);
     r->in = numbers((int64_t)SEGMENT * all, &complete);
-    r->every = malloc((size_t)all * sizeof *r->every);
+    r->every =
+        malloc((size_t)(all + BLOCKS_MAX) * sizeof *r->every); /* those not joined yet, too */
     r->out_at = malloc(places * sizeof *r->out_at);
     r->in_at = malloc(places * sizeof *r->in_at);
     r->length = malloc(places * sizeof *r->length);

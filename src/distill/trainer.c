@@ -122,6 +122,7 @@ static kd_checkpoint describe_checkpoint(trainer *t) {
                        .config_json = t->job->config_json,
                        .stage = t->job->stage};
     for (int m = 0; m < c.moment_count; m++) c.moment[m] = t->optimizer.moment[m];
+    c.state.dropout = (kd_rng){.key = t->dropout};
     c.state.optimizer_step = t->optimizer.step;
     c.state.elapsed += kd_clock() - t->began;
     return c;
@@ -155,6 +156,9 @@ static int read_last(trainer *t) {
     if (status == KD_OK) status = check_best(t, &c.state);
     if (status < 0) return status;
     memcpy(c.state.best_metric, t->state.best_metric, sizeof c.state.best_metric);
+    if (c.state.dropout.counter != 0)
+        kd_warn("%s: an older program began this stage, whose dropout drew other numbers",
+                t->last_path);
     t->state = c.state;
     t->optimizer.step = c.state.optimizer_step;
     return KD_OK;
