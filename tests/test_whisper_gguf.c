@@ -15,7 +15,7 @@ static void every_format_comes_back(void **state) {
     file->head_count = 2;
     const kd_number_format *format;
     for (int i = 0; (format = kd_number_format_at(i)); i++) {
-        if (!format->encode) continue; /* only read */
+        if (!format->encode || !kd_number_format_in_gguf(format)) continue;
         const char *path = test_path(*state, "tiny.gguf");
         assert_ok(kd_whisper_gguf_write(path, file, format));
         assert_ok(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_NOTHING));
@@ -64,7 +64,7 @@ static void odd_widths_fall_back(void **state) {
     const char *path = test_path(*state, "odd.gguf");
     const kd_number_format *format;
     for (int i = 0; (format = kd_number_format_at(i)); i++) {
-        if (!format->encode) continue; /* only read */
+        if (!format->encode || !kd_number_format_in_gguf(format)) continue;
         assert_ok(kd_whisper_gguf_write(path, file, format));
         assert_ok(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_NOTHING));
         assert_same_model(file, back, error_bound(format));
