@@ -183,8 +183,8 @@ static void a_cache_changes_nothing(void **state) {
     test_folder *folder = *state;
     assert_carried_out(folder, "train", "runs", "data.encoder_cache=on");
     assert_carried_out(folder, "train", "without", "data.encoder_cache=off");
-    assert_true(kd_file_exists(test_path(folder, "runs/tiny/heard")));
-    assert_false(kd_file_exists(test_path(folder, "without/tiny/heard")));
+    assert_true(kd_file_exists(test_path(folder, "runs/tiny/encoder_cache")));
+    assert_false(kd_file_exists(test_path(folder, "without/tiny/encoder_cache")));
     assert_same_file(folder, "runs/tiny/student.bin", "without/tiny/student.bin");
 }
 
