@@ -389,7 +389,7 @@ static void a_plan_adds_up(void **state) {
         const double heard = 2 * windows * 50 * TINY_WIDTH * 2;
         const double taught =
             seconds * 100 / 30 * TINY_WIDTH * 2 + 4.0 * TINY_VOCABULARY * TINY_WIDTH;
-        const double disk = heard + taught + 2 * 2 * 3 * 4 * numbers;
+        const double disk = heard + taught + 2 * 2 * 3 * (double)sizeof(kd_real) * numbers;
         const char *at = strstr(printed, "   disk ");
         assert_non_null(at);
         char unit[8] = "";
