@@ -489,6 +489,22 @@ static void a_refused_start_changes_nothing(void **state) {
         picture_of(folder, after, sizeof after);
         assert_string_equal(after, before);
     }
+    /* So are recordings that came since, before anything is heard; without them it goes on. */
+    tiny_sound(test_path(folder, "new.wav"), 9000, 1);
+    FILE *list = fopen(test_path(folder, "train.tsv"), "a");
+    assert_non_null(list);
+    fputs("new.wav\tmore\tann\n", list);
+    fclose(list);
+    for (int i = 0; i < 3; i++) {
+        static const char *const command[] = {"label", "teach", "train"};
+        assert_int_equal(DISTILL(command[i], config, "--runs", runs, "--set",
+                                 "quantize={\"format\":\"q4_0\",\"name\":\"int8\"}"),
+                         -KD_EDATA);
+        assert_says(complained, "has no label yet, like 1 of ");
+        picture_of(folder, after, sizeof after);
+        assert_string_equal(after, before);
+    }
+    write_list(folder, "train.tsv", 0, TRAINING);
     /* --fresh keeps the teacher's labels, and makes another teacher's anew. */
     struct stat labels, kept;
     assert_int_equal(stat(test_path(folder, "runs/tiny/labels/train/labels-00000.jsonl"), &labels),

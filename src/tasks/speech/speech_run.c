@@ -103,10 +103,16 @@ static int check_labels(const kd_speech_run *run, const kd_speech_list *list, bo
     return status == KD_EDATA && fresh ? kd_file_remove_matching(folder, shards) : status;
 }
 
-/* What is there, and whether it is this run's. */
-static int compare(const kd_speech_run *run) {
+/* What is there, and whether it is this run's. Where something was learnt already, its windows are
+ * known too, or it was learnt from other recordings. */
+static int compare(kd_speech_run *run) {
+    bool results = false;
     int status = check_labels(run, &run->validation, false);
     if (status == KD_OK) status = check_labels(run, &run->train, false);
+    if (status == KD_OK) status = kd_speech_compare(run);
+    if (status == KD_OK) status = kd_speech_has_results(&results, run);
+    if (status < 0 || !results) return status;
+    status = kd_speech_run_label_known(run);
     return status < 0 ? status : kd_speech_compare(run);
 }
 
@@ -344,10 +350,11 @@ static int make_labels(void *context) {
                         l->run->teacher_hash, l->options);
 }
 
-static int label_list(kd_speech_run *run, kd_speech_list *list) {
+static int label_list(kd_speech_run *run, kd_speech_list *list, bool known_only) {
     kd_label_options options;
     if (list->utterances.count == 0) return KD_OK;
     int status = kd_speech_run_language(run, &options);
+    options.known_only = known_only;
     if (status == KD_OK)
         status = kd_ranks_take_turns(make_labels, &(labelling){run, list, &options});
     if (status == KD_OK) status = make_windows(run, list, &options);
@@ -356,11 +363,19 @@ static int label_list(kd_speech_run *run, kd_speech_list *list) {
     return status;
 }
 
+static int label(kd_speech_run *run, bool known_only) {
+    int status = label_list(run, &run->validation, known_only);
+    return status < 0 ? status : label_list(run, &run->train, known_only);
+}
+
 int kd_speech_run_label(kd_speech_run *run) {
     if (run->train.windows) return KD_OK;
     int status = kd_speech_run_need_teacher(run);
-    if (status == KD_OK) status = label_list(run, &run->validation);
-    return status < 0 ? status : label_list(run, &run->train);
+    return status < 0 ? status : label(run, false);
+}
+
+int kd_speech_run_label_known(kd_speech_run *run) {
+    return label(run, true);
 }
 
 /* --- teach ------------------------------------------------------------------------------------ */
