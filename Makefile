@@ -15,8 +15,8 @@ MAKEFLAGS += -j$(shell nproc)
 endif
 PACKAGES = build-essential pkg-config libopenblas-openmp-dev libhdf5-dev libsndfile1-dev \
            libsamplerate0-dev libcjson-dev libdnnl-dev libcmocka-dev zlib1g-dev libxxhash-dev \
-           libmpg123-dev libflac-dev libpng-dev libgemmlowp-dev dataset-fashion-mnist \
-           python3-h5py python3-numpy
+           libmpg123-dev libflac-dev libpng-dev libopenmpi-dev openmpi-bin libgemmlowp-dev \
+           dataset-fashion-mnist python3-h5py python3-numpy
 
 MODES    = release debug double
 
@@ -37,6 +37,11 @@ WITH_DNNL = $(shell test -f /usr/include/oneapi/dnnl/dnnl.h && echo 1 || echo 0)
 CFLAGS   += $(if $(filter 1,$(WITH_DNNL)),-DKD_HAVE_DNNL)
 LDLIBS   += $(if $(filter 1,$(WITH_DNNL)),-ldnnl)
 
+# MPI is optional: without it one process trains alone. WITH_MPI=0 leaves it out. Debian: libopenmpi-dev.
+WITH_MPI = $(shell pkg-config --exists ompi-c 2>/dev/null && echo 1 || echo 0)
+CFLAGS  += $(if $(filter 1,$(WITH_MPI)),-DKD_HAVE_MPI $(shell pkg-config --cflags ompi-c 2>/dev/null | sed 's/-I/-isystem /g'))
+LDLIBS  += $(if $(filter 1,$(WITH_MPI)),$(shell pkg-config --libs ompi-c 2>/dev/null))
+
 # FFmpeg's libraries are optional: without them m4a, webm, aac … are refused. WITH_FFMPEG=0 leaves them
 # out. Debian: libavformat-dev libavcodec-dev.
 WITH_FFMPEG = $(shell pkg-config --atleast-version=59.24 libavcodec 2>/dev/null && \
@@ -49,10 +54,11 @@ SOURCES = $(filter-out src/main.c,$(wildcard src/*/*.c src/*/*/*.c))
 
 # One build serves every x86-64 processor: the numeric loops are compiled once for each of ISAS, and
 # src/base/isa.c chooses at start. ARCH=native (or another) builds for one kind of processor only.
-ISAS = $(if $(filter x86-64,$(ARCH)),portable avx2 avx512)
+ISAS = $(if $(filter x86-64,$(ARCH)),portable avx2 avx512 avx512bf16)
 march_portable = -march=x86-64
 march_avx2     = -march=x86-64-v3
 march_avx512   = -march=x86-64-v4 -mprefer-vector-width=512
+march_avx512bf16 = $(march_avx512) -mavx512bf16
 KERNELS = $(filter-out %/gemm.c %/gemm_onednn.c %/gemm_openblas.c,$(wildcard src/autograd/op_*.c src/autograd/gemm*.c)) \
           src/autograd/attention_blocks.c src/autograd/compact.c $(wildcard src/distill/loss*.c) \
           src/distill/optimizer.c src/quant/fake_quant.c src/quant/requantize.c src/quant/observer.c \

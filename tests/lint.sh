@@ -40,6 +40,12 @@ for file in $(find src -mindepth 2 -name "*.[ch]" | sort); do
     if grep -qE '#include <(cblas|oneapi|dnnl)' "$file" && ! expr "$file" : 'src/autograd/gemm.*\.c' >/dev/null; then
         breach "$file includes a matrix library"
     fi
+    if grep -q '#include <mpi' "$file" && [ "$file" != src/base/ranks.c ]; then
+        breach "$file includes MPI"
+    fi
+    if grep -qE 'cJSON_(Parse|Print)[A-Za-z]*\(' "$file" && [ "$file" != src/base/json.c ]; then
+        breach "$file parses or prints JSON past base/json.h"
+    fi
     task=$(expr "$file" : 'src/tasks/\([a-z]*\)/')
     if [ -n "$task" ] && sed -n 's/^#include "tasks\/\([a-z]*\)\/.*/\1/p' "$file" | grep -qv "^$task$"; then
         breach "$file includes another task"

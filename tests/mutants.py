@@ -12,6 +12,7 @@ which the tests run.
 """
 import argparse
 import concurrent.futures
+import difflib
 import glob
 import hashlib
 import json
@@ -25,16 +26,19 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 TOP = os.getcwd()
 HOME = os.path.join(TOP, "build/mutants")
 TREE = os.path.join(HOME, "tree")  # what is built and run
-ROOMS = ("base", "data", "autograd", "layers", "quant", "config", "report", "distill", "tasks")
+ROOMS = ("base", "data", "autograd", "layers", "quant", "files", "config", "report", "distill", "tasks")
 GIGABYTE = 1 << 30
 MEMORY, FILE_SIZE = 4 * GIGABYTE, 2 * GIGABYTE  # what a mutant may take
-TESTS_SECONDS = 100  # tests beyond this sum are not tried on one mutant
+TESTS_SECONDS = 60  # tests beyond this sum are not tried on one mutant
+OTHER_SECONDS = 10  # the same of those that run again in double precision and under the sanitizers
 # Arguments that change places must be of one kind, or it is no mutant.
+SANITIZERS = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 STRICT = ["-Werror=int-conversion", "-Werror=incompatible-pointer-types"]
 EXTRA = {"test_int8": "gemmlowp_reference.o"}
 
@@ -61,13 +65,21 @@ def blank_out(text):
     blank = lambda m: re.sub(r"[^\n]", " ", m.group())
     text = re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', blank, text, flags=re.S)
     text = re.sub(r"^[ ]*#(?:[^\n]*\\\n)*[^\n]*", blank, text, flags=re.M)
-    for m in re.finditer(r"\bkd_(?:fail\w*|warn|log)\(", text):  # what a message says
-        end, depth = m.end(), 1
+    for m in re.finditer(r"\b(?:kd_(?:fail\w*|warn|log)|KD_CONTRACT)\(", text):  # what a message says
+        start, end, depth = m.end(), m.end(), 1
         while depth and end < len(text):
             depth += {"(": 1, ")": -1}.get(text[end], 0)
             end += 1
-        text = text[:m.end()] + re.sub(r"[^\n]", " ", text[m.end():end - 1]) + text[end - 1:]
+            if m.group() == "KD_CONTRACT(" and depth == 1 and text[end - 1] == "," and start == m.end():
+                start = end
+        text = text[:start] + re.sub(r"[^\n]", " ", text[start:end - 1]) + text[end - 1:]
     return text
+
+
+def asks_for_more(code, at):
+    """Whether a larger number at this place would only ask for more memory than is used."""
+    m = re.search(r"\b(?:malloc|calloc|realloc)\((.*)\);", code)
+    return bool(m) and m.start(1) <= at < m.end(1) and not re.search(r" [-/%?] |<<|>>", m.group(1))
 
 
 def of_line(line, code):
@@ -88,7 +100,8 @@ def of_line(line, code):
                 continue  # one of the values that say "none"
             if re.fullmatch(r"\d+", number):
                 suffix = token[len(number):]
-                out += [(at, end, f"{int(number) + d}{suffix}") for d in (1, -1) if int(number) + d >= 0]
+                steps = (-1,) if asks_for_more(code, at) else (1, -1)
+                out += [(at, end, f"{int(number) + d}{suffix}") for d in steps if int(number) + d >= 0]
             else:
                 out += [(at, end, f"(2 * {token})"), (at, end, "0")]
         elif token == "!":
@@ -117,7 +130,7 @@ def of_line(line, code):
     m = RETURN.search(code)
     if m:
         out.append((m.start(1), m.end(1), "0"))
-    if STATEMENT.match(code):
+    if STATEMENT.match(code) and not re.match(r"\s*pthread_\w+_destroy\(", code):  # glibc's give nothing back
         start = len(code) - len(code.lstrip())
         out.append((start, len(code.rstrip()), ";"))
     return out
@@ -183,32 +196,38 @@ def copy_tree():
 
 
 class Build:
-    """The two builds of TREE, made by its Makefile: `mutant`, and `cover`, which counts lines."""
+    """The builds of TREE, made by its Makefile: `mutant`, `double` and `sanitized` as in make test, and
+    `cover`, which counts lines."""
 
     def __init__(self, options):
         self.cc = shlex.split(options.cc)
-        self.flags = [f for f in shlex.split(options.cflags) if f not in ("-g", "-MMD", "-MP")] + ["-O2", "-g0"] + STRICT
+        flags = [f for f in shlex.split(options.cflags) if f not in ("-g", "-MMD", "-MP")] + STRICT + ["-g0"]
+        self.flags = {"mutant": flags + ["-O2"], "double": flags + ["-O2", "-DKD_DOUBLE"], "sanitized": flags + SANITIZERS}
         self.libraries = shlex.split(options.libs)
+        self.linker = ["-fuse-ld=gold"] if shutil.which("ld.gold") else []  # four times as fast
         self.tests = sorted(os.path.basename(p)[:-2] for p in glob.glob(os.path.join(TREE, "tests/test_*.c")))
-        make = ["make", "-s", f"-j{options.jobs}", f"CC={options.cc}", "ARCH=native", "MODES=mutant cover", "CFLAGS_mutant=-O2 -g0",
+        make = ["make", "-s", f"-j{options.jobs}", f"CC={options.cc}", "ARCH=native", "MODES=mutant double sanitized cover",
+                "CFLAGS_mutant=-O2 -g0", "CFLAGS_double=-O2 -g0 -DKD_DOUBLE", f"CFLAGS_sanitized={' '.join(SANITIZERS)} -g0",
                 "CFLAGS_cover=-O1 --coverage -fno-openmp -fopenmp-simd", f"LDLIBS={options.libs} -lgomp"]
-        run(make + ["build/mutant/libdistill.a", "build/ops_list.h"] + [f"build/cover/{t}" for t in self.tests] +
-            [f"build/mutant/{o}" for o in EXTRA.values()], stdout=subprocess.DEVNULL)
+        run(make + [f"build/{mode}/libdistill.a" for mode in self.flags] + ["build/ops_list.h"] +
+            [f"build/cover/{t}" for t in self.tests] +
+            [f"build/{mode}/{o}" for o in EXTRA.values() for mode in self.flags], stdout=subprocess.DEVNULL)
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
             list(pool.map(self.test_object, self.tests))
         self.versions = {os.path.relpath(p, TREE): digest([p]) for p in glob.glob(os.path.join(TREE, "src/*/**/*.[ch]"), recursive=True)}
         self.original = {}
+        self.compiling = threading.Lock()
         self.sound = {}  # whether a test passes as it is
 
-    def test_object(self, test):
-        out = os.path.join(TREE, f"build/mutant/{test}.o")
+    def test_object(self, test, mode="mutant"):
+        out = os.path.join(TREE, f"build/{mode}/{test}.o")
         if not os.path.exists(out) or any(not os.path.exists(d) or os.path.getmtime(d) > os.path.getmtime(out)
-                                          for d in self.dependencies(test)):
-            run(self.cc + self.flags + ["-MMD", "-Itests", "-Ibuild", "-c", "-o", out, f"tests/{test}.c"])
+                                          for d in self.dependencies(test, mode)):
+            run(self.cc + self.flags[mode] + ["-MMD", "-Itests", "-Ibuild", "-c", "-o", out, f"tests/{test}.c"])
 
-    def dependencies(self, test):
+    def dependencies(self, test, mode="mutant"):
         """The project's files that a test program is made of, the library's aside."""
-        path = os.path.join(TREE, f"build/mutant/{test}.d")
+        path = os.path.join(TREE, f"build/{mode}/{test}.d")
         if not os.path.exists(path):
             return [path]
         words = open(path).read().replace("\\\n", " ").split()[1:]
@@ -217,13 +236,13 @@ class Build:
     def key(self, test):
         return digest([d for d in self.dependencies(test) if "/tests/" in d])
 
-    def compile(self, source, text, out, overlay=()):
+    def compile(self, source, text, out, overlay=(), mode="mutant"):
         """From memory, under its own name; False when it is not C."""
-        words = self.cc + self.flags + list(overlay) + ["-x", "c", "-c", "-o", out, "-"]
+        words = self.cc + self.flags[mode] + list(overlay) + ["-x", "c", "-c", "-o", out, "-"]
         done = subprocess.run(words, cwd=TREE, input=f'# 1 "{source}"\n{text}', text=True, stderr=subprocess.DEVNULL)
         return done.returncode == 0
 
-    def objects(self, mutant, executing, folder):
+    def objects(self, mutant, executing, folder, mode="mutant"):
         """Compiles a mutant → the objects that differ from the original's; None when it is not C."""
         if mutant.path.endswith(".c"):
             sources, overlay = [mutant.path], ()
@@ -235,10 +254,10 @@ class Build:
         changed = []
         for i, source in enumerate(sources):
             text = mutant.text if source == mutant.path else open(os.path.join(TREE, source)).read()
-            out = os.path.join(folder, f"{i}.o")
-            if not self.compile(source, text, out, overlay):
+            out = os.path.join(folder, f"{mode}{i}.o")
+            if not self.compile(source, text, out, overlay, mode):
                 return None
-            if open(out, "rb").read() != self.original_object(source):
+            if mode != "mutant" or open(out, "rb").read() != self.original_object(source):
                 changed.append(out)
         return changed
 
@@ -250,23 +269,26 @@ class Build:
                 self.original[source] = open(out.name, "rb").read()
         return self.original[source]
 
-    def link(self, test, objects, out):
+    def link(self, test, objects, out, mode="mutant"):
         """With a search for leaks at the program's end, but where malloc is the test's own."""
-        extra = [f"build/mutant/{EXTRA[test]}"] if test in EXTRA else []
+        with self.compiling:
+            self.test_object(test, mode)
+        extra = [f"build/{mode}/{EXTRA[test]}"] if test in EXTRA else []
         fronted = any("malloc(size_t" in open(d).read() for d in self.dependencies(test) if "/tests/" in d)
-        run(self.cc + ["-fopenmp"] + ([] if fronted else ["-fsanitize=leak"]) + ["-o", out, f"build/mutant/{test}.o"] +
-            extra + objects + ["build/mutant/libdistill.a", "-lcmocka"] + self.libraries)
+        sanitizers = SANITIZERS if mode == "sanitized" else ["-fsanitize=leak"] if not fronted else []
+        run(self.cc + ["-fopenmp", *self.linker] + sanitizers + ["-o", out, f"build/{mode}/{test}.o"] + extra + objects +
+            [f"build/{mode}/libdistill.a", "-lcmocka"] + self.libraries)
 
-    def passes(self, test):
+    def passes(self, test, mode="mutant"):
         """Whether a test passes on what is not mutated; asked once."""
-        if test not in self.sound:
+        if (test, mode) not in self.sound:
             with tempfile.TemporaryDirectory(dir=HOME) as folder:
                 binary = os.path.join(folder, test)
-                self.link(test, [], binary)
-                self.sound[test] = run_test(binary, 1200)[0]
-            if not self.sound[test]:
-                print(f"{test} FAILS as it is: it does not count", flush=True)
-        return self.sound[test]
+                self.link(test, [], binary, mode)
+                self.sound[test, mode] = run_test(binary, 1200)[0]
+            if not self.sound[test, mode]:
+                print(f"{test} ({mode}) FAILS as it is: it does not count", flush=True)
+        return self.sound[test, mode]
 
 
 def digest(paths):
@@ -297,7 +319,8 @@ def run_test(binary, timeout, environment=None):
     began = time.time()
     child = subprocess.Popen([binary], cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=limit,
-                             env={**os.environ, "DISTILL_KILLS": "1", **(environment or {})})
+                             env={**os.environ, "DISTILL_KILLS": "1", "OMP_WAIT_POLICY": "passive",
+                                  **(environment or {})})
     passed = None
     while passed is None:
         try:
@@ -332,20 +355,27 @@ def measure(build, test):
         binary = os.path.join(folder, "plain")
         build.link(test, [], binary)
         passed, seconds = run_test(binary, 1200)
-    build.sound[test] = passed
+    build.sound[test, "mutant"] = passed
     versions = {f: build.versions[f] for files in lines.values() for f in files}
     return {"key": build.key(test), "seconds": seconds, "lines": lines, "versions": versions}
 
 
 class Coverage:
     """Which tests execute a line, and what they take; kept in coverage.json from run to run, until a test
-    changes. Of a file that changed since, only that its tests execute it is still believed."""
+    changes or a file that it executes is gone. Of a file that changed since, the lines that it still has
+    are believed to be executed as before."""
 
     def __init__(self, build, jobs):
         self.build = build
+        self.texts = os.path.join(HOME, "versions")  # of the files, by their digest
+        os.makedirs(self.texts, exist_ok=True)
+        for path, version in build.versions.items():
+            shutil.copy(os.path.join(TREE, path), os.path.join(self.texts, version))
+        self.moves = {}
         path = os.path.join(HOME, "coverage.json")
         kept = json.load(open(path)) if os.path.exists(path) else {}
-        self.tests = {t: kept[t] for t in build.tests if t in kept and kept[t]["key"] == build.key(t)}
+        self.tests = {t: self.up_to_date(kept[t]) for t in build.tests
+                      if t in kept and kept[t]["key"] == build.key(t) and kept[t]["versions"].keys() <= build.versions.keys()}
         missing = [t for t in build.tests if t not in self.tests]
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
             for test, found in zip(missing, pool.map(lambda t: measure(build, t), missing)):
@@ -353,18 +383,40 @@ class Coverage:
                 self.tests[test] = found
                 json.dump(self.tests, open(path, "w"))
 
+    def moved(self, path, old):
+        """{line: line} of what is left of a file's older version."""
+        new = self.build.versions[path]
+        if (old, new) not in self.moves:
+            a, b = (open(os.path.join(self.texts, version)).read().split("\n") for version in (old, new))
+            blocks = difflib.SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
+            self.moves[old, new] = {m.a + i + 1: m.b + i + 1 for m in blocks for i in range(m.size)}
+        return self.moves[old, new]
+
+    def up_to_date(self, found):
+        """What was measured, in the numbers that lines have now."""
+        for path, old in found["versions"].items():
+            if old == self.build.versions[path]:
+                continue
+            moved = self.moved(path, old)
+            for files in found["lines"].values():
+                if path in files:
+                    files[path] = sorted(moved[n] for n in files[path] if n in moved)
+            found["versions"][path] = self.build.versions[path]
+        return found
+
     def executing(self, path, line):
         """(tests, objects' sources) that execute a line. Tables, and children that end by _exit, leave no trace:
-        for a line without any, the tests that execute its file, or else one that includes its header."""
+        for a line without any, the tests that execute its file, or one that includes its header, or one of
+        its folder."""
         header = path[len("src/"):-1] + "h"
         users = [p for p in self.build.versions if f'"{header}"' in open(os.path.join(TREE, p)).read()]
-        version = self.build.versions[path]
-        for hits in (lambda files, versions: line in files.get(path, ()) and versions[path] == version,
-                     lambda files, versions: path in files,
-                     lambda files, versions: any(p in files for p in users)):
+        for hits in (lambda files: line in files.get(path, ()),
+                     lambda files: path in files,
+                     lambda files: any(p in files for p in users),
+                     lambda files: any(os.path.dirname(p) == os.path.dirname(path) for p in files)):
             tests, sources = [], set()
             for test, found in self.tests.items():
-                hit = {s for s, files in found["lines"].items() if hits(files, found["versions"])}
+                hit = {s for s, files in found["lines"].items() if hits(files)}
                 if hit:
                     tests.append(test)
                     sources |= hit
@@ -382,20 +434,26 @@ def try_mutant(build, coverage, mutant):
         objects = build.objects(mutant, sources, folder)
         if not objects:
             return None
-        spent, tried = 0, []
-        for test in tests:
-            seconds = coverage.tests[test]["seconds"]
-            if tried and spent + seconds > TESTS_SECONDS:
-                break
-            binary = os.path.join(folder, test)
-            build.link(test, objects, binary)
-            passed, _ = run_test(binary, 10 + 4 * seconds)
-            if not passed and build.passes(test):
-                return f"killed by {test}"
-            os.unlink(binary)
-            spent += seconds
-            tried.append(test)
-    return "survived " + (" ".join(tried) or "(no test executes its file)")
+        tried = []
+        for mode, most, slower in (("mutant", TESTS_SECONDS, 1), ("double", OTHER_SECONDS, 2), ("sanitized", OTHER_SECONDS, 5)):
+            spent = 0
+            if mode == "double" and "kd_real" not in mutant.text:
+                continue
+            if mode != "mutant":
+                objects = build.objects(mutant, sources, folder, mode)
+            for test in tests:
+                seconds = coverage.tests[test]["seconds"]
+                if spent and spent + seconds > most:
+                    break
+                binary = os.path.join(folder, test)
+                build.link(test, objects, binary, mode)
+                passed, _ = run_test(binary, 30 + 6 * slower * seconds)
+                if not passed and build.passes(test, mode):
+                    return f"killed by {test}" + (f" ({mode})" if mode != "mutant" else "")
+                os.unlink(binary)
+                spent += seconds
+                tried.append(test)
+    return "survived " + (" ".join(dict.fromkeys(tried)) or "(no test executes its file)")
 
 
 def draw(files, count, seed):

@@ -1,4 +1,5 @@
 /* base/json: strictness, places, --set; base/text. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,6 +49,9 @@ static const struct {
     {"[.5]", "t.json:1:2: expected a value, found '.'"},
     {"[+1]", "t.json:1:2: expected a value, found '+'"},
     {"[-]", "t.json:1:2: a number needs a digit"},
+    {"[\"\\ud83d\\ud83d\"]", "t.json:1:3: half of a surrogate pair"},
+    {"[1, \"\\", "t.json:1:6: an escape that JSON"},
+    {"{\"a\": {\"b\": 1, \"b\": 2}, \"a\": 3, ]", "t.json:1:16: the key \"b\" is there twice"},
     {"[1e]", "t.json:1:2: a number needs digits behind its e"},
     {"[1e999]", "t.json:1:2: a number too large"},
     {"[NaN]", "t.json:1:2: expected a value, found 'NaN'"},
@@ -163,8 +167,7 @@ static void keeps_large_whole_numbers(void **state) {
         if (number[i].good) {
             assert_true(value == number[i].value);
             cJSON *made = kd_json_create_unsigned(value);
-            kd_json_print_digits(made);
-            char *printed = cJSON_PrintUnformatted(made), right[32];
+            char *printed = kd_json_print(made, false), right[32];
             snprintf(right, sizeof right, "%llu", (unsigned long long)value);
             assert_string_equal(printed, right);
             cJSON_free(printed);
@@ -173,6 +176,34 @@ static void keeps_large_whole_numbers(void **state) {
         cJSON_Delete(copy);
         kd_json_free(json);
     }
+}
+
+/* cJSON itself prints 15 digits, and takes neighbours among doubles for equal. */
+static void prints_every_number_as_it_is(void **state) {
+    (void)state;
+    static const double value[] = {0.1,
+                                   1.0 / 3,
+                                   5e-324,
+                                   1.7976931348623157e308,
+                                   -1e-7,
+                                   0.30000000000000004,
+                                   9007199254740991.0,
+                                   1e22};
+    for (size_t i = 0; i < sizeof value / sizeof *value; i++)
+        for (int step = -2; step <= 2; step++) {
+            double x = value[i];
+            for (int n = 0; n < abs(step); n++) x = nextafter(x, step < 0 ? 0 : 1e300);
+            char text[64];
+            snprintf(text, sizeof text, "{\"x\": [%.17g]}", x);
+            kd_json *json = parse(text), *again;
+            char *printed = kd_json_print(kd_json_root(json), step > 0);
+            again = parse(printed);
+            assert_true(kd_json_root(json)->child->child->valuedouble == x);
+            assert_true(kd_json_root(again)->child->child->valuedouble == x);
+            cJSON_free(printed);
+            kd_json_free(json);
+            kd_json_free(again);
+        }
 }
 
 static void sets_values(void **state) {
@@ -203,6 +234,44 @@ static void refuses_bad_sets(void **state) {
     for (int i = 0; i < 7; i++)
         if (kd_json_set(json, sets[i]) != KD_EUSAGE) fail_msg("accepted %s", sets[i]);
     kd_json_free(json);
+}
+
+/* Keys of up to 255 bytes, and 64 changes of an object. */
+static void changes_have_bounds(void **state) {
+    (void)state;
+    char longest[256 + 2] = "", place[600];
+    kd_json *json = parse("{\"a\": 1}");
+    const cJSON *one = kd_json_root(json)->child;
+    cJSON *nothing = cJSON_CreateNull();
+    memset(longest, 'k', 255);
+    strcpy(longest + 255, "=");
+    assert_int_equal(kd_json_set(json, longest), KD_OK);
+    longest[255] = '\0';
+    assert_non_null(kd_json_get(kd_json_root(json), longest));
+    assert_int_equal(kd_json_change(json, longest, nothing, "here"), KD_OK); /* takes it away */
+    assert_null(kd_json_get(kd_json_root(json), longest));
+    assert_int_equal(kd_json_change(json, longest, one, "s.json:2:3"), KD_OK);
+    const cJSON *copy = kd_json_get(kd_json_root(json), longest);
+    assert_true(copy != one && cJSON_IsNumber(copy));
+    assert_string_equal(kd_json_place(place, sizeof place, json, copy, false), "s.json:2:3");
+    strcpy(longest + 255, "k");
+    assert_int_equal(kd_json_change(json, longest, one, "here"), KD_EUSAGE);
+    assert_int_equal(kd_json_change(json, "", one, "here"), KD_EUSAGE);
+    assert_non_null(strstr(kd_error(), "here: expected a key such as train.epochs"));
+    strcpy(longest + 255, "k=");
+    assert_int_equal(kd_json_set(json, longest), KD_EUSAGE);
+    for (int i = 3; i < KD_JSON_SETS_MAX; i++) assert_int_equal(kd_json_set(json, "b.c=2"), KD_OK);
+    assert_int_equal(kd_json_set(json, "b.c=3"), KD_EUSAGE);
+    assert_non_null(strstr(kd_error(), "--set: more than 64 changes"));
+    assert_int_equal(kd_json_change(json, "b.c", one, "here"), KD_EUSAGE);
+    copy = kd_json_get(kd_json_get(kd_json_root(json), "b"), "c");
+    assert_string_equal(kd_json_place(place, sizeof place, json, copy, false), "--set b.c");
+    kd_json_free(json);
+    json = parse("[1]");
+    assert_int_equal(kd_json_set(json, "0=2"), KD_EUSAGE);
+    assert_non_null(strstr(kd_error(), "is no object"));
+    kd_json_free(json);
+    cJSON_Delete(nothing);
 }
 
 static void quotes(void **state) {
@@ -278,8 +347,10 @@ int main(void) {
         cmocka_unit_test(knows_where_everything_stands),
         cmocka_unit_test(tells_whole_numbers),
         cmocka_unit_test(keeps_large_whole_numbers),
+        cmocka_unit_test(prints_every_number_as_it_is),
         cmocka_unit_test(sets_values),
         cmocka_unit_test(refuses_bad_sets),
+        cmocka_unit_test(changes_have_bounds),
         cmocka_unit_test(quotes),
         cmocka_unit_test(guesses),
         cmocka_unit_test(grows_text),

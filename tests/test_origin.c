@@ -111,6 +111,18 @@ static void assert_nothing_changes(int code, const char *says, const char *const
 
 /* --- facts ---------------------------------------------------------------------------------- */
 
+/* As doubles the two are one number. */
+static void large_seeds_differ(void **state) {
+    (void)state;
+    kd_origin now = {0}, other = {0};
+    kd_origin_add_config(&now, "{\"seed\": 18446744073709551615}", "seed", KD_ORIGIN_ALL, NULL);
+    kd_origin_add_config(&other, "{\"seed\": 18446744073709551614}", "seed", KD_ORIGIN_ALL, NULL);
+    assert_string_equal(kd_origin_value(&now, "seed"), "18446744073709551615");
+    assert_string_equal(kd_origin_value(&other, "seed"), "18446744073709551614");
+    kd_origin_clear(&now);
+    kd_origin_clear(&other);
+}
+
 static void facts_are_told(void **state) {
     (void)state;
     static const char config[] = "{\"train\": {\"epochs\": 12, \"decay\": 0.5, \"often\": 3},"
@@ -310,10 +322,10 @@ static void write_store(const char *path, kd_store_header header, float liking) 
     snprintf(command, sizeof command, "rm -rf '%s'", path);
     assert_int_equal(system(command), 0);
     tiny_dataset(&d, TRAINING);
-    header.classes = TINY_CLASSES;
-    float *logits = calloc(TRAINING * TINY_CLASSES, sizeof *logits);
+    if (header.classes == 0) header.classes = TINY_CLASSES;
+    float *logits = calloc((size_t)(TRAINING * header.classes), sizeof *logits);
     assert_non_null(logits);
-    for (int i = 0; i < TRAINING; i++) logits[i * TINY_CLASSES + d.label[i]] = liking;
+    for (int i = 0; i < TRAINING; i++) logits[i * header.classes + d.label[i]] = liking;
     assert_ok(kd_store_writer_open(&w, path, &header, header.views * TRAINING, &done));
     for (int64_t v = 0; v < header.views; v++)
         assert_ok(kd_store_writer_append(w, TRAINING, v, d.id, d.label, logits));
@@ -397,6 +409,24 @@ static void what_a_store_states_is_checked(void **state) {
     write_store("store", header, 5);
     REFUSED(65, "store: was made for other samples", "train", "plain.json", "--set",
             "teacher.store=store", "--set", "name=other");
+    header = PLAIN;
+    header.class_list = kd_hash_bytes("others", 6);
+    write_store("store", header, 5);
+    REFUSED(65, "store: made for another class list", "train", "plain.json", "--set",
+            "teacher.store=store", "--set", "name=other");
+    header = PLAIN;
+    header.classes = TINY_CLASSES + 1;
+    write_store("store", header, 5);
+    REFUSED(65, "store: made for 5 classes, the data have 4", "train", "plain.json", "--set",
+            "teacher.store=store", "--set", "name=other");
+    static const float matrix[TINY_CLASSES * TINY_CLASSES] = {1};
+    header = PLAIN;
+    header.kind = KD_STORE_HIDDEN;
+    header.width = TINY_CLASSES;
+    header.output = matrix;
+    write_store("store", header, 5);
+    REFUSED(65, "store: holds hidden states", "train", "plain.json", "--set", "teacher.store=store",
+            "--set", "name=other");
     assert_false(kd_file_exists("runs/other"));
     assert_false(kd_file_exists("runs/inverted"));
 }
@@ -586,6 +616,7 @@ int main(int argc, char **argv) {
     if (argc > 2 && strcmp(argv[1], "--as-distill") == 0) return kd_cli_main(argc - 1, argv + 1);
     const struct CMUnitTest tests[] = {
         TEST(facts_are_told),
+        TEST(large_seeds_differ),
         TEST(another_config_changes_nothing),
         TEST(fresh_keeps_what_cannot_be_replaced),
         TEST(old_and_foreign_results_are_refused),

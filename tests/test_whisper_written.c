@@ -276,10 +276,10 @@ static void assert_tensors(const kd_gguf *g, const kd_whisper_file *file, bool i
         float *values = malloc((size_t)p->tensor.size * sizeof *values);
         int64_t ne[4];
         assert_non_null(values);
-        kd_whisper_get_values(values, p);
+        values_in_files(values, p);
         assert_int_equal(t->name.length, strlen(p->name));
         assert_memory_equal(t->name.text, p->name, t->name.length);
-        assert_int_equal(t->rank, kd_whisper_sizes(ne, p));
+        assert_int_equal(t->rank, sizes_in_files(ne, p));
         for (int k = 0; k < t->rank; k++) assert_int_equal(t->ne[k], ne[k]);
         if (int8 && p->tensor.rank == 2 && !strstr(p->name, "positional_embedding")) {
             const kd_gguf_tensor *scales = &g->tensor[at++];
@@ -333,13 +333,13 @@ static int take_int(walk *w) {
 static void assert_record(walk *w, const kd_param *p, const kd_number_format *format) {
     int64_t ne[4];
     char name[KD_NAME_MAX];
-    const int rank = kd_whisper_sizes(ne, p);
+    const int rank = sizes_in_files(ne, p);
     float *values = malloc((size_t)p->tensor.size * sizeof *values);
     const size_t bytes = (size_t)kd_number_format_bytes(format, p->tensor.size);
     unsigned char *encoded = malloc(bytes);
     assert_true(values && encoded);
-    kd_whisper_get_values(values, p);
-    format->encode(encoded, values, p->tensor.size);
+    values_in_files(values, p);
+    format->encode(encoded, values, NULL, p->tensor.size);
     assert_int_equal(take_int(w), rank);
     const size_t length = (size_t)take_int(w);
     assert_int_equal(take_int(w), format->ggml_type);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "distill/loss.h"
 #include "files/whisper_file.h"
+#include "files/whisper_names.h"
 
 static void need(bool good, const char *what) {
     if (good) return;
@@ -38,7 +39,9 @@ static void write_gradients(FILE *to, const kd_params *params) {
         copy.tensor.value = copy.tensor.grad;
         float *values = malloc((size_t)copy.tensor.size * sizeof *values);
         need(values, "out of memory");
-        kd_whisper_get_values(values, &copy);
+        kd_named named;
+        kd_names_find(&named, &kd_whisper_ggml, &copy);
+        kd_param_get(values, &copy, named.order);
         need(fwrite(values, sizeof *values, (size_t)copy.tensor.size, to) ==
                  (size_t)copy.tensor.size,
              "cannot write OUT");

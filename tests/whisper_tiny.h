@@ -9,7 +9,9 @@
 #include "asserts.h"
 #include "base/file.h"
 #include "data/logmel.h"
+#include "files/ggml.h"
 #include "files/whisper_file.h"
+#include "files/whisper_names.h"
 
 enum { TINY_VOCABULARY = 256 + 1608, TINY_WIDTH = 32 };
 
@@ -77,6 +79,20 @@ static inline kd_whisper_file *tiny_whisper_file(void) {
     return tiny_whisper_file_of(&TINY_SPEC);
 }
 
+/* The values of a parameter as they lie in files. */
+static inline void values_in_files(float *values, const kd_param *param) {
+    kd_named named;
+    kd_names_find(&named, &kd_whisper_ggml, param);
+    kd_param_get(values, param, named.order);
+}
+
+/* Its sizes in a `.bin` or GGUF file; the rank is returned. */
+static inline int sizes_in_files(int64_t ne[4], const kd_param *param) {
+    kd_named named;
+    kd_names_find(&named, &kd_whisper_ggml, param);
+    return kd_ggml_sizes(ne, &named, &kd_format_f16);
+}
+
 static inline void tiny_mel(kd_real *mel, int64_t count) {
     for (int64_t i = 0; i < count; i++) mel[i] = (kd_real)((i * 37) % 101) / 50 - 1;
 }
@@ -87,7 +103,7 @@ static inline double error_bound(const kd_number_format *format) {
     return format == &kd_format_f32                                 ? 0
            : format == &kd_format_f16                               ? 1.0 / 2048
            : format == &kd_format_q8_0 || format == &kd_format_int8 ? 0.6 / 127
-           : format == &kd_format_q5_0                              ? 1.1 / 16
+           : format == &kd_format_q5_0 || format == &kd_format_q5_1 ? 1.1 / 16
                                                                     : 1.1 / 8;
 }
 

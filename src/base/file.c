@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -68,6 +70,45 @@ done:
     free(bytes);
     close(fd);
     return status;
+}
+
+int kd_file_read_at(int fd, const char *path, void *out, size_t length, int64_t at) {
+    for (size_t done = 0; done < length;) {
+        ssize_t n = pread(fd, (char *)out + done, length - done, at + (int64_t)done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return kd_fail(KD_EIO, "%s: cannot read: %s", path, strerror(errno));
+        if (n == 0)
+            return kd_fail(KD_EIO, "%s: became shorter while it was read: it ends before byte %lld",
+                           path, (long long)at + (long long)length);
+        done += (size_t)n;
+    }
+    return KD_OK;
+}
+
+int kd_file_map_open(kd_file_map *out, const char *path) {
+    *out = (kd_file_map){0};
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return fail_errno(path, "open");
+    int status = KD_OK;
+    struct stat info;
+    if (fstat(fd, &info) < 0)
+        status = fail_errno(path, "examine");
+    else if (!S_ISREG(info.st_mode))
+        status = kd_fail(KD_ENOINPUT, "%s: is not a regular file", path);
+    else if (info.st_size > 0) {
+        void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (bytes == MAP_FAILED)
+            status = kd_fail(KD_EIO, "%s: cannot map: %s", path, strerror(errno));
+        else
+            *out = (kd_file_map){bytes, (size_t)info.st_size};
+    }
+    close(fd);
+    return status;
+}
+
+void kd_file_map_close(kd_file_map *map) {
+    if (map->length > 0) munmap((void *)(uintptr_t)map->bytes, map->length);
+    *map = (kd_file_map){0};
 }
 
 static int write_fully(int fd, const char *bytes, size_t length, const char *path) {

@@ -1,9 +1,9 @@
-/* Three passes: json_scan.c checks the text strictly and notes the offset of every value (of the
- * key, for a member) in document order; cJSON builds the tree; a walk over the tree, which meets
- * the items in the same order, gives each its offset.
+/* json_parse.c makes the tree out of cJSON's items, which cJSON copies, changes, compares, prints
+ * and deletes; it parses nothing itself, for it knows no places and lets too much pass.
  *
- * The offset is kept in cJSON's `valueint`, a truncated copy of the number that nobody needs. An
- * item from kd_json_set or kd_json_change has −1 − index of the change there instead. */
+ * Where an item stands is kept in cJSON's `valueint`, a truncated copy of the number that nobody
+ * needs: the offset in the text. An item from kd_json_set or kd_json_change has −1 − index of the
+ * change there instead. */
 #include "base/json.h"
 
 #include <errno.h>
@@ -14,13 +14,10 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/json_scan.h"
+#include "base/json_parse.h"
 #include "base/text.h"
 #include "base/unicode.h"
 
-/* Whole numbers from here on keep their digits: cJSON prints 15 of them, and beyond 2^53 its double
- * is another number. */
-static const double DIGITS_FROM = 1e15;
 static const uint64_t EXACT = (uint64_t)1 << 53;
 
 struct kd_json {
@@ -33,103 +30,21 @@ struct kd_json {
     bool placed[KD_JSON_SETS_MAX];     /* it is a place                                 */
 };
 
-static void line_and_column(const kd_json *json, size_t offset, int *line, int *column) {
-    const char *text = json->text;
-    *line = json->first_line;
-    *column = 1;
-    for (size_t i = 0; i < offset; i++) {
-        if (text[i] == '\n') {
-            (*line)++;
-            *column = 1;
-        } else if (((unsigned char)text[i] & 0xC0) != 0x80) {
-            (*column)++;
-        }
-    }
-}
-
 static int fail_at(const kd_json *json, size_t offset, const char *what) {
     int line, column;
-    line_and_column(json, offset, &line, &column);
+    kd_json_line_and_column(json->text, offset, json->first_line, &line, &column);
     return kd_fail(KD_EDATA, "%s:%d:%d: %s", json->name, line, column, what);
-}
-
-/* Keeps the digits that stand at `text` in `valuestring`, which is cJSON's to copy and to free. */
-static bool keep_digits(cJSON *item, const char *text) {
-    const size_t sign = *text == '-', length = sign + strspn(text + sign, "0123456789");
-    const bool plain = !text[length] || !strchr(".eE", text[length]);
-    if (!plain || fabs(item->valuedouble) < DIGITS_FROM) return true;
-    item->valuestring = cJSON_malloc(length + 1);
-    if (!item->valuestring) return false;
-    memcpy(item->valuestring, text, length);
-    item->valuestring[length] = '\0';
-    return true;
-}
-
-/* NULL when memory is out. */
-static const int *place_items(const char *text, cJSON *item, const int *offset) {
-    size_t at = (size_t)*offset;
-    item->valueint = *offset++;
-    if (cJSON_IsNumber(item) && item->string) at = kd_json_value_behind_key(text, at);
-    if (cJSON_IsNumber(item) && !keep_digits(item, text + at)) return NULL;
-    for (cJSON *child = item->child; child && offset; child = child->next)
-        offset = place_items(text, child, offset);
-    return offset;
-}
-
-static int by_key(const void *a, const void *b) {
-    const cJSON *x = *(cJSON *const *)a, *y = *(cJSON *const *)b;
-    int order = strcmp(x->string, y->string);
-    return order ? order : (x->valueint > y->valueint) - (x->valueint < y->valueint);
-}
-
-/* Finds the first key, in text order of the objects, that its object has twice. */
-static int refuse_duplicates(const kd_json *json, const cJSON *item) {
-    int status = KD_OK, n = 0;
-    const cJSON **member = NULL;
-    if (cJSON_IsObject(item) && item->child && item->child->next) {
-        n = cJSON_GetArraySize(item);
-        member = malloc((size_t)n * sizeof *member);
-        if (!member) return kd_fail_memory((size_t)n * sizeof *member, json->name);
-        int i = 0;
-        for (const cJSON *child = item->child; child; child = child->next) member[i++] = child;
-        qsort(member, (size_t)n, sizeof *member, by_key);
-    }
-    for (int i = 1; i < n && status == KD_OK; i++) {
-        if (strcmp(member[i - 1]->string, member[i]->string) != 0) continue;
-        int line, column;
-        line_and_column(json, (size_t)member[i - 1]->valueint, &line, &column);
-        char what[256];
-        snprintf(what, sizeof what, "the key \"%.100s\" is there twice, first on line %d",
-                 member[i]->string, line);
-        status = fail_at(json, (size_t)member[i]->valueint, what);
-    }
-    free(member);
-    for (const cJSON *child = item->child; child && status == KD_OK; child = child->next)
-        status = refuse_duplicates(json, child);
-    return status;
 }
 
 static int build(kd_json *json, size_t length) {
     if (length >= 2 &&
         (memcmp(json->text, "\xFF\xFE", 2) == 0 || memcmp(json->text, "\xFE\xFF", 2) == 0))
         return kd_fail(KD_EDATA, "%s: is UTF-16; save it as UTF-8", json->name);
-    kd_json_scan scan = {.text = json->text, .length = length};
-    int status = KD_OK;
-    if (!kd_json_scan_all(&scan)) {
-        status = scan.failed_memory ? kd_fail_memory(length, json->name)
-                                    : fail_at(json, scan.at, scan.what);
-        goto done;
-    }
-    json->root = cJSON_ParseWithLength(json->text, length);
-    if (!json->root) {
-        status = kd_fail_memory(length, json->name);
-        goto done;
-    }
-    status = place_items(json->text, json->root, scan.offset) ? refuse_duplicates(json, json->root)
-                                                              : kd_fail_memory(length, json->name);
-done:
-    free(scan.offset);
-    return status;
+    kd_json_parser parser = {.text = json->text, .length = length, .first_line = json->first_line};
+    json->root = kd_json_build(&parser);
+    if (json->root) return KD_OK;
+    return parser.failed_memory ? kd_fail_memory(length, json->name)
+                                : fail_at(json, parser.at, parser.what);
 }
 
 int kd_json_parse(kd_json **out, const char *text, size_t length, const char *name) {
@@ -177,6 +92,17 @@ void kd_json_free(kd_json *json) {
     free(json);
 }
 
+int kd_json_tree(cJSON **out, const char *text, const char *name) {
+    *out = NULL;
+    kd_json *json;
+    const int status = kd_json_parse(&json, text, strlen(text), name);
+    if (status < 0) return status;
+    *out = json->root;
+    json->root = NULL;
+    kd_json_free(json);
+    return KD_OK;
+}
+
 cJSON *kd_json_root(const kd_json *json) {
     return json->root;
 }
@@ -191,12 +117,14 @@ static bool whole_size(uint64_t *out, const cJSON *item) {
     *out = 0;
     if (!cJSON_IsNumber(item)) return false;
     if (!item->valuestring) {
-        if (x != floor(x) || fabs(x) >= DIGITS_FROM) return false;
+        if (x != floor(x) || fabs(x) >= KD_JSON_DIGITS_FROM) return false;
         *out = (uint64_t)fabs(x);
         return true;
     }
+    const char *digits = item->valuestring + (item->valuestring[0] == '-');
+    if (digits[strspn(digits, "0123456789")]) return false;
     errno = 0;
-    *out = strtoull(item->valuestring + (item->valuestring[0] == '-'), NULL, 10);
+    *out = strtoull(digits, NULL, 10);
     return errno == 0;
 }
 
@@ -213,14 +141,24 @@ cJSON *kd_json_create_unsigned(uint64_t value) {
     char digits[24];
     snprintf(digits, sizeof digits, "%llu", (unsigned long long)value);
     cJSON *item = cJSON_CreateNumber((double)value);
-    if (!item || keep_digits(item, digits)) return item;
+    if (!item || kd_json_keep_digits(item, digits, strlen(digits))) return item;
     cJSON_Delete(item);
     return NULL;
 }
 
-void kd_json_print_digits(cJSON *item) {
+/* cJSON prints a number with its digits when it takes it for text. */
+static void digits_to_raw(cJSON *item) {
     if (cJSON_IsNumber(item) && item->valuestring) item->type = cJSON_Raw;
-    for (cJSON *child = item->child; child; child = child->next) kd_json_print_digits(child);
+    for (cJSON *child = item->child; child; child = child->next) digits_to_raw(child);
+}
+
+char *kd_json_print(const cJSON *item, bool indented) {
+    cJSON *copy = cJSON_Duplicate(item, true);
+    if (!copy) return NULL;
+    digits_to_raw(copy);
+    char *text = indented ? cJSON_Print(copy) : cJSON_PrintUnformatted(copy);
+    cJSON_Delete(copy);
+    return text;
 }
 
 /* Gives a new item and all below it the place "assignment `index`". */
@@ -280,17 +218,13 @@ static cJSON *descend(cJSON *parent, const char *step, int index) {
 
 /* The value behind '=': JSON, or else the bare text. NULL for null, and when memory is out. */
 static int value_of(cJSON **out, const char *text) {
-    kd_json *parsed;
-    *out = NULL;
-    const int status = kd_json_parse(&parsed, text, strlen(text), "value");
+    const int status = kd_json_tree(out, text, "value");
     if (status == KD_EINTERNAL) return status;
-    if (status == KD_OK) {
-        if (!cJSON_IsNull(parsed->root)) {
-            *out = parsed->root;
-            parsed->root = NULL;
-        }
-        kd_json_free(parsed);
-    } else {
+    if (cJSON_IsNull(*out)) {
+        cJSON_Delete(*out);
+        *out = NULL;
+    }
+    if (status < 0) {
         for (const char *p = text; *p; p += kd_utf8_length(p, strlen(p)))
             if (!kd_utf8_length(p, strlen(p)))
                 return kd_fail(KD_EUSAGE, "--set: the value is not UTF-8");
@@ -358,7 +292,7 @@ const char *kd_json_place(char *out, size_t capacity, const kd_json *json, const
     size_t offset = (size_t)item->valueint;
     if (item->string && !of_key) offset = kd_json_value_behind_key(json->text, offset);
     int line, column;
-    line_and_column(json, offset, &line, &column);
+    kd_json_line_and_column(json->text, offset, json->first_line, &line, &column);
     snprintf(out, capacity, "%s:%d:%d", json->name, line, column);
     return out;
 }

@@ -1,10 +1,11 @@
 /* Strict JSON that knows where everything stands.
  *
- * The tree is cJSON's; on top of it, every item knows its line and column, and what cJSON would let
- * pass is refused: duplicate keys, numbers JSON does not have (01, 1., +1, NaN, 1e999), control
- * characters and broken UTF-8 in strings, \u0000, nesting beyond KD_JSON_DEPTH_MAX, anything behind
- * the end. A byte order mark in front is skipped. Use the case-sensitive functions of cJSON only,
- * and leave `valueint` alone: it holds the place.
+ * The tree is made of cJSON's items, but parsed and printed here: every item knows its line and
+ * column, numbers keep all their digits, and what cJSON would let pass is refused: duplicate keys,
+ * numbers JSON does not have (01, 1., +1, NaN, 1e999), control characters and broken UTF-8 in
+ * strings, \u0000, nesting beyond KD_JSON_DEPTH_MAX, anything behind the end. A byte order mark in
+ * front is skipped. Use the case-sensitive functions of cJSON only, never cJSON_Parse or
+ * cJSON_Print, and leave `valueint` alone: it holds the place.
  */
 #ifndef KD_BASE_JSON_H
 #define KD_BASE_JSON_H
@@ -26,6 +27,9 @@ int kd_json_parse_line(kd_json **out, const char *text, size_t length, const cha
 /* The same for a file of at most `limit` bytes. */
 int kd_json_read(kd_json **out, const char *path, size_t limit);
 void kd_json_free(kd_json *json);
+
+/* The tree alone; the caller deletes it with cJSON_Delete. */
+int kd_json_tree(cJSON **out, const char *text, const char *name);
 
 cJSON *kd_json_root(const kd_json *json);
 /* The member called exactly `key`, or NULL. */
@@ -53,8 +57,9 @@ bool kd_json_is_integer(const cJSON *item);
 bool kd_json_unsigned(uint64_t *out, const cJSON *item);
 /* A new item with that number; NULL when memory is out. */
 cJSON *kd_json_create_unsigned(uint64_t value);
-/* Makes cJSON print a copy of such a number with its digits; it is no number to cJSON any more. */
-void kd_json_print_digits(cJSON *item);
+/* The item as JSON with all digits of its numbers, on one line or `indented`; the caller frees it
+ * with cJSON_free. NULL when memory is out. */
+char *kd_json_print(const cJSON *item, bool indented);
 
 /* Appends `text` to `out` as a JSON string, quotes included, and returns the length it needs (like
  * snprintf; always terminated when capacity > 0). For writers that cannot allocate. What is not

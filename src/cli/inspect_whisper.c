@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cli/inspect.h"
+#include "files/whisper_names.h"
 
 /* Numbers of the parameters that `name` begins with. */
 static int64_t count_of(const kd_params *params, const char *name) {
@@ -77,14 +78,13 @@ static int add_tensors(kd_text *out, const kd_whisper_file *file) {
     for (int i = 0; i < params->count; i++) {
         const kd_param *p = params->list[i];
         const double own = (double)kd_number_format_bytes(file->stored[i], p->tensor.size);
-        int64_t ne[4], shape[4];
         char count[32], size[32];
-        const int rank = kd_whisper_sizes(ne, p);
-        for (int d = 0; d < rank; d++) shape[d] = ne[rank - 1 - d];
+        kd_named named;
+        kd_names_find(&named, &kd_whisper_ggml, p);
         kd_format_count(count, sizeof count, p->tensor.size);
         kd_format_bytes(size, sizeof size, own);
-        kd_text_add(&rows, "%s\t%s\t", p->name, file->stored[i]->name);
-        kd_inspect_add_shape(&rows, rank, shape);
+        kd_text_add(&rows, "%s\t%s\t", named.name, file->stored[i]->name);
+        kd_inspect_add_shape(&rows, named.rank, named.shape);
         kd_text_add(&rows, "\t%s\t%s\n", count, size);
         numbers += p->tensor.size;
         bytes += own;

@@ -15,7 +15,7 @@ void kd_config_folder(char out[KD_PATH_MAX], const char *path) {
 
 /* The resolved tree as text, and its hash. */
 static int keep_resolved(char **out, kd_hash *hash, const cJSON *resolved) {
-    char *text = cJSON_Print(resolved);
+    char *text = kd_json_print(resolved, true);
     size_t length = text ? strlen(text) : 0;
     *out = text ? malloc(length + 2) : NULL;
     if (*out) {
@@ -43,7 +43,8 @@ int kd_config_read(void *whole, const kd_config_table *root, const kd_config_ori
     kd_json *json = NULL;
     cJSON *tree = cJSON_CreateObject();
     if (!tree) return kd_fail_memory(sizeof *tree, "the configuration");
-    int status = kd_json_parse(&json, source->text, source->length, source->path);
+    int status = source->text ? kd_json_parse(&json, source->text, source->length, source->path)
+                              : kd_json_read(&json, source->path, KD_CONFIG_LIMIT);
     if (status == KD_EDATA) status = KD_ECONFIG; /* not JSON at all: the message is the same */
     if (status == KD_OK) status = apply(json, source);
     if (status == KD_OK) {

@@ -144,7 +144,6 @@ static void read_value(kd_config_reader *reader, const cJSON *item, const char *
         reader->failed = kd_fail_memory(sizeof *copy, "the configuration");
         return;
     }
-    kd_json_print_digits(copy);
     const char *wrong = kd_config_store_value(reader->folder, item, key, base);
     if (wrong) kd_config_complain(reader, item, false, path, "%s", wrong);
 }
@@ -155,8 +154,13 @@ static cJSON *default_of(kd_config_reader *reader, const kd_config_key *key,
                          const cJSON *depending) {
     const cJSON *known = kd_json_get(depending, key->name);
     if (cJSON_IsNull(known) || (!known && !key->fallback)) return NULL;
-    cJSON *item = known ? cJSON_Duplicate(known, true) : cJSON_Parse(key->fallback);
-    if (!item) reader->failed = kd_fail_memory(sizeof *item, "the configuration");
+    cJSON *item = NULL;
+    int status = KD_OK;
+    if (!known)
+        status = kd_json_tree(&item, key->fallback, key->name);
+    else if (!(item = cJSON_Duplicate(known, true)))
+        status = kd_fail_memory(sizeof *item, "the configuration");
+    if (status < 0) reader->failed = status;
     return item;
 }
 

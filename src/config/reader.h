@@ -36,8 +36,9 @@ typedef struct {
     const char *place;
 } kd_config_change;
 
-/* A configuration of any kind: `text` of the file `path`, to which its relative paths refer, with
- * changes, of which there may be either kind or none. All is borrowed. */
+/* A configuration of any kind: `text` of the file `path`, to which its relative paths refer, or,
+ * where that is NULL, what the file holds; with changes, of which there may be either kind or none.
+ * All is borrowed. */
 typedef struct {
     const char *path, *text;
     size_t length;

@@ -112,7 +112,7 @@ void kd_config_describe(char *out, size_t capacity, const kd_config_key *key) {
     }
 }
 
-/* The digits of a whole number as they are; else enough of it to see why it was refused. */
+/* The digits as they stand where they are kept; else enough of it to see why it was refused. */
 static void describe_number(char *out, size_t capacity, const cJSON *item) {
     const char *digits = item->valuestring;
     if (digits)

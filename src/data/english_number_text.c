@@ -19,7 +19,6 @@ static size_t half_end(const kd_chars *in, size_t i) {
 /* The part [from, to) between two halves, and what the half behind it becomes: "point five" behind
  * a number, "and a half" elsewhere. Parts without words vanish, with the half behind them. */
 static void put_part(kd_pass_out *out, const kd_chars *in, size_t from, size_t to, bool last) {
-    if (from == to) return;
     kd_chars part = {.at = in->at + from, .count = to - from};
     kd_word w, final = {.meaning = &kd_no_word};
     for (size_t at = 0; (w = kd_word_read(&part, &at)).count > 0;) final = w;

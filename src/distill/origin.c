@@ -137,7 +137,7 @@ static void flatten(kd_origin *origin, const char *path, const cJSON *item,
         flatten(origin, inner, child, without);
     }
     if (object || list) return;
-    char *text = cJSON_IsString(item) ? item->valuestring : cJSON_PrintUnformatted(item);
+    char *text = cJSON_IsString(item) ? item->valuestring : kd_json_print(item, false);
     if (text)
         add(origin, path, text, true);
     else
@@ -147,8 +147,8 @@ static void flatten(kd_origin *origin, const char *path, const cJSON *item,
 
 void kd_origin_add_config(kd_origin *origin, const char *resolved, const char *section, int index,
                           const char *const *without) {
-    cJSON *tree = cJSON_Parse(resolved);
-    if (!tree) {
+    cJSON *tree;
+    if (kd_json_tree(&tree, resolved, "the configuration") < 0) {
         origin->failed = true;
         return;
     }

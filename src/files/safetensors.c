@@ -1,48 +1,25 @@
 #include "files/safetensors.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/error.h"
-#include "data/half.h"
+#include "base/file.h"
 #include "files/safetensors_header.h"
 
 static const uint64_t HEADER_LIMIT = 100000000; /* the format's own */
 
 struct kd_safetensors {
-    char *name;                   /* of the file, for messages                              */
-    int fd;                       /* −1: in memory                                          */
-    const uint8_t *bytes;         /* the file in memory                                     */
-    uint64_t length;              /* of the file                                            */
-    uint64_t data;                /* where the tensors' bytes begin                         */
-    char *text;                   /* the header; its strings are decoded in place           */
+    char *name;           /* of the file, for messages                              */
+    kd_file_map map;      /* empty when the bytes are the caller's                  */
+    const uint8_t *bytes; /* (length) the file                                      */
+    uint64_t length;
+    uint64_t data; /* where the tensors' bytes begin                         */
+    char *text;    /* the header, copied; its strings are decoded in place           */
     kd_safetensors_entry *entry;  /* (count) by their place                         */
     kd_safetensors_entry **named; /* (count) by their names                         */
     int64_t count;
 };
-
-static int fetch(const kd_safetensors *f, void *out, uint64_t at, size_t length) {
-    if (at > f->length || length > f->length - at)
-        return kd_fail(KD_EDATA, "%s: %zu bytes wanted at byte %llu; the file has %llu", f->name,
-                       length, (unsigned long long)at, (unsigned long long)f->length);
-    if (length == 0) return KD_OK;
-    if (f->fd < 0) {
-        memcpy(out, f->bytes + at, length);
-        return KD_OK;
-    }
-    for (size_t done = 0; done < length;) {
-        ssize_t n = pread(f->fd, (char *)out + done, length - done, (off_t)(at + done));
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return kd_fail(KD_EIO, "%s: cannot read: %s", f->name, strerror(errno));
-        if (n == 0) return kd_fail(KD_EIO, "%s: became shorter while it was read", f->name);
-        done += (size_t)n;
-    }
-    return KD_OK;
-}
 
 /* --- checks ------------------------------------------------------------------------------------
  */
@@ -88,29 +65,26 @@ static int check_names(kd_safetensors *f) {
     return KD_OK;
 }
 
-/* Everything but the opening: f->fd or f->bytes, f->length and f->name are set. */
+/* Everything but the opening: f->bytes, f->length and f->name are set. */
 static int read_header(kd_safetensors *f) {
-    uint8_t prefix[8];
+    enum { PREFIX = 8 };
     uint64_t size = 0;
-    if (f->length < sizeof prefix)
+    if (f->length < PREFIX)
         return kd_fail(KD_EDATA, "%s: %llu bytes; a safetensors file has at least 10", f->name,
                        (unsigned long long)f->length);
-    int status = fetch(f, prefix, 0, sizeof prefix);
-    if (status < 0) return status;
-    for (int i = 7; i >= 0; i--) size = size << 8 | prefix[i];
-    if (size > HEADER_LIMIT || size > f->length - sizeof prefix || size < 2)
+    for (int i = PREFIX - 1; i >= 0; i--) size = size << 8 | f->bytes[i];
+    if (size > HEADER_LIMIT || size > f->length - PREFIX || size < 2)
         return kd_fail(KD_EDATA,
                        "%s: at byte 0: header of %llu bytes; should be 2 to %llu and fit the "
                        "file's %llu (is this a safetensors file?)",
                        f->name, (unsigned long long)size, (unsigned long long)HEADER_LIMIT,
                        (unsigned long long)f->length);
-    f->data = sizeof prefix + size;
+    f->data = PREFIX + size;
     f->text = malloc(size + 1);
     if (!f->text) return kd_fail_memory(size + 1, f->name);
-    status = fetch(f, f->text, sizeof prefix, size);
+    memcpy(f->text, f->bytes + PREFIX, size);
     f->text[size] = '\0';
-    if (status == KD_OK)
-        status = kd_safetensors_parse(&f->entry, &f->count, f->text, size, f->name);
+    int status = kd_safetensors_parse(&f->entry, &f->count, f->text, size, f->name);
     if (status < 0) return status;
     if (f->count > 0) qsort(f->entry, (size_t)f->count, sizeof *f->entry, by_place);
     status = check_names(f);
@@ -124,7 +98,6 @@ static int start(kd_safetensors **out, const char *name) {
     *out = NULL;
     kd_safetensors *f = calloc(1, sizeof *f);
     if (!f) return kd_fail_memory(sizeof *f, name);
-    f->fd = -1;
     f->name = strdup(name);
     if (!f->name) {
         free(f);
@@ -146,18 +119,12 @@ static int finish(kd_safetensors **out, kd_safetensors *f, int status) {
 
 int kd_safetensors_open(kd_safetensors **out, const char *path) {
     kd_safetensors *f;
-    struct stat info;
     *out = NULL;
     int status = start(&f, path);
     if (status < 0) return status;
-    f->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (f->fd < 0 || fstat(f->fd, &info) < 0)
-        status = kd_fail(errno == ENOENT ? KD_ENOINPUT : KD_EIO, "%s: cannot open: %s", path,
-                         strerror(errno));
-    else if (!S_ISREG(info.st_mode))
-        status = kd_fail(KD_ENOINPUT, "%s: is not a regular file", path);
-    else
-        f->length = (uint64_t)info.st_size;
+    status = kd_file_map_open(&f->map, path);
+    f->bytes = f->map.bytes;
+    f->length = f->map.length;
     return finish(out, f, status);
 }
 
@@ -174,7 +141,7 @@ int kd_safetensors_decode(kd_safetensors **out, const void *bytes, size_t length
 
 void kd_safetensors_close(kd_safetensors *file) {
     if (!file) return;
-    if (file->fd >= 0) close(file->fd);
+    kd_file_map_close(&file->map);
     free(file->name);
     free(file->text);
     free(file->entry);
@@ -202,42 +169,18 @@ const kd_safetensors_entry *kd_safetensors_find(const kd_safetensors *file, cons
 /* --- values ------------------------------------------------------------------------------------
  */
 
-static float float_of_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static void convert(float *out, const uint8_t *raw, size_t n, kd_safetensors_type type) {
-    for (size_t i = 0; i < n; i++) {
-        uint16_t narrow;
-        double wide;
-        if (type == KD_SAFETENSORS_F64) {
-            memcpy(&wide, raw + i * sizeof wide, sizeof wide);
-            out[i] = (float)wide;
-            continue;
-        }
-        memcpy(&narrow, raw + i * sizeof narrow, sizeof narrow);
-        out[i] = type == KD_SAFETENSORS_F16 ? kd_half_to_float(narrow)
-                                            : float_of_bits((uint32_t)narrow << 16);
-    }
+int kd_safetensors_stored(kd_stored *out, const kd_safetensors *file,
+                          const kd_safetensors_entry *entry) {
+    *out = (kd_stored){.format = kd_safetensors_format(entry->dtype),
+                       .bytes = file->bytes + file->data + entry->begin};
+    if (out->format) return KD_OK;
+    return kd_fail(KD_EDATA, "%s: tensor '%s' is %s; F32, F16, BF16 and F64 can be read",
+                   file->name, entry->name, entry->dtype);
 }
 
 int kd_safetensors_read(const kd_safetensors *file, const kd_safetensors_entry *entry, float *out) {
-    kd_safetensors_type type = kd_safetensors_type_of(entry->dtype);
-    size_t width = kd_safetensors_width(type);
-    uint64_t at = file->data + entry->begin;
-    if (type == KD_SAFETENSORS_OTHER)
-        return kd_fail(KD_EDATA, "%s: tensor '%s' is %s; F32, F16, BF16 and F64 can be read",
-                       file->name, entry->name, entry->dtype);
-    if (type == KD_SAFETENSORS_F32) return fetch(file, out, at, (size_t)entry->count * sizeof *out);
-    uint8_t raw[1 << 14];
-    size_t chunk = sizeof raw / width, count = (size_t)entry->count;
-    for (size_t done = 0; done < count; done += chunk) {
-        size_t n = count - done < chunk ? count - done : chunk;
-        int status = fetch(file, raw, at + done * width, n * width);
-        if (status < 0) return status;
-        convert(out + done, raw, n, type);
-    }
-    return KD_OK;
+    kd_stored stored;
+    int status = kd_safetensors_stored(&stored, file, entry);
+    if (status == KD_OK) stored.format->decode(out, stored.bytes, entry->count);
+    return status;
 }

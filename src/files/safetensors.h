@@ -1,12 +1,14 @@
 /* safetensors: u64 header length, a JSON header, then the tensors' bytes without holes.
  *
- * Only the header is held in memory; a tensor is read when it is asked for.
+ * The file is mapped; a tensor is read when it is asked for.
  */
 #ifndef KD_FILES_SAFETENSORS_H
 #define KD_FILES_SAFETENSORS_H
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "files/stored.h"
 
 enum { KD_SAFETENSORS_RANK_MAX = 8 };
 
@@ -37,7 +39,12 @@ const kd_safetensors_entry *kd_safetensors_at(const kd_safetensors *file, int64_
 /* The tensor called `name`, or NULL. */
 const kd_safetensors_entry *kd_safetensors_find(const kd_safetensors *file, const char *name);
 
-/* The values of an F32, F16, BF16 or F64 tensor as floats, into out (entry->count). */
+/* Where the numbers of an F32, F16, BF16 or F64 tensor lie until the close, in KD_ORDER_OURS.
+ * KD_EDATA for another dtype. */
+int kd_safetensors_stored(kd_stored *out, const kd_safetensors *file,
+                          const kd_safetensors_entry *entry);
+
+/* The values of such a tensor as floats, into out (entry->count). */
 int kd_safetensors_read(const kd_safetensors *file, const kd_safetensors_entry *entry, float *out);
 
 #endif

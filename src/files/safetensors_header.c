@@ -21,29 +21,30 @@ typedef struct {
 static const struct {
     const char *dtype;
     uint8_t bytes;
-    kd_safetensors_type type;
+    const kd_number_format *format; /* NULL: its numbers are not read */
 } DTYPE[] = {
-    {"F32", 4, KD_SAFETENSORS_F32},       {"F16", 2, KD_SAFETENSORS_F16},
-    {"BF16", 2, KD_SAFETENSORS_BF16},     {"F64", 8, KD_SAFETENSORS_F64},
-    {"I64", 8, KD_SAFETENSORS_OTHER},     {"I32", 4, KD_SAFETENSORS_OTHER},
-    {"I16", 2, KD_SAFETENSORS_OTHER},     {"I8", 1, KD_SAFETENSORS_OTHER},
-    {"U64", 8, KD_SAFETENSORS_OTHER},     {"U32", 4, KD_SAFETENSORS_OTHER},
-    {"U16", 2, KD_SAFETENSORS_OTHER},     {"U8", 1, KD_SAFETENSORS_OTHER},
-    {"BOOL", 1, KD_SAFETENSORS_OTHER},    {"F8_E4M3", 1, KD_SAFETENSORS_OTHER},
-    {"F8_E5M2", 1, KD_SAFETENSORS_OTHER},
+    {"F32", 4, &kd_format_f32},
+    {"F16", 2, &kd_format_f16},
+    {"BF16", 2, &kd_format_bf16},
+    {"F64", 8, &kd_format_f64},
+    {"I64", 8, NULL},
+    {"I32", 4, NULL},
+    {"I16", 2, NULL},
+    {"I8", 1, NULL},
+    {"U64", 8, NULL},
+    {"U32", 4, NULL},
+    {"U16", 2, NULL},
+    {"U8", 1, NULL},
+    {"BOOL", 1, NULL},
+    {"F8_E4M3", 1, NULL},
+    {"F8_E5M2", 1, NULL},
 };
 enum { DTYPES = sizeof DTYPE / sizeof *DTYPE };
 
-kd_safetensors_type kd_safetensors_type_of(const char *dtype) {
+const kd_number_format *kd_safetensors_format(const char *dtype) {
     for (int i = 0; i < DTYPES; i++)
-        if (strcmp(DTYPE[i].dtype, dtype) == 0) return DTYPE[i].type;
-    return KD_SAFETENSORS_OTHER;
-}
-
-size_t kd_safetensors_width(kd_safetensors_type type) {
-    for (int i = 0; i < DTYPES; i++)
-        if (type != KD_SAFETENSORS_OTHER && DTYPE[i].type == type) return DTYPE[i].bytes;
-    return 0;
+        if (strcmp(DTYPE[i].dtype, dtype) == 0) return DTYPE[i].format;
+    return NULL;
 }
 
 static int fail_at(const cursor *c, const char *expected) {

@@ -4,17 +4,8 @@
 
 #include "files/safetensors.h"
 
-/* The dtypes that have a way to float; every other known one is OTHER. */
-typedef enum {
-    KD_SAFETENSORS_OTHER,
-    KD_SAFETENSORS_F32,
-    KD_SAFETENSORS_F16,
-    KD_SAFETENSORS_BF16,
-    KD_SAFETENSORS_F64
-} kd_safetensors_type;
-
-kd_safetensors_type kd_safetensors_type_of(const char *dtype);
-size_t kd_safetensors_width(kd_safetensors_type type); /* bytes; OTHER: 0 */
+/* NULL for a dtype whose numbers are not read. */
+const kd_number_format *kd_safetensors_format(const char *dtype);
 
 /* Parses `text` (length bytes and a 0 behind), decoding its strings in place: the entries point
  * into it. Each entry's shape, dtype and bytes agree; whether they fill the file is not checked

@@ -8,34 +8,19 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "files/ggml_records.h"
 #include "files/whisper_file.h"
+#include "files/whisper_names.h"
 #include "files/whisper_suppressed.h"
 
 /* The header's number for the type of the matrices: those of quantized ones have the version of
  * the block layouts (2) in front. */
 static int header_type(const kd_number_format *format) {
-    const int type = kd_whisper_file_type(format);
-    return type > 1 ? 2000 + type : type;
+    return format->file_type > 1 ? 2000 + format->file_type : format->file_type;
 }
 
-/* Appending, until something fails; `status` stays. */
-typedef struct {
-    FILE *file;
-    const char *path;
-    int status;
-} sink;
-
-static void put(sink *s, const void *bytes, size_t length) {
-    if (s->status < 0 || fwrite(bytes, 1, length, s->file) == length) return;
-    s->status = kd_fail(KD_EIO, "%s: cannot write: %s", s->path, strerror(errno));
-}
-
-static void put_int(sink *s, int64_t value) {
-    const int32_t v = (int32_t)value;
-    put(s, &v, sizeof v);
-}
-
-static void write_header(sink *s, const kd_whisper_file *file, const kd_number_format *format) {
+static void write_header(kd_ggml_sink *s, const kd_whisper_file *file,
+                         const kd_number_format *format) {
     const kd_whisper_spec *spec = &file->model->spec;
     const int32_t h[] = {0x67676d6c,         spec->vocabulary,  spec->audio_context,
                          spec->width,        spec->audio_heads, spec->audio_layers,
@@ -45,37 +30,36 @@ static void write_header(sink *s, const kd_whisper_file *file, const kd_number_f
     const kd_token_ids *ids = kd_tokenizer_ids(file->tokenizer);
     const int32_t tokens =
         ids->end + !ids->multilingual; /* OpenAI's list for English has the end */
-    put(s, h, sizeof h);
-    put(s, file->filters, (size_t)(spec->mels * file->bins) * sizeof *file->filters);
-    put_int(s, tokens);
+    kd_ggml_put(s, h, sizeof h);
+    kd_ggml_put(s, file->filters, (size_t)(spec->mels * file->bins) * sizeof *file->filters);
+    kd_ggml_put_int(s, tokens);
     for (int32_t i = 0; i < tokens; i++) {
         const kd_token_bytes token = kd_tokenizer_token(file->tokenizer, i);
-        put_int(s, (int64_t)token.length);
-        put(s, token.bytes, token.length);
+        kd_ggml_put_int(s, (int64_t)token.length);
+        kd_ggml_put(s, token.bytes, token.length);
     }
 }
 
-static void write_record(sink *s, const kd_param *p, const kd_number_format *format) {
-    const kd_tensor *t = &p->tensor;
-    const size_t bytes = (size_t)kd_number_format_bytes(format, t->size);
-    int64_t ne[4];
-    const int rank = kd_whisper_sizes(ne, p);
-    float *values = malloc((size_t)t->size * sizeof *values);
-    unsigned char *encoded = malloc(bytes);
-    if (values && encoded) {
-        kd_whisper_get_values(values, p);
-        format->encode(encoded, values, t->size);
-        put_int(s, rank);
-        put_int(s, (int64_t)strlen(p->name));
-        put_int(s, format->ggml_type);
-        for (int i = 0; i < rank; i++) put_int(s, ne[i]);
-        put(s, p->name, strlen(p->name));
-        put(s, encoded, bytes);
-    } else {
-        s->status = kd_fail_memory((size_t)t->size * sizeof *values, p->name);
-    }
-    free(values);
-    free(encoded);
+static bool has_type(const kd_number_format *format) {
+    return format->ggml_type != KD_NO_GGML_TYPE && format->file_type >= 0;
+}
+
+/* The rows of its matrices are as wide as the model, or four times so. */
+bool kd_whisper_bin_fits(const kd_whisper_spec *spec, const kd_number_format *format) {
+    return has_type(format) && kd_number_format_bytes(format, spec->width) > 0;
+}
+
+static int check_format(const char *path, const kd_whisper_spec *spec,
+                        const kd_number_format *format) {
+    if (!has_type(format))
+        return kd_fail(KD_EUSAGE, "%s: whisper.cpp's files have no %s; a GGUF file may have", path,
+                       format->name);
+    if (kd_whisper_bin_fits(spec, format)) return KD_OK;
+    return kd_fail(KD_EUSAGE,
+                   "%s: rows of %d cannot be cut into %s's blocks of %d, and whisper.cpp reads all "
+                   "matrices in one format; a GGUF file has %s where it fits, f16 and f32 fit "
+                   "every width",
+                   path, spec->width, format->name, format->block, format->name);
 }
 
 /* whisper.cpp counts the languages by the number of all tokens. */
@@ -106,27 +90,31 @@ static int warn_of_loss(const char *path, const kd_whisper_file *file) {
     return KD_OK;
 }
 
-int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
-                         const kd_number_format *format) {
-    const kd_params *params = file->model->params;
+static int write_file(const char *path, const kd_whisper_file *file, const kd_number_format *format,
+                      const kd_encoding *how) {
     char part[KD_PATH_MAX];
-    if (format->ggml_type == KD_NO_GGML_TYPE)
-        return kd_fail(KD_EUSAGE, "%s: whisper.cpp's files have no %s; a GGUF file has", path,
-                       format->name);
-    int status = kd_whisper_format_check(&file->model->spec, format, path);
-    if (status == KD_OK) status = check_tokens(path, file->tokenizer);
-    if (status == KD_OK) status = warn_of_loss(path, file);
-    if (status < 0) return status;
     if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
         return kd_fail(KD_EIO, "%s: path too long", path);
-    sink s = {.file = fopen(part, "wb"), .path = part};
+    kd_ggml_sink s = {.file = fopen(part, "wb"), .path = part};
     if (!s.file) return kd_fail(KD_EIO, "%s: cannot create: %s", part, strerror(errno));
     write_header(&s, file, format);
-    for (int i = 0; i < params->count && s.status == KD_OK; i++)
-        write_record(&s, params->list[i], kd_whisper_format_of(params->list[i], format));
+    kd_ggml_records_write(&s, file->model->params, &kd_whisper_ggml, how);
     if (fclose(s.file) != 0 && s.status == KD_OK)
         s.status = kd_fail(KD_EIO, "%s: cannot write: %s", part, strerror(errno));
     if (s.status == KD_OK) return kd_file_commit(part, path);
     unlink(part);
     return s.status;
+}
+
+int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
+                         const kd_number_format *format) {
+    const kd_encoding *how;
+    kd_encoding *own = NULL;
+    int status = check_format(path, &file->model->spec, format);
+    if (status == KD_OK) status = check_tokens(path, file->tokenizer);
+    if (status == KD_OK) status = warn_of_loss(path, file);
+    if (status == KD_OK) status = kd_whisper_encodings(&how, &own, file, format);
+    if (status == KD_OK) status = write_file(path, file, format, how);
+    free(own);
+    return status;
 }

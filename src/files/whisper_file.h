@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 #include "data/tokenizer.h"
-#include "files/formats/number_format.h"
+#include "files/encoding.h"
 #include "files/gguf.h"
 #include "layers/whisper.h"
 
@@ -25,6 +25,8 @@ typedef struct {
     kd_whisper_head *head; /* (head_count), for the times of words; none when not known */
     int head_count;
     const char *origin; /* what it was made from, for the GGUF that is written; borrowed, or NULL */
+    const kd_encoding *encoding; /* (parameters), for files that are written; borrowed. NULL: what
+                                    kd_whisper_format_of says, the nearest numbers            */
     const kd_number_format **stored; /* (parameters) the formats a `.bin` has them in, else NULL */
 } kd_whisper_file;
 
@@ -41,10 +43,14 @@ int kd_whisper_bin_decode(kd_whisper_file **out, const void *bytes, size_t lengt
 int kd_whisper_bin_read(kd_whisper_file **out, const char *path, kd_whisper_training training);
 
 /* Whole or not at all. `format` is that of the matrices; for the others see kd_whisper_format_of.
- * KD_EUSAGE when the width does not divide into blocks, for int8, which the layout has not, and for
- * tokens beyond Whisper's. A warning says what is stated of generation and has no place there. */
+ * KD_EUSAGE when not all matrices can have it, since whisper.cpp has one format for all of them,
+ * for int8, which the layout has not, and for tokens beyond Whisper's. A warning says what is
+ * stated of generation and has no place there. */
 int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
                          const kd_number_format *format);
+
+/* Whether it can: the header and all matrices of a model of these sizes can have the format. */
+bool kd_whisper_bin_fits(const kd_whisper_spec *spec, const kd_number_format *format);
 
 /* GGUF of architecture "whisper". Keys: those of ggml's GGUF description (whisper.encoder.* and
  * whisper.decoder.*), tokenizer.ggml.* of the model "gpt2" with all V tokens, and, ours,
@@ -58,7 +64,8 @@ int kd_whisper_gguf_decode(kd_whisper_file **out, const void *bytes, size_t leng
                            const char *name, kd_whisper_training training);
 int kd_whisper_gguf_read(kd_whisper_file **out, const char *path, kd_whisper_training training);
 bool kd_gguf_is_whisper(const kd_gguf *gguf); /* by its general.architecture */
-/* As kd_whisper_bin_write, in any format that can be encoded. */
+/* As kd_whisper_bin_write, in any format that GGUF can hold; a line says how many matrices have
+ * another than the one that is asked for. */
 int kd_whisper_gguf_write(const char *path, const kd_whisper_file *file,
                           const kd_number_format *format);
 
@@ -75,37 +82,21 @@ int kd_whisper_folder_read(kd_whisper_file **out, const char *folder, kd_whisper
 int kd_whisper_folder_write(const char *folder, const kd_whisper_file *file,
                             const kd_number_format *format);
 
-/* The format in which a parameter lies in a `.bin` or GGUF file whose matrices have this one, as
- * whisper.cpp takes it for granted: convolutions are f16 (f32 in an f32 file), norms, biases and
- * positions f32. */
+/* The format in which a parameter lies in a `.bin` or GGUF file whose matrices have this one
+ * (whisper_names.h): convolutions are f16 (f32 in an f32 file), norms, biases and positions f32. A
+ * kd_format_rule. */
 const kd_number_format *kd_whisper_format_of(const kd_param *param,
                                              const kd_number_format *matrices);
-
-/* KD_EUSAGE, naming `source`, when the rows of this model's matrices cannot be cut into blocks. */
-int kd_whisper_format_check(const kd_whisper_spec *spec, const kd_number_format *format,
-                            const char *source);
 
 /* --- for the readers and writers ----------------------------------------------------------------
  */
 
-/* Hugging Face's name of a parameter, "model." in front: "model.decoder.layers.0.fc1.weight". */
-enum { KD_WHISPER_NAME_MAX = 128 };
-void kd_whisper_foreign_name(char out[KD_WHISPER_NAME_MAX], const char *name);
-
-/* The sizes with which a parameter lies in a `.bin` or GGUF file, fastest first; the rank is
- * returned. Convolutions are (kernel,in,out), their biases [1,n]. */
-int kd_whisper_sizes(int64_t ne[4], const kd_param *param);
-/* Whether sizes found are those; sizes of 1 count for nothing but in convolutions. */
-bool kd_whisper_sizes_fit(const kd_param *param, int rank, const int64_t *ne);
-
-/* ggml's number of a file whose matrices have this format ("ftype"); −1 when it has none. */
-int kd_whisper_file_type(const kd_number_format *format);
+/* What the file says of its writing, or the nearest numbers, which *own then holds for the caller
+ * to free. */
+int kd_whisper_encodings(const kd_encoding **out, kd_encoding **own, const kd_whisper_file *file,
+                         const kd_number_format *matrices);
 
 /* OpenAI's mel filters into a file without. */
 int kd_whisper_add_filters(kd_whisper_file *file, int mels);
-
-/* Between a parameter and its values in PyTorch's layout: a convolution is (out,in,kernel). */
-void kd_whisper_set_values(kd_param *param, const float *values);
-void kd_whisper_get_values(float *values, const kd_param *param);
 
 #endif

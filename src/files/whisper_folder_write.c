@@ -1,13 +1,13 @@
 /* The way back of whisper_folder_read.c. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "data/tokenizer_write.h"
-#include "files/safetensors_write.h"
+#include "files/folder_weights.h"
 #include "files/whisper_file.h"
+#include "files/whisper_names.h"
 #include "files/whisper_suppressed.h"
 
 static void make_config(kd_text *out, const kd_whisper_file *file, const char *dtype) {
@@ -146,41 +146,6 @@ static int save(const char *folder, const char *name, kd_text *text, int status)
     return status;
 }
 
-static void fetch_values(void *context, int64_t index, float *values) {
-    const kd_whisper_file *file = context;
-    kd_whisper_get_values(values, file->model->params->list[index]);
-}
-
-static int write_weights(const char *folder, const kd_whisper_file *file,
-                         const kd_number_format *format) {
-    const kd_params *params = file->model->params;
-    const size_t n = (size_t)params->count;
-    char path[KD_PATH_MAX];
-    kd_safetensors_entry *entry = calloc(n, sizeof *entry);
-    char(*name)[KD_WHISPER_NAME_MAX] = calloc(n, sizeof *name);
-    int status = entry && name ? kd_path_join(path, folder, "model.safetensors")
-                               : kd_fail_memory(n * sizeof *entry, folder);
-    for (size_t i = 0; i < n && status == KD_OK; i++) {
-        const kd_tensor *t = &params->list[i]->tensor;
-        kd_whisper_foreign_name(name[i], params->list[i]->name);
-        entry[i] = (kd_safetensors_entry){.name = name[i],
-                                          .dtype = format == &kd_format_f16 ? "F16" : "F32",
-                                          .rank = t->rank,
-                                          .count = t->size};
-        memcpy(entry[i].shape, t->shape, sizeof t->shape);
-        if (t->rank == 3) {
-            entry[i].shape[1] = t->shape[2];
-            entry[i].shape[2] = t->shape[1];
-        }
-    }
-    if (status == KD_OK)
-        status =
-            kd_safetensors_write(path, (int64_t)n, entry, fetch_values, (void *)(uintptr_t)file);
-    free(entry);
-    free(name);
-    return status;
-}
-
 int kd_whisper_folder_write(const char *folder, const kd_whisper_file *file,
                             const kd_number_format *format) {
     kd_text text = {0};
@@ -198,6 +163,7 @@ int kd_whisper_folder_write(const char *folder, const kd_whisper_file *file,
         status = save(folder, "preprocessor_config.json", &text, KD_OK);
     }
     if (status == KD_OK) status = kd_tokenizer_write_folder(file->tokenizer, folder);
-    if (status == KD_OK) status = write_weights(folder, file, format);
+    if (status == KD_OK)
+        status = kd_folder_weights_write(folder, file->model->params, &kd_whisper_hugging, format);
     return status;
 }

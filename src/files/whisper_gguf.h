@@ -34,11 +34,4 @@ static const struct {
     {"whisper.decoder.attention.head_count", offsetof(kd_whisper_spec, text_heads)},
 };
 
-/* The tensor of a matrix's scales, "<name>.scale". */
-enum { KD_WHISPER_GGUF_NAME_MAX = KD_NAME_MAX + sizeof ".scale" };
-static inline void kd_whisper_gguf_scale_name(char out[KD_WHISPER_GGUF_NAME_MAX],
-                                              const kd_param *param) {
-    snprintf(out, KD_WHISPER_GGUF_NAME_MAX, "%s.scale", param->name);
-}
-
 #endif

@@ -1,18 +1,16 @@
 /* Whisper as GGUF, the reading half; whisper_file.h has the layout. The file is parsed (gguf.h),
  * its tensors are held against the parameters of a model of these sizes, and only then is memory
  * taken for the weights. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "data/token_letters.h"
-#include "files/gguf.h"
+#include "files/gguf_params.h"
 #include "files/whisper_gguf.h"
-#include "layers/weights.h"
+#include "files/whisper_names.h"
 
-static const size_t FILE_LIMIT = (size_t)1 << 36;
 enum { VOCABULARY_MAX = 1 << 20, BINS_MAX = 1 << 16, HEADS_MAX = 4096 };
 
 /* --- keys ---------------------------------------------------------------------------------------
@@ -261,90 +259,15 @@ static int read_filters(kd_whisper_file *file, const kd_gguf *g, int mels, const
     return KD_OK;
 }
 
-/* A parameter in the file: its tensor and, of int8, the scales. */
-typedef struct {
-    const kd_gguf_tensor *tensor, *scale;
-    const kd_number_format *format;
-} stored;
-
-static int find_scale(stored *out, const kd_gguf *g, const kd_param *p, const char *name) {
-    char scale[KD_WHISPER_GGUF_NAME_MAX];
-    kd_whisper_gguf_scale_name(scale, p);
-    out->format = &kd_format_int8;
-    out->scale = kd_gguf_find_tensor(g, scale);
-    if (!out->scale || p->tensor.rank != 2 || out->scale->type != KD_GGUF_TENSOR_F32 ||
-        out->scale->count != (uint64_t)p->tensor.shape[0])
-        return kd_fail(KD_EDATA, "%s: tensor %s of i8 should have %lld scales of f32, %s", name,
-                       p->name, (long long)p->tensor.shape[0], scale);
-    return KD_OK;
-}
-
-static int find_stored(stored *out, const kd_gguf *g, const kd_param *p, const char *name) {
-    int64_t ne[KD_GGUF_RANK_MAX];
-    const kd_gguf_tensor *t = kd_gguf_find_tensor(g, p->name);
-    if (!t) return kd_fail(KD_EDATA, "%s: tensor %s is missing", name, p->name);
-    for (int i = 0; i < KD_GGUF_RANK_MAX; i++)
-        ne[i] = t->ne[i] > INT64_MAX ? -1 : (int64_t)t->ne[i];
-    if (!kd_whisper_sizes_fit(p, t->rank, ne))
-        return kd_fail(KD_EDATA, "%s: tensor %s has the wrong shape for this model's sizes", name,
-                       p->name);
-    *out = (stored){.tensor = t, .format = kd_number_format_typed(t->type)};
-    if (t->type == KD_GGUF_TENSOR_I8) return find_scale(out, g, p, name);
-    if (!out->format)
-        return kd_fail(KD_EDATA,
-                       "%s: tensor %s has ggml type %u; f32, f16, q4_0, q4_1, q5_0, q5_1, q8_0 and "
-                       "i8 with scales can be read",
-                       name, p->name, t->type);
-    return KD_OK;
-}
-
-static int list_stored(stored *list, const kd_gguf *g, const kd_params *params, const char *name) {
-    uint64_t known = kd_gguf_find_tensor(g, KD_WHISPER_GGUF_FILTERS) != NULL;
-    int status = KD_OK;
-    for (int i = 0; i < params->count && status == KD_OK; i++) {
-        status = find_stored(&list[i], g, params->list[i], name);
-        known += list[i].scale ? 2 : 1;
-    }
-    if (status == KD_OK && known != g->tensor_count)
-        status = kd_fail(KD_EDATA, "%s: %llu tensors; a model of these sizes has %llu", name,
-                         (unsigned long long)g->tensor_count, (unsigned long long)known);
-    return status;
-}
-
-/* values (size) of the whole parameter; a row of int8 is put together first. */
-static int decode_rows(float *values, const stored *s, const kd_param *p) {
-    const int64_t N = p->tensor.shape[0], C = p->tensor.size / N;
-    if (!s->scale) {
-        s->format->decode(values, s->tensor->data, p->tensor.size);
-        return KD_OK;
-    }
-    unsigned char *row = malloc(sizeof(float) + (size_t)C);
-    if (!row) return kd_fail_memory((size_t)C, p->name);
-    for (int64_t i = 0; i < N; i++) {
-        memcpy(row, s->scale->data + (size_t)i * sizeof(float), sizeof(float));
-        memcpy(row + sizeof(float), s->tensor->data + i * C, (size_t)C);
-        s->format->decode(values + i * C, row, C);
-    }
-    free(row);
-    return KD_OK;
-}
-
 static int read_weights(kd_whisper *model, const kd_gguf *g, const char *name) {
-    const kd_params *params = model->params;
-    stored *list = calloc((size_t)params->count, sizeof *list);
-    int status = list ? list_stored(list, g, params, name)
+    kd_params *params = model->params;
+    const uint64_t filters = kd_gguf_find_tensor(g, KD_WHISPER_GGUF_FILTERS) != NULL;
+    kd_stored *list = calloc((size_t)params->count, sizeof *list);
+    int status = list ? kd_gguf_list_params(list, g, params, &kd_whisper_ggml, filters, name)
                       : kd_fail_memory((size_t)params->count * sizeof *list, name);
     if (status == KD_OK) status = kd_whisper_layout_blank(model);
-    for (int i = 0; i < params->count && status == KD_OK; i++) {
-        kd_param *p = params->list[i];
-        float *values = malloc((size_t)p->tensor.size * sizeof *values);
-        status = values ? decode_rows(values, &list[i], p)
-                        : kd_fail_memory((size_t)p->tensor.size * sizeof *values, p->name);
-        if (status == KD_OK) kd_whisper_set_values(p, values);
-        free(values);
-    }
+    if (status == KD_OK) status = kd_stored_load(params, list, name);
     free(list);
-    kd_params_touch(model->params);
     return status;
 }
 
@@ -376,8 +299,7 @@ static int read_file(kd_whisper_file *file, const kd_gguf *g, const char *name,
     if (status == KD_OK) status = read_tokens(file, g, name);
     if (status == KD_OK) status = kd_whisper_create(&file->model, &spec, training);
     if (status == KD_OK) status = read_generation(file, g, name);
-    if (status == KD_OK) status = read_weights(file->model, g, name);
-    return status == KD_OK ? kd_params_check(file->model->params, name) : status;
+    return status == KD_OK ? read_weights(file->model, g, name) : status;
 }
 
 int kd_whisper_gguf_decode(kd_whisper_file **out, const void *bytes, size_t length,
@@ -398,12 +320,11 @@ int kd_whisper_gguf_decode(kd_whisper_file **out, const void *bytes, size_t leng
 }
 
 int kd_whisper_gguf_read(kd_whisper_file **out, const char *path, kd_whisper_training training) {
-    char *bytes;
-    size_t length;
+    kd_file_map map;
     *out = NULL;
-    int status = kd_file_read(&bytes, &length, path, FILE_LIMIT);
+    int status = kd_file_map_open(&map, path);
     if (status < 0) return status;
-    status = kd_whisper_gguf_decode(out, bytes, length, path, training);
-    free(bytes);
+    status = kd_whisper_gguf_decode(out, map.bytes, map.length, path, training);
+    kd_file_map_close(&map);
     return status;
 }

@@ -1,5 +1,4 @@
 /* Whisper as GGUF, the writing half; whisper_file.h has the layout. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,8 +6,9 @@
 #include "base/text.h"
 #include "data/token_letters.h"
 #include "data/tokenizer_write.h"
-#include "files/gguf.h"
+#include "files/gguf_params.h"
 #include "files/whisper_gguf.h"
+#include "files/whisper_names.h"
 
 /* tokenizer.ggml.token_type */
 enum { TOKEN_ORDINARY = 1, TOKEN_SPECIAL = 3 };
@@ -94,97 +94,6 @@ static int add_tokenizer(kd_gguf_writer *w, const kd_tokenizer *t) {
     return status;
 }
 
-/* --- tensors ------------------------------------------------------------------------------------
- */
-
-/* What a tensor of the file is made of. */
-typedef struct {
-    const kd_param *param; /* NULL: the mel filters         */
-    const kd_number_format *format;
-    bool scales; /* of int8: the scales, not the steps */
-} piece;
-
-typedef struct {
-    const kd_whisper_file *file;
-    kd_gguf_writer *writer;
-    piece *piece; /* (count) */
-    uint64_t count;
-    float *values;      /* of the largest parameter       */
-    unsigned char *row; /* of the longest row, as int8    */
-} content;
-
-static void add_tensor(content *c, const char *name, uint32_t type, int rank, const int64_t *ne,
-                       piece made_of) {
-    uint64_t sizes[4];
-    for (int i = 0; i < rank; i++) sizes[i] = (uint64_t)ne[i];
-    kd_gguf_add_tensor(c->writer, name, type, rank, sizes, NULL);
-    c->piece[c->count++] = made_of;
-}
-
-static void add_param(content *c, const kd_param *p, const kd_number_format *format) {
-    int64_t ne[4];
-    const int rank = kd_whisper_sizes(ne, p);
-    if (format->ggml_type != KD_NO_GGML_TYPE) {
-        add_tensor(c, p->name, format->ggml_type, rank, ne, (piece){p, format, false});
-        return;
-    }
-    char name[KD_WHISPER_GGUF_NAME_MAX];
-    kd_whisper_gguf_scale_name(name, p);
-    add_tensor(c, p->name, KD_GGUF_TENSOR_I8, rank, ne, (piece){p, format, false});
-    add_tensor(c, name, KD_GGUF_TENSOR_F32, 1, ne + 1, (piece){p, format, true});
-}
-
-/* A row of int8 is a float and its bytes (number_format.h): either of them, of all rows. */
-static void fill_int8(const content *c, const piece *made, unsigned char *out) {
-    const size_t N = (size_t)made->param->tensor.shape[0], C = (size_t)made->param->tensor.shape[1];
-    const size_t begin = made->scales ? 0 : sizeof(float), n = made->scales ? sizeof(float) : C;
-    for (size_t row = 0; row < N; row++) {
-        made->format->encode(c->row, c->values + row * C, (int64_t)C);
-        memcpy(out + row * n, c->row + begin, n);
-    }
-}
-
-static int fill(void *context, uint64_t index, void *out) {
-    const content *c = context;
-    const piece *made = &c->piece[index];
-    const kd_whisper_file *file = c->file;
-    if (!made->param) {
-        memcpy(out, file->filters,
-               (size_t)(file->model->spec.mels * file->bins) * sizeof *file->filters);
-        return KD_OK;
-    }
-    kd_whisper_get_values(c->values, made->param);
-    if (made->format == &kd_format_int8)
-        fill_int8(c, made, out);
-    else
-        made->format->encode(out, c->values, made->param->tensor.size);
-    return KD_OK;
-}
-
-/* Room for all tensors, and for making one. */
-static int content_create(content *c, const kd_whisper_file *file, kd_gguf_writer *writer) {
-    const kd_params *params = file->model->params;
-    size_t most = 0, longest = 0;
-    for (int i = 0; i < params->count; i++) {
-        const kd_tensor *t = &params->list[i]->tensor;
-        const size_t size = (size_t)t->size, row = size / (size_t)t->shape[0];
-        most = size > most ? size : most;
-        longest = row > longest ? row : longest;
-    }
-    *c = (content){.file = file, .writer = writer};
-    c->piece = calloc(2 * (size_t)params->count + 1, sizeof *c->piece);
-    c->values = malloc(most * sizeof *c->values);
-    c->row = malloc(sizeof(float) + longest);
-    return c->piece && c->values && c->row ? KD_OK
-                                           : kd_fail_memory(most * sizeof *c->values, "GGUF");
-}
-
-static void content_clear(content *c) {
-    free(c->piece);
-    free(c->values);
-    free(c->row);
-}
-
 /* --- the file -----------------------------------------------------------------------------------
  */
 
@@ -224,8 +133,8 @@ static void add_generation(kd_gguf_writer *w, const kd_whisper_generation *g,
 
 static int add_keys(kd_gguf_writer *w, const kd_whisper_file *file,
                     const kd_number_format *format) {
-    const int type = kd_whisper_file_type(format);
-    if (type >= 0) kd_gguf_add_u32(w, "general.file_type", (uint32_t)type);
+    if (format->gguf_file_type >= 0)
+        kd_gguf_add_u32(w, "general.file_type", (uint32_t)format->gguf_file_type);
     if (file->origin) kd_gguf_add_string(w, "distill.origin", file->origin);
     add_sizes(w, &file->model->spec);
     add_generation(w, &file->model->generation, file->tokenizer);
@@ -233,29 +142,25 @@ static int add_keys(kd_gguf_writer *w, const kd_whisper_file *file,
     return status < 0 ? status : add_tokenizer(w, file->tokenizer);
 }
 
-static int write_content(const char *path, content *c, const kd_number_format *format) {
-    const kd_whisper *model = c->file->model;
-    const int64_t filters[2] = {c->file->bins, model->spec.mels};
-    int status = add_keys(c->writer, c->file, format);
-    if (status < 0) return status;
-    add_tensor(c, KD_WHISPER_GGUF_FILTERS, KD_GGUF_TENSOR_F32, 2, filters, (piece){0});
-    for (int i = 0; i < model->params->count; i++) {
-        const kd_param *p = model->params->list[i];
-        add_param(c, p, kd_whisper_format_of(p, format));
-    }
-    return kd_gguf_write_filled(path, c->writer, fill, c);
-}
-
 int kd_whisper_gguf_write(const char *path, const kd_whisper_file *file,
                           const kd_number_format *format) {
-    content c = {0};
+    const kd_whisper *model = file->model;
+    const kd_gguf_array filters = {.name = KD_WHISPER_GGUF_FILTERS,
+                                   .rank = 2,
+                                   .ne = {(uint64_t)file->bins, (uint64_t)model->spec.mels},
+                                   .values = file->filters};
     kd_gguf_writer *w = NULL;
-    KD_CONTRACT(format->encode, "%s has no encoder", format->name);
-    int status = kd_whisper_format_check(&file->model->spec, format, path);
+    const kd_encoding *how;
+    kd_encoding *own;
+    if (!kd_number_format_in_gguf(format))
+        return kd_fail(KD_EUSAGE, "%s: GGUF has no %s", path, format->name);
+    int status = kd_whisper_encodings(&how, &own, file, format);
     if (status == KD_OK) status = kd_gguf_writer_create(&w, "whisper");
-    if (status == KD_OK) status = content_create(&c, file, w);
-    if (status == KD_OK) status = write_content(path, &c, format);
-    content_clear(&c);
+    if (status == KD_OK) status = add_keys(w, file, format);
+    if (status == KD_OK)
+        status = kd_gguf_write_params(path, w, &filters, model->params, &kd_whisper_ggml, how);
+    if (status == KD_OK) kd_encoding_tell(path, model->params, kd_whisper_format_of, format);
     kd_gguf_writer_free(w);
+    free(own);
     return status;
 }

@@ -25,16 +25,6 @@ static int parse(kd_config **out, const kd_config_origin *source) {
     return KD_OK;
 }
 
-static int load(kd_config **out, kd_config_origin source) {
-    *out = NULL;
-    char *text;
-    int status = kd_file_read(&text, &source.length, source.path, KD_CONFIG_LIMIT);
-    source.text = text;
-    if (status == KD_OK) status = parse(out, &source);
-    free(text);
-    return status;
-}
-
 int kd_config_parse(kd_config **out, const char *text, size_t length, const char *path, int n,
                     const char *const *sets) {
     return parse(out,
@@ -43,12 +33,12 @@ int kd_config_parse(kd_config **out, const char *text, size_t length, const char
 }
 
 int kd_config_load(kd_config **out, const char *path, int n, const char *const *sets) {
-    return load(out, (kd_config_origin){.path = path, .set_count = n, .set = sets});
+    return parse(out, &(kd_config_origin){.path = path, .set_count = n, .set = sets});
 }
 
 int kd_config_load_changed(kd_config **out, const char *path, int n,
                            const kd_config_change *change) {
-    return load(out, (kd_config_origin){.path = path, .change_count = n, .change = change});
+    return parse(out, &(kd_config_origin){.path = path, .change_count = n, .change = change});
 }
 
 void kd_config_free(kd_config *config) {
@@ -59,10 +49,11 @@ void kd_config_free(kd_config *config) {
 
 int kd_config_section(char **out, const kd_config *config, const char *section) {
     *out = NULL;
-    cJSON *resolved = cJSON_Parse(config->resolved);
-    if (!resolved) return kd_fail_memory(strlen(config->resolved), "the configuration");
+    cJSON *resolved;
+    const int status = kd_json_tree(&resolved, config->resolved, "the configuration");
+    if (status < 0) return status;
     const cJSON *item = kd_json_get(resolved, section);
-    char *text = item ? cJSON_PrintUnformatted(item) : NULL;
+    char *text = item ? kd_json_print(item, false) : NULL;
     if (!item || text) *out = strdup(text ? text : "");
     cJSON_free(text);
     cJSON_Delete(resolved);

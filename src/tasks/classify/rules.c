@@ -292,7 +292,18 @@ static int bits_of(const cJSON *object, const char *key) {
     return cJSON_IsNumber(bits) ? (int)bits->valuedouble : 8;
 }
 
+static const char *const OF_INTEGERS[] = {
+    "weight_bits", "activation_bits", "method", "symmetric_activations",
+    "observer",    "percentile",      "ema",    "calibration_samples"};
+enum { OF_INTEGERS_COUNT = (int)(sizeof OF_INTEGERS / sizeof *OF_INTEGERS) };
+
 void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
+    const cJSON *format = kd_json_get(object, "format");
+    if (cJSON_IsString(format)) {
+        kd_default_text(reader, out, "name", format->valuestring);
+        for (int i = 0; i < OF_INTEGERS_COUNT; i++) kd_default_none(reader, out, OF_INTEGERS[i]);
+        return;
+    }
     int weights = bits_of(object, "weight_bits"), activations = bits_of(object, "activation_bits");
     char name[sizeof((kd_quantize_config *)0)->name] = "int8";
     if (weights != 8 || activations != 8)
@@ -300,9 +311,27 @@ void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, 
     kd_default_text(reader, out, "name", name);
 }
 
+/* Which quantizer it is. */
+static void choose_quantizer(kd_config_reader *reader, const cJSON *object, const char *path,
+                             kd_quantize_config *quantize) {
+    quantize->spec.how = quantize->format_name[0] ? &kd_quantizer_nearest : &kd_quantizer_integers;
+    quantize->spec.format = kd_number_format_named(quantize->format_name);
+    for (int i = 0; quantize->spec.format && i < OF_INTEGERS_COUNT; i++)
+        if (kd_json_get(object, OF_INTEGERS[i]))
+            kd_config_complain_key(reader, object, path, OF_INTEGERS[i],
+                                   "is of networks in integers; with \"format\" only weights are "
+                                   "rounded");
+    if (quantize->spec.format && !kd_number_format_in_gguf(quantize->spec.format))
+        kd_config_complain_key(reader, object, path, "format", "GGUF files cannot hold it");
+    if (quantize->spec.format && quantize->delay_steps > 0)
+        kd_config_complain_key(reader, object, path, "qat.delay_steps",
+                               "is of networks in integers; with \"format\" no activation waits");
+}
+
 void kd_config_quantize_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                                void *base) {
     kd_quantize_config *quantize = base;
+    choose_quantizer(reader, object, path, quantize);
     kd_config_check_name(reader, object, path);
     snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);
     const kd_config *config = reader->whole;

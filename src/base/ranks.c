@@ -1,0 +1,179 @@
+#include "base/ranks.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+static int own_rank, rank_count = 1;
+static int agreed; /* the last status that all ranks know of              */
+
+int kd_rank(void) {
+    return own_rank;
+}
+
+int kd_rank_count(void) {
+    return rank_count;
+}
+
+bool kd_rank_first(void) {
+    return own_rank == 0;
+}
+
+static int number_in(const char *variable) {
+    const char *text = getenv(variable);
+    return text ? atoi(text) : 0;
+}
+
+/* How many processes the launcher started: 1 when there is none, 0 when there is one that says the
+ * number to MPI only. */
+static int launched(void) {
+    static const char *const counts[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        if (getenv(counts[i])) return number_in(counts[i]);
+    return getenv("PMIX_RANK") ? 0 : 1;
+}
+
+/* In a step of Slurm whose processes were not told of each other. */
+static int check_step(void) {
+    const int tasks = number_in("SLURM_STEP_NUM_TASKS");
+    if (tasks <= 1 || rank_count > 1) return KD_OK;
+    return kd_fail(KD_EUSAGE,
+                   "Slurm started %d processes that do not know of each other; start them with "
+                   "srun --mpi=pmix (srun --mpi=list shows what there is) or mpirun",
+                   tasks);
+}
+
+#ifdef KD_HAVE_MPI
+
+#include <mpi.h>
+
+static int *places; /* two of MPI's lists of lengths and places, 4 × ranks numbers */
+
+int kd_ranks_join(void) {
+    if (launched() == 1) return check_step();
+    int granted;
+    MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &granted);
+    MPI_Comm_rank(MPI_COMM_WORLD, &own_rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &rank_count);
+    places = malloc(4 * (size_t)rank_count * sizeof *places);
+    if (!places) return kd_fail_memory(4 * (size_t)rank_count * sizeof *places, "the ranks");
+    return check_step();
+}
+
+void kd_ranks_leave(int status) {
+    int started = 0;
+    MPI_Initialized(&started);
+    if (!started) return;
+    if (status < 0 && status != agreed && rank_count > 1) MPI_Abort(MPI_COMM_WORLD, -status);
+    MPI_Finalize();
+    free(places);
+    places = NULL;
+    own_rank = 0;
+    rank_count = 1;
+}
+
+int kd_ranks_worst(int status) {
+    if (rank_count == 1) return status;
+    struct {
+        int status, rank;
+    } own = {status, own_rank}, worst;
+    MPI_Allreduce(&own, &worst, 1, MPI_2INT, MPI_MINLOC, MPI_COMM_WORLD);
+    agreed = worst.status;
+    if (status < 0 || worst.status >= 0) return status;
+    return kd_fail(worst.status, "rank %d of %d stopped; its message says why", worst.rank,
+                   rank_count);
+}
+
+bool kd_ranks_any(bool here) {
+    int any = here;
+    if (rank_count > 1) MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
+    return any != 0;
+}
+
+void kd_ranks_wait(void) {
+    if (rank_count > 1) MPI_Barrier(MPI_COMM_WORLD);
+}
+
+void kd_ranks_share(void *bytes, size_t length) {
+    KD_CONTRACT(length <= INT_MAX, "%zu bytes at once", length);
+    if (rank_count > 1) MPI_Bcast(bytes, (int)length, MPI_BYTE, 0, MPI_COMM_WORLD);
+}
+
+/* MPI's lists of pieces that end where the next begins: lengths, then places. */
+static const int *pieces(int *list, const size_t *length, const size_t *at) {
+    size_t end = 0;
+    for (int r = 0; r < rank_count; r++) {
+        const size_t n = length ? length[r] : at[r + 1] - at[r];
+        KD_CONTRACT(end + n <= INT_MAX, "%zu bytes at once", end + n);
+        list[r] = (int)n;
+        list[rank_count + r] = (int)end;
+        end += n;
+    }
+    return list;
+}
+
+void kd_ranks_gather(void *all, const void *own, const size_t *length) {
+    if (rank_count == 1) {
+        if (all != own) memcpy(all, own, length[0]);
+        return;
+    }
+    const int *list = pieces(places, length, NULL);
+    const bool there = own == (char *)all + list[rank_count + own_rank];
+    MPI_Allgatherv(there ? MPI_IN_PLACE : own, list[own_rank], MPI_BYTE, all, list,
+                   list + rank_count, MPI_BYTE, MPI_COMM_WORLD);
+}
+
+void kd_ranks_exchange(void *receive, const size_t *receive_at, const void *send,
+                       const size_t *send_at) {
+    if (rank_count == 1) {
+        memcpy(receive, send, send_at[1]);
+        return;
+    }
+    const int *in = pieces(places, NULL, receive_at);
+    const int *out = pieces(places + 2 * rank_count, NULL, send_at);
+    MPI_Alltoallv(send, out, out + rank_count, MPI_BYTE, receive, in, in + rank_count, MPI_BYTE,
+                  MPI_COMM_WORLD);
+}
+
+#else
+
+int kd_ranks_join(void) {
+    const int count = launched();
+    if (count == 1) return check_step();
+    return kd_fail(KD_EUSAGE, "started as one of several processes, but built without MPI; install "
+                              "libopenmpi-dev and run make again");
+}
+
+void kd_ranks_leave(int status) {
+    (void)status;
+}
+
+int kd_ranks_worst(int status) {
+    return agreed = status;
+}
+
+bool kd_ranks_any(bool here) {
+    return here;
+}
+
+void kd_ranks_wait(void) {
+}
+
+void kd_ranks_share(void *bytes, size_t length) {
+    (void)bytes;
+    (void)length;
+}
+
+void kd_ranks_gather(void *all, const void *own, const size_t *length) {
+    if (all != own) memcpy(all, own, length[0]);
+}
+
+void kd_ranks_exchange(void *receive, const size_t *receive_at, const void *send,
+                       const size_t *send_at) {
+    (void)receive_at;
+    memcpy(receive, send, send_at[1]);
+}
+
+#endif

@@ -1,0 +1,45 @@
+/* The processes that work on one job together, its ranks: started by mpirun or srun, or one alone.
+ *
+ * Everything here is called by all ranks of a job in the same order, on the thread that called
+ * kd_ranks_join. Alone, each does at once what it says for one rank. ranks.c is the only file that
+ * sees MPI; when a rank dies, MPI ends the others.
+ */
+#ifndef KD_BASE_RANKS_H
+#define KD_BASE_RANKS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Takes part in the job this process was started for; without mpirun or srun it is alone, and no
+ * MPI is started. KD_EUSAGE when it is one of several that would each think they are alone: built
+ * without MPI, or started by an srun whose processes do not know of each other. */
+int kd_ranks_join(void);
+
+/* Ends this process's part with the status of its work, OK or not; the exit code is the caller's.
+ * A failure that the other ranks have not heard of (kd_ranks_worst) ends them at once. */
+void kd_ranks_leave(int status);
+
+int kd_rank(void);        /* 0 … kd_rank_count() − 1                         */
+int kd_rank_count(void);  /* 1 when alone                                    */
+bool kd_rank_first(void); /* rank 0, which writes the files and the messages */
+
+/* The smallest status of all ranks, so that all go on or none. A rank that was well itself gets a
+ * message that names the one that was not. */
+int kd_ranks_worst(int status);
+bool kd_ranks_any(bool here); /* whether it holds on any rank */
+void kd_ranks_wait(void);     /* until all are here           */
+
+/* Rank 0's bytes to all. */
+void kd_ranks_share(void *bytes, size_t length);
+
+/* Every rank r gives `length[r]` bytes, its own from `own`; all get them one after the other in
+ * order of rank, in `all`. `own` may lie at its place in `all`. */
+void kd_ranks_gather(void *all, const void *own, const size_t *length);
+
+/* Rank r sends the bytes send[send_at[q]] … send[send_at[q + 1] − 1] to rank q, and gets those of q
+ * at receive[receive_at[q]] …; both lists have one entry more than there are ranks, and what one
+ * sends is what the other expects. Less than 2 GiB on each side. */
+void kd_ranks_exchange(void *receive, const size_t *receive_at, const void *send,
+                       const size_t *send_at);
+
+#endif

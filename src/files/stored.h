@@ -1,0 +1,22 @@
+/* Parameters as they lie in the bytes of a file. Each kind of file lists its tensors as kd_stored
+ * and checks them against the model; what is done with them afterwards knows no kind of file. */
+#ifndef KD_FILES_STORED_H
+#define KD_FILES_STORED_H
+
+#include "files/names.h"
+
+typedef struct {
+    const kd_number_format *format;
+    const unsigned char *bytes; /* of all numbers, row after row; may be unaligned        */
+    const unsigned char *scale; /* int8: the rows' floats, where they lie apart; else NULL */
+    kd_order order;
+} kd_stored;
+
+/* Row `row` of n numbers in the file's order → out. */
+void kd_stored_row(float *out, const kd_stored *stored, int64_t row, int64_t n);
+
+/* Fills the values of all parameters, which are laid out, from list (count); that they are finite
+ * is checked: KD_EDATA names `source`, the parameter and the place. */
+int kd_stored_load(kd_params *params, const kd_stored *list, const char *source);
+
+#endif

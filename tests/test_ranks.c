@@ -1,0 +1,194 @@
+/* Sums over micro-batches have the same bits on every number of ranks, and ranks agree on how work
+ * ended. The program starts itself under mpirun: "test_ranks WORK" is what a rank does. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "asserts.h"
+#include "base/hash.h"
+#include "base/ranks.h"
+#include "base/rng.h"
+#include "distill/reduction.h"
+
+enum { LEAVES_MAX = 19 };
+static const int64_t SIZES[] = {1, 7, 1000, 700 * 1000}; /* the last: several chunks, one ragged */
+enum { SIZE_COUNT = sizeof SIZES / sizeof *SIZES, LARGEST = 700 * 1000 };
+static const char *self;
+
+/* The numbers of a leaf: of very different sizes, so that the order of additions shows. */
+static void fill(kd_real *out, int64_t size, int64_t n, int64_t leaf) {
+    kd_rng rng = kd_rng_init((uint64_t)n, (uint64_t)leaf);
+    for (int64_t i = 0; i < size; i++)
+        out[i] = (kd_real)(kd_rng_uniform(&rng) - 0.5) * (kd_real)(1 << (leaf % 12));
+}
+
+/* The sum of n leaves by this job, hashed. */
+static uint64_t reduced(int64_t size, int64_t n, kd_real *values) {
+    kd_reduction *r;
+    int64_t first, end;
+    assert_ok(kd_reduction_create(&r, size, LEAVES_MAX));
+    kd_reduction_share(n, &first, &end);
+    for (int again = 0; again < 2; again++) { /* an update after another */
+        kd_reduction_begin(r, n);
+        for (int64_t leaf = first; leaf < end; leaf++) {
+            fill(values, size, n, leaf);
+            kd_reduction_add(r, values);
+        }
+        kd_reduction_finish(r, values);
+    }
+    kd_reduction_free(r);
+    return kd_checksum64(values, (size_t)size * sizeof *values);
+}
+
+static uint64_t all_sums(void) {
+    static kd_real values[LARGEST];
+    uint64_t sums[SIZE_COUNT * LEAVES_MAX];
+    int count = 0;
+    for (int s = 0; s < SIZE_COUNT; s++)
+        for (int64_t n = 1; n <= (s == SIZE_COUNT - 1 ? 5 : LEAVES_MAX); n++)
+            sums[count++] = reduced(SIZES[s], n, values);
+    return kd_checksum64(sums, (size_t)count * sizeof *sums);
+}
+
+/* The formula of reduction.h, leaf by leaf. */
+static kd_real tree(const kd_real *leaf, int64_t a, int64_t b) {
+    if (b == a + 1) return leaf[a];
+    int64_t half = 1;
+    while (2 * half < b - a) half *= 2;
+    return tree(leaf, a, a + half) + tree(leaf, a + half, b);
+}
+
+static void a_sum_follows_its_tree(void **state) {
+    (void)state;
+    for (int64_t n = 1; n <= LEAVES_MAX; n++) {
+        kd_real leaf[LEAVES_MAX], sum;
+        for (int64_t i = 0; i < n; i++) fill(&leaf[i], 1, n, i);
+        reduced(1, n, &sum);
+        if (sum != tree(leaf, 0, n)) fail_msg("%lld leaves", (long long)n);
+    }
+}
+
+/* What `work` prints on its first rank, under mpirun; the exit code is returned. */
+static int run_ranks(char *out, size_t capacity, int ranks, const char *work) {
+    char command[1024];
+    snprintf(
+        command, sizeof command,
+        "OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=0 mpirun --allow-run-as-root --oversubscribe "
+        "--bind-to none -np %d %s %s 2>&1",
+        ranks, self, work);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    size_t length = fread(out, 1, capacity - 1, pipe);
+    out[length] = 0;
+    int status = pclose(pipe);
+    return WEXITSTATUS(status);
+}
+
+static void need_mpi(void) {
+#ifdef KD_HAVE_MPI
+    if (system("command -v mpirun >/dev/null 2>&1") == 0) return;
+#endif
+    puts("SKIP no MPI here (libopenmpi-dev, openmpi-bin)");
+    skip();
+}
+
+static void every_number_of_ranks_gives_the_same_bits(void **state) {
+    (void)state;
+    need_mpi();
+    char expected[32], found[4096];
+    snprintf(expected, sizeof expected, "%016llx\n", (unsigned long long)all_sums());
+    for (int ranks = 2; ranks <= 8; ranks += ranks < 4 ? 1 : 4) {
+        int code = run_ranks(found, sizeof found, ranks, "sums");
+        if (code != 0 || strcmp(found, expected) != 0)
+            fail_msg("%d ranks: code %d, '%s', not '%s'", ranks, code, found, expected);
+    }
+}
+
+static void ranks_agree_on_the_worst(void **state) {
+    (void)state;
+    need_mpi();
+    char found[4096];
+    assert_int_equal(run_ranks(found, sizeof found, 3, "worst"), 74);
+    assert_non_null(strstr(found, "rank 1 of 3 stopped"));
+    assert_non_null(strstr(found, "the disk of rank 1"));
+}
+
+static void a_failure_of_one_ends_the_others(void **state) {
+    (void)state;
+    need_mpi();
+    char found[4096];
+    assert_int_equal(run_ranks(found, sizeof found, 3, "alone"), 65);
+}
+
+static void alone_nothing_is_needed(void **state) {
+    (void)state;
+    assert_ok(kd_ranks_join());
+    assert_int_equal(kd_rank(), 0);
+    assert_int_equal(kd_rank_count(), 1);
+    assert_true(kd_rank_first());
+    assert_int_equal(kd_ranks_worst(KD_EDATA), KD_EDATA);
+    assert_false(kd_ranks_any(false));
+    assert_true(kd_ranks_any(true));
+    char all[4] = "abc";
+    const size_t length[] = {3};
+    kd_ranks_gather(all, "xyz", length);
+    assert_string_equal(all, "xyz");
+}
+
+static void processes_that_think_they_are_alone_are_refused(void **state) {
+    (void)state;
+    setenv("SLURM_STEP_NUM_TASKS", "4", 1);
+    assert_refused(kd_ranks_join(), KD_EUSAGE, "Slurm started 4 processes that do not know");
+    setenv("SLURM_STEP_NUM_TASKS", "1", 1);
+    assert_ok(kd_ranks_join());
+    unsetenv("SLURM_STEP_NUM_TASKS");
+}
+
+/* --- what a rank does ---------------------------------------------------------------------- */
+
+static int work_sums(void) {
+    uint64_t sums = all_sums();
+    if (kd_rank_first()) printf("%016llx\n", (unsigned long long)sums);
+    return KD_OK;
+}
+
+static int work_worst(void) {
+    if (kd_ranks_worst(KD_OK) != KD_OK) return KD_EINTERNAL;
+    int status = kd_rank() == 1 ? kd_fail(KD_EIO, "the disk of rank 1") : KD_OK;
+    return kd_ranks_worst(status);
+}
+
+static int work_alone(void) {
+    if (kd_rank() == 2) return kd_fail(KD_EDATA, "only here");
+    kd_ranks_wait(); /* for ever, if nobody ended it */
+    return KD_OK;
+}
+
+static int work(const char *what) {
+    int status = kd_ranks_join();
+    if (status == KD_OK)
+        status = strcmp(what, "sums") == 0    ? work_sums()
+                 : strcmp(what, "worst") == 0 ? work_worst()
+                                              : work_alone();
+    if (status < 0) fprintf(stderr, "%s\n", kd_error());
+    kd_ranks_leave(status);
+    return -status;
+}
+
+int main(int argc, char **argv) {
+    self = argv[0];
+    if (argc > 1) return work(argv[1]);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_sum_follows_its_tree),
+        cmocka_unit_test(every_number_of_ranks_gives_the_same_bits),
+        cmocka_unit_test(ranks_agree_on_the_worst),
+        cmocka_unit_test(a_failure_of_one_ends_the_others),
+        cmocka_unit_test(alone_nothing_is_needed),
+        cmocka_unit_test(processes_that_think_they_are_alone_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
