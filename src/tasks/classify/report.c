@@ -14,7 +14,9 @@
 void kd_result_free_counts(kd_result *result) {
     free(result->class_samples);
     free(result->class_correct);
+    free(result->answer);
     result->class_samples = result->class_correct = NULL;
+    result->answer = NULL;
 }
 
 void kd_result_copy_costs(kd_result *out, const kd_result *from) {
@@ -54,14 +56,8 @@ const kd_result *kd_report_teacher(const kd_report *report) {
     return NULL;
 }
 
-const char *kd_report_kind_class(const kd_result *result) {
-    static const char *const known[] = {"teacher", "student", "alone", "ptq", "blob"};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(result->kind, known[i]) == 0) return known[i];
-    return "other";
-}
-
-/* --- by name ----------------------------------------------------------------------------------- */
+/* --- by name -----------------------------------------------------------------------------------
+ */
 
 static void count_samples(kd_estimate *out, int64_t correct, int64_t samples) {
     out[KD_TEST_ACCURACY] = kd_estimate_share(correct, samples);
@@ -88,8 +84,8 @@ static void fill_model(kd_measured_table *table, const kd_result *r) {
 }
 
 int kd_report_measured(kd_measured_table *out, const kd_report *report) {
-    int status = kd_measured_create(out, report->count, KD_TEST_METRICS, kd_classify_test,
-                                    report->classes);
+    int status =
+        kd_measured_create(out, report->count, KD_TEST_METRICS, kd_classify_test, report->classes);
     if (status < 0) return status;
     out->unit = "samples";
     out->group = "class";
@@ -132,6 +128,7 @@ static void add_models_plot(kd_text *out, const kd_report *report) {
         kd_result_interval(result, &low, &high);
         percent[i] = 100 * (double)result->correct / (double)result->samples;
         row[i] = (kd_plot_row){.name = result->name,
+                               .colour = kd_plot_model_colour(result->kind),
                                .n = 1,
                                .value = &percent[i],
                                .mean = percent[i],
@@ -144,7 +141,7 @@ static void add_models_plot(kd_text *out, const kd_report *report) {
                          .bounds = {0, 100},
                          .count = report->count,
                          .row = row};
-    if (report->count > 0) kd_plot_add_rows(out, &plot, true);
+    if (report->count > 0) kd_plot_add_rows(out, &plot, KD_PLOT_AS_FILE);
 }
 
 int kd_report_write(const kd_report *report) {
