@@ -164,9 +164,9 @@ static int print_plan(kd_speech_run *run, const char *runs) {
         o.windows, o.teacher.audio_context / 50.0, o.costs.listening);
     double disk;
     const double seconds = print_stages(&o, &disk);
-    const double store =
-        kd_speech_teach_bytes(&run->config->teacher, &o.teacher, o.seconds * TOKENS_PER_SECOND);
-    const double learning = o.costs.bytes + store, teaching = 2 * o.teacher_bytes;
+    /* Of the store only the output matrix stays in memory. */
+    const double matrix = kd_speech_teach_bytes(&run->config->teacher, &o.teacher, 0);
+    const double learning = o.costs.bytes + matrix, teaching = 2 * o.teacher_bytes;
     return kd_plan_conclude(runs,
                             &(kd_plan_needs){.seconds = seconds,
                                              .memory = learning > teaching ? learning : teaching,
