@@ -234,8 +234,8 @@ static int log_losses(trainer *t) {
     const kd_runlog_place at = place_of(t);
     kd_scalar number[NUMBERS_MAX];
     int n = mean_losses(t, &t->recent, number);
-    number[n++] = (kd_scalar){
-        "lr", kd_schedule_rate(t->job->spec, t->state.step - 1, t->warmup, t->total)};
+    number[n++] =
+        (kd_scalar){"lr", kd_schedule_rate(t->job->spec, t->state.step - 1, t->warmup, t->total)};
     t->recent = (loss_sums){0};
     int status = kd_runlog_write_step(t->log, &at, n, number);
     number[n - 1].name = "learning_rate";
@@ -282,8 +282,8 @@ static int evaluate_epoch(trainer *t) {
     tell_scores(t, score);
     status = log_scores(t, score);
     const bool first = t->state.best_epoch == 0;
-    if (status < 0 || (!first && !kd_metric_is_better(&t->task->metric[0], score[0].value,
-                                                      t->state.best_value)))
+    if (status < 0 ||
+        (!first && !kd_metric_is_better(&t->task->metric[0], score[0].value, t->state.best_value)))
         return status;
     t->state.best_value = score[0].value;
     t->state.best_epoch = t->state.epoch;

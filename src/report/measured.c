@@ -12,13 +12,13 @@ int kd_measured_create(kd_measured_table *out, int models, int metric_count,
     const size_t rows = (size_t)models * (size_t)(1 + group_count);
     const size_t bytes = (rows * (size_t)metric_count + 1) * sizeof *out->memory;
     KD_CONTRACT(metric_count >= 1 && metric_count <= KD_METRICS_MAX, "%d metrics", metric_count);
-    *out = (kd_measured_table){.metric_count = metric_count,
-                               .metric = metric,
-                               .group_count = group_count};
+    *out = (kd_measured_table){
+        .metric_count = metric_count, .metric = metric, .group_count = group_count};
     out->model = calloc((size_t)models + 1, sizeof *out->model);
     out->memory = malloc(bytes);
     out->group_name = calloc((size_t)group_count + 1, sizeof *out->group_name);
-    if (!out->model || !out->memory || !out->group_name) return kd_fail_memory(bytes, "what was measured");
+    if (!out->model || !out->memory || !out->group_name)
+        return kd_fail_memory(bytes, "what was measured");
     const size_t each = (size_t)metric_count * (size_t)(1 + group_count);
     for (size_t i = 0; i < rows * (size_t)metric_count; i++)
         out->memory[i] = kd_estimate_plain(NAN, 0);

@@ -94,8 +94,9 @@ static void add_models(kd_text *out, const kd_measured_table *table) {
         align[columns++] = 'r';
     }
     if (table->group_count > 0) {
-        kd_text_add(&rows, kd_measured_teacher(table) ? "\t%s that lost most against the teacher"
-                                                      : "\tworst %s",
+        kd_text_add(&rows,
+                    kd_measured_teacher(table) ? "\t%s that lost most against the teacher"
+                                               : "\tworst %s",
                     table->group);
         align[columns++] = 'l';
     }
@@ -148,12 +149,11 @@ static void add_group_rows(kd_text *rows, const kd_measured_table *table) {
     for (int g = 0; g < table->group_count; g++) {
         kd_text_add(rows, "\n");
         add_plain(rows, table->group_name[g]);
-        kd_text_add(rows, "\t%lld",
-                    (long long)kd_measured_group(table, &table->model[0], g, 0)->n);
+        kd_text_add(rows, "\t%lld", (long long)kd_measured_group(table, &table->model[0], g, 0)->n);
         for (int i = 0; i < table->count; i++) {
             const kd_measured *model = &table->model[i];
-            const bool worst = teacher && model != teacher &&
-                               kd_measured_worst(table, model, teacher) == g;
+            const bool worst =
+                teacher && model != teacher && kd_measured_worst(table, model, teacher) == g;
             add_group_cell(rows, table, kd_measured_group(table, model, g, 0), m, digits, worst);
         }
     }

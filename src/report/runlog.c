@@ -213,8 +213,8 @@ static int keep_point(kd_runlog_curves *out, kd_runlog_point **list, int64_t *co
     if (!grown) return KD_EINTERNAL;
     *list = grown;
     kd_runlog_point *point = &grown[*count];
-    *point = (kd_runlog_point){.step = integer_of(object, "step"),
-                               .epoch = number_of(object, "epoch")};
+    *point =
+        (kd_runlog_point){.step = integer_of(object, "step"), .epoch = number_of(object, "epoch")};
     text_of(point->stage, sizeof point->stage, object, "stage");
     int status = keep_values(out, point, object);
     if (status == KD_OK) ++*count;

@@ -61,7 +61,8 @@ const char *kd_report_kind_class(const kd_result *result) {
     return "other";
 }
 
-/* --- by name ----------------------------------------------------------------------------------- */
+/* --- by name -----------------------------------------------------------------------------------
+ */
 
 static void count_samples(kd_estimate *out, int64_t correct, int64_t samples) {
     out[KD_TEST_ACCURACY] = kd_estimate_share(correct, samples);
@@ -88,8 +89,8 @@ static void fill_model(kd_measured_table *table, const kd_result *r) {
 }
 
 int kd_report_measured(kd_measured_table *out, const kd_report *report) {
-    int status = kd_measured_create(out, report->count, KD_TEST_METRICS, kd_classify_test,
-                                    report->classes);
+    int status =
+        kd_measured_create(out, report->count, KD_TEST_METRICS, kd_classify_test, report->classes);
     if (status < 0) return status;
     out->unit = "samples";
     out->group = "class";

@@ -305,12 +305,12 @@ static int measure(const job *j, const kd_speech_result *teacher) {
         kd_speech_result *r = &j->out[m];
         for (int64_t i = 0; i < r->count && status == KD_OK; i++)
             status = compare(j, m, i, teacher->said[i]);
-        if (status == KD_OK) status = 
-            kd_speech_rate_of(&r->reference, r->against_reference, r->count, NULL);
-        if (status == KD_OK) status = 
-            kd_speech_rate_of(&r->teacher, r->against_teacher, r->count, NULL);
-        if (status == KD_OK) status = 
-            kd_speech_rate_of(&r->fallback, r->with_fallback, r->count, NULL);
+        if (status == KD_OK)
+            status = kd_speech_rate_of(&r->reference, r->against_reference, r->count, NULL);
+        if (status == KD_OK)
+            status = kd_speech_rate_of(&r->teacher, r->against_teacher, r->count, NULL);
+        if (status == KD_OK)
+            status = kd_speech_rate_of(&r->fallback, r->with_fallback, r->count, NULL);
         if (r->again < 0) r->fallback = (kd_speech_rate){NAN, NAN, NAN};
     }
     return status;

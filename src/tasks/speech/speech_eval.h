@@ -17,9 +17,9 @@ enum { KD_SPEECH_NAME_MAX = 64, KD_SPEECH_SUBJECTS_MAX = 16 };
 
 /* A model to be measured. */
 typedef struct {
-    const char *name; /* "teacher", "student", "student q8_0 (QAT)"                          */
-    const char *kind; /* "teacher" | "initial" (the student before it learnt) | "student"
-                         | "ptq" | "blob"                                                   */
+    const char *name;  /* "teacher", "student", "student q8_0 (QAT)"                          */
+    const char *kind;  /* "teacher" | "initial" (the student before it learnt) | "student"
+                          | "ptq" | "blob"                                                   */
     const char *stage; /* of the run, whose best weights it has; "" for none                     */
     const kd_whisper_file *file;
     int64_t bytes; /* of its file */
@@ -35,16 +35,16 @@ typedef struct {
 typedef struct {
     char name[KD_SPEECH_NAME_MAX], kind[16];
     char stage[KD_MEASURED_STAGE_MAX]; /* whose best weights these are; "" of none      */
-    int64_t count;             /* utterances                                            */
-    bool letters;              /* the rates are of letters, not of words                */
-    char **said;               /* (count) as the model writes                           */
-    bool *bad;                 /* (count) whose greedy text is to be decoded again      */
-    char **said_again;         /* (count) the text it then has; NULL where not bad      */
-    int64_t loops;             /* how many greedy texts repeat themselves               */
-    int64_t again;             /* how many were decoded again; −1: that was left out    */
-    kd_wer *against_reference; /* (count), both texts normalised                        */
-    kd_wer *against_teacher;   /* (count)                                               */
-    kd_wer *with_fallback;     /* (count) against the reference                         */
+    int64_t count;                     /* utterances                                            */
+    bool letters;                      /* the rates are of letters, not of words                */
+    char **said;                       /* (count) as the model writes                           */
+    bool *bad;                         /* (count) whose greedy text is to be decoded again      */
+    char **said_again;                 /* (count) the text it then has; NULL where not bad      */
+    int64_t loops;                     /* how many greedy texts repeat themselves               */
+    int64_t again;                     /* how many were decoded again; −1: that was left out    */
+    kd_wer *against_reference;         /* (count), both texts normalised                        */
+    kd_wer *against_teacher;           /* (count)                                               */
+    kd_wer *with_fallback;             /* (count) against the reference                         */
     kd_speech_rate reference, teacher, fallback; /* fallback: NAN when it was left out  */
     int64_t parameters, bytes;
     double audio_seconds; /* of sound                                                   */

@@ -69,8 +69,8 @@ static int open_models(models *m) {
         const kd_speech_quantize *how = &config->quantize[i];
         snprintf(name, sizeof name, "student %s (%s)", how->format_name, how->qat ? "QAT" : "PTQ");
         status = kd_speech_run_file(run, how, path);
-        if (status == KD_OK) status = 
-            add_file(m, name, how->qat ? "blob" : "ptq", how->qat ? how->stage : "", path);
+        if (status == KD_OK)
+            status = add_file(m, name, how->qat ? "blob" : "ptq", how->qat ? how->stage : "", path);
     }
     return status;
 }
@@ -136,10 +136,10 @@ static int report(const models *m, const kd_speech_result *result, bool written)
                                    .leaked = run->leaked,
                                    .count = m->count,
                                    .result = result};
-    kd_speech_report_print(&what);
+    if (!run->quiet) kd_speech_report_print(&what);
     if (!written) return KD_OK;
     int status = kd_speech_report_write(&what);
-    if (status == KD_OK) kd_log("report: %s/report.html", run->folder);
+    if (status == KD_OK && !run->quiet) kd_log("report: %s/report.html", run->folder);
     return status;
 }
 
@@ -195,9 +195,9 @@ int kd_speech_run_measure(kd_speech_run *run, const char *path) {
     int status = kd_speech_run_check_test(run);
     if (status == KD_OK) status = kd_speech_run_need_teacher(run);
     if (status == KD_OK)
-        add(&m, "teacher", "teacher", "", NULL, run->teacher, size_of(run->config->teacher.weights));
-    if (status == KD_OK) status = 
-        add_file(&m, slash ? slash + 1 : path, "student", "", path);
+        add(&m, "teacher", "teacher", "", NULL, run->teacher,
+            size_of(run->config->teacher.weights));
+    if (status == KD_OK) status = add_file(&m, slash ? slash + 1 : path, "student", "", path);
     if (status == KD_OK) status = check_fits(m.subject[1].file, run->teacher, path);
     if (status == KD_OK) status = measure(&m, false);
     close_models(&m);
