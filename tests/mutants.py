@@ -36,7 +36,7 @@ ROOMS = ("base", "data", "autograd", "layers", "quant", "files", "config", "repo
 GIGABYTE = 1 << 30
 MEMORY, FILE_SIZE = 4 * GIGABYTE, 2 * GIGABYTE  # what a mutant may take
 TESTS_SECONDS = 60  # tests beyond this sum are not tried on one mutant
-SANITIZED_SECONDS = 10  # the same of those that run again under the sanitizers, where they take longer
+OTHER_SECONDS = 10  # the same of those that run again in double precision and under the sanitizers
 # Arguments that change places must be of one kind, or it is no mutant.
 SANITIZERS = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 STRICT = ["-Werror=int-conversion", "-Werror=incompatible-pointer-types"]
@@ -76,6 +76,12 @@ def blank_out(text):
     return text
 
 
+def asks_for_more(code, at):
+    """Whether a larger number at this place would only ask for more memory than is used."""
+    m = re.search(r"\b(?:malloc|calloc|realloc)\((.*)\);", code)
+    return bool(m) and m.start(1) <= at < m.end(1) and not re.search(r" [-/%?] |<<|>>", m.group(1))
+
+
 def of_line(line, code):
     """Every (column, end, replacement) of one line; `code` is the same, blanked out."""
     out = []
@@ -94,7 +100,8 @@ def of_line(line, code):
                 continue  # one of the values that say "none"
             if re.fullmatch(r"\d+", number):
                 suffix = token[len(number):]
-                out += [(at, end, f"{int(number) + d}{suffix}") for d in (1, -1) if int(number) + d >= 0]
+                steps = (-1,) if asks_for_more(code, at) else (1, -1)
+                out += [(at, end, f"{int(number) + d}{suffix}") for d in steps if int(number) + d >= 0]
             else:
                 out += [(at, end, f"(2 * {token})"), (at, end, "0")]
         elif token == "!":
@@ -189,19 +196,20 @@ def copy_tree():
 
 
 class Build:
-    """The builds of TREE, made by its Makefile: `mutant`, `sanitized`, and `cover`, which counts lines."""
+    """The builds of TREE, made by its Makefile: `mutant`, `double` and `sanitized` as in make test, and
+    `cover`, which counts lines."""
 
     def __init__(self, options):
         self.cc = shlex.split(options.cc)
         flags = [f for f in shlex.split(options.cflags) if f not in ("-g", "-MMD", "-MP")] + STRICT + ["-g0"]
-        self.flags = {"mutant": flags + ["-O2"], "sanitized": flags + SANITIZERS}
+        self.flags = {"mutant": flags + ["-O2"], "double": flags + ["-O2", "-DKD_DOUBLE"], "sanitized": flags + SANITIZERS}
         self.libraries = shlex.split(options.libs)
         self.linker = ["-fuse-ld=gold"] if shutil.which("ld.gold") else []  # four times as fast
         self.tests = sorted(os.path.basename(p)[:-2] for p in glob.glob(os.path.join(TREE, "tests/test_*.c")))
-        make = ["make", "-s", f"-j{options.jobs}", f"CC={options.cc}", "ARCH=native", "MODES=mutant sanitized cover",
-                "CFLAGS_mutant=-O2 -g0", f"CFLAGS_sanitized={' '.join(SANITIZERS)} -g0",
+        make = ["make", "-s", f"-j{options.jobs}", f"CC={options.cc}", "ARCH=native", "MODES=mutant double sanitized cover",
+                "CFLAGS_mutant=-O2 -g0", "CFLAGS_double=-O2 -g0 -DKD_DOUBLE", f"CFLAGS_sanitized={' '.join(SANITIZERS)} -g0",
                 "CFLAGS_cover=-O1 --coverage -fno-openmp -fopenmp-simd", f"LDLIBS={options.libs} -lgomp"]
-        run(make + ["build/mutant/libdistill.a", "build/sanitized/libdistill.a", "build/ops_list.h"] +
+        run(make + [f"build/{mode}/libdistill.a" for mode in self.flags] + ["build/ops_list.h"] +
             [f"build/cover/{t}" for t in self.tests] +
             [f"build/{mode}/{o}" for o in EXTRA.values() for mode in self.flags], stdout=subprocess.DEVNULL)
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
@@ -267,7 +275,7 @@ class Build:
             self.test_object(test, mode)
         extra = [f"build/{mode}/{EXTRA[test]}"] if test in EXTRA else []
         fronted = any("malloc(size_t" in open(d).read() for d in self.dependencies(test) if "/tests/" in d)
-        sanitizers = SANITIZERS if mode == "sanitized" else [] if fronted else ["-fsanitize=leak"]
+        sanitizers = SANITIZERS if mode == "sanitized" else ["-fsanitize=leak"] if not fronted else []
         run(self.cc + ["-fopenmp", *self.linker] + sanitizers + ["-o", out, f"build/{mode}/{test}.o"] + extra + objects +
             [f"build/{mode}/libdistill.a", "-lcmocka"] + self.libraries)
 
@@ -398,12 +406,14 @@ class Coverage:
 
     def executing(self, path, line):
         """(tests, objects' sources) that execute a line. Tables, and children that end by _exit, leave no trace:
-        for a line without any, the tests that execute its file, or else one that includes its header."""
+        for a line without any, the tests that execute its file, or one that includes its header, or one of
+        its folder."""
         header = path[len("src/"):-1] + "h"
         users = [p for p in self.build.versions if f'"{header}"' in open(os.path.join(TREE, p)).read()]
         for hits in (lambda files: line in files.get(path, ()),
                      lambda files: path in files,
-                     lambda files: any(p in files for p in users)):
+                     lambda files: any(p in files for p in users),
+                     lambda files: any(os.path.dirname(p) == os.path.dirname(path) for p in files)):
             tests, sources = [], set()
             for test, found in self.tests.items():
                 hit = {s for s, files in found["lines"].items() if hits(files)}
@@ -425,9 +435,11 @@ def try_mutant(build, coverage, mutant):
         if not objects:
             return None
         tried = []
-        for mode, most, slower in (("mutant", TESTS_SECONDS, 1), ("sanitized", SANITIZED_SECONDS, 5)):
+        for mode, most, slower in (("mutant", TESTS_SECONDS, 1), ("double", OTHER_SECONDS, 2), ("sanitized", OTHER_SECONDS, 5)):
             spent = 0
-            if mode == "sanitized":
+            if mode == "double" and "kd_real" not in mutant.text:
+                continue
+            if mode != "mutant":
                 objects = build.objects(mutant, sources, folder, mode)
             for test in tests:
                 seconds = coverage.tests[test]["seconds"]
@@ -437,7 +449,7 @@ def try_mutant(build, coverage, mutant):
                 build.link(test, objects, binary, mode)
                 passed, _ = run_test(binary, 30 + 6 * slower * seconds)
                 if not passed and build.passes(test, mode):
-                    return f"killed by {test}" + (" (sanitized)" if mode == "sanitized" else "")
+                    return f"killed by {test}" + (f" ({mode})" if mode != "mutant" else "")
                 os.unlink(binary)
                 spent += seconds
                 tried.append(test)

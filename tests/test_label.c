@@ -5,8 +5,8 @@
 
 #include "distill/trainer.h"
 #include "tasks/speech/decode.h"
+#include "tasks/speech/features.h"
 #include "tasks/speech/greedy.h"
-#include "tasks/speech/hearing.h"
 #include "tasks/speech/label.h"
 
 static const kd_label_options OPTIONS = {-1, -1};

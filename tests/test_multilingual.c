@@ -77,6 +77,34 @@ static void a_transcript_has_its_language(void **state) {
     kd_whisper_file_free(file);
 }
 
+/* Of languages that are equally likely, the first. */
+static void languages_are_compared(void **state) {
+    (void)state;
+    enum { FRAMES = 100 };
+    static kd_real mel[FRAMES * 80];
+    kd_whisper_file *file = large_file(0, TINY_SPEC.audio_context);
+    const kd_token_ids *ids = kd_tokenizer_ids(file->tokenizer);
+    kd_real *row = file->model->tokens.table->tensor.value + (int64_t)ids->language * TINY_WIDTH;
+    const kd_decode_options options = {.language = -1, .task = ids->transcribe, .beam = 1};
+    kd_decoder decoder;
+    int32_t found;
+    tiny_mel(mel, FRAMES * 80);
+    for (int i = 1; i < ids->languages; i++)
+        memcpy(row + i * TINY_WIDTH, row, TINY_WIDTH * sizeof *row);
+    kd_params_touch(file->model->params);
+    assert_ok(kd_decoder_init(&decoder, file->model, file->tokenizer, &options));
+    assert_ok(kd_decoder_listen(&decoder, mel, FRAMES));
+    assert_ok(kd_decoder_language(&decoder, &found));
+    assert_int_equal(found, ids->language);
+    /* Others only as far as the model states them. */
+    const int32_t stated[] = {ids->language + 7, ids->language + 3};
+    assert_ok(kd_token_list_set(&file->model->generation.languages, stated, 2));
+    assert_ok(kd_decoder_language(&decoder, &found));
+    assert_int_equal(found, stated[0]);
+    kd_decoder_clear(&decoder);
+    kd_whisper_file_free(file);
+}
+
 static void labels_are_of_one_language(void **state) {
     test_folder *folder = *state;
     kd_utterances u = tiny_utterances(folder, RECORDINGS, RECORDINGS);
@@ -193,9 +221,8 @@ static void a_student_keeps_its_language(void **state) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_setup, test_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(a_transcript_has_its_language),
-        TEST(labels_are_of_one_language),
-        TEST(texts_are_compared_as_their_language_is),
+        TEST(a_transcript_has_its_language), TEST(languages_are_compared),
+        TEST(labels_are_of_one_language),    TEST(texts_are_compared_as_their_language_is),
         TEST(a_student_keeps_its_language),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,6 +37,8 @@ static const struct {
     {"q5_1", 7, 9, 6, 1.01 / 31, "f16"},
     {"q4_0", 2, 2, 4.5, 1.01 / 8, "f16"},
     {"q4_1", 3, 3, 5, 1.01 / 15, "f16"},
+    {"q4_K", 12, 12, 4.5, 0.12, "q5_0"},
+    {"q6_K", 14, 14, 6.5625, 0.04, "q8_0"},
     {"int8", KD_NO_GGML_TYPE, -1, 8 + 32.0 / ODD_ROW, 0.5 / 127 + 1e-6, NULL},
     {"bf16", 30, -1, 16, 0, NULL},
     {"f64", 28, -1, 64, 0, NULL},
@@ -222,7 +224,7 @@ static void bytes_are_those_of_ggml(void **state) {
     for (int i = 0; i < FORMATS; i++) {
         const kd_number_format *f = kd_number_format_named(rows[i].name);
         char name[32];
-        if (f->block <= 1) continue;
+        if (f->block <= 1 || f->ggml_type == KD_NO_GGML_TYPE) continue;
         assert_rows(f->name, f, NULL);
         snprintf(name, sizeof name, "%s.important", f->name);
         assert_rows(name, f, importance);
@@ -236,7 +238,7 @@ static void values_are_those_of_ggml(void **state) {
         char name[32];
         float found[ROW];
         int64_t n, values;
-        if (f->block <= 1) continue;
+        if (f->block <= 1 || f->ggml_type == KD_NO_GGML_TYPE) continue;
         const unsigned char *bytes = golden(f->name, &n);
         snprintf(name, sizeof name, "%s.value", f->name);
         const float *value = golden(name, &values);
@@ -264,7 +266,7 @@ static double cost(const kd_number_format *f, const float *x, const float *impor
 
 static void importance_pays(void **state) {
     (void)state;
-    static const char *const searched[] = {"q5_0", "q5_1", "q4_0", "q4_1"};
+    static const char *const searched[] = {"q5_0", "q5_1", "q4_0", "q4_1", "q4_K", "q6_K"};
     int64_t n;
     const float *x = golden("x", &n), *importance = golden("importance", &n);
     for (size_t i = 0; i < sizeof searched / sizeof *searched; i++) {
@@ -358,18 +360,18 @@ static void sizes_of_types(void **state) {
     (void)state;
     for (int i = 0; i < FORMATS; i++) {
         const kd_number_format *f = kd_number_format_named(rows[i].name);
-        if (f->block == 0) continue;
+        if (f->ggml_type == KD_NO_GGML_TYPE) continue;
         const uint64_t n = (uint64_t)f->block;
         assert_int_equal(kd_ggml_type_bytes(f->ggml_type, 2 * n, 6 * n), 6 * f->bytes);
         assert_string_equal(kd_ggml_type_name(f->ggml_type), f->name);
     }
     assert_int_equal(kd_ggml_type_bytes(8, 48, 96), 0);           /* q8_0: 48 is no whole block */
-    assert_int_equal(kd_ggml_type_bytes(14, 512, 1024), 4 * 210); /* q6_K                       */
+    assert_int_equal(kd_ggml_type_bytes(13, 512, 1024), 4 * 176); /* q5_K: known, not coded */
     assert_int_equal(kd_ggml_type_bytes(26, 3, 6), 24);           /* i32                        */
     assert_int_equal(kd_ggml_type_bytes(29, 256, 256), 0);        /* iq1_m                      */
     assert_int_equal(kd_ggml_type_bytes(28, 1, UINT64_MAX), 0);   /* 8 times that overflows     */
     assert_int_equal(kd_ggml_type_bytes(UINT32_MAX, 1, 1), 0);    /* what ggml has no number for */
-    assert_string_equal(kd_ggml_type_name(14), "q6_K");
+    assert_string_equal(kd_ggml_type_name(13), "q5_K");
     assert_string_equal(kd_ggml_type_name(29), "?");
     for (uint32_t a = 0; a < TYPES; a++)
         for (uint32_t b = a + 1; b < TYPES; b++)
@@ -377,14 +379,22 @@ static void sizes_of_types(void **state) {
                 assert_string_not_equal(kd_ggml_type_name(a), kd_ggml_type_name(b));
 }
 
+/* What keys offer and messages list are the formats that can be written. */
 static void formats_are_listed(void **state) {
     (void)state;
-    char list[KD_FORMAT_LIST_MAX];
-    assert_string_equal(kd_number_format_list_written(list),
-                        "f32, f16, q8_0, q5_1, q5_0, q4_1, q4_0, int8");
-    assert_string_equal(kd_number_format_list_ggml(list),
-                        "f32, f16, q8_0, q5_1, q5_0, q4_1, q4_0, bf16, f64");
-    assert_string_equal(KD_FORMAT_CHOICES, "f32|f16|q8_0|q5_1|q5_0|q4_1|q4_0|int8");
+    char choices[] = KD_FORMAT_CHOICES, list[KD_FORMAT_LIST_MAX], joined[KD_FORMAT_LIST_MAX] = "";
+    int count = 0;
+    for (char *word = strtok(choices, "|"); word; word = strtok(NULL, "|")) {
+        const kd_number_format *f = kd_number_format_named(word);
+        if (!f || !f->encode) fail_msg("%s is no format that can be written", word);
+        strcat(joined, count++ ? ", " : "");
+        strcat(joined, word);
+    }
+    for (int i = 0; kd_number_format_at(i); i++) count -= kd_number_format_at(i)->encode != NULL;
+    assert_int_equal(count, 0);
+    assert_string_equal(kd_number_format_list_written(list), joined);
+    assert_non_null(strstr(kd_number_format_list_ggml(list), "bf16"));
+    assert_null(strstr(list, "int8"));
 }
 
 int main(void) {

@@ -129,7 +129,7 @@ static void page_has_table_curves_and_words(void **state) {
     assert_has(page, "25 B"); /* the smallest file */
     assert_has(page, "87.5 %");
     assert_has(page, "Training loss");
-    assert_has(page, "Validation: next token right, %");
+    assert_has(page, "Validation: next token right");
     assert_has(page, "Against the references");
     assert_has(page, "said &#38; &#60;done&#62;");
     assert_has(page, "REFERENCE &#60;ONE&#62;");

@@ -9,7 +9,6 @@
 
 enum { VERSION = 1 };
 
-static const size_t FILE_MAX_BYTES = (size_t)1 << 36;
 static const kd_names OWN_NAMES = {0};
 
 int kd_weights_gguf_write(const char *path, const kd_params *params, const kd_encoding *how,
@@ -34,24 +33,23 @@ bool kd_gguf_is_weights(const kd_gguf *gguf) {
     return kd_gguf_find_key(gguf, "distill.config") && !kd_gguf_find_key(gguf, "distill.graph");
 }
 
-/* The parsed file; *bytes is freed after it. */
-static int open_file(kd_gguf **out, char **bytes, const char *path) {
-    size_t length;
-    int status = kd_file_read(bytes, &length, path, FILE_MAX_BYTES);
+/* The parsed file, whose map is closed after it. */
+static int open_file(kd_gguf **out, kd_file_map *map, const char *path) {
+    int status = kd_file_map_open(map, path);
     if (status < 0) return status;
-    status = kd_gguf_parse(out, *bytes, length, path);
-    if (status < 0) free(*bytes);
+    status = kd_gguf_parse(out, map->bytes, map->length, path);
+    if (status < 0) kd_file_map_close(map);
     return status;
 }
 
 int kd_weights_gguf_is_at(bool *out, const char *path) {
     kd_gguf *g;
-    char *bytes;
-    int status = open_file(&g, &bytes, path);
+    kd_file_map map;
+    int status = open_file(&g, &map, path);
     if (status < 0) return status;
     *out = kd_gguf_is_weights(g);
     kd_gguf_free(g);
-    free(bytes);
+    kd_file_map_close(&map);
     return KD_OK;
 }
 
@@ -79,12 +77,12 @@ static int read_params(kd_params *params, const kd_gguf *g, const char *path) {
 
 int kd_weights_gguf_read(kd_params *params, const char *path) {
     kd_gguf *g;
-    char *bytes;
-    int status = open_file(&g, &bytes, path);
+    kd_file_map map;
+    int status = open_file(&g, &map, path);
     if (status < 0) return status;
     status = check_keys(g, path);
     if (status == KD_OK) status = read_params(params, g, path);
     kd_gguf_free(g);
-    free(bytes);
+    kd_file_map_close(&map);
     return status;
 }

@@ -133,8 +133,8 @@ static void add_generation(kd_gguf_writer *w, const kd_whisper_generation *g,
 
 static int add_keys(kd_gguf_writer *w, const kd_whisper_file *file,
                     const kd_number_format *format) {
-    if (format->file_type >= 0)
-        kd_gguf_add_u32(w, "general.file_type", (uint32_t)format->file_type);
+    if (format->gguf_file_type >= 0)
+        kd_gguf_add_u32(w, "general.file_type", (uint32_t)format->gguf_file_type);
     if (file->origin) kd_gguf_add_string(w, "distill.origin", file->origin);
     add_sizes(w, &file->model->spec);
     add_generation(w, &file->model->generation, file->tokenizer);

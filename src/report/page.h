@@ -1,4 +1,4 @@
-/* A page of a report in HTML: one file, no scripts, and the charts of a run's log. */
+/* A page of a report in HTML: one file, no scripts, and the plots of a run's log. */
 #ifndef KD_REPORT_PAGE_H
 #define KD_REPORT_PAGE_H
 
@@ -19,7 +19,7 @@ void kd_report_end_page(kd_text *out, const char *resolved);
 /* Text as HTML content or attribute: & < > " ' escaped. */
 void kd_text_add_escaped(kd_text *out, const char *text);
 
-/* The charts of a run's log (curves.c): the loss that was minimised with its terms, as far as the
+/* The plots of a run's log (curves.c): the loss that was minimised with its terms, as far as the
  * log has them (none: only the loss), what chose the best weights, learning rate. `qat`: the stage
  * drawn behind the float training, "" for none. */
 typedef struct {

@@ -16,7 +16,8 @@ import numpy as np
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 ROW = 512
-TYPES = {"q4_0": (2, 18, 32), "q4_1": (3, 20, 32), "q5_0": (6, 22, 32), "q5_1": (7, 24, 32), "q8_0": (8, 34, 32)}
+TYPES = {"q4_0": (2, 18, 32), "q4_1": (3, 20, 32), "q5_0": (6, 22, 32), "q5_1": (7, 24, 32), "q8_0": (8, 34, 32),
+         "q4_K": (12, 144, 256), "q6_K": (14, 210, 256)}
 DECODED = 3  # rows
 
 library = glob.glob(os.path.join(sysconfig.get_paths()["purelib"], "libggml-base.so*"))[0]

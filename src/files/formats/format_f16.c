@@ -28,6 +28,7 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
 const kd_number_format kd_format_f16 = {.name = "f16",
                                         .ggml_type = 1,
                                         .file_type = 1,
+                                        .gguf_file_type = 1,
                                         .block = 1,
                                         .bytes = 2,
                                         .encode = encode,

@@ -14,6 +14,7 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
 const kd_number_format kd_format_f32 = {.name = "f32",
                                         .ggml_type = 0,
                                         .file_type = 0,
+                                        .gguf_file_type = 0,
                                         .block = 1,
                                         .bytes = 4,
                                         .encode = encode,

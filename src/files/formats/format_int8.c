@@ -35,6 +35,7 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
 const kd_number_format kd_format_int8 = {.name = "int8",
                                          .ggml_type = KD_NO_GGML_TYPE,
                                          .file_type = -1,
+                                         .gguf_file_type = -1,
                                          .block = 0,
                                          .bytes = 1,
                                          .encode = encode,

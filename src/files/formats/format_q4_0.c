@@ -35,6 +35,7 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
 const kd_number_format kd_format_q4_0 = {.name = "q4_0",
                                          .ggml_type = 2,
                                          .file_type = 2,
+                                         .gguf_file_type = 2,
                                          .block = KD_FORMAT_BLOCK,
                                          .bytes = BYTES,
                                          .fallback = &kd_format_f16,

@@ -47,6 +47,7 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
 const kd_number_format kd_format_q4_1 = {.name = "q4_1",
                                          .ggml_type = 3,
                                          .file_type = 3,
+                                         .gguf_file_type = 3,
                                          .block = KD_FORMAT_BLOCK,
                                          .bytes = BYTES,
                                          .fallback = &kd_format_f16,

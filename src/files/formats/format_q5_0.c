@@ -39,6 +39,7 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
 const kd_number_format kd_format_q5_0 = {.name = "q5_0",
                                          .ggml_type = 6,
                                          .file_type = 8,
+                                         .gguf_file_type = 8,
                                          .block = KD_FORMAT_BLOCK,
                                          .bytes = BYTES,
                                          .fallback = &kd_format_f16,

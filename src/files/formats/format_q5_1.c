@@ -50,6 +50,7 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
 const kd_number_format kd_format_q5_1 = {.name = "q5_1",
                                          .ggml_type = 7,
                                          .file_type = 9,
+                                         .gguf_file_type = 9,
                                          .block = KD_FORMAT_BLOCK,
                                          .bytes = BYTES,
                                          .fallback = &kd_format_f16,

@@ -38,6 +38,7 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
 const kd_number_format kd_format_q8_0 = {.name = "q8_0",
                                          .ggml_type = 8,
                                          .file_type = 7,
+                                         .gguf_file_type = 7,
                                          .block = KD_FORMAT_BLOCK,
                                          .bytes = BYTES,
                                          .fallback = &kd_format_f16,

@@ -74,6 +74,70 @@ float kd_format_search_scale(uint8_t *q, const float *x, const float *weight, in
     return scale;
 }
 
+/* --- a scale of numbers that are not negative ---------------------------------------------------
+ */
+
+static int positive_step(float x, float inverse, int most) {
+    const int step = kd_format_nearest(inverse * x);
+    return step < most ? step : most;
+}
+
+static float positive_error(const float *x, const float *weight, int n, int most, float inverse) {
+    const float scale = 1 / inverse;
+    float sum = 0;
+    for (int i = 0; i < n; i++) {
+        const float difference = x[i] - scale * (float)positive_step(x[i], inverse, most);
+        sum += weight[i] * difference * difference;
+    }
+    return sum;
+}
+
+/* Gives each value the step that is best beside the others; → whether one changed. */
+static int improve(uint8_t *q, products *sum, const float *x, const float *weight, int n,
+                   int most) {
+    int changed = 0;
+    for (int i = 0; i < n; i++) {
+        const float w = weight[i], old = (float)q[i];
+        products other = {sum->xq - w * x[i] * old, sum->qq - w * old * old};
+        if (!(other.xq > 0 && other.qq > 0)) continue;
+        const int step = positive_step(x[i] * other.qq / other.xq, 1, most);
+        if (step == q[i]) continue;
+        other.xq += w * x[i] * (float)step;
+        other.qq += w * (float)step * (float)step;
+        if (!(other.xq * other.xq * sum->qq > sum->xq * sum->xq * other.qq)) continue;
+        q[i] = (uint8_t)step;
+        *sum = other;
+        changed = 1;
+    }
+    return changed;
+}
+
+float kd_format_search_positive(uint8_t *q, const float *x, const float *weight, int n, int most) {
+    enum { ROUNDS = 5 };
+    float largest = 0;
+    for (int i = 0; i < n; i++) largest = x[i] > largest ? x[i] : largest;
+    for (int i = 0; i < n; i++) q[i] = 0;
+    if (largest < NOTHING) return 0;
+    float chosen = (float)most / largest, least = positive_error(x, weight, n, most, chosen);
+    for (int i = -4; i <= 4; i++) {
+        if (i == 0) continue;
+        const float inverse = (0.1f * (float)i + (float)most) / largest;
+        const float error = positive_error(x, weight, n, most, inverse);
+        if (!(error < least)) continue;
+        least = error;
+        chosen = inverse;
+    }
+    products sum = {0, 0};
+    for (int i = 0; i < n; i++) {
+        const float step = (float)positive_step(x[i], chosen, most);
+        q[i] = (uint8_t)step;
+        sum.xq += weight[i] * x[i] * step;
+        sum.qq += weight[i] * step * step;
+    }
+    for (int round = 0; round < ROUNDS && improve(q, &sum, x, weight, n, most); round++) continue;
+    return sum.qq > 0 ? sum.xq / sum.qq : 0;
+}
+
 /* --- a scale and an offset ----------------------------------------------------------------------
  */
 

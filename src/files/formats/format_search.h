@@ -30,6 +30,10 @@ typedef struct {
 float kd_format_search_offset(uint8_t *q, float *offset, const float *x, const float *weight, int n,
                               int most, kd_format_candidates candidates);
 
+/* The same as kd_format_search_scale for values that are not negative, on 0 … most: first the best
+ * of a few candidates by its error, then step by step, as long as a step changes. */
+float kd_format_search_positive(uint8_t *q, const float *x, const float *weight, int n, int most);
+
 /* weight[j] = importance[j]·√(σ² + x[j]²): what a value costs of which inputs see `importance`, the
  * mean square of what is multiplied by it. */
 void kd_format_weights(float *weight, const float *importance, const float *x, int n, float sigma2);

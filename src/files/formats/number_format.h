@@ -6,6 +6,8 @@
  *   q4_0  d·(q − 8)     18 bytes of 32 values        q4_1  d·q + m     20 bytes
  *   q5_0  d·(q − 16)    22 bytes                     q5_1  d·q + m     24 bytes
  *   q8_0  d·q           34 bytes
+ *   q4_K  d·s·q − m·o   144 bytes of 256 values, a scale s and an offset o for each 32
+ *   q6_K  d·s·(q − 32)  210 bytes of 256 values, a scale for each 16
  *   int8  d·q           4 bytes and one of each value: a row of any length is one block, d is a
  *                       float. Not ggml's; a GGUF file holds it as two tensors (whisper_file.h).
  *
@@ -22,11 +24,11 @@
 
 typedef struct kd_number_format {
     const char *name;
-    uint32_t
-        ggml_type; /* ggml's number of the type, or KD_NO_GGML_TYPE: files of ggml's have it not */
-    int file_type; /* ggml's number of a file whose matrices have it ("ftype"); −1: none  */
-    int block, bytes; /* values in a block, and its bytes; block 0: a row is one block of a
-                         float and one byte for each value, which GGUF holds as two tensors  */
+    uint32_t ggml_type; /* ggml's number of the type, or KD_NO_GGML_TYPE: its files have it not */
+    int file_type;      /* whisper.cpp's number of a file whose matrices have it; −1: none      */
+    int gguf_file_type; /* general.file_type of such a GGUF; −1: none                           */
+    int block, bytes;   /* values in a block, and its bytes; block 0: a row is one block of a
+                           float and one byte for each value, which GGUF holds as two tensors  */
     const struct kd_number_format *fallback; /* for rows that cannot be cut into blocks; NULL
                                                 where every row can                            */
     /* Rows of n values, a multiple of `block`. With `importance` (n; NULL: none) they are one row,
@@ -40,7 +42,7 @@ typedef struct kd_number_format {
 /* Every format: its file defines kd_format_<name>. KD_SMALL_FORMATS are those that round; the last
  * ones are only read. */
 #define KD_NUMBER_FORMATS(X) X(f32) KD_SMALL_FORMATS(X) X(bf16) X(f64)
-#define KD_SMALL_FORMATS(X)  X(f16) X(q8_0) X(q5_1) X(q5_0) X(q4_1) X(q4_0) X(int8)
+#define KD_SMALL_FORMATS(X)  X(f16) X(q8_0) X(q6_K) X(q5_1) X(q5_0) X(q4_K) X(q4_1) X(q4_0) X(int8)
 
 #define KD_DECLARE_FORMAT(name) extern const kd_number_format kd_format_##name;
 KD_NUMBER_FORMATS(KD_DECLARE_FORMAT)

@@ -16,7 +16,7 @@
 static const kd_config_key MAX_KEYS[] = {KEYS("max_pool")};
 static const kd_config_key AVG_KEYS[] = {KEYS("avg_pool")};
 static const kd_config_key GLOBAL_KEYS[] = {
-    {"global_avg_pool", KD_KEY_SWITCH, .count = -1, .required = true,
+    {"global_avg_pool", KD_KEY_SWITCH, NOWHERE, .required = true,
      .doc = "the mean over all positions; always true"},
 };
 /* clang-format on */

@@ -10,7 +10,7 @@
 typedef int (*kd_logits_function)(void *context, int64_t n, const float *x, float *logits);
 
 /* Accuracy, per-class counts, mean cross-entropy and time of `run` on `dataset`, in batches of one
- * hundred. `logits` (count,classes) receives every output unless NULL. The caller frees the counts
+ * hundred; the time is the median over the batches, after one that is not counted. `logits` (count,classes) receives every output unless NULL. The caller frees the counts
  * with kd_result_free_counts. KD_EDATA when a logit is not finite. */
 int kd_evaluate_with(kd_result *out, kd_logits_function run, void *context,
                      const kd_dataset *dataset, float *logits);

@@ -149,7 +149,8 @@ int kd_run_everything(kd_run *run) {
     e.report = (kd_report){.config = run->config,
                            .run_folder = run->folder,
                            .classes = run->test->classes,
-                           .class_name = (const char(*)[KD_CLASS_NAME_MAX])run->test->class_name};
+                           .class_name = (const char(*)[KD_CLASS_NAME_MAX])run->test->class_name,
+                           .label = run->test->label};
     int status = run_stages(&e);
     if (status == KD_OK && !run->quiet) kd_report_print(&e.report);
     if (status == KD_OK) status = kd_report_write(&e.report);

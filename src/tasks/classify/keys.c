@@ -83,7 +83,7 @@ static const kd_config_table AUDIO_TABLE = {.name = "audio", .key = AUDIO_KEYS,
     .doc = "How sound becomes log-mel frames."};
 static const kd_config_key AUGMENT_KEYS[] = {
     {"shift", KD_KEY_PAIR, .offset = offsetof(kd_augment, shift_h), .size = 2 * sizeof(int),
-     .count = -1, RANGE(0, 512), .fallback = "0",
+     NOWHERE, RANGE(0, 512), .fallback = "0",
      .doc = "shift by up to this many pixels, or [rows, columns]; zeros come in"},
     {"flip", KD_KEY_SWITCH, FIELD(kd_augment, flip), .fallback = "false",
      .doc = "mirror left and right with probability 1/2"},
@@ -93,7 +93,7 @@ static const kd_config_key AUGMENT_KEYS[] = {
     {"tempo", KD_KEY_REAL, FIELD(kd_augment, tempo), RANGE(0, 1), .fallback = "0",
      .doc = "sound: faster or slower by a factor of up to 1 + this"},
     {"mask", KD_KEY_PAIR, .offset = offsetof(kd_augment, mask_h), .size = 2 * sizeof(int),
-     .count = -1, RANGE(0, 4096), .fallback = "0",
+     NOWHERE, RANGE(0, 4096), .fallback = "0",
      .doc = "sound: [frames, mels], one stretch of up to so many of each becomes 0"},
 };
 static const kd_config_table AUGMENT_TABLE = {.name = "augment", .key = AUGMENT_KEYS,
@@ -248,7 +248,7 @@ static const kd_config_table QUANTIZE_TABLE = {.name = "quantize", .key = QUANTI
 /* --- all of it ------------------------------------------------------------------------------ */
 
 static const kd_config_key ROOT_KEYS[] = {
-    {"$schema", KD_KEY_IGNORED, .count = -1, .doc = "for editors: schema.json beside the config"},
+    {"$schema", KD_KEY_IGNORED, NOWHERE, .doc = "for editors: schema.json beside the config"},
     {"name", KD_KEY_TEXT, FIELD(kd_config, name), .depends = "the file's name without .json",
      .doc = "of the run and of its folder: letters, digits, dot, dash, underscore"},
     {"seed", KD_KEY_INTEGER, FIELD(kd_config, seed), U64, .fallback = "1",

@@ -14,7 +14,9 @@
 void kd_result_free_counts(kd_result *result) {
     free(result->class_samples);
     free(result->class_correct);
+    free(result->answer);
     result->class_samples = result->class_correct = NULL;
+    result->answer = NULL;
 }
 
 void kd_result_copy_costs(kd_result *out, const kd_result *from) {
@@ -52,13 +54,6 @@ const kd_result *kd_report_teacher(const kd_report *report) {
     for (int i = 0; i < report->count; i++)
         if (strcmp(report->result[i].kind, "teacher") == 0) return &report->result[i];
     return NULL;
-}
-
-const char *kd_report_kind_class(const kd_result *result) {
-    static const char *const known[] = {"teacher", "student", "alone", "ptq", "blob"};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(result->kind, known[i]) == 0) return known[i];
-    return "other";
 }
 
 /* --- by name -----------------------------------------------------------------------------------
@@ -133,6 +128,7 @@ static void add_models_plot(kd_text *out, const kd_report *report) {
         kd_result_interval(result, &low, &high);
         percent[i] = 100 * (double)result->correct / (double)result->samples;
         row[i] = (kd_plot_row){.name = result->name,
+                               .colour = kd_plot_model_colour(result->kind),
                                .n = 1,
                                .value = &percent[i],
                                .mean = percent[i],
@@ -145,7 +141,7 @@ static void add_models_plot(kd_text *out, const kd_report *report) {
                          .bounds = {0, 100},
                          .count = report->count,
                          .row = row};
-    if (report->count > 0) kd_plot_add_rows(out, &plot, true);
+    if (report->count > 0) kd_plot_add_rows(out, &plot, KD_PLOT_AS_FILE);
 }
 
 int kd_report_write(const kd_report *report) {

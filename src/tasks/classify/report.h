@@ -19,10 +19,11 @@ typedef struct {
     double loss; /* mean cross-entropy                                          */
     int classes;
     int64_t *class_samples, *class_correct; /* (classes), owned by the result                  */
+    int32_t *answer; /* (samples) the class each was taken for; owned too; NULL: not known     */
     int64_t parameters;
     int64_t bytes;             /* of the weights as this model stores them; the file for a blob   */
     int64_t memory;            /* bytes to run one sample: weights and activations                */
-    double ms_per_sample;      /* batch of one hundred, all threads                               */
+    double ms_per_sample;      /* median over batches of one hundred, all threads                */
     double largest_difference; /* blob: largest |blob logit − fake-quant logit|; −1 when not
                                   measured */
     double bias_shift;         /* corrected: what was added to the biases the config names       */
@@ -45,6 +46,7 @@ typedef struct {
     kd_result result[KD_RESULTS_MAX];
     int classes;
     const char (*class_name)[KD_CLASS_NAME_MAX];
+    const int32_t *label; /* (samples) of the test samples; NULL: not known      */
 } kd_report;
 
 /* Wilson's 95 % interval of correct/samples, as fractions. */

@@ -321,6 +321,8 @@ static void choose_quantizer(kd_config_reader *reader, const cJSON *object, cons
             kd_config_complain_key(reader, object, path, OF_INTEGERS[i],
                                    "is of networks in integers; with \"format\" only weights are "
                                    "rounded");
+    if (quantize->spec.format && !kd_number_format_in_gguf(quantize->spec.format))
+        kd_config_complain_key(reader, object, path, "format", "GGUF files cannot hold it");
     if (quantize->spec.format && quantize->delay_steps > 0)
         kd_config_complain_key(reader, object, path, "qat.delay_steps",
                                "is of networks in integers; with \"format\" no activation waits");

@@ -227,19 +227,19 @@ static int add_json(kd_text *out, const kd_speech_report *report) {
  */
 
 void kd_speech_report_add_plot(kd_text *out, const kd_speech_report *report, bool words,
-                               bool alone) {
+                               kd_plot_form form) {
     kd_plot_row row[KD_SPEECH_SUBJECTS_MAX];
     double percent[KD_SPEECH_SUBJECTS_MAX];
     char axis[96];
     int n = 0;
-    snprintf(axis, sizeof axis, "%s on the test recordings, %%, with 95 %% interval",
-             kd_speech_report_rate(report, true));
+    snprintf(axis, sizeof axis, "%s, %%", kd_speech_report_rate(report, true));
     for (int i = 0; i < report->count && n < KD_SPEECH_SUBJECTS_MAX; i++) {
         const kd_speech_result *r = &report->result[i];
         const kd_speech_rate *rate = words ? &r->teacher : &r->reference;
         if (isnan(rate->rate) || strcmp(r->kind, "initial") == 0) continue;
         percent[n] = 100 * rate->rate;
         row[n] = (kd_plot_row){.name = r->name,
+                               .colour = kd_plot_model_colour(r->kind),
                                .n = 1,
                                .value = &percent[n],
                                .mean = percent[n],
@@ -249,11 +249,12 @@ void kd_speech_report_add_plot(kd_text *out, const kd_speech_report *report, boo
     }
     kd_plot_rows plot = {.title = words ? "Against the teacher's words" : "Against the references",
                          .x_name = axis,
+                         .note = "test recordings, with 95 % interval",
                          .x_format = "%.2f %%",
                          .bounds = {0, INFINITY}, /* words that were not said count too */
                          .count = n,
                          .row = row};
-    if (n > 0) kd_plot_add_rows(out, &plot, alone);
+    if (n > 0) kd_plot_add_rows(out, &plot, form);
 }
 
 int kd_speech_report_write(const kd_speech_report *report) {
@@ -265,7 +266,7 @@ int kd_speech_report_write(const kd_speech_report *report) {
     }
     status = kd_text_save(&json, report->run_folder, "report.json");
     if (status < 0) return status;
-    kd_speech_report_add_plot(&plot, report, false, true);
+    kd_speech_report_add_plot(&plot, report, false, KD_PLOT_AS_FILE);
     status = kd_text_save(&plot, report->run_folder, "wer.svg");
     if (status < 0) return status;
     status = kd_speech_report_add_html(&html, report);

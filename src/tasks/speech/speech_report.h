@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "report/measured.h"
+#include "report/plot.h"
 #include "tasks/speech/speech_config.h"
 #include "tasks/speech/speech_eval.h"
 #include "tasks/speech/windows.h"
@@ -52,7 +53,7 @@ void kd_speech_report_size(char *out, int capacity, const kd_speech_result *resu
 /* Every model's rate against the references or, `words`, the teacher's words, with its interval.
  * Not of the student before training, beside whose rate the others could not be told apart. */
 void kd_speech_report_add_plot(kd_text *out, const kd_speech_report *report, bool words,
-                               bool alone);
+                               kd_plot_form form);
 
 /* The page; KD_EIO when the log cannot be read. */
 int kd_speech_report_add_html(kd_text *out, const kd_speech_report *report);

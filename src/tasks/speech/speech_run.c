@@ -213,7 +213,7 @@ int kd_speech_run_open_part(kd_speech_run *run, const kd_speech_config *config,
 }
 
 static void clear_list(kd_speech_list *list) {
-    kd_encoded_close(list->heard);
+    kd_encoder_cache_close(list->encoder_cache);
     kd_windows_free(list->windows);
     kd_labels_clear(&list->labels);
     kd_utterances_free(&list->utterances);
@@ -265,21 +265,22 @@ static void release_teacher(kd_speech_run *run) {
     run->teacher = NULL;
 }
 
-/* Where lies what `key` names: what an encoder heard in a list's windows. Other windows, as another
+/* Where lies what `key` names: what an encoder made of a list's windows. Other windows, as another
  * threshold makes them, lie elsewhere. */
-static int heard_path(const kd_speech_run *run, const kd_speech_list *list, const kd_hash *key,
-                      char out[KD_PATH_MAX]) {
+static int encoder_cache_path(const kd_speech_run *run, const kd_speech_list *list,
+                              const kd_hash *key, char out[KD_PATH_MAX]) {
     char name[64];
-    snprintf(name, sizeof name, "heard/%s-%.12s", list->name, key->hex);
+    snprintf(name, sizeof name, "encoder_cache/%s-%.12s", list->name, key->hex);
     return kd_path_join(out, run->shared[0] ? run->shared : run->folder, name);
 }
 
-static bool keeps_heard(const kd_speech_run *run) {
+static bool keeps_encoder_cache(const kd_speech_run *run) {
     const kd_cache_choice choice = run->config->data.encoder_cache;
     if (choice != KD_CACHE_AUTO) return choice == KD_CACHE_ON;
     const kd_whisper_spec *spec = &run->student->model->spec;
-    double bytes = (double)kd_encoded_bytes(run->train.windows, spec);
-    if (run->validation.windows) bytes += (double)kd_encoded_bytes(run->validation.windows, spec);
+    double bytes = (double)kd_encoder_cache_bytes(run->train.windows, spec);
+    if (run->validation.windows)
+        bytes += (double)kd_encoder_cache_bytes(run->validation.windows, spec);
     return bytes < kd_file_free_bytes(run->folder) / 2;
 }
 
@@ -309,25 +310,25 @@ static int describe_cache(const char *folder, const char *origin) {
 
 /* What the encoder of `model`, as it computes now, hears in a list's windows; *out stays NULL when
  * there are none. */
-static int hear(const kd_speech_run *run, const kd_speech_list *list, const kd_whisper *model,
-                kd_encoded **out) {
+static int fill_cache(const kd_speech_run *run, const kd_speech_list *list, const kd_whisper *model,
+                      kd_encoder_cache **out) {
     char path[KD_PATH_MAX], *text = NULL;
     kd_hash encoder, key;
     kd_origin origin = {0};
     if (!list->windows) return KD_OK;
-    const bool kept = keeps_heard(run);
+    const bool kept = keeps_encoder_cache(run);
     int status = encoder_hash(&encoder, model);
     if (status < 0) return status;
     kd_speech_origin_encoded(&origin, list, &encoder);
     status = kd_origin_text(&text, &origin);
     if (status == KD_OK) key = kd_origin_key(text);
-    if (status == KD_OK) status = heard_path(run, list, &key, path);
+    if (status == KD_OK) status = encoder_cache_path(run, list, &key, path);
     if (status == KD_OK)
-        status = kd_encoded_open(out, kept ? path : NULL, list->windows, model, key);
+        status = kd_encoder_cache_open(out, kept ? path : NULL, list->windows, model, key);
     if (status == KD_OK && kept) status = describe_cache(path, text);
     kd_origin_clear(&origin);
     free(text);
-    return status == KD_OK && kept ? kd_encoded_fill(*out) : status;
+    return status == KD_OK && kept ? kd_encoder_cache_fill(*out) : status;
 }
 
 /* --- label ------------------------------------------------------------------------------------ */
@@ -404,25 +405,25 @@ static int make_store(kd_speech_run *run) {
     kd_origin origin;
     const bool shared =
         run->student->model->spec.audio_layers == run->teacher->model->spec.audio_layers;
-    kd_encoded *own = NULL; /* of a teacher with more layers: each window is heard once */
+    kd_encoder_cache *own = NULL; /* of a teacher with more layers: each window is encoded once */
     kd_speech_origin_store(&origin, run);
     int status = kd_origin_text(&text, &origin);
     kd_origin_clear(&origin);
     if (status == KD_OK) status = kd_speech_store_path(run, path);
     if (status == KD_OK && !shared)
-        status =
-            kd_encoded_open(&own, NULL, run->train.windows, run->teacher->model, run->teacher_hash);
+        status = kd_encoder_cache_open(&own, NULL, run->train.windows, run->teacher->model,
+                                       run->teacher_hash);
     const kd_speech_teaching teaching = {.teacher = run->teacher,
                                          .hash = run->teacher_hash,
                                          .windows = run->train.windows,
-                                         .heard = shared ? run->train.heard : own,
+                                         .encoder_cache = shared ? run->train.encoder_cache : own,
                                          .how = &run->config->teacher,
                                          .temperature = run->config->loss.temperature,
                                          .origin = text,
                                          .description = run->config->teacher.weights};
     if (status == KD_OK) status = kd_speech_teach(&run->store, path, &teaching);
     if (status == KD_OK) run->stored = kd_store_hash(run->store);
-    kd_encoded_close(own);
+    kd_encoder_cache_close(own);
     free(text);
     return status;
 }
@@ -433,8 +434,10 @@ int kd_speech_run_teach(kd_speech_run *run) {
     if (status == KD_OK) status = kd_speech_compare(run); /* now that the windows are known */
     if (status == KD_OK) status = need_student(run);
     if (status == KD_OK)
-        status = hear(run, &run->validation, run->student->model, &run->validation.heard);
-    if (status == KD_OK) status = hear(run, &run->train, run->student->model, &run->train.heard);
+        status =
+            fill_cache(run, &run->validation, run->student->model, &run->validation.encoder_cache);
+    if (status == KD_OK)
+        status = fill_cache(run, &run->train, run->student->model, &run->train.encoder_cache);
     if (status == KD_OK) status = make_store(run);
     return status;
 }
@@ -444,7 +447,8 @@ int kd_speech_run_teach(kd_speech_run *run) {
 /* Trains `student` in the stage "train" or, with `how`, in that of its own, computing then with the
  * weights that `quantized` rounds. */
 static int train(kd_speech_run *run, kd_whisper *student, const kd_speech_quantize *how,
-                 kd_quantized *quantized, kd_encoded *heard, kd_encoded *validation_heard) {
+                 kd_quantized *quantized, kd_encoder_cache *encoder_cache,
+                 kd_encoder_cache *validation_cache) {
     const char *stage = how ? how->stage : "train";
     kd_speech_job job = {.loop = {.stage = stage,
                                   .folder = run->folder,
@@ -455,9 +459,9 @@ static int train(kd_speech_run *run, kd_whisper *student, const kd_speech_quanti
                          .loss = &run->config->loss,
                          .train = run->train.windows,
                          .store = run->store,
-                         .heard = heard,
+                         .encoder_cache = encoder_cache,
                          .validation = run->validation.windows,
-                         .validation_heard = validation_heard,
+                         .validation_cache = validation_cache,
                          .quantized = quantized};
     char *text;
     kd_origin origin;
@@ -476,7 +480,8 @@ int kd_speech_run_train(kd_speech_run *run) {
     int status = kd_speech_run_teach(run);
     if (status < 0) return status;
     release_teacher(run);
-    status = train(run, run->student->model, NULL, NULL, run->train.heard, run->validation.heard);
+    status = train(run, run->student->model, NULL, NULL, run->train.encoder_cache,
+                   run->validation.encoder_cache);
     run->trained = status == KD_OK;
     return status;
 }
@@ -484,12 +489,12 @@ int kd_speech_run_train(kd_speech_run *run) {
 /* The encoder, rounded too, hears everything anew. */
 int kd_speech_run_train_rounded(kd_speech_run *run, kd_whisper *copy, const kd_speech_quantize *how,
                                 kd_quantized *quantized) {
-    kd_encoded *heard = NULL, *validation_heard = NULL;
+    kd_encoder_cache *encoder_cache = NULL, *validation_cache = NULL;
     int status = kd_quantized_round(quantized);
-    if (status == KD_OK) status = hear(run, &run->train, copy, &heard);
-    if (status == KD_OK) status = hear(run, &run->validation, copy, &validation_heard);
-    if (status == KD_OK) status = train(run, copy, how, quantized, heard, validation_heard);
-    kd_encoded_close(heard);
-    kd_encoded_close(validation_heard);
+    if (status == KD_OK) status = fill_cache(run, &run->train, copy, &encoder_cache);
+    if (status == KD_OK) status = fill_cache(run, &run->validation, copy, &validation_cache);
+    if (status == KD_OK) status = train(run, copy, how, quantized, encoder_cache, validation_cache);
+    kd_encoder_cache_close(encoder_cache);
+    kd_encoder_cache_close(validation_cache);
     return status;
 }

@@ -132,7 +132,8 @@ static int fill_batch(speech *s, kd_tape *tape, const kd_train_place *at, batch 
         const int64_t i = window_at(s, at->epoch, first + b);
         int status = fill_row(s, &windows->item[i], b, T);
         if (status == KD_OK)
-            status = kd_encoded_read(s->job->heard, i, out->memory->value + b * values);
+            status =
+                kd_encoder_cache_read(s->job->encoder_cache, i, out->memory->value + b * values);
         if (status < 0) return status;
     }
     return KD_OK;
@@ -183,7 +184,7 @@ static int score_window(speech *s, kd_tape *tape, int64_t i, double *loss, doubl
     if (kd_tape_guard(tape)) return KD_EINTERNAL;
     kd_tape_reset(tape);
     kd_tensor *memory = kd_tape_input(tape, 3, shape);
-    int status = kd_encoded_read(s->job->validation_heard, i, memory->value);
+    int status = kd_encoder_cache_read(s->job->validation_cache, i, memory->value);
     if (status < 0) return status;
     kd_tensor *h = kd_whisper_decoder(s->student, tape, w->token, 1, inputs_of(w), memory);
     h = kd_slice(tape, h, 1, w->first_target, inputs_of(w), 1);

@@ -3,8 +3,8 @@
 
 #include "base/error.h"
 #include "distill/task.h"
-#include "tasks/speech/speech.h"
 #include "tasks/speech/metrics.h"
+#include "tasks/speech/speech.h"
 #include "tasks/speech/speech_run.h"
 
 static int load(void **config, const char *path, int set_count, const char *const *sets) {

@@ -1,4 +1,4 @@
-#include "tasks/speech/encoded.h"
+#include "tasks/speech/encoder_cache.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -25,7 +25,7 @@ typedef struct {
     uint64_t id, checksum;
 } record_header;
 
-struct kd_encoded {
+struct kd_encoder_cache {
     kd_shards cache;      /* its folder is "": none */
     kd_open_files *files; /* of the cache, by shard */
     const kd_windows *windows;
@@ -44,16 +44,16 @@ static int64_t record_bytes(int64_t values) {
     return (int64_t)sizeof(record_header) + values * (int64_t)sizeof(uint16_t);
 }
 
-static int64_t in_shard(const kd_encoded *e, int64_t shard) {
-    const int64_t left = e->windows->count - shard * KD_ENCODED_IN_SHARD;
-    return left < KD_ENCODED_IN_SHARD ? left : KD_ENCODED_IN_SHARD;
+static int64_t in_shard(const kd_encoder_cache *e, int64_t shard) {
+    const int64_t left = e->windows->count - shard * KD_ENCODER_CACHE_IN_SHARD;
+    return left < KD_ENCODER_CACHE_IN_SHARD ? left : KD_ENCODER_CACHE_IN_SHARD;
 }
 
 static int64_t shards_of(const kd_windows *windows) {
-    return (windows->count + KD_ENCODED_IN_SHARD - 1) / KD_ENCODED_IN_SHARD;
+    return (windows->count + KD_ENCODER_CACHE_IN_SHARD - 1) / KD_ENCODER_CACHE_IN_SHARD;
 }
 
-int64_t kd_encoded_bytes(const kd_windows *windows, const kd_whisper_spec *spec) {
+int64_t kd_encoder_cache_bytes(const kd_windows *windows, const kd_whisper_spec *spec) {
     const int64_t values = (int64_t)spec->audio_context * spec->width;
     return shards_of(windows) * (int64_t)sizeof(shard_header) +
            windows->count * record_bytes(values);
@@ -84,7 +84,7 @@ static void widen_values(kd_real *out, const uint16_t *x, int64_t n) {
 /* --- shards ------------------------------------------------------------------------------------
  */
 
-static shard_header header_of(const kd_encoded *e, int64_t shard) {
+static shard_header header_of(const kd_encoder_cache *e, int64_t shard) {
     shard_header h = {.records = in_shard(e, shard),
                       .positions = e->encoder->spec.audio_context,
                       .width = e->encoder->spec.width};
@@ -95,8 +95,8 @@ static shard_header header_of(const kd_encoded *e, int64_t shard) {
 
 /* *fault says why a shard of `size` bytes is to be made again, or is NULL; one of another cache is
  * refused. */
-static int check_header(const kd_encoded *e, int64_t shard, int fd, const char *path, int64_t size,
-                        const char **fault) {
+static int check_header(const kd_encoder_cache *e, int64_t shard, int fd, const char *path,
+                        int64_t size, const char **fault) {
     const shard_header wanted = header_of(e, shard);
     const int64_t length = (int64_t)sizeof wanted + wanted.records * record_bytes(e->values);
     shard_header found;
@@ -115,7 +115,7 @@ static int check_header(const kd_encoded *e, int64_t shard, int fd, const char *
     return KD_OK;
 }
 
-static int find_shard(kd_encoded *e, int64_t shard) {
+static int find_shard(kd_encoder_cache *e, int64_t shard) {
     char path[KD_PATH_MAX];
     const char *fault = NULL;
     struct stat info;
@@ -135,11 +135,11 @@ static int find_shard(kd_encoded *e, int64_t shard) {
 /* --- opening -----------------------------------------------------------------------------------
  */
 
-static int allocate(kd_encoded *e) {
+static int allocate(kd_encoder_cache *e) {
     const size_t bytes = (size_t)e->values * sizeof *e->made;
     e->shards = shards_of(e->windows);
     e->there = calloc((size_t)e->shards, sizeof *e->there);
-    e->mel = malloc((size_t)e->windows->hearing.values * sizeof *e->mel);
+    e->mel = malloc((size_t)e->windows->features.values * sizeof *e->mel);
     e->made = malloc(bytes);
     e->record = malloc((size_t)record_bytes(e->values));
     if (!e->there || !e->mel || !e->made || !e->record)
@@ -148,7 +148,7 @@ static int allocate(kd_encoded *e) {
     return status < 0 ? status : kd_tape_create(&e->tape, 0);
 }
 
-static int find_shards(kd_encoded *e, const char *folder) {
+static int find_shards(kd_encoder_cache *e, const char *folder) {
     int64_t *number = NULL, count = 0;
     int status = kd_shards_init(&e->cache, folder, "encoded", ".bin");
     if (status == KD_OK) status = kd_file_make_folders(folder);
@@ -159,15 +159,15 @@ static int find_shards(kd_encoded *e, const char *folder) {
     return status;
 }
 
-int kd_encoded_open(kd_encoded **out, const char *folder, const kd_windows *windows,
-                    const kd_whisper *encoder, kd_hash key) {
+int kd_encoder_cache_open(kd_encoder_cache **out, const char *folder, const kd_windows *windows,
+                          const kd_whisper *encoder, kd_hash key) {
     const kd_whisper_spec *spec = &encoder->spec;
-    KD_CONTRACT(spec->mels == windows->hearing.mels &&
-                    2 * (int64_t)spec->audio_context == windows->hearing.frames,
+    KD_CONTRACT(spec->mels == windows->features.mels &&
+                    2 * (int64_t)spec->audio_context == windows->features.frames,
                 "windows of %lld frames for an encoder of %d positions",
-                (long long)windows->hearing.frames, spec->audio_context);
+                (long long)windows->features.frames, spec->audio_context);
     *out = NULL;
-    kd_encoded *e = calloc(1, sizeof *e);
+    kd_encoder_cache *e = calloc(1, sizeof *e);
     if (!e) return kd_fail_memory(sizeof *e, "an encoder's outputs");
     e->windows = windows;
     e->encoder = encoder;
@@ -176,13 +176,13 @@ int kd_encoded_open(kd_encoded **out, const char *folder, const kd_windows *wind
     int status = allocate(e);
     if (status == KD_OK && folder) status = find_shards(e, folder);
     if (status < 0)
-        kd_encoded_close(e);
+        kd_encoder_cache_close(e);
     else
         *out = e;
     return status;
 }
 
-void kd_encoded_close(kd_encoded *encoded) {
+void kd_encoder_cache_close(kd_encoder_cache *encoded) {
     if (!encoded) return;
     kd_open_files_free(encoded->files);
     kd_tape_free(encoded->tape);
@@ -197,13 +197,13 @@ void kd_encoded_close(kd_encoded *encoded) {
  */
 
 /* Runs the encoder on window i: e->record is its record. */
-static int make_record(kd_encoded *e, int64_t i) {
+static int make_record(kd_encoder_cache *e, int64_t i) {
     record_header h = {.id = e->windows->item[i].id};
     char *values = e->record + sizeof h;
     int status = kd_windows_mel(e->windows, i, e->mel);
     if (status == KD_OK)
         status =
-            kd_whisper_encode(e->encoder, e->tape, e->made, e->mel, 1, e->windows->hearing.frames);
+            kd_whisper_encode(e->encoder, e->tape, e->made, e->mel, 1, e->windows->features.frames);
     if (status < 0) return status;
     round_values((uint16_t *)(void *)values, e->made, e->values);
     h.checksum = kd_checksum64(values, (size_t)e->values * sizeof(uint16_t));
@@ -212,7 +212,7 @@ static int make_record(kd_encoded *e, int64_t i) {
 }
 
 /* The whole shard in memory (a few dozen megabytes), then on disk. */
-static int make_shard(kd_encoded *e, int64_t shard, kd_progress *progress, int64_t *done) {
+static int make_shard(kd_encoder_cache *e, int64_t shard, kd_progress *progress, int64_t *done) {
     const shard_header h = header_of(e, shard);
     const int64_t bytes = record_bytes(e->values);
     const size_t length = sizeof h + (size_t)(h.records * bytes);
@@ -221,12 +221,12 @@ static int make_shard(kd_encoded *e, int64_t shard, kd_progress *progress, int64
     memcpy(all, &h, sizeof h);
     int status = KD_OK;
     for (int64_t r = 0; r < h.records && status == KD_OK; r++) {
-        status = make_record(e, shard * KD_ENCODED_IN_SHARD + r);
+        status = make_record(e, shard * KD_ENCODER_CACHE_IN_SHARD + r);
         memcpy(all + sizeof h + r * bytes, e->record, (size_t)bytes);
         if (status == KD_OK && kd_train_take_stop())
             status =
                 kd_fail(KD_EAGAIN, "%s: stopped after %lld of %lld windows; run again to go on",
-                        e->cache.folder, (long long)(shard * KD_ENCODED_IN_SHARD),
+                        e->cache.folder, (long long)(shard * KD_ENCODER_CACHE_IN_SHARD),
                         (long long)e->windows->count);
         if (status == KD_OK) kd_progress_show(progress, ++*done, "");
     }
@@ -236,7 +236,7 @@ static int make_shard(kd_encoded *e, int64_t shard, kd_progress *progress, int64
     return status;
 }
 
-int kd_encoded_fill(kd_encoded *encoded) {
+int kd_encoder_cache_fill(kd_encoder_cache *encoded) {
     kd_progress progress;
     int64_t done = 0;
     int status = KD_OK;
@@ -254,9 +254,9 @@ int kd_encoded_fill(kd_encoded *encoded) {
 /* --- reading -----------------------------------------------------------------------------------
  */
 
-static int read_record(kd_encoded *e, int64_t i) {
-    const int64_t shard = i / KD_ENCODED_IN_SHARD, bytes = record_bytes(e->values);
-    const int64_t at = (int64_t)sizeof(shard_header) + i % KD_ENCODED_IN_SHARD * bytes;
+static int read_record(kd_encoder_cache *e, int64_t i) {
+    const int64_t shard = i / KD_ENCODER_CACHE_IN_SHARD, bytes = record_bytes(e->values);
+    const int64_t at = (int64_t)sizeof(shard_header) + i % KD_ENCODER_CACHE_IN_SHARD * bytes;
     char path[KD_PATH_MAX];
     record_header h;
     int fd, status = kd_shards_path(&e->cache, shard, path);
@@ -274,11 +274,11 @@ static int read_record(kd_encoded *e, int64_t i) {
                    (long long)at);
 }
 
-int kd_encoded_read(kd_encoded *encoded, int64_t i, kd_real *out) {
+int kd_encoder_cache_read(kd_encoder_cache *encoded, int64_t i, kd_real *out) {
     KD_CONTRACT(i >= 0 && i < encoded->windows->count, "window %lld of %lld", (long long)i,
                 (long long)encoded->windows->count);
-    int status =
-        encoded->there[i / KD_ENCODED_IN_SHARD] ? read_record(encoded, i) : make_record(encoded, i);
+    int status = encoded->there[i / KD_ENCODER_CACHE_IN_SHARD] ? read_record(encoded, i)
+                                                               : make_record(encoded, i);
     if (status < 0) return status;
     widen_values(out, (const uint16_t *)(const void *)(encoded->record + sizeof(record_header)),
                  encoded->values);
