@@ -25,5 +25,7 @@ int kd_speech_store_path(const kd_speech_run *run, char out[KD_PATH_MAX]);
 
 /* Compares what lies in the folder with what this run would make: KD_EDATA names what differs. */
 int kd_speech_compare(const kd_speech_run *run);
+/* Whether an earlier start has made something of windows: a store, or a student on its way. */
+int kd_speech_has_results(bool *out, const kd_speech_run *run);
 
 #endif

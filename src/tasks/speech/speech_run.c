@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/ranks.h"
 #include "distill/checkpoint.h"
 #include "files/whisper_suppressed.h"
 #include "tasks/speech/recordings.h"
@@ -109,10 +110,16 @@ static int check_labels(const kd_speech_run *run, const kd_speech_list *list, bo
     return status == KD_EDATA && fresh ? kd_file_remove_matching(folder, shards) : status;
 }
 
-/* What is there, and whether it is this run's. */
-static int compare(const kd_speech_run *run) {
+/* What is there, and whether it is this run's. Where something was learnt already, its windows are
+ * known too, or it was learnt from other recordings. */
+static int compare(kd_speech_run *run) {
+    bool results = false;
     int status = check_labels(run, &run->validation, false);
     if (status == KD_OK) status = check_labels(run, &run->train, false);
+    if (status == KD_OK) status = kd_speech_compare(run);
+    if (status == KD_OK) status = kd_speech_has_results(&results, run);
+    if (status < 0 || !results) return status;
+    status = kd_speech_run_label_known(run);
     return status < 0 ? status : kd_speech_compare(run);
 }
 
@@ -188,14 +195,6 @@ static int begin(kd_speech_run *run, bool fresh) {
     return status < 0 ? status : kd_file_replace(path, resolved, strlen(resolved));
 }
 
-int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
-                       bool fresh) {
-    int status = kd_speech_run_look(run, config);
-    if (status == KD_OK) status = read_inputs(run, runs);
-    if (status == KD_OK) status = look_at_folder(run, fresh);
-    return status < 0 ? status : begin(run, fresh);
-}
-
 int kd_speech_run_open_part(kd_speech_run *run, const kd_speech_config *config,
                             const kd_part_options *how, kd_part_depth depth) {
     int status = kd_speech_run_look(run, config);
@@ -210,6 +209,27 @@ int kd_speech_run_open_part(kd_speech_run *run, const kd_speech_config *config,
     if (status == KD_OK) status = read_inputs(run, how->runs);
     if (status == KD_OK && depth != KD_PART_INPUTS) status = look_at_folder(run, how->fresh);
     return status < 0 || depth != KD_PART_BEGIN ? status : begin(run, how->fresh);
+}
+
+typedef struct {
+    kd_speech_run *run;
+    const kd_speech_config *config;
+    const char *runs;
+    bool fresh;
+} opening;
+
+static int open_run(void *context) {
+    const opening *o = context;
+    int status = kd_speech_run_look(o->run, o->config);
+    if (status == KD_OK) status = read_inputs(o->run, o->runs);
+    if (status == KD_OK) status = look_at_folder(o->run, o->fresh);
+    return status < 0 ? status : begin(o->run, o->fresh);
+}
+
+int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
+                       bool fresh) {
+    *run = (kd_speech_run){.config = config, .lock = -1};
+    return kd_ranks_take_turns(open_run, &(opening){run, config, runs, fresh});
 }
 
 static void clear_list(kd_speech_list *list) {
@@ -281,7 +301,9 @@ static bool keeps_encoder_cache(const kd_speech_run *run) {
     double bytes = (double)kd_encoder_cache_bytes(run->train.windows, spec);
     if (run->validation.windows)
         bytes += (double)kd_encoder_cache_bytes(run->validation.windows, spec);
-    return bytes < kd_file_free_bytes(run->folder) / 2;
+    bool fits = bytes < kd_file_free_bytes(run->folder) / 2;
+    kd_ranks_share(&fits, sizeof fits); /* disks may differ */
+    return fits;
 }
 
 /* Names the weights of a model's encoder, as it computes with them now. */
@@ -308,6 +330,10 @@ static int describe_cache(const char *folder, const char *origin) {
     return kd_file_replace(path, origin, strlen(origin));
 }
 
+static int fill(void *cache) {
+    return kd_encoder_cache_fill(cache);
+}
+
 /* What the encoder of `model`, as it computes now, hears in a list's windows; *out stays NULL when
  * there are none. */
 static int fill_cache(const kd_speech_run *run, const kd_speech_list *list, const kd_whisper *model,
@@ -328,7 +354,8 @@ static int fill_cache(const kd_speech_run *run, const kd_speech_list *list, cons
     if (status == KD_OK && kept) status = describe_cache(path, text);
     kd_origin_clear(&origin);
     free(text);
-    return status == KD_OK && kept ? kd_encoder_cache_fill(*out) : status;
+    if (status < 0 || !kept) return status;
+    return kd_ranks_take_turns(fill, *out);
 }
 
 /* --- label ------------------------------------------------------------------------------------ */
@@ -376,11 +403,12 @@ static void report_kept(const kd_speech_run *run, const kd_speech_list *list,
            rate_name, run->config->teacher.wer, (long long)list->windows->count);
 }
 
-static int label_list(kd_speech_run *run, kd_speech_list *list) {
+static int label_list(kd_speech_run *run, kd_speech_list *list, bool known_only) {
     char folder[KD_PATH_MAX];
     kd_label_options options;
     if (list->utterances.count == 0) return KD_OK;
     int status = kd_speech_run_language(run, &options);
+    options.known_only = known_only;
     if (status == KD_OK) status = labels_path(run, list, &options, folder);
     if (status == KD_OK)
         status = kd_label_run(&list->labels, folder, &list->utterances, run->teacher,
@@ -391,16 +419,29 @@ static int label_list(kd_speech_run *run, kd_speech_list *list) {
     return status;
 }
 
+static int label(kd_speech_run *run, bool known_only) {
+    int status = label_list(run, &run->validation, known_only);
+    return status < 0 ? status : label_list(run, &run->train, known_only);
+}
+
+static int label_missing(void *run) {
+    return label(run, false);
+}
+
 int kd_speech_run_label(kd_speech_run *run) {
     if (run->train.windows) return KD_OK;
     int status = kd_speech_run_need_teacher(run);
-    if (status == KD_OK) status = label_list(run, &run->validation);
-    return status < 0 ? status : label_list(run, &run->train);
+    return status < 0 ? status : kd_ranks_take_turns(label_missing, run);
+}
+
+int kd_speech_run_label_known(kd_speech_run *run) {
+    return label(run, true);
 }
 
 /* --- teach ------------------------------------------------------------------------------------ */
 
-static int make_store(kd_speech_run *run) {
+static int make_store(void *context) {
+    kd_speech_run *run = context;
     char path[KD_PATH_MAX], *text;
     kd_origin origin;
     const bool shared =
@@ -438,7 +479,7 @@ int kd_speech_run_teach(kd_speech_run *run) {
             fill_cache(run, &run->validation, run->student->model, &run->validation.encoder_cache);
     if (status == KD_OK)
         status = fill_cache(run, &run->train, run->student->model, &run->train.encoder_cache);
-    if (status == KD_OK) status = make_store(run);
+    if (status == KD_OK) status = kd_ranks_take_turns(make_store, run);
     return status;
 }
 
