@@ -1,7 +1,10 @@
 #include "cli/cli.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 #include "base/text.h"
 #include "distill.h"
@@ -67,7 +70,19 @@ static int dispatch(int argc, char **argv) {
     return unknown_command(name);
 }
 
+/* Model files are mapped: their bytes are read when they are touched, outside any call that could
+ * fail. */
+static void on_bus_error(int number) {
+    static const char text[] =
+        "distill: a file that is read became shorter meanwhile, or its disk cannot be read\n";
+    (void)number;
+    const ssize_t told = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)told;
+    _exit(-KD_EIO);
+}
+
 int kd_cli_main(int argc, char **argv) {
+    signal(SIGBUS, on_bus_error);
     if (argc < 2) {
         print_overview(stderr);
         return -KD_EUSAGE;
