@@ -54,14 +54,15 @@ SOURCES = $(filter-out src/main.c,$(wildcard src/*/*.c src/*/*/*.c))
 
 # One build serves every x86-64 processor: the numeric loops are compiled once for each of ISAS, and
 # src/base/isa.c chooses at start. ARCH=native (or another) builds for one kind of processor only.
-ISAS = $(if $(filter x86-64,$(ARCH)),portable avx2 avx512)
+ISAS = $(if $(filter x86-64,$(ARCH)),portable avx2 avx512 avx512bf16)
 march_portable = -march=x86-64
 march_avx2     = -march=x86-64-v3
 march_avx512   = -march=x86-64-v4 -mprefer-vector-width=512
+march_avx512bf16 = $(march_avx512) -mavx512bf16
 KERNELS = $(filter-out %/gemm.c %/gemm_onednn.c %/gemm_openblas.c,$(wildcard src/autograd/op_*.c src/autograd/gemm*.c)) \
           src/autograd/attention_blocks.c src/autograd/compact.c $(wildcard src/distill/loss*.c) \
           src/distill/optimizer.c src/quant/fake_quant.c src/quant/requantize.c src/quant/observer.c \
-          src/quant/blob_run.c src/tasks/speech/decode_rules.c src/data/fft.c src/data/logmel.c \
+          src/quant/int8_ops.c src/tasks/speech/decode_rules.c src/data/fft.c src/data/logmel.c \
           src/data/whisper_mel.c
 TESTS   = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 

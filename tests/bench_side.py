@@ -9,9 +9,11 @@ def threads():
     return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count()))
 
 
-def has_amx():
+def has_bfloat16():
+    """Whether products of bfloat16 are faster than those of float32 here."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
-        return "amx_bf16" in file.read()
+        text = file.read()
+    return "amx_bf16" in text or "avx512_bf16" in text
 
 
 def own_peak():

@@ -5,7 +5,7 @@ usage: bench_torch.py DISTILL [--rounds 5] [--batch 128]      (needs PyTorch 2; 
 
 The same models, batch, threads, optimizer (SGD with momentum), data in memory, warm-up. PyTorch runs
 each model in both memory layouts; the faster one counts. In bfloat16 (under autocast there) where the
-processor has AMX.
+processor has AMX or AVX512-BF16.
 """
 import argparse
 import re
@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 
-from bench_side import distill_bench, has_amx, in_child, own_peak, threads
+from bench_side import distill_bench, has_bfloat16, in_child, own_peak, threads
 
 STEPS = 24
 
@@ -118,10 +118,10 @@ def main():
     for name in ("mlp", "resnet8"):
         compare(args, name, "float32")
     for name in ("mlp", "resnet8"):
-        if has_amx():
+        if has_bfloat16():
             compare(args, name, "bfloat16")
         else:
-            print(f"{name:8s} bfloat16  not on this processor: it has no AMX")
+            print(f"{name:8s} bfloat16  not on this processor: it has neither AMX nor AVX512-BF16")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ loss (0.8 cross-entropy and 1 KL at temperature 2), clipping, AdamW (fused in Py
 words about the targets come, in PyTorch,
   teacher   from its decoder, run without gradients, as Distil-Whisper's own script does;
   stored    from its last hidden states, as `distill` has them: logits are one product.
-In bfloat16 (under autocast there) where the processor has AMX.
+In bfloat16 (under autocast there) where the processor has AMX or AVX512-BF16.
 """
 import argparse
 import json
@@ -20,7 +20,7 @@ import statistics
 import sys
 import time
 
-from bench_side import distill_bench, has_amx, in_child, own_peak, threads
+from bench_side import distill_bench, has_bfloat16, in_child, own_peak, threads
 
 TOKENS, FRAMES, SECONDS, STEPS = 100, 3000, 30, 3
 
@@ -156,10 +156,10 @@ def main():
           f"{args.rounds} rounds in turn; seconds of sound per second, medians")
     for name in args.recipes.split(","):
         compare(args, name, "float32")
-        if has_amx():
+        if has_bfloat16():
             compare(args, name, "bfloat16")
         else:
-            print(f"{name}, bfloat16: not on this processor: it has no AMX")
+            print(f"{name}, bfloat16: not on this processor: it has neither AMX nor AVX512-BF16")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ allowed() {
     base) echo "base" ;;
     data) echo "base data" ;;
     autograd) echo "base autograd" ;;
-    layers) echo "base autograd layers" ;;
+    layers) echo "base config autograd layers" ;;
     files) echo "base data autograd layers files" ;;
     quant) echo "base data autograd layers files quant" ;;
     config | report) echo "base config report" ;;

@@ -12,6 +12,7 @@ which the tests run.
 """
 import argparse
 import concurrent.futures
+import difflib
 import glob
 import hashlib
 import json
@@ -31,11 +32,11 @@ import time
 TOP = os.getcwd()
 HOME = os.path.join(TOP, "build/mutants")
 TREE = os.path.join(HOME, "tree")  # what is built and run
-ROOMS = ("base", "data", "autograd", "layers", "quant", "config", "report", "distill", "tasks")
+ROOMS = ("base", "data", "autograd", "layers", "quant", "files", "config", "report", "distill", "tasks")
 GIGABYTE = 1 << 30
 MEMORY, FILE_SIZE = 4 * GIGABYTE, 2 * GIGABYTE  # what a mutant may take
-TESTS_SECONDS = 100  # tests beyond this sum are not tried on one mutant
-SANITIZED_SECONDS = 10  # the same of those that run again under the sanitizers, where they take longer
+TESTS_SECONDS = 60  # tests beyond this sum are not tried on one mutant
+OTHER_SECONDS = 10  # the same of those that run again in double precision and under the sanitizers
 # Arguments that change places must be of one kind, or it is no mutant.
 SANITIZERS = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 STRICT = ["-Werror=int-conversion", "-Werror=incompatible-pointer-types"]
@@ -75,6 +76,12 @@ def blank_out(text):
     return text
 
 
+def asks_for_more(code, at):
+    """Whether a larger number at this place would only ask for more memory than is used."""
+    m = re.search(r"\b(?:malloc|calloc|realloc)\((.*)\);", code)
+    return bool(m) and m.start(1) <= at < m.end(1) and not re.search(r" [-/%?] |<<|>>", m.group(1))
+
+
 def of_line(line, code):
     """Every (column, end, replacement) of one line; `code` is the same, blanked out."""
     out = []
@@ -93,7 +100,8 @@ def of_line(line, code):
                 continue  # one of the values that say "none"
             if re.fullmatch(r"\d+", number):
                 suffix = token[len(number):]
-                out += [(at, end, f"{int(number) + d}{suffix}") for d in (1, -1) if int(number) + d >= 0]
+                steps = (-1,) if asks_for_more(code, at) else (1, -1)
+                out += [(at, end, f"{int(number) + d}{suffix}") for d in steps if int(number) + d >= 0]
             else:
                 out += [(at, end, f"(2 * {token})"), (at, end, "0")]
         elif token == "!":
@@ -122,7 +130,7 @@ def of_line(line, code):
     m = RETURN.search(code)
     if m:
         out.append((m.start(1), m.end(1), "0"))
-    if STATEMENT.match(code):
+    if STATEMENT.match(code) and not re.match(r"\s*pthread_\w+_destroy\(", code):  # glibc's give nothing back
         start = len(code) - len(code.lstrip())
         out.append((start, len(code.rstrip()), ";"))
     return out
@@ -188,18 +196,20 @@ def copy_tree():
 
 
 class Build:
-    """The builds of TREE, made by its Makefile: `mutant`, `sanitized`, and `cover`, which counts lines."""
+    """The builds of TREE, made by its Makefile: `mutant`, `double` and `sanitized` as in make test, and
+    `cover`, which counts lines."""
 
     def __init__(self, options):
         self.cc = shlex.split(options.cc)
         flags = [f for f in shlex.split(options.cflags) if f not in ("-g", "-MMD", "-MP")] + STRICT + ["-g0"]
-        self.flags = {"mutant": flags + ["-O2"], "sanitized": flags + SANITIZERS}
+        self.flags = {"mutant": flags + ["-O2"], "double": flags + ["-O2", "-DKD_DOUBLE"], "sanitized": flags + SANITIZERS}
         self.libraries = shlex.split(options.libs)
+        self.linker = ["-fuse-ld=gold"] if shutil.which("ld.gold") else []  # four times as fast
         self.tests = sorted(os.path.basename(p)[:-2] for p in glob.glob(os.path.join(TREE, "tests/test_*.c")))
-        make = ["make", "-s", f"-j{options.jobs}", f"CC={options.cc}", "ARCH=native", "MODES=mutant sanitized cover",
-                "CFLAGS_mutant=-O2 -g0", f"CFLAGS_sanitized={' '.join(SANITIZERS)} -g0",
+        make = ["make", "-s", f"-j{options.jobs}", f"CC={options.cc}", "ARCH=native", "MODES=mutant double sanitized cover",
+                "CFLAGS_mutant=-O2 -g0", "CFLAGS_double=-O2 -g0 -DKD_DOUBLE", f"CFLAGS_sanitized={' '.join(SANITIZERS)} -g0",
                 "CFLAGS_cover=-O1 --coverage -fno-openmp -fopenmp-simd", f"LDLIBS={options.libs} -lgomp"]
-        run(make + ["build/mutant/libdistill.a", "build/sanitized/libdistill.a", "build/ops_list.h"] +
+        run(make + [f"build/{mode}/libdistill.a" for mode in self.flags] + ["build/ops_list.h"] +
             [f"build/cover/{t}" for t in self.tests] +
             [f"build/{mode}/{o}" for o in EXTRA.values() for mode in self.flags], stdout=subprocess.DEVNULL)
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
@@ -265,8 +275,8 @@ class Build:
             self.test_object(test, mode)
         extra = [f"build/{mode}/{EXTRA[test]}"] if test in EXTRA else []
         fronted = any("malloc(size_t" in open(d).read() for d in self.dependencies(test) if "/tests/" in d)
-        sanitizers = SANITIZERS if mode == "sanitized" else [] if fronted else ["-fsanitize=leak"]
-        run(self.cc + ["-fopenmp"] + sanitizers + ["-o", out, f"build/{mode}/{test}.o"] + extra + objects +
+        sanitizers = SANITIZERS if mode == "sanitized" else ["-fsanitize=leak"] if not fronted else []
+        run(self.cc + ["-fopenmp", *self.linker] + sanitizers + ["-o", out, f"build/{mode}/{test}.o"] + extra + objects +
             [f"build/{mode}/libdistill.a", "-lcmocka"] + self.libraries)
 
     def passes(self, test, mode="mutant"):
@@ -352,13 +362,20 @@ def measure(build, test):
 
 class Coverage:
     """Which tests execute a line, and what they take; kept in coverage.json from run to run, until a test
-    changes. Of a file that changed since, only that its tests execute it is still believed."""
+    changes or a file that it executes is gone. Of a file that changed since, the lines that it still has
+    are believed to be executed as before."""
 
     def __init__(self, build, jobs):
         self.build = build
+        self.texts = os.path.join(HOME, "versions")  # of the files, by their digest
+        os.makedirs(self.texts, exist_ok=True)
+        for path, version in build.versions.items():
+            shutil.copy(os.path.join(TREE, path), os.path.join(self.texts, version))
+        self.moves = {}
         path = os.path.join(HOME, "coverage.json")
         kept = json.load(open(path)) if os.path.exists(path) else {}
-        self.tests = {t: kept[t] for t in build.tests if t in kept and kept[t]["key"] == build.key(t)}
+        self.tests = {t: self.up_to_date(kept[t]) for t in build.tests
+                      if t in kept and kept[t]["key"] == build.key(t) and kept[t]["versions"].keys() <= build.versions.keys()}
         missing = [t for t in build.tests if t not in self.tests]
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
             for test, found in zip(missing, pool.map(lambda t: measure(build, t), missing)):
@@ -366,18 +383,40 @@ class Coverage:
                 self.tests[test] = found
                 json.dump(self.tests, open(path, "w"))
 
+    def moved(self, path, old):
+        """{line: line} of what is left of a file's older version."""
+        new = self.build.versions[path]
+        if (old, new) not in self.moves:
+            a, b = (open(os.path.join(self.texts, version)).read().split("\n") for version in (old, new))
+            blocks = difflib.SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
+            self.moves[old, new] = {m.a + i + 1: m.b + i + 1 for m in blocks for i in range(m.size)}
+        return self.moves[old, new]
+
+    def up_to_date(self, found):
+        """What was measured, in the numbers that lines have now."""
+        for path, old in found["versions"].items():
+            if old == self.build.versions[path]:
+                continue
+            moved = self.moved(path, old)
+            for files in found["lines"].values():
+                if path in files:
+                    files[path] = sorted(moved[n] for n in files[path] if n in moved)
+            found["versions"][path] = self.build.versions[path]
+        return found
+
     def executing(self, path, line):
         """(tests, objects' sources) that execute a line. Tables, and children that end by _exit, leave no trace:
-        for a line without any, the tests that execute its file, or else one that includes its header."""
+        for a line without any, the tests that execute its file, or one that includes its header, or one of
+        its folder."""
         header = path[len("src/"):-1] + "h"
         users = [p for p in self.build.versions if f'"{header}"' in open(os.path.join(TREE, p)).read()]
-        version = self.build.versions[path]
-        for hits in (lambda files, versions: line in files.get(path, ()) and versions[path] == version,
-                     lambda files, versions: path in files,
-                     lambda files, versions: any(p in files for p in users)):
+        for hits in (lambda files: line in files.get(path, ()),
+                     lambda files: path in files,
+                     lambda files: any(p in files for p in users),
+                     lambda files: any(os.path.dirname(p) == os.path.dirname(path) for p in files)):
             tests, sources = [], set()
             for test, found in self.tests.items():
-                hit = {s for s, files in found["lines"].items() if hits(files, found["versions"])}
+                hit = {s for s, files in found["lines"].items() if hits(files)}
                 if hit:
                     tests.append(test)
                     sources |= hit
@@ -396,9 +435,11 @@ def try_mutant(build, coverage, mutant):
         if not objects:
             return None
         tried = []
-        for mode, most, slower in (("mutant", TESTS_SECONDS, 1), ("sanitized", SANITIZED_SECONDS, 5)):
+        for mode, most, slower in (("mutant", TESTS_SECONDS, 1), ("double", OTHER_SECONDS, 2), ("sanitized", OTHER_SECONDS, 5)):
             spent = 0
-            if mode == "sanitized":
+            if mode == "double" and "kd_real" not in mutant.text:
+                continue
+            if mode != "mutant":
                 objects = build.objects(mutant, sources, folder, mode)
             for test in tests:
                 seconds = coverage.tests[test]["seconds"]
@@ -408,7 +449,7 @@ def try_mutant(build, coverage, mutant):
                 build.link(test, objects, binary, mode)
                 passed, _ = run_test(binary, 30 + 6 * slower * seconds)
                 if not passed and build.passes(test, mode):
-                    return f"killed by {test}" + (" (sanitized)" if mode == "sanitized" else "")
+                    return f"killed by {test}" + (f" ({mode})" if mode != "mutant" else "")
                 os.unlink(binary)
                 spent += seconds
                 tried.append(test)

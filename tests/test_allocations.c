@@ -48,13 +48,15 @@ static long count_allocations(const kd_model_spec *model, kd_run_mode mode, int 
     kd_dataset train;
     tiny_dataset(&train, 512);
     kd_learner *learner = NULL;
-    kd_quant_spec quant = {
-        .weight_bits = 8, .activation_bits = 8, .observer = KD_OBSERVER_EMA, .ema = 0.99};
+    const kd_quantize_spec int8 = {
+        .how = &kd_quantizer_integers,
+        .integers = {
+            .weight_bits = 8, .activation_bits = 8, .observer = KD_OBSERVER_EMA, .ema = 0.99}};
     kd_learner_spec made = {.model = model,
                             .input = {TINY_SIDE, TINY_SIDE, 1},
                             .classes = TINY_CLASSES,
                             .seed = 1,
-                            .quant = mode == KD_RUN_FLOAT ? NULL : &quant};
+                            .quantize = mode == KD_RUN_FLOAT ? NULL : &int8};
     assert_int_equal(kd_learner_create(&learner, &made), KD_OK);
     kd_train_spec spec = tiny_train();
     kd_classifier_job job = tiny_job("/tmp", &spec, &train, NULL);

@@ -288,6 +288,31 @@ static void test_manifest(void **state) {
     assert_non_null(strstr(kd_error(), "list.tsv:1: label"));
 }
 
+/* By the ending of every format that a decoder knows; a decoder looks at the bytes later. */
+static void test_class_folders(void **state) {
+    test_folder *folder = *state;
+    static const char *const file[] = {"set/no/a.mp3",   "set/no/b.M4A", "set/no/c.opus",
+                                       "set/no/d.wav",   "set/no/e.txt", "set/yes/.hidden.wav",
+                                       "set/yes/a.aiff", "set/list.wav"};
+    test_make_folder(folder, "set");
+    test_make_folder(folder, "set/no");
+    test_make_folder(folder, "set/yes");
+    for (size_t i = 0; i < sizeof file / sizeof *file; i++)
+        test_write(test_path(folder, file[i]), "", 0);
+    kd_manifest m;
+    assert_int_equal(kd_manifest_read(&m, test_path(folder, "set")), KD_OK);
+    static const int found[] = {0, 1, 2, 3, 6};
+    assert_int_equal(m.count, 5);
+    for (int i = 0; i < 5; i++) {
+        assert_string_equal(m.entry[i].path, test_path(folder, file[found[i]]));
+        assert_string_equal(m.entry[i].label, i < 4 ? "no" : "yes");
+    }
+    kd_manifest_free(&m);
+    test_make_folder(folder, "none");
+    assert_int_equal(kd_manifest_read(&m, test_path(folder, "none")), KD_EDATA);
+    kd_manifest_free(&m);
+}
+
 static kd_data_spec sound_spec(const char *train, const char *test) {
     kd_data_spec spec = {
         .kind = KD_DATA_AUDIO,
@@ -379,6 +404,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_truncations, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(test_refused_sound, test_setup, test_teardown),
         cmocka_unit_test(test_manifest),
+        cmocka_unit_test_setup_teardown(test_class_folders, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(test_sound_dataset, test_setup, test_teardown),
         cmocka_unit_test(test_spoken_digits),
     };

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "asserts.h"
 #include "data/loader.h"
 #include "data/logmel.h"
 
@@ -163,7 +164,7 @@ static void test_same_for_teacher_and_student(void **state) {
     static float first[COUNT * SAMPLE];
     for (int b = 0; b < 12; b++) {
         kd_batch batch;
-        kd_loader_next(loader, &batch);
+        assert_ok(kd_loader_next(loader, &batch));
         assert_int_equal(batch.view, batch.epoch % 2);
         for (int64_t i = 0; i < batch.n; i++) {
             float x[SAMPLE], *seen = first + batch.label[i] * SAMPLE;

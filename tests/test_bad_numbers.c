@@ -21,7 +21,7 @@
 
 static kd_learner *make_cnn(void) {
     kd_model_spec model = {.kind = KD_MODEL_CNN, .layer_count = 2};
-    model.layer[0] = (kd_layer_spec){.kind = KD_LAYER_CONV,
+    model.layer[0] = (kd_node_spec){.kind = KD_NODE_CONV,
                                      .channels = 4,
                                      .kernel = {3, 3},
                                      .stride = {1, 1},
@@ -29,7 +29,7 @@ static kd_learner *make_cnn(void) {
                                      .groups = 1,
                                      .batch_norm = true,
                                      .relu = true};
-    model.layer[1] = (kd_layer_spec){.kind = KD_LAYER_GLOBAL_AVG_POOL};
+    model.layer[1] = (kd_node_spec){.kind = KD_NODE_GLOBAL_AVG_POOL};
     kd_learner *learner;
     const kd_learner_spec spec = {.model = &model, .input = {8, 8, 1}, .classes = SET_CLASSES};
     assert_int_equal(kd_learner_create(&learner, &spec), KD_OK);

@@ -103,16 +103,18 @@ static void the_graph_is_read(void **state) {
     assert_ok(read_graph(&b, GRAPH, NULL, NULL));
     assert_int_equal(b->count, 8);
     const kd_blob_node *c = &b->node[1], *l = &b->node[7];
-    assert_true(c->relu && !c->last && l->last && !l->relu);
-    assert_true(c->groups == 2 && c->K == 9 && c->channels == 2 && l->K == 2 && l->channels == 3);
-    assert_true(c->padding[0] == 1 && c->kernel[1] == 3 && b->node[2].stride[1] == 2);
+    assert_true(c->spec.relu && !c->last && l->last && !l->spec.relu);
+    assert_true(c->spec.groups == 2 && c->K == 9 && c->spec.channels == 2 && l->K == 2 &&
+                l->spec.channels == 3);
+    assert_true(c->spec.padding[0] == 1 && c->spec.kernel[1] == 3 &&
+                b->node[2].spec.stride[1] == 2);
     assert_true(c->weight[1] == -127 && c->bias[0] == -5 && c->factor[1] == HALF + 1);
     static const int8_t spread[] = {7, 1, 0, -7, 1, 2};
     assert_memory_equal(l->weight, spread, sizeof spread);
     assert_true(c->grid.grid.scale == 0.25f && c->grid.grid.zero == 3 && c->grid.grid.qmax == 255);
     assert_true(b->node[3].grid.grid.scale == 0.25f); /* handed on */
     assert_true(b->node[4].in[0] == 2 && b->node[4].in[1] == 3 && b->node[4].factor[1] == HALF + 1);
-    assert_true(b->node[6].kernel[0] == 1 && b->node[6].from.c == 2);
+    assert_true(b->node[6].spec.kernel[0] == 1 && b->node[6].from.c == 2);
     assert_int_equal(b->parameters, 2 * (9 + 1) + 3 * (2 + 1));
     kd_blob_free(b);
 }

@@ -43,9 +43,10 @@ static kd_checkpoint make_run(variant v, uint64_t seed) {
                                     .batch = 7,
                                     .dropout = {.key = UINT64_MAX - seed, .counter = 99},
                                     .optimizer_step = 12345,
-                                    .best_accuracy = 1.0 / 3,
+                                    .best_value = 1.0 / 3,
                                     .best_epoch = 2,
-                                    .elapsed = 1e5};
+                                    .elapsed = 1e5,
+                                    .best_metric = "accuracy"};
     run.key = kd_hash_bytes("key", 3);
     run.config_json = "{\"name\": \"π\"}\n";
     run.stage = "train";
@@ -168,9 +169,9 @@ static void test_refuses_other_files(void **state) {
     assert_load_refused(&run, PLAIN, 2, "is a 'distill-teacher-store', not a checkpoint");
     assert_ok(kd_h5_create(&file, path));
     assert_ok(kd_h5_set_string(file, "schema", "distill-checkpoint"));
-    assert_ok(kd_h5_set_int(file, "version", 2));
+    assert_ok(kd_h5_set_int(file, "version", 3));
     assert_ok(kd_h5_commit(file, path));
-    assert_load_refused(&run, PLAIN, 2, "of version 2; this program reads version 1");
+    assert_load_refused(&run, PLAIN, 2, "of version 3; this program reads versions 1 to 2");
     assert_ok(kd_h5_create(&file, path));
     assert_ok(kd_h5_set_string(file, "schema", "distill-checkpoint"));
     assert_ok(kd_h5_set_int(file, "version", 1));
@@ -333,6 +334,21 @@ static void test_params_hash(void **state) {
     kd_params_free(less);
 }
 
+/* A file of version 1, whose best value was an accuracy: make_run(PLAIN, 1), written by 0.2. */
+static void test_reads_version_1(void **state) {
+    (void)state;
+    static const char golden[] = "tests/golden/checkpoint_v1.h5";
+    kd_checkpoint wanted = make_run(PLAIN, 1), loaded = make_run(PLAIN, 2);
+    if (sizeof(kd_real) == sizeof(float)) {
+        assert_ok(kd_checkpoint_load(golden, &loaded));
+        assert_same_run(&wanted, &loaded);
+    } else {
+        assert_refused(kd_checkpoint_load(golden, &loaded), KD_EDATA, "holds float32 numbers");
+    }
+    free_run(&wanted);
+    free_run(&loaded);
+}
+
 /* Another reader, from outside of this project. */
 static void test_h5py_reads_it(void **state) {
     (void)state;
@@ -347,7 +363,8 @@ static void test_h5py_reads_it(void **state) {
     snprintf(command, sizeof command,
              "/usr/bin/python3 -c 'import h5py\n"
              "f = h5py.File(\"%s\")\n"
-             "assert f.attrs[\"step\"] == 12345678901 and f.attrs[\"best_accuracy\"] == 1 / 3\n"
+             "assert f.attrs[\"step\"] == 12345678901 and f.attrs[\"best_value\"] == 1 / 3\n"
+             "assert f.attrs[\"best_metric\"] == b\"accuracy\"\n"
              "assert f.attrs[\"config\"].decode() == \"{\\\"name\\\": \\\"π\\\"}\\n\"\n"
              "assert f[\"params/fc.weight\"].shape == (5, 7)\n"
              "assert float(f[\"params/fc.bias\"][2]) == %.17g\n"
@@ -365,7 +382,7 @@ int main(void) {
         TEST(test_refuses_other_files), TEST(test_every_truncation),
         TEST(test_single_bit_flips),    TEST(test_own_checksum),
         TEST(test_load_params),         TEST(test_params_hash),
-        TEST(test_h5py_reads_it),
+        TEST(test_reads_version_1),     TEST(test_h5py_reads_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -142,7 +142,9 @@ static void write_checkpoint(const char *path) {
     kd_checkpoint c = {.params = params, .config_json = "{}", .stage = "train"};
     c.key = kd_hash_bytes("k", 1);
     c.state.step = 77;
-    c.state.best_accuracy = 0.5;
+    c.state.best_value = 0.125;
+    c.state.best_epoch = 3;
+    snprintf(c.state.best_metric, sizeof c.state.best_metric, "r2");
     ASSERT_OK(kd_checkpoint_save(path, &c));
     kd_params_free(params);
 }
@@ -152,6 +154,7 @@ static void checkpoints_are_shown_and_verified(void **state) {
     write_checkpoint(path);
     assert_int_equal(DISTILL("inspect", path), 0);
     assert_says(printed, "after 77 updates");
+    assert_says(printed, "best on the validation split: r2 0.125 after epoch 3");
     assert_says(printed, "stem.weight     3×5        15");
     assert_int_equal(DISTILL("verify", path), 0);
     assert_says(printed, "c.h5: checkpoint, its seal");
@@ -184,6 +187,43 @@ static void configs_are_shown_and_verified(void **state) {
     test_write(path, "{\"train\": }", 11);
     assert_int_equal(DISTILL("verify", path), 78);
     assert_says(complained, "c.json:1:11: expected a value");
+}
+
+/* Every kind of node, with what it is, where it stands and what it costs. */
+static void networks_are_shown_node_by_node(void **state) {
+    static const char config[] =
+        "{\"data\": {\"kind\": \"audio\", \"train\": \"words.tsv\", \"test\": \"words.tsv\", "
+        "\"audio\":"
+        " {\"seconds\": 0.5}}, \"model\": {\"type\": \"cnn\", \"layers\": [{\"conv\": 8, "
+        "\"kernel\": [3, 5]},"
+        " {\"max_pool\": 2}, {\"conv\": 8, \"groups\": 4, \"batch_norm\": false},"
+        " {\"avg_pool\": [2, 1]}, {\"dropout\": 0.25}, {\"global_avg_pool\": true}, {\"linear\": "
+        "12}]},"
+        " \"teacher\": {\"store\": \"s\"}, \"train\": {\"epochs\": 1}}";
+    static const char list[] = "a.wav\tyes\nb.wav\tno\nc.wav\tup\n";
+    static const char nodes[] =
+        "student:\n"
+        "node         kind                       from        output   parameters   multiply-adds\n"
+        "input        input                                 50×40×1\n"
+        "conv0        conv 3×5, norm, relu       input      50×40×8          136         240,000\n"
+        "pool1        max_pool 2×2               conv0      25×20×8\n"
+        "conv2        conv 3×3, 4 groups, relu   pool1      25×20×8          152          72,000\n"
+        "pool3        avg_pool 2×1               conv2      12×20×8\n"
+        "dropout4     dropout 0.25               pool3      12×20×8\n"
+        "pool5        global_avg_pool            dropout4     1×1×8\n"
+        "linear6      linear, relu               pool5       1×1×12          108              96\n"
+        "classifier   linear                     linear6      1×1×3           39              36\n"
+        "all                                                                 435         312,132\n"
+        "\n"
+        "teacher: the store ";
+    const char *path = test_path(*state, "c.json");
+    test_write(path, config, sizeof config - 1);
+    assert_int_equal(DISTILL("inspect", path), 0);
+    assert_says(printed, "data: audio, samples of 50×40×1, 10 classes (assumed: the files are not");
+    test_write(test_path(*state, "words.tsv"), list, sizeof list - 1);
+    assert_int_equal(DISTILL("inspect", test_path(*state, "c.json")), 0);
+    assert_says(printed, "data: audio, samples of 50×40×1, 3 classes\n");
+    assert_says(printed, nodes);
 }
 
 static void other_files_are_refused(void **state) {
@@ -349,6 +389,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(checkpoints_are_shown_and_verified, test_setup,
                                         test_teardown),
         cmocka_unit_test_setup_teardown(configs_are_shown_and_verified, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(networks_are_shown_node_by_node, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(other_files_are_refused, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(models_are_run, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(bad_files_are_named_and_the_others_answered, test_setup,

@@ -116,18 +116,18 @@ static void reads_every_key(void **state) {
 
     assert_int_equal(c->model.kind, KD_MODEL_CNN);
     assert_int_equal(c->model.layer_count, 7);
-    const kd_layer_spec *l = c->model.layer;
-    assert_true(l[0].kind == KD_LAYER_CONV && l[0].channels == 16 && l[0].kernel[1] == 5);
+    const kd_node_spec *l = c->model.layer;
+    assert_true(l[0].kind == KD_NODE_CONV && l[0].channels == 16 && l[0].kernel[1] == 5);
     assert_true(l[0].stride[0] == 1 && l[0].stride[1] == 2);
     assert_true(l[0].padding[0] == 1 && l[0].padding[1] == 2);
     assert_true(l[0].groups == 1 && l[0].batch_norm && l[0].relu);
     assert_true(l[1].groups == -1 && !l[1].batch_norm && !l[1].relu && l[1].padding[0] == 0);
-    assert_true(l[2].kind == KD_LAYER_MAX_POOL && l[2].kernel[1] == 2 && l[2].stride[0] == 2);
-    assert_true(l[3].kind == KD_LAYER_AVG_POOL && l[3].kernel[1] == 3 && l[3].stride[1] == 1);
+    assert_true(l[2].kind == KD_NODE_MAX_POOL && l[2].kernel[1] == 2 && l[2].stride[0] == 2);
+    assert_true(l[3].kind == KD_NODE_AVG_POOL && l[3].kernel[1] == 3 && l[3].stride[1] == 1);
     assert_true(l[3].padding[0] == 1);
-    assert_true(l[4].kind == KD_LAYER_GLOBAL_AVG_POOL);
-    assert_true(l[5].kind == KD_LAYER_LINEAR && l[5].channels == 64 && !l[5].relu);
-    assert_true(l[6].kind == KD_LAYER_DROPOUT && l[6].drop == 0.25);
+    assert_true(l[4].kind == KD_NODE_GLOBAL_AVG_POOL);
+    assert_true(l[5].kind == KD_NODE_LINEAR && l[5].channels == 64 && !l[5].relu);
+    assert_true(l[6].kind == KD_NODE_DROPOUT && l[6].drop == 0.25);
 
     const kd_teacher_config *t = &c->teacher;
     assert_true(t->present && t->count == 1 && t->views == 4);
@@ -158,10 +158,11 @@ static void reads_every_key(void **state) {
     assert_int_equal(c->quantize_count, 1);
     assert_string_equal(q->name, "w4a6");
     assert_string_equal(q->stage, "qat.w4a6");
-    assert_true(q->spec.weight_bits == 4 && q->spec.activation_bits == 6);
-    assert_true(q->spec.method == KD_QUANT_LSQ && q->spec.symmetric_activations);
-    assert_true(q->spec.observer == KD_OBSERVER_PERCENTILE && q->spec.percentile == 99);
-    assert_true(q->spec.ema == 0.5 && q->calibration_samples == 64);
+    assert_true(q->spec.integers.weight_bits == 4 && q->spec.integers.activation_bits == 6);
+    assert_true(q->spec.integers.method == KD_QUANT_LSQ && q->spec.integers.symmetric_activations);
+    assert_true(q->spec.integers.observer == KD_OBSERVER_PERCENTILE &&
+                q->spec.integers.percentile == 99);
+    assert_true(q->spec.integers.ema == 0.5 && q->calibration_samples == 64);
     assert_true(q->qat && q->delay_steps == 7);
     assert_true(q->train.epochs == 2 && q->train.batch == 32 && q->train.beta1 == 0.8);
     assert_true(q->train.learning_rate == 0.0001 && q->train.warmup_epochs == 0);
@@ -391,8 +392,37 @@ static const struct {
     {"{" DATA ", " MODEL ", " TRAIN
      ", \"quantize\": {\"qat\": {\"epochs\": 1, \"warmup_epochs\": 4}}}",
      "$.quantize.qat.warmup_epochs: 4 epochs"},
+    {"{\"data\": {\"kind\": \"cifar10\", \"folder\": \"m\", \"classes\": [\"a\", \"b\"]}, " MODEL
+     ", " TRAIN "}",
+     "$.data.classes: is for idx files, which do not name their classes"},
+    {"{" DATA ", " MODEL ", " TRAIN
+     ", \"loss\": {\"hints\": [{\"kind\": \"mse\", \"student\": \"a\","
+     " \"teacher\": \"b\"}]}}",
+     "$.loss.hints: there is no \"teacher\""},
     {"[]", "$: expected an object"},
 };
+
+/* A teacher of whom nothing will be learnt is told of, and allowed. */
+static void tells_of_idle_teachers(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        bool idle;
+    } cases[] = {
+        {TAUGHT("{\"store\": \"a\"}, \"loss\": {\"kl\": 0, \"hard\": 1}"), true},
+        {TAUGHT("{\"store\": \"a\"}, \"loss\": {\"kl\": 0.1, \"hard\": 1}"), false},
+        {TAUGHT("{\"config\": \"a\"}, \"loss\": {\"kl\": 0, \"hints\": [{\"kind\": \"mse\","
+                " \"student\": \"a\", \"teacher\": \"b\"}]}"),
+         false},
+        {"{" DATA ", " MODEL ", " TRAIN ", \"loss\": {\"hard\": 1}}", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        kd_config *config;
+        if (parse_with(&config, cases[i].text, 0, NULL) != KD_OK) fail_msg("%s", logged);
+        if ((strstr(logged, "nothing of it will be learnt") != NULL) != cases[i].idle)
+            fail_msg("%s: '%s'", cases[i].text, logged);
+        kd_config_free(config);
+    }
+}
 
 static void finds_each_mistake(void **state) {
     (void)state;
@@ -619,6 +649,7 @@ int main(void) {
         cmocka_unit_test(keeps_every_seed),
         cmocka_unit_test(reads_class_names_and_stores),
         cmocka_unit_test(finds_each_mistake),
+        cmocka_unit_test(tells_of_idle_teachers),
         cmocka_unit_test(reports_all_at_once_in_order),
         cmocka_unit_test(says_where_json_ends),
         cmocka_unit_test(resolves_stably),

@@ -1,7 +1,11 @@
-/* base/file: reading, replacing, folders, names. */
+/* base/file: reading, replacing, folders, names; base/shards and base/open_files. */
 #include "test_data.h"
 
+#include <fcntl.h>
+
 #include "asserts.h"
+#include "base/open_files.h"
+#include "base/shards.h"
 
 static void reading_is_whole_or_refused(void **state) {
     test_folder *folder = *state;
@@ -120,12 +124,107 @@ static void room_is_told_or_zero(void **state) {
     assert_true(kd_file_free_bytes(test_path(folder, "not/yet")) > 0); /* that of "." */
 }
 
+static void reading_a_part(void **state) {
+    test_folder *folder = *state;
+    char bytes[8] = "........";
+    const char *path = test_path(folder, "it");
+    test_write(path, "0123456789", 10);
+    const int fd = open(path, O_RDONLY);
+    assert_ok(kd_file_read_at(fd, "it", bytes, 3, 7));
+    assert_memory_equal(bytes, "789.....", 8);
+    assert_ok(kd_file_read_at(fd, "it", bytes, 0, 50));
+    assert_refused(kd_file_read_at(fd, "it", bytes, 4, 7), KD_EIO,
+                   "it: became shorter while it was read: it ends before byte 11");
+    close(fd);
+    assert_refused(kd_file_read_at(-1, "it", bytes, 1, 0), KD_EIO, "it: cannot read");
+}
+
+static void shards_are_listed_written_and_removed(void **state) {
+    test_folder *folder = *state;
+    static const char *const others[] = {"piece-0001.x",
+                                         "piece-00001.xy",
+                                         "piece-00001.x.old",
+                                         "xpiece-00001.x",
+                                         "piece-a0001.x",
+                                         "piece-00001x",
+                                         "piece-000000000000000000001.x"};
+    static const int64_t numbers[] = {100000, 3, 0, 12};
+    kd_shards shards;
+    int64_t *number, count;
+    char path[KD_PATH_MAX];
+    assert_ok(kd_shards_init(&shards, test_path(folder, "deep/cache"), "piece", ".x"));
+    assert_ok(kd_shards_list(&shards, &number, &count));
+    assert_true(count == 0 && !number);
+    assert_ok(kd_shards_remove_from(&shards, 0));
+    for (int i = 0; i < 4; i++) assert_ok(kd_shards_write(&shards, numbers[i], "abc", 3));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        assert_ok(kd_path_join(path, shards.folder, others[i]));
+        test_write(path, "", 0);
+    }
+    assert_ok(kd_path_join(path, shards.folder, "piece-00003.x.part"));
+    test_write(path, "", 0);
+    assert_ok(kd_shards_list(&shards, &number, &count));
+    assert_int_equal(count, 4);
+    assert_true(number[0] == 0 && number[1] == 3 && number[2] == 12 && number[3] == 100000);
+    free(number);
+    assert_ok(kd_shards_path(&shards, 12, path));
+    assert_string_equal(strrchr(path, '/'), "/piece-00012.x");
+    assert_ok(kd_shards_remove_from(&shards, 12));
+    assert_ok(kd_shards_list(&shards, &number, &count));
+    assert_true(count == 2 && number[1] == 3);
+    free(number);
+    assert_ok(kd_path_join(path, shards.folder, "piece-00003.x.part"));
+    assert_false(kd_file_exists(path));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        assert_ok(kd_path_join(path, shards.folder, others[i]));
+        assert_true(kd_file_exists(path));
+    }
+    memset(path, 'x', sizeof path);
+    path[sizeof path - 1] = '\0';
+    assert_ok(kd_shards_init(&shards, path, "piece", ".x"));
+    assert_int_equal(kd_shards_write(&shards, 0, "", 0), KD_EIO);
+}
+
+/* More files than are kept open: each is opened again when it is its turn. */
+static void files_are_opened_as_they_are_needed(void **state) {
+    test_folder *folder = *state;
+    enum { FILES = 2 * KD_OPEN_FILES };
+    kd_open_files *files;
+    char path[KD_PATH_MAX];
+    int fd;
+    assert_ok(kd_open_files_create(&files));
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < FILES; i++) {
+            char byte, name[16];
+            snprintf(name, sizeof name, "f%d", i);
+            test_copy(path, sizeof path, test_path(folder, name));
+            if (round == 0) test_write(path, &(char){(char)i}, 1);
+            assert_ok(kd_open_files_take(files, i, path, &fd));
+            assert_ok(kd_file_read_at(fd, path, &byte, 1, 0));
+            kd_open_files_give_back(files, i);
+            assert_int_equal(byte, (char)i);
+        }
+    for (int i = 0; i < 3; i++)
+        assert_refused(kd_open_files_take(files, 1, test_path(folder, "none"), &fd), KD_EIO,
+                       "none: cannot open");
+    /* What is open stays so, whatever becomes of its name. */
+    assert_int_equal(unlink(path), 0);
+    assert_ok(kd_open_files_take(files, FILES - 1, path, &fd));
+    kd_open_files_give_back(files, FILES - 1);
+    kd_open_files_free(files);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_setup, test_teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(reading_is_whole_or_refused),  TEST(replacing_leaves_one_file),
-        TEST(plain_names_are_replaced_too), TEST(folders_are_made_with_those_above),
-        TEST(removing_takes_what_matches),  TEST(names_are_joined_if_they_fit),
-        TEST(room_is_told_or_zero)};
+    const struct CMUnitTest tests[] = {TEST(reading_is_whole_or_refused),
+                                       TEST(replacing_leaves_one_file),
+                                       TEST(plain_names_are_replaced_too),
+                                       TEST(folders_are_made_with_those_above),
+                                       TEST(removing_takes_what_matches),
+                                       TEST(names_are_joined_if_they_fit),
+                                       TEST(room_is_told_or_zero),
+                                       TEST(reading_a_part),
+                                       TEST(shards_are_listed_written_and_removed),
+                                       TEST(files_are_opened_as_they_are_needed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

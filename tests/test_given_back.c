@@ -7,7 +7,6 @@
  */
 #include "test_data.h"
 
-#include <dirent.h>
 #include <omp.h>
 #include <sndfile.h>
 
@@ -24,8 +23,8 @@
 #include "data/utterances.h"
 #include "data/wer.h"
 #include "data/whisper_mel.h"
-#include "faults.c"
 #include "files/safetensors_write.h"
+#include "given_back.h"
 #include "tasks/speech/decode.h"
 #include "tasks/speech/recordings.h"
 #include "tasks/speech/speech_config.h"
@@ -33,35 +32,6 @@
 #include "whisper_tiny.h"
 
 enum { CUTS = 12, CHANGES = 40, SMALL_VOCABULARY = 512 + 8 + 99 + 1501 };
-
-#ifndef __SANITIZE_ADDRESS__
-/* What faults.c leaves to the C library, which has its own way to its memory. */
-char *strdup(const char *text) {
-    const size_t length = strlen(text) + 1;
-    char *copy = STRIKES(length) ? NULL : took(__libc_malloc(length), 0);
-    return copy ? memcpy(copy, text, length) : NULL;
-}
-void *memalign(size_t alignment, size_t bytes) {
-    return STRIKES(bytes) ? NULL : took(__libc_memalign(alignment, bytes), 0);
-}
-int posix_memalign(void **out, size_t alignment, size_t bytes) {
-    *out = memalign(alignment, bytes);
-    return *out ? 0 : ENOMEM;
-}
-#endif
-
-static test_folder *folder; /* of what the operations read and write */
-
-typedef struct {
-    const char *name;
-    int (*attempt)(void);
-    const char *file; /* in the folder, which may be damaged; NULL: none */
-    int spare;        /* allocations it can do without: blocks that only become smaller */
-} operation;
-
-static const char *in(const char *name) {
-    return test_path(folder, name);
-}
 
 /* --- operations ---------------------------------------------------------------------------------
  */
@@ -176,7 +146,7 @@ static int load(const kd_data_spec *spec) {
     status = kd_loader_create(
         &loader, d, &(kd_loader_spec){.batch = 2, .shuffle = true, .augment = {.flip = true}});
     if (status == KD_OK) {
-        kd_loader_next(loader, &batch);
+        assert_ok(kd_loader_next(loader, &batch));
         kd_loader_free(loader);
     }
     kd_dataset_free(d);
@@ -403,46 +373,9 @@ static int tidy_up(void **state) {
 /* --- what is checked ----------------------------------------------------------------------------
  */
 
-static int open_files(void) {
-    int count = 0;
-    DIR *all = opendir("/proc/self/fd");
-    assert_non_null(all);
-    while (readdir(all)) count++;
-    closedir(all);
-    return count;
-}
-
-/* Once, while the n-th allocation is refused (0: none) → whether one was. */
-static bool refuse(const operation *op, kd_fault_kind kind, long n, int *status) {
-    const int files = open_files();
-    kd_faults_arm(kind, n, false);
-    *status = op->attempt();
-    const bool refused = kd_faults_disarm();
-    if (taken != 0)
-        fail_msg("%s, allocation %ld: %ld bytes are kept (%s)", op->name, n, (long)taken,
-                 kd_error());
-    if (open_files() != files) fail_msg("%s, allocation %ld: a file stays open", op->name, n);
-    return refused;
-}
-
 static void every_allocation_may_be_refused(void **state) {
     (void)state;
-    int status;
-    for (int i = 0; i < COUNT; i++) {
-        const operation *op = &OPERATIONS[i];
-        for (int warm = 0; warm < 2; warm++) /* libraries make themselves at home */
-            assert_ok(op->attempt());
-        refuse(op, KD_FAULT_MEMORY, 0, &status);
-        assert_ok(status);
-        int spared = 0;
-        for (long n = 1; refuse(op, KD_FAULT_MEMORY, n, &status); n++) {
-            if (status == KD_OK && spared++ < op->spare) continue;
-            if (status != KD_EINTERNAL || !strstr(kd_error(), "memory"))
-                fail_msg("%s, allocation %ld: %d, %s", op->name, n, status, kd_error());
-            if (n > 300 && !thoroughly()) n += n / 20;
-        }
-        assert_ok(status);
-    }
+    refuse_every_allocation(OPERATIONS, COUNT);
 }
 
 /* Those of cJSON, too, which puts together what a config leaves out. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -64,6 +65,44 @@ static void make_file(const char *path) {
     assert_ok(kd_h5_set_string(group, "empty", ""));
     H5Gclose(group);
     assert_ok(kd_h5_commit(file, path));
+}
+
+/* Every first call of a process is followed by one that libhdf5 complains about at length. */
+static void complain(int first) {
+    hid_t thing;
+    if (first == 0) {
+        char bytes[4096] = "\x89HDF\r\n\x1a\n\2"; /* the beginning of such a file, and zeros */
+        put(in_folder("bad.h5"), bytes, sizeof bytes);
+        if (kd_h5_open(&thing, in_folder("bad.h5")) != KD_EDATA) _exit(1);
+    } else if (first == 1) {
+        if (kd_h5_create(&thing, in_folder("new.h5")) != KD_OK) _exit(1);
+        if (H5Gopen2(thing, "nowhere", H5P_DEFAULT) >= 0) _exit(1);
+    } else {
+        thing = kd_h5_half();
+        if (thing < 0 || H5Tset_size(thing, 0) >= 0) _exit(1);
+    }
+    _exit(0);
+}
+
+/* The messages are ours. Before the other tests, which call the library in this process. */
+static void test_the_library_is_silent(void **state) {
+    (void)state;
+    for (int first = 0; first < 3; first++) {
+        char *said;
+        size_t length;
+        int status;
+        const char *log = in_folder("stderr");
+        pid_t child = fork();
+        if (child == 0) {
+            if (!freopen(log, "w", stderr)) _exit(1);
+            complain(first);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        assert_ok(kd_file_read(&said, &length, in_folder("stderr"), 1 << 20));
+        assert_string_equal(said, "");
+        free(said);
+    }
 }
 
 static void test_round_trip(void **state) {
@@ -313,6 +352,71 @@ static void test_foreign_files(void **state) {
     kd_h5_close(file);
 }
 
+/* A data set of `rank` axes of two; layouts and types are the caller's. */
+static void put_set(hid_t file, const char *name, int rank, hid_t type, hid_t list) {
+    hsize_t size[6] = {2, 2, 2, 2, 2, 2};
+    hid_t space = rank ? H5Screate_simple(rank, size, NULL) : H5Screate(H5S_SCALAR);
+    hid_t set = H5Dcreate2(file, name, type, space, H5P_DEFAULT, list, H5P_DEFAULT);
+    assert_true(set >= 0);
+    H5Dclose(set);
+    H5Sclose(space);
+}
+
+static void test_unusual_sets(void **state) {
+    (void)state;
+    const char *path = in_folder("unusual.h5");
+    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t twelve = H5Tcopy(H5T_STD_I32LE), three = H5Tcopy(H5T_STD_I32LE);
+    hid_t list = H5Pcreate(H5P_DATASET_CREATE), plane = H5Screate_simple(1, (hsize_t[]){2}, NULL);
+    assert_true(H5Tset_precision(twelve, 12) >= 0);
+    assert_true(H5Tset_precision(three, 24) >= 0 && H5Tset_size(three, 3) >= 0);
+    assert_true(H5Pset_virtual(list, plane, "other.h5", "x", plane) >= 0);
+    put_set(file, "scalar", 0, H5T_STD_I32LE, H5P_DEFAULT);
+    put_set(file, "five", 5, H5T_STD_I32LE, H5P_DEFAULT);
+    put_set(file, "six", 6, H5T_STD_I32LE, H5P_DEFAULT);
+    put_set(file, "twelve", 1, twelve, H5P_DEFAULT);
+    put_set(file, "three", 1, three, H5P_DEFAULT);
+    put_set(file, "swapped", 1, H5T_IEEE_F32BE, H5P_DEFAULT);
+    put_set(file, "virtual", 1, H5T_STD_I32LE, list);
+    H5Gclose(H5Gcreate2(file, "named", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    H5Gclose(H5Gcreate2(file, "named/abc", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    H5Gclose(H5Gcreate2(file, "named/b", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    H5Tclose(twelve);
+    H5Tclose(three);
+    H5Pclose(list);
+    H5Sclose(plane);
+    H5Fclose(file);
+    int rank;
+    int64_t shape[KD_H5_RANK_MAX], count, two = 2;
+    int32_t numbers[32];
+    char name[4];
+    assert_ok(kd_h5_open(&file, path));
+    assert_ok(kd_h5_shape(file, "five", &rank, shape));
+    assert_int_equal(rank, 5);
+    for (int i = 0; i < 5; i++) assert_int_equal(shape[i], 2);
+    assert_ok(kd_h5_read(file, "five", 5, shape, H5T_NATIVE_INT32, numbers));
+    assert_refused(kd_h5_shape(file, "six", &rank, shape), KD_EDATA, "must have 1 to 5 axes");
+    assert_refused(kd_h5_shape(file, "scalar", &rank, shape), KD_EDATA, "must have 1 to 5 axes");
+    assert_refused(kd_h5_shape(file, "virtual", &rank, shape), KD_EDATA,
+                   "/virtual: has a layout this program does not read");
+    assert_refused(kd_h5_read(file, "twelve", 1, &two, H5T_NATIVE_INT32, numbers), KD_EDATA,
+                   "/twelve: holds int32 with its bits in other places than usual");
+    assert_refused(kd_h5_read(file, "three", 1, &two, H5T_NATIVE_INT32, numbers), KD_EDATA,
+                   "/three: holds int24, not int32");
+    assert_refused(kd_h5_read(file, "swapped", 1, &two, H5T_NATIVE_FLOAT, numbers), KD_EDATA,
+                   "/swapped: holds float32 (big-endian), not float32");
+    assert_ok(kd_h5_count(file, "named", &count));
+    assert_int_equal(count, 2);
+    assert_ok(kd_h5_child(file, "named", 0, name, sizeof name));
+    assert_string_equal(name, "abc");
+    assert_refused(kd_h5_child(file, "named", 0, name, 3), KD_EDATA,
+                   "/named: holds a name of 3 bytes, more than 2");
+    assert_ok(kd_h5_child(file, "named", 1, name, 2));
+    assert_string_equal(name, "b");
+    assert_int_equal(kd_h5_child(file, "named", 2, name, sizeof name), KD_EDATA);
+    kd_h5_close(file);
+}
+
 /* No byte of a sealed file can be cut off, added or changed. */
 static void test_seal(void **state) {
     (void)state;
@@ -371,6 +475,7 @@ static void test_unfinished_files_leave_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
+        TEST(test_the_library_is_silent),
         TEST(test_round_trip),
         TEST(test_same_content_same_bytes),
         TEST(test_half),
@@ -379,6 +484,7 @@ int main(void) {
         TEST(test_long_text),
         TEST(test_refuses_other_shapes_and_types),
         TEST(test_foreign_files),
+        TEST(test_unusual_sets),
         TEST(test_seal),
         TEST(test_what_is_not_hdf5),
         TEST(test_unfinished_files_leave_nothing),

@@ -236,6 +236,44 @@ static void refuses_bad_sets(void **state) {
     kd_json_free(json);
 }
 
+/* Keys of up to 255 bytes, and 64 changes of an object. */
+static void changes_have_bounds(void **state) {
+    (void)state;
+    char longest[256 + 2] = "", place[600];
+    kd_json *json = parse("{\"a\": 1}");
+    const cJSON *one = kd_json_root(json)->child;
+    cJSON *nothing = cJSON_CreateNull();
+    memset(longest, 'k', 255);
+    strcpy(longest + 255, "=");
+    assert_int_equal(kd_json_set(json, longest), KD_OK);
+    longest[255] = '\0';
+    assert_non_null(kd_json_get(kd_json_root(json), longest));
+    assert_int_equal(kd_json_change(json, longest, nothing, "here"), KD_OK); /* takes it away */
+    assert_null(kd_json_get(kd_json_root(json), longest));
+    assert_int_equal(kd_json_change(json, longest, one, "s.json:2:3"), KD_OK);
+    const cJSON *copy = kd_json_get(kd_json_root(json), longest);
+    assert_true(copy != one && cJSON_IsNumber(copy));
+    assert_string_equal(kd_json_place(place, sizeof place, json, copy, false), "s.json:2:3");
+    strcpy(longest + 255, "k");
+    assert_int_equal(kd_json_change(json, longest, one, "here"), KD_EUSAGE);
+    assert_int_equal(kd_json_change(json, "", one, "here"), KD_EUSAGE);
+    assert_non_null(strstr(kd_error(), "here: expected a key such as train.epochs"));
+    strcpy(longest + 255, "k=");
+    assert_int_equal(kd_json_set(json, longest), KD_EUSAGE);
+    for (int i = 3; i < KD_JSON_SETS_MAX; i++) assert_int_equal(kd_json_set(json, "b.c=2"), KD_OK);
+    assert_int_equal(kd_json_set(json, "b.c=3"), KD_EUSAGE);
+    assert_non_null(strstr(kd_error(), "--set: more than 64 changes"));
+    assert_int_equal(kd_json_change(json, "b.c", one, "here"), KD_EUSAGE);
+    copy = kd_json_get(kd_json_get(kd_json_root(json), "b"), "c");
+    assert_string_equal(kd_json_place(place, sizeof place, json, copy, false), "--set b.c");
+    kd_json_free(json);
+    json = parse("[1]");
+    assert_int_equal(kd_json_set(json, "0=2"), KD_EUSAGE);
+    assert_non_null(strstr(kd_error(), "is no object"));
+    kd_json_free(json);
+    cJSON_Delete(nothing);
+}
+
 static void quotes(void **state) {
     (void)state;
     char out[64];
@@ -312,6 +350,7 @@ int main(void) {
         cmocka_unit_test(prints_every_number_as_it_is),
         cmocka_unit_test(sets_values),
         cmocka_unit_test(refuses_bad_sets),
+        cmocka_unit_test(changes_have_bounds),
         cmocka_unit_test(quotes),
         cmocka_unit_test(guesses),
         cmocka_unit_test(grows_text),

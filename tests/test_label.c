@@ -5,8 +5,8 @@
 
 #include "distill/trainer.h"
 #include "tasks/speech/decode.h"
+#include "tasks/speech/features.h"
 #include "tasks/speech/greedy.h"
-#include "tasks/speech/hearing.h"
 #include "tasks/speech/label.h"
 
 static const kd_label_options OPTIONS = {-1, -1};
@@ -293,6 +293,61 @@ static void labels_of_something_else_are_refused(void **state) {
     kd_utterances_free(&u);
 }
 
+/* One line behind the header, by hand: what each of its members may be. */
+static void lines_have_their_bounds(void **state) {
+    test_folder *folder = *state;
+#define HEX   "\"sound\": \"0123456789abcdef0123456789abcdef\""
+#define HEARD "\"audio\": \"a\", \"said\": \"x\", \"seconds\": 0, \"average\": -1"
+    static const struct {
+        const char *line, *part; /* of the refusal; NULL: taken */
+    } cases[] = {
+        {HEX ", " HEARD ", \"tokens\": [0, 1863]", NULL},
+        {HEX ", " HEARD ", \"tokens\": []", NULL},
+        {HEX ", \"audio\": \"a\", \"skipped\": true", NULL},
+        {HEX ", \"audio\": \"a\", \"unreadable\": \"why\"", NULL},
+        {HEX ", " HEARD ", \"tokens\": [0, 1864]", "\"tokens\" should be ids of the vocabulary"},
+        {HEX ", " HEARD ", \"tokens\": [-1]", "\"tokens\" should be ids of the vocabulary"},
+        {HEX ", " HEARD ", \"tokens\": [1.5]", "\"tokens\" should be ids of the vocabulary"},
+        {HEX ", " HEARD ", \"tokens\": [\"a\"]", "\"tokens\" should be ids of the vocabulary"},
+        {HEX ", " HEARD ", \"tokens\": 3", "\"tokens\" should be an array"},
+        {HEX ", " HEARD, "\"tokens\" should be an array"},
+        {HEX ", \"said\": \"x\", \"seconds\": 1, \"average\": \"-1\", \"tokens\": []",
+         "\"average\" should be a number"},
+        {HEX ", \"said\": \"x\", \"average\": 0, \"tokens\": []", "\"seconds\" should be a number"},
+        {HEX ", \"unreadable\": 3", "\"unreadable\" should be a string"},
+        {HEX ", \"skipped\": false", "\"said\" should be a string"},
+        {"\"sound\": \"0123456789abcdef0123456789abcde\", " HEARD ", \"tokens\": []",
+         "\"sound\" should be 32 lower-case hexadecimal digits"},
+        {"\"sound\": \"0123456789abcdef0123456789abcdef0\", " HEARD ", \"tokens\": []",
+         "\"sound\" should be 32 lower-case hexadecimal digits"},
+        {"\"sound\": \"0123456789abcdef0123456789ABCDEF\", " HEARD ", \"tokens\": []",
+         "\"sound\" should be 32 lower-case hexadecimal digits"},
+        {HEARD ", \"tokens\": []", "\"sound\" should be a string"},
+    };
+    char out[KD_PATH_MAX], shard[KD_PATH_MAX], text[2048], *old;
+    size_t length;
+    kd_utterances u = tiny_utterances(folder, 1, 1);
+    kd_labels labels;
+    test_copy(out, sizeof out, test_path(folder, "labels"));
+    test_copy(shard, sizeof shard, test_path(folder, "labels/labels-00000.jsonl"));
+    assert_ok(run(&labels, out, &u));
+    kd_labels_clear(&labels);
+    assert_ok(kd_file_read(&old, &length, shard, 1 << 20));
+    const int header = (int)(strchr(old, '\n') - old + 1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const int n = snprintf(text, sizeof text, "%.*s{%s}\n", header, old, cases[i].line);
+        test_write(shard, text, (size_t)n);
+        const int status = run(&labels, out, &u);
+        kd_labels_clear(&labels);
+        if (cases[i].part ? status != KD_EDATA || !strstr(kd_error(), cases[i].part) ||
+                                !strstr(kd_error(), "jsonl:2:")
+                          : status != KD_OK)
+            fail_msg("%s: %d, %s", cases[i].line, status, status < 0 ? kd_error() : "");
+    }
+    free(old);
+    kd_utterances_free(&u);
+}
+
 /* Too long ones are left out, and so is what is no sound or not there: named, kept in mind, and
  * heard when it has been mended. */
 static void sounds_that_cannot_be_labelled(void **state) {
@@ -433,6 +488,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(stopping_changes_nothing, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(labels_of_something_else_are_refused, test_setup,
                                         test_teardown),
+        cmocka_unit_test_setup_teardown(lines_have_their_bounds, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(sounds_that_cannot_be_labelled, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(too_many_that_cannot_be_read, test_setup, test_teardown),
         cmocka_unit_test(letters_or_words),

@@ -44,10 +44,11 @@ static void assert_node(const kd_net *net, const char *name, kd_node_kind kind, 
     int i = kd_net_find(net, name);
     if (i < 0) fail_msg("there is no node %s", name);
     const kd_net_node *node = &net->node[i];
-    if (node->kind != kind || node->out.h != h || node->out.w != w || node->out.c != c ||
-        node->act != act)
-        fail_msg("%s: kind %d, %lldx%lldx%lld, act %d", name, node->kind, (long long)node->out.h,
-                 (long long)node->out.w, (long long)node->out.c, node->act);
+    if (node->spec.kind != kind || node->out.h != h || node->out.w != w || node->out.c != c ||
+        kd_node_act(&node->spec) != act)
+        fail_msg("%s: kind %d, %lldx%lldx%lld, act %d", name, node->spec.kind,
+                 (long long)node->out.h, (long long)node->out.w, (long long)node->out.c,
+                 kd_node_act(&node->spec));
 }
 
 /* The sizes that He et al. (2016), table 6, round to 0.27M and 0.85M, exactly. */
@@ -92,7 +93,7 @@ static void resnet_is_wired_as_published(void **state) {
     add = &net->node[kd_net_find(net, "layer2.1.add")];
     assert_int_equal(add->in[1], kd_net_find(net, "layer2.0.add"));
     const kd_net_node *skip = &net->node[kd_net_find(net, "layer2.0.shortcut")];
-    assert_true(skip->stride == 2 && skip->pad_before == 8 && skip->pad_after == 8);
+    assert_true(skip->spec.stride[0] == 2 && skip->spec.stride[1] == 2 && skip->out.c == 32);
     clear(&b);
     spec.shortcut = KD_SHORTCUT_B;
     b = build(&spec, CIFAR, 10);
@@ -116,7 +117,7 @@ static void mlp_is_built(void **state) {
     assert_int_equal(b.net->count, 1 + 1 + 4 + 1);
     assert_node(b.net, "input_dropout", KD_NODE_DROPOUT, 28, 28, 1, KD_ACT_NONE);
     assert_node(b.net, "dropout1", KD_NODE_DROPOUT, 1, 1, 1200, KD_ACT_NONE);
-    assert_true(b.net->node[1].drop == KD_REAL(0.2));
+    assert_true(b.net->node[1].spec.drop == (double)KD_REAL(0.2));
     clear(&b);
 }
 
@@ -125,13 +126,13 @@ static void cnn_is_built(void **state) {
     kd_model_spec spec = {
         .kind = KD_MODEL_CNN,
         .layer_count = 7,
-        .layer = {{KD_LAYER_CONV, 8, {3, 5}, {1, 1}, {1, 2}, 1, true, true, 0},
-                  {KD_LAYER_MAX_POOL, 0, {2, 2}, {2, 2}, {0, 0}, 0, false, false, 0},
-                  {KD_LAYER_CONV, 8, {3, 3}, {2, 2}, {1, 1}, -1, false, false, 0},
-                  {KD_LAYER_AVG_POOL, 0, {3, 3}, {2, 2}, {1, 1}, 0, false, false, 0},
-                  {KD_LAYER_DROPOUT, .drop = 0.25},
-                  {KD_LAYER_LINEAR, .channels = 20, .relu = true},
-                  {KD_LAYER_GLOBAL_AVG_POOL}}};
+        .layer = {{KD_NODE_CONV, 8, {3, 5}, {1, 1}, {1, 2}, 1, true, true, 0},
+                  {KD_NODE_MAX_POOL, 0, {2, 2}, {2, 2}, {0, 0}, 0, false, false, 0},
+                  {KD_NODE_CONV, 8, {3, 3}, {2, 2}, {1, 1}, -1, false, false, 0},
+                  {KD_NODE_AVG_POOL, 0, {3, 3}, {2, 2}, {1, 1}, 0, false, false, 0},
+                  {KD_NODE_DROPOUT, .drop = 0.25},
+                  {KD_NODE_LINEAR, .channels = 20, .relu = true},
+                  {KD_NODE_GLOBAL_AVG_POOL}}};
     built b = build(&spec, MNIST, 10);
     assert_node(b.net, "conv0", KD_NODE_CONV, 28, 28, 8, KD_ACT_RELU);
     assert_node(b.net, "pool1", KD_NODE_MAX_POOL, 14, 14, 8, KD_ACT_NONE);
@@ -140,7 +141,7 @@ static void cnn_is_built(void **state) {
     assert_node(b.net, "dropout4", KD_NODE_DROPOUT, 4, 4, 8, KD_ACT_NONE);
     assert_node(b.net, "linear5", KD_NODE_LINEAR, 1, 1, 20, KD_ACT_RELU);
     assert_node(b.net, "pool6", KD_NODE_GLOBAL_AVG_POOL, 1, 1, 20, KD_ACT_NONE);
-    assert_int_equal(b.net->node[3].conv.groups, 8);
+    assert_int_equal(b.net->node[3].spec.groups, 8);
     assert_int_equal(kd_params_find(b.params, "conv2.weight")->tensor.size, 8 * 9);
     assert_non_null(kd_params_find(b.params, "conv2.bias"));
     assert_null(kd_params_find(b.params, "conv0.bias"));
@@ -151,8 +152,8 @@ static void what_does_not_fit_is_refused(void **state) {
     (void)state;
     kd_model_spec spec = {.kind = KD_MODEL_CNN,
                           .layer_count = 2,
-                          .layer = {{KD_LAYER_GLOBAL_AVG_POOL},
-                                    {KD_LAYER_CONV, 8, {3, 3}, {1, 1}, {0, 0}, 1, true, true, 0}}};
+                          .layer = {{KD_NODE_GLOBAL_AVG_POOL},
+                                    {KD_NODE_CONV, 8, {3, 3}, {1, 1}, {0, 0}, 1, true, true, 0}}};
     kd_params *params;
     kd_net *net;
     assert_int_equal(kd_params_create(&params), KD_OK);
@@ -160,7 +161,7 @@ static void what_does_not_fit_is_refused(void **state) {
     assert_null(net);
     assert_non_null(strstr(kd_error(), "conv1: a 3x3 kernel does not fit its 1x1 input"));
     kd_params_free(params);
-    spec.layer[0] = (kd_layer_spec){KD_LAYER_CONV, 8, {3, 3}, {1, 1}, {1, 1}, 3, true, true, 0};
+    spec.layer[0] = (kd_node_spec){KD_NODE_CONV, 8, {3, 3}, {1, 1}, {1, 1}, 3, true, true, 0};
     assert_int_equal(kd_params_create(&params), KD_OK);
     assert_int_equal(kd_model_build(&net, params, &spec, MNIST, 10), KD_ECONFIG);
     assert_non_null(strstr(kd_error(), "conv0: 3 groups"));
@@ -204,7 +205,7 @@ static built small_net(state_dict *s, const char *front) {
     add_array(s, name[7], 1, 7, 0, 0, 0);
     kd_model_spec spec = {.kind = KD_MODEL_CNN,
                           .layer_count = 1,
-                          .layer = {{KD_LAYER_CONV, 2, {3, 2}, {1, 1}, {0, 0}, 1, true, true, 0}}};
+                          .layer = {{KD_NODE_CONV, 2, {3, 2}, {1, 1}, {0, 0}, 1, true, true, 0}}};
     return build(&spec, (kd_extent){6, 6, 3}, 7);
 }
 

@@ -5,9 +5,9 @@
 #include <math.h>
 
 #include "asserts.h"
+#include "files/folder_weights.h"
 #include "files/ggml_records.h"
 #include "files/gguf_params.h"
-#include "files/shards.h"
 
 enum { PARAMS = 5 };
 
@@ -96,6 +96,19 @@ static void channels_lie_first(void **state) {
     kd_params_free(params);
 }
 
+static const kd_number_format *rule(const kd_param *param, const kd_number_format *matrices) {
+    kd_named named;
+    kd_names_find(&named, &NAMES, param);
+    return kd_named_format(&named, matrices);
+}
+
+/* The caller frees. */
+static kd_encoding *encodings(const kd_params *params, const kd_number_format *matrices) {
+    kd_encoding *how;
+    assert_ok(kd_encodings_nearest(&how, params, rule, matrices));
+    return how;
+}
+
 static void through_gguf(void **state) {
     static const kd_number_format *const formats[] = {&kd_format_f32, &kd_format_q8_0,
                                                       &kd_format_int8};
@@ -108,8 +121,10 @@ static void through_gguf(void **state) {
         kd_gguf *g;
         kd_file_map map;
         kd_stored list[PARAMS] = {{0}};
+        kd_encoding *how = encodings(params, formats[f]);
         assert_ok(kd_gguf_writer_create(&w, "toy"));
-        assert_ok(kd_gguf_write_params(path, w, &first, params, &NAMES, formats[f]));
+        assert_ok(kd_gguf_write_params(path, w, &first, params, &NAMES, how));
+        free(how);
         assert_ok(kd_file_map_open(&map, path));
         assert_ok(kd_gguf_parse(&g, map.bytes, map.length, path));
         assert_ok(kd_gguf_list_params(list, g, back, &NAMES, 1, path));
@@ -135,7 +150,9 @@ static void through_records(void **state) {
     kd_stored list[PARAMS];
     assert_non_null(sink.file);
     kd_ggml_put_int(&sink, 7);
-    kd_ggml_records_write(&sink, params, &NAMES, &kd_format_q8_0);
+    kd_encoding *how = encodings(params, &kd_format_q8_0);
+    kd_ggml_records_write(&sink, params, &NAMES, how);
+    free(how);
     assert_ok(sink.status);
     assert_int_equal(fclose(sink.file), 0);
     assert_ok(kd_file_map_open(&map, path));
@@ -152,20 +169,20 @@ static void through_records(void **state) {
 static void through_shards(void **state) {
     const char *folder = test_path(*state, "");
     kd_params *params = make_params(true), *back = make_params(false);
-    kd_shards *shards;
+    kd_folder_weights *shards;
     kd_stored list[PARAMS];
-    assert_refused(kd_shards_open(&shards, folder), KD_ENOINPUT, "neither");
-    assert_ok(kd_shards_write(folder, params, &NAMES, &kd_format_f16));
-    assert_ok(kd_shards_open(&shards, folder));
-    assert_true(kd_shards_have(shards, "model.conv.bias"));
-    assert_ok(kd_shards_list(list, shards, back, &NAMES, NULL));
+    assert_refused(kd_folder_weights_open(&shards, folder), KD_ENOINPUT, "neither");
+    assert_ok(kd_folder_weights_write(folder, params, &NAMES, &kd_format_f16));
+    assert_ok(kd_folder_weights_open(&shards, folder));
+    assert_true(kd_folder_weights_have(shards, "model.conv.bias"));
+    assert_ok(kd_folder_weights_list(list, shards, back, &NAMES, NULL));
     assert_ok(kd_stored_load(back, list, folder));
     assert_back(back, 0);
     /* what repeats a parameter is no parameter itself */
     const kd_repeated other = {"model.conv.bias", back->list[1], "as it should be"};
-    assert_refused(kd_shards_list(list, shards, back, &NAMES, &other), KD_EDATA,
+    assert_refused(kd_folder_weights_list(list, shards, back, &NAMES, &other), KD_EDATA,
                    "4 tensors; a model of this config.json has 5");
-    kd_shards_close(shards);
+    kd_folder_weights_close(shards);
     kd_params_free(back);
     kd_params_free(params);
 }

@@ -322,10 +322,10 @@ static void write_store(const char *path, kd_store_header header, float liking) 
     snprintf(command, sizeof command, "rm -rf '%s'", path);
     assert_int_equal(system(command), 0);
     tiny_dataset(&d, TRAINING);
-    header.classes = TINY_CLASSES;
-    float *logits = calloc(TRAINING * TINY_CLASSES, sizeof *logits);
+    if (header.classes == 0) header.classes = TINY_CLASSES;
+    float *logits = calloc((size_t)(TRAINING * header.classes), sizeof *logits);
     assert_non_null(logits);
-    for (int i = 0; i < TRAINING; i++) logits[i * TINY_CLASSES + d.label[i]] = liking;
+    for (int i = 0; i < TRAINING; i++) logits[i * header.classes + d.label[i]] = liking;
     assert_ok(kd_store_writer_open(&w, path, &header, header.views * TRAINING, &done));
     for (int64_t v = 0; v < header.views; v++)
         assert_ok(kd_store_writer_append(w, TRAINING, v, d.id, d.label, logits));
@@ -409,6 +409,24 @@ static void what_a_store_states_is_checked(void **state) {
     write_store("store", header, 5);
     REFUSED(65, "store: was made for other samples", "train", "plain.json", "--set",
             "teacher.store=store", "--set", "name=other");
+    header = PLAIN;
+    header.class_list = kd_hash_bytes("others", 6);
+    write_store("store", header, 5);
+    REFUSED(65, "store: made for another class list", "train", "plain.json", "--set",
+            "teacher.store=store", "--set", "name=other");
+    header = PLAIN;
+    header.classes = TINY_CLASSES + 1;
+    write_store("store", header, 5);
+    REFUSED(65, "store: made for 5 classes, the data have 4", "train", "plain.json", "--set",
+            "teacher.store=store", "--set", "name=other");
+    static const float matrix[TINY_CLASSES * TINY_CLASSES] = {1};
+    header = PLAIN;
+    header.kind = KD_STORE_HIDDEN;
+    header.width = TINY_CLASSES;
+    header.output = matrix;
+    write_store("store", header, 5);
+    REFUSED(65, "store: holds hidden states", "train", "plain.json", "--set", "teacher.store=store",
+            "--set", "name=other");
     assert_false(kd_file_exists("runs/other"));
     assert_false(kd_file_exists("runs/inverted"));
 }

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "tasks/classify/metrics.h"
 #include "tasks/classify/report_parts.h"
 
 /* cmocka's compares in float. */
@@ -131,20 +132,19 @@ static void write_stage(kd_runlog *log, const char *stage, int epochs, int per_e
     assert_int_equal(kd_runlog_write_note(log, "start", stage, 0, "a \"text\"\n"), KD_OK);
     for (int k = 1; k <= epochs * per_epoch; k++) {
         double epoch = (double)k / per_epoch, from = qat ? 0.4 : 2.3;
-        kd_runlog_step step = {.step = k, .epoch = epoch};
-        snprintf(step.stage, sizeof step.stage, "%s", stage);
-        step.hard = decay(from, 0.27, 1.5, epoch, k);
-        step.kl = decay(from * 1.6, 0.35, 1.2, epoch, k + 7);
-        step.loss = 0.3 * step.hard + 0.7 * step.kl;
-        step.rate = (qat ? 0.005 : 0.1) * (1 - (double)(k - 1) / (epochs * per_epoch));
-        assert_int_equal(kd_runlog_write_step(log, &step), KD_OK);
+        const kd_runlog_place at = {stage, k, epoch};
+        const double hard = decay(from, 0.27, 1.5, epoch, k);
+        const double kl = decay(from * 1.6, 0.35, 1.2, epoch, k + 7);
+        const double rate = (qat ? 0.005 : 0.1) * (1 - (double)(k - 1) / (epochs * per_epoch));
+        const kd_scalar step[] = {
+            {"loss", 0.3 * hard + 0.7 * kl}, {"kl", kl}, {"hard", hard}, {"lr", rate}};
+        assert_int_equal(kd_runlog_write_step(log, &at, 4, step), KD_OK);
         if (k % per_epoch) continue;
-        kd_runlog_eval eval = {.step = k,
-                               .epoch = epoch,
-                               .accuracy = best - 0.12 * exp(-0.9 * epoch) * !qat,
-                               .loss = 0.3};
-        snprintf(eval.stage, sizeof eval.stage, "%s", stage);
-        assert_int_equal(kd_runlog_write_eval(log, &eval), KD_OK);
+        const kd_estimate eval[] = {kd_estimate_plain(best - 0.12 * exp(-0.9 * epoch) * !qat, 0),
+                                    kd_estimate_plain(0.3, 0)};
+        assert_int_equal(
+            kd_runlog_write_eval(log, &at, KD_CLASSIFY_VALIDATION, kd_classify_validation, eval),
+            KD_OK);
     }
     assert_int_equal(kd_runlog_write_note(log, "done", stage, epochs * per_epoch, ""), KD_OK);
 }
@@ -157,12 +157,16 @@ static void log_comes_back(void **state) {
     log_path(path);
     kd_runlog_curves c;
     assert_int_equal(kd_runlog_read(&c, path), KD_OK); /* not there: empty */
+    assert_int_equal(c.step_count, 0);
+    assert_true(kd_runlog_read(&c, folder) < 0); /* no file */
+    assert_true(kd_runlog_take_back(folder, "train", 1) < 0);
     assert_true(c.step_count == 0 && c.last_event[0] == '\0');
     kd_runlog *log;
     assert_int_equal(kd_runlog_open(&log, path, 1), KD_OK);
     write_stage(log, "train", 3, 10, 0.9);
-    kd_runlog_step bad = {.stage = "train", .step = 31, .loss = NAN, .kl = INFINITY, .rate = 1e-5};
-    assert_int_equal(kd_runlog_write_step(log, &bad), KD_OK);
+    const kd_runlog_place at = {"train", 31, 3.1};
+    const kd_scalar bad[] = {{"loss", NAN}, {"kl", INFINITY}, {"a new term", 7}, {"lr", 1e-5}};
+    assert_int_equal(kd_runlog_write_step(log, &at, 4, bad), KD_OK);
     kd_runlog_close(log);
     assert_int_equal(kd_runlog_read(&c, path), KD_OK);
     assert_int_equal(c.step_count, 31);
@@ -171,8 +175,12 @@ static void log_comes_back(void **state) {
     assert_string_equal(c.step[4].stage, "train");
     assert_int_equal(c.step[4].step, 5);
     assert_near(c.step[4].epoch, 0.5, 1e-6);
-    assert_near(c.eval[2].accuracy, 0.9 - 0.12 * exp(-2.7), 1e-6);
-    assert_true(isnan(c.step[30].loss) && isnan(c.step[30].kl) && c.step[30].rate == 1e-5);
+    assert_near(kd_runlog_value(&c, &c.eval[2], "accuracy"), 0.9 - 0.12 * exp(-2.7), 1e-6);
+    assert_true(isnan(kd_runlog_value(&c, &c.step[30], "loss")));
+    assert_true(isnan(kd_runlog_value(&c, &c.step[30], "kl")));
+    assert_true(kd_runlog_value(&c, &c.step[30], "lr") == 1e-5);
+    assert_true(kd_runlog_value(&c, &c.step[30], "a new term") == 7);
+    assert_true(isnan(kd_runlog_value(&c, &c.step[4], "a new term")));
     assert_string_equal(c.last_event, "step");
     assert_int_equal(c.last_step, 31);
     assert_true(c.peak_rss > 0 && c.last_time > 1.6e9);
@@ -193,8 +201,9 @@ static void log_survives_a_kill(void **state) {
     fclose(file);
     assert_int_equal(kd_runlog_open(&log, path, 0), KD_OK);
     assert_int_equal(kd_runlog_write_note(log, "start", "train", 12, ""), KD_OK);
-    kd_runlog_step again = {.stage = "train", .step = 13, .loss = 77};
-    assert_int_equal(kd_runlog_write_step(log, &again), KD_OK);
+    const kd_runlog_place at = {"train", 13, 1.3};
+    const kd_scalar again = {"loss", 77};
+    assert_int_equal(kd_runlog_write_step(log, &at, 1, &again), KD_OK);
     kd_runlog_close(log);
     kd_runlog_curves c;
     assert_int_equal(kd_runlog_read(&c, path), KD_OK);
@@ -202,16 +211,43 @@ static void log_survives_a_kill(void **state) {
     assert_int_equal(c.step_count, 4 + 12 + 1);
     assert_int_equal(c.eval_count, 1 + 1);
     assert_int_equal(c.step[15].step, 12);
-    assert_true(c.step[16].loss == 77);
+    assert_true(kd_runlog_value(&c, &c.step[16], "loss") == 77);
+    kd_runlog_free(&c);
+}
+
+/* A name that is too long, one too many, and what is no number are counted, not kept. */
+static void log_keeps_what_it_has_room_for(void **state) {
+    (void)state;
+    char path[KD_PATH_MAX], name[KD_RUNLOG_NAME_MAX + 1];
+    log_path(path);
+    kd_runlog_curves c;
+    FILE *file = fopen(path, "w");
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    fprintf(file, "{\"event\":\"step\",\"stage\":\"train\",\"step\":1,\"%s\":1,\"text\":\"t\"",
+            name);
+    for (int i = 0; i <= KD_RUNLOG_NAMES_MAX; i++) fprintf(file, ",\"x%d\":%d", i, i);
+    fputs("}\n{\"event\":\"eval\",\"stage\":\"train\",\"step\":1,\"x3\":null,\"x4\":5}\n", file);
+    fclose(file);
+    assert_int_equal(kd_runlog_read(&c, path), KD_OK);
+    assert_int_equal(c.skipped, 3);
+    assert_int_equal(c.name_count, KD_RUNLOG_NAMES_MAX);
+    assert_true(kd_runlog_value(&c, &c.step[0], "x47") == 47);
+    assert_true(isnan(kd_runlog_value(&c, &c.step[0], "x48")));
+    assert_true(isnan(kd_runlog_value(&c, &c.eval[0], "x3")));
+    assert_true(kd_runlog_value(&c, &c.eval[0], "x4") == 5);
     kd_runlog_free(&c);
 }
 
 static void log_says_when_the_disk_is_full(void **state) {
     (void)state;
     kd_runlog *log;
-    kd_runlog_eval eval = {.stage = "train"};
+    const kd_runlog_place at = {"train", 0, 0};
+    const kd_estimate eval[] = {kd_estimate_plain(1, 0), kd_estimate_plain(1, 0)};
     assert_int_equal(kd_runlog_open(&log, "/dev/full", 0), KD_OK);
-    assert_int_equal(kd_runlog_write_eval(log, &eval), KD_EIO);
+    assert_int_equal(
+        kd_runlog_write_eval(log, &at, KD_CLASSIFY_VALIDATION, kd_classify_validation, eval),
+        KD_EIO);
     assert_non_null(strstr(kd_error(), "/dev/full"));
     kd_runlog_close(log);
     assert_int_equal(kd_runlog_open(&log, "/nowhere/log", 0), KD_EIO);
@@ -281,7 +317,10 @@ static void text_is_aligned(void **state) {
     kd_config *config = make_config();
     kd_report report = make_report(config, "");
     kd_text text = {0};
-    kd_report_add_text(&text, &report);
+    kd_measured_table table;
+    assert_int_equal(kd_report_measured(&table, &report), KD_OK);
+    kd_measured_add_text(&text, &table);
+    kd_measured_clear(&table);
     assert_int_equal(kd_text_finish(&text, "test"), KD_OK);
     if (getenv("DISTILL_KEEP_REPORT")) fputs(text.text, stderr);
     assert_non_null(strstr(text.text, " 93.34 %   92.83 … 93.81      427,000    1.7 MB "));
@@ -386,8 +425,7 @@ static void html_is_whole_and_escaped(void **state) {
     assert_int_equal(kd_report_write(&report), KD_OK);
     char *picture = read_text("accuracy.svg");
     assert_int_equal(strncmp(picture, "<svg ", 5), 0);
-    for (int i = 0; i < report.count; i++)
-        assert_non_null(strstr(picture, report.result[i].name));
+    for (int i = 0; i < report.count; i++) assert_non_null(strstr(picture, report.result[i].name));
     assert_non_null(strstr(picture, "fashion &#60;&#38;&#62;"));
     free(picture);
     char *html = read_text("report.html");
@@ -429,10 +467,73 @@ static void html_lives_with_little(void **state) {
     kd_config_free(config);
 }
 
+/* Which of the rows' names on the page, that begin with "class-", is this; −1: none. */
+static int place_of_label(const char *html, const char *name) {
+    static const char mark[] = "\">class-";
+    int place = 0;
+    for (const char *p = html; (p = strstr(p, mark)) != NULL; p += sizeof mark, place++)
+        if (strncmp(p + 2, name, strlen(name)) == 0 && p[2 + strlen(name)] == '<') return place;
+    return -1;
+}
+
+/* Of many classes the page has the 15 on which the last model lost most: against the teacher, or,
+ * for a teacher alone, by itself; of equals the first. */
+static void many_classes_are_chosen_from(void **state) {
+    (void)state;
+    enum { MANY = 40, SHOWN = 15 };
+    static char names[MANY][KD_CLASS_NAME_MAX];
+    int64_t samples[MANY], teacher[MANY], student[MANY];
+    kd_config *config = make_config();
+    for (int i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof names[i], "class-%02d-", i);
+        samples[i] = i == 7 ? 0 : 100;
+        teacher[i] = i == 7 ? 0 : 50 + i;
+        student[i] = i == 7 ? 0 : 50 + i - (i * 7 % 20); /* two classes lose the same */
+    }
+    for (int models = 2; models > 0; models--) {
+        kd_report report = {.config = config,
+                            .run_folder = folder,
+                            .classes = MANY,
+                            .class_name = (const char(*)[KD_CLASS_NAME_MAX])names,
+                            .count = models};
+        for (int m = 0; m < models; m++) {
+            kd_result *r = &report.result[m];
+            *r = (kd_result){.classes = MANY, .samples = 3900, .disagreements = -1};
+            snprintf(r->name, sizeof r->name, m ? "student" : "teacher");
+            snprintf(r->kind, sizeof r->kind, m ? "student" : "teacher");
+            r->class_samples = samples;
+            r->class_correct = m ? student : teacher;
+            for (int i = 0; i < MANY; i++) r->correct += r->class_correct[i];
+        }
+        assert_int_equal(kd_report_write(&report), KD_OK);
+        char *html = read_text("report.html");
+        check_tags(html);
+        assert_non_null(strstr(html, "15 of 40 classes, those on which the last model lost most"));
+        int shown = 0;
+        for (int i = 0; i < MANY; i++) {
+            int worse = 0; /* classes that come before this one */
+            const int64_t lost = models == 2 ? teacher[i] - student[i] : -teacher[i];
+            for (int k = 0; k < MANY; k++) {
+                const int64_t other = models == 2 ? teacher[k] - student[k] : -teacher[k];
+                worse += k != 7 && (other > lost || (other == lost && k < i));
+            }
+            const int place = place_of_label(html, names[i]);
+            const int right = i != 7 && worse < SHOWN ? worse : -1;
+            if (place != right) fail_msg("%s is at %d, not %d", names[i], place, right);
+            shown += place >= 0;
+        }
+        assert_int_equal(shown, SHOWN);
+        free(html);
+    }
+    kd_config_free(config);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_classes_are_chosen_from),
         cmocka_unit_test(log_comes_back),
         cmocka_unit_test(log_survives_a_kill),
+        cmocka_unit_test(log_keeps_what_it_has_room_for),
         cmocka_unit_test(log_says_when_the_disk_is_full),
         cmocka_unit_test(interval_is_wilsons),
         cmocka_unit_test(worst_class_is_found),

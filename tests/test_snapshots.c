@@ -62,28 +62,36 @@ static void plots_are_drawn_as_before(void **state) {
                     .legend = "by",
                     .y_format = "%.3f",
                     .line_count = 3,
-                    .line = {{"first", 5, x, y, from, to},
-                             {"second", 5, x, below, NULL, NULL, .dashed = true},
-                             {NULL, 4, x, y, NULL, NULL, .no_marks = true}}};
+                    .line = {{"first", "student", 5, x, y, from, to},
+                             {"second", NULL, 5, x, below, NULL, NULL, .dashed = true},
+                             {NULL, NULL, 4, x, y, NULL, NULL, .no_marks = true}}};
     kd_text out = {0};
-    kd_plot_add_lines(&out, &plot, true);
+    kd_plot_add_lines(&out, &plot, KD_PLOT_AS_FILE);
     plot.log_x = true;
     plot.tick_count = 3;
     plot.tick = ticks;
     plot.tick_name = names;
-    kd_plot_add_lines(&out, &plot, false);
+    kd_plot_add_lines(&out, &plot, KD_PLOT_ON_PAGE);
     plot.log_y = true;
     plot.legend = NULL;
     plot.line_count = 1;
-    kd_plot_add_lines(&out, &plot, false);
+    kd_plot_add_lines(&out, &plot, KD_PLOT_ON_PAGE);
     compare_text("lines.svg", &out);
     static const double a[] = {91.2, 91.9, 90.7}, b[] = {88.5};
-    const kd_plot_row rows[] = {{"alone", 3, a, 91.27, 89.77, 92.77},
-                                {"<taught>", 1, b, 88.5, NAN, NAN}};
-    const kd_plot_rows side = {
-        "Accuracy", "test accuracy, %", "%.2f %%", {0, 100}, 2, rows};
-    kd_plot_add_rows(&out, &side, true);
-    kd_plot_add_rows(&out, &side, false);
+    const kd_plot_row rows[] = {{"alone", "alone", "tell & show", 3, a, 91.27, 89.77, 92.77},
+                                {"<taught>", NULL, NULL, 1, b, 88.5, NAN, NAN},
+                                {NULL, "blob", NULL, 1, b, 87.5, NAN, NAN}};
+    const kd_plot_key keys[] = {{"a < b", "alone"}};
+    kd_plot_rows side = {.title = "Accuracy",
+                         .x_name = "test accuracy, %",
+                         .x_format = "%.2f %%",
+                         .bounds = {0, 100},
+                         .key_count = 1,
+                         .key = keys,
+                         .count = 3,
+                         .row = rows};
+    kd_plot_add_rows(&out, &side, KD_PLOT_AS_FILE);
+    kd_plot_add_rows(&out, &side, KD_PLOT_ON_PAGE);
     compare_text("rows.svg", &out);
 }
 
@@ -160,7 +168,10 @@ static void reports_are_written_as_before(void **state) {
     compare_file("report.json", test_path(folder, "report.json"));
     compare_file("accuracy.svg", test_path(folder, "accuracy.svg"));
     kd_text text = {0};
-    kd_report_add_text(&text, &report);
+    kd_measured_table table;
+    assert_ok(kd_report_measured(&table, &report));
+    kd_measured_add_text(&text, &table);
+    kd_measured_clear(&table);
     compare_text("report.txt", &text);
     for (int i = 0; i < report.count; i++) free(report.result[i].class_correct);
     free(config);
@@ -212,7 +223,8 @@ static void sweeps_are_written_as_before(void **state) {
     compare_text("sweep.txt", &text);
     kd_sweep_add_html(&text, &results);
     compare_text("sweep.html", &text);
-    for (int i = 0; i < 3; i++) kd_sweep_add_plot(&text, &results, (kd_sweep_plot)i, true);
+    for (int i = 0; i < 3; i++)
+        kd_sweep_add_plot(&text, &results, (kd_sweep_plot)i, KD_PLOT_AS_FILE);
     compare_text("sweep.svg", &text);
     kd_sweep_results_free(&results);
     kd_sweep_free(sweep);

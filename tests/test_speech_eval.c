@@ -45,7 +45,7 @@ static void begin(fixture *f, test_folder *folder) {
     kd_params_touch(f->file[2]->model->params);
     for (int i = 0; i < 3; i++)
         f->subject[i] =
-            (kd_speech_subject){name[i], i ? "student" : "teacher", f->file[i], 100 + i};
+            (kd_speech_subject){name[i], i ? "student" : "teacher", "", f->file[i], 100 + i};
 }
 
 static void end(fixture *f) {

@@ -6,6 +6,7 @@
 #include "asserts.h"
 #include "base/json.h"
 #include "report/runlog.h"
+#include "tasks/speech/metrics.h"
 #include "tasks/speech/speech_report.h"
 
 enum { MODELS = 4, COUNT = 2 };
@@ -63,10 +64,12 @@ static void write_log(test_folder *folder) {
     kd_runlog *log;
     assert_ok(kd_runlog_open(&log, test_path(folder, "log.jsonl"), 1));
     for (int i = 1; i <= 4; i++) {
-        const kd_runlog_step step = {"train", i, i, 3.0 / i, 2.0 / i, 1.0 / i, 1e-4};
-        const kd_runlog_eval eval = {"train", i, i, 0.2 * i, 1};
-        assert_ok(kd_runlog_write_step(log, &step));
-        assert_ok(kd_runlog_write_eval(log, &eval));
+        const kd_runlog_place at = {"train", i, i};
+        const kd_scalar step[] = {
+            {"loss", 3.0 / i}, {"kl", 2.0 / i}, {"hard", 1.0 / i}, {"lr", 1e-4}};
+        const kd_estimate eval[] = {kd_estimate_plain(0.2 * i, 0), kd_estimate_plain(1, 0)};
+        assert_ok(kd_runlog_write_step(log, &at, 4, step));
+        assert_ok(kd_runlog_write_eval(log, &at, KD_SPEECH_VALIDATION, kd_speech_validation, eval));
     }
     kd_runlog_close(log);
 }
@@ -99,7 +102,7 @@ static void json_says_it_all(void **state) {
     const cJSON *open = kd_json_get(student, "wer_with_fallback_interval");
     assert_true(cJSON_GetArrayItem(open, 0)->valuedouble == 0.125);
     assert_true(cJSON_IsNull(cJSON_GetArrayItem(open, 1))); /* JSON has no infinity */
-    assert_string_equal(kd_json_get(student, "rate")->valuestring, "word error rate");
+    assert_string_equal(kd_json_get(root, "rate")->valuestring, "word error rate");
     assert_true(number(data, "unreadable") == 2);
     assert_true(number(root, "test_recordings_learnt_from") == 1);
     assert_true(cJSON_IsNull(kd_json_get(teacher, "gap_closed")));
@@ -126,7 +129,7 @@ static void page_has_table_curves_and_words(void **state) {
     assert_has(page, "25 B"); /* the smallest file */
     assert_has(page, "87.5 %");
     assert_has(page, "Training loss");
-    assert_has(page, "Validation: next token right, %");
+    assert_has(page, "Validation: next token right");
     assert_has(page, "Against the references");
     assert_has(page, "said &#38; &#60;done&#62;");
     assert_has(page, "REFERENCE &#60;ONE&#62;");

@@ -377,6 +377,8 @@ typedef enum {
     BAD_VIEW,
     TOO_MANY_ROWS,
     BAD_HASH,
+    FEW_NAMES,
+    OTHER_LIST,
     BAD_VERSION
 } fault;
 
@@ -395,7 +397,12 @@ static void make_single(fault f) {
     assert_ok(kd_h5_set_string(file, "dtype", "float32"));
     assert_ok(kd_h5_set_int(file, "classes", f == FEW_CLASSES ? 4 : CLASSES));
     assert_ok(kd_h5_set_int(file, "rows", f == TOO_MANY_ROWS ? (int64_t)1 << 50 : ROWS));
-    assert_ok(kd_h5_set_string(file, "class_names", "a\nb"));
+    assert_ok(kd_h5_set_string(file, "class_names",
+                               f == FEW_NAMES     ? "a\nb"
+                               : f == FEW_CLASSES ? "a\nb\nc\nd"
+                                                  : "a\nb\nc"));
+    if (f == OTHER_LIST)
+        assert_ok(kd_h5_set_string(file, "class_list", kd_hash_bytes("a\nb\nd", 5).hex));
     if (f == BAD_HASH) assert_ok(kd_h5_set_string(file, "teacher", "me"));
     const struct {
         const char *name;
@@ -433,6 +440,9 @@ static void test_single_files_and_their_faults(void **state) {
         {BAD_VIEW, "row 3 (sample 0): is of a view that does not exist"},
         {TOO_MANY_ROWS, "/id: has shape (5), not (1125899906842624)"},
         {BAD_HASH, "/teacher is 'me', must be 32 lower-case hexadecimal digits or empty"},
+        {FEW_NAMES, "/class_names: 2 names, /classes says 3"},
+        {OTHER_LIST,
+         "/class_list is 9f431f80819eb9c0cf8d656457d8eba4, the names in /class_names make it"},
         {BAD_VERSION, "teacher store of version 7; this program reads versions 1 and 2"},
     };
     kd_store *s;
@@ -441,7 +451,7 @@ static void test_single_files_and_their_faults(void **state) {
     assert_ok(kd_store_open(&s, path));
     assert_ok(kd_store_read(s, 1, 0, &(uint64_t){2}, logits));
     assert_true(logits[0] == 12 && logits[2] == 14);
-    assert_string_equal(kd_store_describe(s)->class_list.hex, kd_hash_bytes("a\nb", 3).hex);
+    assert_string_equal(kd_store_describe(s)->class_list.hex, kd_hash_bytes("a\nb\nc", 5).hex);
     assert_ok(kd_store_check(s, 1, &(uint64_t){2}, &(int32_t){17})); /* states no labels */
     kd_store_free(s);
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {

@@ -32,7 +32,14 @@ typedef struct {
     int fail_at;   /* the call of `loss` that fails, from 1; 0: none */
     bool infinite; /* … or whose gradient is not finite, and nothing else */
     int stop_at;   /* the call of `loss` in which a stop is asked for */
+    const kd_metric *metric; /* two, the first of which chooses; NULL: ACCURACY */
 } script;
+
+static const kd_metric TERM[] = {{.name = "kl"}, {.name = "ce"}};
+static const kd_metric ACCURACY[] = {{.name = "accuracy", .unit = KD_UNIT_SHARE,
+                                      .higher_is_better = true},
+                                     {.name = "mse"}};
+static const kd_metric WER[] = {{.name = "wer", .unit = KD_UNIT_SHARE}, {.name = "mse"}};
 
 static double count_rows(void *context, const kd_train_place *at, int64_t n) {
     script *s = context;
@@ -42,7 +49,7 @@ static double count_rows(void *context, const kd_train_place *at, int64_t n) {
 }
 
 static int one_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_train_place *at,
-                    double normalizer, kd_loss_parts *parts) {
+                    double normalizer, kd_loss_sums *sums) {
     script *s = context;
     s->at[s->called] = *at;
     s->normalizer[s->called++] = normalizer;
@@ -50,15 +57,17 @@ static int one_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_trai
     if (s->called == s->fail_at && !s->infinite) return kd_fail(KD_EIO, "the data are gone");
     const double scale = s->called == s->fail_at ? INFINITY : 1 / normalizer;
     *out = kd_scale(tape, &s->params->list[0]->tensor, (kd_real)scale);
-    parts->rows += 1;
-    parts->hard += 1;
+    sums->rows += 1;
+    sums->term[1] += 1;
     return KD_OK;
 }
 
-static int next_score(kd_train_score *out, void *context, kd_tape *tape) {
+static int next_score(kd_estimate *out, void *context, kd_tape *tape) {
     script *s = context;
     (void)tape;
-    *out = (kd_train_score){.accuracy = s->scores[s->scored++], .loss = 1};
+    const double score = s->scores[s->scored++];
+    out[0] = (kd_estimate){score, score - 0.1, score + 0.1, 10};
+    out[1] = kd_estimate_plain(1, 10);
     return KD_OK;
 }
 
@@ -86,6 +95,10 @@ static int train(script *s, test_folder *folder, const kd_train_spec *spec) {
                           .params = s->params,
                           .batches = BATCHES,
                           .unit = "rows",
+                          .term_count = 2,
+                          .term = TERM,
+                          .metric_count = 2,
+                          .metric = s->metric ? s->metric : ACCURACY,
                           .rows = count_rows,
                           .loss = one_loss,
                           .evaluate = s->scores ? next_score : NULL};
@@ -138,6 +151,64 @@ static void epochs_between_are_not_measured(void **state) {
     assert_int_equal(best_of(f, 5, 2, (const double[]){0.5, 0.9, 0.6}, 3), 4 * BATCHES);
     assert_int_equal(best_of(f, 5, 9, (const double[]){0.5}, 1), 5 * BATCHES);
     assert_int_equal(best_of(f, 5, 2, NULL, 0), 5 * BATCHES); /* nothing held out: the last */
+}
+
+/* Where less is better, the least is the best; what is no number never is, but before the first. */
+static void the_metric_says_which_way_is_better(void **state) {
+    test_folder *f = *state;
+    static const double scores[] = {NAN, 0.3, 0.5, 0.2, NAN, 0.2};
+    kd_train_spec spec = make_spec(6);
+    script s = make_script(scores);
+    s.metric = WER;
+    assert_ok(train(&s, f, &spec));
+    assert_int_equal(llround(-weight(&s)), 4 * BATCHES);
+    kd_params_free(s.params);
+}
+
+/* An evaluation stands in the log by the metrics' names, with its interval. */
+static void scores_are_logged_by_name(void **state) {
+    test_folder *f = *state;
+    static const double scores[] = {0.5, 0.25};
+    kd_train_spec spec = make_spec(2);
+    script s = make_script(scores);
+    s.metric = WER;
+    assert_ok(train(&s, f, &spec));
+    kd_params_free(s.params);
+    kd_runlog_curves curves;
+    assert_ok(kd_runlog_read(&curves, test_path(f, "log.jsonl")));
+    assert_int_equal(curves.eval_count, 2);
+    const kd_runlog_point *last = &curves.eval[1];
+    assert_true(kd_runlog_value(&curves, last, "wer") == 0.25);
+    assert_float_equal((float)kd_runlog_value(&curves, last, "wer_low"), 0.15, 1e-6f);
+    assert_float_equal((float)kd_runlog_value(&curves, last, "wer_high"), 0.35, 1e-6f);
+    assert_true(kd_runlog_value(&curves, last, "mse") == 1);
+    assert_true(isnan(kd_runlog_value(&curves, last, "mse_low")));
+    assert_true(isnan(kd_runlog_value(&curves, last, "accuracy")));
+    assert_true(kd_runlog_best(&curves, "train", &WER[0]) == 0.25);
+    assert_true(kd_runlog_best(&curves, "train", &ACCURACY[1]) == 1);
+    assert_true(isnan(kd_runlog_best(&curves, "qat", &WER[0])));
+    kd_runlog_free(&curves);
+}
+
+/* What one metric chose is not compared with what another says. */
+static void a_best_of_another_metric_is_refused(void **state) {
+    test_folder *f = *state;
+    static const double scores[] = {0.5, 0.4, 0.3};
+    kd_train_spec spec = make_spec(3);
+    script s = make_script(scores);
+    s.stop_at = BATCHES + 1;
+    assert_int_equal(train(&s, f, &spec), KD_EAGAIN);
+    kd_params_free(s.params);
+    s = make_script(scores + 1);
+    s.metric = WER;
+    assert_int_equal(train(&s, f, &spec), KD_EDATA);
+    assert_non_null(strstr(kd_error(), "of epoch 1, were chosen by \"accuracy\""));
+    assert_non_null(strstr(kd_error(), "by \"wer\""));
+    assert_int_equal(s.called, 0);
+    s.metric = ACCURACY;
+    assert_ok(train(&s, f, &spec));
+    assert_int_equal(llround(-weight(&s)), BATCHES);
+    kd_params_free(s.params);
 }
 
 /* A number that the last checkpoint holds beside the weights. */
@@ -214,7 +285,7 @@ static void rates_follow_the_schedule(void **state) {
     for (int64_t i = 0; i < 12; i++) {
         const double rate = kd_schedule_rate(&spec, i, 5, 12);
         assert_int_equal(curves.step[i].step, i + 1);
-        assert_float_equal((float)curves.step[i].rate, (float)rate, 1e-6f);
+        assert_float_equal((float)kd_runlog_value(&curves, &curves.step[i], "lr"), (float)rate, 1e-6f);
         assert_float_equal((float)curves.step[i].epoch, (float)(i + 1) / 3, 1e-6f);
         sum += rate;
     }
@@ -222,6 +293,10 @@ static void rates_follow_the_schedule(void **state) {
     assert_string_equal(curves.last_event, "done");
     kd_runlog_free(&curves);
     kd_params_free(s.params);
+}
+
+static double logged(const kd_runlog_curves *curves, int64_t i, const char *name) {
+    return kd_runlog_value(curves, &curves->step[i], name);
 }
 
 /* The loss of a line is a mean over the rows since the line before. */
@@ -235,9 +310,9 @@ static void losses_are_means(void **state) {
     assert_ok(kd_runlog_read(&curves, test_path(folder, "log.jsonl")));
     assert_int_equal(curves.step_count, BATCHES);
     for (int i = 0; i < BATCHES; i++) {
-        assert_float_equal((float)curves.step[i].loss, (float)(10 - i), 1e-5f);
-        assert_float_equal((float)curves.step[i].hard, 1, 1e-6f);
-        assert_float_equal((float)curves.step[i].kl, 0, 1e-6f);
+        assert_float_equal((float)logged(&curves, i, "loss"), (float)(10 - i), 1e-5f);
+        assert_float_equal((float)logged(&curves, i, "ce"), 1, 1e-6f);
+        assert_float_equal((float)logged(&curves, i, "kl"), 0, 1e-6f);
     }
     kd_runlog_free(&curves);
     kd_params_free(s.params);
@@ -282,6 +357,8 @@ static void measuring_leaves_no_trace(void **state) {
                           .params = s.params,
                           .batches = BATCHES,
                           .unit = "rows",
+                          .term_count = 2,
+                          .term = TERM,
                           .rows = count_rows,
                           .loss = one_loss};
     const kd_train_job job = {.stage = "train", .folder = folder->path, .spec = &spec};
@@ -298,7 +375,9 @@ static void measuring_leaves_no_trace(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_setup, test_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(the_first_of_the_best_epochs_stays), TEST(epochs_between_are_not_measured),
+        TEST(the_first_of_the_best_epochs_stays), TEST(the_metric_says_which_way_is_better),
+        TEST(scores_are_logged_by_name), TEST(a_best_of_another_metric_is_refused),
+        TEST(epochs_between_are_not_measured),
         TEST(the_best_survives_resuming),         TEST(updates_take_what_is_left),
         TEST(rates_follow_the_schedule),          TEST(losses_are_means),
         TEST(checkpoints_come_in_time),           TEST(measuring_leaves_no_trace)};

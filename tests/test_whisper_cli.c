@@ -100,9 +100,9 @@ static void mistakes_are_explained(void **state) {
     assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--language", "ENGLISH"), 0);
     assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--task", "translate"), 64);
     assert_int_equal(DISTILL("transcribe", n.model, n.wav, "--task", "sing"), 64);
-    assert_int_equal(DISTILL("convert", n.model, n.back, "--type", "q4_1"), 64);
+    assert_int_equal(DISTILL("convert", n.model, n.back, "--type", "q3_1"), 64);
     assert_int_equal(DISTILL("convert", n.model, n.back, "--type", "int8"), 64);
-    assert_says(complained, "a GGUF file has");
+    assert_says(complained, "a GGUF file may have");
     assert_int_equal(DISTILL("convert", n.model, n.folder, "--type", "q8_0"), 64);
     assert_false(kd_file_exists(n.folder));
     assert_ok(kd_file_read(&bytes, &length, n.model, 1 << 24));

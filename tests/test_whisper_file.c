@@ -6,11 +6,12 @@
 #include "whisper_tiny.h"
 
 static void bins_come_back(void **state) {
-    static const char *const names[] = {"f32", "f16", "q8_0", "q5_0", "q4_0"};
     kd_whisper_file *file = tiny_whisper_file(), *back;
     const char *path = test_path(*state, "tiny.bin");
-    for (int i = 0; i < 5; i++) {
-        const kd_number_format *format = kd_number_format_named(names[i]);
+    const kd_number_format *format;
+    for (int i = 0; (format = kd_number_format_at(i)); i++) {
+        if (!format->encode) continue; /* only read */
+        if (!kd_whisper_bin_fits(&file->model->spec, format)) continue;
         assert_ok(kd_whisper_bin_write(path, file, format));
         assert_ok(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_NOTHING));
         assert_same_model(file, back, error_bound(format));
@@ -19,7 +20,7 @@ static void bins_come_back(void **state) {
     kd_whisper_file_free(file);
 }
 
-/* Blocks of 32 do not fit a width of 48. */
+/* Blocks of 32 do not fit a width of 48, and whisper.cpp has one format for all matrices. */
 static void odd_widths_are_refused(void **state) {
     kd_whisper_file *file = tiny_whisper_file();
     kd_whisper_spec spec = TINY_SPEC;

@@ -5,8 +5,7 @@
 #include "files/gguf.h"
 #include "whisper_tiny.h"
 
-static const char *const NAMES[] = {"f32", "f16", "q8_0", "q5_0", "q4_0", "int8"};
-enum { FORMATS = 6, CHANGES = 600 };
+enum { CHANGES = 600 };
 
 /* Every format; block formats hold the very numbers of the `.bin`. */
 static void every_format_comes_back(void **state) {
@@ -14,8 +13,9 @@ static void every_format_comes_back(void **state) {
     static kd_whisper_head heads[] = {{0, 1}, {2, 3}};
     file->head = heads;
     file->head_count = 2;
-    for (int i = 0; i < FORMATS; i++) {
-        const kd_number_format *format = kd_number_format_named(NAMES[i]);
+    const kd_number_format *format;
+    for (int i = 0; (format = kd_number_format_at(i)); i++) {
+        if (!format->encode || !kd_number_format_in_gguf(format)) continue;
         const char *path = test_path(*state, "tiny.gguf");
         assert_ok(kd_whisper_gguf_write(path, file, format));
         assert_ok(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_NOTHING));
@@ -23,8 +23,9 @@ static void every_format_comes_back(void **state) {
         assert_int_equal(back->head_count, 2);
         assert_memory_equal(back->head, heads, sizeof heads);
         path = test_path(*state, "tiny.bin");
-        if (format == &kd_format_int8) {
-            assert_refused(kd_whisper_bin_write(path, file, format), KD_EUSAGE, "a GGUF file has");
+        if (!kd_whisper_bin_fits(&file->model->spec, format)) {
+            assert_refused(kd_whisper_bin_write(path, file, format), KD_EUSAGE,
+                           format->block ? "cannot be cut" : "a GGUF file may have");
         } else {
             assert_ok(kd_whisper_bin_write(path, file, format));
             assert_ok(kd_whisper_file_open(&bin, path, KD_WHISPER_TRAIN_NOTHING));
@@ -37,19 +38,56 @@ static void every_format_comes_back(void **state) {
     kd_whisper_file_free(file);
 }
 
-static void odd_widths_are_refused(void **state) {
+/* The type of tensor `name` of the GGUF file. */
+static uint32_t type_of(const char *path, const char *name) {
+    char *bytes;
+    size_t length;
+    kd_gguf *g;
+    assert_ok(kd_file_read(&bytes, &length, path, 1 << 24));
+    assert_ok(kd_gguf_parse(&g, bytes, length, path));
+    const kd_gguf_tensor *t = kd_gguf_find_tensor(g, name);
+    assert_non_null(t);
+    const uint32_t type = t->type;
+    kd_gguf_free(g);
+    free(bytes);
+    return type;
+}
+
+/* Rows of 48 are no blocks of 32: they are f16; those of 192, of the layer behind, are in blocks.
+ */
+static void odd_widths_fall_back(void **state) {
     kd_whisper_file *file = tiny_whisper_file(), *back;
     kd_whisper_spec spec = TINY_SPEC;
     spec.width = 48;
     kd_whisper_free(file->model);
     file->model = tiny_whisper_of(&spec, KD_WHISPER_TRAIN_NOTHING);
     const char *path = test_path(*state, "odd.gguf");
-    assert_refused(kd_whisper_gguf_write(path, file, &kd_format_q4_0), KD_EUSAGE, "blocks of 32");
+    const kd_number_format *format;
+    for (int i = 0; (format = kd_number_format_at(i)); i++) {
+        if (!format->encode || !kd_number_format_in_gguf(format)) continue;
+        assert_ok(kd_whisper_gguf_write(path, file, format));
+        assert_ok(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_NOTHING));
+        assert_same_model(file, back, error_bound(format));
+        kd_whisper_file_free(back);
+        if (format == &kd_format_int8) continue; /* two tensors */
+        assert_int_equal(type_of(path, "decoder.blocks.0.attn.query.weight"),
+                         kd_number_format_fit(format, 48)->ggml_type);
+        assert_int_equal(type_of(path, "decoder.blocks.0.mlp.2.weight"),
+                         kd_number_format_fit(format, 192)->ggml_type);
+    }
+    kd_whisper_file_free(file);
+}
+
+/* A format that GGUF has no type for is no int8. */
+static void strange_formats_are_refused(void **state) {
+    kd_whisper_file *file = tiny_whisper_file();
+    kd_number_format strange = kd_format_q4_0;
+    strange.name = "t2_0";
+    strange.ggml_type = KD_NO_GGML_TYPE;
+    const char *path = test_path(*state, "strange.gguf");
+    assert_refused(kd_whisper_gguf_write(path, file, &strange), KD_EUSAGE, "GGUF has no t2_0");
+    assert_refused(kd_whisper_bin_write(path, file, &strange), KD_EUSAGE, "have no t2_0");
     assert_false(kd_file_exists(path));
-    assert_ok(kd_whisper_gguf_write(path, file, &kd_format_int8));
-    assert_ok(kd_whisper_file_open(&back, path, KD_WHISPER_TRAIN_NOTHING));
-    assert_same_model(file, back, error_bound(&kd_format_int8));
-    kd_whisper_file_free(back);
     kd_whisper_file_free(file);
 }
 
@@ -66,6 +104,7 @@ typedef struct {
     const char *token;   /* token 5 */
     uint32_t type;       /* of decoder.ln.weight */
     const char *message;
+    void (*more)(kd_gguf_writer *); /* adds to it */
 } change;
 
 static void add_sizes(kd_gguf_writer *w, const change *c) {
@@ -133,6 +172,7 @@ static int decode_changed(kd_whisper_file **out, const kd_whisper *m, const chan
     add_sizes(w, c);
     if (!c->without || strcmp(c->without, "tokenizer.ggml.tokens") != 0) add_tokens(w, c);
     add_tensors(w, m, c);
+    if (c->more) c->more(w);
     assert_ok(kd_gguf_finish(&bytes, &length, w));
     const int status = kd_whisper_gguf_decode(out, bytes, length, "hand", KD_WHISPER_TRAIN_NOTHING);
     free(bytes);
@@ -166,6 +206,7 @@ static void wrong_files_are_refused(void **state) {
         {.size = "whisper.decoder.context_length", .value = 33, .message = "wrong shape"},
         {.missing = "decoder.blocks.1.cross_attn.key.weight", .message = "key.weight is missing"},
         {.extra = "decoder.blocks.3.attn.key.weight", .message = "tensors"},
+        {.extra = "mel_filters", .message = "tensor mel_filters should be f32 of 201 × 80"},
         {.token = "\xc3\x97\xe2\x82\xac", .message = "token 5 is not written"},
         {.token = "A", .message = "the same"},
         {.type = KD_GGUF_TENSOR_I32, .message = "ggml type 26"},
@@ -176,6 +217,67 @@ static void wrong_files_are_refused(void **state) {
         assert_refused(decode_changed(&back, m, &cases[i]), KD_EDATA, cases[i].message);
         assert_null(back);
     }
+    kd_whisper_free(m);
+}
+
+/* What such a file says of how text is generated. */
+#define ADDS(name, kind, key, ...)                                                                 \
+    static void name(kd_gguf_writer *w) {                                                          \
+        kd_gguf_add_##kind(w, "whisper.decoder." key, __VA_ARGS__);                                \
+    }
+enum { LANGUAGE = 258, TRANSLATE = 357, LAST = TINY_VOCABULARY - 1 };
+ADDS(odd_heads, i32s, "alignment_heads", (int32_t[]){1, 2, 3}, 3)
+ADDS(float_heads, f32s, "alignment_heads", (float[]){1, 2}, 2)
+ADDS(one_head, u32, "alignment_heads", 1)
+ADDS(float_list, f32s, "suppress_tokens", (float[]){1, 2}, 2)
+ADDS(token_too_high, i32s, "suppress_tokens", (int32_t[]){1, LAST + 1}, 2)
+ADDS(token_too_low, i32s, "begin_suppress_tokens", (int32_t[]){-1}, 1)
+ADDS(no_language, i32s, "languages", (int32_t[]){LANGUAGE, TRANSLATE}, 2)
+ADDS(below_languages, i32s, "languages", (int32_t[]){LANGUAGE - 1}, 1)
+ADDS(no_languages, i32s, "languages", (int32_t[]){0}, 0)
+ADDS(length_zero, u32, "max_length", 0)
+ADDS(length_too_high, u32, "max_length", (1 << 20) + 1)
+ADDS(late, u32, "max_initial_timestamp", 1501)
+ADDS(unknown_language, string, "language", "xx")
+ADDS(long_language, string, "language", "a language of thirty-two letters")
+ADDS(empty_language, string, "language", "")
+ADDS(numbered_language, u32, "language", 3)
+ADDS(unknown_task, string, "task", "translated")
+ADDS(small_filters, tensor, "x", KD_GGUF_TENSOR_F32, 1, (uint64_t[]){1}, &(float){0})
+ADDS(all_good, i32s, "suppress_tokens", (int32_t[]){0, LAST}, 2)
+
+static void bad_settings_are_refused(void **state) {
+    (void)state;
+    static const change cases[] = {
+        {.more = odd_heads, .message = "alignment_heads should be a list of pairs of i32"},
+        {.more = float_heads, .message = "alignment_heads should be a list of pairs of i32"},
+        {.more = one_head, .message = "alignment_heads should be a list of pairs of i32"},
+        {.more = float_list, .message = "suppress_tokens should be a list of i32"},
+        {.more = token_too_high, .message = "token 1864 should be from 0 to 1863"},
+        {.more = token_too_low, .message = "token -1 should be from 0 to 1863"},
+        {.more = no_language, .message = "languages: token 357 should be from 258 to 356"},
+        {.more = below_languages, .message = "languages: token 257 should be from 258 to 356"},
+        {.more = no_languages, .message = "languages is empty"},
+        {.more = length_zero, .message = "max_length is 0, should be 1 to 1048576"},
+        {.more = length_too_high, .message = "max_length is 1048577, should be 1 to 1048576"},
+        {.more = late, .message = "max_initial_timestamp is 1501, should be 0 to 1500"},
+        {.more = unknown_language, .message = "no language of its tokens"},
+        {.more = long_language, .message = "language should be a short text"},
+        {.more = empty_language, .message = "language should be a short text"},
+        {.more = numbered_language, .message = "language should be a short text"},
+        {.more = unknown_task, .message = "task should be transcribe or translate"},
+        {.more = small_filters, .message = "tensors"}};
+    kd_whisper *m = tiny_whisper(KD_WHISPER_TRAIN_NOTHING);
+    kd_whisper_file *back;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_refused(decode_changed(&back, m, &cases[i]), KD_EDATA, cases[i].message);
+        assert_null(back);
+    }
+    assert_ok(decode_changed(&back, m, &(change){.more = all_good}));
+    assert_true(back->model->generation.suppress.stated);
+    assert_int_equal(back->model->generation.suppress.count, 2);
+    assert_int_equal(back->model->generation.suppress.id[1], LAST);
+    kd_whisper_file_free(back);
     kd_whisper_free(m);
 }
 
@@ -255,9 +357,11 @@ static void base_en_comes_back(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_format_comes_back, test_setup, test_teardown),
-        cmocka_unit_test_setup_teardown(odd_widths_are_refused, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(odd_widths_fall_back, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(strange_formats_are_refused, test_setup, test_teardown),
         cmocka_unit_test(the_least_file_is_read),
         cmocka_unit_test(wrong_files_are_refused),
+        cmocka_unit_test(bad_settings_are_refused),
         cmocka_unit_test_setup_teardown(cut_files_are_refused, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(any_changed_bit_is_noticed, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(changed_files_do_no_harm, test_setup, test_teardown),

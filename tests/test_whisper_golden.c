@@ -1,5 +1,4 @@
-/* Whisper beside Hugging Face transformers, and block formats beside ggml's reference encoders:
- * golden/make_whisper.py wrote what they give. */
+/* Whisper beside Hugging Face transformers: golden/make_whisper.py wrote what they give. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -150,36 +149,6 @@ static void distillation_gradient_is_that_of_torch(void **state) {
     kd_whisper_file_free(file);
 }
 
-/* The same bytes as ggml's, and the same numbers back. */
-static void blocks_are_those_of_ggml(void **state) {
-    (void)state;
-    static const char *const names[] = {"q8_0", "q5_0", "q4_0", "q4_1", "q5_1"};
-    int64_t n, packed_count, value_count;
-    const float *x = golden("format.x", &n);
-    for (int i = 0; i < 5; i++) {
-        char name[48];
-        const kd_number_format *format = kd_number_format_named(names[i]);
-        unsigned char expected[512], found[512];
-        float value[512];
-        snprintf(name, sizeof name, "format.%s", names[i]);
-        const float *packed = golden(name, &packed_count);
-        assert_int_equal(packed_count, n / format->block * format->bytes);
-        for (int64_t k = 0; k < packed_count; k++) expected[k] = (unsigned char)packed[k];
-        if (format->encode) {
-            format->encode(found, x, n);
-            assert_memory_equal(found, expected, (size_t)packed_count);
-        }
-        format->decode(value, expected, n);
-        snprintf(name, sizeof name, "format.%s.value", names[i]);
-        const float *back = golden(name, &value_count);
-        assert_int_equal(value_count, n);
-        for (int64_t k = 0; k < n; k++) assert_true(value[k] == back[k]);
-        assert_ptr_equal(kd_number_format_typed(format->ggml_type), format);
-    }
-    assert_null(kd_number_format_named("q3_k"));
-    assert_null(kd_number_format_typed(12));
-}
-
 static int free_golden(void **state) {
     (void)state;
     free(bytes);
@@ -188,7 +157,6 @@ static int free_golden(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(outputs_are_those_of_transformers),
-                                       cmocka_unit_test(distillation_gradient_is_that_of_torch),
-                                       cmocka_unit_test(blocks_are_those_of_ggml)};
+                                       cmocka_unit_test(distillation_gradient_is_that_of_torch)};
     return cmocka_run_group_tests(tests, NULL, free_golden);
 }

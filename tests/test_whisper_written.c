@@ -339,7 +339,7 @@ static void assert_record(walk *w, const kd_param *p, const kd_number_format *fo
     unsigned char *encoded = malloc(bytes);
     assert_true(values && encoded);
     values_in_files(values, p);
-    format->encode(encoded, values, p->tensor.size);
+    format->encode(encoded, values, NULL, p->tensor.size);
     assert_int_equal(take_int(w), rank);
     const size_t length = (size_t)take_int(w);
     assert_int_equal(take_int(w), format->ggml_type);

@@ -3,7 +3,7 @@
 
 #include "autograd/gemm.h"
 #include "distill/trainer.h"
-#include "tasks/speech/encoded.h"
+#include "tasks/speech/encoder_cache.h"
 
 enum { KINDS = 9, SECOND = 16000 };
 
@@ -220,18 +220,18 @@ static void sounds_are_joined(void **state) {
     fixture f;
     begin(&f, *state, 3);
     kd_windows *w = make(&f, &JOINED);
-    const kd_hearing *h = &w->hearing;
+    const kd_features *h = &w->features;
     float *samples = calloc((size_t)h->samples, sizeof *samples);
     kd_real *mel = malloc((size_t)h->values * sizeof *mel);
     kd_real *expected = malloc((size_t)h->values * sizeof *mel);
     int64_t at = 0, count;
     for (int i = 0; i < 3; i++) {
         assert_ok(
-            kd_hearing_read(samples + at, h->samples - at, &count, f.utterances.item[i].audio));
+            kd_features_read(samples + at, h->samples - at, &count, f.utterances.item[i].audio));
         assert_int_equal(count, 2000 + 1300 * i);
         at += count;
     }
-    assert_ok(kd_hearing_mel(h, expected, samples, at));
+    assert_ok(kd_features_mel(h, expected, samples, at));
     assert_ok(kd_windows_mel(w, 0, mel));
     assert_memory_equal(mel, expected, (size_t)h->values * sizeof *mel);
     tiny_sound(f.utterances.item[1].audio, 3301, 1);
@@ -250,7 +250,7 @@ static void sounds_are_joined(void **state) {
 /* --- the encoder's outputs ---------------------------------------------------------------------
  */
 
-enum { VALUES = 50 * TINY_WIDTH, COUNT = KD_ENCODED_IN_SHARD + 5 };
+enum { VALUES = 50 * TINY_WIDTH, COUNT = KD_ENCODER_CACHE_IN_SHARD + 5 };
 
 typedef struct {
     fixture f;
@@ -275,28 +275,28 @@ static void end_cached(cached *c) {
     end(&c->f);
 }
 
-static int open_cache(kd_encoded **out, const cached *c, bool on_disk) {
-    return kd_encoded_open(out, on_disk ? c->folder : NULL, c->windows, c->encoder, c->key);
+static int open_cache(kd_encoder_cache **out, const cached *c, bool on_disk) {
+    return kd_encoder_cache_open(out, on_disk ? c->folder : NULL, c->windows, c->encoder, c->key);
 }
 
 /* All outputs, (COUNT, VALUES). */
-static kd_real *read_all(kd_encoded *e) {
+static kd_real *read_all(kd_encoder_cache *e) {
     kd_real *out = malloc(COUNT * VALUES * sizeof *out);
     assert_non_null(out);
-    for (int i = COUNT - 1; i >= 0; i--) assert_ok(kd_encoded_read(e, i, out + i * VALUES));
+    for (int i = COUNT - 1; i >= 0; i--) assert_ok(kd_encoder_cache_read(e, i, out + i * VALUES));
     return out;
 }
 
 /* They are the encoder's, rounded; a cache that is empty, partly filled or full changes no bit. */
 static void a_cache_changes_nothing(void **state) {
     cached c;
-    kd_encoded *e;
+    kd_encoder_cache *e;
     kd_tape *tape;
     static kd_real mel[100 * 80], exact[VALUES];
     begin_cached(&c, *state);
     assert_ok(open_cache(&e, &c, false));
     kd_real *plain = read_all(e), *other;
-    kd_encoded_close(e);
+    kd_encoder_cache_close(e);
     assert_ok(kd_tape_create(&tape, 0));
     assert_ok(kd_windows_mel(c.windows, 7, mel));
     assert_ok(kd_whisper_encode(c.encoder, tape, exact, mel, 1, 100));
@@ -305,9 +305,9 @@ static void a_cache_changes_nothing(void **state) {
     kd_tape_free(tape);
     assert_ok(open_cache(&e, &c, true));
     kd_train_request_stop();
-    assert_refused(kd_encoded_fill(e), KD_EAGAIN, "stopped after 0 of 21 windows");
-    assert_ok(kd_encoded_fill(e));
-    kd_encoded_close(e);
+    assert_refused(kd_encoder_cache_fill(e), KD_EAGAIN, "stopped after 0 of 21 windows");
+    assert_ok(kd_encoder_cache_fill(e));
+    kd_encoder_cache_close(e);
     for (int missing = 1; missing >= -1; missing--) { /* the second shard, the first, none */
         char name[64];
         snprintf(name, sizeof name, "cache/encoded-%05d.bin", missing);
@@ -316,8 +316,8 @@ static void a_cache_changes_nothing(void **state) {
         other = read_all(e);
         assert_memory_equal(other, plain, COUNT * VALUES * sizeof *plain);
         free(other);
-        if (missing >= 0) assert_ok(kd_encoded_fill(e));
-        kd_encoded_close(e);
+        if (missing >= 0) assert_ok(kd_encoder_cache_fill(e));
+        kd_encoder_cache_close(e);
     }
     free(plain);
     end_cached(&c);
@@ -341,29 +341,45 @@ static void flip(const char *path, long at) {
 
 static void a_cache_of_something_else_is_refused(void **state) {
     cached c;
-    kd_encoded *e;
-    kd_real out[VALUES];
+    kd_encoder_cache *e;
+    kd_real out[VALUES], again[VALUES];
     begin_cached(&c, *state);
     assert_ok(open_cache(&e, &c, true));
-    assert_ok(kd_encoded_fill(e));
-    kd_encoded_close(e);
+    assert_ok(kd_encoder_cache_fill(e));
+    kd_encoder_cache_close(e);
+    test_write(test_path(*state, "cache/encoded-00002.bin"), "no shard of 21 windows", 22);
     const char *shard = test_path(*state, "cache/encoded-00000.bin");
     const int64_t size = size_of(shard);
     flip(shard, size - 3);
     assert_ok(open_cache(&e, &c, true));
-    assert_ok(kd_encoded_read(e, 0, out));
-    assert_refused(kd_encoded_read(e, 15, out), KD_EDATA, "encoded-00000.bin: the record at byte");
-    kd_encoded_close(e);
-    flip(shard, 0);
-    assert_refused(open_cache(&e, &c, true), KD_EDATA, "not an encoder's cache");
-    flip(shard, 0);
-    assert_int_equal(truncate(shard, size - 1), 0);
-    assert_refused(open_cache(&e, &c, true), KD_EDATA, "remove it to make it again");
-    assert_int_equal(truncate(shard, 20), 0);
-    assert_refused(open_cache(&e, &c, true), KD_EDATA, "ends at byte 20");
+    assert_ok(kd_encoder_cache_read(e, 0, out));
+    assert_refused(kd_encoder_cache_read(e, 15, out), KD_EDATA,
+                   "encoded-00000.bin: the record at byte");
+    kd_encoder_cache_close(e);
+    /* What is no shard of a cache is made again. */
+    for (int fault = 0; fault < 3; fault++) {
+        if (fault == 0)
+            flip(shard, 0);
+        else
+            assert_int_equal(truncate(shard, fault == 1 ? size - 1 : 20), 0);
+        assert_ok(open_cache(&e, &c, true));
+        assert_ok(kd_encoder_cache_read(e, 15, out));
+        assert_ok(kd_encoder_cache_fill(e));
+        kd_encoder_cache_close(e);
+        assert_int_equal(size_of(shard), size);
+        assert_ok(open_cache(&e, &c, true));
+        assert_ok(kd_encoder_cache_read(e, 15, again));
+        assert_memory_equal(again, out, sizeof out);
+        kd_encoder_cache_close(e);
+    }
+    assert_ok(open_cache(&e, &c, true));
+    assert_ok(kd_encoder_cache_read(e, 0, out));
+    assert_int_equal(truncate(shard, 900), 0);
+    assert_refused(kd_encoder_cache_read(e, 15, out), KD_EIO, "became shorter while it was read");
+    kd_encoder_cache_close(e);
     assert_int_equal(remove(shard), 0);
     const int64_t rest = size_of(test_path(*state, "cache/encoded-00001.bin"));
-    assert_int_equal(kd_encoded_bytes(c.windows, &TINY_SPEC), size + rest);
+    assert_int_equal(kd_encoder_cache_bytes(c.windows, &TINY_SPEC), size + rest);
     c.key = kd_hash_bytes("other", 5);
     assert_refused(open_cache(&e, &c, true), KD_EDATA, "made from other windows or by another");
     end_cached(&c);

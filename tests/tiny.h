@@ -57,7 +57,7 @@ static inline kd_learner *tiny_learner(const kd_model_spec *model, uint64_t seed
 /* A cnn with batch norm and dropout: everything whose state a checkpoint must carry. */
 static inline kd_model_spec tiny_cnn(void) {
     kd_model_spec model = {.kind = KD_MODEL_CNN, .layer_count = 3};
-    model.layer[0] = (kd_layer_spec){.kind = KD_LAYER_CONV,
+    model.layer[0] = (kd_node_spec){.kind = KD_NODE_CONV,
                                      .channels = 6,
                                      .kernel = {3, 3},
                                      .stride = {1, 1},
@@ -65,8 +65,8 @@ static inline kd_model_spec tiny_cnn(void) {
                                      .groups = 1,
                                      .batch_norm = true,
                                      .relu = true};
-    model.layer[1] = (kd_layer_spec){.kind = KD_LAYER_MAX_POOL, .kernel = {2, 2}, .stride = {2, 2}};
-    model.layer[2] = (kd_layer_spec){.kind = KD_LAYER_DROPOUT, .drop = 0.2};
+    model.layer[1] = (kd_node_spec){.kind = KD_NODE_MAX_POOL, .kernel = {2, 2}, .stride = {2, 2}};
+    model.layer[2] = (kd_node_spec){.kind = KD_NODE_DROPOUT, .drop = 0.2};
     return model;
 }
 

@@ -90,7 +90,7 @@ static inline void values_in_files(float *values, const kd_param *param) {
 static inline int sizes_in_files(int64_t ne[4], const kd_param *param) {
     kd_named named;
     kd_names_find(&named, &kd_whisper_ggml, param);
-    return kd_ggml_sizes(ne, &named);
+    return kd_ggml_sizes(ne, &named, &kd_format_f16);
 }
 
 static inline void tiny_mel(kd_real *mel, int64_t count) {
@@ -103,7 +103,7 @@ static inline double error_bound(const kd_number_format *format) {
     return format == &kd_format_f32                                 ? 0
            : format == &kd_format_f16                               ? 1.0 / 2048
            : format == &kd_format_q8_0 || format == &kd_format_int8 ? 0.6 / 127
-           : format == &kd_format_q5_0                              ? 1.1 / 16
+           : format == &kd_format_q5_0 || format == &kd_format_q5_1 ? 1.1 / 16
                                                                     : 1.1 / 8;
 }
 

@@ -19,9 +19,9 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "data/store_format.h"
-#include "tasks/classify/evaluate.h"
 #include "distill/loss.h"
 #include "report/plot.h"
+#include "tasks/classify/evaluate.h"
 
 enum { V = 10, SAMPLES = 2000, SIZE = SAMPLES * V, TAUS = 13, BATCH = 100 };
 
@@ -133,7 +133,7 @@ static double relative(const double *a, const double *b) {
 static int write_plot(const char *folder, const char *name, const kd_plot *plot) {
     char path[KD_PATH_MAX];
     kd_text text = {0};
-    kd_plot_add_lines(&text, plot, true);
+    kd_plot_add_lines(&text, plot, KD_PLOT_AS_FILE);
     int status = kd_text_finish(&text, name);
     if (status == KD_OK) status = kd_path_join(path, folder, name);
     if (status == KD_OK) status = kd_file_replace(path, text.text, text.length);

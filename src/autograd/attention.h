@@ -10,6 +10,7 @@ typedef struct {
     bool causal;
     const int32_t *valid; /* (B), or NULL */
     kd_real scale;
+    kd_precision precision; /* of the products */
     const kd_real *q, *k, *v;
     kd_real *y, *log_sum; /* log_sum (B,H,T): log Σ e^score of a query */
 } kd_attention_task;

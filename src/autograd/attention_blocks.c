@@ -25,7 +25,7 @@ enum { QUERIES = 256, KEYS = 192 };
 typedef struct {
     kd_real *k, *v;     /* the block: (KEYS,D) and (D,KEYS) packed by tiles of rows */
     kd_real *q, *out;   /* (QUERIES/KD_PANEL, D, KD_PANEL)                          */
-    kd_real *p;         /* (KEYS,KD_PANEL)                                          */
+    kd_real *p;         /* (KEYS,KD_PANEL), after the exponentials in pairs as the rest     */
     kd_real *max, *sum; /* (QUERIES)                                                */
 } workspace;
 
@@ -71,12 +71,18 @@ static job make_job(const kd_attention_task *at, int64_t head, int64_t t) {
                  .log_sum = at->log_sum + head * at->T + t};
 }
 
-/* scale·q in panels; lanes behind the last query repeat it. */
+static kd_tile_kind kind_of(const kd_attention_task *at) {
+    return kd_tile_kind_of(at->precision);
+}
+
+/* q in panels; lanes behind the last query repeat it. Numbers are scaled here, pairs (which would
+ * be rounded once more) where the exponentials are made. */
 static void begin_job(const kd_attention_task *at, const job *j, const workspace *w) {
     const int64_t size = rounded_up(j->rows, KD_PANEL) * at->D;
     const kd_tile_operand q = {at->q + j->query, at->C, 1};
-    kd_tile_pack(w->q, KD_PANEL, q, 0, j->rows, at->D);
-    for (int64_t i = 0; i < size; i++) w->q[i] *= at->scale;
+    kd_tile_pack(w->q, KD_PANEL, q, 0, j->rows, at->D, kind_of(at));
+    if (kind_of(at) == KD_NUMBERS)
+        for (int64_t i = 0; i < size; i++) w->q[i] *= at->scale;
     memset(w->out, 0, (size_t)size * sizeof *w->out);
     for (int64_t i = 0; i < QUERIES; i++) {
         w->max[i] = -(kd_real)INFINITY;
@@ -93,9 +99,10 @@ static void hide(kd_real *p, int64_t n, const int64_t seen[KD_PANEL]) {
             p[i * KD_PANEL + lane] = -(kd_real)INFINITY;
 }
 
-/* p ← e^{p − max'}, max' the new maximum; *keep is what the sums so far are multiplied with. */
-static void exponentials(kd_real *restrict p, int64_t n, kd_real *restrict max,
-                         kd_real *restrict sum, kd_real *restrict keep) {
+/* p ← e^{(p − max')·rate}, max' the new maximum; *keep is what the sums so far are multiplied with.
+ */
+KD_INLINE void exponentials(kd_real *restrict p, int64_t n, kd_real *restrict max,
+                            kd_real *restrict sum, kd_real *restrict keep, const kd_real rate) {
     kd_real top[KD_PANEL], part[KD_PANEL] = {0};
     memcpy(top, max, sizeof top);
     for (int64_t i = 0; i < n; i++)
@@ -107,16 +114,26 @@ static void exponentials(kd_real *restrict p, int64_t n, kd_real *restrict max,
     for (int64_t i = 0; i < n; i++)
 #pragma omp simd
         for (int lane = 0; lane < KD_PANEL; lane++) {
-            const kd_real e = kd_vexp(p[i * KD_PANEL + lane] - top[lane]);
+            const kd_real e = kd_vexp((p[i * KD_PANEL + lane] - top[lane]) * rate);
             p[i * KD_PANEL + lane] = e;
             part[lane] += e;
         }
 #pragma omp simd
     for (int lane = 0; lane < KD_PANEL; lane++) {
-        keep[lane] = kd_vexp(max[lane] - top[lane]);
+        keep[lane] = kd_vexp((max[lane] - top[lane]) * rate);
         sum[lane] = sum[lane] * keep[lane] + part[lane];
         max[lane] = top[lane];
     }
+}
+
+/* The rows of p, two by two, as pairs in the place of the first half of them. */
+static void join_rows(kd_real *p, int64_t n) {
+    for (int64_t i = 0; i < n; i += 2)
+        for (int v = 0; v < KD_PANEL; v += KD_VEC) {
+            const kd_real *from = p + i * KD_PANEL + v;
+            const kd_vec late = i + 1 < n ? kd_vec_load(from + KD_PANEL) : (kd_vec){0};
+            kd_vec_store(p + i / 2 * KD_PANEL + v, kd_vec_pairs(kd_vec_load(from), late));
+        }
 }
 
 /* Adds the first n of the block's `packed` keys, which begin at `first`, to a panel of queries. */
@@ -131,21 +148,31 @@ static void add_keys(const kd_attention_task *at, const job *j, const workspace 
     }
     if (n == 0) return;
     n = kd_smaller(n, packed);
-    const kd_real *q = w->q + panel * at->D * KD_PANEL;
+    const kd_tile_kind kind = kind_of(at);
+    const int64_t depth = kd_tile_elements(at->D, kind), stored = kd_tile_elements(packed, kind);
+    const kd_real *q = w->q + panel * depth * KD_PANEL;
     kd_real *out = w->out + panel * at->D * KD_PANEL, keep[KD_PANEL];
+    kd_real *max = w->max + panel * KD_PANEL, *sum = w->sum + panel * KD_PANEL;
     for (int64_t i = 0; i < n; i += KD_TILE)
-        kd_tile_multiply_packed(w->k + i * at->D, q, at->D,
+        kd_tile_multiply_packed(w->k + i * depth, q, depth,
                                 (kd_tile_target){w->p + i * KD_PANEL, KD_PANEL,
-                                                 kd_smaller(KD_TILE, n - i), KD_PANEL, false});
+                                                 kd_smaller(KD_TILE, n - i), KD_PANEL, false, 1},
+                                kind);
     if (least < n) hide(w->p, n, seen);
-    exponentials(w->p, n, w->max + panel * KD_PANEL, w->sum + panel * KD_PANEL, keep);
+    if (kind == KD_PAIRS) {
+        exponentials(w->p, n, max, sum, keep, at->scale);
+        join_rows(w->p, n);
+    } else {
+        exponentials(w->p, n, max, sum, keep, 1);
+    }
     for (int64_t d = 0; d < at->D; d++)
 #pragma omp simd
         for (int lane = 0; lane < KD_PANEL; lane++) out[d * KD_PANEL + lane] *= keep[lane];
     for (int64_t d = 0; d < at->D; d += KD_TILE)
-        kd_tile_multiply_packed(w->v + d * packed, w->p, n,
+        kd_tile_multiply_packed(w->v + d * stored, w->p, kd_tile_elements(n, kind),
                                 (kd_tile_target){out + d * KD_PANEL, KD_PANEL,
-                                                 kd_smaller(KD_TILE, at->D - d), KD_PANEL, true});
+                                                 kd_smaller(KD_TILE, at->D - d), KD_PANEL, true, 1},
+                                kind);
 }
 
 /* y = out/sum, turned around, and the logarithm of the sum. */
@@ -153,11 +180,12 @@ static void finish_panel(const kd_attention_task *at, const job *j, const worksp
                          int64_t panel) {
     const int64_t first = panel * KD_PANEL;
     const kd_real *out = w->out + first * at->D;
+    const kd_real rate = kind_of(at) == KD_PAIRS ? at->scale : 1;
     for (int64_t row = first; row < kd_smaller(j->rows, first + KD_PANEL); row++) {
         const kd_real inverse = 1 / w->sum[row];
         kd_real *restrict y = at->y + j->query + row * at->C;
         for (int64_t d = 0; d < at->D; d++) y[d] = out[d * KD_PANEL + row - first] * inverse;
-        j->log_sum[row] = w->max[row] + kd_log1(w->sum[row]);
+        j->log_sum[row] = w->max[row] * rate + kd_log1(w->sum[row]);
     }
 }
 
@@ -169,8 +197,10 @@ static void run_job(const kd_attention_task *at, const job *j, const workspace *
     begin_job(at, j, w);
     for (int64_t first = 0; first < keys; first += KEYS) {
         const int64_t n = kd_smaller(KEYS, keys - first), begin = j->memory + first * at->C;
-        kd_tile_pack(w->k, KD_TILE, (kd_tile_operand){at->k + begin, at->C, 1}, 0, n, at->D);
-        kd_tile_pack(w->v, KD_TILE, (kd_tile_operand){at->v + begin, 1, at->C}, 0, at->D, n);
+        kd_tile_pack(w->k, KD_TILE, (kd_tile_operand){at->k + begin, at->C, 1}, 0, n, at->D,
+                     kind_of(at));
+        kd_tile_pack(w->v, KD_TILE, (kd_tile_operand){at->v + begin, 1, at->C}, 0, at->D, n,
+                     kind_of(at));
         for (int64_t panel = 0; panel < panels; panel++) add_keys(at, j, w, panel, first, n);
     }
     for (int64_t panel = 0; panel < panels; panel++) finish_panel(at, j, w, panel);

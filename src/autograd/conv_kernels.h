@@ -3,7 +3,7 @@
 #define KD_AUTOGRAD_CONV_KERNELS_H
 
 #include "autograd/ops.h"
-#include "autograd/vec.h"
+#include "autograd/vec_pair.h"
 
 /* B is kept in panels of this many columns, zeros behind the last column. */
 enum { KD_PANEL = 2 * KD_VEC };
@@ -25,13 +25,14 @@ kd_ahead kd_ahead_part(kd_ahead all, int64_t i, int64_t n);
  *     C[i,n]   = c[c_at[i] + n]                                    i < rows, n < columns
  *     init     = bias[n], or C when `add`, or 0
  *
- * A window of an image is such a row: no copy of it is ever made. */
+ * A window of an image is such a row: no copy of it is ever made. With `pairs` the elements of a
+ * and b are pairs of bfloat16 numbers (vec_pair.h), k counts pairs, and the rest is as it is. */
 typedef struct {
     const kd_real *a, *b, *bias; /* bias may be NULL */
     kd_real *c;
     const int32_t *a_at, *segment_at, *c_at;
     int64_t rows, columns, segments, length, a_step, b_panel;
-    bool add, relu;
+    bool add, relu, pairs;
     kd_ahead ahead[4];
 } kd_window_product;
 
@@ -43,6 +44,8 @@ void kd_window_product_run(const kd_window_product *p);
 typedef struct {
     int64_t B, C, O, groups, in[2], kernel[2], out[2], stride[2], padding[2];
     kd_act act;
+    bool
+        rounded; /* to bfloat16, where the channels of a group that are summed are even in number */
 } kd_conv_shape;
 
 /* Images (H,W,C) behind each other: g, or, when y is not NULL, g where y > 0 and else 0, which is
@@ -64,6 +67,10 @@ typedef struct {
 
 /* out (height, width, channels) = the region of an image, zeros over the edges. */
 void kd_conv_copy_region(kd_real *out, kd_conv_source s, kd_conv_image image, kd_conv_region r);
+
+/* The same in pairs of neighbouring channels, of which r.channels is an even number. */
+void kd_conv_copy_region_pairs(kd_real *out, kd_conv_source s, kd_conv_image image,
+                               kd_conv_region r);
 
 /* The memory kd_conv_copy_region will read, part i of n of it. */
 void kd_conv_look_ahead(kd_ahead out[2], kd_conv_source s, kd_conv_image image, kd_conv_region r,

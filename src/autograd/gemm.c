@@ -46,6 +46,13 @@ void kd_gemm_serial(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, k
         ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
 }
 
+void kd_gemm_serial_at(kd_precision precision, kd_trans ta, kd_trans tb, int64_t M, int64_t N,
+                       int64_t K, kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B,
+                       int64_t ldb, kd_real beta, kd_real *C, int64_t ldc) {
+    (precision == KD_PRECISION_BFLOAT16 ? kd_gemm_bfloat16 : kd_gemm_serial)(
+        ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+}
+
 /* How a product is cut: `rows` × `columns` tiles of `row_step` × `column_step`. A function of the
  * shape alone. */
 typedef struct {
@@ -81,10 +88,15 @@ static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
-                     kd_real alpha, const kd_real *A, int64_t lda, int64_t stride_a,
-                     const kd_real *B, int64_t ldb, int64_t stride_b, kd_real beta, kd_real *C,
-                     int64_t ldc, int64_t stride_c) {
+typedef void multiply(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
+                      const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
+                      kd_real *C, int64_t ldc);
+
+/* `one` multiplies all of a product that is not shared out, `part` a tile of one that is. */
+static void run_tiles(multiply *one, multiply *part, int64_t count, kd_trans ta, kd_trans tb,
+                      int64_t M, int64_t N, int64_t K, kd_real alpha, const kd_real *A, int64_t lda,
+                      int64_t stride_a, const kd_real *B, int64_t ldb, int64_t stride_b,
+                      kd_real beta, kd_real *C, int64_t ldc, int64_t stride_c) {
     KD_CONTRACT(M <= INT32_MAX && N <= INT32_MAX && K <= INT32_MAX, "product %lld x %lld x %lld",
                 (long long)M, (long long)N, (long long)K);
     const double began = kd_gemm_count_begin();
@@ -97,17 +109,32 @@ void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t
         int64_t i = place / t.columns * t.row_step, j = place % t.columns * t.column_step;
         const kd_real *a = A + which * stride_a + (ta == KD_PLAIN ? i * lda : i);
         const kd_real *b = B + which * stride_b + (tb == KD_PLAIN ? j : j * ldb);
-        (shared ? kd_gemm_serial : kd_gemm_own)(ta, tb, smaller(t.row_step, M - i),
-                                                smaller(t.column_step, N - j), K, alpha, a, lda, b,
-                                                ldb, beta, C + which * stride_c + i * ldc + j, ldc);
+        (shared ? part : one)(ta, tb, smaller(t.row_step, M - i), smaller(t.column_step, N - j), K,
+                              alpha, a, lda, b, ldb, beta, C + which * stride_c + i * ldc + j, ldc);
     }
     kd_gemm_count_end(began, 2.0 * (double)count * (double)M * (double)N * (double)K);
+}
+
+void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
+                     kd_real alpha, const kd_real *A, int64_t lda, int64_t stride_a,
+                     const kd_real *B, int64_t ldb, int64_t stride_b, kd_real beta, kd_real *C,
+                     int64_t ldc, int64_t stride_c) {
+    run_tiles(kd_gemm_own, kd_gemm_serial, count, ta, tb, M, N, K, alpha, A, lda, stride_a, B, ldb,
+              stride_b, beta, C, ldc, stride_c);
+}
+
+void kd_gemm_at(kd_precision precision, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
+                kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb,
+                kd_real beta, kd_real *C, int64_t ldc) {
+    const bool rounded = precision == KD_PRECISION_BFLOAT16;
+    run_tiles(rounded ? kd_gemm_bfloat16 : kd_gemm_own, rounded ? kd_gemm_bfloat16 : kd_gemm_serial,
+              1, ta, tb, M, N, K, alpha, A, lda, 0, B, ldb, 0, beta, C, ldc, 0);
 }
 
 void kd_gemm(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
              const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta, kd_real *C,
              int64_t ldc) {
-    kd_gemm_batched(1, ta, tb, M, N, K, alpha, A, lda, 0, B, ldb, 0, beta, C, ldc, 0);
+    kd_gemm_at(KD_PRECISION_FLOAT32, ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
 }
 
 /* Tile by tile, as kd_gemm cuts the product; each thread makes the rows of B that its tile needs.

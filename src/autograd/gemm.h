@@ -25,6 +25,12 @@ void kd_gemm_serial(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, k
                     const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
                     kd_real *C, int64_t ldc);
 
+/* The same at a precision: with bfloat16, A and B are rounded (vec_pair.h) and summed in float32;
+ * in double precision they are not rounded. */
+void kd_gemm_serial_at(kd_precision precision, kd_trans ta, kd_trans tb, int64_t M, int64_t N,
+                       int64_t K, kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B,
+                       int64_t ldb, kd_real beta, kd_real *C, int64_t ldc);
+
 /* `count` products of one shape; stride_* is the distance between successive matrices, 0 to reuse
  * one (never stride_c). */
 void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
@@ -33,10 +39,10 @@ void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t
                      int64_t ldc, int64_t stride_c);
 
 /* The product at the tape's precision. With bfloat16, A and B are rounded to bfloat16 and summed in
- * float32: by oneDNN where the processor has AMX or AVX512-BF16 (a lower DISTILL_ISA in the
- * environment leaves it out), else by rounding and a float32 product. The two differ in the order
- * of the sums, so bits are the same at any thread count, but not on both kinds of processor. When
- * `b_param` is not NULL and B is its whole value, its rounded copy is made once per version of the
+ * float32: by oneDNN where the processor has AMX (a lower DISTILL_ISA in the environment leaves it
+ * out), else by our own loops, in AVX512-BF16 or in float32. These give the same bits on every
+ * processor but for subnormal numbers (vec_pair.h); oneDNN sums in another order. When `b_param` is
+ * not NULL and B is its whole value, oneDNN's rounded copy of it is made once per version of the
  * parameters (once per step), not once per product. */
 void kd_gemm_tape(kd_tape *tape, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
                   kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb,
@@ -53,7 +59,7 @@ void kd_gemm_tape_constant(kd_tape *tape, int64_t M, int64_t N, int64_t K, const
  * bfloat16 on a processor without it is granted through rounding and float32 products. */
 int kd_precision_parse(kd_precision *out, const char *text);
 bool kd_bfloat16_is_fast(void);
-/* Whose kernels those are: "oneDNN, amx" or "oneDNN, avx512bf16"; NULL where it is not fast. */
+/* Whose kernels those are: "oneDNN, amx" or "our own, avx512bf16"; NULL where it is not fast. */
 const char *kd_bfloat16_kernels(void);
 
 /* Whose kernels multiply float32 (double), for people: "OpenBLAS Haswell, and our own (avx2) …". */

@@ -1,38 +1,31 @@
-/* Products with bfloat16 inputs (float32 accumulation): by oneDNN where the processor has them,
- * else by rounding both operands and a float32 product, which gives the same numbers up to the
- * order of the sums. */
+/* Products at the tape's precision. With bfloat16: by oneDNN where the processor has AMX, else by
+ * our own loops, which round as they pack; in double precision by rounding and a product of what
+ * came out. */
 #include "autograd/gemm_bf16.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/gemm_openblas.h"
 #include "autograd/gemm_panels.h"
 #include "autograd/op_common.h"
+#include "autograd/vec_pair.h"
 #include "base/isa.h"
 
-/* The 16 upper bits after rounding to nearest, ties to even; a NaN stays one (and quiet). Without
- * branches, so that packing vectorises. */
-static inline uint32_t rounded_bits(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    const uint32_t nan = 0u - (uint32_t)((bits & 0x7FFFFFFFu) > 0x7F800000u);
-    const uint32_t nearest = bits + 0x7FFFu + ((bits >> 16) & 1u);
-    return ((nearest & ~nan) | ((bits | 0x00400000u) & nan)) & 0xFFFF0000u;
-}
-
 float kd_round_bfloat16(float x) {
-    const uint32_t bits = rounded_bits(x);
+    const uint32_t bits = kd_bfloat16_bits(x);
     memcpy(&x, &bits, sizeof x);
     return x;
 }
 
 bool kd_bfloat16_is_fast(void) {
-    return kd_onednn_is_live();
+    return kd_bfloat16_kernels() != NULL;
 }
 
 const char *kd_bfloat16_kernels(void) {
-    if (!kd_onednn_is_live()) return NULL;
-    return kd_isa_may_use(KD_ISA_AMX) ? "oneDNN, amx" : "oneDNN, avx512bf16";
+    if (kd_onednn_is_live()) return "oneDNN, amx";
+    if (KD_HAS_PAIRS && kd_isa_may_use(KD_ISA_AVX512BF16)) return "our own, avx512bf16";
+    return NULL;
 }
 
 int kd_precision_parse(kd_precision *out, const char *text) {
@@ -65,7 +58,7 @@ static void round_into(const operand *x, void *out, bool as_bits) {
         kd_real *restrict real = (kd_real *)out + row * x->columns;
         if (as_bits)
             for (int64_t c = 0; c < x->columns; c++)
-                bits[c] = (uint16_t)(rounded_bits((float)in[c]) >> 16);
+                bits[c] = (uint16_t)(kd_bfloat16_bits((float)in[c]) >> 16);
         else
             for (int64_t c = 0; c < x->columns; c++)
                 real[c] = (kd_real)kd_round_bfloat16((float)in[c]);
@@ -123,39 +116,44 @@ static bool fast_product(kd_tape *tape, kd_bf16_product *p, const operand *left,
 }
 #endif
 
+/* The product of kd_gemm_tape by our own loops or OpenBLAS. */
+static void own_product(kd_tape *tape, const kd_panels_product *p, kd_real alpha) {
+    if (alpha == 1 && (p->beta == 0 || p->beta == 1) && kd_panels_pay(p))
+        kd_panels_run(tape, p);
+    else
+        kd_gemm_at(tape->precision, p->ta, p->tb, p->M, p->N, p->K, alpha, p->A, p->lda, p->B,
+                   p->ldb, p->beta, p->C, p->ldc);
+}
+
 void kd_gemm_tape(kd_tape *tape, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
                   kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb,
                   kd_param *b_param, kd_real beta, kd_real *C, int64_t ldc) {
+    const kd_panels_product own = {ta, tb, M, N, K, A, B, lda, ldb, beta, C, ldc};
     if (tape->precision == KD_PRECISION_FLOAT32) {
-        const kd_panels_product p = {ta, tb, M, N, K, A, B, lda, ldb, beta, C, ldc};
-        if (alpha == 1 && (beta == 0 || beta == 1) && kd_panels_pay(&p))
-            kd_panels_run(tape, &p);
-        else
-            kd_gemm(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+        own_product(tape, &own, alpha);
         return;
     }
     operand left = {A, ta == KD_PLAIN ? M : K, ta == KD_PLAIN ? K : M, lda, NULL};
     operand right = {B, tb == KD_PLAIN ? K : N, tb == KD_PLAIN ? N : K, ldb, NULL};
     if (is_whole(b_param, &right)) right.param = b_param;
 #ifndef KD_DOUBLE
-    if (kd_onednn_is_live()) {
-        kd_bf16_product p = {.ta = ta,
-                             .tb = tb,
-                             .M = M,
-                             .N = N,
-                             .K = K,
-                             .lda = left.columns,
-                             .ldb = right.columns,
-                             .adding = beta == 1,
-                             .C = C,
-                             .ldc = ldc};
-        const bool simple = alpha == 1 && (beta == 0 || beta == 1);
-        if (simple && fast_product(tape, &p, &left, &right)) return;
-        right.param = NULL; /* what is kept are the bits */
-    }
-#endif
+    kd_bf16_product p = {.ta = ta,
+                         .tb = tb,
+                         .M = M,
+                         .N = N,
+                         .K = K,
+                         .lda = left.columns,
+                         .ldb = right.columns,
+                         .adding = beta == 1,
+                         .C = C,
+                         .ldc = ldc};
+    const bool simple = alpha == 1 && (beta == 0 || beta == 1);
+    if (kd_onednn_is_live() && simple && fast_product(tape, &p, &left, &right)) return;
+    own_product(tape, &own, alpha);
+#else
     const void *a = pack(tape, &left, false), *b = pack(tape, &right, false);
     kd_gemm(ta, tb, M, N, K, alpha, a, left.columns, b, right.columns, beta, C, ldc);
     give_packed(tape, &right, b);
     give_packed(tape, &left, a);
+#endif
 }

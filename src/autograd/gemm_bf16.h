@@ -18,7 +18,7 @@ typedef struct {
     int64_t ldc;
 } kd_bf16_product;
 
-/* True when oneDNN is built in, the processor has AMX or AVX512-BF16 and DISTILL_ISA allows it, and
+/* True when oneDNN is built in, the processor has AMX and DISTILL_ISA allows it, and
  * a small product came out right. Decided at the first call. */
 bool kd_onednn_is_live(void);
 

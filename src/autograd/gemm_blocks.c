@@ -18,6 +18,7 @@ typedef struct {
     kd_tile_operand a, b; /* b by (column, k) */
     kd_real alpha, *C;
     int64_t M, ldc;
+    kd_tile_kind kind;
 } product;
 
 static kd_tile_operand from_step(kd_tile_operand o, int64_t k) {
@@ -33,36 +34,57 @@ static void add_block(const product *p, int64_t first, int64_t columns, int64_t 
                       bool add) {
     kd_real block[COLUMNS * DEPTH] __attribute__((aligned(64)));
     kd_real slab[SLAB * DEPTH] __attribute__((aligned(64)));
-    kd_tile_pack(block, KD_PANEL, from_step(p->b, k), first, first + columns, depth);
+    const int64_t elements = kd_tile_elements(depth, p->kind);
+    kd_tile_pack(block, KD_PANEL, from_step(p->b, k), first, first + columns, depth, p->kind);
     for (int64_t top = 0; top < p->M; top += SLAB) {
         const int64_t rows = kd_smaller(SLAB, p->M - top);
-        kd_tile_pack(slab, KD_TILE, from_step(p->a, k), top, top + rows, depth);
-        if (p->alpha != 1) scale(slab, (rows + KD_TILE - 1) / KD_TILE * KD_TILE * depth, p->alpha);
+        kd_tile_pack(slab, KD_TILE, from_step(p->a, k), top, top + rows, depth, p->kind);
+        if (p->alpha != 1 && p->kind == KD_NUMBERS)
+            scale(slab, (rows + KD_TILE - 1) / KD_TILE * KD_TILE * depth, p->alpha);
         for (int64_t n = 0; n < columns; n += KD_PANEL)
             for (int64_t i = 0; i < rows; i += KD_TILE)
-                kd_tile_multiply_packed(slab + i * depth, block + n * depth, depth,
+                kd_tile_multiply_packed(slab + i * elements, block + n * elements, elements,
                                         (kd_tile_target){p->C + (top + i) * p->ldc + first + n,
                                                          p->ldc, kd_smaller(KD_TILE, rows - i),
-                                                         kd_smaller(KD_PANEL, columns - n), add});
+                                                         kd_smaller(KD_PANEL, columns - n), add,
+                                                         p->alpha},
+                                        p->kind);
     }
+}
+
+static void multiply(product p, int64_t N, int64_t K, kd_real beta) {
+    const int64_t step = DEPTH * kd_tile_numbers(p.kind);
+    for (int64_t i = 0; i < p.M && beta != 0 && beta != 1; i++) scale(p.C + i * p.ldc, N, beta);
+    for (int64_t n = 0; n < N; n += COLUMNS)
+        for (int64_t k = 0; k == 0 || k < K; k += step) /* once even where K is 0 */
+            add_block(&p, n, kd_smaller(COLUMNS, N - n), k, kd_smaller(step, K - k),
+                      k > 0 || beta != 0);
+}
+
+static product describe(kd_trans ta, kd_trans tb, int64_t M, kd_real alpha, const kd_real *A,
+                        int64_t lda, const kd_real *B, int64_t ldb, kd_real *C, int64_t ldc) {
+    return (product){.a = {A, ta == KD_PLAIN ? lda : 1, ta == KD_PLAIN ? 1 : lda},
+                     .b = {B, tb == KD_PLAIN ? 1 : ldb, tb == KD_PLAIN ? ldb : 1},
+                     .alpha = alpha,
+                     .C = C,
+                     .M = M,
+                     .ldc = ldc,
+                     .kind = KD_NUMBERS};
 }
 
 void kd_gemm_own(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
                  const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
                  kd_real *C, int64_t ldc) {
-    if (M <= KD_FEW_ROWS && ta == KD_PLAIN) {
+    if (M <= KD_FEW_ROWS && ta == KD_PLAIN)
         kd_gemm_few(tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
-        return;
-    }
-    const product p = {.a = {A, ta == KD_PLAIN ? lda : 1, ta == KD_PLAIN ? 1 : lda},
-                       .b = {B, tb == KD_PLAIN ? 1 : ldb, tb == KD_PLAIN ? ldb : 1},
-                       .alpha = alpha,
-                       .C = C,
-                       .M = M,
-                       .ldc = ldc};
-    for (int64_t i = 0; i < M && beta != 0 && beta != 1; i++) scale(C + i * ldc, N, beta);
-    for (int64_t n = 0; n < N; n += COLUMNS)
-        for (int64_t k = 0; k == 0 || k < K; k += DEPTH) /* once even where K is 0 */
-            add_block(&p, n, kd_smaller(COLUMNS, N - n), k, kd_smaller(DEPTH, K - k),
-                      k > 0 || beta != 0);
+    else
+        multiply(describe(ta, tb, M, alpha, A, lda, B, ldb, C, ldc), N, K, beta);
+}
+
+void kd_gemm_bfloat16(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
+                      const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
+                      kd_real *C, int64_t ldc) {
+    product p = describe(ta, tb, M, alpha, A, lda, B, ldb, C, ldc);
+    p.kind = kd_tile_kind_of(KD_PRECISION_BFLOAT16);
+    multiply(p, N, K, beta);
 }

@@ -252,10 +252,9 @@ static bool product_is_right(void) {
 }
 
 static bool decide(void) {
-    if (!kd_isa_may_use(KD_ISA_AVX512BF16)) return false;
-    if (!kd_isa_may_use(KD_ISA_AMX)) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_bf16);
-    const unsigned bf16 = dnnl_cpu_isa_avx512_core_bf16;
-    if (((unsigned)dnnl_get_effective_cpu_isa() & bf16) != bf16) return false;
+    if (!kd_isa_may_use(KD_ISA_AMX)) return false;
+    const unsigned amx = dnnl_cpu_isa_avx512_core_amx;
+    if (((unsigned)dnnl_get_effective_cpu_isa() & amx) != amx) return false;
     if (dnnl_engine_create(&cache.engine, dnnl_cpu, 0) != dnnl_success) return false;
     if (product_is_right()) return true;
     kd_warn("oneDNN's bfloat16 product is refused or wrong here; rounding and float32 instead");

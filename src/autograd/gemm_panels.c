@@ -31,11 +31,12 @@ bool kd_panels_pay(const kd_panels_product *p) {
 
 typedef struct {
     kd_tile_operand x, y; /* y by (column, k) */
-    int64_t rows, columns, depth;
+    int64_t rows, columns, depth, elements;
+    kd_tile_kind kind;
     bool swapped;
     kd_real beta, *C;
     int64_t ldc;
-    kd_real *panels; /* of y: panel j, step k at (j·depth + k)·KD_PANEL */
+    kd_real *panels; /* of y: panel j, element e at (j·elements + e)·KD_PANEL */
 } plan;
 
 /* A tile whose rows of x lie `apart`; one that does not exist repeats another. */
@@ -43,7 +44,7 @@ static void multiply_rows(const kd_real *x, int64_t apart, const kd_real *y, int
                           kd_tile_target t) {
     const kd_real *row[KD_TILE];
     for (int i = 0; i < KD_TILE; i++) row[i] = x + kd_smaller(i, t.rows - 1) * apart;
-    kd_tile_multiply(row, 1, y, depth, t);
+    kd_tile_multiply(row, 1, y, depth, t, KD_NUMBERS);
 }
 
 /* --- a job ----------------------------------------------------------------------------------- */
@@ -57,22 +58,28 @@ static void look_ahead(const kd_real *at, int64_t n) {
 static void multiply_slab(const plan *p, int64_t first, int64_t column, int64_t columns, int64_t k,
                           int64_t depth, kd_tile_target t) {
     kd_real packed[SLAB * DEPTH] __attribute__((aligned(64)));
-    const bool in_place = p->swapped && p->x.step == 1;
+    const bool in_place = p->swapped && p->x.step == 1 && p->kind == KD_NUMBERS;
     const kd_tile_operand x = {p->x.at + k * p->x.step, p->x.row, p->x.step};
-    const int64_t share = depth * KD_PANEL / t.rows; /* of the next panel, for every row */
-    if (!in_place) kd_tile_pack(packed, KD_TILE, x, first, first + t.rows, depth);
+    const int64_t elements = kd_tile_elements(depth, p->kind);
+    const int64_t share = elements * KD_PANEL / t.rows; /* of the next panel, for every row */
+    if (!in_place) kd_tile_pack(packed, KD_TILE, x, first, first + t.rows, depth, p->kind);
     for (int64_t n = 0; n < columns; n += KD_PANEL) {
-        const kd_real *y = p->panels + ((column + n) / KD_PANEL * p->depth + k) * KD_PANEL;
-        const kd_real *next = y + p->depth * KD_PANEL;
+        const kd_real *y =
+            p->panels +
+            ((column + n) / KD_PANEL * p->elements + kd_tile_elements(k, p->kind)) * KD_PANEL;
+        const kd_real *next = y + p->elements * KD_PANEL;
         for (int64_t i = 0; i < t.rows; i += KD_TILE) {
             if (n + KD_PANEL < columns) look_ahead(next + i * share, KD_TILE * share);
-            const kd_tile_target tile = {t.c + i * t.ldc + n, t.ldc,
+            const kd_tile_target tile = {t.c + i * t.ldc + n,
+                                         t.ldc,
                                          kd_smaller(KD_TILE, t.rows - i),
-                                         kd_smaller(KD_PANEL, columns - n), t.add};
+                                         kd_smaller(KD_PANEL, columns - n),
+                                         t.add,
+                                         1};
             if (in_place)
                 multiply_rows(x.at + (first + i) * x.row, x.row, y, depth, tile);
             else
-                kd_tile_multiply_packed(packed + i * depth, y, depth, tile);
+                kd_tile_multiply_packed(packed + i * elements, y, elements, tile, p->kind);
         }
     }
 }
@@ -95,16 +102,17 @@ static void store_swapped(const plan *p, const kd_real *R, int64_t first, int64_
 
 static void run_job(const plan *p, int64_t first, int64_t rows, int64_t column, int64_t columns) {
     kd_real R[SLAB * SWAPPED_COLUMNS] __attribute__((aligned(64)));
-    kd_tile_target t = {p->C + first * p->ldc + column, p->ldc, rows, columns, p->beta != 0};
-    if (p->swapped) t = (kd_tile_target){R, SWAPPED_COLUMNS, rows, columns, false};
-    for (int64_t k = 0; k < p->depth; k += DEPTH, t.add = true)
-        multiply_slab(p, first, column, columns, k, kd_smaller(DEPTH, p->depth - k), t);
+    kd_tile_target t = {p->C + first * p->ldc + column, p->ldc, rows, columns, p->beta != 0, 1};
+    if (p->swapped) t = (kd_tile_target){R, SWAPPED_COLUMNS, rows, columns, false, 1};
+    const int64_t step = DEPTH * kd_tile_numbers(p->kind);
+    for (int64_t k = 0; k < p->depth; k += step, t.add = true)
+        multiply_slab(p, first, column, columns, k, kd_smaller(step, p->depth - k), t);
     if (p->swapped) store_swapped(p, R, first, rows, column, columns);
 }
 
 /* --- the product ----------------------------------------------------------------------------- */
 
-static plan make_plan(const kd_panels_product *p) {
+static plan make_plan(const kd_panels_product *p, kd_tile_kind kind) {
     const kd_tile_operand a =
         p->ta == KD_PLAIN ? (kd_tile_operand){p->A, p->lda, 1} : (kd_tile_operand){p->A, 1, p->lda};
     const kd_tile_operand b =
@@ -115,6 +123,8 @@ static plan make_plan(const kd_panels_product *p) {
                   .rows = swapped ? p->N : p->M,
                   .columns = swapped ? p->M : p->N,
                   .depth = p->K,
+                  .elements = kd_tile_elements(p->K, kind),
+                  .kind = kind,
                   .swapped = swapped,
                   .beta = p->beta,
                   .C = p->C,
@@ -123,20 +133,20 @@ static plan make_plan(const kd_panels_product *p) {
 
 void kd_panels_run(kd_tape *tape, const kd_panels_product *product) {
     const double began = kd_gemm_count_begin();
-    plan p = make_plan(product);
+    plan p = make_plan(product, kd_tile_kind_of(tape->precision));
     const int64_t panels = (p.columns + KD_PANEL - 1) / KD_PANEL;
     const int64_t width = p.swapped ? SWAPPED_COLUMNS : p.columns;
     const int64_t parts = (p.columns + width - 1) / width;
     const int64_t tiles = (p.rows + KD_TILE - 1) / KD_TILE,
                   least = (tiles * KD_TILE + SLAB - 1) / SLAB;
     const int64_t slabs = kd_smaller(tiles, (least + SHARES - 1) / SHARES * SHARES);
-    p.panels = kd_tape_take(tape, (size_t)(panels * p.depth * KD_PANEL) * sizeof *p.panels);
+    p.panels = kd_tape_take(tape, (size_t)(panels * p.elements * KD_PANEL) * sizeof *p.panels);
 #pragma omp parallel
     {
 #pragma omp for
         for (int64_t j = 0; j < panels; j++)
-            kd_tile_pack(p.panels + j * p.depth * KD_PANEL, KD_PANEL, p.y, j * KD_PANEL,
-                         kd_smaller((j + 1) * KD_PANEL, p.columns), p.depth);
+            kd_tile_pack(p.panels + j * p.elements * KD_PANEL, KD_PANEL, p.y, j * KD_PANEL,
+                         kd_smaller((j + 1) * KD_PANEL, p.columns), p.depth, p.kind);
 #pragma omp for schedule(dynamic, 1)
         for (int64_t job = 0; job < slabs * parts; job++) {
             const int64_t column = job / slabs * width, slab = job % slabs;

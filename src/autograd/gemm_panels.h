@@ -1,4 +1,4 @@
-/* Inside gemm: float32 products of a layer with a batch. */
+/* Inside gemm: products of a layer with a batch. */
 #ifndef KD_AUTOGRAD_GEMM_PANELS_H
 #define KD_AUTOGRAD_GEMM_PANELS_H
 
@@ -17,7 +17,8 @@ typedef struct {
 /* Whether kd_panels_run is faster than kd_gemm; decided by the shape alone. */
 bool kd_panels_pay(const kd_panels_product *p);
 
-/* Threaded; scratch is the tape's. The same bits at any thread count. */
+/* At the tape's precision: with bfloat16, A and B are rounded as they are packed. Threaded; scratch
+ * is the tape's. The same bits at any thread count. */
 void kd_panels_run(kd_tape *tape, const kd_panels_product *p);
 
 #endif

@@ -12,8 +12,8 @@
  *
  * Saved: l, one number per query and head. p is recomputed from q, k and l: a fifth product in
  * backward, against B·H·T·S numbers kept (258 MB for one Whisper cross-attention of batch 8). Keys
- * a whole tile does not see are not computed at all. Products run in kd_real at any precision of
- * the tape. */
+ * a whole tile does not see are not computed at all. With bfloat16 the sides of all five products
+ * are rounded (p and ds too); exponentials and sums are not. */
 #include <omp.h>
 
 #include "autograd/attention.h"
@@ -41,8 +41,8 @@ static tile make_tile(const kd_attention_task *at, int64_t head, int64_t t) {
 
 /* s = scale · q·kᵀ over the keys of the tile, (rows, keys) with row distance `keys` */
 static void tile_scores(const kd_attention_task *at, const tile *i, kd_real *s) {
-    kd_gemm_serial(KD_PLAIN, KD_TRANSPOSED, i->rows, i->keys, at->D, at->scale, at->q + i->q, at->C,
-                   at->k + i->k, at->C, 0, s, i->keys);
+    kd_gemm_serial_at(at->precision, KD_PLAIN, KD_TRANSPOSED, i->rows, i->keys, at->D, at->scale,
+                      at->q + i->q, at->C, at->k + i->k, at->C, 0, s, i->keys);
 }
 
 /* x ← e^{x − max}; returns the sum */
@@ -76,8 +76,8 @@ static void forward_few(const kd_attention_task *at, int64_t head, kd_real *s) {
         inverse[row] = (kd_real)(1 / sum);
         at->log_sum[head * at->T + row] = max + (kd_real)log(sum);
     }
-    kd_gemm_serial(KD_PLAIN, KD_PLAIN, i.rows, at->D, i.keys, 1, s, i.keys, at->v + i.k, at->C, 0,
-                   at->y + i.q, at->C);
+    kd_gemm_serial_at(at->precision, KD_PLAIN, KD_PLAIN, i.rows, at->D, i.keys, 1, s, i.keys,
+                      at->v + i.k, at->C, 0, at->y + i.q, at->C);
     for (int64_t row = 0; row < i.rows; row++) {
         kd_real *restrict out = at->y + i.q + row * at->C;
 #pragma omp simd
@@ -112,18 +112,18 @@ static void backward_tile(const kd_attention_task *at, const tile *i, kd_tensor 
     }
     const kd_real *g = y->grad + i->q;
     if (grad[2])
-        kd_gemm_serial(KD_TRANSPOSED, KD_PLAIN, keys, D, i->rows, 1, p, keys, g, C, 1,
-                       grad[2] + i->k, C);
+        kd_gemm_serial_at(at->precision, KD_TRANSPOSED, KD_PLAIN, keys, D, i->rows, 1, p, keys, g,
+                          C, 1, grad[2] + i->k, C);
     if (!grad[0] && !grad[1]) return;
-    kd_gemm_serial(KD_PLAIN, KD_TRANSPOSED, i->rows, keys, D, 1, g, C, qkv[2]->value + i->k, C, 0,
-                   dp, keys);
+    kd_gemm_serial_at(at->precision, KD_PLAIN, KD_TRANSPOSED, i->rows, keys, D, 1, g, C,
+                      qkv[2]->value + i->k, C, 0, dp, keys);
     score_grads(at, i, y, p, dp);
     if (grad[0])
-        kd_gemm_serial(KD_PLAIN, KD_PLAIN, i->rows, D, keys, 1, dp, keys, qkv[1]->value + i->k, C,
-                       1, grad[0] + i->q, C);
+        kd_gemm_serial_at(at->precision, KD_PLAIN, KD_PLAIN, i->rows, D, keys, 1, dp, keys,
+                          qkv[1]->value + i->k, C, 1, grad[0] + i->q, C);
     if (grad[1])
-        kd_gemm_serial(KD_TRANSPOSED, KD_PLAIN, keys, D, i->rows, 1, dp, keys, qkv[0]->value + i->q,
-                       C, 1, grad[1] + i->k, C);
+        kd_gemm_serial_at(at->precision, KD_TRANSPOSED, KD_PLAIN, keys, D, i->rows, 1, dp, keys,
+                          qkv[0]->value + i->q, C, 1, grad[1] + i->k, C);
 }
 
 /* Numbers in a tile of scores, rounded up so that every thread's scratch is aligned alike. */
@@ -193,6 +193,7 @@ kd_tensor *kd_attention(kd_tape *tape, kd_tensor *q, kd_tensor *k, kd_tensor *v,
                               .k = k->value,
                               .v = v->value,
                               .y = y->value};
+    at->precision = tape->precision;
     at->scale = 1 / kd_sqrt((kd_real)at->D);
     at->log_sum = kd_tape_alloc(tape, (size_t)(at->B * at->H * at->T) * sizeof(kd_real));
     if (at->T <= KD_FEW_ROWS)

@@ -14,8 +14,10 @@
  * Nothing is saved but the shape: y, kept by the tape anyway, is the mask of the activation, and da
  * is made of dy where dy is read. The padded copy of an image costs less to repeat than to keep.
  *
- * tape->precision is not looked at yet: all products are in kd_real. A product with bfloat16 inputs
- * would change kd_conv_copy_region and the packing of weights and dy, and add one inner loop. */
+ * With bfloat16, x, w and da are rounded as they are copied and packed, and summed in float32 two
+ * at a time: neighbouring channels forward and in dx, neighbouring pixels in dw. Where the channels
+ * that are summed are odd in number, as those of a colour image, and in depthwise convolutions,
+ * products stay in float32. dbias sums what was not rounded. */
 
 static bool is_depthwise(const kd_conv_shape *s) {
     return s->groups > 1 && s->groups == s->C && s->groups == s->O;
@@ -62,6 +64,7 @@ static kd_tensor *conv(kd_tape *tape, const char *op, kd_tensor *x, kd_tensor *w
     KD_CONTRACT(x->size / s.B <= INT32_MAX && s.out[0] * s.out[1] * s.O <= INT32_MAX,
                 "%s: x %s, weight %s: images of more than 2^31 elements", op,
                 kd_shape_text(a, sizeof a, x), kd_shape_text(b, sizeof b, w));
+    s.rounded = KD_HAS_PAIRS && tape->precision == KD_PRECISION_BFLOAT16;
     kd_tensor *y = kd_tape_output(tape, rank, shape);
     const double began = kd_gemm_count_begin();
     (is_depthwise(&s) ? kd_conv_depthwise_forward : kd_conv_forward)(
@@ -137,25 +140,53 @@ static void copy(kd_real *restrict out, kd_conv_source s, int64_t at, int64_t le
     for (int64_t i = 0; i < length; i++) out[i] = y[i] > 0 ? g[i] : 0;
 }
 
-void kd_conv_copy_region(kd_real *out, kd_conv_source s, kd_conv_image image, kd_conv_region r) {
+/* The same in pairs; `length` is even. */
+static void copy_pairs(kd_real *restrict out, kd_conv_source s, int64_t at, int64_t length) {
+    kd_real line[2 * KD_VEC];
+    for (int64_t i = 0; i < length; i += 2 * KD_VEC) {
+        const int64_t n = length - i < 2 * KD_VEC ? length - i : 2 * KD_VEC;
+        const kd_real *from = s.g + at + i;
+        if (s.y || n < 2 * KD_VEC) {
+            for (int64_t j = n; j < 2 * KD_VEC; j++) line[j] = 0;
+            copy(line, s, at + i, n);
+            from = line;
+        }
+        kd_vec_store_part(out + i / 2, kd_vec_load_pairs(from), n / 2);
+    }
+}
+
+/* By `run`, which makes an element of `numbers` channels. */
+static void copy_region(kd_real *out, kd_conv_source s, kd_conv_image image, kd_conv_region r,
+                        void (*run)(kd_real *restrict, kd_conv_source, int64_t, int64_t),
+                        int64_t numbers) {
     const int64_t first = clip(r.left, 0, image.W), end = clip(r.left + r.width, first, image.W);
     const int64_t before = clip(first - r.left, 0, r.width), inner = end - first;
-    for (int64_t i = 0; i < r.height; i++, out += r.width * r.channels) {
+    const int64_t channels = r.channels / numbers;
+    for (int64_t i = 0; i < r.height; i++, out += r.width * channels) {
         const int64_t row = r.top + i;
         if (row < 0 || row >= image.H) {
-            memset(out, 0, (size_t)(r.width * r.channels) * sizeof *out);
+            memset(out, 0, (size_t)(r.width * channels) * sizeof *out);
             continue;
         }
-        kd_real *to = out + before * r.channels, *behind = to + inner * r.channels;
+        kd_real *to = out + before * channels, *behind = to + inner * channels;
         int64_t at = (row * image.W + first) * image.C + r.channel;
-        memset(out, 0, (size_t)(before * r.channels) * sizeof *out);
+        memset(out, 0, (size_t)(before * channels) * sizeof *out);
         if (r.channels == image.C)
-            copy(to, s, at, inner * r.channels);
+            run(to, s, at, inner * r.channels);
         else
             for (int64_t j = 0; j < inner; j++)
-                copy(to + j * r.channels, s, at + j * image.C, r.channels);
-        memset(behind, 0, (size_t)((r.width - before - inner) * r.channels) * sizeof *out);
+                run(to + j * channels, s, at + j * image.C, r.channels);
+        memset(behind, 0, (size_t)((r.width - before - inner) * channels) * sizeof *out);
     }
+}
+
+void kd_conv_copy_region(kd_real *out, kd_conv_source s, kd_conv_image image, kd_conv_region r) {
+    copy_region(out, s, image, r, copy, 1);
+}
+
+void kd_conv_copy_region_pairs(kd_real *out, kd_conv_source s, kd_conv_image image,
+                               kd_conv_region r) {
+    copy_region(out, s, image, r, copy_pairs, 2);
 }
 
 void kd_conv_look_ahead(kd_ahead out[2], kd_conv_source s, kd_conv_image image, kd_conv_region r,

@@ -67,7 +67,8 @@ static __attribute__((noinline)) void finish_partial_tile(const kd_window_produc
 /* `tiles` tiles of `rows` rows each, the first at `first`, in one panel `vectors` registers wide.
  * rows and vectors are constants wherever this is inlined, so that the sums stay in registers. */
 KD_INLINE void panel_tiles(const kd_window_product *p, looking_ahead *ahead, int64_t first,
-                           int64_t tiles, int64_t column, const int rows, const int vectors) {
+                           int64_t tiles, int64_t column, const int rows, const int vectors,
+                           const bool pairs) {
     const int64_t step = p->a_step, segments = p->segments, length = p->length;
     const bool full = p->columns - column >= vectors * KD_VEC;
     for (int64_t end = first + tiles * rows; first < end; first += rows) {
@@ -87,7 +88,9 @@ KD_INLINE void panel_tiles(const kd_window_product *p, looking_ahead *ahead, int
 #pragma GCC unroll 16
                 for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
-                    for (int v = 0; v < vectors; v++) sum[i][v] += a[i][at] * row[v];
+                    for (int v = 0; v < vectors; v++)
+                        sum[i][v] = pairs ? kd_vec_add_pair_products(sum[i][v], a[i][at], row[v])
+                                          : sum[i][v] + a[i][at] * row[v];
             }
         }
         if (full) {
@@ -103,28 +106,30 @@ KD_INLINE void panel_tiles(const kd_window_product *p, looking_ahead *ahead, int
 }
 
 /* clang-format off */
-#define TILES(n, vectors) case n: panel_tiles(p, ahead, first, tiles, column, n, vectors); break;
-
-static void wide_tiles(const kd_window_product *p, looking_ahead *ahead, int64_t first,
-                       int64_t tiles, int64_t column, int64_t rows) {
-    switch (rows) {
-        TILES(1, 2) TILES(2, 2) TILES(3, 2) TILES(4, 2) TILES(5, 2) TILES(6, 2)
+#define TILES(n, vectors, pairs) \
+    case n: panel_tiles(p, ahead, first, tiles, column, n, vectors, pairs); break;
 #ifdef __AVX512F__
-        TILES(7, 2) TILES(8, 2) TILES(9, 2) TILES(10, 2) TILES(11, 2) TILES(12, 2)
+#define MORE_TILES(vectors, pairs) \
+    TILES(7, vectors, pairs) TILES(8, vectors, pairs) TILES(9, vectors, pairs) \
+    TILES(10, vectors, pairs) TILES(11, vectors, pairs) TILES(12, vectors, pairs)
+#else
+#define MORE_TILES(vectors, pairs) \
+    TILES(7, vectors, pairs) TILES(8, vectors, pairs)
 #endif
+/* `tiles` tiles of `rows` rows, in a panel of two registers or of one, of numbers or of pairs. */
+#define RUN(name, vectors, pairs) \
+    static void name(const kd_window_product *p, looking_ahead *ahead, int64_t first, \
+                     int64_t tiles, int64_t column, int64_t rows) { \
+        switch (rows) { \
+            TILES(1, vectors, pairs) TILES(2, vectors, pairs) TILES(3, vectors, pairs) \
+            TILES(4, vectors, pairs) TILES(5, vectors, pairs) TILES(6, vectors, pairs) \
+            MORE_TILES(vectors, pairs) \
+        } \
     }
-}
-
-static void narrow_tiles(const kd_window_product *p, looking_ahead *ahead, int64_t first,
-                         int64_t tiles, int64_t column, int64_t rows) {
-    switch (rows) {
-        TILES(1, 1) TILES(2, 1) TILES(3, 1) TILES(4, 1) TILES(5, 1) TILES(6, 1) TILES(7, 1)
-        TILES(8, 1)
-#ifdef __AVX512F__
-        TILES(9, 1) TILES(10, 1) TILES(11, 1) TILES(12, 1)
-#endif
-    }
-}
+RUN(wide_tiles, 2, false)
+RUN(narrow_tiles, 1, false)
+RUN(wide_pair_tiles, 2, true)
+RUN(narrow_pair_tiles, 1, true)
 /* clang-format on */
 
 void kd_window_product_run(const kd_window_product *p) {
@@ -142,6 +147,7 @@ void kd_window_product_run(const kd_window_product *p) {
         const int64_t rows = tiles ? p->rows / tiles : 0, more = p->rows - rows * tiles;
         void (*run)(const kd_window_product *, looking_ahead *, int64_t, int64_t, int64_t,
                     int64_t) = wide ? wide_tiles : narrow_tiles;
+        if (p->pairs) run = wide ? wide_pair_tiles : narrow_pair_tiles;
         run(p, &ahead, 0, more, column, rows + 1);
         run(p, &ahead, more * (rows + 1), tiles - more, column, rows);
     }

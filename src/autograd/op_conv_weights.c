@@ -4,9 +4,11 @@
  *     db[o]       = Σ_{b,i,j} dy[b,i,j,o]
  *
  * One window product per strip of pixels: its rows are the (u,v,c), its sum runs over the pixels of
- * the strip, and its B is dy, repacked in panels. The strips are short enough for the first-level
- * cache. The batch is cut into parts that depend on the shape alone; each part sums into its own
- * copy of dw, and the copies are added in order. */
+ * the strip, and its B is dy, repacked in panels. In pairs a pixel and its right neighbour in dy
+ * meet the two of x that are `stride` apart; the last of an odd number of pixels is paired with
+ * zeros. The strips are short enough for the first-level cache. The batch is cut into parts that
+ * depend on the shape alone; each part sums into its own copy of dw, and the copies are added in
+ * order. */
 #include <omp.h>
 #include <string.h>
 
@@ -83,7 +85,7 @@ static void make_plan(kd_tape *tape, plan *p) {
     p->filter = s->kernel[0] * s->kernel[1] * p->group_C;
     p->panels = (p->group_O + KD_PANEL - 1) / KD_PANEL;
     cut_tiles(p);
-    p->direct = s->groups == 1 && s->padding[0] == 0 && s->padding[1] == 0;
+    p->direct = !s->rounded && s->groups == 1 && s->padding[0] == 0 && s->padding[1] == 0;
     int64_t segments = p->images * p->tile[0];
     p->x_at = kd_tape_take(tape, (size_t)(2 * p->filter + segments) * sizeof *p->x_at);
     p->w_at = p->x_at + p->filter;
@@ -120,10 +122,17 @@ static item item_at(const plan *p, int64_t index, int64_t group) {
     return t;
 }
 
-/* A region of dy in panels [o / PANEL][pixel][PANEL], `panel` elements apart; their sums are added
- * to db. */
+/* The gradient of the lanes of one pixel, before the activation. */
+static kd_vec load_dy(kd_conv_source dy, int64_t at, int64_t lanes) {
+    kd_vec g = kd_vec_load_part(dy.g + at, lanes);
+    if (dy.y) g = (kd_vec)((kd_vec_mask)g & (kd_vec_load_part(dy.y + at, lanes) > 0));
+    return g;
+}
+
+/* A region of dy in panels [o / PANEL][pixel or pair][PANEL], `panel` elements apart; their sums
+ * are added to db. */
 static void pack_dy(kd_real *out, int64_t panel, kd_conv_source dy, kd_conv_image image,
-                    kd_conv_region r, kd_real *db) {
+                    kd_conv_region r, bool pairs, kd_real *db) {
     for (int64_t first = 0; first < r.channels; first += KD_VEC) {
         const int64_t lanes = smaller(KD_VEC, r.channels - first);
         kd_real *to = out + first / KD_PANEL * panel + first % KD_PANEL;
@@ -131,15 +140,36 @@ static void pack_dy(kd_real *out, int64_t panel, kd_conv_source dy, kd_conv_imag
         for (int64_t i = 0; i < r.height; i++) {
             int64_t at = ((r.top + i) * image.W + r.left) * image.C + r.channel + first;
             for (int64_t j = 0; j < r.width; j++, at += image.C, to += KD_PANEL) {
-                kd_vec g = kd_vec_load_part(dy.g + at, lanes);
-                if (dy.y) g = (kd_vec)((kd_vec_mask)g & (kd_vec_load_part(dy.y + at, lanes) > 0));
-                kd_vec_store(to, g);
+                kd_vec g = load_dy(dy, at, lanes), next = {0};
                 sum += g;
+                if (pairs) {
+                    if (++j < r.width) next = load_dy(dy, at += image.C, lanes);
+                    sum += next;
+                    g = kd_vec_pairs(g, next);
+                }
+                kd_vec_store(to, g);
             }
         }
         kd_real *total = db + r.channel + first;
         kd_vec_store_part(total, kd_vec_load_part(total, lanes) + sum, lanes);
     }
+}
+
+/* Every element of a row of `length` with the one `apart` behind it, or zero; in its place. */
+static void pair_row(kd_real *row, int64_t length, int64_t apart) {
+    int64_t i = 0;
+    for (; i + apart + KD_VEC <= length; i += KD_VEC)
+        kd_vec_store(row + i, kd_vec_pairs(kd_vec_load(row + i), kd_vec_load(row + i + apart)));
+    for (; i < length; i++) row[i] = kd_pair(row[i], i + apart < length ? row[i + apart] : 0);
+}
+
+/* The pixels of x under an item, of its n-th image. */
+static void copy_x(const plan *p, kd_conv_source x, const item *t, int64_t n, kd_real *out) {
+    const kd_conv_image image = {p->s->in[0], p->s->in[1], p->s->C};
+    const int64_t length = p->span[1] * p->group_C;
+    kd_conv_copy_region(out, kd_conv_image_at(x, image, t->image + n), image, t->x);
+    for (int64_t i = 0; i < p->span[0] && p->s->rounded; i++)
+        pair_row(out + i * length, length, p->s->stride[1] * p->group_C);
 }
 
 /* What the thread will read for its next item: of images that follow each other, as one tall one.
@@ -165,15 +195,15 @@ static void add_item(const plan *p, kd_conv_source x, kd_conv_source dy, const i
     const kd_conv_shape *s = p->s;
     const kd_conv_image x_image = {s->in[0], s->in[1], s->C};
     const kd_conv_image y_image = {s->out[0], s->out[1], s->O};
-    int64_t x_size = p->span[0] * p->span[1] * p->group_C, pixels = t->height * t->width;
+    const bool pairs = s->rounded;
+    const int64_t width = pairs ? (t->width + 1) / 2 : t->width; /* elements */
+    int64_t x_size = p->span[0] * p->span[1] * p->group_C, pixels = t->height * width;
     int64_t panel = t->images * pixels * KD_PANEL;
     kd_real *packed = scratch + p->images * x_size;
     for (int64_t n = 0; n < t->images; n++) {
         pack_dy(packed + n * pixels * KD_PANEL, panel, kd_conv_image_at(dy, y_image, t->image + n),
-                y_image, t->dy, part + p->part_size - s->O);
-        if (!p->direct)
-            kd_conv_copy_region(scratch + n * x_size, kd_conv_image_at(x, x_image, t->image + n),
-                                x_image, t->x);
+                y_image, t->dy, pairs, part + p->part_size - s->O);
+        if (!p->direct) copy_x(p, x, t, n, scratch + n * x_size);
     }
     const kd_real *a = scratch;
     if (p->direct)
@@ -184,15 +214,16 @@ static void add_item(const plan *p, kd_conv_source x, kd_conv_source dy, const i
         kd_window_product product = {.a = a,
                                      .a_at = p->x_at,
                                      .segment_at = p->segment_at + first,
-                                     .b = packed + at * panel + first * t->width * KD_PANEL,
+                                     .b = packed + at * panel + first * width * KD_PANEL,
                                      .c = part + (group * p->panels + at) * p->filter * KD_PANEL,
                                      .c_at = p->w_at,
                                      .rows = p->filter,
                                      .columns = smaller(KD_PANEL, p->group_O - at * KD_PANEL),
                                      .segments = rows * (strip + 1) / strips - first,
-                                     .length = t->width,
-                                     .a_step = s->stride[1] * p->group_C,
-                                     .add = true};
+                                     .length = width,
+                                     .a_step = (pairs ? 2 : 1) * s->stride[1] * p->group_C,
+                                     .add = true,
+                                     .pairs = pairs};
         look_ahead(p, next, x, dy, product.ahead, i, p->panels * strips);
         kd_window_product_run(&product);
     }

@@ -36,6 +36,8 @@ typedef struct {
 typedef struct {
     axis axis[2];
     int64_t B, groups, from_channels, to_channels; /* channels of all groups together */
+    bool pairs;    /* of neighbouring source channels, in bfloat16, are the elements of a product */
+    int64_t depth; /* elements of a pixel of one group of the source */
     int64_t w_from, w_to; /* distance between weights of successive source and result channels */
     int64_t w_group, w_tap[2];
     int64_t packed_group; /* size of one group's packed weights */
@@ -105,7 +107,7 @@ static void cut_tiles(plan *p) {
     for (;;) {
         cut_axis(rows, tile[0]);
         cut_axis(columns, tile[1]);
-        int64_t elements = rows->span * columns->span * (p->from_channels / p->groups);
+        int64_t elements = rows->span * columns->span * p->depth;
         p->tasks = p->B * p->groups * rows->tiles * columns->tiles;
         if (elements <= TILE_ELEMENTS &&
             (p->tasks >= TILE_TARGET || tile[0] * tile[1] < 2 * TILE_SMALLEST))
@@ -116,17 +118,18 @@ static void cut_tiles(plan *p) {
     }
 }
 
-/* The weights of one phase for PANEL result channels of a group: [τ₀][τ₁][source channel][PANEL].
- */
+/* The weights of one phase for PANEL result channels of a group: [τ₀][τ₁][element][PANEL]. */
 static void pack_panel(const plan *p, kd_real *out, const kd_real *w, int64_t columns,
                        const line *l0, const line *l1) {
-    int64_t depth = p->from_channels / p->groups, used = smaller(KD_PANEL, columns);
+    const int64_t used = smaller(KD_PANEL, columns), next = p->w_from;
     for (int64_t i = 0; i < l0->taps; i++)
         for (int64_t j = 0; j < l1->taps; j++) {
             const kd_real *tap = w + (l0->tap + i * l0->tap_step) * p->w_tap[0] +
                                  (l1->tap + j * l1->tap_step) * p->w_tap[1];
-            for (int64_t k = 0; k < depth; k++, out += KD_PANEL) {
-                for (int64_t n = 0; n < used; n++) out[n] = tap[k * p->w_from + n * p->w_to];
+            for (int64_t k = 0; k < p->depth; k++, out += KD_PANEL) {
+                const kd_real *from = tap + k * (p->pairs ? 2 : 1) * p->w_from;
+                for (int64_t n = 0; n < used; n++, from += p->w_to)
+                    out[n] = p->pairs ? kd_pair(from[0], from[next]) : *from;
                 for (int64_t n = used; n < KD_PANEL; n++) out[n] = 0;
             }
         }
@@ -137,7 +140,7 @@ static void pack_panel(const plan *p, kd_real *out, const kd_real *w, int64_t co
 static void fill_offsets(const plan *p, int32_t *segment_at, int32_t *a_at, int32_t *c_at,
                          const line *l0, const line *l1) {
     const axis *rows = &p->axis[0], *columns = &p->axis[1];
-    int64_t depth = p->from_channels / p->groups;
+    const int64_t depth = p->depth;
     int64_t pitch = p->direct ? columns->source : columns->span;
     for (int64_t i = 0; i < l0->taps; i++) *segment_at++ = (int32_t)(i * pitch * depth);
     int64_t count0 = line_count(l0, smaller(rows->tile, rows->extent));
@@ -159,10 +162,13 @@ static bool inside(const axis *a) {
 /* Cuts the tiles, packs the weights and makes the product of every phase, all but its place. */
 static void make_phases(kd_tape *tape, plan *p, const kd_real *w, bool masked) {
     axis *rows = &p->axis[0], *columns = &p->axis[1];
+    p->depth = p->from_channels / p->groups;
+    p->pairs = p->pairs && p->depth % 2 == 0;
+    if (p->pairs) p->depth /= 2;
     cut_tiles(p);
-    p->direct = !masked && p->groups == 1 && inside(rows) && inside(columns);
+    p->direct = !p->pairs && !masked && p->groups == 1 && inside(rows) && inside(columns);
     int64_t phases = rows->lines * columns->lines;
-    int64_t depth = p->from_channels / p->groups, width = p->to_channels / p->groups;
+    const int64_t depth = p->depth, width = p->to_channels / p->groups;
     int64_t panels = (width + KD_PANEL - 1) / KD_PANEL;
     int64_t taps0 = 0, taps1 = 0;
     for (int64_t i = 0; i < rows->lines; i++) taps0 += rows->line[i].taps;
@@ -189,6 +195,7 @@ static void make_phases(kd_tape *tape, plan *p, const kd_real *w, bool masked) {
                                           .segments = l0->taps,
                                           .length = l1->taps * depth,
                                           .a_step = 1,
+                                          .pairs = p->pairs,
                                           .b_panel = l0->taps * l1->taps * depth * KD_PANEL};
 #pragma omp parallel for if (p->groups * p->packed_group > 1 << 15)
         for (int64_t at = 0; at < p->groups * panels; at++) {
@@ -235,7 +242,8 @@ static void run_task(const plan *p, int64_t i, kd_conv_source from, kd_real *scr
     if (p->direct)
         a = source.g + (t.region.top * image.W + t.region.left) * image.C;
     else
-        kd_conv_copy_region(scratch, source, image, t.region);
+        (p->pairs ? kd_conv_copy_region_pairs : kd_conv_copy_region)(scratch, source, image,
+                                                                     t.region);
     int64_t height = smaller(rows->tile, rows->extent - t.to[0]);
     int64_t width = smaller(columns->tile, columns->extent - t.to[1]);
     int64_t place = (t.image * rows->extent + t.to[0]) * columns->extent + t.to[1];
@@ -260,7 +268,7 @@ static void run_task(const plan *p, int64_t i, kd_conv_source from, kd_real *scr
 static void run(kd_tape *tape, plan *p, kd_conv_source from, const kd_real *w,
                 const kd_window_product *ending) {
     make_phases(tape, p, w, from.y != NULL);
-    int64_t span = p->axis[0].span * p->axis[1].span * (p->from_channels / p->groups);
+    int64_t span = p->axis[0].span * p->axis[1].span * p->depth;
     int64_t threads = omp_get_max_threads();
     /* A thread takes neighbouring tasks, so that it has looked ahead to the right one. */
     int64_t run_length = smaller(larger(p->tasks / (4 * threads), 1), 4);
@@ -282,6 +290,7 @@ void kd_conv_forward(kd_tape *tape, const kd_conv_shape *s, const kd_real *x, co
     plan p = {.axis = {forward_axis(s, 0, &lines[0]), forward_axis(s, 1, &lines[1])},
               .B = s->B,
               .groups = s->groups,
+              .pairs = s->rounded,
               .from_channels = s->C,
               .to_channels = s->O,
               .w_from = 1,
@@ -300,6 +309,7 @@ void kd_conv_backward_input(kd_tape *tape, const kd_conv_shape *s, const kd_real
     plan p = {.axis = {backward_axis(s, 0, lines), backward_axis(s, 1, lines + s->stride[0])},
               .B = s->B,
               .groups = s->groups,
+              .pairs = s->rounded,
               .from_channels = s->O,
               .to_channels = s->C,
               .w_from = filter,

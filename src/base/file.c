@@ -72,6 +72,19 @@ done:
     return status;
 }
 
+int kd_file_read_at(int fd, const char *path, void *out, size_t length, int64_t at) {
+    for (size_t done = 0; done < length;) {
+        ssize_t n = pread(fd, (char *)out + done, length - done, at + (int64_t)done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return kd_fail(KD_EIO, "%s: cannot read: %s", path, strerror(errno));
+        if (n == 0)
+            return kd_fail(KD_EIO, "%s: became shorter while it was read: it ends before byte %lld",
+                           path, (long long)at + (long long)length);
+        done += (size_t)n;
+    }
+    return KD_OK;
+}
+
 int kd_file_map_open(kd_file_map *out, const char *path) {
     *out = (kd_file_map){0};
     const int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -5,12 +5,17 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { KD_PATH_MAX = 4096 };
 
 /* The whole file, with a 0 byte behind it; the caller frees *out. A file larger than `limit` bytes
  * is refused. Errors: KD_ENOINPUT (not there), KD_EIO, KD_EDATA (too large). */
 int kd_file_read(char **out, size_t *out_length, const char *path, size_t limit);
+
+/* `length` bytes of an open file from byte `at` on; `path` is for messages. KD_EIO also when the
+ * file ends before. Several threads may read at once. */
+int kd_file_read_at(int fd, const char *path, void *out, size_t length, int64_t at);
 
 /* A file's bytes as they lie on the disk: read when they are touched, and shared by all processes
  * that map it. Replacing the file (kd_file_replace) leaves them as they are; whoever makes it

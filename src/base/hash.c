@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 
-static kd_hash in_hex(XXH128_hash_t digest) {
+static kd_hash hash_of(XXH128_hash_t digest) {
     kd_hash hash;
     snprintf(hash.hex, sizeof hash.hex, "%016llx%016llx", (unsigned long long)digest.high64,
              (unsigned long long)digest.low64);
@@ -14,38 +14,40 @@ static kd_hash in_hex(XXH128_hash_t digest) {
 }
 
 kd_hash kd_hash_bytes(const void *bytes, size_t length) {
-    return in_hex(XXH3_128bits(bytes, length));
-}
-
-struct kd_hashing {
-    XXH3_state_t *state;
-};
-
-int kd_hashing_create(kd_hashing **out) {
-    kd_hashing *hashing = *out = calloc(1, sizeof *hashing);
-    if (hashing) hashing->state = XXH3_createState();
-    if (hashing && hashing->state && XXH3_128bits_reset(hashing->state) == XXH_OK) return KD_OK;
-    kd_hashing_free(hashing);
-    *out = NULL;
-    return kd_fail_memory(sizeof *hashing, "a hash");
-}
-
-void kd_hashing_add(kd_hashing *hashing, const void *bytes, size_t length) {
-    XXH3_128bits_update(hashing->state, bytes, length);
-}
-
-kd_hash kd_hashing_value(const kd_hashing *hashing) {
-    return in_hex(XXH3_128bits_digest(hashing->state));
-}
-
-void kd_hashing_free(kd_hashing *hashing) {
-    if (!hashing) return;
-    XXH3_freeState(hashing->state);
-    free(hashing);
+    return hash_of(XXH3_128bits(bytes, length));
 }
 
 kd_hash kd_hash_join(const kd_hash *parts, int count) {
     return kd_hash_bytes(parts, (size_t)count * sizeof *parts);
+}
+
+/* --- in pieces ------------------------------------------------------------------------------ */
+
+struct kd_hasher {
+    XXH3_state_t *state;
+};
+
+int kd_hasher_create(kd_hasher **out) {
+    kd_hasher *hasher = *out = calloc(1, sizeof *hasher);
+    if (hasher) hasher->state = XXH3_createState();
+    if (hasher && hasher->state && XXH3_128bits_reset(hasher->state) == XXH_OK) return KD_OK;
+    kd_hasher_free(hasher);
+    *out = NULL;
+    return kd_fail_memory(sizeof *hasher, "a hash");
+}
+
+void kd_hasher_add(kd_hasher *hasher, const void *bytes, size_t length) {
+    XXH3_128bits_update(hasher->state, bytes, length);
+}
+
+kd_hash kd_hasher_value(const kd_hasher *hasher) {
+    return hash_of(XXH3_128bits_digest(hasher->state));
+}
+
+void kd_hasher_free(kd_hasher *hasher) {
+    if (!hasher) return;
+    XXH3_freeState(hasher->state);
+    free(hasher);
 }
 
 uint64_t kd_checksum64(const void *bytes, size_t length) {

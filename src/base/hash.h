@@ -12,15 +12,15 @@ typedef struct {
 
 kd_hash kd_hash_bytes(const void *bytes, size_t length);
 
-/* The same of bytes that come in pieces. The caller frees. */
-typedef struct kd_hashing kd_hashing;
-int kd_hashing_create(kd_hashing **out);
-void kd_hashing_add(kd_hashing *hashing, const void *bytes, size_t length);
-kd_hash kd_hashing_value(const kd_hashing *hashing); /* of all pieces so far */
-void kd_hashing_free(kd_hashing *hashing);
-
 /* The hash of several hashes in order. */
 kd_hash kd_hash_join(const kd_hash *parts, int count);
+
+/* kd_hash_bytes of bytes that come in pieces. The caller frees. */
+typedef struct kd_hasher kd_hasher;
+int kd_hasher_create(kd_hasher **out);
+void kd_hasher_add(kd_hasher *hasher, const void *bytes, size_t length);
+kd_hash kd_hasher_value(const kd_hasher *hasher); /* of all pieces so far */
+void kd_hasher_free(kd_hasher *hasher);
 
 /* 64 bits of the same family, for checksums inside files. */
 uint64_t kd_checksum64(const void *bytes, size_t length);

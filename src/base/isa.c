@@ -152,12 +152,13 @@ int kd_isa_check(void) {
 
 #ifdef KD_KERNELS
 
-/* Every function of a kernel file, one X(name) a line; the file exists as name_portable, name_avx2
- * and name_avx512. What the rest of the program calls is a jump to one of them. */
+/* Every function of a kernel file, one X(name) a line; the file exists as name_portable, name_avx2,
+ * name_avx512 and name_avx512bf16. What the rest of the program calls is a jump to one of them. */
 #define X(name)                                                                                    \
     void name##_portable(void);                                                                    \
     void name##_avx2(void);                                                                        \
     void name##_avx512(void);                                                                      \
+    void name##_avx512bf16(void);                                                                  \
     extern void (*name##_entry)(void) __attribute__((visibility("hidden")));                       \
     void (*name##_entry)(void) = name##_portable;                                                  \
     __asm__(".pushsection .text\n.globl " #name "\n.hidden " #name "\n.type " #name                \
@@ -169,7 +170,12 @@ int kd_isa_check(void) {
 static const char *in_use = "portable";
 
 __attribute__((constructor)) static void choose(void) {
-    if (kd_isa_may_use(KD_ISA_AVX512)) {
+    if (kd_isa_may_use(KD_ISA_AVX512BF16)) {
+        in_use = "avx512bf16";
+#define X(name) name##_entry = name##_avx512bf16;
+#include KD_KERNELS
+#undef X
+    } else if (kd_isa_may_use(KD_ISA_AVX512)) {
         in_use = "avx512";
 #define X(name) name##_entry = name##_avx512;
 #include KD_KERNELS

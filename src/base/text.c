@@ -207,3 +207,8 @@ int kd_text_add_rows(kd_text *out, const char *align, kd_text *rows) {
     free(rows->text);
     return status;
 }
+
+bool kd_ends_with(const char *text, const char *end) {
+    const size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}

@@ -57,4 +57,7 @@ int kd_text_finish(kd_text *text, const char *what);
  */
 int kd_text_save(kd_text *text, const char *folder, const char *name);
 
+/* Whether `text` has `end` at its end. */
+bool kd_ends_with(const char *text, const char *end);
+
 #endif

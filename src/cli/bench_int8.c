@@ -27,16 +27,18 @@ static int write_blob(const char *path, const kd_learner *learner, kd_extent in)
     const kd_data_spec data = {.kind = KD_DATA_CIFAR10};
     const kd_blob_info info = {
         .name = "bench", .teacher = "none", .dataset = &dataset, .data = &data};
-    return kd_blob_write(path, learner->qnet, &info);
+    return learner->quantized->how->write(path, learner->quantized, &info);
 }
 
 int kd_bench_export(const char *path) {
     const kd_model_spec model = {
         .kind = KD_MODEL_RESNET, .depth = 8, .width = 16, .shortcut = KD_SHORTCUT_B};
-    const kd_quant_spec quant = {
-        .weight_bits = 8, .activation_bits = 8, .observer = KD_OBSERVER_EMA, .ema = 0.99};
+    const kd_quantize_spec int8 = {
+        .how = &kd_quantizer_integers,
+        .integers = {
+            .weight_bits = 8, .activation_bits = 8, .observer = KD_OBSERVER_EMA, .ema = 0.99}};
     const kd_learner_spec spec = {
-        .model = &model, .input = {32, 32, 3}, .classes = CLASSES, .seed = 1, .quant = &quant};
+        .model = &model, .input = {32, 32, 3}, .classes = CLASSES, .seed = 1, .quantize = &int8};
     const int64_t size = CALIBRATION * 32 * 32 * 3;
     kd_learner *learner = NULL;
     kd_tape *tape = NULL;
@@ -47,7 +49,7 @@ int kd_bench_export(const char *path) {
     if (status == KD_OK) status = kd_tape_create(&tape, 1);
     if (status == KD_OK)
         status = kd_learner_logits(learner, KD_RUN_OBSERVE, tape, CALIBRATION, x, logits);
-    if (status == KD_OK) status = kd_qnet_calibrated(learner->qnet);
+    if (status == KD_OK) status = kd_quantized_calibrated(learner->quantized);
     if (status == KD_OK) status = write_blob(path, learner, spec.input);
     kd_tape_free(tape);
     kd_learner_free(learner);

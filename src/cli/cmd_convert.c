@@ -8,8 +8,8 @@
 
 static const kd_option OPTIONS[] = {
     {"type", "TYPE",
-     "of the weights: f32, f16, q8_0, q5_0, q4_0 or, in a .gguf, int8 (default:\n"
-     "f16, in a folder f32; a folder has f32 or f16)"},
+     "of the matrices: " KD_FORMAT_CHOICES "\n"
+     "(default: f16, in a folder f32; a folder has f32 or f16, int8 is GGUF alone)"},
     {NULL, NULL, NULL}};
 
 static const kd_usage USAGE = {
@@ -51,8 +51,10 @@ int kd_cmd_convert(int argc, char **argv) {
     const destination *to = DESTINATIONS;
     while (to->ending && !ends_in(out, to->ending)) to++;
     const kd_number_format *format = type ? kd_number_format_named(type) : to->standard;
+    char list[KD_FORMAT_LIST_MAX];
     if (!format || !format->encode)
-        return kd_fail(KD_EUSAGE, "--type %s: there are f32, f16, q8_0, q5_0, q4_0 and int8", type);
+        return kd_fail(KD_EUSAGE, "--type %s: there are %s", type,
+                       kd_number_format_list_written(list));
     if (to->write == kd_whisper_bin_write && format == &kd_format_f32)
         kd_warn("%s: whisper.cpp itself does not run f32 files, since its convolutions are f16",
                 out);

@@ -10,6 +10,7 @@
 #include "distill/checkpoint.h"
 #include "files/gguf.h"
 #include "files/safetensors.h"
+#include "files/weights_gguf.h"
 #include "files/whisper_file.h"
 #include "layers/weights.h"
 #include "quant/blob.h"
@@ -100,13 +101,15 @@ static int verify_gguf(const char **what, const char *path) {
     status = kd_gguf_parse(&gguf, bytes, length, path);
     const bool ours = status == KD_OK && kd_gguf_checksum_place(gguf) != NULL;
     const bool model = ours && kd_gguf_find_key(gguf, "distill.graph") != NULL;
+    const bool weights = ours && kd_gguf_is_weights(gguf);
     const bool whisper = status == KD_OK && kd_gguf_is_whisper(gguf);
     if (ours) status = kd_gguf_verify(gguf, path);
     kd_gguf_free(gguf);
     free(bytes);
     if (status == KD_OK && model) status = run_blob(path);
     if (status == KD_OK && whisper) status = verify_whisper(what, path);
-    *what = model             ? "exported model, its checksum is right and it can be run"
+    *what = weights           ? "rounded weights, its checksum is right"
+            : model           ? "exported model, its checksum is right and it can be run"
             : whisper && ours ? "Whisper, its checksum is right and every weight finite"
             : whisper         ? *what
             : ours            ? "GGUF, its checksum is right"

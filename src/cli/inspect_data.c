@@ -1,4 +1,5 @@
 /* Files of numbers: checkpoints, teacher stores, safetensors. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "data/h5.h"
 #include "data/store.h"
 #include "files/safetensors.h"
+#include "report/metric.h"
 
 /* --- checkpoint ----------------------------------------------------------------------------- */
 
@@ -48,14 +50,19 @@ int kd_inspect_checkpoint(kd_text *out, const char *path) {
     int status = kd_h5_open(&file, path);
     if (status < 0) return status;
     char stage[64] = "", key[64] = "", dtype[32] = "", duration[32];
+    char metric[KD_METRIC_NAME_MAX] = "accuracy"; /* of a file of version 1 */
     int64_t step = 0, epoch = 0, best_epoch = 0;
-    double best = -1, elapsed = 0;
+    double best = NAN, elapsed = 0;
     status = kd_h5_get_string(file, "stage", stage, sizeof stage);
     if (status == KD_OK) status = kd_h5_get_string(file, "key", key, sizeof key);
     if (status == KD_OK) status = kd_h5_get_string(file, "dtype", dtype, sizeof dtype);
     if (status == KD_OK) status = kd_h5_get_int(file, "step", &step);
     if (status == KD_OK) status = kd_h5_get_int(file, "epoch", &epoch);
-    if (status == KD_OK) status = kd_h5_get_double(file, "best_accuracy", &best);
+    const bool named = kd_h5_has_attribute(file, "best_metric");
+    if (status == KD_OK && named)
+        status = kd_h5_get_string(file, "best_metric", metric, sizeof metric);
+    if (status == KD_OK)
+        status = kd_h5_get_double(file, named ? "best_value" : "best_accuracy", &best);
     if (status == KD_OK) status = kd_h5_get_int(file, "best_epoch", &best_epoch);
     if (status == KD_OK) status = kd_h5_get_double(file, "elapsed", &elapsed);
     if (status == KD_OK) {
@@ -63,9 +70,9 @@ int kd_inspect_checkpoint(kd_text *out, const char *path) {
         kd_text_add(out, "%s: checkpoint of the stage %s, %s, key %s\n", path, stage, dtype, key);
         kd_text_add(out, "after %lld updates, %lld whole epochs, %s of training\n", (long long)step,
                     (long long)epoch, duration);
-        if (best >= 0)
-            kd_text_add(out, "best on the validation split: %.2f %% after epoch %lld\n", 100 * best,
-                        (long long)best_epoch);
+        if (best_epoch > 0)
+            kd_text_add(out, "best on the validation split: %s %.6g after epoch %lld\n", metric,
+                        best, (long long)best_epoch);
         kd_text_add(out, "\n");
         status = add_parameters(out, file);
     }

@@ -9,19 +9,17 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cli/inspect.h"
+#include "files/formats/number_format.h"
 #include "files/gguf.h"
 
 static const size_t FILE_LIMIT = (size_t)1 << 36;
 static const size_t NUMBER_BYTES[KD_GGUF_KIND_COUNT] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 enum { STRINGS_SHOWN_MAX = 12, NUMBERS_SHOWN_MAX = 8 };
 
-static const char *gguf_type_name(uint32_t type) {
-    static const char *const name[] = {
-        [0] = "F32",   [1] = "F16",   [2] = "Q4_0",   [3] = "Q4_1",  [6] = "Q5_0",  [7] = "Q5_1",
-        [8] = "Q8_0",  [9] = "Q8_1",  [10] = "Q2_K",  [11] = "Q3_K", [12] = "Q4_K", [13] = "Q5_K",
-        [14] = "Q6_K", [15] = "Q8_K", [24] = "I8",    [25] = "I16",  [26] = "I32",  [27] = "I64",
-        [28] = "F64",  [30] = "BF16", [39] = "MXFP4", [40] = "NVFP4"};
-    return type < sizeof name / sizeof *name && name[type] ? name[type] : "?";
+/* As ggml's programs print it: "Q4_K". */
+static void add_type_name(kd_text *out, uint32_t type) {
+    for (const char *c = kd_ggml_type_name(type); *c; c++)
+        kd_text_add(out, "%c", *c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c);
 }
 
 /* One number of a key, little-endian as the machine. */
@@ -187,7 +185,9 @@ static int add_gguf_tensors(kd_text *out, const kd_gguf *gguf) {
         kd_format_count(count, sizeof count, (int64_t)t->count);
         kd_format_bytes(size, sizeof size, (double)t->bytes);
         add_string(&rows, t->name);
-        kd_text_add(&rows, "\t%s\t", gguf_type_name(t->type));
+        kd_text_add(&rows, "\t");
+        add_type_name(&rows, t->type);
+        kd_text_add(&rows, "\t");
         kd_inspect_add_shape(&rows, t->rank, shape);
         kd_text_add(&rows, "\t%s\t%s\n", count, size);
         numbers += (int64_t)t->count;

@@ -68,7 +68,8 @@ typedef struct kd_config_table {
      * away. May be NULL. */
     void (*defaults)(struct kd_config_reader *reader, const cJSON *object, cJSON *out);
     /* Checks and completes what was read into `base`; may be NULL. Not called after an
-     * error in the object, unless `finish_always`: then it looks at the JSON only. */
+     * error in the object, unless `finish_always`: then it looks at the JSON only. That of an object
+     * that comes in kinds is called before its kind's. */
     void (*finish)(struct kd_config_reader *reader, const cJSON *object, const char *path,
                    void *base);
     bool finish_always;

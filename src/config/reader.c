@@ -219,6 +219,7 @@ void kd_config_read_object(kd_config_reader *reader, const cJSON *object, const 
         kd_config_complain(reader, object, false, path, "expected an object { … }");
         return;
     }
+    const kd_config_table *kinds = table;
     if (table->variant_count > 0) table = choose_variant(reader, object, path, table);
     if (!table) return;
     int errors = reader->error_count;
@@ -233,5 +234,7 @@ void kd_config_read_object(kd_config_reader *reader, const cJSON *object, const 
         read_row(reader, object, path, &table->key[i], depending, base, resolved);
     cJSON_Delete(depending);
     bool clean = reader->error_count == errors || table->finish_always;
-    if (table->finish && clean && reader->failed == 0) table->finish(reader, object, path, base);
+    if (!clean || reader->failed < 0) return;
+    if (kinds != table && kinds->finish) kinds->finish(reader, object, path, base);
+    if (table->finish) table->finish(reader, object, path, base);
 }

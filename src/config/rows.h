@@ -6,12 +6,13 @@
 
 /* clang-format off */
 #define COUNT(array) (int)(sizeof(array) / sizeof *(array))
-#define FIELD(s, member) .offset = offsetof(s, member), .size = sizeof(((s *)0)->member), .count = -1
+#define NOWHERE .count = -1 /* no member counts the values or says that they are there */
+#define FIELD(s, member) .offset = offsetof(s, member), .size = sizeof(((s *)0)->member), NOWHERE
 #define LIST(s, member, n)                                                                         \
     .offset = offsetof(s, member), .size = sizeof(((s *)0)->member),                               \
     .stride = sizeof(((s *)0)->member[0]), .count = (ptrdiff_t)offsetof(s, n)
-#define PART(s, member, t) .offset = offsetof(s, member), .count = -1, .table = &(t)
-#define HERE(t) .count = -1, .table = &(t)
+#define PART(s, member, t) .offset = offsetof(s, member), NOWHERE, .table = &(t)
+#define HERE(t) NOWHERE, .table = &(t)
 #define OPTIONAL_PART(s, member, flag, t)                                                          \
     .offset = offsetof(s, member), .count = (ptrdiff_t)offsetof(s, flag), .table = &(t)
 #define RANGE(from, to) .low = (from), .high = (to)

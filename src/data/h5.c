@@ -16,36 +16,56 @@
 
 /* --- the seal ------------------------------------------------------------------------------- */
 
-enum { SEAL_BYTES = 512 }; /* the smallest user block */
+enum { SEAL_BYTES = 512 /* the smallest user block */, SEAL_BUFFER = 1 << 18 };
 static const char SEAL_START[] = "distill-sealed-hdf5 1 ";
 static const char HDF5_SIGNATURE[8] = {'\x89', 'H', 'D', 'F', '\r', '\n', '\x1a', '\n'};
 
 /* The block is a function of what stands behind it, so checking it is one comparison, and no bit of
  * it is left over. */
-static void seal_make(char block[SEAL_BYTES], const char *behind, size_t length) {
-    unsigned long crc = crc32_z(crc32_z(0, NULL, 0), (const Bytef *)behind, length);
+static void seal_make(char block[SEAL_BYTES], size_t length, unsigned long crc) {
     memset(block, 0, SEAL_BYTES);
     snprintf(block, SEAL_BYTES, "%slength %zu crc32 %08lx\n", SEAL_START, length, crc);
 }
 
-/* `bytes` is the whole file, with a 0 byte behind it. */
-static int seal_check(const char *bytes, size_t length, const char *path) {
-    char right[SEAL_BYTES];
+/* The CRC-32 of what stands behind the seal of a file of `length` bytes. */
+static int crc_behind(unsigned long *out, int fd, size_t length, const char *path) {
+    Bytef *buffer = malloc(SEAL_BUFFER);
+    if (!buffer) return kd_fail_memory(SEAL_BUFFER, path);
+    int status = KD_OK;
+    *out = crc32_z(0, NULL, 0);
+    for (size_t at = SEAL_BYTES; at < length && status == KD_OK;) {
+        const size_t n = length - at < SEAL_BUFFER ? length - at : SEAL_BUFFER;
+        status = kd_file_read_at(fd, path, buffer, n, (int64_t)at);
+        if (status == KD_OK) *out = crc32_z(*out, buffer, n);
+        at += n;
+    }
+    free(buffer);
+    return status;
+}
+
+/* Of a file of `length` bytes: *from is where its HDF5 data begin. */
+static int seal_check(int64_t *from, int fd, size_t length, const char *path) {
+    char found[SEAL_BYTES + 1] = {0}, right[SEAL_BYTES];
+    unsigned long crc = 0;
     size_t stated = 0;
+    int status =
+        kd_file_read_at(fd, path, found, length < SEAL_BYTES ? length : SEAL_BYTES, *from = 0);
+    if (status < 0) return status;
     if (length >= sizeof HDF5_SIGNATURE &&
-        memcmp(bytes, HDF5_SIGNATURE, sizeof HDF5_SIGNATURE) == 0)
+        memcmp(found, HDF5_SIGNATURE, sizeof HDF5_SIGNATURE) == 0)
         return KD_OK;
     if (length == 0) return kd_fail(KD_EDATA, "%s: empty, not an HDF5 file", path);
-    if (strncmp(bytes, SEAL_START, strlen(SEAL_START)) != 0)
+    if (strncmp(found, SEAL_START, strlen(SEAL_START)) != 0)
         return kd_fail(KD_EDATA, "%s: not an HDF5 file, or its first bytes are damaged", path);
-    if (length >= SEAL_BYTES) {
-        seal_make(right, bytes + SEAL_BYTES, length - SEAL_BYTES);
-        if (memcmp(bytes, right, SEAL_BYTES) == 0) return KD_OK;
-    }
-    sscanf(bytes + strlen(SEAL_START), "length %zu", &stated);
+    sscanf(found + strlen(SEAL_START), "length %zu", &stated);
     if (length < SEAL_BYTES || stated > length - SEAL_BYTES)
         return kd_fail(KD_EDATA, "%s: cut short: %zu of %zu bytes are there", path, length,
                        stated + SEAL_BYTES);
+    *from = SEAL_BYTES;
+    status = crc_behind(&crc, fd, length, path);
+    if (status < 0) return status;
+    seal_make(right, length - SEAL_BYTES, crc);
+    if (memcmp(found, right, SEAL_BYTES) == 0) return KD_OK;
     return kd_fail(KD_EDATA, "%s: damaged: its content does not match its checksum", path);
 }
 
@@ -118,27 +138,6 @@ static herr_t image_let_go(void *bytes, H5FD_file_image_op_t why, void *data) {
     return 0;
 }
 
-/* The library asks for copies of an image that is opened; it gets the image itself. */
-static void *image_share(size_t size, H5FD_file_image_op_t why, void *data) {
-    (void)size, (void)why;
-    return data;
-}
-
-static void *image_copy(void *to, const void *from, size_t size, H5FD_file_image_op_t why,
-                        void *data) {
-    (void)from, (void)size, (void)why, (void)data;
-    return to;
-}
-
-static void *data_share(void *data) {
-    return data;
-}
-
-static herr_t data_let_go(void *data) {
-    (void)data;
-    return 0;
-}
-
 /* Says what becomes of the image behind an open file when it is closed. */
 static bool set_image_use(hid_t file, image_use use) {
     void *handle;
@@ -195,7 +194,6 @@ int kd_h5_create(hid_t *out, const char *path) {
 }
 
 int kd_h5_commit(hid_t file, const char *path) {
-    kd_h5_quiet();
     int status = KD_OK;
     finished = NULL;
     /* Flushing first makes the image as long as the file: closing would leave the end out. It is
@@ -209,7 +207,8 @@ int kd_h5_commit(hid_t file, const char *path) {
         status = kd_fail(KD_EINTERNAL, "%s: libhdf5 did not finish the file", path);
     if (status == KD_OK) {
         char *bytes = image_bytes(made);
-        seal_make(bytes, bytes + SEAL_BYTES, made->size - SEAL_BYTES);
+        const size_t length = made->size - SEAL_BYTES;
+        seal_make(bytes, length, crc32_z(crc32_z(0, NULL, 0), (Bytef *)bytes + SEAL_BYTES, length));
         status = kd_file_replace(path, bytes, made->size);
     }
     free(made);
@@ -219,92 +218,44 @@ int kd_h5_commit(hid_t file, const char *path) {
 
 /* --- reading -------------------------------------------------------------------------------- */
 
-/* The whole file as an image, with a 0 byte behind it. */
-static int image_read(image **out, const char *path) {
-    *out = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+static int open_regular(int *fd, int64_t *length, const char *path) {
+    struct stat info;
+    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0)
         return kd_fail(errno == ENOENT ? KD_ENOINPUT : KD_EIO, "%s: cannot open: %s", path,
                        strerror(errno));
-    int status = KD_OK;
-    image *file = NULL;
-    struct stat info;
-    if (fstat(fd, &info) < 0 || !S_ISREG(info.st_mode)) {
-        status = kd_fail(KD_ENOINPUT, "%s: is not a regular file", path);
-        goto done;
+    if (fstat(*fd, &info) < 0 || !S_ISREG(info.st_mode)) {
+        close(*fd);
+        return kd_fail(KD_ENOINPUT, "%s: is not a regular file", path);
     }
-    size_t length = (size_t)info.st_size, have = 0;
-    file = malloc(sizeof *file + length + 1);
-    if (!file) {
-        status = kd_fail_memory(sizeof *file + length + 1, path);
-        goto done;
-    }
-    while (have < length) {
-        ssize_t n = read(fd, image_bytes(file) + have, length - have);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) {
-            status = kd_fail(KD_EIO, "%s: cannot read: %s", path,
-                             n < 0 ? strerror(errno) : "it became shorter");
-            goto done;
-        }
-        have += (size_t)n;
-    }
-    image_bytes(file)[length] = '\0';
-    *file = (image){.size = length, .capacity = length, .use = IMAGE_KEPT};
-    *out = file;
-    file = NULL;
-done:
-    free(file);
-    close(fd);
-    return status;
-}
-
-static hid_t open_image(image *file, const char *path) {
-    H5FD_file_image_callbacks_t callbacks = {.image_malloc = image_share,
-                                             .image_memcpy = image_copy,
-                                             .image_free = image_let_go,
-                                             .udata_copy = data_share,
-                                             .udata_free = data_let_go,
-                                             .udata = image_bytes(file)};
-    char name[KD_PATH_MAX + 16];
-    hid_t opened = H5I_INVALID_HID, access = H5Pcreate(H5P_FILE_ACCESS);
-    if (access >= 0 && H5Pset_fapl_core(access, 1, false) >= 0 &&
-        H5Pset_file_image_callbacks(access, &callbacks) >= 0 &&
-        H5Pset_file_image(access, image_bytes(file), file->size) >= 0 &&
-        H5Pset_fclose_degree(access, H5F_CLOSE_STRONG) >= 0)
-        opened = H5Fopen(name_in_memory(name, path), H5F_ACC_RDONLY, access);
-    if (opened < 0) kd_h5_fail(KD_EDATA, H5I_INVALID_HID, path, "open as HDF5");
-    if (access >= 0) H5Pclose(access);
-    return opened;
+    *length = info.st_size;
+    return KD_OK;
 }
 
 int kd_h5_open(hid_t *out, const char *path) {
+    char name[KD_PATH_MAX + 16];
+    int fd;
+    int64_t length = 0, from = 0;
     *out = H5I_INVALID_HID;
-    image *file;
-    int status = image_read(&file, path);
-    if (status == KD_OK) status = seal_check(image_bytes(file), file->size, path);
+    int status = open_regular(&fd, &length, path);
+    if (status < 0) return status;
+    status = seal_check(&from, fd, (size_t)length, path);
+    if (status == KD_OK && !kd_h5_memory_is_left(OPENING_NEEDS)) status = KD_EINTERNAL;
     if (status < 0) {
-        free(file);
+        close(fd);
         return status;
     }
-    status = kd_h5_memory_is_left(OPENING_NEEDS) ? KD_EDATA : KD_EINTERNAL;
-    if (status == KD_EDATA) {
-        kd_h5_quiet();
-        *out = open_image(file, path);
-    }
-    if (*out < 0) {
-        free(file);
-        return status;
-    }
-    file->use = IMAGE_DROPPED;
-    return KD_OK;
+    kd_h5_quiet();
+    return kd_h5_open_reader(out, fd, from, length - from, path, name_in_memory(name, path));
 }
 
 void kd_h5_close(hid_t file) {
     if (file < 0) return;
-    kd_h5_quiet();
-    set_image_use(file, IMAGE_DROPPED);
+    unsigned intent = H5F_ACC_RDONLY;
+    if (H5Fget_intent(file, &intent) >= 0 && intent != H5F_ACC_RDONLY)
+        set_image_use(file, IMAGE_DROPPED);
     H5Fclose(file);
+    kd_h5_read_fault();
 }
 
 /* --- messages ------------------------------------------------------------------------------- */
@@ -336,6 +287,8 @@ const char *kd_h5_place(char *out, hid_t object, const char *name) {
 }
 
 int kd_h5_fail(int status, hid_t object, const char *name, const char *doing) {
+    const char *fault = kd_h5_read_fault();
+    if (fault) return kd_fail(KD_EIO, "%s", fault);
     char why[256] = "no reason given", place[KD_H5_PLACE_MAX];
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, why);
     const bool newer = strncmp(why, "bad version number", 18) == 0;

@@ -1,11 +1,12 @@
 /* HDF5 the way every file of ours is written: libver latest, fletcher32, every return code checked,
  * and a message of ours instead of the library's stack.
  *
- * libhdf5 never touches the disk: a file is made in memory and then written by kd_file_replace,
- * sealed; to be read, it is brought into memory whole. The seal is a 512-byte block in front of the
- * HDF5 data (a "user block", which every HDF5 reader skips) with the length and the CRC-32 of
- * everything behind it. It is checked before libhdf5 sees a byte, so that a damaged file is refused
- * instead of parsed. A plain HDF5 file has no seal and is opened as it is.
+ * libhdf5 writes no file: one is made in memory and then written by kd_file_replace, sealed. The
+ * seal is a 512-byte block in front of the HDF5 data (a "user block", which every HDF5 reader
+ * skips) with the length and the CRC-32 of everything behind it. It is checked, in pieces, before
+ * libhdf5 sees a byte, so that a damaged file is refused instead of parsed; then libhdf5 reads what
+ * it is asked for through the descriptor that was checked (h5_driver.c). A plain HDF5 file has no
+ * seal and is opened as it is.
  *
  * Errors: KD_ENOINPUT (not there), KD_EDATA (damaged, or not what is asked for), KD_EIO (reading or
  * writing failed), KD_EINTERNAL (no memory).

@@ -27,7 +27,6 @@ static int set_attribute(hid_t object, const char *name, hid_t type, hid_t space
 }
 
 int kd_h5_set_string(hid_t object, const char *name, const char *text) {
-    kd_h5_quiet();
     hid_t type = H5Tcopy(H5T_C_S1);
     if (type >= 0 &&
         (H5Tset_size(type, strlen(text) + 1) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0)) {
@@ -40,17 +39,14 @@ int kd_h5_set_string(hid_t object, const char *name, const char *text) {
 }
 
 int kd_h5_set_int(hid_t object, const char *name, int64_t value) {
-    kd_h5_quiet();
     return set_attribute(object, name, H5T_NATIVE_INT64, H5Screate(H5S_SCALAR), &value);
 }
 
 int kd_h5_set_double(hid_t object, const char *name, double value) {
-    kd_h5_quiet();
     return set_attribute(object, name, H5T_NATIVE_DOUBLE, H5Screate(H5S_SCALAR), &value);
 }
 
 int kd_h5_set_doubles(hid_t object, const char *name, int count, const double *values) {
-    kd_h5_quiet();
     hsize_t size = (hsize_t)count;
     return set_attribute(object, name, H5T_NATIVE_DOUBLE, H5Screate_simple(1, &size, NULL), values);
 }
@@ -58,8 +54,7 @@ int kd_h5_set_doubles(hid_t object, const char *name, int count, const double *v
 /* --- reading -------------------------------------------------------------------------------- */
 
 bool kd_h5_has_attribute(hid_t object, const char *name) {
-    kd_h5_quiet();
-    return H5Aexists(object, name) > 0;
+    return H5Aexists(object, name) != 0; /* reading it says why it could not be asked for */
 }
 
 /* An attribute with its stored type, and how many values it has. */
@@ -77,7 +72,6 @@ static void attribute_close(attribute *a) {
 static int attribute_open(attribute *out, hid_t object, const char *name) {
     *out = (attribute){H5I_INVALID_HID, H5I_INVALID_HID, 0};
     char place[KD_H5_PLACE_MAX];
-    kd_h5_quiet();
     htri_t exists = H5Aexists(object, name);
     if (exists < 0) return kd_h5_fail(KD_EDATA, object, name, "look for the attribute");
     if (exists == 0)

@@ -24,9 +24,9 @@ hid_t kd_h5_half(void) {
 
 /* --- links ---------------------------------------------------------------------------------- */
 
-/* Every link on the way must exist and be a hard one. */
+/* Every link on the way must exist and be a hard one. What cannot be asked for is there: opening it
+ * says why. */
 bool kd_h5_has(hid_t parent, const char *name) {
-    kd_h5_quiet();
     char prefix[256];
     size_t length = strlen(name);
     if (length == 0 || length >= sizeof prefix) return false;
@@ -35,8 +35,9 @@ bool kd_h5_has(hid_t parent, const char *name) {
         memcpy(prefix, name, i);
         prefix[i] = '\0';
         H5L_info_t link;
-        if (H5Lexists(parent, prefix, H5P_DEFAULT) <= 0) return false;
-        if (H5Lget_info(parent, prefix, &link, H5P_DEFAULT) < 0) return false;
+        const htri_t exists = H5Lexists(parent, prefix, H5P_DEFAULT);
+        if (exists <= 0) return exists < 0;
+        if (H5Lget_info(parent, prefix, &link, H5P_DEFAULT) < 0) return true;
         if (link.type != H5L_TYPE_HARD) return false;
     }
     return true;
@@ -85,7 +86,6 @@ static int make_parents(hid_t parent, const char *name) {
 }
 
 int kd_h5_make_group(hid_t *out, hid_t parent, const char *name) {
-    kd_h5_quiet();
     *out = H5I_INVALID_HID;
     int status = make_parents(parent, name);
     if (status < 0) return status;
@@ -94,7 +94,6 @@ int kd_h5_make_group(hid_t *out, hid_t parent, const char *name) {
 }
 
 int kd_h5_open_object(hid_t *out, hid_t parent, const char *name) {
-    kd_h5_quiet();
     *out = H5I_INVALID_HID;
     int status = require(parent, name);
     if (status < 0) return status;
@@ -103,7 +102,6 @@ int kd_h5_open_object(hid_t *out, hid_t parent, const char *name) {
 }
 
 int kd_h5_count(hid_t parent, const char *name, int64_t *out) {
-    kd_h5_quiet();
     int status = require(parent, name);
     if (status < 0) return status;
     H5G_info_t info;
@@ -114,7 +112,6 @@ int kd_h5_count(hid_t parent, const char *name, int64_t *out) {
 }
 
 int kd_h5_child(hid_t parent, const char *name, int64_t index, char *out, size_t capacity) {
-    kd_h5_quiet();
     int status = require(parent, name);
     if (status < 0) return status;
     ssize_t length = H5Lget_name_by_idx(parent, name, H5_INDEX_NAME, H5_ITER_INC, (hsize_t)index,
@@ -154,7 +151,6 @@ static hid_t dataset_creation(int rank, const hsize_t *size, size_t element) {
 int kd_h5_write(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t stored,
                 hid_t type, const void *values) {
     KD_CONTRACT(rank >= 1 && rank <= KD_H5_RANK_MAX, "%s: rank %d", name, rank);
-    kd_h5_quiet();
     hsize_t size[KD_H5_RANK_MAX];
     for (int i = 0; i < rank; i++) {
         KD_CONTRACT(shape[i] >= 1, "%s: axis %d has size %lld", name, i, (long long)shape[i]);
@@ -198,6 +194,7 @@ static int check_layout(hid_t list, size_t element, const char *place) {
     if (layout != H5D_CHUNKED) return KD_OK;
     hsize_t chunk[KD_H5_RANK_MAX], bytes = element;
     int rank = H5Pget_chunk(list, KD_H5_RANK_MAX, chunk);
+    if (rank < 1) return kd_fail(KD_EDATA, "%s: does not say how its chunks are cut", place);
     for (int i = 0; i < rank && i < KD_H5_RANK_MAX; i++) {
         if (chunk[i] == 0 || chunk[i] > FOREIGN_CHUNK_MAX / bytes)
             return kd_fail(KD_EDATA, "%s: has chunks larger than %d bytes", place,
@@ -266,7 +263,6 @@ done:
 }
 
 int kd_h5_shape(hid_t parent, const char *name, int *rank, int64_t *shape) {
-    kd_h5_quiet();
     hid_t set, type;
     int status = open_checked(&set, &type, parent, name, rank, shape);
     if (type >= 0) H5Tclose(type);
@@ -290,22 +286,16 @@ static void type_text(char *out, size_t capacity, hid_t type) {
              !one && H5Tget_order(type) == H5T_ORDER_BE ? " (big-endian)" : "");
 }
 
-/* Whole numbers of 1, 2, 4 or 8 bytes without padding bits, in either byte order. */
-static bool is_plain_integer(hid_t type) {
-    const size_t size = H5Tget_size(type);
-    const H5T_order_t order = H5Tget_order(type);
-    return H5Tget_class(type) == H5T_INTEGER && (size & (size - 1)) == 0 && size <= 8 &&
-           H5Tget_precision(type) == 8 * size && (order == H5T_ORDER_LE || order == H5T_ORDER_BE);
-}
-
 /* Whether what is stored can be read as `type`: it is the same, or both are whole numbers. */
-static bool can_be_read(hid_t stored, hid_t type) {
-    return H5Tequal(stored, type) > 0 || (is_plain_integer(stored) && is_plain_integer(type));
+static bool can_be_read(kd_h5_integer *integer, hid_t stored, hid_t type) {
+    kd_h5_integer wanted;
+    *integer = (kd_h5_integer){0};
+    if (H5Tequal(stored, type) > 0) return true;
+    return kd_h5_describe_integer(integer, stored) && kd_h5_describe_integer(&wanted, type);
 }
 
-/* Opens the dataset and checks its shape and type. Close both also after an error. */
-static int open_expected(hid_t *set, hid_t *stored, hid_t parent, const char *name, int rank,
-                         const int64_t *shape, hid_t type) {
+int kd_h5_open_expected(hid_t *set, hid_t *stored, kd_h5_integer *integer, hid_t parent,
+                        const char *name, int rank, const int64_t *shape, hid_t type) {
     int found_rank;
     int64_t found[KD_H5_RANK_MAX];
     char place[KD_H5_PLACE_MAX], have[128], want[128];
@@ -317,7 +307,7 @@ static int open_expected(hid_t *set, hid_t *stored, hid_t parent, const char *na
         shape_text(want, sizeof want, rank, shape);
         return kd_fail(KD_EDATA, "%s: has shape %s, not %s", place, have, want);
     }
-    if (can_be_read(*stored, type)) return KD_OK;
+    if (can_be_read(integer, *stored, type)) return KD_OK;
     type_text(have, sizeof have, *stored);
     type_text(want, sizeof want, type);
     if (strcmp(have, want) == 0)
@@ -326,65 +316,38 @@ static int open_expected(hid_t *set, hid_t *stored, hid_t parent, const char *na
     return kd_fail(KD_EDATA, "%s: holds %s, not %s", place, have, want);
 }
 
-static void close_both(hid_t set, hid_t type) {
+void kd_h5_close_both(hid_t set, hid_t type) {
     if (type >= 0) H5Tclose(type);
     if (set >= 0) H5Dclose(set);
 }
 
 int kd_h5_expect(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type) {
-    kd_h5_quiet();
     hid_t set, stored;
-    int status = open_expected(&set, &stored, parent, name, rank, shape, type);
-    close_both(set, stored);
+    kd_h5_integer integer;
+    int status = kd_h5_open_expected(&set, &stored, &integer, parent, name, rank, shape, type);
+    kd_h5_close_both(set, stored);
     return status;
 }
 
-/* The whole number of `size` bytes at `from`, as a uint64_t and, where it is one, negative. */
-static uint64_t integer_at(const unsigned char *from, size_t size, bool big, bool has_sign,
-                           bool *negative) {
-    uint64_t value = 0;
-    for (size_t i = 0; i < size; i++) value = value << 8 | from[big ? i : size - 1 - i];
-    *negative = has_sign && value >> (8 * size - 1);
-    if (*negative && size < 8) value |= UINT64_MAX << 8 * size;
-    return value;
-}
-
-/* n numbers of type `stored` at `raw` into `values` of type `type`, native. The first that does not
- * fit, or n. */
-static size_t convert_integers(void *values, hid_t type, const unsigned char *raw, hid_t stored,
-                               size_t n, uint64_t *value, bool *negative) {
-    const size_t size = H5Tget_size(type), width = H5Tget_size(stored);
-    const bool has_sign = H5Tget_sign(type) != H5T_SGN_NONE,
-               stored_sign = H5Tget_sign(stored) != H5T_SGN_NONE,
-               big = H5Tget_order(stored) == H5T_ORDER_BE;
-    const uint64_t high = UINT64_MAX >> (64 - 8 * size + has_sign); /* the largest that fits */
-    for (size_t i = 0; i < n; i++) {
-        *value = integer_at(raw + i * width, width, big, stored_sign, negative);
-        if (*negative ? !has_sign || ~*value > high : *value > high) return i;
-        memcpy((char *)values + i * size, value, size); /* little-endian, as everywhere here */
-    }
-    return n;
-}
-
-static int read_integers(hid_t parent, const char *name, hid_t set, hid_t stored, size_t n,
-                         hid_t type, void *values, uint32_t *crc) {
-    const size_t bytes = n * H5Tget_size(stored);
+static int read_integers(hid_t parent, const char *name, hid_t set, hid_t stored,
+                         const kd_h5_integer *integer, size_t n, hid_t type, void *values,
+                         uint32_t *crc) {
+    const size_t bytes = n * integer->size;
     unsigned char *raw = malloc(bytes);
     if (!raw) return kd_fail_memory(bytes, name);
     int status = KD_OK;
     if (H5Dread(set, stored, H5S_ALL, H5S_ALL, H5P_DEFAULT, raw) < 0) {
         status = kd_h5_fail(KD_EDATA, parent, name, "read");
     } else {
+        kd_h5_integer wanted;
+        char place[KD_H5_PLACE_MAX], says[32], want[32];
         if (crc) *crc = (uint32_t)crc32_z(0, raw, bytes);
-        uint64_t value = 0;
-        bool negative = false;
-        size_t at = convert_integers(values, type, raw, stored, n, &value, &negative);
-        char place[KD_H5_PLACE_MAX], want[32];
+        kd_h5_describe_integer(&wanted, type);
         type_text(want, sizeof want, type);
+        const size_t at = kd_h5_convert(values, &wanted, raw, integer, n, says);
         if (at < n)
-            status = kd_fail(KD_EDATA, "%s: number %zu is %s%llu, which %s does not hold",
-                             kd_h5_place(place, parent, name), at, negative ? "-" : "",
-                             (unsigned long long)(negative ? -value : value), want);
+            status = kd_fail(KD_EDATA, "%s: number %zu is %s, which %s does not hold",
+                             kd_h5_place(place, parent, name), at, says, want);
     }
     free(raw);
     return status;
@@ -392,18 +355,18 @@ static int read_integers(hid_t parent, const char *name, hid_t set, hid_t stored
 
 int kd_h5_read_crc(hid_t parent, const char *name, int rank, const int64_t *shape, hid_t type,
                    void *values, uint32_t *crc) {
-    kd_h5_quiet();
     hid_t set, stored;
+    kd_h5_integer integer;
     size_t n = 1;
-    int status = open_expected(&set, &stored, parent, name, rank, shape, type);
+    int status = kd_h5_open_expected(&set, &stored, &integer, parent, name, rank, shape, type);
     for (int i = 0; i < rank; i++) n *= (size_t)shape[i];
-    if (status == KD_OK && H5Tequal(stored, type) <= 0)
-        status = read_integers(parent, name, set, stored, n, type, values, crc);
+    if (status == KD_OK && integer.size)
+        status = read_integers(parent, name, set, stored, &integer, n, type, values, crc);
     else if (status == KD_OK && H5Dread(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
         status = kd_h5_fail(KD_EDATA, parent, name, "read");
     else if (status == KD_OK && crc)
         *crc = (uint32_t)crc32_z(0, values, n * H5Tget_size(type));
-    close_both(set, stored);
+    kd_h5_close_both(set, stored);
     return status;
 }
 

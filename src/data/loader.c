@@ -2,10 +2,12 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
 
 enum { RING = 4 }; /* one in the caller's hands, the others ahead */
 
@@ -16,6 +18,10 @@ typedef struct {
     int32_t *label;
     uint64_t *id;
     int64_t n, view, epoch, index;
+    float *soft, *tail; /* NULL without a store; as in kd_batch */
+    int32_t *soft_index;
+    int status; /* of reading the store */
+    char why[KD_PATH_MAX + 256];
 } batch_slot;
 
 struct kd_loader {
@@ -50,6 +56,23 @@ void kd_augmented_sample(const kd_dataset *dataset, int64_t index, const kd_augm
     kd_augment_apply(out, dataset, index, &transform, table);
 }
 
+/* Numbers that a store of logits has for a sample. */
+static int64_t soft_width(const kd_store *store) {
+    const kd_store_header *h = kd_store_describe(store);
+    return h->kind == KD_STORE_DENSE ? h->classes : h->k;
+}
+
+/* What the store has for the slot's samples. */
+static void fill_soft(const kd_loader *loader, batch_slot *slot) {
+    const kd_store *store = loader->spec.store;
+    slot->status = kd_store_describe(store)->kind == KD_STORE_DENSE
+                       ? kd_store_read(store, slot->n, slot->view, slot->id, slot->soft)
+                       : kd_store_read_topk(store, slot->n, slot->view, slot->id,
+                                            loader->spec.temperature_index, slot->soft_index,
+                                            slot->soft, slot->tail);
+    if (slot->status < 0) snprintf(slot->why, sizeof slot->why, "%s", kd_error());
+}
+
 static void fill(kd_loader *loader, batch_slot *slot, int64_t epoch, int64_t index) {
     const kd_dataset *d = loader->dataset;
     const kd_loader_spec *spec = &loader->spec;
@@ -72,6 +95,7 @@ static void fill(kd_loader *loader, batch_slot *slot, int64_t epoch, int64_t ind
         kd_transform transform = kd_augment_draw(&spec->augment, d, key, d->id[row]);
         kd_augment_apply(slot->x + i * loader->sample, d, row, &transform, loader->table);
     }
+    if (spec->store) fill_soft(loader, slot);
 }
 
 static void advance(kd_loader *loader) {
@@ -120,14 +144,27 @@ static int check_spec(const kd_dataset *d, const kd_loader_spec *spec) {
     KD_CONTRACT(spec->batch >= 1 && spec->views >= 0 && d->count >= 1,
                 "batch %lld, views %lld, samples %lld", (long long)spec->batch,
                 (long long)spec->views, (long long)d->count);
-    if (spec->drop_last && d->count < spec->batch)
-        return kd_fail(KD_ECONFIG,
-                       "batches of %lld with the last partial one left out: %lld samples make none",
-                       (long long)spec->batch, (long long)d->count);
     const kd_augment *a = &spec->augment;
     if (a->shift_h < 0 || a->shift_h > d->h || a->shift_w < 0 || a->shift_w > d->w)
         return kd_fail(KD_ECONFIG, "shifts of %d and %d; must be 0 to %lld and 0 to %lld",
                        a->shift_h, a->shift_w, (long long)d->h, (long long)d->w);
+    return KD_OK;
+}
+
+static int allocate_soft(kd_loader *loader, size_t batch) {
+    const kd_store_header *h = kd_store_describe(loader->spec.store);
+    const size_t numbers = batch * (size_t)soft_width(loader->spec.store);
+    KD_CONTRACT(h->kind != KD_STORE_HIDDEN && !h->sequences, "a store without rows of logits");
+    for (int i = 0; i < RING; i++) {
+        batch_slot *slot = &loader->slot[i];
+        slot->soft = malloc(numbers * sizeof *slot->soft);
+        if (h->kind == KD_STORE_TOPK) {
+            slot->tail = malloc(batch * sizeof *slot->tail);
+            slot->soft_index = malloc(numbers * sizeof *slot->soft_index);
+        }
+        if (!slot->soft || (h->kind == KD_STORE_TOPK && (!slot->tail || !slot->soft_index)))
+            return kd_fail_memory(numbers * sizeof *slot->soft, "soft targets");
+    }
     return KD_OK;
 }
 
@@ -149,7 +186,7 @@ static int allocate(kd_loader *loader) {
         slot->id = malloc(batch * sizeof *slot->id);
         if (!slot->x || !slot->label || !slot->id) return kd_fail_memory(values, "batches");
     }
-    return KD_OK;
+    return loader->spec.store ? allocate_soft(loader, batch) : KD_OK;
 }
 
 int kd_loader_create(kd_loader **out, const kd_dataset *dataset, const kd_loader_spec *spec) {
@@ -164,8 +201,7 @@ int kd_loader_create(kd_loader **out, const kd_dataset *dataset, const kd_loader
     loader->spec = *spec;
     loader->order_epoch = -1;
     loader->sample = dataset->h * dataset->w * dataset->c;
-    int64_t rounded_up = spec->drop_last ? 0 : spec->batch - 1;
-    loader->batches = (dataset->count + rounded_up) / spec->batch;
+    loader->batches = (dataset->count + spec->batch - 1) / spec->batch;
     if (dataset->bytes) kd_normalise_table(loader->table, &dataset->normaliser);
     status = allocate(loader);
     if (status == KD_OK) status = start_thread(loader);
@@ -190,6 +226,9 @@ void kd_loader_free(kd_loader *loader) {
         free(loader->slot[i].x);
         free(loader->slot[i].label);
         free(loader->slot[i].id);
+        free(loader->slot[i].soft);
+        free(loader->slot[i].tail);
+        free(loader->slot[i].soft_index);
     }
     free(loader->order);
     pthread_cond_destroy(&loader->changed);
@@ -217,7 +256,7 @@ void kd_loader_seek(kd_loader *loader, int64_t epoch, int64_t index) {
     pthread_mutex_unlock(&loader->lock);
 }
 
-void kd_loader_next(kd_loader *loader, kd_batch *out) {
+int kd_loader_next(kd_loader *loader, kd_batch *out) {
     pthread_mutex_lock(&loader->lock);
     if (loader->held) { /* the previous batch is given back */
         loader->held = 0;
@@ -235,5 +274,9 @@ void kd_loader_next(kd_loader *loader, kd_batch *out) {
                       .id = slot->id,
                       .view = slot->view,
                       .epoch = slot->epoch,
-                      .index = slot->index};
+                      .index = slot->index,
+                      .soft = slot->soft,
+                      .soft_index = slot->soft_index,
+                      .tail = slot->tail};
+    return slot->status < 0 ? kd_fail(slot->status, "%s", slot->why) : KD_OK;
 }

@@ -10,30 +10,35 @@
 #include <stdbool.h>
 
 #include "data/augment.h"
+#include "data/store.h"
 
 typedef struct {
     int64_t batch;
     bool shuffle;
-    bool drop_last; /* leave out a last batch that is not full             */
     kd_augment augment;
     int64_t views; /* 0: each epoch draws new augmentations (view = epoch); V > 0: epoch e uses
                       view e mod V, for which the teacher store has rows  */
     uint64_t seed;
+    const kd_store *store; /* whose rows come with the batch, or NULL; dense or top-k …    */
+    int temperature_index; /* … whose tails are those of this temperature of its header    */
 } kd_loader_spec;
 
 typedef struct {
-    int64_t n;            /* samples in this batch                        */
-    const float *x;       /* (n,h,w,c), normalised and augmented          */
-    const int32_t *label; /* (n)                                          */
-    const uint64_t *id;   /* (n)                                          */
-    int64_t view;         /* of every sample of the batch                 */
-    int64_t epoch, index; /* this batch's place                           */
+    int64_t n;                 /* samples in this batch                        */
+    const float *x;            /* (n,h,w,c), normalised and augmented          */
+    const int32_t *label;      /* (n)                                          */
+    const uint64_t *id;        /* (n)                                          */
+    int64_t view;              /* of every sample of the batch                 */
+    int64_t epoch, index;      /* this batch's place                           */
+    const float *soft;         /* with a store: dense logits (n,V) or kept ones (n,k)     */
+    const int32_t *soft_index; /* top-k: (n,k)                            */
+    const float *tail;         /* top-k: (n)                              */
 } kd_batch;
 
 typedef struct kd_loader kd_loader;
 
-/* `dataset` is borrowed and must outlive the loader. It starts at epoch 0, batch 0. KD_ECONFIG when
- * drop_last leaves no batch or a shift exceeds the sample. */
+/* `dataset` and the store are borrowed and must outlive the loader. It starts at epoch 0, batch 0.
+ * KD_ECONFIG when a shift exceeds the sample. */
 int kd_loader_create(kd_loader **out, const kd_dataset *dataset, const kd_loader_spec *spec);
 void kd_loader_free(kd_loader *loader);
 
@@ -44,8 +49,9 @@ int64_t kd_loader_batches(const kd_loader *loader); /* per epoch */
 void kd_loader_seek(kd_loader *loader, int64_t epoch, int64_t index);
 
 /* The next batch; after the last of an epoch comes the first of the next. Pointers are valid until
- * the following call. Allocates nothing. */
-void kd_loader_next(kd_loader *loader, kd_batch *out);
+ * the following call. Allocates nothing. Without a store it always succeeds; with one it fails as
+ * kd_store_read does. */
+int kd_loader_next(kd_loader *loader, kd_batch *out);
 
 /* One augmented view of a sample, the function behind the loader, for the teacher's stage. */
 void kd_augmented_sample(const kd_dataset *dataset, int64_t index, const kd_augment *augment,

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/text.h"
 
 static const size_t TEXT_LIMIT = (size_t)256 << 20;
@@ -105,13 +106,15 @@ static int visible(const struct dirent *entry) {
     return entry->d_name[0] != '.';
 }
 
-static int is_sound(const struct dirent *entry) {
-    static const char *const ending[] = {".wav", ".flac", ".ogg", ".opus"};
-    const char *dot = strrchr(entry->d_name, '.');
-    if (!dot || !visible(entry)) return 0;
-    for (size_t i = 0; i < sizeof ending / sizeof *ending; i++)
-        if (strcasecmp(dot, ending[i]) == 0) return 1;
-    return 0;
+/* Of what docs/speech-data.md lists; a decoder then looks at the bytes. */
+static bool is_sound(const char *name) {
+    static const char *const ending[] = {".wav", ".flac", ".ogg",  ".oga", ".opus", ".mp3",
+                                         ".m4a", ".mp4",  ".aac",  ".wma", ".webm", ".mka",
+                                         ".amr", ".aif",  ".aiff", ".au",  ".caf",  ".w64"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < sizeof ending / sizeof *ending; i++)
+        if (strcasecmp(dot, ending[i]) == 0) return true;
+    return false;
 }
 
 static int is_folder(const char *path) {
@@ -119,14 +122,23 @@ static int is_folder(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-static int read_class(kd_manifest *out, const char *folder, const char *label) {
+/* What lies in class folders without the name of a sound. */
+typedef struct {
+    int64_t count;
+    char first[KD_PATH_MAX];
+} left_out;
+
+static int read_class(kd_manifest *out, left_out *others, const char *folder, const char *label) {
     struct dirent **file = NULL;
-    int count = scandir(folder, &file, is_sound, by_bytes), status = KD_OK;
+    int count = scandir(folder, &file, visible, by_bytes), status = KD_OK;
     if (count < 0) return kd_fail(KD_EIO, "%s: cannot list: %s", folder, strerror(errno));
     for (int i = 0; i < count; i++) {
         char path[KD_PATH_MAX];
         if (status == KD_OK) status = kd_path_join(path, folder, file[i]->d_name);
-        if (status == KD_OK) status = append(out, path, label, 0);
+        if (status == KD_OK && is_sound(file[i]->d_name))
+            status = append(out, path, label, 0);
+        else if (status == KD_OK && others->count++ == 0)
+            memcpy(others->first, path, strlen(path) + 1);
         free(file[i]);
     }
     free(file);
@@ -135,6 +147,7 @@ static int read_class(kd_manifest *out, const char *folder, const char *label) {
 
 static int read_folder(kd_manifest *out, const char *folder) {
     struct dirent **entry = NULL;
+    left_out others = {0};
     int count = scandir(folder, &entry, visible, by_bytes), status = KD_OK;
     if (count < 0) return kd_fail(KD_EIO, "%s: cannot list: %s", folder, strerror(errno));
     for (int i = 0; i < count; i++) {
@@ -142,14 +155,19 @@ static int read_folder(kd_manifest *out, const char *folder) {
         if (status == KD_OK) status = kd_path_join(path, folder, entry[i]->d_name);
         if (status == KD_OK && is_folder(path)) {
             status = check_label(entry[i]->d_name, folder, 0);
-            if (status == KD_OK) status = read_class(out, path, entry[i]->d_name);
+            if (status == KD_OK) status = read_class(out, &others, path, entry[i]->d_name);
         }
         free(entry[i]);
     }
     free(entry);
     if (status == KD_OK && out->count == 0)
-        return kd_fail(KD_EDATA, "%s: no class folders with .wav, .flac, .ogg or .opus files in it",
-                       folder);
+        return kd_fail(KD_EDATA,
+                       "%s: no class folders with sound files (.wav, .flac, .mp3 …) in it", folder);
+    if (status == KD_OK && others.count > 0)
+        kd_warn(
+            "%s: %lld files in class folders have no name of a sound file and are left out; the "
+            "first is %s",
+            folder, (long long)others.count, others.first);
     return status;
 }
 

@@ -18,8 +18,8 @@ typedef struct {
     int64_t count, capacity;
 } kd_manifest;
 
-/* `path` is a folder (class folders, and the .wav .flac .ogg .opus files in them, both in the order
- * of their bytes), or a text file with lines "file<TAB>label[<TAB>ignored…]", the files relative to
+/* `path` is a folder (class folders, and in them the files with the ending of a sound file, both in the
+ * order of their bytes; other files are left out, with a warning), or a text file with lines "file<TAB>label[<TAB>ignored…]", the files relative to
  * the folder it lies in. *out is freed by kd_manifest_free, on errors too. */
 int kd_manifest_read(kd_manifest *out, const char *path);
 void kd_manifest_free(kd_manifest *manifest);

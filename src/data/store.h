@@ -79,8 +79,10 @@ void kd_store_writer_abort(kd_store_writer *writer);
 typedef struct kd_store kd_store;
 
 /* Reads and checks everything (schema, checksums, row counts, missing or foreign shards, duplicate
- * ids, numbers that are not finite) into memory; float16 logits stay float16. The caller frees.
- * Errors: KD_ENOINPUT, KD_EDATA, KD_EIO, KD_EINTERNAL (memory). */
+ * ids, numbers that are not finite), in blocks of a megabyte or of a position. The numbers stay in
+ * the files: in memory there are 28 to 36 bytes for each row (sequences: 40 to 48), 8 for each
+ * chunk of a dataset, and a matrix of hidden states' teacher. The caller frees. Errors:
+ * KD_ENOINPUT, KD_EDATA, KD_EIO, KD_EINTERNAL (memory). */
 int kd_store_open(kd_store **out, const char *path);
 void kd_store_free(kd_store *store);
 const kd_store_header *kd_store_describe(const kd_store *store);
@@ -100,8 +102,10 @@ int kd_store_check(const kd_store *store, int64_t n, const uint64_t *id, const i
  * tokens (length). Call it for every sample before training. */
 int kd_store_check_run(const kd_store *store, uint64_t id, int64_t length, const int32_t *label);
 
-/* Dense logits of the n rows (view, id[i]) into logits (n,V). KD_EDATA when a row is missing.
- * `view` is taken modulo the store's views. Allocates nothing; several threads may read at once. */
+/* Dense logits of the n rows (view, id[i]) into logits (n,V). KD_EDATA when a row is missing, or is
+ * not what it was when the store was opened; KD_EIO when its file cannot be read or has become
+ * shorter. `view` is taken modulo the store's views. Allocates nothing; several threads may read at
+ * once. */
 int kd_store_read(const kd_store *store, int64_t n, int64_t view, const uint64_t *id,
                   float *logits);
 /* The same for TOPK: index (n,k), kept (n,k), and tail (n) = log Σ_{dropped} e^{v/τ} at
@@ -121,6 +125,8 @@ int kd_store_read_topk_run(const kd_store *store, int64_t view, uint64_t id, int
                            int temperature_index, int32_t *index, float *kept, float *tail);
 int kd_store_read_hidden(const kd_store *store, int64_t view, uint64_t id, int64_t length,
                          float *hidden);
+/* Lets the system fetch a row that will be read soon; returns at once, and changes no result. */
+void kd_store_expect(const kd_store *store, int64_t view, uint64_t id);
 /* How many positions the row has; KD_EDATA when it is missing. */
 int64_t kd_store_length(const kd_store *store, int64_t view, uint64_t id);
 

@@ -21,10 +21,8 @@ static const int64_t POSITIONS_MAX = (int64_t)1 << 48;
 static const char *const KIND[] = {"dense", "topk", "hidden"};
 static const char *const DTYPE[] = {"float32", "float16"};
 
-int kd_shard_path(char out[KD_PATH_MAX], const char *folder, int64_t index) {
-    char name[48];
-    snprintf(name, sizeof name, "shard-%05lld.h5", (long long)index);
-    return kd_path_join(out, folder, name);
+int kd_store_shards(kd_shards *out, const char *folder) {
+    return kd_shards_init(out, folder, "shard", ".h5");
 }
 
 /* --- columns -------------------------------------------------------------------------------- */
@@ -204,15 +202,32 @@ static int read_hash(hid_t file, const char *path, const char *name, kd_hash *ou
     return KD_OK;
 }
 
-/* Programs without XXH3 store the names themselves. */
-static int read_class_list(hid_t file, const char *path, kd_hash *out) {
-    int status = read_hash(file, path, "class_list", out);
-    if (status < 0 || out->hex[0] || !kd_h5_has_attribute(file, "class_names")) return status;
+/* Programs without XXH3 store the names themselves: as many as there are classes. */
+static int read_class_names(hid_t file, const char *path, const kd_store_header *h, kd_hash *out) {
     char *names;
-    status = kd_h5_get_text(file, "class_names", CLASS_NAMES_MAX, &names);
+    int64_t count = 1;
+    int status = kd_h5_get_text(file, "class_names", CLASS_NAMES_MAX, &names);
     if (status < 0) return status;
-    if (names[0]) *out = kd_hash_bytes(names, strlen(names));
+    for (const char *c = names; *c; c++) count += *c == '\n';
+    if (names[0] && count != h->classes)
+        status = kd_fail(KD_EDATA, "%s: /class_names: %lld names, /classes says %d", path,
+                         (long long)count, h->classes);
+    else if (names[0])
+        *out = kd_hash_bytes(names, strlen(names));
     free(names);
+    return status;
+}
+
+static int read_class_list(hid_t file, const char *path, kd_store_header *h) {
+    kd_hash named = {""};
+    int status = read_hash(file, path, "class_list", &h->class_list);
+    if (status == KD_OK && kd_h5_has_attribute(file, "class_names"))
+        status = read_class_names(file, path, h, &named);
+    if (status < 0 || !named.hex[0]) return status;
+    if (h->class_list.hex[0] && strcmp(h->class_list.hex, named.hex) != 0)
+        return kd_fail(KD_EDATA, "%s: /class_list is %s, the names in /class_names make it %s",
+                       path, h->class_list.hex, named.hex);
+    h->class_list = named;
     return KD_OK;
 }
 
@@ -268,7 +283,7 @@ static int read_origin(hid_t file, const char *path, kd_store_header *h) {
     if (status == KD_OK) status = read_integer(file, path, "augmented", 0, 1, 0, &number);
     h->augmented = number == 1;
     if (status == KD_OK) status = read_hash(file, path, "teacher", &h->teacher);
-    if (status == KD_OK) status = read_class_list(file, path, &h->class_list);
+    if (status == KD_OK) status = read_class_list(file, path, h);
     if (status == KD_OK) status = read_hash(file, path, "data", &h->data);
     if (status == KD_OK && kd_h5_has_attribute(file, "description"))
         status = kd_h5_get_string(file, "description", h->description, sizeof h->description);

@@ -2,7 +2,7 @@
 #ifndef KD_DATA_STORE_FORMAT_H
 #define KD_DATA_STORE_FORMAT_H
 
-#include "base/file.h"
+#include "base/shards.h"
 #include "data/h5.h"
 #include "data/store.h"
 
@@ -23,8 +23,8 @@ int kd_shard_origin_read(hid_t file, char **out);
 /* The first field two headers differ in, or NULL; origins are compared where both state one. */
 const char *kd_store_header_difference(const kd_store_header *a, const kd_store_header *b);
 
-/* "<folder>/shard-00012.h5" */
-int kd_shard_path(char out[KD_PATH_MAX], const char *folder, int64_t index);
+/* The shards of a store in a folder. */
+int kd_store_shards(kd_shards *out, const char *folder);
 
 /* The datasets, one column each: of every row, and from LOGITS on of every position. */
 typedef enum {

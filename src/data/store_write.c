@@ -1,10 +1,7 @@
-#include <dirent.h>
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -16,7 +13,7 @@
 enum { SHARD_BYTES = 1 << 26, SHARD_ROWS_MAX = 1 << 16, SERIAL_NUMBERS = 1 << 14 };
 
 struct kd_store_writer {
-    char folder[KD_PATH_MAX];
+    kd_shards shards;
     kd_shard_head head;            /* of the shard being filled; rows says how far      */
     int64_t shard;                 /* its number                                        */
     int64_t shard_rows;            /* rows, and in sequences positions, of a full one   */
@@ -97,7 +94,7 @@ static int find_whole_shards(kd_store_writer *w) {
     const char *fault;
     int64_t rows = 0;
     for (; w->head.first_row < w->head.total_rows; w->shard++) {
-        int status = kd_shard_path(path, w->folder, w->shard);
+        int status = kd_shards_path(&w->shards, w->shard, path);
         if (status < 0) return status;
         if (!kd_file_exists(path)) return KD_OK;
         status = examine_shard(w, path, &fault, &rows);
@@ -109,31 +106,6 @@ static int find_whole_shards(kd_store_writer *w) {
         w->head.first_row += rows;
     }
     return KD_OK;
-}
-
-/* "shard-00012.h5" → 12, "shard-00012.h5.part" → INT64_MAX, anything else → −1 */
-static int64_t shard_number(const char *name) {
-    long long number;
-    int length = 0;
-    if (sscanf(name, "shard-%lld.h5%n", &number, &length) != 1 || length == 0) return -1;
-    if (strcmp(name + length, ".part") == 0) return INT64_MAX;
-    return name[length] == '\0' && number >= 0 ? number : -1;
-}
-
-/* Removes shards from number w->shard on, and what a killed run left half written. */
-static int remove_others(const kd_store_writer *w) {
-    char path[KD_PATH_MAX];
-    DIR *folder = opendir(w->folder);
-    if (!folder) return kd_fail(KD_EIO, "%s: cannot list: %s", w->folder, strerror(errno));
-    int status = KD_OK;
-    for (struct dirent *entry; status == KD_OK && (entry = readdir(folder));) {
-        if (shard_number(entry->d_name) < w->shard) continue;
-        status = kd_path_join(path, w->folder, entry->d_name);
-        if (status == KD_OK && unlink(path) < 0)
-            status = kd_fail(KD_EIO, "%s: cannot remove: %s", path, strerror(errno));
-    }
-    closedir(folder);
-    return status;
 }
 
 static int make_columns(kd_store_writer *w) {
@@ -162,11 +134,10 @@ int kd_store_writer_open(kd_store_writer **out, const char *path, const kd_store
     else
         w->head.header.width = 0;
     w->shard_rows = shard_rows(&w->head.header);
-    if (snprintf(w->folder, sizeof w->folder, "%s", path) >= (int)sizeof w->folder)
-        status = kd_fail(KD_EIO, "%s: path too long", path);
+    status = kd_store_shards(&w->shards, path);
     if (status == KD_OK) status = kd_file_make_folders(path);
     if (status == KD_OK) status = find_whole_shards(w);
-    if (status == KD_OK) status = remove_others(w);
+    if (status == KD_OK) status = kd_shards_remove_from(&w->shards, w->shard);
     if (status == KD_OK) status = make_columns(w);
     if (status < 0) {
         kd_store_writer_abort(w);
@@ -211,7 +182,7 @@ static int check_values(const kd_store_writer *w, int64_t n, const uint64_t *id,
     for (int64_t i = 0; i < n; i++)
         if (i < bad && fault_of(h, values + i * width)) bad = i;
     if (bad == n) return KD_OK;
-    return kd_fail(KD_EDATA, "%s: a %s of the teacher for sample %llu %s", w->folder,
+    return kd_fail(KD_EDATA, "%s: a %s of the teacher for sample %llu %s", w->shards.folder,
                    h->kind == KD_STORE_HIDDEN ? "hidden number" : "logit",
                    (unsigned long long)id[bad * id_step], fault_of(h, values + bad * width));
 }
@@ -310,7 +281,7 @@ static int write_column(hid_t file, const kd_store_writer *w, kd_column c) {
 static int commit_shard(kd_store_writer *w) {
     char path[KD_PATH_MAX];
     hid_t file;
-    int status = kd_shard_path(path, w->folder, w->shard);
+    int status = kd_shards_path(&w->shards, w->shard, path);
     if (status == KD_OK) status = kd_h5_create(&file, path);
     if (status < 0) return status;
     status = kd_shard_head_write(file, &w->head);
@@ -330,7 +301,8 @@ static int commit_shard(kd_store_writer *w) {
 }
 
 static void check_append(const kd_store_writer *w, int64_t n, int64_t view, bool sequences) {
-    KD_CONTRACT(w->head.header.sequences == sequences, "%s: rows and sequences mixed", w->folder);
+    KD_CONTRACT(w->head.header.sequences == sequences, "%s: rows and sequences mixed",
+                w->shards.folder);
     KD_CONTRACT(view >= 0 && view < w->head.header.views, "view %lld of %lld", (long long)view,
                 (long long)w->head.header.views);
     KD_CONTRACT(n <= w->head.total_rows - w->head.first_row - w->head.rows,
@@ -362,10 +334,10 @@ int kd_store_writer_append(kd_store_writer *w, int64_t n, int64_t view, const ui
 int kd_store_writer_append_run(kd_store_writer *w, int64_t view, uint64_t id, int64_t length,
                                const int32_t *label, const float *values) {
     check_append(w, 1, view, true);
-    KD_CONTRACT(length >= 1, "%s: a run of %lld positions", w->folder, (long long)length);
+    KD_CONTRACT(length >= 1, "%s: a run of %lld positions", w->shards.folder, (long long)length);
     if (length > w->shard_rows)
         return kd_fail(KD_EDATA, "%s: sample %llu has %lld positions, a shard holds %lld",
-                       w->folder, (unsigned long long)id, (long long)length,
+                       w->shards.folder, (unsigned long long)id, (long long)length,
                        (long long)w->shard_rows);
     int status = check_values(w, length, &id, 0, values);
     if (status == KD_OK && w->head.positions + length > w->shard_rows) status = commit_shard(w);

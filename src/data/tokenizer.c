@@ -180,7 +180,7 @@ typedef struct {
 typedef struct {
     const kd_tokenizer *tokenizer;
     int32_t *next, *before, *token; /* (capacity + 1), by a part's first byte; token −1: no part */
-    pair *heap;                     /* (3·capacity) */
+    pair *heap; /* (2·capacity): a pair for each border, and one more for each join */
     int32_t heap_count, capacity;
 } joiner;
 
@@ -222,8 +222,8 @@ static int reserve(joiner *j, int32_t length) {
     free(j->heap);
     j->capacity = 0;
     j->next = malloc(3 * n * sizeof *j->next);
-    j->heap = malloc(3 * n * sizeof *j->heap);
-    if (!j->next || !j->heap) return kd_fail_memory(3 * n * sizeof *j->heap, "encoding a text");
+    j->heap = malloc(2 * n * sizeof *j->heap);
+    if (!j->next || !j->heap) return kd_fail_memory(2 * n * sizeof *j->heap, "encoding a text");
     j->before = j->next + n;
     j->token = j->before + n;
     j->capacity = length;

@@ -12,7 +12,8 @@
 
 static const char SCHEMA[] = "distill-checkpoint";
 enum {
-    VERSION = 1,
+    VERSION = 2,
+    OLDEST = 1, /* its best value is "best_accuracy" */
     CONFIG_MAX = 1 << 24,
     ORIGIN_MAX = 1 << 24,
     DATASET_NAME_MAX = KD_NAME_MAX + 32
@@ -28,7 +29,8 @@ static const char DTYPE[] = "float32";
 
 /* --- the state, field by field -------------------------------------------------------------- */
 
-/* Every field is 8 bytes; unsigned ones are stored as the signed number of the same bits. */
+/* Every field but the name of the metric is 8 bytes; unsigned ones are stored as the signed number
+ * of the same bits. */
 typedef struct {
     const char *name;
     size_t offset;
@@ -44,7 +46,7 @@ static const field FIELDS[] = {
     FIELD("dropout_key", dropout.key, false),
     FIELD("dropout_counter", dropout.counter, false),
     FIELD("optimizer_step", optimizer_step, false),
-    FIELD("best_accuracy", best_accuracy, true),
+    FIELD("best_value", best_value, true),
     FIELD("best_epoch", best_epoch, false),
     FIELD("elapsed", elapsed, true),
 };
@@ -58,16 +60,22 @@ static int write_state(hid_t file, const kd_progress_state *state) {
                          : kd_h5_set_int(file, FIELDS[i].name, *(const int64_t *)at);
         if (status < 0) return status;
     }
-    return KD_OK;
+    return kd_h5_set_string(file, "best_metric", state->best_metric);
 }
 
-static int read_state(hid_t file, kd_progress_state *state) {
+static int read_state(hid_t file, int64_t version, kd_progress_state *state) {
+    *state = (kd_progress_state){0};
     for (int i = 0; i < FIELD_COUNT; i++) {
         void *at = (char *)state + FIELDS[i].offset;
-        int status = FIELDS[i].is_double ? kd_h5_get_double(file, FIELDS[i].name, at)
-                                         : kd_h5_get_int(file, FIELDS[i].name, at);
+        const bool renamed = version == OLDEST && strcmp(FIELDS[i].name, "best_value") == 0;
+        const char *name = renamed ? "best_accuracy" : FIELDS[i].name;
+        int status =
+            FIELDS[i].is_double ? kd_h5_get_double(file, name, at) : kd_h5_get_int(file, name, at);
         if (status < 0) return status;
     }
+    if (version > OLDEST)
+        return kd_h5_get_string(file, "best_metric", state->best_metric, KD_METRIC_NAME_MAX);
+    snprintf(state->best_metric, KD_METRIC_NAME_MAX, "accuracy");
     return KD_OK;
 }
 
@@ -91,11 +99,11 @@ static kd_hash sums_add(sums *all, const void *bytes, size_t length) {
 
 /* Room for the texts, the state and a name and values for every tensor. */
 static int sums_for(sums *out, const kd_checkpoint *c) {
-    return sums_create(out, 4 + 2 * c->params->count * (1 + c->moment_count));
+    return sums_create(out, 5 + 2 * c->params->count * (1 + c->moment_count));
 }
 
-static void sums_add_head(sums *all, const char *stage, const kd_hash *key, const char *config,
-                          const kd_progress_state *state) {
+static void sums_add_head(sums *all, int64_t version, const char *stage, const kd_hash *key,
+                          const char *config, const kd_progress_state *state) {
     uint64_t numbers[FIELD_COUNT];
     for (int i = 0; i < FIELD_COUNT; i++)
         memcpy(&numbers[i], (const char *)state + FIELDS[i].offset, sizeof numbers[i]);
@@ -103,22 +111,22 @@ static void sums_add_head(sums *all, const char *stage, const kd_hash *key, cons
     sums_add(all, key->hex, strlen(key->hex));
     sums_add(all, config, strlen(config));
     sums_add(all, numbers, sizeof numbers);
+    if (version > OLDEST) sums_add(all, state->best_metric, strlen(state->best_metric));
 }
 
 /* The values of a constant, row by row. */
 static int sums_add_constant(sums *all, const kd_tensor *t) {
     const int64_t rows = kd_rows(t), C = kd_channels(t);
     kd_real *row = malloc((size_t)C * sizeof *row);
-    kd_hashing *hashing = NULL;
-    int status =
-        row ? kd_hashing_create(&hashing) : kd_fail_memory((size_t)C * sizeof *row, "a row");
+    kd_hasher *hasher = NULL;
+    int status = row ? kd_hasher_create(&hasher) : kd_fail_memory((size_t)C * sizeof *row, "a row");
     for (int64_t i = 0; i < rows && status == KD_OK; i++) {
         kd_tensor_read(t, row, i, 1);
-        kd_hashing_add(hashing, row, (size_t)C * sizeof *row);
+        kd_hasher_add(hasher, row, (size_t)C * sizeof *row);
     }
     KD_CONTRACT(all->count < all->capacity, "more than %d checksums", all->capacity);
-    if (status == KD_OK) all->part[all->count++] = kd_hashing_value(hashing);
-    kd_hashing_free(hashing);
+    if (status == KD_OK) all->part[all->count++] = kd_hasher_value(hasher);
+    kd_hasher_free(hasher);
     free(row);
     return status;
 }
@@ -271,7 +279,7 @@ int kd_checkpoint_save(const char *path, const kd_checkpoint *c) {
     hid_t file;
     status = kd_h5_create(&file, path);
     if (status < 0) goto done;
-    sums_add_head(&all, stage, &c->key, config, &c->state);
+    sums_add_head(&all, VERSION, stage, &c->key, config, &c->state);
     status = write_head(file, c, config, stage);
     for (int slab = -1; slab < c->moment_count && status == KD_OK; slab++)
         status = write_slab(file, slab, c, &all);
@@ -299,9 +307,10 @@ static int open_checkpoint(hid_t *out, const char *path) {
         return kd_fail(KD_EDATA, "%s: is a '%s', not a checkpoint ('%s')", path, text, SCHEMA);
     status = kd_h5_get_int(*out, "version", &version);
     if (status < 0) return status;
-    if (version != VERSION)
-        return kd_fail(KD_EDATA, "%s: checkpoint of version %lld; this program reads version %d",
-                       path, (long long)version, VERSION);
+    if (version < OLDEST || version > VERSION)
+        return kd_fail(KD_EDATA,
+                       "%s: checkpoint of version %lld; this program reads versions %d to %d", path,
+                       (long long)version, OLDEST, VERSION);
     status = kd_h5_get_string(*out, "dtype", text, sizeof text);
     if (status < 0) return status;
     if (strcmp(text, DTYPE) != 0)
@@ -374,11 +383,13 @@ static int read_all(hid_t file, const char *path, const kd_checkpoint *c, kd_rea
     sums all = {0};
     char *config = NULL;
     kd_hash said;
-    int status = read_state(file, state);
+    int64_t version;
+    int status = kd_h5_get_int(file, "version", &version);
+    if (status == KD_OK) status = read_state(file, version, state);
     if (status == KD_OK) status = kd_h5_get_text(file, "config", CONFIG_MAX, &config);
     if (status == KD_OK) status = sums_for(&all, c);
     if (status < 0) goto done;
-    sums_add_head(&all, c->stage ? c->stage : "", &c->key, config, state);
+    sums_add_head(&all, version, c->stage ? c->stage : "", &c->key, config, state);
     for (int slab = -1; slab < c->moment_count && status == KD_OK; slab++) {
         status = read_slab(file, path, slab, c->params, staged, &all);
         staged += slab < 0 ? c->params->slab_size : c->params->trained_size;

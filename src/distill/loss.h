@@ -56,8 +56,8 @@ kd_tensor *kd_distill_loss(kd_tape *tape, kd_tensor *z, const int32_t *label, co
  *
  * h (…,C) with N rows in front, any rank: (B,T,C) for sequences; E (V,C), which may be tied or
  * frozen; soft NULL or top-k or hidden, never dense logits. label, valid (N), parts and masked rows
- * as in kd_distill_loss: a masked row costs nothing. Products run in kd_real at any precision of
- * the tape. → scalar (1) */
+ * as in kd_distill_loss: a masked row costs nothing. Products are at the tape's precision, with G
+ * rounded too; maxima, exponentials and sums are in kd_real. → scalar (1) */
 kd_tensor *kd_vocab_loss(kd_tape *tape, kd_tensor *h, kd_tensor *E, const int32_t *label,
                          const uint8_t *valid, const kd_soft_targets *soft, kd_loss_spec spec,
                          kd_loss_parts *parts);

@@ -177,6 +177,7 @@ kd_tensor *kd_vocab_loss(kd_tape *tape, kd_tensor *h, kd_tensor *E, const int32_
                                    .E = E->value,
                                    .label = label,
                                    .spec = spec,
+                                   .precision = tape->precision,
                                    .wants_dh = tape->recording && h->needs_grad,
                                    .wants_dE = tape->recording && E->needs_grad}};
     c->soft = spec.kl_weight != 0 ? soft : NULL;

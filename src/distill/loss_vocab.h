@@ -36,6 +36,7 @@ typedef struct {
     const int32_t *label;
     const kd_soft_targets *soft; /* NULL: no soft part */
     kd_loss_spec spec;
+    kd_precision precision; /* of the products; sums and exponentials are kd_real's */
     kd_real *dE; /* (V,C) of the panels before the last, or NULL: no such panel, or not wanted */
     bool wants_dE, wants_dh;
     /* The panel at hand. */

@@ -80,11 +80,11 @@ static void first_pass(const kd_vocab *c, int64_t t) {
     const kd_real rate = 1 / c->spec.temperature;
     kd_real *z = tile_memory(c, c->z, t), *v = c->v ? tile_memory(c, c->v, t) : NULL;
     kd_vocab_sums *sums = c->sums + t * c->most;
-    kd_gemm_serial(KD_PLAIN, KD_TRANSPOSED, c->rows, n, c->C, 1, c->h, c->C, c->E + begin * c->C,
-                   c->C, 0, z, n);
+    kd_gemm_serial_at(c->precision, KD_PLAIN, KD_TRANSPOSED, c->rows, n, c->C, 1, c->h, c->C,
+                      c->E + begin * c->C, c->C, 0, z, n);
     if (v)
-        kd_gemm_serial(KD_PLAIN, KD_TRANSPOSED, c->rows, n, c->width, 1, c->hidden, c->width,
-                       c->teacher_output + begin * c->width, c->width, 0, v, n);
+        kd_gemm_serial_at(c->precision, KD_PLAIN, KD_TRANSPOSED, c->rows, n, c->width, 1, c->hidden,
+                          c->width, c->teacher_output + begin * c->width, c->width, 0, v, n);
     for (int64_t r = 0; r < c->rows && c->label; r++) {
         const int64_t own = c->label[c->row[r]] - begin;
         if (own >= 0 && own < n) c->state[r].own = z[r * n + own];
@@ -245,8 +245,9 @@ static void kept_gradient(const kd_vocab *c, int64_t t, kd_real *z) {
 static void embedding_gradient(const kd_vocab *c, int64_t t, kd_real alpha, kd_real beta,
                                kd_real *dE) {
     const int64_t n = tile_classes(c, t);
-    kd_gemm_serial(KD_TRANSPOSED, KD_PLAIN, n, c->C, c->rows, alpha, tile_memory(c, c->z, t), n,
-                   c->h, c->C, beta, dE + t * KD_VOCAB_TILE * c->C, c->C);
+    kd_gemm_serial_at(c->precision, KD_TRANSPOSED, KD_PLAIN, n, c->C, c->rows, alpha,
+                      tile_memory(c, c->z, t), n, c->h, c->C, beta, dE + t * KD_VOCAB_TILE * c->C,
+                      c->C);
 }
 
 /* The tile's G, its part of ∂E, and its contribution to ∂h (begins it when `opens`). */
@@ -262,8 +263,8 @@ static void second_pass(const kd_vocab *c, int64_t t, kd_real *partial, bool ope
     if (kd_vocab_is_topk(c)) kept_gradient(c, t, z);
     if (c->dE && !c->last) embedding_gradient(c, t, 1, c->first ? 0 : 1, c->dE);
     if (partial)
-        kd_gemm_serial(KD_PLAIN, KD_PLAIN, c->rows, c->C, n, 1, z, n, c->E + begin * c->C, c->C,
-                       opens ? 0 : 1, partial, c->C);
+        kd_gemm_serial_at(c->precision, KD_PLAIN, KD_PLAIN, c->rows, c->C, n, 1, z, n,
+                          c->E + begin * c->C, c->C, opens ? 0 : 1, partial, c->C);
 }
 
 static void gradients(const kd_vocab *c, kd_real *dh, bool threaded) {

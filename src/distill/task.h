@@ -9,6 +9,7 @@
 
 #include "base/text.h"
 #include "config/reader.h"
+#include "report/metric.h"
 
 /* What a command may ask of a run. Each does what is missing of the stages before it. */
 typedef enum {
@@ -31,6 +32,9 @@ typedef struct kd_task {
     const char *name;            /* "classify"                                          */
     const char *kinds;           /* values of data.kind that are its own: "idx|cifar10" */
     const kd_config_table *keys; /* of its configs                                      */
+    const kd_metric *validation; /* what chooses a stage's best weights                 */
+    int test_count;              /* what is measured on the test set; the first is what */
+    const kd_metric *test;       /* models are compared by                              */
 
     /* `source` names the file; its text is read here. The caller frees *config. */
     int (*load)(void **config, const char *path, int set_count, const char *const *sets);

@@ -31,7 +31,7 @@ bool kd_train_take_stop(void) {
 }
 
 typedef struct {
-    kd_loss_parts parts;
+    kd_loss_sums parts;
     double total; /* Σ over rows of what was minimised: every term, weighted */
 } loss_sums;
 
@@ -72,7 +72,13 @@ static int make_paths(trainer *t) {
 
 static int trainer_init(trainer *t, const kd_objective *task, const kd_train_job *job) {
     *t = (trainer){.task = task, .job = job};
-    t->state.best_accuracy = -1;
+    t->state.best_value = NAN;
+    t->state.best_metric[0] = '\0';
+    KD_CONTRACT(task->term_count <= KD_TERMS_MAX && task->metric_count <= KD_METRICS_MAX &&
+                    (!task->evaluate || task->metric_count > 0),
+                "%d terms, %d metrics", task->term_count, task->metric_count);
+    if (task->evaluate)
+        snprintf(t->state.best_metric, sizeof t->state.best_metric, "%s", task->metric[0].name);
     int status = make_paths(t);
     if (status == KD_OK) status = kd_tape_create(&t->tape, job->seed);
     if (status == KD_OK) status = kd_optimizer_init(&t->optimizer, task->params, job->spec);
@@ -107,12 +113,24 @@ static int save(trainer *t, const char *path) {
     return status;
 }
 
+/* The best so far was chosen by the metric that chooses now: others cannot be compared. */
+static int check_best(const trainer *t, const kd_progress_state *saved) {
+    const char *now = t->state.best_metric;
+    if (strcmp(saved->best_metric, now) == 0 || saved->best_epoch == 0 || !now[0]) return KD_OK;
+    return kd_fail(KD_EDATA,
+                   "%s: its best weights, of epoch %lld, were chosen by \"%s\", and this program "
+                   "chooses by \"%s\"; use --fresh to start over, or another name",
+                   t->last_path, (long long)saved->best_epoch, saved->best_metric, now);
+}
+
 /* Puts everything back to what <stage>.last.h5 holds, when it is there. */
 static int resume(trainer *t) {
     if (!kd_file_exists(t->last_path)) return KD_OK;
     kd_checkpoint c = describe_checkpoint(t);
     int status = kd_checkpoint_load(t->last_path, &c);
+    if (status == KD_OK) status = check_best(t, &c.state);
     if (status < 0) return status;
+    memcpy(c.state.best_metric, t->state.best_metric, sizeof c.state.best_metric);
     t->state = c.state;
     t->tape->rng = c.state.dropout;
     t->optimizer.step = c.state.optimizer_step;
@@ -167,41 +185,89 @@ static int update(trainer *t) {
     return KD_OK;
 }
 
-/* What was minimised, for each row; *kl and *hard get their parts of it, before weighting. */
-static double mean_loss(const loss_sums *sums, double *kl, double *hard) {
+enum { NUMBERS_MAX = KD_TERMS_MAX + 2 };
+
+/* What was minimised, for each row, and the terms of it before weighting → out (1 + terms). */
+static int mean_losses(const trainer *t, const loss_sums *sums, kd_scalar out[NUMBERS_MAX]) {
     const double rows = sums->parts.rows > 0 ? sums->parts.rows : 1;
-    *hard = sums->parts.hard / rows;
-    *kl = sums->parts.kl / rows;
-    return sums->total / rows;
+    int n = 0;
+    out[n++] = (kd_scalar){"loss", sums->total / rows};
+    for (int i = 0; i < t->task->term_count; i++)
+        out[n++] = (kd_scalar){t->task->term[i].name, sums->parts.term[i] / rows};
+    return n;
+}
+
+/* "loss 0.4120 (kl 0.3100 hard 0.1020)" */
+static void write_losses(char *out, size_t capacity, int count, const kd_scalar *mean) {
+    size_t used = 0;
+    for (int i = 0; i < count && used < capacity; i++)
+        used += (size_t)snprintf(out + used, capacity - used, "%s%s %.4f%s",
+                                 i == 1  ? " ("
+                                 : i > 1 ? " "
+                                         : "",
+                                 mean[i].name, mean[i].value, i > 0 && i + 1 == count ? ")" : "");
 }
 
 /* Moves what the update added from `recent` into the fading sums of the progress line. */
 static void show_losses(trainer *t, const loss_sums *before, char *detail, size_t capacity) {
     const double keep = 0.98;
+    const loss_sums *now = &t->recent;
     loss_sums *shown = &t->shown;
-    shown->parts.hard = keep * shown->parts.hard + t->recent.parts.hard - before->parts.hard;
-    shown->parts.kl = keep * shown->parts.kl + t->recent.parts.kl - before->parts.kl;
-    shown->parts.rows = keep * shown->parts.rows + t->recent.parts.rows - before->parts.rows;
-    shown->total = keep * shown->total + t->recent.total - before->total;
-    double kl, hard, total = mean_loss(shown, &kl, &hard);
-    snprintf(detail, capacity, "loss %.4f (kl %.4f hard %.4f)", total, kl, hard);
+    for (int i = 0; i < t->task->term_count; i++)
+        shown->parts.term[i] =
+            keep * shown->parts.term[i] + now->parts.term[i] - before->parts.term[i];
+    shown->parts.rows = keep * shown->parts.rows + now->parts.rows - before->parts.rows;
+    shown->total = keep * shown->total + now->total - before->total;
+    kd_scalar mean[NUMBERS_MAX];
+    write_losses(detail, capacity, mean_losses(t, shown, mean), mean);
+}
+
+static kd_runlog_place place_of(const trainer *t) {
+    return (kd_runlog_place){t->job->stage, t->state.step,
+                             (double)t->state.step / (double)t->updates};
 }
 
 /* Logs the mean losses since the last line. */
 static int log_losses(trainer *t) {
     int64_t every = t->total / LOG_LINES + 1;
     if (t->state.step % every != 0 && t->state.step != t->total) return KD_OK;
-    kd_runlog_step line = {
-        .step = t->state.step,
-        .epoch = (double)t->state.step / (double)t->updates,
-        .rate = kd_schedule_rate(t->job->spec, t->state.step - 1, t->warmup, t->total)};
-    line.loss = mean_loss(&t->recent, &line.kl, &line.hard);
-    snprintf(line.stage, sizeof line.stage, "%s", t->job->stage);
+    const kd_runlog_place at = place_of(t);
+    kd_scalar number[NUMBERS_MAX];
+    int n = mean_losses(t, &t->recent, number);
+    number[n++] = (kd_scalar){
+        "lr", kd_schedule_rate(t->job->spec, t->state.step - 1, t->warmup, t->total)};
     t->recent = (loss_sums){0};
-    const kd_scalar scalars[] = {
-        {"loss", line.loss}, {"kl", line.kl}, {"hard", line.hard}, {"learning_rate", line.rate}};
-    int status = kd_runlog_write_step(t->log, &line);
-    return status < 0 ? status : kd_tensorboard_add(t->board, line.step, 4, scalars);
+    int status = kd_runlog_write_step(t->log, &at, n, number);
+    number[n - 1].name = "learning_rate";
+    return status < 0 ? status : kd_tensorboard_add(t->board, at.step, n, number);
+}
+
+/* "train epoch 2/8  validation accuracy 84.21 %  cross-entropy 0.4312" */
+static void tell_scores(const trainer *t, const kd_estimate *score) {
+    char text[512], value[48];
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 0; i < t->task->metric_count && used < sizeof text; i++) {
+        const kd_metric *metric = &t->task->metric[i];
+        kd_metric_text(value, sizeof value, metric, score[i].value);
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %s", i ? "  " : "",
+                                 metric->title ? metric->title : metric->name, value);
+    }
+    kd_log("%s epoch %lld/%lld  validation %s", t->job->stage, (long long)t->state.epoch,
+           (long long)t->job->spec->epochs, text);
+}
+
+static int log_scores(trainer *t, const kd_estimate *score) {
+    char name[KD_METRICS_MAX][KD_METRIC_NAME_MAX + 12];
+    kd_scalar scalar[KD_METRICS_MAX];
+    const kd_runlog_place at = place_of(t);
+    const int count = t->task->metric_count;
+    for (int i = 0; i < count; i++) {
+        snprintf(name[i], sizeof name[i], "validation/%s", t->task->metric[i].name);
+        scalar[i] = (kd_scalar){name[i], score[i].value};
+    }
+    int status = kd_runlog_write_eval(t->log, &at, count, t->task->metric, score);
+    return status < 0 ? status : kd_tensorboard_add(t->board, at.step, count, scalar);
 }
 
 /* At the end of an epoch: measure on what is held out, keep the best. */
@@ -210,23 +276,16 @@ static int evaluate_epoch(trainer *t) {
     bool last = t->state.epoch == job->spec->epochs;
     if (t->state.epoch % job->spec->evaluate_every != 0 && !last) return KD_OK;
     if (!t->task->evaluate) return last ? save(t, t->best_path) : KD_OK;
-    kd_train_score score;
-    int status = t->task->evaluate(&score, t->task->context, t->tape);
+    kd_estimate score[KD_METRICS_MAX];
+    int status = t->task->evaluate(score, t->task->context, t->tape);
     if (status < 0) return status;
-    kd_log("%s epoch %lld/%lld  validation %.2f %%  cross-entropy %.4f", job->stage,
-           (long long)t->state.epoch, (long long)job->spec->epochs, 100 * score.accuracy,
-           score.loss);
-    kd_runlog_eval line = {.step = t->state.step,
-                           .epoch = (double)t->state.epoch,
-                           .accuracy = score.accuracy,
-                           .loss = score.loss};
-    snprintf(line.stage, sizeof line.stage, "%s", job->stage);
-    const kd_scalar scalars[] = {{"validation/accuracy", line.accuracy},
-                                 {"validation/cross_entropy", line.loss}};
-    status = kd_runlog_write_eval(t->log, &line);
-    if (status == KD_OK) status = kd_tensorboard_add(t->board, line.step, 2, scalars);
-    if (status < 0 || score.accuracy <= t->state.best_accuracy) return status;
-    t->state.best_accuracy = score.accuracy;
+    tell_scores(t, score);
+    status = log_scores(t, score);
+    const bool first = t->state.best_epoch == 0;
+    if (status < 0 || (!first && !kd_metric_is_better(&t->task->metric[0], score[0].value,
+                                                      t->state.best_value)))
+        return status;
+    t->state.best_value = score[0].value;
     t->state.best_epoch = t->state.epoch;
     return save(t, t->best_path);
 }
@@ -236,7 +295,7 @@ static int loop(trainer *t) {
     kd_progress progress;
     kd_progress_begin(&progress, t->job->stage, t->task->unit,
                       (double)(spec->batch * spec->accumulate), t->state.step, t->total);
-    char detail[96] = "";
+    char detail[256] = "";
     while (t->state.epoch < spec->epochs) {
         const loss_sums before = t->recent;
         int status = update(t);

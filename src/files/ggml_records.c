@@ -31,11 +31,13 @@ static int find(const kd_named *named, int count, const char *name, int hint) {
 static int check_record(kd_stored *out, kd_ggml_source *s, const kd_param *p, const kd_named *named,
                         int rank, const int32_t *ne, int32_t type) {
     const kd_number_format *format = kd_number_format_typed((uint32_t)type);
+    char list[KD_FORMAT_LIST_MAX];
     if (!format)
-        return kd_fail(KD_EDATA, "%s: tensor %s has ggml type %d; " KD_GGML_READ " can be read",
-                       s->name, named->name, (int)type);
+        return kd_fail(KD_EDATA, "%s: tensor %s has ggml type %d (%s); %s can be read", s->name,
+                       named->name, (int)type, kd_ggml_type_name((uint32_t)type),
+                       kd_number_format_list_ggml(list));
     const int64_t sizes[4] = {ne[0], ne[1], ne[2], ne[3]};
-    if (!kd_ggml_sizes_fit(named, rank, sizes))
+    if (!kd_ggml_sizes_fit(named, format, rank, sizes))
         return kd_fail(KD_EDATA, "%s: tensor %s has the wrong shape for this model's header",
                        s->name, named->name);
     if (ne[0] % format->block)
@@ -107,19 +109,19 @@ void kd_ggml_put_int(kd_ggml_sink *s, int64_t value) {
 }
 
 static void write_record(kd_ggml_sink *s, const kd_param *p, const kd_named *named,
-                         const kd_number_format *format) {
+                         const kd_encoding *how) {
     const int64_t size = p->tensor.size;
-    const size_t bytes = (size_t)kd_number_format_bytes(format, size);
+    const size_t bytes = (size_t)kd_encoding_bytes(how, p);
     int64_t ne[4];
-    const int rank = kd_ggml_sizes(ne, named);
+    const int rank = kd_ggml_sizes(ne, named, how->format);
     float *values = malloc((size_t)size * sizeof *values);
     unsigned char *encoded = malloc(bytes);
     if (values && encoded) {
         kd_param_get(values, p, named->order);
-        format->encode(encoded, values, size);
+        s->status = kd_encoding_put(encoded, how, p, values);
         kd_ggml_put_int(s, rank);
         kd_ggml_put_int(s, (int64_t)strlen(named->name));
-        kd_ggml_put_int(s, format->ggml_type);
+        kd_ggml_put_int(s, how->format->ggml_type);
         for (int i = 0; i < rank; i++) kd_ggml_put_int(s, ne[i]);
         kd_ggml_put(s, named->name, strlen(named->name));
         kd_ggml_put(s, encoded, bytes);
@@ -131,10 +133,10 @@ static void write_record(kd_ggml_sink *s, const kd_param *p, const kd_named *nam
 }
 
 void kd_ggml_records_write(kd_ggml_sink *sink, const kd_params *params, const kd_names *names,
-                           const kd_number_format *matrices) {
+                           const kd_encoding *how) {
     for (int i = 0; i < params->count && sink->status == KD_OK; i++) {
         kd_named named;
         kd_names_find(&named, names, params->list[i]);
-        write_record(sink, params->list[i], &named, kd_named_format(&named, matrices));
+        write_record(sink, params->list[i], &named, &how[i]);
     }
 }

@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 
+#include "files/encoding.h"
 #include "files/ggml.h"
 
 /* The bytes of a file, and how far it was read. */
@@ -37,8 +38,8 @@ typedef struct {
 void kd_ggml_put(kd_ggml_sink *sink, const void *bytes, size_t length);
 void kd_ggml_put_int(kd_ggml_sink *sink, int64_t value);
 
-/* Records of all parameters in order of registration. */
+/* Records of all parameters in order of registration, as `how` (count of params) says. */
 void kd_ggml_records_write(kd_ggml_sink *sink, const kd_params *params, const kd_names *names,
-                           const kd_number_format *matrices);
+                           const kd_encoding *how);
 
 #endif

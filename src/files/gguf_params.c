@@ -20,11 +20,10 @@ static int find_scale(kd_stored *out, const kd_gguf *g, const kd_named *named, c
     char name[SCALE_NAME_MAX];
     name_scale(name, named);
     const kd_gguf_tensor *scale = kd_gguf_find_tensor(g, name);
-    if (!scale || named->rank != 2 || scale->type != KD_GGUF_TENSOR_F32 ||
+    if (!scale || named->rank < 2 || scale->type != KD_GGUF_TENSOR_F32 ||
         scale->count != (uint64_t)named->shape[0])
         return kd_fail(KD_EDATA, "%s: tensor %s of i8 should have %lld scales of f32, %s", source,
                        named->name, (long long)named->shape[0], name);
-    out->format = &kd_format_int8;
     out->scale = scale->data;
     return KD_OK;
 }
@@ -36,17 +35,20 @@ static int find_stored(kd_stored *out, const kd_gguf *g, const kd_param *p, cons
     if (!t) return kd_fail(KD_EDATA, "%s: tensor %s is missing", source, named->name);
     for (int i = 0; i < KD_GGUF_RANK_MAX; i++)
         ne[i] = t->ne[i] > INT64_MAX ? -1 : (int64_t)t->ne[i];
-    if (!kd_ggml_sizes_fit(named, t->rank, ne))
-        return kd_fail(KD_EDATA, "%s: tensor %s has the wrong shape for this model's sizes", source,
-                       named->name);
-    *out = (kd_stored){
-        .format = kd_number_format_typed(t->type), .bytes = t->data, .order = named->order};
-    if (t->type == KD_GGUF_TENSOR_I8) return find_scale(out, g, named, source);
+    const bool steps = t->type == KD_GGUF_TENSOR_I8;
+    *out = (kd_stored){.format = steps ? &kd_format_int8 : kd_number_format_typed(t->type),
+                       .bytes = t->data,
+                       .order = named->order};
+    char list[KD_FORMAT_LIST_MAX];
     if (!out->format)
         return kd_fail(KD_EDATA,
-                       "%s: tensor %s has ggml type %u; " KD_GGML_READ
-                       ", and i8 with scales, can be read",
-                       source, named->name, t->type);
+                       "%s: tensor %s has ggml type %u (%s); %s, and i8 with scales, can be read",
+                       source, named->name, t->type, kd_ggml_type_name(t->type),
+                       kd_number_format_list_ggml(list));
+    if (!kd_ggml_sizes_fit(named, out->format, t->rank, ne))
+        return kd_fail(KD_EDATA, "%s: tensor %s has the wrong shape for this model's sizes", source,
+                       named->name);
+    if (steps) return find_scale(out, g, named, source);
     return kd_ggml_check_rows(p, named, out->format, source);
 }
 
@@ -72,9 +74,9 @@ int kd_gguf_list_params(kd_stored *list, const kd_gguf *gguf, const kd_params *p
 /* What a tensor of the file is made of. */
 typedef struct {
     const kd_param *param; /* NULL: the first array */
-    const kd_number_format *format;
+    const kd_encoding *how;
     kd_order order;
-    bool scales; /* of int8: the scales, not the steps */
+    bool scales; /* of rows that are one block: the scales, not the steps */
 } piece;
 
 typedef struct {
@@ -82,8 +84,8 @@ typedef struct {
     const kd_gguf_array *first;
     piece *piece; /* (count) */
     uint64_t count;
-    float *values;      /* of the largest parameter       */
-    unsigned char *row; /* of the longest row, as int8    */
+    float *values;        /* of the largest parameter                              */
+    unsigned char *bytes; /* of the largest whose rows are one block each          */
 } content;
 
 static void add(content *c, const char *name, uint32_t type, int rank, const int64_t *ne,
@@ -95,14 +97,15 @@ static void add(content *c, const char *name, uint32_t type, int rank, const int
 }
 
 static void add_param(content *c, const kd_param *p, const kd_names *names,
-                      const kd_number_format *matrices) {
+                      const kd_encoding *how) {
+    const kd_number_format *format = how->format;
     kd_named named;
     int64_t ne[KD_GGUF_RANK_MAX];
     kd_names_find(&named, names, p);
-    const kd_number_format *format = kd_named_format(&named, matrices);
-    const int rank = kd_ggml_sizes(ne, &named);
-    piece made_of = {.param = p, .format = format, .order = named.order};
-    if (format->ggml_type != KD_NO_GGML_TYPE) {
+    KD_CONTRACT(kd_number_format_in_gguf(format), "%s in %s", p->name, format->name);
+    const int rank = kd_ggml_sizes(ne, &named, format);
+    piece made_of = {.param = p, .how = how, .order = named.order};
+    if (format->block > 0) {
         add(c, named.name, format->ggml_type, rank, ne, made_of);
         return;
     }
@@ -113,15 +116,16 @@ static void add_param(content *c, const kd_param *p, const kd_names *names,
     add(c, name, KD_GGUF_TENSOR_F32, 1, ne + 1, made_of);
 }
 
-/* A row of int8 is a float and its bytes (number_format.h): either of them, of all rows. */
-static void fill_int8(const content *c, const piece *made, unsigned char *out) {
+/* A row that is one block is a float and its bytes (number_format.h): either of them, of all rows.
+ */
+static int fill_part(const content *c, const piece *made, unsigned char *out) {
     const kd_rows_of rows = kd_param_rows(made->param);
     const size_t C = (size_t)rows.length, begin = made->scales ? 0 : sizeof(float);
     const size_t n = made->scales ? sizeof(float) : C;
-    for (size_t row = 0; row < (size_t)rows.count; row++) {
-        made->format->encode(c->row, c->values + row * C, rows.length);
-        memcpy(out + row * n, c->row + begin, n);
-    }
+    const int status = kd_encoding_put(c->bytes, made->how, made->param, c->values);
+    for (size_t row = 0; row < (size_t)rows.count && status == KD_OK; row++)
+        memcpy(out + row * n, c->bytes + row * (sizeof(float) + C) + begin, n);
+    return status;
 }
 
 static int fill(void *context, uint64_t index, void *out) {
@@ -134,33 +138,28 @@ static int fill(void *context, uint64_t index, void *out) {
         return KD_OK;
     }
     kd_param_get(c->values, made->param, made->order);
-    if (made->format == &kd_format_int8)
-        fill_int8(c, made, out);
-    else
-        made->format->encode(out, c->values, made->param->tensor.size);
-    return KD_OK;
+    return made->how->format->block == 0 ? fill_part(c, made, out)
+                                         : kd_encoding_put(out, made->how, made->param, c->values);
 }
 
 /* Room for all tensors, and for making one. */
 static int content_create(content *c, const kd_params *params) {
-    size_t most = 0, longest = 0;
+    size_t most = 0, rows = 0;
     for (int i = 0; i < params->count; i++) {
         const size_t size = (size_t)params->list[i]->tensor.size;
-        const size_t row = (size_t)kd_param_rows(params->list[i]).length;
+        const size_t count = (size_t)kd_param_rows(params->list[i]).count;
         most = size > most ? size : most;
-        longest = row > longest ? row : longest;
+        rows = count > rows ? count : rows;
     }
     c->piece = calloc(2 * (size_t)params->count + 1, sizeof *c->piece);
     c->values = malloc(most * sizeof *c->values);
-    c->row = malloc(sizeof(float) + longest);
-    return c->piece && c->values && c->row ? KD_OK
-                                           : kd_fail_memory(most * sizeof *c->values, "GGUF");
+    c->bytes = malloc(most + rows * sizeof(float));
+    return c->piece && c->values && c->bytes ? KD_OK
+                                             : kd_fail_memory(most * sizeof *c->values, "GGUF");
 }
 
 int kd_gguf_write_params(const char *path, kd_gguf_writer *writer, const kd_gguf_array *first,
-                         const kd_params *params, const kd_names *names,
-                         const kd_number_format *matrices) {
-    KD_CONTRACT(matrices->encode, "%s has no encoder", matrices->name);
+                         const kd_params *params, const kd_names *names, const kd_encoding *how) {
     content c = {.writer = writer, .first = first};
     int status = content_create(&c, params);
     if (status == KD_OK && first) {
@@ -168,10 +167,10 @@ int kd_gguf_write_params(const char *path, kd_gguf_writer *writer, const kd_gguf
         c.piece[c.count++] = (piece){0};
     }
     for (int i = 0; i < params->count && status == KD_OK; i++)
-        add_param(&c, params->list[i], names, matrices);
+        if (how[i].format) add_param(&c, params->list[i], names, &how[i]);
     if (status == KD_OK) status = kd_gguf_write_filled(path, writer, fill, &c);
     free(c.piece);
     free(c.values);
-    free(c.row);
+    free(c.bytes);
     return status;
 }

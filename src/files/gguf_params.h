@@ -3,6 +3,7 @@
 #ifndef KD_FILES_GGUF_PARAMS_H
 #define KD_FILES_GGUF_PARAMS_H
 
+#include "files/encoding.h"
 #include "files/ggml.h"
 #include "files/gguf.h"
 
@@ -21,9 +22,9 @@ typedef struct {
 } kd_gguf_array;
 
 /* Writes the file whole or not at all: the writer's keys, `first`, which may be NULL, and the
- * parameters in order of registration, one at a time in memory. */
+ * parameters in order of registration, one at a time in memory, as `how` (count of params) says in
+ * formats that GGUF can hold (contract). */
 int kd_gguf_write_params(const char *path, kd_gguf_writer *writer, const kd_gguf_array *first,
-                         const kd_params *params, const kd_names *names,
-                         const kd_number_format *matrices);
+                         const kd_params *params, const kd_names *names, const kd_encoding *how);
 
 #endif

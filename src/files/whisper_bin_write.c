@@ -1,6 +1,7 @@
 /* The way back of whisper_bin_read.c: the same layout, tensors in order of registration. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,8 +16,7 @@
 /* The header's number for the type of the matrices: those of quantized ones have the version of
  * the block layouts (2) in front. */
 static int header_type(const kd_number_format *format) {
-    const int type = kd_ggml_file_type(format);
-    return type > 1 ? 2000 + type : type;
+    return format->file_type > 1 ? 2000 + format->file_type : format->file_type;
 }
 
 static void write_header(kd_ggml_sink *s, const kd_whisper_file *file,
@@ -38,6 +38,28 @@ static void write_header(kd_ggml_sink *s, const kd_whisper_file *file,
         kd_ggml_put_int(s, (int64_t)token.length);
         kd_ggml_put(s, token.bytes, token.length);
     }
+}
+
+static bool has_type(const kd_number_format *format) {
+    return format->ggml_type != KD_NO_GGML_TYPE && format->file_type >= 0;
+}
+
+/* The rows of its matrices are as wide as the model, or four times so. */
+bool kd_whisper_bin_fits(const kd_whisper_spec *spec, const kd_number_format *format) {
+    return has_type(format) && kd_number_format_bytes(format, spec->width) > 0;
+}
+
+static int check_format(const char *path, const kd_whisper_spec *spec,
+                        const kd_number_format *format) {
+    if (!has_type(format))
+        return kd_fail(KD_EUSAGE, "%s: whisper.cpp's files have no %s; a GGUF file may have", path,
+                       format->name);
+    if (kd_whisper_bin_fits(spec, format)) return KD_OK;
+    return kd_fail(KD_EUSAGE,
+                   "%s: rows of %d cannot be cut into %s's blocks of %d, and whisper.cpp reads all "
+                   "matrices in one format; a GGUF file has %s where it fits, f16 and f32 fit "
+                   "every width",
+                   path, spec->width, format->name, format->block, format->name);
 }
 
 /* whisper.cpp counts the languages by the number of all tokens. */
@@ -68,25 +90,31 @@ static int warn_of_loss(const char *path, const kd_whisper_file *file) {
     return KD_OK;
 }
 
-int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
-                         const kd_number_format *format) {
+static int write_file(const char *path, const kd_whisper_file *file, const kd_number_format *format,
+                      const kd_encoding *how) {
     char part[KD_PATH_MAX];
-    if (format->ggml_type == KD_NO_GGML_TYPE)
-        return kd_fail(KD_EUSAGE, "%s: whisper.cpp's files have no %s; a GGUF file has", path,
-                       format->name);
-    int status = kd_whisper_format_check(&file->model->spec, format, path);
-    if (status == KD_OK) status = check_tokens(path, file->tokenizer);
-    if (status == KD_OK) status = warn_of_loss(path, file);
-    if (status < 0) return status;
     if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
         return kd_fail(KD_EIO, "%s: path too long", path);
     kd_ggml_sink s = {.file = fopen(part, "wb"), .path = part};
     if (!s.file) return kd_fail(KD_EIO, "%s: cannot create: %s", part, strerror(errno));
     write_header(&s, file, format);
-    kd_ggml_records_write(&s, file->model->params, &kd_whisper_ggml, format);
+    kd_ggml_records_write(&s, file->model->params, &kd_whisper_ggml, how);
     if (fclose(s.file) != 0 && s.status == KD_OK)
         s.status = kd_fail(KD_EIO, "%s: cannot write: %s", part, strerror(errno));
     if (s.status == KD_OK) return kd_file_commit(part, path);
     unlink(part);
     return s.status;
+}
+
+int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
+                         const kd_number_format *format) {
+    const kd_encoding *how;
+    kd_encoding *own = NULL;
+    int status = check_format(path, &file->model->spec, format);
+    if (status == KD_OK) status = check_tokens(path, file->tokenizer);
+    if (status == KD_OK) status = warn_of_loss(path, file);
+    if (status == KD_OK) status = kd_whisper_encodings(&how, &own, file, format);
+    if (status == KD_OK) status = write_file(path, file, format, how);
+    free(own);
+    return status;
 }

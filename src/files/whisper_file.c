@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "data/whisper_mel.h"
-#include "files/shards.h"
+#include "files/folder_weights.h"
 #include "files/whisper_names.h"
 
 static const float FILTER_ERROR = 1e-6f; /* the largest is 0.03 */
@@ -22,7 +22,7 @@ void kd_whisper_file_free(kd_whisper_file *file) {
     free(file->stored);
     free(file->kept);
     kd_file_map_close(&file->map);
-    kd_shards_close(file->shards);
+    kd_folder_weights_close(file->folder);
     free(file);
 }
 
@@ -70,13 +70,6 @@ int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_tra
     return status;
 }
 
-int kd_whisper_format_check(const kd_whisper_spec *spec, const kd_number_format *format,
-                            const char *source) {
-    if (kd_number_format_bytes(format, spec->width) > 0) return KD_OK;
-    return kd_fail(KD_EUSAGE, "%s: rows of %d cannot be cut into %s's blocks of %d", source,
-                   spec->width, format->name, format->block);
-}
-
 const kd_number_format *kd_whisper_format_of(const kd_param *param,
                                              const kd_number_format *matrices) {
     kd_named named;
@@ -91,6 +84,17 @@ int kd_whisper_file_load(kd_whisper_file *file, const kd_stored *list, kd_whispe
         training == KD_WHISPER_ONLY_READ ? kd_stored_keep(&file->kept, params, list) : KD_OK;
     if (status == KD_OK) status = kd_whisper_layout_blank(file->model);
     return status == KD_OK ? kd_stored_load(params, list, source) : status;
+}
+
+int kd_whisper_encodings(const kd_encoding **out, kd_encoding **own, const kd_whisper_file *file,
+                         const kd_number_format *matrices) {
+    *own = NULL;
+    *out = file->encoding;
+    if (file->encoding) return KD_OK;
+    const int status =
+        kd_encodings_nearest(own, file->model->params, kd_whisper_format_of, matrices);
+    *out = *own;
+    return status;
 }
 
 int kd_whisper_add_filters(kd_whisper_file *file, int mels) {

@@ -9,7 +9,7 @@
 
 #include "base/file.h"
 #include "data/tokenizer.h"
-#include "files/formats/number_format.h"
+#include "files/encoding.h"
 #include "files/gguf.h"
 #include "files/stored.h"
 #include "layers/whisper.h"
@@ -27,10 +27,12 @@ typedef struct {
     kd_whisper_head *head; /* (head_count), for the times of words; none when not known */
     int head_count;
     const char *origin; /* what it was made from, for the GGUF that is written; borrowed, or NULL */
+    const kd_encoding *encoding; /* (parameters), for files that are written; borrowed. NULL: what
+                                    kd_whisper_format_of says, the nearest numbers            */
     const kd_number_format **stored; /* (parameters) the formats a `.bin` has them in, else NULL */
     void *kept; /* of KD_WHISPER_ONLY_READ: the matrices, and the files in which they stay */
     kd_file_map map;
-    struct kd_shards *shards;
+    struct kd_folder_weights *folder;
 } kd_whisper_file;
 
 /* A `.bin` or GGUF file, told by its first bytes, or a folder with config.json and safetensors.
@@ -47,10 +49,14 @@ int kd_whisper_bin_decode(kd_whisper_file **out, const void *bytes, size_t lengt
 int kd_whisper_bin_read(kd_whisper_file **out, const char *path, kd_whisper_training training);
 
 /* Whole or not at all. `format` is that of the matrices; for the others see kd_whisper_format_of.
- * KD_EUSAGE when the width does not divide into blocks, for int8, which the layout has not, and for
- * tokens beyond Whisper's. A warning says what is stated of generation and has no place there. */
+ * KD_EUSAGE when not all matrices can have it, since whisper.cpp has one format for all of them,
+ * for int8, which the layout has not, and for tokens beyond Whisper's. A warning says what is
+ * stated of generation and has no place there. */
 int kd_whisper_bin_write(const char *path, const kd_whisper_file *file,
                          const kd_number_format *format);
+
+/* Whether it can: the header and all matrices of a model of these sizes can have the format. */
+bool kd_whisper_bin_fits(const kd_whisper_spec *spec, const kd_number_format *format);
 
 /* GGUF of architecture "whisper". Keys: those of ggml's GGUF description (whisper.encoder.* and
  * whisper.decoder.*), tokenizer.ggml.* of the model "gpt2" with all V tokens, and, ours,
@@ -64,7 +70,8 @@ int kd_whisper_gguf_decode(kd_whisper_file **out, const void *bytes, size_t leng
                            const char *name, kd_whisper_training training);
 int kd_whisper_gguf_read(kd_whisper_file **out, const char *path, kd_whisper_training training);
 bool kd_gguf_is_whisper(const kd_gguf *gguf); /* by its general.architecture */
-/* As kd_whisper_bin_write, in any format that can be encoded. */
+/* As kd_whisper_bin_write, in any format that GGUF can hold; a line says how many matrices have
+ * another than the one that is asked for. */
 int kd_whisper_gguf_write(const char *path, const kd_whisper_file *file,
                           const kd_number_format *format);
 
@@ -82,20 +89,22 @@ int kd_whisper_folder_write(const char *folder, const kd_whisper_file *file,
                             const kd_number_format *format);
 
 /* The format in which a parameter lies in a `.bin` or GGUF file whose matrices have this one
- * (whisper_names.h): convolutions are f16 (f32 in an f32 file), norms, biases and positions f32. */
+ * (whisper_names.h): convolutions are f16 (f32 in an f32 file), norms, biases and positions f32. A
+ * kd_format_rule. */
 const kd_number_format *kd_whisper_format_of(const kd_param *param,
                                              const kd_number_format *matrices);
 
-/* KD_EUSAGE, naming `source`, when the rows of this model's matrices cannot be cut into blocks. */
-int kd_whisper_format_check(const kd_whisper_spec *spec, const kd_number_format *format,
-                            const char *source);
-
-/* --- for the readers ----------------------------------------------------------------------------
+/* --- for the readers and writers ----------------------------------------------------------------
  */
 
 /* The weights, from where they lie; with KD_WHISPER_ONLY_READ matrices stay there. */
 int kd_whisper_file_load(kd_whisper_file *file, const kd_stored *list, kd_whisper_training training,
                          const char *source);
+
+/* What the file says of its writing, or the nearest numbers, which *own then holds for the caller
+ * to free. */
+int kd_whisper_encodings(const kd_encoding **out, kd_encoding **own, const kd_whisper_file *file,
+                         const kd_number_format *matrices);
 
 /* OpenAI's mel filters into a file without. */
 int kd_whisper_add_filters(kd_whisper_file *file, int mels);

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "files/shards.h"
+#include "files/folder_weights.h"
 #include "files/whisper_folder.h"
 #include "files/whisper_names.h"
 
@@ -14,9 +14,9 @@ static int read_weights(kd_whisper_file *file, const char *folder, bool tied,
     const kd_params *params = file->model->params;
     const kd_repeated output = {OUTPUT_MATRIX, file->model->tokens.table,
                                 "the token embedding; Whisper's output matrix is"};
-    kd_shards *shards;
-    int status = kd_shards_open(&shards, folder);
-    if (status == KD_OK && !tied && !kd_shards_have(shards, OUTPUT_MATRIX))
+    kd_folder_weights *shards;
+    int status = kd_folder_weights_open(&shards, folder);
+    if (status == KD_OK && !tied && !kd_folder_weights_have(shards, OUTPUT_MATRIX))
         status =
             kd_fail(KD_EDATA,
                     "%s/config.json: \"tie_word_embeddings\" is not true, and there is no tensor "
@@ -26,13 +26,13 @@ static int read_weights(kd_whisper_file *file, const char *folder, bool tied,
     if (!list && status == KD_OK)
         status = kd_fail_memory((size_t)params->count * sizeof *list, folder);
     if (status == KD_OK)
-        status = kd_shards_list(list, shards, params, &kd_whisper_hugging, &output);
+        status = kd_folder_weights_list(list, shards, params, &kd_whisper_hugging, &output);
     if (status == KD_OK) status = kd_whisper_file_load(file, list, training, folder);
     free(list);
     if (training == KD_WHISPER_ONLY_READ)
-        file->shards = shards;
+        file->folder = shards;
     else
-        kd_shards_close(shards);
+        kd_folder_weights_close(shards);
     return status;
 }
 

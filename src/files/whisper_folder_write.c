@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "data/tokenizer_write.h"
-#include "files/shards.h"
+#include "files/folder_weights.h"
 #include "files/whisper_file.h"
 #include "files/whisper_names.h"
 #include "files/whisper_suppressed.h"
@@ -164,6 +164,6 @@ int kd_whisper_folder_write(const char *folder, const kd_whisper_file *file,
     }
     if (status == KD_OK) status = kd_tokenizer_write_folder(file->tokenizer, folder);
     if (status == KD_OK)
-        status = kd_shards_write(folder, file->model->params, &kd_whisper_hugging, format);
+        status = kd_folder_weights_write(folder, file->model->params, &kd_whisper_hugging, format);
     return status;
 }

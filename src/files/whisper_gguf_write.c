@@ -133,8 +133,8 @@ static void add_generation(kd_gguf_writer *w, const kd_whisper_generation *g,
 
 static int add_keys(kd_gguf_writer *w, const kd_whisper_file *file,
                     const kd_number_format *format) {
-    const int type = kd_ggml_file_type(format);
-    if (type >= 0) kd_gguf_add_u32(w, "general.file_type", (uint32_t)type);
+    if (format->gguf_file_type >= 0)
+        kd_gguf_add_u32(w, "general.file_type", (uint32_t)format->gguf_file_type);
     if (file->origin) kd_gguf_add_string(w, "distill.origin", file->origin);
     add_sizes(w, &file->model->spec);
     add_generation(w, &file->model->generation, file->tokenizer);
@@ -150,11 +150,17 @@ int kd_whisper_gguf_write(const char *path, const kd_whisper_file *file,
                                    .ne = {(uint64_t)file->bins, (uint64_t)model->spec.mels},
                                    .values = file->filters};
     kd_gguf_writer *w = NULL;
-    int status = kd_whisper_format_check(&model->spec, format, path);
+    const kd_encoding *how;
+    kd_encoding *own;
+    if (!kd_number_format_in_gguf(format))
+        return kd_fail(KD_EUSAGE, "%s: GGUF has no %s", path, format->name);
+    int status = kd_whisper_encodings(&how, &own, file, format);
     if (status == KD_OK) status = kd_gguf_writer_create(&w, "whisper");
     if (status == KD_OK) status = add_keys(w, file, format);
     if (status == KD_OK)
-        status = kd_gguf_write_params(path, w, &filters, model->params, &kd_whisper_ggml, format);
+        status = kd_gguf_write_params(path, w, &filters, model->params, &kd_whisper_ggml, how);
+    if (status == KD_OK) kd_encoding_tell(path, model->params, kd_whisper_format_of, format);
     kd_gguf_writer_free(w);
+    free(own);
     return status;
 }

@@ -155,8 +155,8 @@ static void check_numbers(import *job, const kd_foreign_array *theirs, bool vari
     complain(job, NO_NUMBER, theirs->name, detail);
 }
 
-/* Rows of (C, positions) become rows of (positions, C). For a convolution a row is one output
- * channel's kernel; for a linear layer one unit's weights over the flattened (H,W,C). */
+/* Rows of (C, positions) become rows of (positions, C). Of four axes, a row is one output channel's
+ * kernel; of two, one unit's weights over the flattened (H,W,C). */
 static void copy_channels_last(kd_real *out, const float *in, int64_t rows, int64_t channels,
                                int64_t positions) {
     for (int64_t r = 0; r < rows; r++)
@@ -170,9 +170,8 @@ static void copy_values(const import *job, const kd_net_node *node, kd_param *p,
                         const kd_foreign_array *theirs) {
     kd_tensor *t = &p->tensor;
     int64_t rows = t->shape[0], channels = 1;
-    if (p == node->weight && node->kind == KD_NODE_CONV) channels = t->shape[3];
-    if (p == node->weight && node->kind == KD_NODE_LINEAR)
-        channels = job->net->node[node->in[0]].out.c;
+    if (t->rank == 4) channels = t->shape[3];
+    if (t->rank == 2) channels = job->net->node[node->in[0]].out.c;
     copy_channels_last(t->value, theirs->values, rows, channels, t->size / rows / channels);
 }
 

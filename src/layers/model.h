@@ -6,27 +6,7 @@
 
 typedef enum { KD_MODEL_MLP, KD_MODEL_CNN, KD_MODEL_RESNET } kd_model_kind;
 typedef enum { KD_SHORTCUT_A, KD_SHORTCUT_B } kd_shortcut_option;
-typedef enum {
-    KD_LAYER_CONV,
-    KD_LAYER_MAX_POOL,
-    KD_LAYER_AVG_POOL,
-    KD_LAYER_GLOBAL_AVG_POOL,
-    KD_LAYER_LINEAR,
-    KD_LAYER_DROPOUT
-} kd_layer_kind;
-
 enum { KD_MODEL_LAYERS_MAX = 64 };
-
-/* One entry of a cnn's "layers". */
-typedef struct {
-    kd_layer_kind kind;
-    int channels;                         /* CONV, LINEAR (units)                              */
-    int kernel[2], stride[2], padding[2]; /* CONV, POOL                       */
-    int groups;      /* CONV; −1 means depthwise: as many as the input has channels */
-    bool batch_norm; /* CONV                                              */
-    bool relu;       /* CONV, LINEAR                                      */
-    double drop;     /* DROPOUT                                           */
-} kd_layer_spec;
 
 typedef struct {
     kd_model_kind kind;
@@ -35,7 +15,7 @@ typedef struct {
     double input_dropout, dropout;
     /* CNN: the layers in order, then a linear classifier "classifier" */
     int layer_count;
-    kd_layer_spec layer[KD_MODEL_LAYERS_MAX];
+    kd_node_spec layer[KD_MODEL_LAYERS_MAX];
     /* RESNET (He et al. 2016, section 4.2): depth 6n+2, widths w, 2w, 4w */
     int depth, width;
     kd_shortcut_option shortcut;

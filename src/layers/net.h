@@ -2,45 +2,58 @@
  *
  * One registration per fact: the builders (mlp, cnn, resnet) append nodes; the float forward, the
  * quantized forward (quant/), the exports, the integer inference and the printing all walk this
- * list. Node 0 is the input; a node's inputs come before it.
+ * list and ask each node's kind (node.h). Node 0 is the input; a node's inputs come before it.
  */
 #ifndef KD_LAYERS_NET_H
 #define KD_LAYERS_NET_H
 
 #include "autograd/ops.h"
 #include "autograd/param.h"
+#include "base/text.h"
 
-typedef enum {
-    KD_NODE_INPUT,
-    KD_NODE_CONV,   /* conv2d, then batch norm when gamma is set, then relu */
-    KD_NODE_LINEAR, /* linear on the flattened input, then relu             */
-    KD_NODE_MAX_POOL,
-    KD_NODE_AVG_POOL,
-    KD_NODE_GLOBAL_AVG_POOL, /* (H,W,C) → (1,1,C)                                    */
-    KD_NODE_ADD,             /* in[0] + in[1], then relu                             */
-    KD_NODE_SHORTCUT,        /* option A: x[::s, ::s], channels zero-padded on both sides */
-    KD_NODE_DROPOUT,
-    KD_NODE_KIND_COUNT
-} kd_node_kind;
+/* Every kind of node, once. Its file nodes/<name>.c defines kd_node_<name> (node.h): shape,
+ * parameters, float forward; quant/nodes/<name>.c defines kd_qnode_<name> (quant/node.h): the same
+ * in integers. What is missing does not link. */
+#define KD_NODE_KINDS(X) X(INPUT, input) KD_LAYER_KINDS(X) X(ADD, add) X(SHORTCUT, shortcut)
+
+/* Of these, those that a config can name among the "layers" of a cnn: the file also defines their
+ * keys, kd_layer_<name>. The three pools share the file pool.c. */
+#define KD_LAYER_KINDS(X)                                                                          \
+    X(CONV, conv)                                                                                  \
+    X(MAX_POOL, max_pool)                                                                          \
+    X(AVG_POOL, avg_pool)                                                                          \
+    X(GLOBAL_AVG_POOL, global_avg_pool)                                                            \
+    X(LINEAR, linear)                                                                              \
+    X(DROPOUT, dropout)
+
+#define KD_ENUMERATE_NODE(KIND, name) KD_NODE_##KIND,
+typedef enum { KD_NODE_KINDS(KD_ENUMERATE_NODE) KD_NODE_KIND_COUNT } kd_node_kind;
+#undef KD_ENUMERATE_NODE
 
 /* Per-sample shape: images (H,W,C); vectors have H = W = 1. */
 typedef struct {
     int64_t h, w, c;
 } kd_extent;
 
-typedef struct kd_net_node {
+/* What a node is told besides its name and inputs: by a config, by a model written as code, by the
+ * graph of an exported file. Each kind uses some of it; the rest is 0. */
+typedef struct {
     kd_node_kind kind;
+    int64_t channels;                     /* of the output: CONV, LINEAR (units), SHORTCUT */
+    int kernel[2], stride[2], padding[2]; /* CONV, pools; stride: SHORTCUT                 */
+    int groups;                           /* CONV; −1: as many as the input has channels   */
+    bool batch_norm;                      /* CONV: behind it, instead of a bias            */
+    bool relu;                            /* CONV, LINEAR, ADD: behind all                 */
+    double drop;                          /* DROPOUT: probability                          */
+} kd_node_spec;
+
+typedef struct kd_net_node {
+    kd_node_spec spec;           /* groups and channels resolved                            */
     char name[KD_NAME_MAX - 16]; /* "layer1.0.conv1"; parameters are name + ".weight" …     */
     int in[2];                   /* indices of earlier nodes; −1 when unused                */
     int last_use;                /* the last node that takes it; its own index when none    */
     kd_extent out;               /* what it hands on, per sample                            */
-    kd_act act;
-    kd_conv_spec conv;         /* CONV                                                    */
-    kd_pool_spec pool;         /* MAX_POOL, AVG_POOL                                      */
-    int stride;                /* SHORTCUT                                                */
-    int pad_before, pad_after; /* SHORTCUT: zero channels                                 */
-    kd_real drop;              /* DROPOUT: probability                                    */
-    kd_param *weight, *bias;   /* CONV (O,KH,KW,C/groups), LINEAR (O,K); bias (O) or NULL */
+    kd_param *weight, *bias;     /* CONV (O,KH,KW,C/groups), LINEAR (O,K); bias (O) or NULL */
     kd_param *gamma, *beta, *mean, *var; /* CONV with batch norm, (O); else NULL            */
 } kd_net_node;
 
@@ -56,23 +69,28 @@ typedef struct kd_net {
 int kd_net_create(kd_net **out, kd_params *params, kd_extent input);
 void kd_net_free(kd_net *net);
 
-/* Builders return the index of the new node. When one fails (memory), net->failed is set and the
- * rest are harmless. `in` is the index of the input node. Bias-free when `batch_norm`. */
+/* Appends a node that reads node `a` and, when its kind has two inputs, node `b`, else −1. Returns
+ * its index. When it fails (memory, or KD_ECONFIG with the node's name), net->failed is set and
+ * what follows is harmless. */
+int kd_net_append(kd_net *net, const char *name, const kd_node_spec *spec, int a, int b);
+
+/* The same, a kind each, for models written as code. */
 int kd_net_conv(kd_net *net, const char *name, int in, int64_t channels, const int kernel[2],
                 kd_conv_spec spec, bool batch_norm, kd_act act);
 int kd_net_linear(kd_net *net, const char *name, int in, int64_t units, kd_act act);
 int kd_net_pool(kd_net *net, const char *name, int in, kd_node_kind max_or_avg, kd_pool_spec spec);
 int kd_net_global_avg_pool(kd_net *net, const char *name, int in);
 int kd_net_add(kd_net *net, const char *name, int a, int b, kd_act act);
+/* Option A: x[::stride, ::stride], the missing channels zero-padded on both sides. */
 int kd_net_shortcut(kd_net *net, const char *name, int in, int stride, int64_t channels);
 int kd_net_dropout(kd_net *net, const char *name, int in, kd_real p);
 
 /* The index of the node called `name`, or −1. */
 int kd_net_find(const kd_net *net, const char *name);
 
-/* Whether two nets make the same of the same parameters: nodes in order, kinds, inputs, strides,
- * paddings, groups, activations. Dropout, which only training has, does not count. When they differ
- * the first difference is in `out`: "pool1: stride 2x2, not 1x1", what `a` has first. */
+/* Whether two nets make the same of the same parameters: nodes in order, their inputs, all that
+ * they were told. Dropout, which only training has, does not count. When they differ the first
+ * difference is in `out`: "pool1: stride 2x2, not 1x1", what `a` has first. */
 bool kd_net_same(const kd_net *a, const kd_net *b, char *out, size_t capacity);
 
 /* Runs the list in float. x (B,H,W,C) → (B,V), the last node's output flattened. When `taps` is not
@@ -95,6 +113,24 @@ int64_t kd_net_macs(const kd_net *net);
  * output is dropped after its last use. */
 int64_t kd_net_peak_activations(const kd_net *net);
 
+/* "conv", as exported files call it. */
 const char *kd_node_kind_name(kd_node_kind kind);
+
+/* "conv 3×3, 8 groups, relu" */
+void kd_net_describe(kd_text *out, const kd_net_node *node);
+
+static inline kd_act kd_node_act(const kd_node_spec *spec) {
+    return spec->relu ? KD_ACT_RELU : KD_ACT_NONE;
+}
+static inline kd_conv_spec kd_node_conv_spec(const kd_node_spec *spec) {
+    return (kd_conv_spec){.stride = {spec->stride[0], spec->stride[1]},
+                          .padding = {spec->padding[0], spec->padding[1]},
+                          .groups = spec->groups};
+}
+static inline kd_pool_spec kd_node_pool_spec(const kd_node_spec *spec) {
+    return (kd_pool_spec){.kernel = {spec->kernel[0], spec->kernel[1]},
+                          .stride = {spec->stride[0], spec->stride[1]},
+                          .padding = {spec->padding[0], spec->padding[1]}};
+}
 
 #endif

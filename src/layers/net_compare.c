@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "layers/net.h"
+#include "layers/node.h"
 
 typedef struct {
     char *out;
@@ -11,60 +11,59 @@ typedef struct {
     bool same;
 } comparison;
 
-static void compare_pair(comparison *c, const char *what, const int a[2], const int b[2]) {
-    if (!c->same || (a[0] == b[0] && a[1] == b[1])) return;
-    snprintf(c->out, c->capacity, "%s: %s %dx%d, not %dx%d", c->node, what, a[0], a[1], b[0], b[1]);
-    c->same = false;
-}
-
-static void compare_number(comparison *c, const char *what, int a, int b) {
-    if (!c->same || a == b) return;
-    snprintf(c->out, c->capacity, "%s: %s %d, not %d", c->node, what, a, b);
-    c->same = false;
-}
-
 static void compare_words(comparison *c, const char *what, const char *a, const char *b) {
     if (!c->same || strcmp(a, b) == 0) return;
     snprintf(c->out, c->capacity, "%s: %s %s, not %s", c->node, what, a, b);
     c->same = false;
 }
 
-static int without_dropout(const kd_net *net, int i) {
-    while (i >= 0 && net->node[i].kind == KD_NODE_DROPOUT) i = net->node[i].in[0];
-    return i;
+static void compare_numbers(comparison *c, const char *what, int64_t a, int64_t b) {
+    char x[24], y[24];
+    snprintf(x, sizeof x, "%lld", (long long)a);
+    snprintf(y, sizeof y, "%lld", (long long)b);
+    compare_words(c, what, x, y);
+}
+
+static void compare_pairs(comparison *c, const char *what, const int a[2], const int b[2]) {
+    char x[32], y[32];
+    snprintf(x, sizeof x, "%dx%d", a[0], a[1]);
+    snprintf(y, sizeof y, "%dx%d", b[0], b[1]);
+    compare_words(c, what, x, y);
+}
+
+/* All that a node is told, but what only training has. */
+static void compare_specs(comparison *c, const kd_node_spec *a, const kd_node_spec *b) {
+    compare_words(c, "is a", kd_node_kind_name(a->kind), kd_node_kind_name(b->kind));
+    compare_words(c, "activation", a->relu ? "relu" : "none", b->relu ? "relu" : "none");
+    compare_words(c, "batch norm", a->batch_norm ? "on" : "off", b->batch_norm ? "on" : "off");
+    compare_pairs(c, "window", a->kernel, b->kernel);
+    compare_pairs(c, "stride", a->stride, b->stride);
+    compare_pairs(c, "padding", a->padding, b->padding);
+    compare_numbers(c, "groups", a->groups, b->groups);
+    compare_numbers(c, "channels", a->channels, b->channels);
+}
+
+static bool is_training_only(const kd_net *net, int i) {
+    return kd_node_class_of(net->node[i].spec.kind)->training_only;
 }
 
 static const char *input_name(const kd_net *net, const kd_net_node *node, int which) {
-    const int i = without_dropout(net, node->in[which]);
+    int i = node->in[which];
+    while (i >= 0 && is_training_only(net, i)) i = net->node[i].in[0];
     return i < 0 ? "" : net->node[i].name;
 }
 
 static void compare_nodes(comparison *c, const kd_net *a, const kd_net_node *x, const kd_net *b,
                           const kd_net_node *y) {
-    static const char *const act[] = {[KD_ACT_NONE] = "none", [KD_ACT_RELU] = "relu"};
     c->node = x->name;
     compare_words(c, "is called", x->name, y->name);
-    compare_words(c, "is a", kd_node_kind_name(x->kind), kd_node_kind_name(y->kind));
     for (int i = 0; i < 2; i++) compare_words(c, "reads", input_name(a, x, i), input_name(b, y, i));
-    compare_words(c, "activation", act[x->act], act[y->act]);
-    if (x->kind == KD_NODE_CONV) {
-        compare_pair(c, "stride", x->conv.stride, y->conv.stride);
-        compare_pair(c, "padding", x->conv.padding, y->conv.padding);
-        compare_number(c, "groups", x->conv.groups, y->conv.groups);
-    }
-    if (x->kind == KD_NODE_MAX_POOL || x->kind == KD_NODE_AVG_POOL) {
-        compare_pair(c, "window", x->pool.kernel, y->pool.kernel);
-        compare_pair(c, "stride", x->pool.stride, y->pool.stride);
-        compare_pair(c, "padding", x->pool.padding, y->pool.padding);
-    }
-    compare_number(c, "step", x->stride, y->stride);
-    compare_number(c, "channels in front", x->pad_before, y->pad_before);
-    compare_number(c, "channels behind", x->pad_after, y->pad_after);
+    compare_specs(c, &x->spec, &y->spec);
 }
 
 /* The next node behind i that computes. */
 static int next_node(const kd_net *net, int i) {
-    for (i++; i < net->count && net->node[i].kind == KD_NODE_DROPOUT;) i++;
+    for (i++; i < net->count && is_training_only(net, i);) i++;
     return i;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "files/weights_gguf.h"
 #include "quant/blob_internal.h"
 
 static const size_t FILE_MAX = (size_t)1 << 31;
@@ -45,6 +46,11 @@ static int read_u32(const reader *r, const char *name, uint32_t most, int *out) 
 
 static int read_graph(reader *r) {
     const kd_gguf_key *key = NULL;
+    if (kd_gguf_is_weights(r->file))
+        return kd_fail(KD_EDATA,
+                       "%s: holds rounded weights, which `distill eval` measures; what is run are "
+                       "networks in integers",
+                       r->name);
     int status = find_key(r, &key, "distill.graph", KD_GGUF_STRING, 1);
     if (status < 0) return status;
     const unsigned char *at = key->value;

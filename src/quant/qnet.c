@@ -5,15 +5,15 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "quant/qnet_internal.h"
+#include "quant/node.h"
 
-/* A mean is recovered from its float value; its sum must stay below 2^22 for that. */
-enum { MEAN_WINDOW_MAX = 1 << 14 };
+#define ADDRESS_OF(KIND, name) [KD_NODE_##KIND] = &kd_qnode_##name,
+static const kd_qnode_class *const CLASSES[] = {KD_NODE_KINDS(ADDRESS_OF)};
 
-/* Sums of 255 times the 0s and 1s of so many weights stay below 2^24, so that the fake-quantized
- * network's products are exact in float32 whatever the weights are. Rounded to the scales that
- * kd_qnet_layer chooses, such a layer's sums stay below 2^31 too. */
-enum { INPUTS_MAX = (1 << 24) / 255 };
+const kd_qnode_class *kd_qnode_class_of(kd_node_kind kind) {
+    KD_CONTRACT((int)kind >= 0 && kind < KD_NODE_KIND_COUNT, "kind %d of a node", (int)kind);
+    return CLASSES[kind];
+}
 
 /* --- creation --------------------------------------------------------------------------------- */
 
@@ -36,19 +36,15 @@ static int add_state(kd_param **out, kd_qnet *qnet, int node, const char *suffix
     return *out ? KD_OK : KD_EINTERNAL;
 }
 
+static const kd_qnode_class *class_of(const kd_qnet *qnet, int i) {
+    return kd_qnode_class_of(qnet->net->node[i].spec.kind);
+}
+
 /* Whose grid is the output of node i on? */
 static int source_of(const kd_qnet *qnet, int i) {
-    const kd_net_node *node = &qnet->net->node[i];
-    switch (node->kind) {
-    case KD_NODE_MAX_POOL:
-    case KD_NODE_SHORTCUT:
-    case KD_NODE_DROPOUT:
-        return qnet->node[node->in[0]].source;
-    case KD_NODE_LINEAR:
-        return i == qnet->net->count - 1 ? -1 : i;
-    default:
-        return i;
-    }
+    const kd_qnode_class *class = class_of(qnet, i);
+    if (class->gives_logits && i == qnet->net->count - 1) return -1;
+    return class->steps ? i : qnet->node[qnet->net->node[i].in[0]].source;
 }
 
 /* The first and the last layer, and what they read, keep 8 bits at least (Choi et al. 2018, PACT;
@@ -58,7 +54,7 @@ static void choose_bits(kd_qnet *qnet) {
     for (int i = 0; i < qnet->net->count; i++) {
         qnet->node[i].bits = qnet->spec.activation_bits;
         qnet->node[i].weight_bits = qnet->spec.weight_bits;
-        if (!qnet->net->node[i].weight) continue;
+        if (!class_of(qnet, i)->is_layer) continue;
         if (first < 0) first = i;
         last = i;
     }
@@ -69,29 +65,25 @@ static void choose_bits(kd_qnet *qnet) {
     qnet->node[read].bits = 8;
 }
 
-static int check_inputs(const kd_net_node *node) {
-    const int64_t inputs = node->weight->tensor.size / node->out.c;
-    if (inputs <= INPUTS_MAX) return KD_OK;
-    return kd_fail(KD_ECONFIG,
-                   "%s: each output is a sum of %lld products; in integers its sums can pass 2^31 "
-                   "and are exact up to %d products: put a pool or a stride in front of it, or "
-                   "leave \"quantize\" out",
-                   node->name, (long long)inputs, (int)INPUTS_MAX);
+/* Whether integers can do what the node does. */
+static int check_node(const kd_qnet *qnet, int i) {
+    const kd_qnode_class *class = class_of(qnet, i);
+    const kd_net_node *node = &qnet->net->node[i];
+    if (class->refused)
+        return kd_fail(KD_ECONFIG, "%s: a node of kind \"%s\" %s: leave \"quantize\" out",
+                       node->name, kd_node_kind_name(node->spec.kind), class->refused);
+    return class->check ? class->check(qnet->net, i) : KD_OK;
 }
 
 static int add_node(kd_qnet *qnet, int i) {
     const kd_net_node *node = &qnet->net->node[i];
     kd_qnode *q = &qnet->node[i];
     const bool learned = qnet->spec.method == KD_QUANT_LSQ;
-    int status = node->weight ? check_inputs(node) : KD_OK;
-    if (status == KD_OK && node->weight && learned)
+    int status = check_node(qnet, i);
+    if (status == KD_OK && class_of(qnet, i)->is_layer && learned)
         status = add_state(&q->weight_scale, qnet, i, SUFFIX[WEIGHT_SCALE], node->out.c,
                            KD_INIT_ONE, KD_PARAM_TRAINED);
     if (status < 0 || q->source != i) return status;
-    bool mean = node->kind == KD_NODE_AVG_POOL || node->kind == KD_NODE_GLOBAL_AVG_POOL;
-    if (mean && kd_pool_window(qnet->net, i) > MEAN_WINDOW_MAX)
-        return kd_fail(KD_ECONFIG, "%s: quantized means are over at most %d values, not %lld",
-                       node->name, MEAN_WINDOW_MAX, (long long)kd_pool_window(qnet->net, i));
     status =
         add_state(&q->range, qnet, i, SUFFIX[RANGE], KD_RANGE_SIZE, KD_INIT_ZERO, KD_PARAM_STATE);
     if (status == KD_OK && learned)

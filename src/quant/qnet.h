@@ -2,9 +2,9 @@
  * and fake-quant nodes on weights and activations.
  *
  * Sites. Every CONV and LINEAR weight (per output channel, symmetric) and the output of every node
- * that makes new numbers (after its relu): INPUT, CONV, LINEAR, ADD, AVG_POOL, GLOBAL_AVG_POOL.
- * MAX_POOL, SHORTCUT and DROPOUT pass their input's grid on. The last LINEAR's output stays at the
- * resolution of the accumulator. Biases are rounded to int32 at scale s_x·s_w[c].
+ * that makes new numbers (after its relu). Others, as MAX_POOL, SHORTCUT and DROPOUT, pass their
+ * input's grid on; node.h says who does what. The last LINEAR's output stays at the resolution of
+ * the accumulator. Biases are rounded to int32 at scale s_x·s_w[c].
  *
  * The forward with fake-quant nodes carries whole steps (fake_quant.h) and rounds as the integers
  * will (grid.h: fixed-point multiplier, gemmlowp's rounding), so that the exported blob gives the
@@ -30,7 +30,8 @@ typedef struct {
 
 typedef struct kd_qnet kd_qnet;
 
-/* Registers the quantizer state (ranges; with LSQ the scales, as trained parameters) beside the
+/* KD_ECONFIG, with the node, when integers cannot run the net.
+ * Registers the quantizer state (ranges; with LSQ the scales, as trained parameters) beside the
  * net's own parameters, so it is saved with them: call before kd_params_layout. `net` is borrowed.
  */
 int kd_qnet_create(kd_qnet **out, kd_net *net, const kd_quant_spec *spec);

@@ -1,4 +1,4 @@
-/* Inside of a qnet, shared by its parts and by the blob writer. */
+/* Inside of a qnet, shared by its parts, by the kinds of nodes (node.h) and by the blob writer. */
 #ifndef KD_QUANT_QNET_INTERNAL_H
 #define KD_QUANT_QNET_INTERNAL_H
 
@@ -42,11 +42,6 @@ typedef struct {
 
 kd_qlayer kd_qnet_layer(const kd_qnet *qnet, kd_tape *tape, int node, float scale_in);
 
-/* x (N…,C) steps and the layer's integer weights → the accumulator, exact when `exact` (which may
- * take several products), else exact as long as sums stay below 2^24. */
-kd_accumulator kd_qnet_accumulate(const kd_net_node *node, kd_tape *tape, kd_tensor *x,
-                                  const kd_qlayer *layer, int32_t reach, bool exact);
-
 /* Rounding of the layer's accumulator to `out`: factor, shift and ratio are made on the tape. */
 kd_rescale kd_qlayer_rescale(kd_tape *tape, const kd_qlayer *layer, float scale_in,
                              const kd_grid *out, kd_act act);
@@ -55,11 +50,37 @@ kd_rescale kd_qlayer_rescale(kd_tape *tape, const kd_qlayer *layer, float scale_
 kd_rescale kd_mean_rescale(kd_tape *tape, int64_t channels, int64_t window, float scale_in,
                            const kd_grid *out);
 
-/* The values a pool averages at each place. */
-int64_t kd_pool_window(const kd_net *net, int node);
-
 /* The grid of the numbers that node `i` makes (qnet->node[i].source == i), from its range or
  * learned scale. A range never observed is a broken contract. */
 kd_grid kd_qnet_grid(const kd_qnet *qnet, int i);
+
+/* That sums of the layer's products are exact, whatever its weights are. */
+int kd_qnet_check_layer(const kd_net *net, int node);
+
+/* --- a forward in steps ----------------------------------------------------------------------- */
+
+typedef struct {
+    kd_qnet *qnet;
+    kd_tape *tape;
+    bool exact;       /* KD_QUANT_EVAL                                    */
+    bool averaging;   /* KD_QUANT_TRAIN with ranges that go on moving     */
+    kd_tensor **step; /* every node's output in steps                     */
+} kd_qrun;
+
+/* The grid of what node i reads first (0) or second (1). */
+const kd_grid *kd_qrun_input_grid(const kd_qrun *r, int i, int which);
+
+/* Lets the range of node i follow what it makes, before relu, then puts its grid into use. */
+const kd_grid *kd_qrun_use_grid(const kd_qrun *r, int i, double min, double max);
+
+/* What kd_rescale and others want to know of the learned scale of node i, whose grid is in use. */
+kd_learned kd_qrun_learned(const kd_qrun *r, int i);
+
+/* The product of a layer's steps x and integer weights, without bias → the accumulator. */
+typedef kd_tensor *(*kd_product)(kd_tape *tape, const kd_net_node *node, kd_tensor *x,
+                                 kd_tensor *weight);
+
+/* A CONV or LINEAR in steps; real numbers where it is the last node. */
+kd_tensor *kd_qrun_layer(const kd_qrun *r, int i, kd_tensor *x, kd_product product);
 
 #endif

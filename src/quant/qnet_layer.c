@@ -17,6 +17,22 @@ static const double WEIGHT_STEPS_MAX = (0x1p31 - 0x1p29) / (2 * 255) - 1;
 /* Sums of whole numbers below this are exact in a kd_real. */
 static const double EXACT_BELOW = sizeof(kd_real) == 8 ? 0x1p53 : 0x1p24;
 
+/* Sums of 255 times the 0s and 1s of so many weights stay below 2^24, so that the fake-quantized
+ * network's products are exact in float32 whatever the weights are. Rounded to the scales that
+ * kd_qnet_layer chooses, such a layer's sums stay below 2^31 too. */
+enum { INPUTS_MAX = (1 << 24) / 255 };
+
+int kd_qnet_check_layer(const kd_net *net, int index) {
+    const kd_net_node *node = &net->node[index];
+    const int64_t inputs = node->weight->tensor.size / node->out.c;
+    if (inputs <= INPUTS_MAX) return KD_OK;
+    return kd_fail(KD_ECONFIG,
+                   "%s: each output is a sum of %lld products; in integers its sums can pass 2^31 "
+                   "and are exact up to %d products: put a pool or a stride in front of it, or "
+                   "leave \"quantize\" out",
+                   node->name, (long long)inputs, (int)INPUTS_MAX);
+}
+
 /* --- folding ---------------------------------------------------------------------------------- */
 
 /* With f = γ/√(σ² + ε): w' = w·f per output channel, b' = β − μ·f. Running statistics, constant;
@@ -92,13 +108,6 @@ kd_qlayer kd_qnet_layer(const kd_qnet *qnet, kd_tape *tape, int index, float sca
 
 /* --- products --------------------------------------------------------------------------------- */
 
-static kd_tensor *product(const kd_net_node *node, kd_tape *tape, kd_tensor *x, kd_tensor *weight) {
-    if (node->kind == KD_NODE_CONV)
-        return kd_conv2d(tape, x, weight, NULL, node->conv, KD_ACT_NONE);
-    kd_tensor *y = kd_linear(tape, x, weight, NULL, KD_ACT_NONE);
-    return kd_reshape(tape, y, 4, (int64_t[]){x->shape[0], 1, 1, node->out.c});
-}
-
 /* Digit j of a whole number |w| < 128, with w's sign. */
 static inline kd_real digit_of(kd_real w, int j, int bits) {
     int32_t whole = (int32_t)kd_fabs(w);
@@ -119,22 +128,23 @@ static bool digits_are_exact(const kd_tensor *steps, int bits, int32_t reach) {
     return true;
 }
 
-kd_accumulator kd_qnet_accumulate(const kd_net_node *node, kd_tape *tape, kd_tensor *x,
-                                  const kd_qlayer *layer, int32_t reach, bool exact) {
-    if (node->kind == KD_NODE_LINEAR)
-        x = kd_reshape(tape, x, 2, (int64_t[]){x->shape[0], x->size / x->shape[0]});
+/* x (N…,C) steps and the layer's integer weights → the accumulator, exact when `exact` (which may
+ * take several products), else exact as long as sums stay below 2^24. */
+static kd_accumulator accumulate(const kd_net_node *node, kd_tape *tape, kd_tensor *x,
+                                 const kd_qlayer *layer, int32_t reach, bool exact,
+                                 kd_product product) {
     int bits = 7;
     while (exact && bits > 1 && !digits_are_exact(layer->steps, bits, reach)) bits = (bits + 1) / 2;
     kd_accumulator acc = {.count = (7 + bits - 1) / bits, .bits = bits};
     if (acc.count == 1) {
-        acc.digit[0] = product(node, tape, x, layer->steps);
+        acc.digit[0] = product(tape, node, x, layer->steps);
         return acc;
     }
     for (int j = 0; j < acc.count; j++) {
         kd_tensor *digits = kd_tape_input(tape, layer->steps->rank, layer->steps->shape);
         for (int64_t i = 0; i < digits->size; i++)
             digits->value[i] = digit_of(layer->steps->value[i], j, bits);
-        acc.digit[j] = product(node, tape, x, digits);
+        acc.digit[j] = product(tape, node, x, digits);
     }
     return acc;
 }
@@ -182,9 +192,39 @@ kd_rescale kd_mean_rescale(kd_tape *tape, int64_t C, int64_t window, float scale
     return how;
 }
 
-int64_t kd_pool_window(const kd_net *net, int index) {
-    const kd_net_node *node = &net->node[index];
-    const kd_extent in = net->node[node->in[0]].out;
-    if (node->kind == KD_NODE_GLOBAL_AVG_POOL) return in.h * in.w;
-    return (int64_t)node->pool.kernel[0] * node->pool.kernel[1];
+/* --- the whole -------------------------------------------------------------------------------- */
+
+/* Real extrema of a layer's output before relu, from its accumulators. */
+static void layer_extrema(kd_tape *tape, const kd_tensor *acc, const kd_qlayer *layer,
+                          float scale_in, double *min, double *max) {
+    const int64_t C = layer->channels;
+    kd_real *low = kd_tape_take(tape, 2 * (size_t)C * sizeof *low), *high = low + C;
+    kd_channel_extrema(tape, acc, low, high);
+    *min = INFINITY;
+    *max = -INFINITY;
+    for (int64_t c = 0; c < C; c++) {
+        double step = (double)scale_in * (double)layer->scale[c];
+        *min = fmin(*min, step * ((double)low[c] + layer->bias[c]));
+        *max = fmax(*max, step * ((double)high[c] + layer->bias[c]));
+    }
+    kd_tape_give(tape, low);
+}
+
+kd_tensor *kd_qrun_layer(const kd_qrun *r, int i, kd_tensor *x, kd_product product) {
+    kd_qnet *qnet = r->qnet;
+    const kd_net_node *node = &qnet->net->node[i];
+    const kd_act act = kd_node_act(&node->spec);
+    const kd_grid *in = kd_qrun_input_grid(r, i, 0);
+    const kd_qlayer layer = kd_qnet_layer(qnet, r->tape, i, in->scale);
+    const kd_accumulator acc =
+        accumulate(node, r->tape, x, &layer, kd_grid_reach(in), r->exact, product);
+    if (qnet->node[i].source != i)
+        return kd_dequantize(r->tape, &acc, layer.bias, in->scale, layer.scale, layer.real_bias,
+                             act == KD_ACT_RELU);
+    double min = 0, max = 0;
+    if (r->averaging) layer_extrema(r->tape, acc.digit[0], &layer, in->scale, &min, &max);
+    const kd_grid *out = kd_qrun_use_grid(r, i, min, max);
+    kd_rescale how = kd_qlayer_rescale(r->tape, &layer, in->scale, out, act);
+    how.learned = kd_qrun_learned(r, i);
+    return kd_requantize_steps(r->tape, &acc, &how);
 }

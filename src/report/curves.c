@@ -1,4 +1,4 @@
-/* The curves of a run's log as three charts. Training with fake-quant nodes is drawn behind the
+/* The curves of a run's log as three plots. Training with fake-quant nodes is drawn behind the
  * float training, on one axis of epochs. */
 #include <math.h>
 #include <stdio.h>
@@ -7,9 +7,9 @@
 
 #include "base/error.h"
 #include "report/page.h"
-#include "report/svg.h"
+#include "report/plot.h"
 
-enum { SERIES_MAX = 12, SMOOTHING = 60 };
+enum { SERIES_MAX = 24, TERMS_DRAWN_MAX = 4, SMOOTHING = 60 };
 
 /* Arrays of one log's length each, handed out to lines. */
 typedef struct {
@@ -27,23 +27,16 @@ static bool is_stage(const char *stage, const char *wanted) {
     return strcmp(stage, wanted) == 0;
 }
 
-typedef enum { LOSS, KL, HARD, RATE } quantity;
-
-/* What the charts show: of several ways to quantize, the first that was trained. */
+/* What the plots show: of several ways to quantize, the first that was trained. */
 typedef struct {
     const kd_runlog_curves *log;
     const char *qat; /* its stage, "" without                          */
     double shift;    /* where it begins, the last epoch of the float training; NAN without */
 } curves;
 
-static double quantity_of(const kd_runlog_step *s, quantity what) {
-    const double value[] = {[LOSS] = s->loss, [KL] = s->kl, [HARD] = s->hard, [RATE] = s->rate};
-    return value[what];
-}
-
 /* Float training, then QAT shifted behind it, as one line with a break between. */
-static kd_svg_line step_line(pool *p, const curves *c, quantity what, const char *name,
-                             const char *css) {
+static kd_plot_line step_line(pool *p, const curves *c, const char *what, const char *name,
+                              const char *colour) {
     const kd_runlog_curves *log = c->log;
     double *x = take(p), *y = take(p);
     int64_t n = 0;
@@ -55,26 +48,27 @@ static kd_svg_line step_line(pool *p, const curves *c, quantity what, const char
         for (int64_t i = 0; i < log->step_count; i++) {
             if (!is_stage(log->step[i].stage, pass ? c->qat : "train")) continue;
             x[n] = log->step[i].epoch + (pass ? c->shift : 0);
-            y[n++] = quantity_of(&log->step[i], what);
+            y[n++] = kd_runlog_value(log, &log->step[i], what);
         }
     }
-    return (kd_svg_line){.name = name, .css = css, .n = n, .x = x, .y = y};
+    return (kd_plot_line){.name = name, .colour = colour, .n = n, .x = x, .y = y};
 }
 
-static kd_svg_line eval_line(pool *p, const kd_runlog_curves *c, const char *stage, double shift,
-                             const char *name, const char *css) {
+static kd_plot_line eval_line(pool *p, const kd_runlog_curves *c, const kd_metric *metric,
+                              const char *stage, double shift, const char *name,
+                              const char *colour) {
     double *x = take(p), *y = take(p);
     int64_t n = 0;
     for (int64_t i = 0; i < c->eval_count; i++) {
         if (!is_stage(c->eval[i].stage, stage)) continue;
         x[n] = c->eval[i].epoch + shift;
-        y[n++] = c->eval[i].accuracy;
+        y[n++] = kd_metric_scale(metric) * kd_runlog_value(c, &c->eval[i], metric->name);
     }
-    return (kd_svg_line){.name = name, .css = css, .n = n, .x = x, .y = y, .dots = true};
+    return (kd_plot_line){.name = name, .colour = colour, .n = n, .x = x, .y = y};
 }
 
 /* Means over neighbours, so that the trend stands out of the noise; breaks stay. */
-static kd_svg_line smoothed(pool *p, const kd_svg_line *raw) {
+static kd_plot_line smoothed(pool *p, const kd_plot_line *raw) {
     double *y = take(p);
     int64_t reach = raw->n / (2 * SMOOTHING);
     for (int64_t i = 0; i < raw->n; i++) {
@@ -89,7 +83,7 @@ static kd_svg_line smoothed(pool *p, const kd_svg_line *raw) {
             }
         y[i] = sum / (double)count;
     }
-    kd_svg_line line = *raw;
+    kd_plot_line line = *raw;
     line.y = y;
     return line;
 }
@@ -101,63 +95,82 @@ static double last_epoch(const kd_runlog_curves *c, const char *stage) {
     return last;
 }
 
-static kd_svg_chart chart_of(const char *id, const char *title, const char *description,
-                             double shift) {
-    return (kd_svg_chart){.id = id,
-                          .title = title,
-                          .description = description,
-                          .x_name = "epoch",
-                          .y_format = "%.4f",
-                          .y_scale = 1,
-                          .mark_x = shift,
-                          .mark_name = "QAT"};
+static kd_plot plot_of(const char *title, const char *y_name, double shift) {
+    return (kd_plot){.title = title,
+                     .x_name = "epoch",
+                     .x_counts = true,
+                     .y_name = y_name,
+                     .y_format = "%.4f",
+                     .hairline = shift,
+                     .hairline_name = "QAT"};
 }
 
-static void add_loss_chart(kd_text *out, pool *p, const curves *c, bool taught) {
-    kd_svg_chart chart =
-        chart_of("loss", "Training loss",
-                 "The loss that was minimised and its parts before weighting, by epoch.", c->shift);
-    kd_svg_line total = step_line(p, c, LOSS, "total", "total");
-    chart.line[chart.count] = total;
-    chart.line[chart.count].css = "total faint";
-    chart.line[chart.count++].name = NULL;
-    if (taught) {
-        kd_svg_line hard = step_line(p, c, HARD, "hard: labels", "hard");
-        kd_svg_line kl = step_line(p, c, KL, "τ²·KL: teacher", "kl");
-        chart.line[chart.count++] = smoothed(p, &hard);
-        chart.line[chart.count++] = smoothed(p, &kl);
+/* What a logarithmic axis can show. */
+static bool is_positive(const kd_plot_line *line) {
+    for (int64_t i = 0; i < line->n; i++)
+        if (line->y[i] <= 0) return false;
+    return true;
+}
+
+static bool has_values(const kd_plot_line *line) {
+    for (int64_t i = 0; i < line->n; i++)
+        if (isfinite(line->y[i])) return true;
+    return false;
+}
+
+/* The first steps would flatten the rest on a linear axis. */
+static void add_loss_plot(kd_text *out, pool *p, const curves *c, const kd_report_curves *how) {
+    static const char *const colour[TERMS_DRAWN_MAX] = {"term1", "term2", "term3", "term4"};
+    kd_plot plot = plot_of("Training loss", "nats; the parts before weighting", c->shift);
+    kd_plot_line total = step_line(p, c, "loss", "total", "total");
+    plot.log_y = is_positive(&total);
+    plot.from_zero = true;
+    plot.line[plot.line_count] = total;
+    plot.line[plot.line_count].faint = plot.line[plot.line_count].no_marks = true;
+    plot.line[plot.line_count++].name = NULL;
+    for (int i = 0; i < how->term_count && i < TERMS_DRAWN_MAX; i++) {
+        const kd_metric *term = &how->term[i];
+        kd_plot_line line = step_line(p, c, term->name, term->title, colour[i]);
+        if (has_values(&line)) plot.line[plot.line_count++] = smoothed(p, &line);
     }
-    chart.line[chart.count++] = smoothed(p, &total);
-    chart.from_zero = true;
-    kd_svg_add_chart(out, &chart);
+    plot.line[plot.line_count++] = smoothed(p, &total);
+    kd_plot_add_lines(out, &plot, KD_PLOT_ON_PAGE);
 }
 
-static void add_accuracy_chart(kd_text *out, pool *p, const curves *c, const char *measure) {
-    kd_svg_chart chart =
-        chart_of("accuracy", measure, "On the held-out training samples, by epoch.", c->shift);
-    chart.y_scale = 100;
-    chart.y_format = "%.2f %%";
-    chart.line[chart.count++] = eval_line(p, c->log, "alone", 0, "student alone", "alone");
-    chart.line[chart.count++] = eval_line(p, c->log, "train", 0, "student float", "student");
-    chart.line[chart.count++] = eval_line(p, c->log, c->qat, c->shift, "student in QAT", "blob");
-    kd_svg_add_chart(out, &chart);
+static void add_validation_plot(kd_text *out, pool *p, const curves *c, const kd_metric *metric) {
+    char title[128];
+    snprintf(title, sizeof title, "Validation: %s", metric->title ? metric->title : metric->name);
+    kd_plot plot = plot_of(title,
+                           metric->unit == KD_UNIT_SHARE ? "%, held-out training samples"
+                                                         : "held-out training samples",
+                           c->shift);
+    const double scale = kd_metric_scale(metric);
+    plot.y_format = kd_metric_format(metric);
+    plot.y_bounds = (kd_plot_bounds){scale * metric->least, scale * metric->most};
+    plot.line[plot.line_count++] =
+        eval_line(p, c->log, metric, "alone", 0, "student alone", "alone");
+    plot.line[plot.line_count++] =
+        eval_line(p, c->log, metric, "train", 0, "student float", "student");
+    plot.line[plot.line_count++] =
+        eval_line(p, c->log, metric, c->qat, c->shift, "student in QAT", "blob");
+    kd_plot_add_lines(out, &plot, KD_PLOT_ON_PAGE);
 }
 
-static void add_rate_chart(kd_text *out, pool *p, const curves *c) {
-    kd_svg_chart chart = chart_of("rate", "Learning rate", "The learning rate by epoch.", c->shift);
-    chart.y_format = "%.3g";
-    chart.from_zero = true;
-    chart.line[chart.count++] = step_line(p, c, RATE, "learning rate", "student");
-    kd_svg_add_chart(out, &chart);
+static void add_rate_plot(kd_text *out, pool *p, const curves *c) {
+    kd_plot plot = plot_of("Learning rate", "", c->shift);
+    plot.y_format = "%.3g";
+    plot.from_zero = true;
+    plot.line[plot.line_count++] = step_line(p, c, "lr", "learning rate", "student");
+    kd_plot_add_lines(out, &plot, KD_PLOT_ON_PAGE);
 }
 
 bool kd_report_has_stage(const kd_runlog_curves *log, const char *stage) {
     return last_epoch(log, stage) > 0;
 }
 
-/* The lines of one chart are used up before the next takes them again. */
-void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const char *qat, bool taught,
-                          const char *measure) {
+/* The lines of one plot are used up before the next takes them again. */
+void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const kd_report_curves *how) {
+    const char *qat = how->qat;
     int64_t longest = log->step_count > log->eval_count ? log->step_count : log->eval_count;
     pool p = {.length = longest + 1};
     p.memory = malloc((size_t)(p.length * SERIES_MAX) * sizeof *p.memory);
@@ -166,10 +179,10 @@ void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const char 
         return;
     }
     const curves c = {.log = log, .qat = qat, .shift = *qat ? last_epoch(log, "train") : NAN};
-    add_loss_chart(out, &p, &c, taught);
+    add_loss_plot(out, &p, &c, how);
     p.used = 0;
-    add_accuracy_chart(out, &p, &c, measure);
+    add_validation_plot(out, &p, &c, how->validation);
     p.used = 0;
-    add_rate_chart(out, &p, &c);
+    add_rate_plot(out, &p, &c);
     free(p.memory);
 }

@@ -1,4 +1,4 @@
-/* A page of a report in HTML: one file, no scripts, and the charts of a run's log. */
+/* A page of a report in HTML: one file, no scripts, and the plots of a run's log. */
 #ifndef KD_REPORT_PAGE_H
 #define KD_REPORT_PAGE_H
 
@@ -19,11 +19,16 @@ void kd_report_end_page(kd_text *out, const char *resolved);
 /* Text as HTML content or attribute: & < > " ' escaped. */
 void kd_text_add_escaped(kd_text *out, const char *text);
 
-/* The charts of a run's log (curves.c): losses, `measure` (the title of the validation
- * chart), learning rate. `qat`: the stage drawn behind the float training, "" for none; `taught`:
- * the loss has parts. */
-void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const char *qat, bool taught,
-                          const char *measure);
+/* The plots of a run's log (curves.c): the loss that was minimised with its terms, as far as the
+ * log has them (none: only the loss), what chose the best weights, learning rate. `qat`: the stage
+ * drawn behind the float training, "" for none. */
+typedef struct {
+    const char *qat;
+    int term_count;
+    const kd_metric *term;
+    const kd_metric *validation;
+} kd_report_curves;
+void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const kd_report_curves *how);
 /* Whether the log has steps of a stage. */
 bool kd_report_has_stage(const kd_runlog_curves *log, const char *stage);
 

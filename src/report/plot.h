@@ -1,64 +1,80 @@
-/* Plots for papers and pages as SVG: lines with error bars on linear or logarithmic axes, and rows
- * of means with their intervals. The same drawing is part of a page, whose style sheet has
- * kd_plot_page_style, or a file of its own with its own style. */
+/* Drawings as SVG: curves and points on linear or logarithmic axes with their intervals, and rows
+ * of means or bars. Every picture of a page or a paper is one of the two. Texts may hold anything;
+ * they are escaped. */
 #ifndef KD_REPORT_PLOT_H
 #define KD_REPORT_PLOT_H
 
 #include "base/text.h"
+#include "report/axis.h"
+
+/* On a page: a <figure> with its title and legend as text, as wide as a telephone, coloured by the
+ * page (style.h). As a file of its own: an <svg> for papers, with everything in it, on white. */
+typedef enum { KD_PLOT_ON_PAGE, KD_PLOT_AS_FILE } kd_plot_form;
 
 enum { KD_PLOT_LINES_MAX = 10 };
 
-/* What a figure can be at least and at most, as 0 and 100 of a percentage: no axis goes beyond.
- * Both 0: anything. */
+/* A series of n points (x, y); `low` and `high` are the ends of their intervals, or NULL. Points
+ * that are not finite are left out and break the line; so is what a logarithmic axis cannot show.
+ */
 typedef struct {
-    double least, most;
-} kd_plot_bounds;
-
-/* n points (x, y), each with a bar from low to high; both may be NULL. Points that are not finite
- * are left out and break the line; so is what a logarithmic axis cannot show. */
-typedef struct {
-    const char *name; /* in the legend; NULL: not there  */
-    int n;
+    const char *name;   /* in the legend and in tooltips; NULL: in neither                 */
+    const char *colour; /* a class of style.h ("teacher"); NULL: by the place in the list  */
+    int64_t n;
     const double *x, *y, *low, *high;
-    bool dashed, no_marks;
+    bool dashed, faint, no_marks; /* marks are left out of long series in any case */
 } kd_plot_line;
 
-/* Texts may hold anything; they are escaped. */
 typedef struct {
     const char *title, *x_name, *y_name;
-    const char *legend; /* above the legend's entries; may be NULL */
+    const char *legend; /* above the legend's entries; may be NULL        */
     bool log_x, log_y;
-    kd_plot_bounds y_bounds;
-    int tick_count; /* ticks of the x axis; 0: chosen here     */
+    bool x_counts;           /* the x axis begins at 0, its ticks are whole    */
+    bool from_zero;          /* a linear y axis begins at 0                    */
+    kd_plot_bounds y_bounds; /* of the values                                  */
+    int tick_count;          /* ticks of the x axis; 0: chosen here            */
     const double *tick;
     const char *const *tick_name;
-    const char *y_format; /* printf format of one double, for tooltips */
+    double hairline; /* an upright line here, with its name; without one: no line */
+    const char *hairline_name;
+    const char *y_format; /* printf format of one double, for tooltips         */
     int line_count;
     kd_plot_line line[KD_PLOT_LINES_MAX];
 } kd_plot;
 
-/* Adds the <svg>; nothing when no point can be shown. `alone`: with its own style, as a file. */
-void kd_plot_add_lines(kd_text *out, const kd_plot *plot, bool alone);
+/* The colour class of a model: its kind, or "other" where that has none. */
+const char *kd_plot_model_colour(const char *kind);
 
-/* One row: `n` values, their mean and the interval low … high (NAN: none). */
+/* Adds the drawing; nothing when no point can be shown. */
+void kd_plot_add_lines(kd_text *out, const kd_plot *plot, kd_plot_form form);
+
+/* `n` values, their mean and the interval low … high (NAN: none). */
 typedef struct {
-    const char *name;
+    const char *name;   /* NULL: one more row of the group above it        */
+    const char *colour; /* as of a line; NULL: the first                   */
+    const char *words;  /* for the tooltip; may be NULL                    */
     int n;
     const double *value;
     double mean, low, high;
 } kd_plot_row;
 
+/* An entry of the legend. */
+typedef struct {
+    const char *name, *colour;
+} kd_plot_key;
+
 typedef struct {
     const char *title, *x_name;
-    const char *x_format;
+    const char *note;      /* what the marks mean; may be NULL */
+    const char *x_format;  /* printf format of a row's mean */
+    bool bars;             /* from 0 to the mean, which counts something */
+    bool zero;             /* a line at 0, which the axis then spans           */
     kd_plot_bounds bounds; /* of the values */
+    int key_count;
+    const kd_plot_key *key;
     int count;
     const kd_plot_row *row;
 } kd_plot_rows;
 
-void kd_plot_add_rows(kd_text *out, const kd_plot_rows *plot, bool alone);
-
-/* Style rules for a page that has plots; colours --ink, --soft and --line come from the page. */
-extern const char *const kd_plot_page_style;
+void kd_plot_add_rows(kd_text *out, const kd_plot_rows *plot, kd_plot_form form);
 
 #endif

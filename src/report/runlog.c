@@ -108,23 +108,32 @@ static int end_line(const kd_runlog *log, line *l) {
     return KD_OK;
 }
 
-int kd_runlog_write_step(kd_runlog *log, const kd_runlog_step *step) {
+static void begin_numbers(line *l, const char *event, const kd_runlog_place *at) {
+    begin_line(l, event, at->stage, at->step);
+    add_number(l, "epoch", at->epoch, 7);
+}
+
+int kd_runlog_write_step(kd_runlog *log, const kd_runlog_place *at, int count,
+                         const kd_scalar *number) {
     line l;
-    begin_line(&l, "step", step->stage, step->step);
-    add_number(&l, "epoch", step->epoch, 7);
-    add_number(&l, "loss", step->loss, 7);
-    add_number(&l, "kl", step->kl, 7);
-    add_number(&l, "hard", step->hard, 7);
-    add_number(&l, "lr", step->rate, 7);
+    begin_numbers(&l, "step", at);
+    for (int i = 0; i < count; i++) add_number(&l, number[i].name, number[i].value, 7);
     return end_line(log, &l);
 }
 
-int kd_runlog_write_eval(kd_runlog *log, const kd_runlog_eval *eval) {
+int kd_runlog_write_eval(kd_runlog *log, const kd_runlog_place *at, int count,
+                         const kd_metric *metric, const kd_estimate *value) {
     line l;
-    begin_line(&l, "eval", eval->stage, eval->step);
-    add_number(&l, "epoch", eval->epoch, 7);
-    add_number(&l, "accuracy", eval->accuracy, 9);
-    add_number(&l, "loss", eval->loss, 7);
+    begin_numbers(&l, "eval", at);
+    for (int i = 0; i < count; i++) {
+        char end[KD_RUNLOG_NAME_MAX];
+        add_number(&l, metric[i].name, value[i].value, 9);
+        if (isnan(value[i].low)) continue;
+        snprintf(end, sizeof end, "%s_low", metric[i].name);
+        add_number(&l, end, value[i].low, 7);
+        snprintf(end, sizeof end, "%s_high", metric[i].name);
+        add_number(&l, end, value[i].high, 7);
+    }
     return end_line(log, &l);
 }
 
@@ -163,46 +172,88 @@ static void *grow(void *array, int64_t count, size_t size) {
     return grown;
 }
 
-static int keep_step(kd_runlog_curves *out, const cJSON *object) {
-    kd_runlog_step point = {.step = integer_of(object, "step"),
-                            .epoch = number_of(object, "epoch"),
-                            .loss = number_of(object, "loss"),
-                            .kl = number_of(object, "kl"),
-                            .hard = number_of(object, "hard"),
-                            .rate = number_of(object, "lr")};
-    text_of(point.stage, sizeof point.stage, object, "stage");
-    kd_runlog_step *grown = grow(out->step, out->step_count, sizeof *grown);
-    if (!grown) return KD_EINTERNAL;
-    out->step = grown;
-    out->step[out->step_count++] = point;
+/* The place of a name among those of the log; −1 when there is no more room. */
+static int place_of(kd_runlog_curves *out, const char *name) {
+    for (int i = 0; i < out->name_count; i++)
+        if (strcmp(out->name[i], name) == 0) return i;
+    if (out->name_count == KD_RUNLOG_NAMES_MAX || strlen(name) >= KD_RUNLOG_NAME_MAX) return -1;
+    snprintf(out->name[out->name_count], KD_RUNLOG_NAME_MAX, "%s", name);
+    return out->name_count++;
+}
+
+/* Members of a line that are no numbers by name. */
+static bool is_place(const char *key) {
+    static const char *const known[] = {"event", "time", "stage", "step", "epoch"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(key, known[i]) == 0) return true;
+    return false;
+}
+
+/* A number that is not finite stands as null. */
+static int keep_values(kd_runlog_curves *out, kd_runlog_point *point, const cJSON *object) {
+    double value[KD_RUNLOG_NAMES_MAX];
+    for (int i = 0; i < KD_RUNLOG_NAMES_MAX; i++) value[i] = NAN;
+    for (const cJSON *m = object->child; m; m = m->next) {
+        if (is_place(m->string)) continue;
+        const int at = cJSON_IsNumber(m) || cJSON_IsNull(m) ? place_of(out, m->string) : -1;
+        if (at >= 0 && cJSON_IsNumber(m)) value[at] = m->valuedouble;
+        out->skipped += at < 0;
+    }
+    point->values = out->name_count;
+    const size_t bytes = (size_t)(point->values + 1) * sizeof *value;
+    point->value = malloc(bytes);
+    if (!point->value) return kd_fail_memory(bytes, "the run's log");
+    memcpy(point->value, value, (size_t)point->values * sizeof *value);
     return KD_OK;
 }
 
-static int keep_eval(kd_runlog_curves *out, const cJSON *object) {
-    kd_runlog_eval point = {.step = integer_of(object, "step"),
-                            .epoch = number_of(object, "epoch"),
-                            .accuracy = number_of(object, "accuracy"),
-                            .loss = number_of(object, "loss")};
-    text_of(point.stage, sizeof point.stage, object, "stage");
-    kd_runlog_eval *grown = grow(out->eval, out->eval_count, sizeof *grown);
+static int keep_point(kd_runlog_curves *out, kd_runlog_point **list, int64_t *count,
+                      const cJSON *object) {
+    kd_runlog_point *grown = grow(*list, *count, sizeof *grown);
     if (!grown) return KD_EINTERNAL;
-    out->eval = grown;
-    out->eval[out->eval_count++] = point;
-    return KD_OK;
+    *list = grown;
+    kd_runlog_point *point = &grown[*count];
+    *point =
+        (kd_runlog_point){.step = integer_of(object, "step"), .epoch = number_of(object, "epoch")};
+    text_of(point->stage, sizeof point->stage, object, "stage");
+    int status = keep_values(out, point, object);
+    if (status == KD_OK) ++*count;
+    return status;
+}
+
+double kd_runlog_value(const kd_runlog_curves *curves, const kd_runlog_point *point,
+                       const char *name) {
+    for (int i = 0; i < point->values; i++)
+        if (strcmp(curves->name[i], name) == 0) return point->value[i];
+    return NAN;
+}
+
+double kd_runlog_best(const kd_runlog_curves *curves, const char *stage, const kd_metric *metric) {
+    double best = NAN;
+    for (int64_t k = 0; k < curves->eval_count; k++) {
+        if (strcmp(curves->eval[k].stage, stage) != 0) continue;
+        const double value = kd_runlog_value(curves, &curves->eval[k], metric->name);
+        if (kd_metric_is_better(metric, value, best)) best = value;
+    }
+    return best;
+}
+
+/* Keeps the points that are of other stages or not behind `step`. */
+static int64_t drop_behind(kd_runlog_point *list, int64_t count, const char *stage, int64_t step) {
+    int64_t kept = 0;
+    for (int64_t i = 0; i < count; i++) {
+        if (strcmp(list[i].stage, stage) != 0 || list[i].step <= step)
+            list[kept++] = list[i];
+        else
+            free(list[i].value);
+    }
+    return kept;
 }
 
 /* A stage that starts again at `step` takes back what it had logged behind it. */
 static void take_back(kd_runlog_curves *out, const char *stage, int64_t step) {
-    int64_t kept = 0;
-    for (int64_t i = 0; i < out->step_count; i++)
-        if (strcmp(out->step[i].stage, stage) != 0 || out->step[i].step <= step)
-            out->step[kept++] = out->step[i];
-    out->step_count = kept;
-    kept = 0;
-    for (int64_t i = 0; i < out->eval_count; i++)
-        if (strcmp(out->eval[i].stage, stage) != 0 || out->eval[i].step <= step)
-            out->eval[kept++] = out->eval[i];
-    out->eval_count = kept;
+    out->step_count = drop_behind(out->step, out->step_count, stage, step);
+    out->eval_count = drop_behind(out->eval, out->eval_count, stage, step);
 }
 
 static int read_line(kd_runlog_curves *out, const char *text, size_t length) {
@@ -220,9 +271,9 @@ static int read_line(kd_runlog_curves *out, const char *text, size_t length) {
     int64_t peak = integer_of(object, "peak_rss");
     if (peak > out->peak_rss) out->peak_rss = peak;
     if (strcmp(out->last_event, "step") == 0)
-        status = keep_step(out, object);
+        status = keep_point(out, &out->step, &out->step_count, object);
     else if (strcmp(out->last_event, "eval") == 0)
-        status = keep_eval(out, object);
+        status = keep_point(out, &out->eval, &out->eval_count, object);
     else if (strcmp(out->last_event, "start") == 0)
         take_back(out, out->last_stage, out->last_step);
     kd_json_free(json);
@@ -247,6 +298,8 @@ int kd_runlog_read(kd_runlog_curves *out, const char *path) {
 }
 
 void kd_runlog_free(kd_runlog_curves *curves) {
+    for (int64_t i = 0; i < curves->step_count; i++) free(curves->step[i].value);
+    for (int64_t i = 0; i < curves->eval_count; i++) free(curves->eval[i].value);
     free(curves->step);
     free(curves->eval);
     *curves = (kd_runlog_curves){0};

@@ -51,3 +51,13 @@ kd_statistics kd_statistics_within(int n, const double *value, double least, dou
     if (s.high > most) s.high = most;
     return s;
 }
+
+static const double NORMAL = 1.959963984540054; /* 97.5 % quantile of the normal distribution */
+
+void kd_paired_interval(int64_t n, int64_t only_a, int64_t only_b, double *low, double *high) {
+    const double all = (double)n + 2, a = (double)only_a + 0.5, b = (double)only_b + 0.5;
+    const double difference = (a - b) / all;
+    const double reach = NORMAL * sqrt(a + b - (a - b) * (a - b) / all) / all;
+    *low = fmax(-1, difference - reach);
+    *high = fmin(1, difference + reach);
+}

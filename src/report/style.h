@@ -1,15 +1,43 @@
-/* The report's style sheet: one look, two colour schemes. The colours of models keep apart for
- * people who see few of them (after Okabe and Ito). */
+/* How pages and drawings look: one style, two colour schemes. The colours of series and models keep
+ * apart for people who see few of them (after Okabe and Ito). */
 #ifndef KD_REPORT_STYLE_H
 #define KD_REPORT_STYLE_H
 
+/* A class for each colour, on light ground; what has it draws with currentColor. */
+#define COLOURS                                                                                    \
+    ".c0{color:#0072b2}.c1{color:#d55e00}.c2{color:#009e73}.c3{color:#cc79a7}.c4{color:#b07800}"   \
+    ".c5{color:#56b4e9}.c6{color:#8b5cf6}.c7{color:#7a7f87}.c8{color:#a33b3b}.c9{color:#4d7c0f}\n" \
+    ".teacher{color:#6f7883}.student{color:#0067b1}.alone{color:#b07800}.ptq{color:#b0619a}"       \
+    ".blob{color:#00866a}.total{color:#1d2126}\n"                                                  \
+    ".term1{color:#0067b1}.term2{color:#c2500a}.term3{color:#b0619a}.term4{color:#00866a}\n"
+
+/* Those that would be too dark on a dark screen. */
+#define DARK_COLOURS                                                                               \
+    ".c0,.student,.term1{color:#56b0ee}.c1,.term2{color:#f0864a}.c2,.blob,.term4{color:#35c29c}"   \
+    ".c3,.ptq,.term3{color:#dc93c6}.c4,.alone{color:#e3a92b}.c6{color:#a78bfa}.c7,.teacher{color:" \
+    "#"                                                                                            \
+    "98a2ad}"                                                                                      \
+    ".c8{color:#e07a7a}.c9{color:#8fbf4d}.total{color:#e7eaed}"
+
+#define PLOT_STYLE(ink, soft, line)                                                                \
+    ".plot text{font:12px system-ui,sans-serif;fill:" soft ";font-variant-numeric:tabular-nums}\n" \
+    ".plot .title{font-size:14px;font-weight:600;fill:" ink "}.plot .label{fill:" ink "}\n"        \
+    ".plot .end{text-anchor:end}.plot .mid{text-anchor:middle}\n"                                  \
+    ".plot .grid{stroke:" line ";fill:none}.plot .minor{opacity:.5}"                               \
+    ".plot .axis,.plot .hairline{stroke:" soft ";fill:none}"                                       \
+    ".plot .hairline{stroke-dasharray:3 3}\n"                                                      \
+    ".plot .line{fill:none;stroke:currentColor;stroke-width:1.7;stroke-linejoin:round}"            \
+    ".plot .dash{stroke-dasharray:5 4}.plot .faint{opacity:.25;stroke-width:1}\n"                  \
+    ".plot circle,.plot rect[class]{fill:currentColor}.plot .hit{fill:transparent}"                \
+    ".plot .value{fill:" soft ";opacity:.55}\n"
+
+#define PAGE_PLOT_STYLE PLOT_STYLE("var(--ink)", "var(--soft)", "var(--line)")
+
 static const char REPORT_STYLE[] =
     ":root{color-scheme:light dark;--ground:#fff;--ink:#1d2126;--soft:#5c6670;--line:#dfe3e8;"
-    "--track:#f4f6f8;--teacher:#6f7883;--student:#0067b1;--alone:#b07800;--ptq:#b0619a;"
-    "--blob:#00866a;--total:#1d2126;--hard:#c2500a;--kl:#0067b1;--bad:#b3261e}\n"
-    "@media(prefers-color-scheme:dark){:root{--ground:#14171a;--ink:#e7eaed;--soft:#9ba5b0;"
-    "--line:#2d333a;--track:#1b1f24;--teacher:#98a2ad;--student:#56b0ee;--alone:#e3a92b;"
-    "--ptq:#dc93c6;--blob:#35c29c;--total:#e7eaed;--hard:#f0864a;--kl:#56b0ee;--bad:#ff8a80}}\n"
+    "--track:#f4f6f8}\n" COLOURS
+    "@media screen and (prefers-color-scheme:dark){:root{--ground:#14171a;--ink:#e7eaed;"
+    "--soft:#9ba5b0;--line:#2d333a;--track:#1b1f24}\n" DARK_COLOURS "}\n"
     "*{box-sizing:border-box}\n"
     "body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\n"
     "main{max-width:74rem;margin:0 auto;padding:2rem 1.25rem 4rem}\n"
@@ -34,40 +62,22 @@ static const char REPORT_STYLE[] =
     "th:first-child,td:last-child,thead th:last-child{text-align:left}\n"
     "th:first-child{padding-left:0}\n"
     "td small{color:var(--soft)}\n"
-    "i{display:inline-block;width:.7em;height:.7em;border-radius:2px;margin-right:.5em}\n"
-    "i.teacher{background:var(--teacher)}i.student{background:var(--student)}"
-    "i.alone{background:var(--alone)}i.ptq{background:var(--ptq)}i.blob{background:var(--blob)}"
-    "i.total{background:var(--total)}i.hard{background:var(--hard)}i.kl{background:var(--kl)}"
-    "i.other{background:var(--soft)}\n"
+    "i{display:inline-block;width:.7em;height:.7em;border-radius:2px;margin-right:.5em;"
+    "background:currentColor;print-color-adjust:exact;-webkit-print-color-adjust:exact}\n"
+    ".other{color:var(--soft)}\n"
     ".legend{display:flex;flex-wrap:wrap;gap:.1rem 1.1rem;list-style:none;margin:.2rem 0 .6rem;"
     "padding:0;font-size:.9rem;color:var(--soft)}\n"
     ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(19rem,1fr));gap:1.75rem "
     "2.25rem}\n"
-    ".classes{display:grid;grid-template-columns:repeat(auto-fill,minmax(18rem,1fr));gap:1.1rem "
-    "2.5rem}\n"
-    "figure{margin:0;min-width:0;display:flex;flex-direction:column}figure svg{margin-top:auto}\n"
-    "figcaption{font-weight:600;font-size:.95rem}\n"
-    "svg{display:block;width:100%;height:auto;max-width:30rem;overflow:visible}\n"
-    "svg text{font:11px system-ui,sans-serif;fill:var(--soft);font-variant-numeric:tabular-nums}\n"
-    "svg .name{font-size:13px;font-weight:600;fill:var(--ink)}\n"
-    "svg .worst{fill:var(--bad);font-weight:600}\n"
-    "svg .end{text-anchor:end}svg .mid{text-anchor:middle}\n"
-    ".grid{stroke:var(--line);fill:none}.axis{stroke:var(--soft);fill:none}"
-    ".mark{stroke:var(--soft);stroke-dasharray:3 3;fill:none}\n"
-    ".hit{fill:transparent}\n"
-    ".fill.teacher{fill:var(--teacher)}.fill.student{fill:var(--student)}"
-    ".fill.alone{fill:var(--alone)}.fill.ptq{fill:var(--ptq)}.fill.blob{fill:var(--blob)}"
-    ".fill.other{fill:var(--soft)}\n"
-    ".line{fill:none;stroke-width:1.6;stroke-linejoin:round}.line.faint{opacity:.22;"
-    "stroke-width:1}\n"
-    ".line.student{stroke:var(--student)}.line.alone{stroke:var(--alone)}"
-    ".line.blob{stroke:var(--blob)}.line.total{stroke:var(--total)}.line.hard{stroke:var(--hard)}"
-    ".line.kl{stroke:var(--kl)}\n"
-    ".dot.student{fill:var(--student)}.dot.alone{fill:var(--alone)}.dot.blob{fill:var(--blob)}\n"
-    "g:hover .fill{opacity:.75}\n"
+    "figure{margin:0;min-width:0;display:flex;flex-direction:column;break-inside:avoid}\n"
+    "figcaption{font-weight:600;font-size:.95rem;margin-bottom:.2rem;overflow-wrap:anywhere}\n"
+    "svg{display:block;width:100%;height:auto;max-width:27rem;overflow:visible}\n"
+    ".level svg{margin-top:auto}\n" PAGE_PLOT_STYLE
     "details{margin-top:2.75rem}summary{cursor:pointer;font-weight:600}\n"
     "pre{background:var(--track);padding:1rem;overflow-x:auto;font-size:.85rem;line-height:1.45;"
     "tab-size:2}\n"
-    "@media print{details,pre{break-inside:avoid}}\n";
+    "@media print{body{font-size:12px}main{padding:0;max-width:none}h2,h2+p{break-after:avoid}"
+    ".scroll{overflow:visible}table{font-size:.9em}th,td{padding:.3rem .4rem}"
+    ".charts{grid-template-columns:1fr 1fr}details{display:none}}\n";
 
 #endif

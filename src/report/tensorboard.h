@@ -17,13 +17,9 @@
 
 #include <stdint.h>
 
-typedef struct kd_tensorboard kd_tensorboard;
+#include "report/metric.h"
 
-/* A named number of one step. */
-typedef struct {
-    const char *name;
-    double value;
-} kd_scalar;
+typedef struct kd_tensorboard kd_tensorboard;
 
 /* Makes `folder` and in it events.out.tfevents.<time>.<host>.<process>; `step` is the first that
  * will be written. KD_EIO. The caller closes. */

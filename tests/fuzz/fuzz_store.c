@@ -99,7 +99,9 @@ static void write_structured(void) {
     put_int(file, "views", 1 + next() % 2);
     put_int(file, "augmented", next() % 2);
     put_string(file, "teacher", "");
-    put_string(file, "class_names", "a\nb");
+    char names[32] = "a";
+    for (int64_t i = 1; i < classes; i++) strcat(names, "\nb");
+    put_string(file, "class_names", names);
     put_int(file, "rows", rows);
     put_int(file, "first_row", 0);
     put_int(file, "total_rows", rows);

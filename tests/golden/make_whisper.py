@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes whisper.bin, a tiny random model in whisper.cpp's format, and whisper_out.bin, what Hugging Face
-transformers computes with it, and what ggml's reference encoders make of some numbers.
+transformers computes with it.
 
-    python3 tests/golden/make_whisper.py        needs torch, transformers and gguf; the files are checked in
+    python3 tests/golden/make_whisper.py        needs torch and transformers; the files are checked in
 
 whisper_out.bin is a sequence of records {char name[48]; int64 n; float32 value[n]}.
 """
@@ -10,7 +10,6 @@ import os
 import struct
 import sys
 
-import gguf
 import numpy as np
 import torch
 
@@ -76,20 +75,7 @@ def kd_gradient(mel, ids, labels, model):
     put("grad.tokens", state["model.decoder.embed_tokens.weight"].grad[::13])
 
 
-def formats():
-    x = np.random.default_rng(2).standard_normal(8 * 32).astype(np.float32)
-    x[32:64] = 0
-    x[70] = -9.5
-    put("format.x", x)
-    for kind in ["Q8_0", "Q5_0", "Q4_0", "Q4_1", "Q5_1"]:
-        t = getattr(gguf.GGMLQuantizationType, kind)
-        packed = gguf.quants.quantize(x, t)
-        put(f"format.{kind.lower()}", packed.ravel())
-        put(f"format.{kind.lower()}.value", gguf.quants.dequantize(packed, t))
-
-
 mel, ids, labels, model = model_and_outputs()
 kd_gradient(mel, ids, labels, model)
-formats()
 with open(os.path.join(FOLDER, "whisper_out.bin"), "wb") as out:
     out.write(b"".join(records))

@@ -12,4 +12,10 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     }
 }
 
-const kd_number_format kd_format_bf16 = {"bf16", 30, 1, 2, NULL, decode};
+const kd_number_format kd_format_bf16 = {.name = "bf16",
+                                         .ggml_type = 30,
+                                         .file_type = -1,
+                                         .gguf_file_type = -1,
+                                         .block = 1,
+                                         .bytes = 2,
+                                         .decode = decode};

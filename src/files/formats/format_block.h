@@ -1,4 +1,5 @@
-/* Inside the block formats: halves in front of a block, and the value that sets its scale. */
+/* Inside the block formats: halves in front of a block, the value that sets its scale, steps and
+ * how they are packed. */
 #ifndef KD_FILES_FORMAT_BLOCK_H
 #define KD_FILES_FORMAT_BLOCK_H
 
@@ -6,9 +7,10 @@
 #include <string.h>
 
 #include "data/half.h"
+#include "files/formats/format_search.h"
 #include "files/formats/number_format.h"
 
-enum { KD_FORMAT_BLOCK = 32 };
+enum { KD_FORMAT_BLOCK = 32, KD_FORMAT_HALF_BLOCK = KD_FORMAT_BLOCK / 2 };
 
 static inline float kd_format_get_half(const unsigned char *from) {
     uint16_t half;
@@ -19,14 +21,6 @@ static inline float kd_format_get_half(const unsigned char *from) {
 static inline void kd_format_put_half(unsigned char *to, float x) {
     const uint16_t half = kd_half_from_float(x);
     memcpy(to, &half, sizeof half);
-}
-
-static inline float kd_format_largest(const float *x) {
-    float largest = 0;
-#pragma omp simd reduction(max : largest)
-    for (int j = 0; j < KD_FORMAT_BLOCK; j++)
-        largest = fabsf(x[j]) > largest ? fabsf(x[j]) : largest;
-    return largest;
 }
 
 /* The value of largest magnitude, the first of several. */
@@ -43,16 +37,53 @@ static inline float kd_format_extreme(const float *x) {
     return high > 0 ? x[j] : 0;
 }
 
-/* q[j] = (int)(x[j]/d + offset), at most `most`: x/d lies in −most/2 … most/2. */
-static inline void kd_format_steps(uint8_t q[KD_FORMAT_BLOCK], const float *x, float inverse,
-                                   float offset, int most) {
+/* q[j] = (int)((x[j] − low)/d + offset), at most `most`, which x is at most one step beyond. Where
+ * 1/d is infinite, q is 0, as ggml has it on x86. */
+static inline void kd_format_steps(uint8_t q[KD_FORMAT_BLOCK], const float *x, float low,
+                                   float inverse, float offset, int most) {
     int32_t step[KD_FORMAT_BLOCK];
 #pragma omp simd
     for (int j = 0; j < KD_FORMAT_BLOCK; j++) {
-        const int32_t s = (int32_t)(x[j] * inverse + offset);
+        const float scaled = (x[j] - low) * inverse + offset;
+        const int32_t s = scaled >= 0 && scaled < 128 ? (int32_t)scaled : 0;
         step[j] = s < most ? s : most;
     }
     for (int j = 0; j < KD_FORMAT_BLOCK; j++) q[j] = (uint8_t)step[j];
+}
+
+/* 16 bytes: byte j holds the low four bits of value j in its low and of value j + 16 in its high
+ * half. */
+static inline void kd_format_put_nibbles(unsigned char *out, const uint8_t q[KD_FORMAT_BLOCK]) {
+    uint8_t pair[KD_FORMAT_HALF_BLOCK];
+    for (int j = 0; j < KD_FORMAT_HALF_BLOCK; j++)
+        pair[j] = (uint8_t)((q[j] & 15) | (q[j + KD_FORMAT_HALF_BLOCK] & 15) << 4);
+    memcpy(out, pair, sizeof pair);
+}
+
+/* 4 bytes of fifth bits, bit j of value j, and those 16. */
+static inline void kd_format_put_fives(unsigned char *out, const uint8_t q[KD_FORMAT_BLOCK]) {
+    uint32_t high = 0;
+    for (int j = 0; j < KD_FORMAT_BLOCK; j++) high |= (uint32_t)(q[j] >> 4) << j;
+    memcpy(out, &high, sizeof high);
+    kd_format_put_nibbles(out + sizeof high, q);
+}
+
+/* Encodes a row block by block: `plain` without importance, `weighted` with what each value costs
+ * (kd_format_weights; σ² is the row's). */
+static inline void
+kd_format_encode_blocks(unsigned char *out, int bytes, const float *x, const float *importance,
+                        int64_t n, void (*plain)(unsigned char *, const float *),
+                        void (*weighted)(unsigned char *, const float *, const float *)) {
+    float weight[KD_FORMAT_BLOCK];
+    const float sigma2 = importance ? kd_format_mean_square(x, n) : 0;
+    for (int64_t i = 0; i < n; i += KD_FORMAT_BLOCK, out += bytes) {
+        if (importance) {
+            kd_format_weights(weight, importance + i, x + i, KD_FORMAT_BLOCK, sigma2);
+            weighted(out, x + i, weight);
+        } else {
+            plain(out, x + i);
+        }
+    }
 }
 
 #endif

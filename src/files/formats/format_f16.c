@@ -6,7 +6,8 @@
 /* In pieces, since `out` and `in` may be unaligned. */
 enum { PIECE = 512 };
 
-static void encode(unsigned char *out, const float *x, int64_t n) {
+static void encode(unsigned char *out, const float *x, const float *importance, int64_t n) {
+    (void)importance;
     uint16_t half[PIECE];
     for (int64_t i = 0; i < n; i += PIECE) {
         const int64_t count = n - i < PIECE ? n - i : PIECE;
@@ -24,4 +25,11 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     }
 }
 
-const kd_number_format kd_format_f16 = {"f16", 1, 1, 2, encode, decode};
+const kd_number_format kd_format_f16 = {.name = "f16",
+                                        .ggml_type = 1,
+                                        .file_type = 1,
+                                        .gguf_file_type = 1,
+                                        .block = 1,
+                                        .bytes = 2,
+                                        .encode = encode,
+                                        .decode = decode};

@@ -11,4 +11,10 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     }
 }
 
-const kd_number_format kd_format_f64 = {"f64", 28, 1, 8, NULL, decode};
+const kd_number_format kd_format_f64 = {.name = "f64",
+                                        .ggml_type = 28,
+                                        .file_type = -1,
+                                        .gguf_file_type = -1,
+                                        .block = 1,
+                                        .bytes = 8,
+                                        .decode = decode};

@@ -7,7 +7,8 @@ enum { MOST = 127 };
 
 /* Float d, then n signed bytes: d = max|x|/127, q = rint(x·(1/d)), ties to even: the symmetric grid
  * of 8 bits (quant/grid.h) that the row's own range gives. */
-static void encode(unsigned char *out, const float *x, int64_t n) {
+static void encode(unsigned char *out, const float *x, const float *importance, int64_t n) {
+    (void)importance;
     float largest = 0;
 #pragma omp simd reduction(max : largest)
     for (int64_t i = 0; i < n; i++) largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
@@ -31,4 +32,11 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     for (int64_t i = 0; i < n; i++) out[i] = d * (float)q[i];
 }
 
-const kd_number_format kd_format_int8 = {"int8", KD_NO_GGML_TYPE, 0, 1, encode, decode};
+const kd_number_format kd_format_int8 = {.name = "int8",
+                                         .ggml_type = KD_NO_GGML_TYPE,
+                                         .file_type = -1,
+                                         .gguf_file_type = -1,
+                                         .block = 0,
+                                         .bytes = 1,
+                                         .encode = encode,
+                                         .decode = decode};

@@ -1,18 +1,25 @@
 #include "files/formats/format_block.h"
 
-/* Half d, 16 bytes: byte j holds value j in its low and value j + 16 in its high half. d = (the
- * value of largest magnitude)/−8, so that this value is exact; q = x/d + 8 rounded. */
-enum { BYTES = 18, HALF = KD_FORMAT_BLOCK / 2 };
+/* Half d, 16 bytes of nibbles. d = (the value of largest magnitude)/−8, so that this value is
+ * exact; q = x/d + 8 rounded. Weighted, d is searched. */
+enum { BYTES = 18, MOST = 8, HALF = KD_FORMAT_HALF_BLOCK };
 
-static void encode(unsigned char *out, const float *x, int64_t n) {
-    for (; n > 0; n -= KD_FORMAT_BLOCK, x += KD_FORMAT_BLOCK, out += BYTES) {
-        const float d = kd_format_extreme(x) / -8, inverse = d != 0 ? 1 / d : 0;
-        uint8_t q[KD_FORMAT_BLOCK], pair[HALF];
-        kd_format_steps(q, x, inverse, 8.5f, 15);
-        for (int j = 0; j < HALF; j++) pair[j] = (uint8_t)(q[j] | q[j + HALF] << 4);
-        kd_format_put_half(out, d);
-        memcpy(out + 2, pair, sizeof pair);
-    }
+static void encode_plain(unsigned char *out, const float *x) {
+    const float d = kd_format_extreme(x) / -MOST, inverse = d != 0 ? 1 / d : 0;
+    uint8_t q[KD_FORMAT_BLOCK];
+    kd_format_steps(q, x, 0, inverse, MOST + 0.5f, 2 * MOST - 1);
+    kd_format_put_half(out, d);
+    kd_format_put_nibbles(out + 2, q);
+}
+
+static void encode_weighted(unsigned char *out, const float *x, const float *weight) {
+    uint8_t q[KD_FORMAT_BLOCK];
+    kd_format_put_half(out, kd_format_search_scale(q, x, weight, KD_FORMAT_BLOCK, MOST));
+    kd_format_put_nibbles(out + 2, q);
+}
+
+static void encode(unsigned char *out, const float *x, const float *importance, int64_t n) {
+    kd_format_encode_blocks(out, BYTES, x, importance, n, encode_plain, encode_weighted);
 }
 
 static void decode(float *out, const unsigned char *in, int64_t n) {
@@ -25,4 +32,12 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     }
 }
 
-const kd_number_format kd_format_q4_0 = {"q4_0", 2, KD_FORMAT_BLOCK, BYTES, encode, decode};
+const kd_number_format kd_format_q4_0 = {.name = "q4_0",
+                                         .ggml_type = 2,
+                                         .file_type = 2,
+                                         .gguf_file_type = 2,
+                                         .block = KD_FORMAT_BLOCK,
+                                         .bytes = BYTES,
+                                         .fallback = &kd_format_f16,
+                                         .encode = encode,
+                                         .decode = decode};

@@ -1,7 +1,38 @@
 #include "files/formats/format_block.h"
 
-/* Half d, half m, 16 bytes as in q4_0. Only read. */
-enum { BYTES = 20, HALF = KD_FORMAT_BLOCK / 2 };
+/* Half d, half m, 16 bytes as in q4_0. m = the least value, d = (the largest − m)/15,
+ * q = (x − m)/d rounded. Weighted, d and m ≤ 0 are searched. */
+enum { BYTES = 20, MOST = 15, HALF = KD_FORMAT_HALF_BLOCK };
+
+static void put(unsigned char *out, float d, float m, const uint8_t *q) {
+    kd_format_put_half(out, d);
+    kd_format_put_half(out + 2, m);
+    kd_format_put_nibbles(out + 4, q);
+}
+
+static void encode_plain(unsigned char *out, const float *x) {
+    float high = x[0], low = x[0];
+    uint8_t q[KD_FORMAT_BLOCK];
+    for (int j = 1; j < KD_FORMAT_BLOCK; j++) {
+        high = x[j] > high ? x[j] : high;
+        low = x[j] < low ? x[j] : low;
+    }
+    const float d = (high - low) / MOST, inverse = d != 0 ? 1 / d : 0;
+    kd_format_steps(q, x, low, inverse, 0.5f, MOST);
+    put(out, d, low, q);
+}
+
+static void encode_weighted(unsigned char *out, const float *x, const float *weight) {
+    static const kd_format_candidates candidates = {-0.9f, 0.05f, 36};
+    uint8_t q[KD_FORMAT_BLOCK];
+    float m;
+    const float d = kd_format_search_offset(q, &m, x, weight, KD_FORMAT_BLOCK, MOST, candidates);
+    put(out, d, m, q);
+}
+
+static void encode(unsigned char *out, const float *x, const float *importance, int64_t n) {
+    kd_format_encode_blocks(out, BYTES, x, importance, n, encode_plain, encode_weighted);
+}
 
 static void decode(float *out, const unsigned char *in, int64_t n) {
     for (; n > 0; n -= KD_FORMAT_BLOCK, out += KD_FORMAT_BLOCK, in += BYTES) {
@@ -13,4 +44,12 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     }
 }
 
-const kd_number_format kd_format_q4_1 = {"q4_1", 3, KD_FORMAT_BLOCK, BYTES, NULL, decode};
+const kd_number_format kd_format_q4_1 = {.name = "q4_1",
+                                         .ggml_type = 3,
+                                         .file_type = 3,
+                                         .gguf_file_type = 3,
+                                         .block = KD_FORMAT_BLOCK,
+                                         .bytes = BYTES,
+                                         .fallback = &kd_format_f16,
+                                         .encode = encode,
+                                         .decode = decode};

@@ -1,21 +1,25 @@
 #include "files/formats/format_block.h"
 
-/* Half d, 32 fifth bits (bit j of value j), 16 bytes as in q4_0 with the low four. d = (the value
- * of largest magnitude)/−16; q = x/d + 16 rounded. */
-enum { BYTES = 22, HALF = KD_FORMAT_BLOCK / 2 };
+/* Half d, 32 fifth bits, 16 bytes of the low four. d = (the value of largest magnitude)/−16;
+ * q = x/d + 16 rounded. Weighted, d is searched. */
+enum { BYTES = 22, MOST = 16, HALF = KD_FORMAT_HALF_BLOCK };
 
-static void encode(unsigned char *out, const float *x, int64_t n) {
-    for (; n > 0; n -= KD_FORMAT_BLOCK, x += KD_FORMAT_BLOCK, out += BYTES) {
-        const float d = kd_format_extreme(x) / -16, inverse = d != 0 ? 1 / d : 0;
-        uint8_t q[KD_FORMAT_BLOCK], pair[HALF];
-        uint32_t high = 0;
-        kd_format_steps(q, x, inverse, 16.5f, 31);
-        for (int j = 0; j < HALF; j++) pair[j] = (uint8_t)((q[j] & 15) | (q[j + HALF] & 15) << 4);
-        for (int j = 0; j < KD_FORMAT_BLOCK; j++) high |= (uint32_t)(q[j] >> 4) << j;
-        kd_format_put_half(out, d);
-        memcpy(out + 6, pair, sizeof pair);
-        memcpy(out + 2, &high, sizeof high);
-    }
+static void encode_plain(unsigned char *out, const float *x) {
+    const float d = kd_format_extreme(x) / -MOST, inverse = d != 0 ? 1 / d : 0;
+    uint8_t q[KD_FORMAT_BLOCK];
+    kd_format_steps(q, x, 0, inverse, MOST + 0.5f, 2 * MOST - 1);
+    kd_format_put_half(out, d);
+    kd_format_put_fives(out + 2, q);
+}
+
+static void encode_weighted(unsigned char *out, const float *x, const float *weight) {
+    uint8_t q[KD_FORMAT_BLOCK];
+    kd_format_put_half(out, kd_format_search_scale(q, x, weight, KD_FORMAT_BLOCK, MOST));
+    kd_format_put_fives(out + 2, q);
+}
+
+static void encode(unsigned char *out, const float *x, const float *importance, int64_t n) {
+    kd_format_encode_blocks(out, BYTES, x, importance, n, encode_plain, encode_weighted);
 }
 
 static void decode(float *out, const unsigned char *in, int64_t n) {
@@ -32,4 +36,12 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     }
 }
 
-const kd_number_format kd_format_q5_0 = {"q5_0", 6, KD_FORMAT_BLOCK, BYTES, encode, decode};
+const kd_number_format kd_format_q5_0 = {.name = "q5_0",
+                                         .ggml_type = 6,
+                                         .file_type = 8,
+                                         .gguf_file_type = 8,
+                                         .block = KD_FORMAT_BLOCK,
+                                         .bytes = BYTES,
+                                         .fallback = &kd_format_f16,
+                                         .encode = encode,
+                                         .decode = decode};

@@ -11,12 +11,14 @@ static void to_steps(int8_t q[KD_FORMAT_BLOCK], const float *x, float inverse) {
 #pragma omp simd
     for (int j = 0; j < KD_FORMAT_BLOCK; j++) {
         const float scaled = x[j] * inverse;
-        step[j] = (int32_t)(scaled + copysignf(0x1.fffffep-2f, scaled));
+        const float moved = scaled + copysignf(0x1.fffffep-2f, scaled);
+        step[j] = fabsf(moved) < 128 ? (int32_t)moved : 0; /* 1/d may be infinite */
     }
     for (int j = 0; j < KD_FORMAT_BLOCK; j++) q[j] = (int8_t)step[j];
 }
 
-static void encode(unsigned char *out, const float *x, int64_t n) {
+static void encode(unsigned char *out, const float *x, const float *importance, int64_t n) {
+    (void)importance; /* nor does ggml look */
     for (; n > 0; n -= KD_FORMAT_BLOCK, x += KD_FORMAT_BLOCK, out += BYTES) {
         const float d = fabsf(kd_format_extreme(x)) / 127, inverse = d != 0 ? 1 / d : 0;
         int8_t q[KD_FORMAT_BLOCK];
@@ -33,4 +35,12 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     }
 }
 
-const kd_number_format kd_format_q8_0 = {"q8_0", 8, KD_FORMAT_BLOCK, BYTES, encode, decode};
+const kd_number_format kd_format_q8_0 = {.name = "q8_0",
+                                         .ggml_type = 8,
+                                         .file_type = 7,
+                                         .gguf_file_type = 7,
+                                         .block = KD_FORMAT_BLOCK,
+                                         .bytes = BYTES,
+                                         .fallback = &kd_format_f16,
+                                         .encode = encode,
+                                         .decode = decode};

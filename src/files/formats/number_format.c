@@ -1,14 +1,88 @@
 #include "files/formats/number_format.h"
 
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/error.h"
 
 #define ADDRESS_OF(name) &kd_format_##name,
 static const kd_number_format *const FORMATS[] = {KD_NUMBER_FORMATS(ADDRESS_OF)};
 enum { FORMAT_COUNT = (int)(sizeof FORMATS / sizeof *FORMATS) };
 
+#define NAME_FITS(name)                                                                            \
+    _Static_assert(sizeof #name <= KD_FORMAT_NAME_MAX, "the name of a format is too long");
+KD_NUMBER_FORMATS(NAME_FITS)
+_Static_assert((KD_FORMAT_NAME_MAX + 1) * (sizeof FORMATS / sizeof *FORMATS) <= KD_FORMAT_LIST_MAX,
+               "the list of formats is too long");
+
 uint64_t kd_number_format_bytes(const kd_number_format *format, int64_t n) {
     if (format->block == 0) return sizeof(float) + (uint64_t)n;
     return n % format->block ? 0 : (uint64_t)(n / format->block) * (uint64_t)format->bytes;
+}
+
+const kd_number_format *kd_number_format_fit(const kd_number_format *format, int64_t n) {
+    while (format->fallback && kd_number_format_bytes(format, n) == 0) format = format->fallback;
+    return format;
+}
+
+/* Formats of single values keep what is no number as it is. */
+static bool comes_back(const kd_number_format *format, const float *x, const float *back,
+                       int64_t n) {
+    bool good = true;
+    for (int64_t i = 0; i < n; i++)
+        good = good && (isfinite(x[i]) ? isfinite(back[i]) : format->block == 1);
+    return good;
+}
+
+/* Names the largest value, or the first that is none. */
+static int refuse_row(const kd_number_format *format, const float *x, int64_t n, const char *name,
+                      int64_t row) {
+    int64_t worst = 0;
+    for (int64_t i = 1; i < n; i++)
+        if (!isnan(x[worst]) && !(fabsf(x[i]) <= fabsf(x[worst]))) worst = i;
+    return kd_fail(KD_EDATA, "%s: value %lld of row %lld is %g, which %s cannot hold", name,
+                   (long long)worst, (long long)row, (double)x[worst], format->name);
+}
+
+int kd_number_format_encode(unsigned char *out, const kd_number_format *format, const float *x,
+                            int64_t rows, int64_t n, const char *name) {
+    const uint64_t bytes = kd_number_format_bytes(format, n);
+    int status = KD_OK;
+    KD_CONTRACT(format->encode && bytes > 0, "%s: rows of %lld in %s", name, (long long)n,
+                format->name);
+    float *back = malloc((size_t)n * sizeof *back);
+    if (!back) return kd_fail_memory((size_t)n * sizeof *back, name);
+    for (int64_t row = 0; row < rows && status == KD_OK; row++, out += bytes, x += n) {
+        format->encode(out, x, NULL, n);
+        format->decode(back, out, n);
+        if (!comes_back(format, x, back, n)) status = refuse_row(format, x, n, name, row);
+    }
+    free(back);
+    return status;
+}
+
+const kd_number_format *kd_number_format_at(int i) {
+    return i < FORMAT_COUNT ? FORMATS[i] : NULL;
+}
+
+static char *list(char out[KD_FORMAT_LIST_MAX], bool written) {
+    int used = 0;
+    out[0] = '\0';
+    for (int i = 0; i < FORMAT_COUNT; i++)
+        if (written ? FORMATS[i]->encode != NULL : FORMATS[i]->ggml_type != KD_NO_GGML_TYPE)
+            used += snprintf(out + used, (size_t)(KD_FORMAT_LIST_MAX - used), "%s%s",
+                             used ? ", " : "", FORMATS[i]->name);
+    return out;
+}
+
+char *kd_number_format_list_written(char out[KD_FORMAT_LIST_MAX]) {
+    return list(out, true);
+}
+
+char *kd_number_format_list_ggml(char out[KD_FORMAT_LIST_MAX]) {
+    return list(out, false);
 }
 
 const kd_number_format *kd_number_format_named(const char *name) {
@@ -23,15 +97,24 @@ const kd_number_format *kd_number_format_typed(uint32_t ggml_type) {
     return NULL;
 }
 
-/* ggml's other types, of which files are read as far as their sizes go. */
-static const struct {
+/* ggml's other types, of which files are read as far as their sizes go. A format of FORMATS goes
+ * before the row of its type here. */
+typedef struct {
     uint32_t type, block, bytes;
-} STORED_ONLY[] = {
-    {9, 32, 36},    {10, 256, 84},  {11, 256, 110}, {12, 256, 144}, /* q8_1, q2_K, q3_K, q4_K */
-    {13, 256, 176}, {14, 256, 210}, {24, 1, 1},     {25, 1, 2},     /* q5_K, q6_K, i8, i16     */
-    {26, 1, 4},     {27, 1, 8},                                     /* i32, i64                */
-    {39, 32, 17},   {40, 64, 36},                                   /* mxfp4, nvfp4            */
+    const char *name;
+} stored_only;
+
+static const stored_only STORED_ONLY[] = {
+    {9, 32, 36, "q8_1"},   {10, 256, 84, "q2_K"}, {11, 256, 110, "q3_K"}, {13, 256, 176, "q5_K"},
+    {24, 1, 1, "i8"},      {25, 1, 2, "i16"},     {26, 1, 4, "i32"},      {27, 1, 8, "i64"},
+    {39, 32, 17, "mxfp4"}, {40, 64, 36, "nvfp4"},
 };
+
+static const stored_only *find_stored(uint32_t ggml_type) {
+    for (size_t i = 0; i < sizeof STORED_ONLY / sizeof *STORED_ONLY; i++)
+        if (STORED_ONLY[i].type == ggml_type) return &STORED_ONLY[i];
+    return NULL;
+}
 
 static uint64_t bytes_of(uint64_t block, uint64_t bytes, uint64_t row, uint64_t count) {
     const uint64_t blocks = count / block;
@@ -40,9 +123,13 @@ static uint64_t bytes_of(uint64_t block, uint64_t bytes, uint64_t row, uint64_t 
 
 uint64_t kd_ggml_type_bytes(uint32_t ggml_type, uint64_t row, uint64_t count) {
     const kd_number_format *format = kd_number_format_typed(ggml_type);
+    const stored_only *stored = find_stored(ggml_type);
     if (format) return bytes_of((uint64_t)format->block, (uint64_t)format->bytes, row, count);
-    for (size_t i = 0; i < sizeof STORED_ONLY / sizeof *STORED_ONLY; i++)
-        if (STORED_ONLY[i].type == ggml_type)
-            return bytes_of(STORED_ONLY[i].block, STORED_ONLY[i].bytes, row, count);
-    return 0;
+    return stored ? bytes_of(stored->block, stored->bytes, row, count) : 0;
+}
+
+const char *kd_ggml_type_name(uint32_t ggml_type) {
+    const kd_number_format *format = kd_number_format_typed(ggml_type);
+    const stored_only *stored = find_stored(ggml_type);
+    return format ? format->name : stored ? stored->name : "?";
 }

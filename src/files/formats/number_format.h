@@ -1,46 +1,88 @@
-/* The number formats of ggml in which weights lie in files: a row is cut into blocks, a block has a
- * half-precision scale d (and, in the _1 formats, a half-precision offset m) and small integers.
+/* The number formats in which weights lie in files, most of them ggml's: a row is cut into blocks,
+ * a block has a half-precision scale d (and, in the _1 formats, a half-precision offset m) and
+ * small integers.
  *
  *   f32, f16            as they are                 f64, bf16   only read
  *   q4_0  d·(q − 8)     18 bytes of 32 values        q4_1  d·q + m     20 bytes
  *   q5_0  d·(q − 16)    22 bytes                     q5_1  d·q + m     24 bytes
  *   q8_0  d·q           34 bytes
+ *   q4_K  d·s·q − m·o   144 bytes of 256 values, a scale s and an offset o for each 32
+ *   q6_K  d·s·(q − 32)  210 bytes of 256 values, a scale for each 16
  *   int8  d·q           4 bytes and one of each value: a row of any length is one block, d is a
  *                       float. Not ggml's; a GGUF file holds it as two tensors (whisper_file.h).
  *
- * One file each: format_<name>.c. Encoders give the same bytes as ggml's reference encoders.
+ * One file each: format_<name>.c. Encoders give the same bytes as ggml's reference encoders, with
+ * importance and without.
  */
 #ifndef KD_FILES_NUMBER_FORMAT_H
 #define KD_FILES_NUMBER_FORMAT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define KD_NO_GGML_TYPE UINT32_MAX
 
-typedef struct {
+typedef struct kd_number_format {
     const char *name;
-    uint32_t ggml_type; /* ggml's number of the type, or KD_NO_GGML_TYPE                  */
-    int block, bytes;   /* values in a block, and its bytes; block 0: a row is one block  */
-    /* n values, a multiple of `block`, or one row. encode is NULL for formats only read. */
-    void (*encode)(unsigned char *out, const float *x, int64_t n);
+    uint32_t ggml_type; /* ggml's number of the type, or KD_NO_GGML_TYPE: its files have it not */
+    int file_type;      /* whisper.cpp's number of a file whose matrices have it; −1: none      */
+    int gguf_file_type; /* general.file_type of such a GGUF; −1: none                           */
+    int block, bytes;   /* values in a block, and its bytes; block 0: a row is one block of a
+                           float and one byte for each value, which GGUF holds as two tensors  */
+    const struct kd_number_format *fallback; /* for rows that cannot be cut into blocks; NULL
+                                                where every row can                            */
+    /* Rows of n values, a multiple of `block`. With `importance` (n; NULL: none) they are one row,
+     * and errors count as much as its numbers say: Σ importance·(x − x')² is kept small, if the
+     * format has a choice. Any x may come; kd_number_format_encode says which cannot be held.
+     * NULL for formats only read. */
+    void (*encode)(unsigned char *out, const float *x, const float *importance, int64_t n);
     void (*decode)(float *out, const unsigned char *in, int64_t n);
 } kd_number_format;
 
-/* Every format: its file defines kd_format_<name>. */
-#define KD_NUMBER_FORMATS(X)                                                                       \
-    X(f32) X(f16) X(bf16) X(f64) X(q4_0) X(q4_1) X(q5_0) X(q5_1) X(q8_0) X(int8)
+/* Every format: its file defines kd_format_<name>. KD_SMALL_FORMATS are those that round; the last
+ * ones are only read. */
+#define KD_NUMBER_FORMATS(X) X(f32) KD_SMALL_FORMATS(X) X(bf16) X(f64)
+#define KD_SMALL_FORMATS(X)  X(f16) X(q8_0) X(q6_K) X(q5_1) X(q5_0) X(q4_K) X(q4_1) X(q4_0) X(int8)
 
 #define KD_DECLARE_FORMAT(name) extern const kd_number_format kd_format_##name;
 KD_NUMBER_FORMATS(KD_DECLARE_FORMAT)
 #undef KD_DECLARE_FORMAT
 
+/* For tables of keys: "f32|f16|…", of all formats that are written. */
+#define KD_FORMAT_CHOICE(name) "|" #name
+#define KD_FORMAT_CHOICES      "f32" KD_SMALL_FORMATS(KD_FORMAT_CHOICE)
+
+enum { KD_FORMAT_NAME_MAX = 8 }; /* with the 0 */
+
 /* Bytes of a row of n values; 0 when the row cannot be cut into blocks. */
 uint64_t kd_number_format_bytes(const kd_number_format *format, int64_t n);
+
+/* `format`, or the first of its fallbacks that rows of n values can be cut into. */
+const kd_number_format *kd_number_format_fit(const kd_number_format *format, int64_t n);
+
+/* Whether a GGUF file can hold it: as a type of ggml's, or in two tensors. */
+static inline bool kd_number_format_in_gguf(const kd_number_format *format) {
+    return format->ggml_type != KD_NO_GGML_TYPE || format->block == 0;
+}
+
+/* Encodes `rows` rows of n values. KD_EDATA, naming `name`, when a value would not come back as a
+ * number: it is none, in a block, or its block's scale passes what half precision holds. */
+int kd_number_format_encode(unsigned char *out, const kd_number_format *format, const float *x,
+                            int64_t rows, int64_t n, const char *name);
 
 /* Bytes of `count` values of ggml's type in rows of `row`, also of types that are only stored and
  * not computed with (integers, k-quants …); 0 when the type is unknown, does not divide the row, or
  * the size overflows. */
 uint64_t kd_ggml_type_bytes(uint32_t ggml_type, uint64_t row, uint64_t count);
+/* Its name, "q4_0"; "?" when it is unknown. */
+const char *kd_ggml_type_name(uint32_t ggml_type);
+
+/* The i-th of KD_NUMBER_FORMATS; NULL behind the last. */
+const kd_number_format *kd_number_format_at(int i);
+/* "f32, f16, …" of the formats that can be written, or that are types of ggml's; returns out. */
+enum { KD_FORMAT_LIST_MAX = 256 };
+char *kd_number_format_list_written(char out[KD_FORMAT_LIST_MAX]);
+char *kd_number_format_list_ggml(char out[KD_FORMAT_LIST_MAX]);
 
 /* NULL when there is none of this name, or ggml has none of this number. */
 const kd_number_format *kd_number_format_named(const char *name);

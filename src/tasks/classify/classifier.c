@@ -3,41 +3,29 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "distill/loss.h"
 #include "tasks/classify/evaluate.h"
+#include "tasks/classify/metrics.h"
 
 typedef struct {
     kd_learner *learner;
     const kd_classifier_job *job;
     kd_loader *loader;
     int64_t epoch, index;                   /* of the batch the loader gives next              */
+    int64_t rounded_step;                   /* the update whose weights are rounded, or −1     */
     kd_tensor **student_tap, **teacher_tap; /* per node, when there are hints                  */
-    float *soft;                            /* (batch,V) dense, or kept logits (batch,k)       */
-    float *tail;                            /* (batch)                                         */
-    int32_t *soft_index;                    /* (batch,k)                                       */
 } classifier;
 
 static void classifier_clear(classifier *c) {
     kd_loader_free(c->loader);
     free(c->student_tap);
     free(c->teacher_tap);
-    free(c->soft);
-    free(c->tail);
-    free(c->soft_index);
 }
 
-/* Buffers for soft targets and hints; all there is to allocate for a step besides the tape. */
+/* Buffers for hints; all there is to allocate for a step besides the tape and the loader's batches.
+ */
 static int make_buffers(classifier *c) {
     const kd_classifier_job *job = c->job;
-    size_t rows = (size_t)job->loop.spec->batch;
-    if (job->store) {
-        const kd_store_header *header = kd_store_describe(job->store);
-        size_t width = (size_t)(header->kind == KD_STORE_DENSE ? header->classes : header->k);
-        c->soft = malloc(rows * width * sizeof *c->soft);
-        c->tail = malloc(rows * sizeof *c->tail);
-        c->soft_index = malloc(rows * width * sizeof *c->soft_index);
-        if (!c->soft || !c->tail || !c->soft_index)
-            return kd_fail_memory(rows * width * sizeof *c->soft, "soft targets");
-    }
     if (job->loss->hint_count > 0) {
         KD_CONTRACT(job->teacher, "hints without a teacher");
         c->student_tap = calloc((size_t)c->learner->net->count, sizeof *c->student_tap);
@@ -54,65 +42,63 @@ static int64_t full_batch(const kd_classifier_job *job) {
 }
 
 static int classifier_init(classifier *c, kd_learner *learner, const kd_classifier_job *job) {
-    *c = (classifier){.learner = learner, .job = job};
+    *c = (classifier){.learner = learner, .job = job, .rounded_step = -1};
     kd_loader_spec spec = {.batch = job->loop.spec->batch,
                            .shuffle = true,
                            .augment = job->augment,
                            .views = job->views,
-                           .seed = job->loop.seed};
-    /* The folded batch norm of fake-quant training knows no batch. */
-    int status =
-        job->mode == KD_RUN_FLOAT ? kd_net_check_batch(learner->net, full_batch(job)) : KD_OK;
+                           .seed = job->loop.seed,
+                           .store = job->store};
+    if (job->store)
+        spec.temperature_index = kd_store_temperature_index(job->store, job->loss->temperature);
+    /* The folded batch norm of a network in integers knows no batch. */
+    const bool folded = job->mode != KD_RUN_FLOAT && learner->quantized->how->makes_network;
+    int status = folded ? KD_OK : kd_net_check_batch(learner->net, full_batch(job));
     if (status == KD_OK) status = kd_loader_create(&c->loader, job->train, &spec);
     return status < 0 ? status : make_buffers(c);
 }
 
 /* The loader runs ahead in the order of training, and is put elsewhere after a resumption. */
-static void next_batch(classifier *c, const kd_train_place *at, kd_batch *out) {
+static int next_batch(classifier *c, const kd_train_place *at, kd_batch *out) {
     if (at->epoch != c->epoch || at->batch != c->index)
         kd_loader_seek(c->loader, at->epoch, at->batch);
-    kd_loader_next(c->loader, out);
     bool last = at->batch + 1 == kd_loader_batches(c->loader);
     c->epoch = at->epoch + last;
     c->index = last ? 0 : at->batch + 1;
+    return kd_loader_next(c->loader, out);
 }
 
 /* The soft targets of a batch, on the tape. */
-static int read_soft(classifier *c, kd_tape *tape, const kd_batch *batch, kd_soft_targets *out) {
-    const kd_store *store = c->job->store;
-    const kd_store_header *header = kd_store_describe(store);
-    const double temperature = c->job->loss->temperature;
-    bool dense = header->kind == KD_STORE_DENSE;
-    int64_t width = dense ? header->classes : header->k;
-    int status = dense ? kd_store_read(store, batch->n, batch->view, batch->id, c->soft)
-                       : kd_store_read_topk(store, batch->n, batch->view, batch->id,
-                                            kd_store_temperature_index(store, temperature),
-                                            c->soft_index, c->soft, c->tail);
-    if (status < 0) return status;
+static kd_soft_targets soft_targets(const classifier *c, kd_tape *tape, const kd_batch *batch) {
+    const kd_store_header *header = kd_store_describe(c->job->store);
+    const bool dense = header->kind == KD_STORE_DENSE;
+    const int64_t width = dense ? header->classes : header->k;
     kd_real *logits = kd_tape_alloc(tape, (size_t)(batch->n * width) * sizeof *logits);
-    for (int64_t i = 0; i < batch->n * width; i++) logits[i] = (kd_real)c->soft[i];
-    if (dense) {
-        *out = (kd_soft_targets){.logits = logits};
-        return KD_OK;
-    }
+    for (int64_t i = 0; i < batch->n * width; i++) logits[i] = (kd_real)batch->soft[i];
+    if (dense) return (kd_soft_targets){.logits = logits};
     kd_real *tail = kd_tape_alloc(tape, (size_t)batch->n * sizeof *tail);
-    for (int64_t i = 0; i < batch->n; i++) tail[i] = (kd_real)c->tail[i];
-    *out = (kd_soft_targets){.k = header->k, .index = c->soft_index, .kept = logits, .tail = tail};
-    return KD_OK;
+    for (int64_t i = 0; i < batch->n; i++) tail[i] = (kd_real)batch->tail[i];
+    return (kd_soft_targets){
+        .k = header->k, .index = batch->soft_index, .kept = logits, .tail = tail};
 }
 
-static kd_tensor *hint_loss(classifier *c, kd_tape *tape, int i, double normalizer) {
+/* The term of hint i, which is added to *sum before weighting. */
+static kd_tensor *hint_loss(classifier *c, kd_tape *tape, int i, double normalizer, double *sum) {
     const kd_hint_spec *hint = &c->job->loss->hint[i];
     kd_tensor *x = c->student_tap[kd_net_find(c->learner->net, hint->student)];
     kd_tensor *target = c->teacher_tap[kd_net_find(c->job->teacher->net, hint->teacher)];
     int64_t rows = kd_rows(x), flat[2] = {rows, kd_channels(x)};
+    const double samples = normalizer;
     normalizer *= (double)(rows / x->shape[0]); /* the mean over positions too */
     x = kd_reshape(tape, x, 2, flat);
     if (c->learner->projection[i])
         x = kd_linear(tape, x, &c->learner->projection[i]->tensor, NULL, KD_ACT_NONE);
     kd_real weight = (kd_real)hint->weight;
-    return hint->kind == KD_HINT_MSE ? kd_hint_mse(tape, x, target->value, weight, normalizer)
-                                     : kd_hint_cosine(tape, x, target->value, weight, normalizer);
+    kd_tensor *loss = hint->kind == KD_HINT_MSE
+                          ? kd_hint_mse(tape, x, target->value, weight, normalizer)
+                          : kd_hint_cosine(tape, x, target->value, weight, normalizer);
+    *sum += (double)loss->value[0] * samples / (double)weight;
+    return loss;
 }
 
 /* The teacher's hidden values for the same input, as it is used to see it; without recording. */
@@ -128,31 +114,43 @@ static kd_run_mode mode_at(const kd_classifier_job *job, int64_t step) {
     return delayed ? KD_RUN_OBSERVE : job->mode;
 }
 
+/* Once for all micro-batches of an update. */
+static int round_weights(classifier *c, int64_t step) {
+    if (!c->learner->quantized || c->rounded_step == step) return KD_OK;
+    c->rounded_step = step;
+    return kd_quantized_round(c->learner->quantized);
+}
+
 static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_train_place *at,
-                     double normalizer, kd_loss_parts *parts) {
+                     double normalizer, kd_loss_sums *sums) {
     classifier *c = context;
     const kd_loss_config *loss = c->job->loss;
     kd_batch batch;
-    next_batch(c, at, &batch);
+    int status = round_weights(c, at->step);
+    if (status == KD_OK) status = next_batch(c, at, &batch);
+    if (status < 0) return status;
     tape->full_batch = full_batch(c->job);
     kd_tensor *x = kd_learner_input(c->learner, tape, batch.n, batch.x);
     kd_tensor *z =
         kd_learner_forward(c->learner, tape, x, mode_at(c->job, at->step), c->student_tap);
     kd_soft_targets soft = {0};
-    if (c->job->store) {
-        int status = read_soft(c, tape, &batch, &soft);
-        if (status < 0) return status;
-    }
+    if (c->job->store) soft = soft_targets(c, tape, &batch);
     kd_loss_spec spec = {.hard_weight = (kd_real)loss->hard,
                          .kl_weight = c->job->store ? (kd_real)loss->kl : 0,
                          .temperature = (kd_real)loss->temperature,
                          .label_smoothing = (kd_real)loss->label_smoothing,
                          .normalizer = normalizer};
+    kd_loss_parts parts = {0};
     kd_tensor *total =
-        kd_distill_loss(tape, z, batch.label, NULL, c->job->store ? &soft : NULL, spec, parts);
+        kd_distill_loss(tape, z, batch.label, NULL, c->job->store ? &soft : NULL, spec, &parts);
     if (loss->hint_count > 0) run_teacher(c, tape, &batch, x);
     for (int i = 0; i < loss->hint_count; i++)
-        total = kd_add(tape, total, hint_loss(c, tape, i, normalizer), KD_ACT_NONE);
+        total = kd_add(tape, total,
+                       hint_loss(c, tape, i, normalizer, &sums->term[KD_CLASSIFY_HINT]),
+                       KD_ACT_NONE);
+    sums->term[KD_CLASSIFY_KL] += parts.kl;
+    sums->term[KD_CLASSIFY_HARD] += parts.hard;
+    sums->rows += parts.rows;
     *out = total;
     return KD_OK;
 }
@@ -164,13 +162,16 @@ static double task_rows(void *context, const kd_train_place *at, int64_t n) {
     return (double)((end < count ? end : count) - begin);
 }
 
-static int task_evaluate(kd_train_score *out, void *context, kd_tape *tape) {
+static int task_evaluate(kd_estimate *out, void *context, kd_tape *tape) {
     const classifier *c = context;
     kd_result result;
     kd_run_mode mode = c->job->mode == KD_RUN_FLOAT ? KD_RUN_FLOAT : KD_RUN_FAKE_EVAL;
-    int status = kd_evaluate(&result, c->learner, mode, tape, c->job->validation, NULL);
+    int status = c->learner->quantized ? kd_quantized_round(c->learner->quantized) : KD_OK;
+    if (status == KD_OK)
+        status = kd_evaluate(&result, c->learner, mode, tape, c->job->validation, NULL);
     if (status < 0) return status;
-    *out = (kd_train_score){.accuracy = kd_result_accuracy(&result), .loss = result.loss};
+    out[KD_CLASSIFY_ACCURACY] = kd_estimate_share(result.correct, result.samples);
+    out[KD_CLASSIFY_LOSS] = kd_estimate_plain(result.loss, result.samples);
     kd_result_free_counts(&result);
     return KD_OK;
 }
@@ -180,6 +181,11 @@ static kd_objective task_of(classifier *c) {
                           .params = c->learner->params,
                           .batches = kd_loader_batches(c->loader),
                           .unit = "samples",
+                          .term = kd_classify_terms,
+                          .term_count = c->job->loss->hint_count > 0 ? KD_CLASSIFY_TERMS
+                                                                     : KD_CLASSIFY_HINT,
+                          .metric = kd_classify_validation,
+                          .metric_count = KD_CLASSIFY_VALIDATION,
                           .rows = task_rows,
                           .loss = task_loss,
                           .evaluate = c->job->validation ? task_evaluate : NULL};

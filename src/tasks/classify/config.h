@@ -9,7 +9,7 @@
 #include "data/store.h"
 #include "distill/train_spec.h"
 #include "layers/model.h"
-#include "quant/qnet.h"
+#include "quant/quantizer.h"
 
 enum { KD_TEACHERS_MAX = 8, KD_QUANTIZE_MAX = 4 };
 
@@ -36,11 +36,12 @@ typedef struct {
     char
         name[16]; /* of its files; default "int8", else e.g. "w4a8": bits of weights, activations */
     char stage[24]; /* "qat.<name>": of its checkpoints and log lines                  */
-    kd_quant_spec spec;
-    int64_t calibration_samples; /* of the training split, default 512                  */
-    bool qat;                    /* false: PTQ only                                     */
-    kd_train_spec train;         /* QAT; inherits "train", with epochs and rate of its own */
-    int64_t delay_steps;         /* QAT updates before activation fake-quant begins     */
+    kd_quantize_spec spec;
+    char format_name[KD_FORMAT_NAME_MAX]; /* "" or of weights that are rounded; else integers */
+    int64_t calibration_samples;          /* of the training split, default 512; of integers     */
+    bool qat;                             /* false: PTQ only                                     */
+    kd_train_spec train; /* QAT; inherits "train", with epochs and rate of its own */
+    int64_t delay_steps; /* QAT updates before activation fake-quant begins; of integers */
 } kd_quantize_config;
 
 typedef struct {

@@ -10,7 +10,7 @@
 typedef int (*kd_logits_function)(void *context, int64_t n, const float *x, float *logits);
 
 /* Accuracy, per-class counts, mean cross-entropy and time of `run` on `dataset`, in batches of one
- * hundred. `logits` (count,classes) receives every output unless NULL. The caller frees the counts
+ * hundred; the time is the median over the batches, after one that is not counted. `logits` (count,classes) receives every output unless NULL. The caller frees the counts
  * with kd_result_free_counts. KD_EDATA when a logit is not finite. */
 int kd_evaluate_with(kd_result *out, kd_logits_function run, void *context,
                      const kd_dataset *dataset, float *logits);
@@ -27,10 +27,11 @@ int kd_evaluate(kd_result *out, const kd_learner *learner, kd_run_mode mode, kd_
 int kd_learner_logits(const kd_learner *learner, kd_run_mode mode, kd_tape *tape, int64_t n,
                       const float *x, float *logits);
 
-/* The same through the integers of a blob. `reference` (count,classes), the fake-quant model's
- * logits, fills largest_difference and disagreements; NULL leaves them −1. */
-int kd_evaluate_blob(kd_result *out, kd_blob *blob, const kd_dataset *dataset,
-                     const float *reference);
+/* An exported file: the integers of a blob (`tape` NULL is allowed), or rounded weights, which are
+ * those of `model`. `reference` (count,classes), the logits of the learner it was written from,
+ * fills largest_difference and disagreements. Size and memory are those of the file in use. */
+int kd_evaluate_exported(kd_result *out, const char *path, const kd_learner_spec *model,
+                         kd_tape *tape, const kd_dataset *dataset, const float *reference);
 
 /* The accuracy of counts that a result holds; 0 when it has no samples. */
 double kd_result_accuracy(const kd_result *result);

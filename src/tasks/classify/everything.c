@@ -1,7 +1,6 @@
 /* `distill train`: every stage of a run, then the same test set through every model. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -15,14 +14,15 @@ typedef struct {
 } everything;
 
 /* Adds a measurement to the table, which then owns its counts; passes an error on. */
-static int add_result(everything *e, const char *name, const char *kind, int status,
-                      const kd_result *values) {
+static int add_result(everything *e, const char *name, const char *kind, const char *stage,
+                      int status, const kd_result *values) {
     if (status < 0) return status;
     KD_CONTRACT(e->report.count < KD_RESULTS_MAX, "%d results", e->report.count);
     kd_result *row = &e->report.result[e->report.count++];
     *row = *values;
     snprintf(row->name, sizeof row->name, "%s", name);
     snprintf(row->kind, sizeof row->kind, "%s", kind);
+    snprintf(row->stage, sizeof row->stage, "%s", stage);
     return KD_OK;
 }
 
@@ -40,14 +40,14 @@ static int measure_teacher(everything *e) {
     }
     r.bytes = r.parameters * (int64_t)sizeof(float);
     r.memory += r.bytes;
-    return add_result(e, "teacher", "teacher", status, &r);
+    return add_result(e, "teacher", "teacher", "", status, &r);
 }
 
 static int measure_float(everything *e, const kd_learner *learner, const char *name,
-                         const char *kind) {
+                         const char *kind, const char *stage) {
     kd_result r;
     int status = kd_evaluate(&r, learner, KD_RUN_FLOAT, e->run->tape, e->run->test, NULL);
-    return add_result(e, name, kind, status, &r);
+    return add_result(e, name, kind, stage, status, &r);
 }
 
 /* The student with its biases corrected, when the config asks for it. */
@@ -71,19 +71,29 @@ static int measure_corrected(everything *e) {
         r.bias_shift = bias.shift;
         kd_log("correct_bias: %+.3f, chosen on %lld validation samples", bias.shift,
                (long long)e->run->validation->count);
-        status = add_result(e, "student, bias corrected", "corrected", status, &r);
+        status = add_result(e, "student, bias corrected", "corrected", "", status, &r);
     }
     kd_result_free_counts(&plain);
     free(logits);
     return status;
 }
 
-/* The blob beside the fake-quant model it was written from: the export gate. */
+/* What an exported file takes while it is used: weights are floats then. */
+static int64_t memory_of(const kd_learner *quantized, int64_t bytes) {
+    const int64_t peak = kd_net_peak_activations(quantized->net);
+    if (quantized->quantized->how->makes_network) return bytes + peak;
+    return (kd_learner_parameters(quantized) + peak) * (int64_t)sizeof(float);
+}
+
+/* The exported file beside the fake-quant model it was written from: the export gate. */
 static int measure_blob(everything *e, const kd_learner *quantized,
                         const kd_quantize_config *quantize, bool qat) {
     const kd_dataset *test = e->run->test;
+    const kd_learner_spec model = {.model = &e->run->config->model,
+                                   .input = {test->h, test->w, test->c},
+                                   .classes = test->classes,
+                                   .seed = e->run->config->seed};
     char path[KD_PATH_MAX], name[KD_RESULT_NAME_MAX];
-    kd_blob *blob = NULL;
     kd_result fake = {0}, r = {0};
     size_t bytes = (size_t)(test->count * test->classes) * sizeof(float);
     float *reference = malloc(bytes);
@@ -91,21 +101,18 @@ static int measure_blob(everything *e, const kd_learner *quantized,
     if (status == KD_OK)
         status = kd_evaluate(&fake, quantized, KD_RUN_FAKE_EVAL, e->run->tape, test, reference);
     if (status == KD_OK) status = kd_run_blob_path(e->run, quantize, qat, path);
-    if (status == KD_OK) status = kd_blob_open(&blob, path);
-    if (status == KD_OK) status = kd_evaluate_blob(&r, blob, test, reference);
-    struct stat info;
-    if (status == KD_OK && stat(path, &info) == 0) {
+    if (status == KD_OK)
+        status = kd_evaluate_exported(&r, path, &model, e->run->tape, test, reference);
+    if (status == KD_OK) {
         r.parameters = kd_learner_parameters(quantized);
-        r.bytes = info.st_size;
-        r.memory = r.bytes + kd_net_peak_activations(quantized->net);
+        r.memory = memory_of(quantized, r.bytes);
         kd_log("%s: %lld of %lld predictions differ from the fake-quant model's, largest "
                "difference of a logit %g",
                path, (long long)r.disagreements, (long long)test->count, r.largest_difference);
         kd_run_blob_name(name, quantize, qat);
-        status = add_result(e, name, qat ? "blob" : "ptq", status, &r);
+        status = add_result(e, name, qat ? "blob" : "ptq", qat ? quantize->stage : "", status, &r);
     }
     kd_result_free_counts(&fake);
-    kd_blob_free(blob);
     free(reference);
     return status;
 }
@@ -125,10 +132,10 @@ static int run_stages(everything *e) {
     if (status == KD_OK) status = kd_run_train(e->run, false, &e->student);
     if (status == KD_OK && config->alone) status = kd_run_train(e->run, true, &e->alone);
     if (status == KD_OK) status = measure_teacher(e);
-    if (status == KD_OK) status = measure_float(e, e->student, "student float", "student");
+    if (status == KD_OK) status = measure_float(e, e->student, "student float", "student", "train");
     if (status == KD_OK) status = measure_corrected(e);
     if (status == KD_OK && e->alone)
-        status = measure_float(e, e->alone, "student without a teacher", "alone");
+        status = measure_float(e, e->alone, "student without a teacher", "alone", "alone");
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
         status = quantize(e, &config->quantize[i], false);
         if (status == KD_OK && config->quantize[i].qat)
@@ -142,7 +149,8 @@ int kd_run_everything(kd_run *run, bool quiet) {
     e.report = (kd_report){.config = run->config,
                            .run_folder = run->folder,
                            .classes = run->test->classes,
-                           .class_name = (const char(*)[KD_CLASS_NAME_MAX])run->test->class_name};
+                           .class_name = (const char(*)[KD_CLASS_NAME_MAX])run->test->class_name,
+                           .label = run->test->label};
     int status = run_stages(&e);
     if (status == KD_OK && !quiet) kd_report_print(&e.report);
     if (status == KD_OK) status = kd_report_write(&e.report);

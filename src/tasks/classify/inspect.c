@@ -54,28 +54,6 @@ static sample look(const kd_config *config) {
     return s;
 }
 
-/* "conv 3×3 /2, 8 groups" */
-static void describe_node(char *out, size_t capacity, const kd_net_node *node) {
-    const char *relu = node->act == KD_ACT_RELU ? ", relu" : "";
-    int used = snprintf(out, capacity, "%s", kd_node_kind_name(node->kind));
-    char *rest = out + used;
-    size_t room = capacity - (size_t)used;
-    if (node->kind == KD_NODE_CONV) {
-        const int64_t *k = node->weight->tensor.shape;
-        char groups[24] = "";
-        if (node->conv.groups > 1)
-            snprintf(groups, sizeof groups, ", %d groups", node->conv.groups);
-        used = snprintf(rest, room, " %lld×%lld%s%s%s", (long long)k[1], (long long)k[2], groups,
-                        node->gamma ? ", norm" : "", relu);
-    } else if (node->kind == KD_NODE_MAX_POOL || node->kind == KD_NODE_AVG_POOL) {
-        snprintf(rest, room, " %d×%d", node->pool.kernel[0], node->pool.kernel[1]);
-    } else if (node->kind == KD_NODE_DROPOUT) {
-        snprintf(rest, room, " %g", (double)node->drop);
-    } else {
-        snprintf(rest, room, "%s", relu);
-    }
-}
-
 static int64_t node_parameters(const kd_net_node *node) {
     const kd_param *const part[] = {node->weight, node->bias, node->gamma, node->beta};
     int64_t count = 0;
@@ -84,8 +62,7 @@ static int64_t node_parameters(const kd_net_node *node) {
 }
 
 static void add_node(kd_text *rows, const kd_net *net, const kd_net_node *node) {
-    char what[96], parameters[32] = "", macs[32] = "", from[160] = "";
-    describe_node(what, sizeof what, node);
+    char parameters[32] = "", macs[32] = "", from[160] = "";
     if (node->in[0] >= 0)
         snprintf(from, sizeof from, "%s%s%s", net->node[node->in[0]].name,
                  node->in[1] >= 0 ? " + " : "",
@@ -94,9 +71,10 @@ static void add_node(kd_text *rows, const kd_net *net, const kd_net_node *node) 
         kd_format_count(parameters, sizeof parameters, node_parameters(node));
         kd_format_count(macs, sizeof macs, node->weight->tensor.size * node->out.h * node->out.w);
     }
-    kd_text_add(rows, "%s\t%s\t%s\t%lld×%lld×%lld\t%s\t%s\n", node->name, what, from,
-                (long long)node->out.h, (long long)node->out.w, (long long)node->out.c, parameters,
-                macs);
+    kd_text_add(rows, "%s\t", node->name);
+    kd_net_describe(rows, node);
+    kd_text_add(rows, "\t%s\t%lld×%lld×%lld\t%s\t%s\n", from, (long long)node->out.h,
+                (long long)node->out.w, (long long)node->out.c, parameters, macs);
 }
 
 static int add_net(kd_text *out, const kd_model_spec *spec, const sample *s) {

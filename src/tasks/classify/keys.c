@@ -3,6 +3,7 @@
 #include <stdint.h>
 
 #include "distill/train_keys.h"
+#include "layers/node.h"
 #include "tasks/classify/config.h"
 #include "tasks/classify/rules.h"
 
@@ -10,62 +11,11 @@
 
 /* --- model ---------------------------------------------------------------------------------- */
 
-static const kd_config_key CONV_KEYS[] = {
-    {"conv", KD_KEY_INTEGER, FIELD(kd_layer_spec, channels), RANGE(1, UNITS), .required = true,
-     .doc = "a convolution with this many output channels"},
-    {"kernel", KD_KEY_PAIR, FIELD(kd_layer_spec, kernel), RANGE(1, SIDE), .fallback = "3",
-     .doc = "size, or [rows, columns]"},
-    {"stride", KD_KEY_PAIR, FIELD(kd_layer_spec, stride), RANGE(1, SIDE), .fallback = "1",
-     .doc = "step between windows"},
-    {"padding", KD_KEY_PAIR, FIELD(kd_layer_spec, padding), RANGE(0, SIDE), .choices = "same",
-     .fallback = "\"same\"", .doc = "zeros around; same keeps the size at stride 1"},
-    {"groups", KD_KEY_INTEGER, FIELD(kd_layer_spec, groups), RANGE(1, UNITS),
-     .choices = "depthwise", .fallback = "1", .doc = "groups of channels; depthwise: one each"},
-    {"batch_norm", KD_KEY_SWITCH, FIELD(kd_layer_spec, batch_norm), .fallback = "true",
-     .doc = "normalise over the batch; folded away on export"},
-    {"relu", KD_KEY_SWITCH, FIELD(kd_layer_spec, relu), .fallback = "true",
-     .doc = "cut negative outputs"},
-};
-#define POOL_KEYS(kind)                                                                            \
-    {kind, KD_KEY_PAIR, FIELD(kd_layer_spec, kernel), RANGE(1, SIDE), .required = true,            \
-     .doc = "size of the window, or [rows, columns]"},                                             \
-    {"stride", KD_KEY_PAIR, FIELD(kd_layer_spec, stride), RANGE(1, SIDE),                          \
-     .depends = "the size of the window", .doc = "step between windows"},                          \
-    {"padding", KD_KEY_PAIR, FIELD(kd_layer_spec, padding), RANGE(0, SIDE), .fallback = "0",       \
-     .doc = "rows and columns around"}
-static const kd_config_key MAX_POOL_KEYS[] = {POOL_KEYS("max_pool")};
-static const kd_config_key AVG_POOL_KEYS[] = {POOL_KEYS("avg_pool")};
-static const kd_config_key GLOBAL_POOL_KEYS[] = {
-    {"global_avg_pool", KD_KEY_SWITCH, .count = -1, .required = true,
-     .doc = "the mean over all positions; always true"},
-};
-static const kd_config_key LINEAR_KEYS[] = {
-    {"linear", KD_KEY_INTEGER, FIELD(kd_layer_spec, channels), RANGE(1, UNITS), .required = true,
-     .doc = "a fully connected layer with this many units"},
-    {"relu", KD_KEY_SWITCH, FIELD(kd_layer_spec, relu), .fallback = "true",
-     .doc = "cut negative outputs"},
-};
-static const kd_config_key DROPOUT_KEYS[] = {
-    {"dropout", KD_KEY_REAL, FIELD(kd_layer_spec, drop), BELOW_ONE, .required = true,
-     .doc = "probability to drop a value while training"},
-};
-#define LAYER(n, keys, d)                                                                          \
-    {.name = n, .key = keys, .count = COUNT(keys), .doc = d,                                       \
-     .defaults = kd_config_layer_defaults, .finish = kd_config_layer_finish}
-static const kd_config_table CONV_TABLE = LAYER("conv", CONV_KEYS, "A convolution."),
-    MAX_POOL_TABLE = LAYER("max_pool", MAX_POOL_KEYS, "The largest value of each window."),
-    AVG_POOL_TABLE = LAYER("avg_pool", AVG_POOL_KEYS, "The mean of each window."),
-    GLOBAL_POOL_TABLE =
-        LAYER("global_avg_pool", GLOBAL_POOL_KEYS, "The mean over all positions."),
-    LINEAR_TABLE = LAYER("linear", LINEAR_KEYS, "A fully connected layer."),
-    DROPOUT_TABLE = LAYER("dropout", DROPOUT_KEYS, "Dropout.");
-/* In the order of kd_layer_kind. */
-static const kd_config_table *const LAYER_KINDS[] = {&CONV_TABLE,        &MAX_POOL_TABLE,
-                                                     &AVG_POOL_TABLE,    &GLOBAL_POOL_TABLE,
-                                                     &LINEAR_TABLE,      &DROPOUT_TABLE};
+#define LAYER(KIND, name) &kd_layer_##name,
+static const kd_config_table *const LAYER_KINDS[] = {KD_LAYER_KINDS(LAYER)};
 static const kd_config_table LAYER_TABLE = {
     .name = "layer", .variant = LAYER_KINDS, .variant_count = COUNT(LAYER_KINDS),
-    .doc = "One layer; its first key says which kind."};
+    .finish = kd_config_layer_finish, .doc = "One layer; its first key says which kind."};
 
 #define MODEL_TYPE                                                                                 \
     {"type", KD_KEY_CHOICE, FIELD(kd_model_spec, kind), .choices = "mlp|cnn|resnet",               \
@@ -133,7 +83,7 @@ static const kd_config_table AUDIO_TABLE = {.name = "audio", .key = AUDIO_KEYS,
     .doc = "How sound becomes log-mel frames."};
 static const kd_config_key AUGMENT_KEYS[] = {
     {"shift", KD_KEY_PAIR, .offset = offsetof(kd_augment, shift_h), .size = 2 * sizeof(int),
-     .count = -1, RANGE(0, 512), .fallback = "0",
+     NOWHERE, RANGE(0, 512), .fallback = "0",
      .doc = "shift by up to this many pixels, or [rows, columns]; zeros come in"},
     {"flip", KD_KEY_SWITCH, FIELD(kd_augment, flip), .fallback = "false",
      .doc = "mirror left and right with probability 1/2"},
@@ -143,7 +93,7 @@ static const kd_config_key AUGMENT_KEYS[] = {
     {"tempo", KD_KEY_REAL, FIELD(kd_augment, tempo), RANGE(0, 1), .fallback = "0",
      .doc = "sound: faster or slower by a factor of up to 1 + this"},
     {"mask", KD_KEY_PAIR, .offset = offsetof(kd_augment, mask_h), .size = 2 * sizeof(int),
-     .count = -1, RANGE(0, 4096), .fallback = "0",
+     NOWHERE, RANGE(0, 4096), .fallback = "0",
      .doc = "sound: [frames, mels], one stretch of up to so many of each becomes 0"},
 };
 static const kd_config_table AUGMENT_TABLE = {.name = "augment", .key = AUGMENT_KEYS,
@@ -264,23 +214,25 @@ static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count
     .defaults = kd_config_qat_defaults, .finish = kd_config_qat_finish,
     .doc = "Training goes on with fake-quantized numbers. What is not said is as in train."};
 static const kd_config_key QUANTIZE_KEYS[] = {
+    {"format", KD_KEY_CHOICE, FIELD(kd_quantize_config, format_name), .choices = KD_FORMAT_CHOICES,
+     .doc = "the weights are rounded to it and nothing else is; without, the network computes in integers, which the keys down to calibration_samples are about"},
     {"name", KD_KEY_TEXT, FIELD(kd_quantize_config, name),
-     .depends = "int8, or the bits, as w4a8", .doc = "of the exported files, student.<name>.gguf"},
-    {"weight_bits", KD_KEY_INTEGER, FIELD(kd_quantize_config, spec.weight_bits), RANGE(2, 8),
+     .depends = "the format, int8, or the bits, as w4a8", .doc = "of the exported files, student.<name>.gguf"},
+    {"weight_bits", KD_KEY_INTEGER, FIELD(kd_quantize_config, spec.integers.weight_bits), RANGE(2, 8),
      .fallback = "8", .doc = "of weights, one scale for each output channel"},
-    {"activation_bits", KD_KEY_INTEGER, FIELD(kd_quantize_config, spec.activation_bits),
+    {"activation_bits", KD_KEY_INTEGER, FIELD(kd_quantize_config, spec.integers.activation_bits),
      RANGE(2, 8), .fallback = "8", .doc = "of activations, one scale for each node"},
-    {"method", KD_KEY_CHOICE, FIELD(kd_quantize_config, spec.method), .choices = "ste|lsq",
+    {"method", KD_KEY_CHOICE, FIELD(kd_quantize_config, spec.integers.method), .choices = "ste|lsq",
      .fallback = "\"ste\"", .doc = "in qat, scales are observed (ste) or learned (lsq)"},
     {"symmetric_activations", KD_KEY_SWITCH,
-     FIELD(kd_quantize_config, spec.symmetric_activations), .fallback = "false",
+     FIELD(kd_quantize_config, spec.integers.symmetric_activations), .fallback = "false",
      .doc = "zero-point in the middle of the range, which some accelerators want"},
-    {"observer", KD_KEY_CHOICE, FIELD(kd_quantize_config, spec.observer),
+    {"observer", KD_KEY_CHOICE, FIELD(kd_quantize_config, spec.integers.observer),
      .choices = "ema|minmax|percentile|mse", .fallback = "\"ema\"",
      .doc = "how ranges of activations are found"},
-    {"percentile", KD_KEY_REAL, FIELD(kd_quantize_config, spec.percentile), .low = 50, .high = 100,
+    {"percentile", KD_KEY_REAL, FIELD(kd_quantize_config, spec.integers.percentile), .low = 50, .high = 100,
      .above = true, .fallback = "99.99", .doc = "of the observer percentile"},
-    {"ema", KD_KEY_REAL, FIELD(kd_quantize_config, spec.ema), BELOW_ONE, .fallback = "0.99",
+    {"ema", KD_KEY_REAL, FIELD(kd_quantize_config, spec.integers.ema), BELOW_ONE, .fallback = "0.99",
      .doc = "weight of the old value, of the observer ema, once 1/(1 − ema) batches are averaged"},
     {"calibration_samples", KD_KEY_INTEGER, FIELD(kd_quantize_config, calibration_samples),
      RANGE(1, BILLION), .fallback = "512", .doc = "training samples the observers watch first, drawn from a fixed shuffle"},
@@ -296,7 +248,7 @@ static const kd_config_table QUANTIZE_TABLE = {.name = "quantize", .key = QUANTI
 /* --- all of it ------------------------------------------------------------------------------ */
 
 static const kd_config_key ROOT_KEYS[] = {
-    {"$schema", KD_KEY_IGNORED, .count = -1, .doc = "for editors: schema.json beside the config"},
+    {"$schema", KD_KEY_IGNORED, NOWHERE, .doc = "for editors: schema.json beside the config"},
     {"name", KD_KEY_TEXT, FIELD(kd_config, name), .depends = "the file's name without .json",
      .doc = "of the run and of its folder: letters, digits, dot, dash, underscore"},
     {"seed", KD_KEY_INTEGER, FIELD(kd_config, seed), U64, .fallback = "1",

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "distill/checkpoint.h"
 #include "files/safetensors.h"
 #include "layers/import.h"
@@ -39,6 +40,16 @@ static int add_projections(kd_learner *learner, const kd_loss_config *loss, cons
     return KD_OK;
 }
 
+static bool is_projection(const char *name) {
+    return strncmp(name, "hint", 4) == 0 && kd_ends_with(name, ".projection");
+}
+
+/* Matrices are the weights of convolutions and linear layers. */
+static const kd_number_format *format_of(const kd_param *param, const kd_number_format *matrices) {
+    if (is_projection(param->name)) return NULL;
+    return param->tensor.rank > 1 ? matrices : &kd_format_f32;
+}
+
 int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec) {
     *out = NULL;
     kd_learner *learner = calloc(1, sizeof *learner);
@@ -47,8 +58,10 @@ int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec) {
     if (status == KD_OK)
         status =
             kd_model_build(&learner->net, learner->params, spec->model, spec->input, spec->classes);
-    if (status == KD_OK && spec->quant)
-        status = kd_qnet_create(&learner->qnet, learner->net, spec->quant);
+    if (status == KD_OK && spec->quantize) {
+        const kd_quantizable model = {learner->params, learner->net, format_of};
+        status = kd_quantized_create(&learner->quantized, &model, spec->quantize);
+    }
     if (status == KD_OK && spec->loss && spec->teacher)
         status = add_projections(learner, spec->loss, spec->teacher);
     if (status < 0) {
@@ -62,6 +75,7 @@ int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec) {
 int kd_learner_create(kd_learner **out, const kd_learner_spec *spec) {
     int status = kd_learner_outline(out, spec);
     if (status == KD_OK) status = kd_params_layout((*out)->params, spec->seed);
+    if (status == KD_OK && spec->quantize) status = kd_quantized_start((*out)->quantized);
     if (status == KD_OK) return KD_OK;
     kd_learner_free(*out);
     *out = NULL;
@@ -70,7 +84,7 @@ int kd_learner_create(kd_learner **out, const kd_learner_spec *spec) {
 
 void kd_learner_free(kd_learner *learner) {
     if (!learner) return;
-    kd_qnet_free(learner->qnet);
+    kd_quantized_free(learner->quantized);
     kd_net_free(learner->net);
     kd_params_free(learner->params);
     free(learner);
@@ -115,15 +129,6 @@ static int load_safetensors(kd_net *net, const char *path) {
     return status;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
-static bool is_projection(const char *name) {
-    return strncmp(name, "hint", 4) == 0 && ends_with(name, ".projection");
-}
-
 /* What a checkpoint may hold beside the network itself. */
 static bool is_beside(const char *name) {
     return is_projection(name) || kd_qnet_is_state(name);
@@ -165,29 +170,52 @@ static int check_data(kd_learner *learner, const kd_config *config, const char *
     return status;
 }
 
+/* That the network and the data are those of the config that the file carries. */
+static int check_config(kd_learner *learner, const char *text, const char *path,
+                        const kd_dataset *data) {
+    kd_config *config;
+    if (kd_config_parse(&config, text, strlen(text), path, 0, NULL) < 0)
+        return kd_fail(KD_EDATA, "%s: the config it carries is not one of this program's", path);
+    int status = check_model(learner, config, path);
+    if (status == KD_OK) status = check_data(learner, config, path, data);
+    kd_config_free(config);
+    return status;
+}
+
 static int load_checkpoint(kd_learner *learner, const char *path, const kd_dataset *data) {
     char *text = NULL, stage[KD_STAGE_MAX];
-    kd_config *config = NULL;
     int status = kd_checkpoint_load_params(path, learner->params, is_beside);
     if (status == KD_OK) status = kd_checkpoint_config(&text, stage, path);
     if (status == KD_OK && strncmp(stage, "qat.", 4) == 0)
         kd_warn("%s: was trained with rounded numbers and is used here without rounding; what was "
                 "trained is the exported .gguf",
                 path);
-    const bool stated = status == KD_OK && text[0];
-    if (stated) status = kd_config_parse(&config, text, strlen(text), path, 0, NULL);
+    if (status == KD_OK && text[0]) status = check_config(learner, text, path, data);
     free(text);
-    if (stated && status < 0)
-        return kd_fail(KD_EDATA, "%s: the config it carries is not one of this program's", path);
-    if (config) status = check_model(learner, config, path);
-    if (config && status == KD_OK) status = check_data(learner, config, path, data);
-    kd_config_free(config);
+    return status;
+}
+
+static int load_gguf(kd_learner *learner, const char *path, const kd_dataset *data) {
+    char *text = NULL;
+    int status = kd_weights_gguf_read(learner->params, path);
+    if (status == KD_OK) status = kd_gguf_read_text(&text, path, "distill.config");
+    if (status == KD_OK && !text) status = kd_fail(KD_EDATA, "%s: distill.config is no text", path);
+    if (status == KD_OK) status = check_config(learner, text, path, data);
+    free(text);
     return status;
 }
 
 int kd_learner_load(kd_learner *learner, const char *path, const kd_dataset *data) {
-    return ends_with(path, ".safetensors") ? load_safetensors(learner->net, path)
-                                           : load_checkpoint(learner, path, data);
+    if (kd_ends_with(path, ".safetensors")) return load_safetensors(learner->net, path);
+    return kd_ends_with(path, ".gguf") ? load_gguf(learner, path, data)
+                                       : load_checkpoint(learner, path, data);
+}
+
+int kd_learner_export(const char *path, const kd_learner *learner, const kd_weights_info *info) {
+    const kd_quantized *q = learner->quantized;
+    int status = kd_weights_gguf_write(path, learner->params, kd_quantized_encodings(q), info);
+    if (status == KD_OK) kd_encoding_tell(path, learner->params, q->model.rule, q->spec.format);
+    return status;
 }
 
 void kd_learner_adapt(kd_learner *learner, const kd_normaliser *own, const kd_normaliser *given) {
@@ -224,8 +252,8 @@ kd_tensor *kd_learner_forward(const kd_learner *learner, kd_tape *tape, kd_tenso
                                                [KD_RUN_FAKE_TRAIN] = KD_QUANT_TRAIN,
                                                [KD_RUN_FAKE_EVAL] = KD_QUANT_EVAL};
     if (mode == KD_RUN_FLOAT) return kd_net_forward(learner->net, tape, x, taps);
-    KD_CONTRACT(learner->qnet, "a quantized forward without a qnet");
-    return kd_qnet_forward(learner->qnet, tape, x, quant_mode[mode], taps);
+    KD_CONTRACT(learner->quantized, "a quantized forward of a float learner");
+    return kd_quantized_forward(learner->quantized, tape, x, quant_mode[mode], taps);
 }
 
 kd_tensor *kd_learner_input(const kd_learner *learner, kd_tape *tape, int64_t n, const float *x) {

@@ -3,6 +3,7 @@
 #ifndef KD_TASKS_CLASSIFY_LEARNER_H
 #define KD_TASKS_CLASSIFY_LEARNER_H
 
+#include "files/weights_gguf.h"
 #include "tasks/classify/config.h"
 
 typedef enum { KD_RUN_FLOAT, KD_RUN_OBSERVE, KD_RUN_FAKE_TRAIN, KD_RUN_FAKE_EVAL } kd_run_mode;
@@ -10,7 +11,7 @@ typedef enum { KD_RUN_FLOAT, KD_RUN_OBSERVE, KD_RUN_FAKE_TRAIN, KD_RUN_FAKE_EVAL
 typedef struct {
     kd_params *params;
     kd_net *net;
-    kd_qnet *qnet; /* NULL unless created with a quant spec        */
+    kd_quantized *quantized; /* NULL unless created with `quantize`          */
     kd_param
         *projection[KD_HINTS_MAX]; /* learned hint projections (teacher C, student C), or NULL */
     bool adapts;                   /* see kd_learner_adapt */
@@ -22,9 +23,9 @@ typedef struct {
     kd_extent input;
     int classes;
     uint64_t seed;
-    const kd_quant_spec *quant; /* NULL: float only                             */
-    const kd_loss_config *loss; /* NULL, or for its hints: `teacher` is needed  */
-    const kd_net *teacher;      /* the net hints look into                      */
+    const kd_quantize_spec *quantize; /* NULL: float only                             */
+    const kd_loss_config *loss;       /* NULL, or for its hints: `teacher` is needed  */
+    const kd_net *teacher;            /* the net hints look into                      */
 } kd_learner_spec;
 
 /* The caller frees with kd_learner_free. Values are initialised from the seed. */
@@ -34,11 +35,12 @@ int kd_learner_create(kd_learner **out, const kd_learner_spec *spec);
 int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec);
 void kd_learner_free(kd_learner *learner);
 
-/* Reads the weights from one of our checkpoints or from a safetensors file (by its extension): all
- * of the network's and no others, but for quantizers and hint projections beside them. A checkpoint
- * carries its config: of a network that makes something else of the same weights, or that was
- * trained on other classes or settings of sound than `data` (its head is enough), it is refused;
- * trained with another normaliser, the learner adapts. KD_EDATA, KD_ECONFIG. */
+/* Reads the weights from one of our checkpoints, or by its extension from a safetensors file or a
+ * GGUF of weights: all of the network's and no others, but for quantizers and hint projections
+ * beside them. A checkpoint and a GGUF carry their config: of a network that makes something else
+ * of the same weights, or that was trained on other classes or settings of sound than `data` (its
+ * head is enough), it is refused; trained with another normaliser, the learner adapts. KD_EDATA,
+ * KD_ECONFIG. */
 int kd_learner_load(kd_learner *learner, const char *path, const kd_dataset *data);
 
 /* Inputs normalised as `given` are from now on brought to `own`, the numbers this network was
@@ -52,7 +54,10 @@ void kd_learner_adapt(kd_learner *learner, const kd_normaliser *own, const kd_no
 /* The hash of what decides the learner's answers: its weights, and how it adapts. */
 int kd_learner_hash(kd_hash *out, const kd_learner *learner);
 
-/* x (B,H,W,C) → (B,V). The FAKE and OBSERVE modes need a qnet (contract). */
+/* The rounded weights of a quantized learner as a GGUF that kd_learner_load reads. */
+int kd_learner_export(const char *path, const kd_learner *learner, const kd_weights_info *info);
+
+/* x (B,H,W,C) → (B,V). The FAKE and OBSERVE modes need a quantized learner (contract). */
 kd_tensor *kd_learner_forward(const kd_learner *learner, kd_tape *tape, kd_tensor *x,
                               kd_run_mode mode, kd_tensor **taps);
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "tasks/classify/bias_option.h"
 #include "tasks/classify/classify.h"
 #include "tasks/classify/evaluate.h"
@@ -19,9 +20,13 @@ typedef struct {
     const char *path;
 } model;
 
-static bool is_blob(const char *path) {
-    size_t n = strlen(path);
-    return n > 5 && strcmp(path + n - 5, ".gguf") == 0;
+/* A GGUF of integers; one of weights is a learner's. */
+static int find_blob(bool *out, const char *path) {
+    bool weights = false;
+    *out = kd_ends_with(path, ".gguf");
+    int status = *out ? kd_weights_gguf_is_at(&weights, path) : KD_OK;
+    *out = *out && !weights;
+    return status;
 }
 
 /* The blob sees its inputs with its own normaliser, whatever the config says. */
@@ -82,14 +87,16 @@ static int run_blob(void *blob, int64_t n, const float *x, float *logits) {
 
 /* The counts and, into logits (count,classes), what the model answers. */
 static int measure(kd_result *out, model *m, const kd_dataset *data, float *logits) {
+    struct stat info;
     if (m->learner) {
         int status = kd_evaluate(out, m->learner, KD_RUN_FLOAT, m->tape, data, logits);
-        if (status == KD_OK) snprintf(out->kind, sizeof out->kind, "student");
+        const bool exported = kd_ends_with(m->path, ".gguf");
+        if (status == KD_OK) snprintf(out->kind, sizeof out->kind, exported ? "blob" : "student");
+        if (exported && stat(m->path, &info) == 0) out->bytes = info.st_size;
         return status;
     }
     int status = kd_evaluate_with(out, run_blob, m->blob, data, logits);
     if (status < 0) return status;
-    struct stat info;
     out->parameters = kd_blob_parameters(m->blob);
     if (stat(m->path, &info) == 0) out->bytes = info.st_size;
     out->memory = out->bytes;
@@ -159,11 +166,13 @@ int kd_classify_measure(const void *context, const kd_measurement *what) {
     kd_bias_options options = {0};
     model m = {.path = what->model};
     kd_report report = {.config = config};
-    int status = open_test(&test, config);
+    bool blob = false;
+    int status = find_blob(&blob, m.path);
+    if (status == KD_OK) status = open_test(&test, config);
     if (status == KD_OK)
         status = kd_bias_options_parse(&options, what->bias_count, what->bias, test);
     if (status == KD_OK)
-        status = is_blob(m.path) ? open_blob(&m, config, test) : open_learner(&m, config, test);
+        status = blob ? open_blob(&m, config, test) : open_learner(&m, config, test);
     if (status == KD_OK) {
         status = measure_all(&report, &options, &m, test);
         if (status == KD_EDATA) kd_fail_in(status, "%s", m.path);

@@ -27,13 +27,15 @@ typedef struct {
 } outlook;
 
 static outlook look_ahead(const kd_learner *learner, int64_t batch) {
-    enum { SLABS = 4, BATCHES_AHEAD = 4 };
+    enum { SLABS = 4, ROUNDED_SLABS = 2, BATCHES_AHEAD = 4 };
     const kd_net *net = learner->net;
+    const bool rounds = learner->quantized && !learner->quantized->how->makes_network;
+    const int slabs = SLABS + (rounds ? ROUNDED_SLABS : 0);
     const kd_extent in = net->node[0].out;
     outlook o = {.loader = (double)(BATCHES_AHEAD * batch) * (double)(in.h * in.w * in.c) *
                            sizeof(float)};
     for (int i = 0; i < learner->params->count; i++)
-        o.parameters += SLABS * (double)learner->params->list[i]->tensor.size * sizeof(kd_real);
+        o.parameters += slabs * (double)learner->params->list[i]->tensor.size * sizeof(kd_real);
     for (int i = 0; i < net->count; i++) {
         const kd_extent e = net->node[i].out;
         o.kept += (double)batch * (double)e.h * (double)e.w * (double)e.c * sizeof(kd_real);
@@ -125,7 +127,7 @@ static int plan_training(planner *p, const kd_config *config, const kd_run *run,
                                   .input = {run->train->h, run->train->w, run->train->c},
                                   .classes = run->train->classes,
                                   .seed = config->seed,
-                                  .quant = qat ? &qat->spec : NULL};
+                                  .quantize = qat ? &qat->spec : NULL};
     double step = 0;
     size_t arena = 0;
     int status = make_room(p, config, run, stage, qat, &made, &learner);

@@ -7,7 +7,6 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "quant/blob.h"
 #include "tasks/classify/learner.h"
 
 enum { TEACHERS_DEEP = 8 };
@@ -95,10 +94,11 @@ static int check_student(const kd_config *config, const kd_dataset *data, const 
     if (status == KD_OK) status = kd_net_check_batch(learner->net, batch);
     kd_learner_free(learner);
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
-        spec.quant = &config->quantize[i].spec;
+        spec.quantize = &config->quantize[i].spec;
         learner = NULL;
         status = kd_learner_outline(&learner, &spec);
-        if (status == KD_OK) status = kd_blob_check_net(learner->net);
+        if (status == KD_OK && spec.quantize->how->check)
+            status = spec.quantize->how->check(learner->net);
         kd_learner_free(learner);
     }
     return status;

@@ -6,9 +6,8 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "tasks/classify/metrics.h"
 #include "tasks/classify/report_parts.h"
-
-enum { CLASSES_SHOWN_MAX = 24 };
 
 static double accuracy_of(const kd_result *r) {
     return r->samples ? (double)r->correct / (double)r->samples : 0;
@@ -21,6 +20,13 @@ static const kd_result *last_of_kind(const kd_report *report, const char *kind) 
 }
 
 /* --- facts ---------------------------------------------------------------------------------- */
+
+static void time_text(char *out, size_t capacity, double ms) {
+    if (ms < 1)
+        snprintf(out, capacity, "%.*f µs", ms < 0.01 ? 1 : 0, 1e3 * ms);
+    else
+        snprintf(out, capacity, "%.2f ms", ms);
+}
 
 static void add_fact(kd_text *out, const char *term, const char *value, const char *more) {
     kd_text_add(out, "<div><dt>%s</dt><dd><b>%s</b>%s</dd></div>\n", term, value, more);
@@ -65,7 +71,7 @@ static void add_facts(kd_text *out, const kd_report *report) {
         snprintf(more, sizeof more, "%.1f times smaller than the teacher",
                  (double)teacher->bytes / (double) final->bytes);
     add_fact(out, "Size", value, more);
-    snprintf(value, sizeof value, "%.3f ms", final->ms_per_sample);
+    time_text(value, sizeof value, final->ms_per_sample);
     more[0] = '\0';
     if (teacher && final->ms_per_sample > 0)
         snprintf(more, sizeof more, "%.1f times as fast as the teacher",
@@ -94,19 +100,19 @@ static void add_worst_cell(kd_text *out, const kd_report *report, const kd_resul
 }
 
 static void add_model_row(kd_text *out, const kd_report *report, const kd_result *r) {
-    char count[32], bytes[32], memory[32];
+    char count[32], bytes[32], memory[32], time[32];
     double low, high;
+    time_text(time, sizeof time, r->ms_per_sample);
     kd_result_interval(r, &low, &high);
     kd_format_count(count, sizeof count, r->parameters);
     kd_format_bytes(bytes, sizeof bytes, (double)r->bytes);
     kd_format_bytes(memory, sizeof memory, (double)r->memory);
-    kd_text_add(out, "<tr><th scope=\"row\"><i class=\"%s\"></i>", kd_report_kind_class(r));
+    kd_text_add(out, "<tr><th scope=\"row\"><i class=\"%s\"></i>", kd_plot_model_colour(r->kind));
     kd_text_add_escaped(out, r->name);
     kd_text_add(out,
                 "</th><td>%.2f %%</td><td><small>%.2f – %.2f</small></td><td>%s</td><td>%s</td>"
-                "<td>%s</td><td>%.3f</td>",
-                100 * accuracy_of(r), 100 * low, 100 * high, count, bytes, memory,
-                r->ms_per_sample);
+                "<td>%s</td><td>%s</td>",
+                100 * accuracy_of(r), 100 * low, 100 * high, count, bytes, memory, time);
     add_worst_cell(out, report, r);
     kd_text_add(out, "</tr>\n");
 }
@@ -118,7 +124,7 @@ static void add_table(kd_text *out, const kd_report *report) {
         "aria-labelledby=\"models\"><table><thead><tr><th scope=\"col\">Model</th>"
         "<th scope=\"col\">Accuracy</th><th scope=\"col\">95 %% interval</th>"
         "<th scope=\"col\">Parameters</th><th scope=\"col\">Size</th>"
-        "<th scope=\"col\">Memory</th><th scope=\"col\">ms/sample</th>"
+        "<th scope=\"col\">Memory</th><th scope=\"col\">Time</th>"
         "<th scope=\"col\">%s</th></tr></thead><tbody>\n",
         kd_report_teacher(report) ? "Lost most against the teacher" : "Worst class");
     for (int i = 0; i < report->count; i++) add_model_row(out, report, &report->result[i]);
@@ -129,7 +135,9 @@ static void add_table(kd_text *out, const kd_report *report) {
         kd_text_add(out,
                     "<p class=\"soft\">All on the same %s test samples. The interval is Wilson's. "
                     "Size: the weights, for an exported model its file. Memory: weights and "
-                    "activations for one sample. Time: in batches of one hundred.</p>\n",
+                    "activations for one sample. Time: of a sample, the median over "
+                    "batches of one hundred on all threads of this machine; a network multiplies "
+                    "in float, an exported file in integers.</p>\n",
                     samples);
     }
     for (int i = 0; i < report->count; i++) {
@@ -142,51 +150,6 @@ static void add_table(kd_text *out, const kd_report *report) {
                     "written from; the largest difference of an output is %g.</p>\n",
                     (long long)r->disagreements, (long long)r->samples, r->largest_difference);
     }
-}
-
-/* --- classes -------------------------------------------------------------------------------- */
-
-/* How much the last model lost on a class against the teacher; without one, its errors. */
-static double loss_on(const kd_report *report, int label) {
-    const kd_result *last = &report->result[report->count - 1];
-    const kd_result *teacher = kd_report_teacher(report);
-    double lost = -kd_result_class_accuracy(last, label);
-    if (teacher && teacher != last) lost += kd_result_class_accuracy(teacher, label);
-    return isnan(lost) ? -INFINITY : lost;
-}
-
-/* Whether fewer than CLASSES_SHOWN_MAX classes lost more than this one. */
-static bool is_shown(const kd_report *report, int label) {
-    int ahead = 0;
-    double lost = loss_on(report, label);
-    for (int i = 0; i < report->classes; i++) {
-        double other = loss_on(report, i);
-        ahead += other > lost || (other >= lost && i < label);
-    }
-    return ahead < CLASSES_SHOWN_MAX;
-}
-
-static void add_classes(kd_text *out, const kd_report *report) {
-    if (report->count == 0) return;
-    kd_text_add(out, "<h2>Accuracy of each class, %%</h2>\n<ul class=\"legend\">");
-    for (int i = 0; i < report->count; i++) {
-        kd_text_add(out, "<li><i class=\"%s\"></i>", kd_report_kind_class(&report->result[i]));
-        kd_text_add_escaped(out, report->result[i].name);
-        kd_text_add(out, "</li>");
-    }
-    if (kd_report_teacher(report) && report->count > 1)
-        kd_text_add(out, "<li>▼ lost most against the teacher</li>");
-    kd_text_add(out, "</ul>\n");
-    if (report->classes > CLASSES_SHOWN_MAX)
-        kd_text_add(out,
-                    "<p class=\"soft\">The %d of %d classes on which the last model lost "
-                    "most.</p>\n",
-                    CLASSES_SHOWN_MAX, report->classes);
-    kd_text_add(out, "<div class=\"classes\">\n");
-    for (int label = 0; label < report->classes; label++)
-        if (report->classes <= CLASSES_SHOWN_MAX || is_shown(report, label))
-            kd_svg_add_class_bars(out, report, label);
-    kd_text_add(out, "</div>\n");
 }
 
 /* --- the page ------------------------------------------------------------------------------- */
@@ -207,11 +170,15 @@ void kd_report_add_html(kd_text *out, const kd_report *report, const kd_runlog_c
     add_facts(out, report);
     add_table(out, report);
     if (curves->step_count > 1) {
-        kd_text_add(out, "<h2>Training</h2>\n<div class=\"charts\">\n");
-        kd_report_add_curves(out, curves, qat_stage(report, curves),
-                             report->config->teacher.present, "Validation accuracy, %");
+        kd_text_add(out, "<h2>Training</h2>\n<div class=\"charts level\">\n");
+        const kd_report_curves how = {.qat = qat_stage(report, curves),
+                                      .term = kd_classify_terms,
+                                      .term_count =
+                                          report->config->teacher.present ? KD_CLASSIFY_TERMS : 0,
+                                      .validation = &kd_classify_validation[KD_CLASSIFY_ACCURACY]};
+        kd_report_add_curves(out, curves, &how);
         kd_text_add(out, "</div>\n");
     }
-    add_classes(out, report);
+    kd_report_add_classes(out, report);
     kd_report_end_page(out, report->config->resolved);
 }

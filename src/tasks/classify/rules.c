@@ -7,7 +7,9 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "config/defaults.h"
+#include "config/rows.h"
 #include "distill/train_keys.h"
+#include "layers/node.h"
 #include "tasks/classify/config.h"
 
 /* Of what stands in another section the rules look at the JSON, never at the fields, which may not
@@ -142,47 +144,18 @@ void kd_config_data_finish(kd_config_reader *reader, const cJSON *object, const 
 
 /* --- model ---------------------------------------------------------------------------------- */
 
-/* The kinds in the order of kd_layer_kind. */
-static kd_layer_kind layer_kind(const cJSON *object) {
-    static const char *const name[] = {"conv",   "max_pool", "avg_pool", "global_avg_pool",
-                                       "linear", "dropout"};
-    int kind = KD_LAYER_CONV;
-    while (!kd_json_get(object, name[kind])) kind++;
-    return (kd_layer_kind)kind;
-}
-
-void kd_config_layer_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
-    const cJSON *window = kd_json_get(object, "max_pool");
-    if (!window) window = kd_json_get(object, "avg_pool");
-    if (window) kd_default_copy(reader, out, "stride", window);
-}
-
+/* The kind whose first key the object has. */
 void kd_config_layer_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                             void *base) {
-    kd_layer_spec *layer = base;
-    layer->kind = layer_kind(object);
-    bool pool = layer->kind == KD_LAYER_MAX_POOL || layer->kind == KD_LAYER_AVG_POOL;
-    if (layer->kind == KD_LAYER_GLOBAL_AVG_POOL &&
-        !cJSON_IsTrue(kd_json_get(object, "global_avg_pool")))
-        kd_config_complain_key(reader, object, path, "global_avg_pool",
-                               "can only be true; leave the layer out instead");
-    for (int axis = 0; axis < 2; axis++) {
-        if (layer->kind == KD_LAYER_CONV && layer->padding[axis] < 0) {
-            if (layer->kernel[axis] % 2 == 0) {
-                kd_config_complain_key(reader, object, path, "kernel",
-                                       "padding \"same\" needs an odd kernel, this one has %d",
-                                       layer->kernel[axis]);
-                return;
-            }
-            layer->padding[axis] = (layer->kernel[axis] - 1) / 2;
-        }
-        if (pool && 2 * layer->padding[axis] > layer->kernel[axis]) {
-            kd_config_complain_key(reader, object, path, "padding",
-                                   "%d is more than half of the window of %d", layer->padding[axis],
-                                   layer->kernel[axis]);
-            return;
-        }
-    }
+#define LAYER(KIND, name) {KD_NODE_##KIND, &kd_layer_##name},
+    static const struct {
+        kd_node_kind kind;
+        const kd_config_table *table;
+    } layer[] = {KD_LAYER_KINDS(LAYER)};
+    kd_node_spec *spec = base;
+    (void)reader, (void)path;
+    for (int i = COUNT(layer) - 1; i >= 0; i--)
+        if (kd_json_get(object, layer[i].table->key[0].name)) spec->kind = layer[i].kind;
 }
 
 void kd_config_cnn_finish(kd_config_reader *reader, const cJSON *object, const char *path,
@@ -319,7 +292,18 @@ static int bits_of(const cJSON *object, const char *key) {
     return cJSON_IsNumber(bits) ? (int)bits->valuedouble : 8;
 }
 
+static const char *const OF_INTEGERS[] = {
+    "weight_bits", "activation_bits", "method", "symmetric_activations",
+    "observer",    "percentile",      "ema",    "calibration_samples"};
+enum { OF_INTEGERS_COUNT = (int)(sizeof OF_INTEGERS / sizeof *OF_INTEGERS) };
+
 void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
+    const cJSON *format = kd_json_get(object, "format");
+    if (cJSON_IsString(format)) {
+        kd_default_text(reader, out, "name", format->valuestring);
+        for (int i = 0; i < OF_INTEGERS_COUNT; i++) kd_default_none(reader, out, OF_INTEGERS[i]);
+        return;
+    }
     int weights = bits_of(object, "weight_bits"), activations = bits_of(object, "activation_bits");
     char name[sizeof((kd_quantize_config *)0)->name] = "int8";
     if (weights != 8 || activations != 8)
@@ -327,9 +311,27 @@ void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, 
     kd_default_text(reader, out, "name", name);
 }
 
+/* Which quantizer it is. */
+static void choose_quantizer(kd_config_reader *reader, const cJSON *object, const char *path,
+                             kd_quantize_config *quantize) {
+    quantize->spec.how = quantize->format_name[0] ? &kd_quantizer_nearest : &kd_quantizer_integers;
+    quantize->spec.format = kd_number_format_named(quantize->format_name);
+    for (int i = 0; quantize->spec.format && i < OF_INTEGERS_COUNT; i++)
+        if (kd_json_get(object, OF_INTEGERS[i]))
+            kd_config_complain_key(reader, object, path, OF_INTEGERS[i],
+                                   "is of networks in integers; with \"format\" only weights are "
+                                   "rounded");
+    if (quantize->spec.format && !kd_number_format_in_gguf(quantize->spec.format))
+        kd_config_complain_key(reader, object, path, "format", "GGUF files cannot hold it");
+    if (quantize->spec.format && quantize->delay_steps > 0)
+        kd_config_complain_key(reader, object, path, "qat.delay_steps",
+                               "is of networks in integers; with \"format\" no activation waits");
+}
+
 void kd_config_quantize_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                                void *base) {
     kd_quantize_config *quantize = base;
+    choose_quantizer(reader, object, path, quantize);
     kd_config_check_name(reader, object, path);
     snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);
     const kd_config *config = reader->whole;

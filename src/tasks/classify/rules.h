@@ -11,7 +11,6 @@ void kd_config_teacher_defaults(kd_config_reader *reader, const cJSON *object, c
 void kd_config_loss_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
 void kd_config_train_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
 void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
-void kd_config_layer_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
 
 void kd_config_root_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                            void *base);

@@ -267,7 +267,7 @@ static int calibrate(kd_run *run, kd_learner *learner, int64_t total) {
     free(x);
     free(logits);
     free(row);
-    return status < 0 ? status : kd_qnet_calibrated(learner->qnet);
+    return status < 0 ? status : kd_quantized_calibrated(learner->quantized);
 }
 
 /* Copies every parameter of the float net into the one with quantizers. */
@@ -293,12 +293,18 @@ static int write_blob(const kd_run *run, const kd_quantize_config *how, bool qat
     status = kd_origin_text(&origin, &made);
     kd_origin_clear(&made);
     if (status < 0) return status;
-    kd_blob_info info = {.name = run->config->name,
-                         .teacher = teacher,
-                         .origin = origin,
-                         .dataset = run->train,
-                         .data = &run->config->data};
-    status = kd_blob_write(path, learner->qnet, &info);
+    const kd_quantized *q = learner->quantized;
+    const kd_blob_info blob = {.name = run->config->name,
+                               .teacher = teacher,
+                               .origin = origin,
+                               .dataset = run->train,
+                               .data = &run->config->data};
+    const kd_weights_info weights = {.name = run->config->name,
+                                     .teacher = teacher,
+                                     .origin = origin,
+                                     .config = run->config->resolved};
+    status =
+        q->how->write ? q->how->write(path, q, &blob) : kd_learner_export(path, learner, &weights);
     free(origin);
     return status;
 }
@@ -340,14 +346,16 @@ int kd_run_quantize(kd_run *run, const kd_learner *student, const kd_quantize_co
                             .input = sample_extent(run->train),
                             .classes = run->train->classes,
                             .seed = run->config->seed,
-                            .quant = &how->spec,
+                            .quantize = &how->spec,
                             .loss = job.loss,
                             .teacher = job.teacher ? job.teacher->net : NULL};
     status = kd_learner_create(out, &spec);
     if (status < 0) return status;
     copy_values(student, *out);
-    status = calibrate(run, *out, how->calibration_samples);
+    if (how->spec.how->sees != KD_SEES_NOTHING)
+        status = calibrate(run, *out, how->calibration_samples);
     if (status == KD_OK && qat) status = kd_classifier_train(*out, &job);
+    if (status == KD_OK) status = kd_quantized_round((*out)->quantized);
     if (status == KD_OK) status = correct_bias(run, *out);
     if (status == KD_OK) status = write_blob(run, how, qat, *out);
     if (status < 0) {

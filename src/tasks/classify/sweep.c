@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "report/runlog.h"
+#include "tasks/classify/metrics.h"
 #include "tasks/classify/run.h"
 #include "tasks/classify/sweep_parts.h"
 
@@ -90,14 +91,6 @@ static const char *stage_of(const kd_sweep_model *model, const kd_config *config
     return "";
 }
 
-/* The accuracy on the validation split of the weights a stage kept: its best. */
-static double best_validation(const kd_runlog_curves *curves, const char *stage) {
-    double best = NAN;
-    for (int64_t k = 0; k < curves->eval_count; k++)
-        if (strcmp(curves->eval[k].stage, stage) == 0) best = fmax(best, curves->eval[k].accuracy);
-    return best;
-}
-
 /* What the run's report and log say. */
 static int read_result(kd_sweep_run *out, const char *folder, const kd_config *config) {
     char path[KD_PATH_MAX];
@@ -113,7 +106,9 @@ static int read_result(kd_sweep_run *out, const char *folder, const kd_config *c
         if (out->model_count == KD_SWEEP_MODELS_MAX) break;
         kd_sweep_model *model = &out->model[out->model_count];
         if (!kd_sweep_model_read(model, item)) continue;
-        model->validation = best_validation(&curves, stage_of(model, config));
+        model->validation = 
+            kd_runlog_best(&curves, stage_of(model, config),
+                           &kd_classify_validation[KD_CLASSIFY_ACCURACY]);
         out->model_count++;
     }
     if (status == KD_OK && out->model_count == 0)

@@ -25,14 +25,14 @@ static const kd_config_key VARIANT_KEYS[] = {
      .doc = "what the table calls it; its runs' folders begin with it"},
     {"base", KD_KEY_PATH, FIELD(kd_sweep_variant, base), .depends = "the sweep's",
      .doc = "a config of its own to start from"},
-    {"set", KD_KEY_CHANGES, .table = &kd_config_root, .count = -1,
+    {"set", KD_KEY_CHANGES, .table = &kd_config_root, NOWHERE,
      .doc = "keys of the config that differ; null takes one away. Paths are relative to the base's folder"},
 };
 static const kd_config_table VARIANT_TABLE = {.name = "variants", .key = VARIANT_KEYS,
     .count = COUNT(VARIANT_KEYS), .finish = finish_variant,
     .doc = "One variant of the base config."};
 static const kd_config_key SWEEP_KEYS[] = {
-    {"$schema", KD_KEY_IGNORED, .count = -1, .doc = "for editors: sweep.schema.json beside it"},
+    {"$schema", KD_KEY_IGNORED, NOWHERE, .doc = "for editors: sweep.schema.json beside it"},
     {"name", KD_KEY_TEXT, FIELD(kd_sweep, name), .depends = "the file's name without .json",
      .doc = "of the sweep and of its folder: letters, digits, dot, dash, underscore"},
     {"base", KD_KEY_PATH, FIELD(kd_sweep, base), .required = true,
@@ -43,7 +43,7 @@ static const kd_config_key SWEEP_KEYS[] = {
      .doc = "true: a teacher for each seed, trained with it; false: one with its own seed for all"},
     {"variants", KD_KEY_OBJECTS, LIST(kd_sweep, variant, variant_count), .table = &VARIANT_TABLE,
      .fallback = "[]", .doc = "the variants, in the order of the table"},
-    {"grid", KD_KEY_AXES, .table = &kd_config_root, .count = -1,
+    {"grid", KD_KEY_AXES, .table = &kd_config_root, NOWHERE,
      .doc = "one or two keys of the config with lists of values: further variants, one for every combination"},
 };
 const kd_config_table kd_sweep_root = {.name = "sweep", .key = SWEEP_KEYS,

@@ -15,7 +15,7 @@ enum { POINTS_MAX = KD_SWEEP_VARIANTS_MAX };
 static const char SPREAD[] = "dots: seeds; bars: 95 % intervals of the mean";
 
 static void add_variants_plot(kd_text *out, const kd_sweep_results *results,
-                              const kd_sweep_row *rows, int count, bool alone) {
+                              const kd_sweep_row *rows, int count, kd_plot_form form) {
     kd_plot_row row[KD_SWEEP_VARIANTS_MAX];
     int n = 0;
     for (int i = 0; i < count && n < KD_SWEEP_VARIANTS_MAX; i++) {
@@ -29,15 +29,14 @@ static void add_variants_plot(kd_text *out, const kd_sweep_results *results,
                                  .low = s.low,
                                  .high = s.high};
     }
-    char axis[120];
-    snprintf(axis, sizeof axis, "accuracy on the test split, %% (%s)", SPREAD);
     kd_plot_rows plot = {.title = results->sweep->name,
-                         .x_name = axis,
+                         .x_name = "accuracy on the test split, %",
+                         .note = SPREAD,
                          .x_format = "%.2f %%",
                          .bounds = {0, 100},
                          .count = n,
                          .row = row};
-    if (n > 0) kd_plot_add_rows(out, &plot, alone);
+    if (n > 0) kd_plot_add_rows(out, &plot, form);
 }
 
 /* Means over seeds of the grid's points, and of the first variant for comparison. */
@@ -123,7 +122,7 @@ static void add_reference(kd_plot *plot, grid_memory *m, const kd_sweep_results 
 }
 
 static void add_grid_plot(kd_text *out, const kd_sweep_results *results, const kd_sweep_row *rows,
-                          int count, bool validation, bool alone) {
+                          int count, bool validation, kd_plot_form form) {
     const kd_sweep *sweep = results->sweep;
     grid_memory *m = sweep->axis_count > 0 ? calloc(1, sizeof *m) : NULL;
     if (!m) {
@@ -151,12 +150,12 @@ static void add_grid_plot(kd_text *out, const kd_sweep_results *results, const k
     }
     fill_lines(&plot, m, results, rows, count, validation, numeric);
     add_reference(&plot, m, results, rows, count, validation);
-    kd_plot_add_lines(out, &plot, alone);
+    kd_plot_add_lines(out, &plot, form);
     free(m);
 }
 
 void kd_sweep_add_plot(kd_text *out, const kd_sweep_results *results, kd_sweep_plot which,
-                       bool alone) {
+                       kd_plot_form form) {
     kd_sweep_row *rows;
     int count;
     if (kd_sweep_rows(&rows, &count, results) < 0) {
@@ -164,9 +163,9 @@ void kd_sweep_add_plot(kd_text *out, const kd_sweep_results *results, kd_sweep_p
         return;
     }
     if (which == KD_SWEEP_PLOT_VARIANTS)
-        add_variants_plot(out, results, rows, count, alone);
+        add_variants_plot(out, results, rows, count, form);
     else
-        add_grid_plot(out, results, rows, count, which == KD_SWEEP_PLOT_VALIDATION, alone);
+        add_grid_plot(out, results, rows, count, which == KD_SWEEP_PLOT_VALIDATION, form);
     free(rows);
 }
 
@@ -230,7 +229,6 @@ static void add_page_head(kd_text *out, const kd_sweep_results *results) {
     int total = sweep->variant_count * sweep->seed_count, done = 0;
     for (int i = 0; i < total; i++) done += results->run[i].done;
     kd_report_begin_page(out, sweep->name);
-    kd_text_add(out, "%s.plots svg{max-width:44rem;margin:1.5rem 0}\n", kd_plot_page_style);
     kd_report_begin_body(out, sweep->name);
     kd_text_add(out, "<p class=\"soft\">%d variants of ", sweep->variant_count);
     kd_text_add_escaped(out, sweep->base);
@@ -256,8 +254,8 @@ static void add_changes(kd_text *out, const kd_sweep *sweep) {
 void kd_sweep_add_html(kd_text *out, const kd_sweep_results *results) {
     add_page_head(out, results);
     add_table(out, results);
-    kd_text_add(out, "<div class=\"plots\">\n");
-    for (int i = 0; i < 3; i++) kd_sweep_add_plot(out, results, (kd_sweep_plot)i, false);
+    kd_text_add(out, "<h2>Plots</h2>\n<div class=\"charts\">\n");
+    for (int i = 0; i < 3; i++) kd_sweep_add_plot(out, results, (kd_sweep_plot)i, KD_PLOT_ON_PAGE);
     kd_text_add(out, "</div>\n");
     add_changes(out, results->sweep);
     kd_text_add(out, "</main></body></html>\n");

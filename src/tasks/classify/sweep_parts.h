@@ -3,6 +3,7 @@
 #define KD_TASKS_CLASSIFY_SWEEP_PARTS_H
 
 #include "base/text.h"
+#include "report/plot.h"
 #include "report/statistics.h"
 #include "tasks/classify/sweep.h"
 
@@ -27,10 +28,10 @@ void kd_sweep_add_json(kd_text *out, const kd_sweep_results *results);
 void kd_sweep_add_html(kd_text *out, const kd_sweep_results *results);
 
 /* The plots: variants side by side, and the grid on the validation and on the test split. Nothing
- * is added for a plot that has nothing to show. `alone`: as a file of its own. */
+ * is added for a plot that has nothing to show. */
 typedef enum { KD_SWEEP_PLOT_VARIANTS, KD_SWEEP_PLOT_VALIDATION, KD_SWEEP_PLOT_TEST } kd_sweep_plot;
 void kd_sweep_add_plot(kd_text *out, const kd_sweep_results *results, kd_sweep_plot which,
-                       bool alone);
+                       kd_plot_form form);
 
 /* A model from an object of report.json or sweep.json. */
 bool kd_sweep_model_read(kd_sweep_model *out, const cJSON *object);

@@ -233,7 +233,7 @@ int kd_sweep_results_write(const kd_sweep_results *results, const char *folder) 
     status = kd_text_save(&html, folder, "sweep.html");
     for (int i = 0; i < 3 && status == KD_OK; i++) {
         kd_text plot = {0};
-        kd_sweep_add_plot(&plot, results, (kd_sweep_plot)i, true);
+        kd_sweep_add_plot(&plot, results, (kd_sweep_plot)i, KD_PLOT_AS_FILE);
         status = kd_text_save(&plot, folder, plots[i]);
     }
     return status;

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "distill/task.h"
 #include "tasks/classify/classify.h"
+#include "tasks/classify/metrics.h"
 #include "tasks/classify/run.h"
 
 static int load(void **config, const char *path, int set_count, const char *const *sets) {
@@ -97,6 +98,9 @@ extern const kd_task kd_task_classify;
 const kd_task kd_task_classify = {.name = "classify",
                                   .kinds = "idx|cifar10|audio",
                                   .keys = &kd_config_root,
+                                  .validation = kd_classify_validation,
+                                  .test = kd_classify_test,
+                                  .test_count = KD_TEST_METRICS,
                                   .load = load,
                                   .free_config = free_config,
                                   .run_name = run_name,

@@ -10,15 +10,15 @@
 #include "data/text_normalizer.h"
 #include "distill/trainer.h"
 #include "files/whisper_suppressed.h"
+#include "tasks/speech/features.h"
 #include "tasks/speech/greedy.h"
-#include "tasks/speech/hearing.h"
 #include "tasks/speech/label_file.h"
 #include "tasks/speech/recordings.h"
 
 /* Bumped when the same sound and teacher would give another label. */
 static const char *const DECODING = "greedy-1";
 
-static const double SAVE_SECONDS = 10; /* of hearing that a crash can lose */
+static const double SAVE_SECONDS = 10; /* of features that a crash can lose */
 /* Recordings that cannot be read end the stage when there are so many, and more than one in so many
  * of the list. */
 enum { FAULTS_LEAST = 3, FAULTS_ONE_IN = 10 };
@@ -33,7 +33,7 @@ typedef struct {
     kd_recordings recordings;
     int64_t *first; /* (count) the first utterance with the same sound, maybe itself; −1: unread */
     kd_label_files *files;
-    kd_hearing hearing;
+    kd_features features;
     kd_greedy *greedy;
     kd_real *mel; /* (KD_GREEDY_MOST, frames, mels) */
     kd_progress progress;
@@ -164,7 +164,7 @@ static int check_faults(const job *j) {
                                 "more than one in ten; mend them or take them off the list");
 }
 
-/* --- hearing -----------------------------------------------------------------------------------
+/* --- features -----------------------------------------------------------------------------------
  */
 
 static int keep_text(const job *j, kd_label *label, const kd_greedy_text *text) {
@@ -190,7 +190,7 @@ static int load(job *j, const int64_t *which, int n, kd_label **heard, int *hear
     int64_t samples[KD_GREEDY_MOST];
     char *fault[KD_GREEDY_MOST] = {NULL};
     for (int i = 0; i < n; i++) path[i] = j->utterances->item[which[i]].audio;
-    int status = kd_hearing_files(&j->hearing, j->mel, samples, fault, path, n);
+    int status = kd_features_files(&j->features, j->mel, samples, fault, path, n);
     *heard_count = 0;
     for (int i = 0; i < n; i++) {
         kd_label *label = &j->out->item[which[i]];
@@ -198,8 +198,8 @@ static int load(job *j, const int64_t *which, int n, kd_label **heard, int *hear
         label->skipped = samples[i] < 0;
         if (!fault[i] && !label->skipped) {
             label->seconds = (double)samples[i] / KD_WHISPER_RATE;
-            memmove(j->mel + *heard_count * j->hearing.values, j->mel + i * j->hearing.values,
-                    (size_t)j->hearing.values * sizeof *j->mel);
+            memmove(j->mel + *heard_count * j->features.values, j->mel + i * j->features.values,
+                    (size_t)j->features.values * sizeof *j->mel);
             heard[(*heard_count)++] = label;
         }
         free(fault[i]);
@@ -214,7 +214,7 @@ static int label_batch(job *j, const int64_t *which, int n) {
     int count;
     int status = load(j, which, n, heard, &count);
     if (status == KD_OK && count > 0) {
-        status = kd_greedy_listen(j->greedy, j->mel, count, j->hearing.frames);
+        status = kd_greedy_listen(j->greedy, j->mel, count, j->features.frames);
         if (status == KD_OK) status = kd_greedy_run(j->greedy, text);
     }
     for (int i = 0; i < count && status == KD_OK; i++) status = keep_text(j, heard[i], &text[i]);
@@ -229,9 +229,9 @@ static int label_batch(job *j, const int64_t *which, int n) {
 static int prepare(job *j) {
     const kd_whisper *model = j->teacher->model;
     int status = kd_greedy_create(&j->greedy, model, j->teacher->tokenizer, j->language, j->task);
-    if (status == KD_OK) status = kd_hearing_init(&j->hearing, &model->spec);
+    if (status == KD_OK) status = kd_features_init(&j->features, &model->spec);
     if (status < 0) return status;
-    const size_t bytes = (size_t)(KD_GREEDY_MOST * j->hearing.values) * sizeof *j->mel;
+    const size_t bytes = (size_t)(KD_GREEDY_MOST * j->features.values) * sizeof *j->mel;
     j->mel = malloc(bytes);
     return j->mel ? KD_OK : kd_fail_memory(bytes, "what the teacher hears");
 }
@@ -416,7 +416,7 @@ int kd_label_run(kd_labels *out, const char *folder, const kd_utterances *uttera
     kd_label_files_free(j.files);
     kd_recordings_clear(&j.recordings);
     kd_greedy_free(j.greedy);
-    kd_hearing_clear(&j.hearing);
+    kd_features_clear(&j.features);
     free(j.first);
     free(j.mel);
     return status;

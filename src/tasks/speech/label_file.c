@@ -1,29 +1,25 @@
 #include "tasks/speech/label_file.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/json_text.h"
+#include "base/shards.h"
 #include "base/text.h"
 
 static const size_t FILE_LIMIT = (size_t)1 << 28;
-static const char PATTERN[] = "labels-[0-9][0-9][0-9][0-9][0-9]*.jsonl";
 #define KIND "distill labels"
 enum { VERSION = 2 };
 
 struct kd_label_files {
-    char folder[KD_PATH_MAX];
+    kd_shards shards;
     kd_label_key key;
     int vocabulary;
     kd_labels known; /* by sound */
-    long shard;      /* the last one; it is filled up before another begins */
+    int64_t shard;   /* the last one; it is filled up before another begins */
     int in_shard;
     kd_text text; /* of the last one */
     bool changed;
@@ -77,12 +73,9 @@ int kd_label_files_add(kd_label_files *files, const kd_label *label, const char 
 }
 
 int kd_label_files_save(kd_label_files *files) {
-    char name[64], path[KD_PATH_MAX];
     if (!files->changed) return KD_OK;
-    snprintf(name, sizeof name, "labels-%05ld.jsonl", files->shard);
-    int status = kd_path_join(path, files->folder, name);
-    if (status == KD_OK) status = kd_file_make_folders(files->folder);
-    if (status == KD_OK) status = kd_file_replace(path, files->text.text, files->text.length);
+    int status =
+        kd_shards_write(&files->shards, files->shard, files->text.text, files->text.length);
     files->changed = status < 0;
     return status;
 }
@@ -236,31 +229,21 @@ int kd_label_file_parse(kd_labels *out, const char *text, size_t length, const c
 }
 
 /* Adds a shard's labels; its text stays as that of the last. */
-static int read_shard(kd_label_files *f, const char *name) {
+static int read_shard(kd_label_files *f, int64_t number) {
     char path[KD_PATH_MAX];
     size_t length;
     const int64_t before = f->known.count;
     free(f->text.text);
     f->text = (kd_text){0};
-    int status = kd_path_join(path, f->folder, name);
+    int status = kd_shards_path(&f->shards, number, path);
     if (status == KD_OK) status = kd_file_read(&f->text.text, &length, path, FILE_LIMIT);
     if (status < 0) return status;
     f->text.length = length;
     f->text.capacity = length + 1;
-    f->shard = strtol(name + strlen("labels-"), NULL, 10);
+    f->shard = number;
     status = kd_label_file_parse(&f->known, f->text.text, length, path, &f->key, f->vocabulary);
     f->in_shard = (int)(f->known.count - before);
     return status;
-}
-
-static int is_shard(const struct dirent *entry) {
-    return fnmatch(PATTERN, entry->d_name, 0) == 0;
-}
-
-static int by_number(const struct dirent **a, const struct dirent **b) {
-    const long x = strtol((*a)->d_name + strlen("labels-"), NULL, 10);
-    const long y = strtol((*b)->d_name + strlen("labels-"), NULL, 10);
-    return (x > y) - (x < y);
 }
 
 static int by_sound(const void *a, const void *b) {
@@ -270,21 +253,15 @@ static int by_sound(const void *a, const void *b) {
 
 int kd_label_files_open(kd_label_files **out, const char *folder, const kd_label_key *key,
                         int vocabulary) {
-    struct dirent **entry = NULL;
+    int64_t *number = NULL, count = 0;
     kd_label_files *f = *out = calloc(1, sizeof *f);
     if (!f) return kd_fail_memory(sizeof *f, "labels");
-    snprintf(f->folder, sizeof f->folder, "%s", folder);
     f->key = *key;
     f->vocabulary = vocabulary;
-    const int count = scandir(folder, &entry, is_shard, by_number);
-    int status = KD_OK;
-    if (count < 0 && errno != ENOENT)
-        status = kd_fail(KD_EIO, "%s: cannot list: %s", folder, strerror(errno));
-    for (int i = 0; i < count; i++) {
-        if (status == KD_OK) status = read_shard(f, entry[i]->d_name);
-        free(entry[i]);
-    }
-    free(entry);
+    int status = kd_shards_init(&f->shards, folder, "labels", ".jsonl");
+    if (status == KD_OK) status = kd_shards_list(&f->shards, &number, &count);
+    for (int64_t i = 0; i < count && status == KD_OK; i++) status = read_shard(f, number[i]);
+    free(number);
     if (status == KD_OK && f->known.count > 0)
         qsort(f->known.item, (size_t)f->known.count, sizeof *f->known.item, by_sound);
     return status;

@@ -19,24 +19,24 @@ static const double FILLED = 0.85, TOKENS_PER_SECOND = 100.0 / 30;
 /* Seconds of all recordings of a list, from some all through it; those that cannot be read are left
  * out, as they will be, unless none can. */
 static int estimate_seconds(double *out, const kd_utterances *list, const kd_whisper_spec *spec) {
-    kd_hearing hearing;
+    kd_features features;
     const int64_t sampled = list->count < SAMPLED ? list->count : SAMPLED;
     double samples = 0;
     int64_t faults = 0;
-    int status = kd_hearing_init(&hearing, spec);
-    float *sound = status == KD_OK ? malloc((size_t)hearing.samples * sizeof *sound) : NULL;
-    if (status == KD_OK && !sound) status = kd_fail_memory((size_t)hearing.samples * 4, "a sound");
+    int status = kd_features_init(&features, spec);
+    float *sound = status == KD_OK ? malloc((size_t)features.samples * sizeof *sound) : NULL;
+    if (status == KD_OK && !sound) status = kd_fail_memory((size_t)features.samples * 4, "a sound");
     for (int64_t k = 0; k < sampled && status == KD_OK; k++) {
         int64_t count;
-        status = kd_hearing_read(sound, hearing.samples, &count,
-                                 list->item[k * list->count / sampled].audio);
-        if (status == KD_OK) samples += (double)(count < 0 ? hearing.samples : count);
-        if (!kd_hearing_is_fault(status) || ++faults == sampled) continue;
+        status = kd_features_read(sound, features.samples, &count,
+                                  list->item[k * list->count / sampled].audio);
+        if (status == KD_OK) samples += (double)(count < 0 ? features.samples : count);
+        if (!kd_features_is_fault(status) || ++faults == sampled) continue;
         kd_warn("%s", kd_error());
         status = KD_OK;
     }
     free(sound);
-    kd_hearing_clear(&hearing);
+    kd_features_clear(&features);
     *out = sampled ? samples / KD_WHISPER_RATE * (double)list->count / (double)sampled : 0;
     return status;
 }

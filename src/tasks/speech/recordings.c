@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "data/sound.h"
 #include "distill/trainer.h"
-#include "tasks/speech/hearing.h"
+#include "tasks/speech/features.h"
 
 enum { AT_ONCE = 64, PIECE = 1 << 16, NAMED_MOST = 20 };
 
@@ -114,7 +114,7 @@ static int each(kd_recordings *r, const char *what, int (*work)(kd_recording *, 
 #pragma omp parallel for schedule(dynamic, 1)
         for (int64_t i = first; i < end; i++) {
             int found = work(&r->item[i], r->utterances->item[i].audio);
-            if (kd_hearing_is_fault(found)) found = kd_recordings_set_fault(r, i, kd_error());
+            if (kd_features_is_fault(found)) found = kd_recordings_set_fault(r, i, kd_error());
             if (found == KD_OK) continue;
 #pragma omp critical(kd_recordings)
             status = found;
@@ -220,7 +220,7 @@ static int look_at_sizes(kd_recordings *among, const int64_t *size, int64_t coun
         const int64_t bytes = stat(path, &info) == 0 ? (int64_t)info.st_size : -1;
         if (!bsearch(&bytes, size, (size_t)count, sizeof *size, by_bytes)) continue;
         const int found = look_at(&among->item[i], path);
-        if (found == KD_OK || kd_hearing_is_fault(found)) continue; /* unreadable: like nothing */
+        if (found == KD_OK || kd_features_is_fault(found)) continue; /* unreadable: like nothing */
 #pragma omp critical(kd_recordings)
         status = found;
     }

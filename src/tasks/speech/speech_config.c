@@ -24,7 +24,7 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
 /* clang-format off */
 #define MANIFESTS(part) LIST(kd_speech_config, data.part.path, data.part.count)
 static const kd_config_key DATA_KEYS[] = {
-    {"kind", KD_KEY_CHOICE, .count = -1, .choices = "speech", .required = true,
+    {"kind", KD_KEY_CHOICE, NOWHERE, .choices = "speech", .required = true,
      .doc = "recordings with or without their words"},
     {"train", KD_KEY_PATHS, MANIFESTS(train), .required = true,
      .doc = "what the student learns from: TSV, JSON lines, Common Voice TSV, LibriSpeech folders"},
@@ -46,7 +46,7 @@ static const kd_config_table DATA_TABLE = {.name = "data", .key = DATA_KEYS,
     .count = COUNT(DATA_KEYS), .doc = "Recordings."};
 
 static const kd_config_key MODEL_KEYS[] = {
-    {"type", KD_KEY_CHOICE, .count = -1, .choices = "whisper", .required = true,
+    {"type", KD_KEY_CHOICE, NOWHERE, .choices = "whisper", .required = true,
      .doc = "which kind of network"},
     {"encoder_layers", KD_KEY_INTEGER, FIELD(kd_speech_config, encoder_layers), RANGE(1, 256),
      .depends = "the teacher's", .doc = "of the student, copied from the teacher and frozen"},
@@ -110,7 +110,7 @@ static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count
     .defaults = kd_config_qat_defaults, .finish = qat_finish,
     .doc = "Training goes on with the numbers that the file will hold. What is not said is as in train."};
 static const kd_config_key QUANTIZE_KEYS[] = {
-    {"format", KD_KEY_CHOICE, FIELD(kd_speech_quantize, format_name), .choices = "f16|q8_0|q5_0|q4_0|int8",
+    {"format", KD_KEY_CHOICE, FIELD(kd_speech_quantize, format_name), .choices = KD_FORMAT_CHOICES,
      .required = true, .doc = "of the matrices; int8 has a scale for each output channel, and is GGUF alone"},
     {"name", KD_KEY_TEXT, FIELD(kd_speech_quantize, name), .depends = "the format, with -qat behind it when it is trained",
      .doc = "of the exported files, student.<name>.bin and .gguf"},
@@ -123,7 +123,7 @@ static const kd_config_table QUANTIZE_TABLE = {.name = "quantize", .key = QUANTI
     .doc = "A file of the student. Of several, each starts from the same float student."};
 
 static const kd_config_key ROOT_KEYS[] = {
-    {"$schema", KD_KEY_IGNORED, .count = -1, .doc = "for editors: speech.schema.json beside the config"},
+    {"$schema", KD_KEY_IGNORED, NOWHERE, .doc = "for editors: speech.schema.json beside the config"},
     {"name", KD_KEY_TEXT, FIELD(kd_speech_config, name), .depends = "the file's name without .json",
      .doc = "of the run and of its folder: letters, digits, dot, dash, underscore"},
     {"seed", KD_KEY_INTEGER, FIELD(kd_speech_config, seed), U64, .fallback = "1",
@@ -206,7 +206,10 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
     kd_speech_quantize *quantize = base;
     const kd_speech_config *config = reader->whole;
     kd_config_check_name(reader, object, path);
-    quantize->format = kd_number_format_named(quantize->format_name);
+    quantize->spec = (kd_quantize_spec){.how = &kd_quantizer_nearest,
+                                        .format = kd_number_format_named(quantize->format_name)};
+    if (!kd_number_format_in_gguf(quantize->spec.format))
+        kd_config_complain_key(reader, object, path, "format", "GGUF files cannot hold it");
     snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);
     for (const kd_speech_quantize *other = config->quantize; other < quantize; other++)
         if (strcmp(other->name, quantize->name) == 0)

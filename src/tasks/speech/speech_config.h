@@ -7,7 +7,7 @@
 #include "config/reader.h"
 #include "data/store.h"
 #include "distill/train_spec.h"
-#include "files/formats/number_format.h"
+#include "quant/quantizer.h"
 #include "tasks/speech/windows.h"
 
 enum { KD_MANIFESTS_MAX = 16, KD_SPEECH_QUANTIZE_MAX = 8 };
@@ -41,8 +41,8 @@ typedef struct {
 typedef struct {
     char name[16];  /* student.<name>.bin, student.<name>.gguf                    */
     char stage[24]; /* "qat.<name>": of its checkpoints and log lines             */
-    const kd_number_format *format;
-    char format_name[8];
+    kd_quantize_spec spec;
+    char format_name[KD_FORMAT_NAME_MAX];
     bool qat; /* false: the float student's numbers, rounded                */
     kd_train_spec train;
 } kd_speech_quantize;

@@ -9,8 +9,8 @@
 #include "base/log.h"
 #include "distill/trainer.h"
 #include "tasks/speech/fallback.h"
+#include "tasks/speech/features.h"
 #include "tasks/speech/greedy.h"
-#include "tasks/speech/hearing.h"
 #include "tasks/speech/transcribe.h"
 
 static const double CONFIDENCE = 0.95;
@@ -25,7 +25,7 @@ typedef struct {
     const kd_label_options *options;
     int leader[KD_SPEECH_SUBJECTS_MAX]; /* the first model with the same encoder; maybe itself */
     kd_greedy *greedy[KD_SPEECH_SUBJECTS_MAX];
-    kd_hearing hearing;
+    kd_features features;
     kd_tape *tape;
     kd_real *mel;    /* (KD_GREEDY_MOST, frames, mels)     */
     kd_real *memory; /* (KD_GREEDY_MOST, positions, width) */
@@ -127,7 +127,7 @@ static int keep_greedy(job *j, int m, int64_t i, const kd_greedy_text *text) {
 static int decode(job *j, int m, const int64_t *which, int n) {
     const double began = kd_clock();
     kd_greedy_text text[KD_GREEDY_MOST];
-    int status = kd_greedy_listen_encoded(j->greedy[m], j->memory, n, j->hearing.frames / 2);
+    int status = kd_greedy_listen_encoded(j->greedy[m], j->memory, n, j->features.frames / 2);
     if (status == KD_OK) status = kd_greedy_run(j->greedy[m], text);
     for (int i = 0; i < n && status == KD_OK; i++) status = keep_greedy(j, m, which[i], &text[i]);
     j->out[m].seconds += kd_clock() - began;
@@ -140,11 +140,11 @@ static int hear_windows(job *j, const int64_t *which, int n) {
     for (int leader = 0; leader < j->count && status == KD_OK; leader++) {
         if (j->leader[leader] != leader) continue;
         const kd_whisper *encoder = j->subject[leader].file->model;
-        const int64_t size = j->hearing.frames / 2 * encoder->spec.width;
+        const int64_t size = j->features.frames / 2 * encoder->spec.width;
         const double began = kd_clock();
         for (int i = 0; i < n && status == KD_OK; i++)
             status = kd_whisper_encode(encoder, j->tape, j->memory + i * size,
-                                       j->mel + i * j->hearing.values, 1, j->hearing.frames);
+                                       j->mel + i * j->features.values, 1, j->features.frames);
         const double encoding = kd_clock() - began;
         for (int m = leader; m < j->count && status == KD_OK; m++) {
             if (j->leader[m] != leader) continue;
@@ -165,7 +165,7 @@ static int hear_long(job *j, int m, int64_t i) {
     kd_whisper_sound *sound = NULL;
     char *said = NULL;
     bool loops = false;
-    int status = kd_whisper_sound_open(&sound, j->utterances->item[i].audio, j->hearing.mel);
+    int status = kd_whisper_sound_open(&sound, j->utterances->item[i].audio, j->features.mel);
     const double began = kd_clock();
     if (status == KD_OK) status = kd_decoder_init(&decoder, file->model, file->tokenizer, &options);
     if (status == KD_OK) status = kd_transcribe(&transcript, &decoder, sound, NULL, NULL);
@@ -191,7 +191,7 @@ static int hear_batch(job *j, int64_t first, int n) {
     char *fault[KD_GREEDY_MOST] = {NULL};
     int windows = 0;
     for (int i = 0; i < n; i++) path[i] = j->utterances->item[first + i].audio;
-    int status = kd_hearing_files(&j->hearing, j->mel, samples, fault, path, n);
+    int status = kd_features_files(&j->features, j->mel, samples, fault, path, n);
     for (int i = 0; i < n; i++) {
         if (fault[i] && status == KD_OK) status = kd_fail(KD_EDATA, "%s", fault[i]);
         free(fault[i]);
@@ -200,8 +200,8 @@ static int hear_batch(job *j, int64_t first, int n) {
         for (int m = 0; m < j->count && samples[i] < 0 && status == KD_OK; m++)
             status = hear_long(j, m, first + i);
         if (samples[i] < 0) continue;
-        memmove(j->mel + windows * j->hearing.values, j->mel + i * j->hearing.values,
-                (size_t)j->hearing.values * sizeof *j->mel);
+        memmove(j->mel + windows * j->features.values, j->mel + i * j->features.values,
+                (size_t)j->features.values * sizeof *j->mel);
         which[windows++] = first + i;
         for (int m = 0; m < j->count; m++)
             j->out[m].audio_seconds += (double)samples[i] / KD_WHISPER_RATE;
@@ -235,11 +235,11 @@ static int hear_again(job *j, int m, kd_decoder *decoder, int64_t i) {
     int64_t samples;
     kd_decoded d = {0};
     double compression;
-    int status = kd_hearing_files(&j->hearing, j->mel, &samples, &fault, &path, 1);
+    int status = kd_features_files(&j->features, j->mel, &samples, &fault, &path, 1);
     if (fault) status = kd_fail(KD_EDATA, "%s", fault);
     free(fault);
     kd_decoder_begin(decoder);
-    if (status == KD_OK) status = kd_decoder_listen(decoder, j->mel, j->hearing.frames);
+    if (status == KD_OK) status = kd_decoder_listen(decoder, j->mel, j->features.frames);
     if (status == KD_OK) status = kd_decode_with_fallback(decoder, &d, &compression, NULL, 0);
     if (status < 0) return status;
     return keep_tokens(&j->out[m].said_again[i], decoder->tokenizer, d.token,
@@ -277,13 +277,23 @@ static int hear_bad(job *j, int m) {
 /* --- rates -------------------------------------------------------------------------------------
  */
 
-static int rate_of(kd_speech_rate *out, const kd_wer *wer, int64_t count) {
-    int64_t words = 0;
-    for (int64_t i = 0; i < count; i++) words += wer[i].words;
+int kd_speech_rate_of(kd_speech_rate *out, const kd_wer *wer, int64_t count, const bool *mine) {
+    kd_wer *chosen = malloc(((size_t)count + 1) * sizeof *chosen);
+    int64_t words = 0, n = 0;
     *out = (kd_speech_rate){NAN, NAN, NAN};
-    if (words == 0) return KD_OK;
-    out->rate = kd_wer_rate(wer, count);
-    return kd_wer_interval(&out->low, &out->high, wer, count, CONFIDENCE, ROUNDS, SEED);
+    if (!chosen) return kd_fail_memory((size_t)count * sizeof *chosen, "word error rates");
+    for (int64_t i = 0; i < count; i++) {
+        if (mine && !mine[i]) continue;
+        words += wer[i].words;
+        chosen[n++] = wer[i];
+    }
+    int status = KD_OK;
+    if (words > 0) {
+        out->rate = kd_wer_rate(chosen, n);
+        status = kd_wer_interval(&out->low, &out->high, chosen, n, CONFIDENCE, ROUNDS, SEED);
+    }
+    free(chosen);
+    return status;
 }
 
 /* Utterance i of model m against both texts, and with the fallback against the reference. */
@@ -310,9 +320,12 @@ static int measure(const job *j, const kd_speech_result *teacher) {
         kd_speech_result *r = &j->out[m];
         for (int64_t i = 0; i < r->count && status == KD_OK; i++)
             status = compare(j, m, i, teacher->said[i]);
-        if (status == KD_OK) status = rate_of(&r->reference, r->against_reference, r->count);
-        if (status == KD_OK) status = rate_of(&r->teacher, r->against_teacher, r->count);
-        if (status == KD_OK) status = rate_of(&r->fallback, r->with_fallback, r->count);
+        if (status == KD_OK)
+            status = kd_speech_rate_of(&r->reference, r->against_reference, r->count, NULL);
+        if (status == KD_OK)
+            status = kd_speech_rate_of(&r->teacher, r->against_teacher, r->count, NULL);
+        if (status == KD_OK)
+            status = kd_speech_rate_of(&r->fallback, r->with_fallback, r->count, NULL);
         if (r->again < 0) r->fallback = (kd_speech_rate){NAN, NAN, NAN};
     }
     return status;
@@ -333,6 +346,7 @@ static int begin_result(kd_speech_result *out, const kd_speech_subject *s, int64
     *out = (kd_speech_result){.count = count, .bytes = s->bytes};
     snprintf(out->name, sizeof out->name, "%s", s->name);
     snprintf(out->kind, sizeof out->kind, "%s", s->kind);
+    snprintf(out->stage, sizeof out->stage, "%s", s->stage);
     out->parameters = parameters_of(s->file->model);
     out->letters = letters;
     out->said = calloc(n, sizeof *out->said);
@@ -350,7 +364,7 @@ static int begin_result(kd_speech_result *out, const kd_speech_subject *s, int64
 static int begin(job *j) {
     const kd_whisper_spec *spec = &j->subject[0].file->model->spec;
     int64_t widest = 0;
-    int status = kd_hearing_init(&j->hearing, spec);
+    int status = kd_features_init(&j->features, spec);
     if (status == KD_OK) status = kd_tape_create(&j->tape, 0);
     for (int m = 0; m < j->count && status == KD_OK; m++) {
         const kd_whisper_file *file = j->subject[m].file;
@@ -363,7 +377,7 @@ static int begin(job *j) {
     }
     if (status < 0) return status;
     const int64_t values = KD_GREEDY_MOST * spec->audio_context * widest;
-    j->mel = malloc((size_t)(KD_GREEDY_MOST * j->hearing.values) * sizeof *j->mel);
+    j->mel = malloc((size_t)(KD_GREEDY_MOST * j->features.values) * sizeof *j->mel);
     j->memory = malloc((size_t)values * sizeof *j->memory);
     if (!j->mel || !j->memory)
         return kd_fail_memory((size_t)values * sizeof *j->memory, "what the models hear");
@@ -373,7 +387,7 @@ static int begin(job *j) {
 
 static void end(job *j) {
     for (int m = 0; m < j->count; m++) kd_greedy_free(j->greedy[m]);
-    kd_hearing_clear(&j->hearing);
+    kd_features_clear(&j->features);
     kd_tape_free(j->tape);
     free(j->mel);
     free(j->memory);

@@ -10,15 +10,17 @@
 #ifndef KD_TASKS_SPEECH_SPEECH_EVAL_H
 #define KD_TASKS_SPEECH_SPEECH_EVAL_H
 
+#include "report/measured.h"
 #include "tasks/speech/label.h"
 
 enum { KD_SPEECH_NAME_MAX = 64, KD_SPEECH_SUBJECTS_MAX = 16 };
 
 /* A model to be measured. */
 typedef struct {
-    const char *name; /* "teacher", "student", "student q8_0 (QAT)"                          */
-    const char *kind; /* "teacher" | "initial" (the student before it learnt) | "student"
-                         | "ptq" | "blob"                                                   */
+    const char *name;  /* "teacher", "student", "student q8_0 (QAT)"                          */
+    const char *kind;  /* "teacher" | "initial" (the student before it learnt) | "student"
+                          | "ptq" | "blob"                                                   */
+    const char *stage; /* of the run, whose best weights it has; "" for none                     */
     const kd_whisper_file *file;
     int64_t bytes; /* of its file */
 } kd_speech_subject;
@@ -32,16 +34,17 @@ typedef struct {
 
 typedef struct {
     char name[KD_SPEECH_NAME_MAX], kind[16];
-    int64_t count;             /* utterances                                            */
-    bool letters;              /* the rates are of letters, not of words                */
-    char **said;               /* (count) as the model writes                           */
-    bool *bad;                 /* (count) whose greedy text is to be decoded again      */
-    char **said_again;         /* (count) the text it then has; NULL where not bad      */
-    int64_t loops;             /* how many greedy texts repeat themselves               */
-    int64_t again;             /* how many were decoded again; −1: that was left out    */
-    kd_wer *against_reference; /* (count), both texts normalised                        */
-    kd_wer *against_teacher;   /* (count)                                               */
-    kd_wer *with_fallback;     /* (count) against the reference                         */
+    char stage[KD_MEASURED_STAGE_MAX]; /* whose best weights these are; "" of none      */
+    int64_t count;                     /* utterances                                            */
+    bool letters;                      /* the rates are of letters, not of words                */
+    char **said;                       /* (count) as the model writes                           */
+    bool *bad;                         /* (count) whose greedy text is to be decoded again      */
+    char **said_again;                 /* (count) the text it then has; NULL where not bad      */
+    int64_t loops;                     /* how many greedy texts repeat themselves               */
+    int64_t again;                     /* how many were decoded again; −1: that was left out    */
+    kd_wer *against_reference;         /* (count), both texts normalised                        */
+    kd_wer *against_teacher;           /* (count)                                               */
+    kd_wer *with_fallback;             /* (count) against the reference                         */
     kd_speech_rate reference, teacher, fallback; /* fallback: NAN when it was left out  */
     int64_t parameters, bytes;
     double audio_seconds; /* of sound                                                   */
@@ -61,6 +64,10 @@ int kd_speech_evaluate(kd_speech_result *out, const kd_speech_subject *subject, 
                        const kd_utterances *utterances, const kd_speech_result *teacher,
                        const kd_label_options *options);
 void kd_speech_result_clear(kd_speech_result *result);
+
+/* The rate of the utterances for which `mine` (count; NULL: all) is true, by counts of them.
+ * KD_EINTERNAL without memory. */
+int kd_speech_rate_of(kd_speech_rate *out, const kd_wer *wer, int64_t count, const bool *mine);
 
 /* How much of the way from `initial` to the teacher the student went, by rates against the
  * references: 1 at the teacher's. NAN when the two do not differ. */

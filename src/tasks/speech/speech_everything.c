@@ -27,19 +27,23 @@ static int64_t size_of(const char *path) {
 }
 
 /* Adds a model, which is owned from now on unless `borrowed`. */
-static void add(models *m, const char *name, const char *kind, kd_whisper_file *owned,
-                const kd_whisper_file *borrowed, int64_t bytes) {
+static void add(models *m, const char *name, const char *kind, const char *stage,
+                kd_whisper_file *owned, const kd_whisper_file *borrowed, int64_t bytes) {
     const int i = m->count++;
     snprintf(m->name[i], sizeof m->name[i], "%s", name);
     m->file[i] = owned;
-    m->subject[i] = (kd_speech_subject){
-        .name = m->name[i], .kind = kind, .file = owned ? owned : borrowed, .bytes = bytes};
+    m->subject[i] = (kd_speech_subject){.name = m->name[i],
+                                        .kind = kind,
+                                        .stage = stage,
+                                        .file = owned ? owned : borrowed,
+                                        .bytes = bytes};
 }
 
-static int add_file(models *m, const char *name, const char *kind, const char *path) {
+static int add_file(models *m, const char *name, const char *kind, const char *stage,
+                    const char *path) {
     kd_whisper_file *file;
     int status = kd_whisper_file_open(&file, path, KD_WHISPER_ONLY_READ);
-    if (status == KD_OK) add(m, name, kind, file, NULL, size_of(path));
+    if (status == KD_OK) add(m, name, kind, stage, file, NULL, size_of(path));
     return status;
 }
 
@@ -58,14 +62,15 @@ static int open_models(models *m) {
                                    config->decoder_layers, KD_WHISPER_TRAIN_NOTHING);
     if (status == KD_OK) status = kd_speech_run_file(run, NULL, path);
     if (status < 0) return status;
-    add(m, "teacher", "teacher", NULL, run->teacher, size_of(config->teacher.weights));
-    add(m, "student before training", "initial", initial, NULL, 0);
-    status = add_file(m, "student", "student", path);
+    add(m, "teacher", "teacher", "", NULL, run->teacher, size_of(config->teacher.weights));
+    add(m, "student before training", "initial", "", initial, NULL, 0);
+    status = add_file(m, "student", "student", "train", path);
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
         const kd_speech_quantize *how = &config->quantize[i];
-        snprintf(name, sizeof name, "student %s (%s)", how->format->name, how->qat ? "QAT" : "PTQ");
+        snprintf(name, sizeof name, "student %s (%s)", how->format_name, how->qat ? "QAT" : "PTQ");
         status = kd_speech_run_file(run, how, path);
-        if (status == KD_OK) status = add_file(m, name, how->qat ? "blob" : "ptq", path);
+        if (status == KD_OK)
+            status = add_file(m, name, how->qat ? "blob" : "ptq", how->qat ? how->stage : "", path);
     }
     return status;
 }
@@ -190,8 +195,9 @@ int kd_speech_run_measure(kd_speech_run *run, const char *path) {
     int status = kd_speech_run_check_test(run);
     if (status == KD_OK) status = kd_speech_run_need_teacher(run);
     if (status == KD_OK)
-        add(&m, "teacher", "teacher", NULL, run->teacher, size_of(run->config->teacher.weights));
-    if (status == KD_OK) status = add_file(&m, slash ? slash + 1 : path, "student", path);
+        add(&m, "teacher", "teacher", "", NULL, run->teacher,
+            size_of(run->config->teacher.weights));
+    if (status == KD_OK) status = add_file(&m, slash ? slash + 1 : path, "student", "", path);
     if (status == KD_OK) status = check_fits(m.subject[1].file, run->teacher, path);
     if (status == KD_OK) status = measure(&m, false);
     close_models(&m);

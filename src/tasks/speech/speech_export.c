@@ -17,14 +17,15 @@ static int file_named(const kd_speech_run *run, const kd_speech_quantize *how, b
     return kd_path_join(out, run->folder, name);
 }
 
-/* whisper.cpp's files have all formats but int8. */
-static bool fits_bin(const kd_speech_quantize *how) {
-    return !how || how->format->ggml_type != KD_NO_GGML_TYPE;
+/* The student is as wide as its teacher, one of which is there. */
+static bool fits_bin(const kd_speech_run *run, const kd_speech_quantize *how) {
+    const kd_whisper_file *like = run->student ? run->student : run->teacher;
+    return !how || kd_whisper_bin_fits(&like->model->spec, how->spec.format);
 }
 
 static int main_file(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq,
                      char out[KD_PATH_MAX]) {
-    return file_named(run, how, ptq, fits_bin(how) ? ".bin" : ".gguf", out);
+    return file_named(run, how, ptq, fits_bin(run, how) ? ".bin" : ".gguf", out);
 }
 
 int kd_speech_run_file(const kd_speech_run *run, const kd_speech_quantize *how,
@@ -55,19 +56,41 @@ static int write_gguf(const kd_speech_run *run, const kd_speech_quantize *how, b
 /* The student, or a quantized one, as GGUF and, where it fits, as a `.bin`. */
 static int write_files(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq,
                        kd_whisper_file *file) {
-    const kd_number_format *format = how ? how->format : &kd_format_f16;
+    const kd_number_format *format = how ? how->spec.format : &kd_format_f16;
     char path[KD_PATH_MAX];
     int status = write_gguf(run, how, ptq, file, format);
-    if (status < 0 || !fits_bin(how)) return status;
+    if (status < 0 || !fits_bin(run, how)) return status;
     status = file_named(run, how, ptq, ".bin", path);
     return status < 0 ? status : kd_whisper_bin_write(path, file, format);
 }
 
+/* The student, or a copy that may be trained, with a quantizer on it. */
+static int quantize(kd_quantized **out, kd_whisper_file *file, const kd_speech_quantize *how) {
+    const kd_quantizable model = {.params = file->model->params, .rule = kd_whisper_format_of};
+    int status = kd_quantized_create(out, &model, &how->spec);
+    return status < 0 ? status : kd_quantized_start(*out);
+}
+
+/* Its files: the encodings are those of the last rounding, the rest its own weights. */
+static int write_rounded(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq,
+                         kd_whisper_file *file, kd_quantized *quantized) {
+    int status = kd_quantized_round(quantized);
+    kd_quantized_leave(quantized);
+    file->encoding = kd_quantized_encodings(quantized);
+    if (status == KD_OK) status = write_files(run, how, ptq, file);
+    file->encoding = NULL;
+    return status;
+}
+
 static int write_quantized(kd_speech_run *run, const kd_speech_quantize *how) {
     kd_whisper_file *copy = NULL;
+    kd_quantized *quantized = NULL;
     int status = kd_student_create(&copy, run->student, 0, 0, KD_WHISPER_TRAIN_DECODER);
-    if (status == KD_OK && how->qat) status = kd_speech_run_train_rounded(run, copy, how);
-    if (status == KD_OK) status = write_files(run, how, false, copy);
+    if (status == KD_OK) status = quantize(&quantized, copy, how);
+    if (status == KD_OK && how->qat)
+        status = kd_speech_run_train_rounded(run, copy->model, how, quantized);
+    if (status == KD_OK) status = write_rounded(run, how, false, copy, quantized);
+    kd_quantized_free(quantized);
     kd_whisper_file_free(copy);
     return status;
 }
@@ -94,8 +117,11 @@ int kd_speech_run_quantize(kd_speech_run *run) {
     int status = kd_speech_run_train(run);
     for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++) {
         const kd_speech_quantize *how = &run->config->quantize[i];
-        status = write_files(run, how, true, run->student);
+        kd_quantized *quantized = NULL;
+        status = quantize(&quantized, run->student, how);
+        if (status == KD_OK) status = write_rounded(run, how, true, run->student, quantized);
         if (status == KD_OK) status = print_file(run, how, true);
+        kd_quantized_free(quantized);
     }
     return status;
 }

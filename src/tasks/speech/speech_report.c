@@ -9,6 +9,7 @@
 #include "base/json_text.h"
 #include "base/log.h"
 #include "report/plot.h"
+#include "tasks/speech/metrics.h"
 
 enum { CELL_MAX = 48 };
 
@@ -53,35 +54,117 @@ static double gap_closed(const kd_speech_report *report, const kd_speech_result 
     return kd_speech_gap_closed(initial, result, teacher);
 }
 
-/* --- the terminal ------------------------------------------------------------------------------
+/* --- by name -----------------------------------------------------------------------------------
  */
 
-/* "12.31 %" and "11.02 … 13.60", or dashes. */
-static void add_rate_cells(kd_text *rows, const kd_speech_rate *rate) {
-    char interval[CELL_MAX];
-    kd_speech_report_interval(interval, sizeof interval, rate);
-    if (isnan(rate->rate))
-        kd_text_add(rows, "\t–\t–");
-    else
-        kd_text_add(rows, "\t%.2f %%\t%s", 100 * rate->rate, interval);
+static kd_estimate estimate_of(const kd_speech_rate *rate, int64_t words) {
+    return (kd_estimate){rate->rate, rate->low, rate->high, words};
 }
 
-static void add_row(kd_text *rows, const kd_speech_report *report, const kd_speech_result *r) {
-    char count[CELL_MAX], bytes[CELL_MAX];
-    const double closed = gap_closed(report, r);
-    kd_format_count(count, sizeof count, r->parameters);
-    kd_speech_report_size(bytes, sizeof bytes, r);
-    kd_text_add_plain(rows, r->name, strlen(r->name));
-    add_rate_cells(rows, &r->reference);
-    kd_text_add(rows, "\t%lld", (long long)r->loops);
-    add_rate_cells(rows, &r->fallback);
-    if (isnan(closed))
-        kd_text_add(rows, "\t");
-    else
-        kd_text_add(rows, "\t%.1f %%", 100 * closed);
-    add_rate_cells(rows, &r->teacher);
-    kd_text_add(rows, "\t%s\t%s\t%.3f\n", count, bytes, kd_speech_real_time(r));
+/* The words of the references and the mistakes in them; NULL: of all. */
+static void count_errors(const kd_speech_result *r, const bool *mine, int64_t *words,
+                         int64_t *errors) {
+    *words = *errors = 0;
+    for (int64_t i = 0; i < r->count && r->against_reference; i++) {
+        const kd_wer *w = &r->against_reference[i];
+        if (mine && !mine[i]) continue;
+        *words += w->words;
+        *errors += w->substitutions + w->deletions + w->insertions;
+    }
 }
+
+static void fill_model(kd_measured_table *table, const kd_speech_report *report,
+                       const kd_speech_result *r) {
+    kd_estimate *value = kd_measured_add(table, r->name, r->kind, r->stage)->value;
+    int64_t words, errors;
+    count_errors(r, NULL, &words, &errors);
+    value[KD_HEARD_WER] = estimate_of(&r->reference, words);
+    if (words > 0) value[KD_HEARD_ERRORS] = kd_estimate_plain((double)errors, words);
+    value[KD_HEARD_UTTERANCES].value = (double)r->count;
+    value[KD_HEARD_LOOPS].value = (double)r->loops;
+    if (r->again >= 0) value[KD_HEARD_AGAIN].value = (double)r->again;
+    value[KD_HEARD_FALLBACK] = estimate_of(&r->fallback, words);
+    value[KD_HEARD_GAP].value = gap_closed(report, r);
+    value[KD_HEARD_TEACHER] = estimate_of(&r->teacher, 0);
+    value[KD_HEARD_PARAMETERS].value = (double)r->parameters;
+    if (r->bytes > 0) value[KD_HEARD_BYTES].value = (double)r->bytes;
+    value[KD_HEARD_AUDIO].value = r->audio_seconds;
+    value[KD_HEARD_SECONDS].value = r->seconds;
+    value[KD_HEARD_REAL_TIME].value = kd_speech_real_time(r);
+}
+
+/* The place of each utterance's speaker in `name`; gives how many there are, 0 when any utterance
+ * has none. */
+static int find_speakers(const kd_utterances *utterances, int *speaker, const char **name) {
+    int count = 0;
+    for (int64_t i = 0; i < utterances->count; i++) {
+        const char *own = utterances->item[i].speaker;
+        if (!own || !*own) return 0;
+        int k = 0;
+        while (k < count && strcmp(name[k], own) != 0) k++;
+        if (k == count) name[count++] = own;
+        speaker[i] = k;
+    }
+    return count;
+}
+
+static int fill_speaker(kd_measured_table *table, const kd_speech_report *report, int k,
+                        const bool *mine) {
+    int status = KD_OK;
+    for (int m = 0; m < report->count && status == KD_OK; m++) {
+        const kd_speech_result *r = &report->result[m];
+        kd_estimate *value = kd_measured_group(table, &table->model[m], k, 0);
+        kd_speech_rate rate;
+        int64_t words, errors;
+        status = kd_speech_rate_of(&rate, r->against_reference, r->count, mine);
+        count_errors(r, mine, &words, &errors);
+        value[KD_HEARD_WER] = estimate_of(&rate, words);
+        if (words > 0) value[KD_HEARD_ERRORS] = kd_estimate_plain((double)errors, words);
+    }
+    return status;
+}
+
+/* Every model's rate on each speaker. */
+static int fill_speakers(kd_measured_table *table, const kd_speech_report *report,
+                         const int *speaker) {
+    const int64_t n = report->utterances->count;
+    bool *mine = malloc((size_t)n * sizeof *mine);
+    if (!mine) return kd_fail_memory((size_t)n * sizeof *mine, "speakers");
+    int status = KD_OK;
+    for (int k = 0; k < table->group_count && status == KD_OK; k++) {
+        for (int64_t i = 0; i < n; i++) mine[i] = speaker[i] == k;
+        status = fill_speaker(table, report, k, mine);
+    }
+    free(mine);
+    return status;
+}
+
+int kd_speech_report_measured(kd_measured_table *out, const kd_speech_report *report) {
+    const bool letters = report->count > 0 && report->result[0].letters;
+    const size_t n = (size_t)report->utterances->count + 1;
+    int *speaker = malloc(n * sizeof *speaker);
+    const char **name = malloc(n * sizeof *name);
+    *out = (kd_measured_table){0};
+    int status = speaker && name ? KD_OK : kd_fail_memory(n * sizeof *name, "speakers");
+    const int speakers = status == KD_OK ? find_speakers(report->utterances, speaker, name) : 0;
+    if (status == KD_OK)
+        status = kd_measured_create(out, report->count, KD_HEARD_METRICS,
+                                    letters ? kd_speech_test_letters : kd_speech_test, speakers);
+    if (status == KD_OK) {
+        out->unit = letters ? "letters" : "words";
+        out->group = "speaker";
+        out->groups = "speakers";
+        for (int k = 0; k < speakers; k++) out->group_name[k] = name[k];
+        for (int i = 0; i < report->count; i++) fill_model(out, report, &report->result[i]);
+        status = fill_speakers(out, report, speaker);
+    }
+    free(speaker);
+    free(name);
+    return status;
+}
+
+/* --- the terminal and machines -----------------------------------------------------------------
+ */
 
 /* What the columns mean, and what is wrong with the recordings. */
 static void add_notes(kd_text *out, const kd_speech_report *report) {
@@ -98,56 +181,13 @@ static void add_notes(kd_text *out, const kd_speech_report *report) {
 }
 
 void kd_speech_report_print(const kd_speech_report *report) {
-    const char *rate = kd_speech_report_rate(report, false);
-    kd_text rows = {0}, out = {0};
-    kd_text_add(&rows,
-                "model\t%s\t95 %% interval\tloops\twith fallback\t95 %% interval\tgap closed"
-                "\tagainst the teacher\t95 %% interval\tparameters\tsize\treal time\n",
-                rate);
-    for (int i = 0; i < report->count; i++) add_row(&rows, report, &report->result[i]);
-    if (kd_text_finish(&rows, "a table") == KD_OK)
-        kd_text_add_table(&out, "lrrrrrrrrrrr", rows.text);
+    kd_text out = {0};
+    kd_measured_table table;
+    if (kd_speech_report_measured(&table, report) == KD_OK) kd_measured_add_text(&out, &table);
     add_notes(&out, report);
     if (kd_text_finish(&out, "the report") == KD_OK) fputs(out.text, stdout);
-    free(rows.text);
     free(out.text);
-}
-
-/* --- machines ----------------------------------------------------------------------------------
- */
-
-/* An end that is not finite is null. */
-static void add_rate(kd_text *out, const char *key, const kd_speech_rate *rate) {
-    char interval[CELL_MAX];
-    kd_json_add_number(out, key, rate->rate);
-    snprintf(interval, sizeof interval, "%s_interval", key);
-    if (isnan(rate->rate))
-        kd_text_add(out, ", \"%s\": null", interval);
-    else if (isfinite(rate->high))
-        kd_text_add(out, ", \"%s\": [%.7g, %.7g]", interval, rate->low, rate->high);
-    else
-        kd_text_add(out, ", \"%s\": [%.7g, null]", interval, rate->low);
-}
-
-static void add_model(kd_text *out, const kd_speech_report *report, const kd_speech_result *r) {
-    kd_text_add(out, "    {");
-    kd_json_add_string(out, "name", r->name);
-    kd_text_add(out, ", ");
-    kd_json_add_string(out, "kind", r->kind);
-    kd_text_add(out, ", ");
-    kd_json_add_string(out, "rate", kd_speech_report_rate(report, true));
-    kd_json_add_integer(out, "utterances", r->count);
-    add_rate(out, "wer", &r->reference);
-    kd_json_add_integer(out, "loops", r->loops);
-    if (r->again >= 0) kd_json_add_integer(out, "decoded_again", r->again);
-    add_rate(out, "wer_with_fallback", &r->fallback);
-    kd_json_add_number(out, "gap_closed", gap_closed(report, r));
-    add_rate(out, "wer_to_teacher", &r->teacher);
-    kd_json_add_integer(out, "parameters", r->parameters);
-    kd_json_add_integer(out, "bytes", r->bytes);
-    kd_json_add_number(out, "audio_seconds", r->audio_seconds);
-    kd_json_add_number(out, "seconds", r->seconds);
-    kd_text_add(out, "}");
+    kd_measured_clear(&table);
 }
 
 static void add_data(kd_text *out, const kd_speech_report *report) {
@@ -164,39 +204,42 @@ static void add_data(kd_text *out, const kd_speech_report *report) {
     kd_text_add(out, "}");
 }
 
-static void add_json(kd_text *out, const kd_speech_report *report) {
+static int add_json(kd_text *out, const kd_speech_report *report) {
+    kd_measured_table table;
+    int status = kd_speech_report_measured(&table, report);
     kd_text_add(out, "{\n  ");
     kd_json_add_string(out, "name", report->config->name);
     kd_text_add(out, ",\n  ");
     kd_json_add_string(out, "config_hash", report->config->hash.hex);
+    kd_text_add(out, ",\n  ");
+    kd_json_add_string(out, "rate", kd_speech_report_rate(report, true));
     add_data(out, report);
     if (report->leaked >= 0)
         kd_json_add_integer(out, "test_recordings_learnt_from", report->leaked);
-    kd_text_add(out, ",\n  \"models\": [\n");
-    for (int i = 0; i < report->count; i++) {
-        add_model(out, report, &report->result[i]);
-        kd_text_add(out, "%s\n", i + 1 < report->count ? "," : "");
-    }
-    kd_text_add(out, "  ]\n}\n");
+    kd_text_add(out, ",\n  ");
+    if (status == KD_OK) kd_measured_add_json(out, &table);
+    kd_text_add(out, "\n}\n");
+    kd_measured_clear(&table);
+    return status;
 }
 
 /* --- files -------------------------------------------------------------------------------------
  */
 
 void kd_speech_report_add_plot(kd_text *out, const kd_speech_report *report, bool words,
-                               bool alone) {
+                               kd_plot_form form) {
     kd_plot_row row[KD_SPEECH_SUBJECTS_MAX];
     double percent[KD_SPEECH_SUBJECTS_MAX];
     char axis[96];
     int n = 0;
-    snprintf(axis, sizeof axis, "%s on the test recordings, %%, with 95 %% interval",
-             kd_speech_report_rate(report, true));
+    snprintf(axis, sizeof axis, "%s, %%", kd_speech_report_rate(report, true));
     for (int i = 0; i < report->count && n < KD_SPEECH_SUBJECTS_MAX; i++) {
         const kd_speech_result *r = &report->result[i];
         const kd_speech_rate *rate = words ? &r->teacher : &r->reference;
         if (isnan(rate->rate) || strcmp(r->kind, "initial") == 0) continue;
         percent[n] = 100 * rate->rate;
         row[n] = (kd_plot_row){.name = r->name,
+                               .colour = kd_plot_model_colour(r->kind),
                                .n = 1,
                                .value = &percent[n],
                                .mean = percent[n],
@@ -206,19 +249,24 @@ void kd_speech_report_add_plot(kd_text *out, const kd_speech_report *report, boo
     }
     kd_plot_rows plot = {.title = words ? "Against the teacher's words" : "Against the references",
                          .x_name = axis,
+                         .note = "test recordings, with 95 % interval",
                          .x_format = "%.2f %%",
                          .bounds = {0, INFINITY}, /* words that were not said count too */
                          .count = n,
                          .row = row};
-    if (n > 0) kd_plot_add_rows(out, &plot, alone);
+    if (n > 0) kd_plot_add_rows(out, &plot, form);
 }
 
 int kd_speech_report_write(const kd_speech_report *report) {
     kd_text json = {0}, plot = {0}, html = {0};
-    add_json(&json, report);
-    int status = kd_text_save(&json, report->run_folder, "report.json");
+    int status = add_json(&json, report);
+    if (status < 0) {
+        free(json.text);
+        return status;
+    }
+    status = kd_text_save(&json, report->run_folder, "report.json");
     if (status < 0) return status;
-    kd_speech_report_add_plot(&plot, report, false, true);
+    kd_speech_report_add_plot(&plot, report, false, KD_PLOT_AS_FILE);
     status = kd_text_save(&plot, report->run_folder, "wer.svg");
     if (status < 0) return status;
     status = kd_speech_report_add_html(&html, report);

@@ -4,6 +4,8 @@
 #define KD_TASKS_SPEECH_SPEECH_REPORT_H
 
 #include "base/text.h"
+#include "report/measured.h"
+#include "report/plot.h"
 #include "tasks/speech/speech_config.h"
 #include "tasks/speech/speech_eval.h"
 #include "tasks/speech/windows.h"
@@ -19,6 +21,10 @@ typedef struct {
     int count;
     const kd_speech_result *result; /* (count)                                          */
 } kd_speech_report;
+
+/* All of it by name, of each speaker too where the list names any; the table is the caller's to
+ * clear, also after an error. */
+int kd_speech_report_measured(kd_measured_table *out, const kd_speech_report *report);
 
 /* The table as text on stdout. */
 void kd_speech_report_print(const kd_speech_report *report);
@@ -47,7 +53,7 @@ void kd_speech_report_size(char *out, int capacity, const kd_speech_result *resu
 /* Every model's rate against the references or, `words`, the teacher's words, with its interval.
  * Not of the student before training, beside whose rate the others could not be told apart. */
 void kd_speech_report_add_plot(kd_text *out, const kd_speech_report *report, bool words,
-                               bool alone);
+                               kd_plot_form form);
 
 /* The page; KD_EIO when the log cannot be read. */
 int kd_speech_report_add_html(kd_text *out, const kd_speech_report *report);

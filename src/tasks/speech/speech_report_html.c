@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "report/page.h"
 #include "report/plot.h"
-#include "report/svg.h"
+#include "tasks/speech/metrics.h"
 #include "tasks/speech/speech_report.h"
 
 enum { SAID_SHOWN_MAX = 40 };
@@ -97,13 +97,6 @@ static void add_facts(kd_text *out, const kd_speech_report *report) {
 /* --- models ------------------------------------------------------------------------------------
  */
 
-static const char *css_of(const kd_speech_result *r) {
-    static const char *const known[] = {"teacher", "student", "ptq", "blob"};
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(r->kind, known[i]) == 0) return known[i];
-    return "other";
-}
-
 static void add_rate_cells(kd_text *out, const kd_speech_rate *rate) {
     char interval[64];
     kd_speech_report_interval(interval, sizeof interval, rate);
@@ -117,7 +110,7 @@ static void add_model_row(kd_text *out, const kd_speech_result *r) {
     char count[32], bytes[32];
     kd_format_count(count, sizeof count, r->parameters);
     kd_speech_report_size(bytes, sizeof bytes, r);
-    kd_text_add(out, "<tr><th scope=\"row\"><i class=\"%s\"></i>", css_of(r));
+    kd_text_add(out, "<tr><th scope=\"row\"><i class=\"%s\"></i>", kd_plot_model_colour(r->kind));
     kd_text_add_escaped(out, r->name);
     kd_text_add(out, "</th>");
     add_rate_cells(out, &r->reference);
@@ -162,8 +155,10 @@ static void add_models(kd_text *out, const kd_speech_report *report) {
                     "<p><b>%lld of these recordings are learnt from, too: the figures are too "
                     "good.</b></p>\n",
                     (long long)report->leaked);
-    kd_speech_report_add_plot(out, report, false, false);
-    kd_speech_report_add_plot(out, report, true, false);
+    kd_text_add(out, "<div class=\"charts\">\n");
+    kd_speech_report_add_plot(out, report, false, KD_PLOT_ON_PAGE);
+    kd_speech_report_add_plot(out, report, true, KD_PLOT_ON_PAGE);
+    kd_text_add(out, "</div>\n");
 }
 
 /* --- training ----------------------------------------------------------------------------------
@@ -183,9 +178,12 @@ static int add_training(kd_text *out, const kd_speech_report *report) {
     if (status == KD_OK) status = kd_runlog_read(&log, path);
     if (status < 0) return status;
     if (log.step_count > 1) {
-        kd_text_add(out, "<h2>Training</h2>\n<div class=\"charts\">\n");
-        kd_report_add_curves(out, &log, qat_stage(report->config, &log), true,
-                             "Validation: next token right, %");
+        kd_text_add(out, "<h2>Training</h2>\n<div class=\"charts level\">\n");
+        const kd_report_curves how = {.qat = qat_stage(report->config, &log),
+                                      .term = kd_speech_terms,
+                                      .term_count = KD_SPEECH_TERMS,
+                                      .validation = &kd_speech_validation[KD_SPEECH_ACCURACY]};
+        kd_report_add_curves(out, &log, &how);
         kd_text_add(out, "</div>\n");
     }
     kd_runlog_free(&log);
@@ -226,10 +224,7 @@ static void add_said(kd_text *out, const kd_speech_report *report) {
 int kd_speech_report_add_html(kd_text *out, const kd_speech_report *report) {
     const kd_speech_config *config = report->config;
     kd_report_begin_page(out, config->name);
-    kd_text_add(out,
-                "%s.said td{text-align:left;white-space:normal}"
-                "svg.plot{max-width:44rem;margin-top:1.5rem}\n",
-                kd_plot_page_style);
+    kd_text_add(out, ".said td{text-align:left;white-space:normal}\n");
     kd_report_begin_body(out, config->name);
     kd_report_add_settings(out, config->seed, config->precision, &config->hash);
     add_facts(out, report);

@@ -141,7 +141,7 @@ int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const
 }
 
 static void clear_list(kd_speech_list *list) {
-    kd_encoded_close(list->heard);
+    kd_encoder_cache_close(list->encoder_cache);
     kd_windows_free(list->windows);
     kd_labels_clear(&list->labels);
     kd_utterances_free(&list->utterances);
@@ -160,17 +160,6 @@ void kd_speech_run_close(kd_speech_run *run) {
 
 /* --- what stages need ------------------------------------------------------------------------ */
 
-/* Files that could not be written are refused before hours of work. */
-static int check_formats(const kd_speech_run *run) {
-    const kd_speech_config *config = run->config;
-    for (int i = 0; i < config->quantize_count; i++)
-        if (kd_whisper_format_check(&run->teacher->model->spec, config->quantize[i].format,
-                                    config->teacher.weights) < 0)
-            return kd_fail_in(KD_ECONFIG, "%s: quantize[%d].format (f16 and int8 fit every width)",
-                              config->path, i);
-    return KD_OK;
-}
-
 /* A teacher is its weights, and what its files state of the words it says. */
 static int add_words(kd_hash *hash, const kd_whisper_file *teacher) {
     kd_whisper_words words;
@@ -185,7 +174,6 @@ int kd_speech_run_need_teacher(kd_speech_run *run) {
     if (run->teacher) return KD_OK;
     int status =
         kd_whisper_file_open(&run->teacher, run->config->teacher.weights, KD_WHISPER_ONLY_READ);
-    if (status == KD_OK) status = check_formats(run);
     if (status == KD_OK) run->tokens_hash = kd_tokenizer_hash(run->teacher->tokenizer);
     if (status == KD_OK) status = kd_params_hash(&run->teacher_hash, run->teacher->model->params);
     return status == KD_OK ? add_words(&run->teacher_hash, run->teacher) : status;
@@ -205,21 +193,22 @@ static void release_teacher(kd_speech_run *run) {
     run->teacher = NULL;
 }
 
-/* Where lies what `key` names: what an encoder heard in a list's windows. Other windows, as another
+/* Where lies what `key` names: what an encoder made of a list's windows. Other windows, as another
  * threshold makes them, lie elsewhere. */
-static int heard_path(const kd_speech_run *run, const kd_speech_list *list, const kd_hash *key,
-                      char out[KD_PATH_MAX]) {
+static int encoder_cache_path(const kd_speech_run *run, const kd_speech_list *list,
+                              const kd_hash *key, char out[KD_PATH_MAX]) {
     char name[64];
-    snprintf(name, sizeof name, "heard/%s-%.12s", list->name, key->hex);
+    snprintf(name, sizeof name, "encoder_cache/%s-%.12s", list->name, key->hex);
     return kd_path_join(out, run->folder, name);
 }
 
-static bool keeps_heard(const kd_speech_run *run) {
+static bool keeps_encoder_cache(const kd_speech_run *run) {
     const kd_cache_choice choice = run->config->data.encoder_cache;
     if (choice != KD_CACHE_AUTO) return choice == KD_CACHE_ON;
     const kd_whisper_spec *spec = &run->student->model->spec;
-    double bytes = (double)kd_encoded_bytes(run->train.windows, spec);
-    if (run->validation.windows) bytes += (double)kd_encoded_bytes(run->validation.windows, spec);
+    double bytes = (double)kd_encoder_cache_bytes(run->train.windows, spec);
+    if (run->validation.windows)
+        bytes += (double)kd_encoder_cache_bytes(run->validation.windows, spec);
     return bytes < kd_file_free_bytes(run->folder) / 2;
 }
 
@@ -249,25 +238,25 @@ static int describe_cache(const char *folder, const char *origin) {
 
 /* What the encoder of `model`, as it computes now, hears in a list's windows; *out stays NULL when
  * there are none. */
-static int hear(const kd_speech_run *run, const kd_speech_list *list, const kd_whisper *model,
-                kd_encoded **out) {
+static int fill_cache(const kd_speech_run *run, const kd_speech_list *list, const kd_whisper *model,
+                      kd_encoder_cache **out) {
     char path[KD_PATH_MAX], *text = NULL;
     kd_hash encoder, key;
     kd_origin origin = {0};
     if (!list->windows) return KD_OK;
-    const bool kept = keeps_heard(run);
+    const bool kept = keeps_encoder_cache(run);
     int status = encoder_hash(&encoder, model);
     if (status < 0) return status;
     kd_speech_origin_encoded(&origin, list, &encoder);
     status = kd_origin_text(&text, &origin);
     if (status == KD_OK) key = kd_origin_key(text);
-    if (status == KD_OK) status = heard_path(run, list, &key, path);
+    if (status == KD_OK) status = encoder_cache_path(run, list, &key, path);
     if (status == KD_OK)
-        status = kd_encoded_open(out, kept ? path : NULL, list->windows, model, key);
+        status = kd_encoder_cache_open(out, kept ? path : NULL, list->windows, model, key);
     if (status == KD_OK && kept) status = describe_cache(path, text);
     kd_origin_clear(&origin);
     free(text);
-    return status == KD_OK && kept ? kd_encoded_fill(*out) : status;
+    return status == KD_OK && kept ? kd_encoder_cache_fill(*out) : status;
 }
 
 /* --- label ------------------------------------------------------------------------------------ */
@@ -344,25 +333,25 @@ static int make_store(kd_speech_run *run) {
     kd_origin origin;
     const bool shared =
         run->student->model->spec.audio_layers == run->teacher->model->spec.audio_layers;
-    kd_encoded *own = NULL; /* of a teacher with more layers: each window is heard once */
+    kd_encoder_cache *own = NULL; /* of a teacher with more layers: each window is encoded once */
     kd_speech_origin_store(&origin, run);
     int status = kd_origin_text(&text, &origin);
     kd_origin_clear(&origin);
     if (status == KD_OK) status = kd_path_join(path, run->folder, "store");
     if (status == KD_OK && !shared)
-        status =
-            kd_encoded_open(&own, NULL, run->train.windows, run->teacher->model, run->teacher_hash);
+        status = kd_encoder_cache_open(&own, NULL, run->train.windows, run->teacher->model,
+                                       run->teacher_hash);
     const kd_speech_teaching teaching = {.teacher = run->teacher,
                                          .hash = run->teacher_hash,
                                          .windows = run->train.windows,
-                                         .heard = shared ? run->train.heard : own,
+                                         .encoder_cache = shared ? run->train.encoder_cache : own,
                                          .how = &run->config->teacher,
                                          .temperature = run->config->loss.temperature,
                                          .origin = text,
                                          .description = run->config->teacher.weights};
     if (status == KD_OK) status = kd_speech_teach(&run->store, path, &teaching);
     if (status == KD_OK) run->stored = kd_store_hash(run->store);
-    kd_encoded_close(own);
+    kd_encoder_cache_close(own);
     free(text);
     return status;
 }
@@ -373,8 +362,10 @@ int kd_speech_run_teach(kd_speech_run *run) {
     if (status == KD_OK) status = kd_speech_compare(run); /* now that the windows are known */
     if (status == KD_OK) status = need_student(run);
     if (status == KD_OK)
-        status = hear(run, &run->validation, run->student->model, &run->validation.heard);
-    if (status == KD_OK) status = hear(run, &run->train, run->student->model, &run->train.heard);
+        status =
+            fill_cache(run, &run->validation, run->student->model, &run->validation.encoder_cache);
+    if (status == KD_OK)
+        status = fill_cache(run, &run->train, run->student->model, &run->train.encoder_cache);
     if (status == KD_OK) status = make_store(run);
     return status;
 }
@@ -382,9 +373,10 @@ int kd_speech_run_teach(kd_speech_run *run) {
 /* --- train ------------------------------------------------------------------------------------ */
 
 /* Trains `student` in the stage "train" or, with `how`, in that of its own, computing then with the
- * weights that `qat` rounds. */
+ * weights that `quantized` rounds. */
 static int train(kd_speech_run *run, kd_whisper *student, const kd_speech_quantize *how,
-                 kd_whisper_qat *qat, kd_encoded *heard, kd_encoded *validation_heard) {
+                 kd_quantized *quantized, kd_encoder_cache *encoder_cache,
+                 kd_encoder_cache *validation_cache) {
     const char *stage = how ? how->stage : "train";
     kd_speech_job job = {.loop = {.stage = stage,
                                   .folder = run->folder,
@@ -395,10 +387,10 @@ static int train(kd_speech_run *run, kd_whisper *student, const kd_speech_quanti
                          .loss = &run->config->loss,
                          .train = run->train.windows,
                          .store = run->store,
-                         .heard = heard,
+                         .encoder_cache = encoder_cache,
                          .validation = run->validation.windows,
-                         .validation_heard = validation_heard,
-                         .qat = qat};
+                         .validation_cache = validation_cache,
+                         .quantized = quantized};
     char *text;
     kd_origin origin;
     kd_speech_origin_stage(&origin, run, how);
@@ -416,25 +408,21 @@ int kd_speech_run_train(kd_speech_run *run) {
     int status = kd_speech_run_teach(run);
     if (status < 0) return status;
     release_teacher(run);
-    status = train(run, run->student->model, NULL, NULL, run->train.heard, run->validation.heard);
+    status = train(run, run->student->model, NULL, NULL, run->train.encoder_cache,
+                   run->validation.encoder_cache);
     run->trained = status == KD_OK;
     return status;
 }
 
 /* The encoder, rounded too, hears everything anew. */
-int kd_speech_run_train_rounded(kd_speech_run *run, kd_whisper_file *copy,
-                                const kd_speech_quantize *how) {
-    kd_encoded *heard = NULL, *validation_heard = NULL;
-    kd_whisper_qat *qat = NULL;
-    int status = kd_whisper_qat_create(&qat, copy->model, how->format, how->name);
-    if (status == KD_OK) {
-        kd_whisper_qat_round(qat);
-        status = hear(run, &run->train, copy->model, &heard);
-    }
-    if (status == KD_OK) status = hear(run, &run->validation, copy->model, &validation_heard);
-    if (status == KD_OK) status = train(run, copy->model, how, qat, heard, validation_heard);
-    kd_encoded_close(heard);
-    kd_encoded_close(validation_heard);
-    kd_whisper_qat_free(qat);
+int kd_speech_run_train_rounded(kd_speech_run *run, kd_whisper *copy, const kd_speech_quantize *how,
+                                kd_quantized *quantized) {
+    kd_encoder_cache *encoder_cache = NULL, *validation_cache = NULL;
+    int status = kd_quantized_round(quantized);
+    if (status == KD_OK) status = fill_cache(run, &run->train, copy, &encoder_cache);
+    if (status == KD_OK) status = fill_cache(run, &run->validation, copy, &validation_cache);
+    if (status == KD_OK) status = train(run, copy, how, quantized, encoder_cache, validation_cache);
+    kd_encoder_cache_close(encoder_cache);
+    kd_encoder_cache_close(validation_cache);
     return status;
 }

@@ -1,7 +1,7 @@
 /* The run of a speech recogniser's config in its folder, stage by stage:
  *
  *   label   what the teacher hears in every recording                 labels/<list>/
- *   teach   what the encoder hears and the teacher finds likely       heard-…/, store/
+ *   teach   the encoder cache and what the teacher finds likely       encoder_cache/, store/
  *   train   the student's decoder                                     train.*.h5
  *   export  student.bin, student.gguf, student/ (Hugging Face), and for each entry of "quantize",
  *           trained on with rounded weights (QAT) where it says so, student.<name>.bin and .gguf
@@ -14,7 +14,7 @@
 #define KD_TASKS_SPEECH_SPEECH_RUN_H
 
 #include "data/store.h"
-#include "tasks/speech/encoded.h"
+#include "tasks/speech/encoder_cache.h"
 #include "tasks/speech/speech_config.h"
 #include "tasks/speech/student.h"
 
@@ -23,8 +23,8 @@ typedef struct {
     const char *name; /* "train", "validation" */
     kd_utterances utterances;
     kd_labels labels;
-    kd_windows *windows; /* NULL until labelled */
-    kd_encoded *heard;   /* by the student's encoder; NULL until then */
+    kd_windows *windows;             /* NULL until labelled */
+    kd_encoder_cache *encoder_cache; /* by the student's encoder; NULL until then */
 } kd_speech_list;
 
 typedef struct {
@@ -44,7 +44,7 @@ typedef struct {
 
 /* Reads the lists and the teacher, compares what earlier starts left with what this run would make,
  * and only then changes anything on disk: makes and locks the folder, with `fresh` removes what
- * earlier starts left but what the encoder heard and labels of the same teacher, and writes
+ * earlier starts left but the encoder cache and labels of the same teacher, and writes
  * config.json. KD_ENOINPUT after saying of each file that is missing where it comes from; KD_EDATA
  * names what a result was made from that this run is not (distill/origin.h). The caller closes,
  * also after an error. */
@@ -60,9 +60,10 @@ int kd_speech_run_teach(kd_speech_run *run);
 int kd_speech_run_train(kd_speech_run *run);
 int kd_speech_run_export(kd_speech_run *run);
 
-/* Trains `copy`, a student, on with the weights rounded as its file will hold them. */
-int kd_speech_run_train_rounded(kd_speech_run *run, kd_whisper_file *copy,
-                                const kd_speech_quantize *how);
+/* Trains `copy`, a student, on with the weights that `quantized` rounds as its file will hold them.
+ */
+int kd_speech_run_train_rounded(kd_speech_run *run, kd_whisper *copy, const kd_speech_quantize *how,
+                                kd_quantized *quantized);
 /* The trained student's numbers rounded as each entry of "quantize" says, without training: files
  * student.<name>.ptq.* of an entry that trains too, else student.<name>.*. Prints their paths. */
 int kd_speech_run_quantize(kd_speech_run *run);

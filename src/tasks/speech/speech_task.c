@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "distill/loss.h"
+#include "tasks/speech/metrics.h"
 
 static const uint64_t ORDER_STREAM = 0x73706565636864; /* "speechd" */
 
@@ -41,15 +43,20 @@ typedef struct {
 
 /* Decoder and kd_vocab_loss over the student's output matrix → scalar (1). */
 static kd_tensor *batch_loss(const speech *s, kd_tape *tape, const batch *b, double normalizer,
-                             kd_loss_parts *parts) {
+                             kd_loss_sums *sums) {
     const kd_loss_config *loss = s->job->loss;
     kd_tensor *h = kd_whisper_decoder(s->student, tape, b->token, b->B, b->T, b->memory);
     const kd_loss_spec spec = {.hard_weight = (kd_real)loss->hard,
                                .kl_weight = (kd_real)loss->kl,
                                .temperature = (kd_real)loss->temperature,
                                .normalizer = normalizer};
-    return kd_vocab_loss(tape, h, &s->student->tokens.table->tensor, b->label, b->valid,
-                         loss->kl > 0 ? &b->soft : NULL, spec, parts);
+    kd_loss_parts parts = {0};
+    kd_tensor *total = kd_vocab_loss(tape, h, &s->student->tokens.table->tensor, b->label, b->valid,
+                                     loss->kl > 0 ? &b->soft : NULL, spec, &parts);
+    sums->term[KD_SPEECH_KL] += parts.kl;
+    sums->term[KD_SPEECH_HARD] += parts.hard;
+    sums->rows += parts.rows;
+    return total;
 }
 
 static int64_t inputs_of(const kd_window *w) {
@@ -125,7 +132,8 @@ static int fill_batch(speech *s, kd_tape *tape, const kd_train_place *at, batch 
         const int64_t i = window_at(s, at->epoch, first + b);
         int status = fill_row(s, &windows->item[i], b, T);
         if (status == KD_OK)
-            status = kd_encoded_read(s->job->heard, i, out->memory->value + b * values);
+            status =
+                kd_encoder_cache_read(s->job->encoder_cache, i, out->memory->value + b * values);
         if (status < 0) return status;
     }
     return KD_OK;
@@ -145,14 +153,15 @@ static double task_rows(void *context, const kd_train_place *at, int64_t n) {
 }
 
 static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_train_place *at,
-                     double normalizer, kd_loss_parts *parts) {
+                     double normalizer, kd_loss_sums *sums) {
     speech *s = context;
     batch b;
-    if (s->job->qat && s->rounded_step != at->step) kd_whisper_qat_round(s->job->qat);
+    const bool round = s->job->quantized && s->rounded_step != at->step;
+    int status = round ? kd_quantized_round(s->job->quantized) : KD_OK;
     s->rounded_step = at->step;
-    int status = fill_batch(s, tape, at, &b);
+    if (status == KD_OK) status = fill_batch(s, tape, at, &b);
     if (status < 0) return status;
-    *out = batch_loss(s, tape, &b, normalizer, parts);
+    *out = batch_loss(s, tape, &b, normalizer, sums);
     return KD_OK;
 }
 
@@ -175,7 +184,7 @@ static int score_window(speech *s, kd_tape *tape, int64_t i, double *loss, doubl
     if (kd_tape_guard(tape)) return KD_EINTERNAL;
     kd_tape_reset(tape);
     kd_tensor *memory = kd_tape_input(tape, 3, shape);
-    int status = kd_encoded_read(s->job->validation_heard, i, memory->value);
+    int status = kd_encoder_cache_read(s->job->validation_cache, i, memory->value);
     if (status < 0) return status;
     kd_tensor *h = kd_whisper_decoder(s->student, tape, w->token, 1, inputs_of(w), memory);
     h = kd_slice(tape, h, 1, w->first_target, inputs_of(w), 1);
@@ -191,12 +200,11 @@ static int score_window(speech *s, kd_tape *tape, int64_t i, double *loss, doubl
     return KD_OK;
 }
 
-static int task_evaluate(kd_train_score *out, void *context, kd_tape *tape) {
+static int task_evaluate(kd_estimate *out, void *context, kd_tape *tape) {
     speech *s = context;
     const kd_windows *windows = s->job->validation;
     double loss = 0, right = 0, rows = 0;
-    int status = KD_OK;
-    if (s->job->qat) kd_whisper_qat_round(s->job->qat);
+    int status = s->job->quantized ? kd_quantized_round(s->job->quantized) : KD_OK;
     const bool recording = tape->recording;
     tape->recording = tape->training = false;
     for (int64_t i = 0; i < windows->count && status == KD_OK; i++) {
@@ -204,7 +212,8 @@ static int task_evaluate(kd_train_score *out, void *context, kd_tape *tape) {
         rows += (double)kd_window_targets(&windows->item[i]);
     }
     tape->recording = tape->training = recording;
-    *out = (kd_train_score){.accuracy = right / rows, .loss = loss / rows};
+    out[KD_SPEECH_ACCURACY] = kd_estimate_plain(right / rows, (int64_t)rows);
+    out[KD_SPEECH_LOSS] = kd_estimate_plain(loss / rows, (int64_t)rows);
     return status;
 }
 
@@ -293,6 +302,10 @@ int kd_speech_train(kd_whisper *student, const kd_speech_job *job) {
                              .batches = (job->train->count + job->loop.spec->batch - 1) /
                                         job->loop.spec->batch,
                              .unit = "windows",
+                             .term = kd_speech_terms,
+                             .term_count = KD_SPEECH_TERMS,
+                             .metric = kd_speech_validation,
+                             .metric_count = KD_SPEECH_VALIDATION,
                              .rows = task_rows,
                              .loss = task_loss,
                              .evaluate = job->validation ? task_evaluate : NULL};

@@ -5,18 +5,18 @@
 
 #include "data/store.h"
 #include "distill/trainer.h"
-#include "quant/whisper_qat.h"
-#include "tasks/speech/encoded.h"
+#include "quant/quantizer.h"
+#include "tasks/speech/encoder_cache.h"
 
 typedef struct {
     kd_train_job loop; /* `seed` is also that of the order */
     const kd_loss_config *loss;
     const kd_windows *train;
-    const kd_store *store;        /* a row of each window of `train`                     */
-    kd_encoded *heard;            /* of `train`, by the student's encoder                */
-    const kd_windows *validation; /* NULL: the last weights are the result */
-    kd_encoded *validation_heard;
-    kd_whisper_qat *qat; /* NULL, or of the student, which then computes with rounded weights */
+    const kd_store *store;           /* a row of each window of `train`                     */
+    kd_encoder_cache *encoder_cache; /* of `train`, by the student's encoder                */
+    const kd_windows *validation;    /* NULL: the last weights are the result */
+    kd_encoder_cache *validation_cache;
+    kd_quantized *quantized; /* NULL, or the student, which then computes with rounded weights */
 } kd_speech_job;
 
 /* kd_train of the student's trained parameters. Best is the highest share of validation tokens that

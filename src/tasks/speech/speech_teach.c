@@ -79,7 +79,7 @@ static int answer(teaching *t, int64_t i, bool logits) {
     if (kd_tape_guard(t->tape)) return KD_EINTERNAL;
     kd_tape_reset(t->tape);
     kd_tensor *memory = kd_tape_input(t->tape, 3, shape);
-    int status = kd_encoded_read(t->job->heard, i, memory->value);
+    int status = kd_encoder_cache_read(t->job->encoder_cache, i, memory->value);
     if (status < 0) return status;
     kd_tensor *h = kd_whisper_decoder(model, t->tape, w->token, 1, inputs, memory);
     h = kd_slice(t->tape, h, 1, w->first_target, inputs, 1);

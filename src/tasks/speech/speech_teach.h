@@ -5,18 +5,18 @@
 
 #include "data/store.h"
 #include "files/whisper_file.h"
-#include "tasks/speech/encoded.h"
+#include "tasks/speech/encoder_cache.h"
 #include "tasks/speech/speech_config.h"
 
 typedef struct {
     const kd_whisper_file *teacher;
     kd_hash hash; /* of its weights */
     const kd_windows *windows;
-    kd_encoded *heard;            /* of `windows`, by the teacher's encoder     */
-    const kd_speech_teacher *how; /* kind, type and k of what is stored         */
-    double temperature;           /* top-k: the tail is summed at it            */
-    const char *description;      /* for people: where the teacher comes from   */
-    const char *origin;           /* what the store is made from, as text       */
+    kd_encoder_cache *encoder_cache; /* of `windows`, by the teacher's encoder     */
+    const kd_speech_teacher *how;    /* kind, type and k of what is stored         */
+    double temperature;              /* top-k: the tail is summed at it            */
+    const char *description;         /* for people: where the teacher comes from   */
+    const char *origin;              /* what the store is made from, as text       */
 } kd_speech_teaching;
 
 /* Makes the store in the folder `path`, going on behind its last whole shard, and opens it; says

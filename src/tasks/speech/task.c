@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "distill/task.h"
+#include "tasks/speech/metrics.h"
 #include "tasks/speech/speech.h"
 #include "tasks/speech/speech_run.h"
 
@@ -71,6 +72,9 @@ extern const kd_task kd_task_speech;
 const kd_task kd_task_speech = {.name = "speech",
                                 .kinds = "speech",
                                 .keys = &kd_speech_config_root,
+                                .validation = kd_speech_validation,
+                                .test = kd_speech_test,
+                                .test_count = KD_HEARD_METRICS,
                                 .load = load,
                                 .free_config = free_config,
                                 .run_name = run_name,

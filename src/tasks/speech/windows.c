@@ -103,7 +103,7 @@ static int choose_parts(const job *j) {
  */
 
 static int64_t draw_length(job *j) {
-    const int64_t full = j->out->hearing.samples;
+    const int64_t full = j->out->features.samples;
     switch (j->options->join) {
     case KD_JOIN_FULL:
         return full;
@@ -220,7 +220,7 @@ static int allocate(job *j) {
 
 static void hash_windows(job *j) {
     kd_windows *w = j->out;
-    const int64_t heard[2] = {w->hearing.frames, w->hearing.mels};
+    const int64_t heard[2] = {w->features.frames, w->features.mels};
     j->hash[w->count] = kd_hash_bytes(heard, sizeof heard);
     w->hash = kd_hash_join(j->hash, (int)w->count + 1);
 }
@@ -237,7 +237,7 @@ int kd_windows_make(kd_windows **out, const kd_labels *labels, const kd_tokenize
     j.prompt_count = kd_decode_prompt(j.prompt, tokenizer, options->language, options->task, false);
     j.token_most = spec->text_context + 1;
     w->labels = labels;
-    int status = kd_hearing_init(&w->hearing, spec);
+    int status = kd_features_init(&w->features, spec);
     if (status == KD_OK) status = choose_parts(&j);
     if (status == KD_OK) status = allocate(&j);
     if (status == KD_OK) {
@@ -256,7 +256,7 @@ int kd_windows_make(kd_windows **out, const kd_labels *labels, const kd_tokenize
 
 void kd_windows_free(kd_windows *windows) {
     if (!windows) return;
-    kd_hearing_clear(&windows->hearing);
+    kd_features_clear(&windows->features);
     free(windows->item);
     free(windows->part);
     free(windows->tokens);
@@ -268,14 +268,14 @@ void kd_windows_free(kd_windows *windows) {
 
 static int read_part(const kd_label *label, float *samples, int64_t most, int64_t *count) {
     const char *path = label->utterance->audio;
-    int status = kd_hearing_read(samples, most, count, path);
+    int status = kd_features_read(samples, most, count, path);
     if (status < 0 || *count == samples_of(label)) return status;
     return kd_fail(KD_EDATA, "%s: not %.2f s long, as it was when it was labelled", path,
                    label->seconds);
 }
 
 int kd_windows_mel(const kd_windows *windows, int64_t i, kd_real *out) {
-    const kd_hearing *h = &windows->hearing;
+    const kd_features *h = &windows->features;
     const kd_window *window = &windows->item[i];
     int64_t at = 0, count;
     float *samples = malloc((size_t)h->samples * sizeof *samples);
@@ -286,7 +286,7 @@ int kd_windows_mel(const kd_windows *windows, int64_t i, kd_real *out) {
         status = read_part(&windows->labels->item[label], samples + at, h->samples - at, &count);
         if (status == KD_OK) at += count;
     }
-    if (status == KD_OK) status = kd_hearing_mel(h, out, samples, at);
+    if (status == KD_OK) status = kd_features_mel(h, out, samples, at);
     free(samples);
     return status;
 }

@@ -13,7 +13,7 @@
 #ifndef KD_TASKS_SPEECH_WINDOWS_H
 #define KD_TASKS_SPEECH_WINDOWS_H
 
-#include "tasks/speech/hearing.h"
+#include "tasks/speech/features.h"
 #include "tasks/speech/label.h"
 
 /* How long windows are. A student of full windows alone, of little data, does not know where the
@@ -42,7 +42,7 @@ typedef struct {
 
 typedef struct {
     const kd_labels *labels; /* borrowed */
-    kd_hearing hearing;
+    kd_features features;
     kd_window *item; /* (count) */
     int64_t count;
     int64_t *part;     /* (parts) places in labels->item, window after window */
@@ -69,7 +69,7 @@ static inline const int32_t *kd_window_labels(const kd_window *window) {
 }
 
 /* The log-mel of window i, out (frames,mels) with silence behind it. Several threads may. Errors as
- * kd_hearing_read's, and KD_EDATA when a sound is not as long as when it was labelled. */
+ * kd_features_read's, and KD_EDATA when a sound is not as long as when it was labelled. */
 int kd_windows_mel(const kd_windows *windows, int64_t i, kd_real *out);
 
 #endif

@@ -1,0 +1,185 @@
+/* The numbers of a store, read through once when it is opened, in blocks. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "base/error.h"
+#include "data/store_inside.h"
+
+enum { BLOCK_BYTES = 1 << 20 };
+
+/* A column of the last shard, on its way through a block. */
+typedef struct {
+    kd_store *store;
+    const kd_store_shard *shard;
+    const kd_h5_rows *rows;
+    kd_column c;
+    kd_hasher *hasher;
+    int64_t width;
+    int64_t at, n;   /* the block's positions, counted in the shard                    */
+    void *raw;       /* (n,width) as they are stored                                   */
+    int32_t *index;  /* INDEX: (n,width) as int32                                      */
+    int64_t *seen;   /* INDEX: (classes) the last position, from 1 on, that kept it    */
+    uint32_t crc;    /* so far                                                         */
+    int64_t row;     /* of the shard: whose positions come next …                      */
+    int64_t left;    /* … and how many of them                                         */
+    int64_t bad;     /* the first position that cannot be used, or −1 …                */
+    const char *why; /* … and what it has                                              */
+} passage;
+
+int kd_store_refuse_row(const kd_store *s, const char *path, int64_t row, const char *what) {
+    return kd_fail(KD_EDATA, "%s: row %lld (sample %llu): %s", path, (long long)row,
+                   (unsigned long long)((uint64_t *)s->column[KD_COLUMN_ID])[s->rows + row], what);
+}
+
+static int refuse_position(const passage *p) {
+    int64_t row = p->bad, left = p->bad;
+    if (p->store->header.sequences) {
+        const int32_t *length =
+            (const int32_t *)p->store->column[KD_COLUMN_LENGTH] + p->store->rows;
+        for (row = 0; left >= length[row]; row++) left -= length[row];
+    }
+    return kd_store_refuse_row(p->store, p->shard->path, row, p->why);
+}
+
+/* The first number of n that is not finite, or −1. */
+static int64_t find_not_finite(const void *raw, size_t element, int64_t n) {
+    if (element == 2) {
+        const uint16_t *half = raw;
+        for (int64_t i = 0; i < n; i++)
+            if ((half[i] & 0x7c00) == 0x7c00) return i;
+    } else {
+        const float *x = raw;
+        for (int64_t i = 0; i < n; i++)
+            if (!isfinite(x[i])) return i;
+    }
+    return -1;
+}
+
+static void check_reals(passage *p) {
+    static const char *const has[KD_COLUMN_COUNT] = {
+        [KD_COLUMN_LOGITS] = "has a logit that is not finite",
+        [KD_COLUMN_KEPT] = "has a logit that is not finite",
+        [KD_COLUMN_TAIL] = "has a tail that is not finite",
+        [KD_COLUMN_HIDDEN] = "has a hidden number that is not finite"};
+    const int64_t at = find_not_finite(p->raw, p->rows->element, p->n * p->width);
+    if (at < 0) return;
+    p->bad = p->at + at / p->width;
+    p->why = has[p->c];
+}
+
+/* Kept classes exist and are all different. */
+static void check_index(passage *p) {
+    for (int64_t i = 0; i < p->n * p->width; i++) {
+        const int32_t class = p->index[i];
+        const int64_t position = p->at + i / p->width;
+        const bool exists = class >= 0 && class < p->store->header.classes;
+        if (exists && p->seen[class] != position + 1) {
+            p->seen[class] = position + 1;
+            continue;
+        }
+        p->bad = position;
+        p->why = exists ? "keeps a class twice" : "keeps a class that does not exist";
+        return;
+    }
+}
+
+uint32_t kd_store_add_to_sum(uint32_t sum, const void *raw, int64_t positions, int64_t width,
+                             size_t element) {
+    for (int64_t t = 0; t < positions; t++)
+        for (int64_t from = 0; from < width; from += KD_STORE_PIECE) {
+            const int64_t n = width - from < KD_STORE_PIECE ? width - from : KD_STORE_PIECE;
+            const char *piece = (const char *)raw + (size_t)(t * width + from) * element;
+            const uint64_t mixed = kd_checksum64(piece, (size_t)n * element) ^ sum;
+            sum = (uint32_t)(mixed * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+        }
+    return sum;
+}
+
+/* The block's positions to the sums of their rows. */
+static void add_to_sums(passage *p) {
+    const size_t bytes = (size_t)p->width * p->rows->element;
+    uint32_t *sum = p->store->sum + p->store->rows;
+    const int32_t *length =
+        p->store->header.sequences
+            ? (const int32_t *)p->store->column[KD_COLUMN_LENGTH] + p->store->rows
+            : NULL;
+    for (int64_t done = 0; done < p->n;) {
+        if (p->left == 0) p->left = length ? length[p->row] : 1;
+        const int64_t n = p->left < p->n - done ? p->left : p->n - done;
+        sum[p->row] = kd_store_add_to_sum(sum[p->row], (char *)p->raw + (size_t)done * bytes, n,
+                                          p->width, p->rows->element);
+        done += n;
+        p->left -= n;
+        p->row += p->left == 0;
+    }
+}
+
+static int pass_block(passage *p, int fd) {
+    const int64_t first = p->at * p->width, n = p->n * p->width;
+    const bool index = p->c == KD_COLUMN_INDEX;
+    int status = kd_h5_rows_read(p->rows, fd, p->shard->path, first, n, p->raw);
+    if (status < 0) return status;
+    p->crc = (uint32_t)crc32_z(p->crc, p->raw, (size_t)n * p->rows->element);
+    if (index)
+        status = kd_h5_rows_integers(p->rows, p->shard->path, kd_column_name(p->c), first, n,
+                                     p->raw, p->index);
+    if (status < 0) return status;
+    if (p->bad < 0 && index) check_index(p);
+    if (p->bad < 0 && !index) check_reals(p);
+    add_to_sums(p);
+    kd_hasher_add(p->hasher, index ? (void *)p->index : p->raw,
+                  (size_t)n * kd_column_element(&p->store->header, p->c));
+    return KD_OK;
+}
+
+static int pass_all(passage *p, hid_t file) {
+    const int64_t shard = p->store->shards - 1;
+    const int64_t position = p->width * (int64_t)p->rows->element;
+    const int64_t most = position < BLOCK_BYTES ? BLOCK_BYTES / position : 1;
+    const size_t numbers = (size_t)(most * p->width);
+    const size_t classes = (size_t)p->store->header.classes;
+    int fd, status = KD_OK;
+    p->raw = malloc(numbers * p->rows->element);
+    if (p->c == KD_COLUMN_INDEX) {
+        p->index = malloc(numbers * sizeof *p->index);
+        p->seen = calloc(classes, sizeof *p->seen);
+    }
+    if (!p->raw || (p->c == KD_COLUMN_INDEX && (!p->index || !p->seen)))
+        return kd_fail_memory(numbers * p->rows->element + classes * sizeof *p->seen,
+                              p->shard->path);
+    status = kd_open_files_take(p->store->files, shard, p->shard->path, &fd);
+    if (status < 0) return status;
+    for (; p->at < p->shard->positions && status == KD_OK; p->at += p->n) {
+        const int64_t left = p->shard->positions - p->at;
+        p->n = left < most ? left : most;
+        status = pass_block(p, fd);
+    }
+    kd_open_files_give_back(p->store->files, shard);
+    if (status == KD_OK)
+        status = kd_store_check_crc(file, p->shard->path, kd_column_name(p->c), p->crc);
+    return status == KD_OK && p->bad >= 0 ? refuse_position(p) : status;
+}
+
+int kd_store_verify_column(kd_store *s, hid_t file, const kd_shard_head *head, kd_column c,
+                           kd_hasher *hasher) {
+    kd_store_shard *shard = &s->shard[s->shards - 1];
+    passage p = {.store = s,
+                 .shard = shard,
+                 .rows = &shard->column[c],
+                 .c = c,
+                 .hasher = hasher,
+                 .width = kd_column_width(&s->header, c),
+                 .bad = -1};
+    int64_t shape[2];
+    kd_column_shape(head, c, shape);
+    hid_t type = kd_column_type(&s->header, c);
+    int status = kd_h5_rows_find(&shard->column[c], file, kd_column_name(c), shape, type);
+    if (type >= 0) H5Tclose(type);
+    if (status == KD_OK) status = pass_all(&p, file);
+    free(p.raw);
+    free(p.index);
+    free(p.seen);
+    return status;
+}

@@ -1,0 +1,58 @@
+#include "files/encoding.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+
+const kd_number_format *kd_encoding_format(const kd_param *param, kd_format_rule *rule,
+                                           const kd_number_format *matrices) {
+    const kd_number_format *meant = rule(param, matrices);
+    return meant ? kd_number_format_fit(meant, kd_param_rows(param).length) : NULL;
+}
+
+int kd_encodings_nearest(kd_encoding **out, const kd_params *params, kd_format_rule *rule,
+                         const kd_number_format *matrices) {
+    *out = calloc((size_t)params->count, sizeof **out);
+    if (!*out) return kd_fail_memory((size_t)params->count * sizeof **out, "formats of weights");
+    for (int i = 0; i < params->count; i++)
+        (*out)[i].format = kd_encoding_format(params->list[i], rule, matrices);
+    return KD_OK;
+}
+
+uint64_t kd_encoding_bytes(const kd_encoding *how, const kd_param *param) {
+    const kd_rows_of rows = kd_param_rows(param);
+    return (uint64_t)rows.count * kd_number_format_bytes(how->format, rows.length);
+}
+
+int kd_encoding_put(unsigned char *out, const kd_encoding *how, const kd_param *param,
+                    const float *values) {
+    const kd_rows_of rows = kd_param_rows(param);
+    if (!how->bytes)
+        return kd_number_format_encode(out, how->format, values, rows.count, rows.length,
+                                       param->name);
+    memcpy(out, how->bytes, (size_t)kd_encoding_bytes(how, param));
+    return KD_OK;
+}
+
+void kd_encoding_tell(const char *path, const kd_params *params, kd_format_rule *rule,
+                      const kd_number_format *matrices) {
+    const kd_param *first = NULL;
+    int count = 0, all = 0;
+    for (int i = 0; i < params->count; i++) {
+        const kd_param *p = params->list[i];
+        if (rule(p, matrices) != matrices) continue;
+        all++;
+        if (kd_encoding_format(p, rule, matrices) == matrices) continue;
+        if (!first) first = p;
+        count++;
+    }
+    if (count > 0)
+        kd_log(
+            "%s: %d of %d matrices are not %s, since their rows cannot be cut into blocks of %d; "
+            "%s, of rows of %lld, is %s",
+            path, count, all, matrices->name, matrices->block, first->name,
+            (long long)kd_param_rows(first).length,
+            kd_encoding_format(first, rule, matrices)->name);
+}

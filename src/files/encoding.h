@@ -1,0 +1,42 @@
+/* How the parameters of a model lie in a file: a map from tensors to number formats, which may
+ * differ from tensor to tensor, and the bytes where a quantizer has chosen them. */
+#ifndef KD_FILES_ENCODING_H
+#define KD_FILES_ENCODING_H
+
+#include "files/names.h"
+
+/* Of one parameter. */
+typedef struct {
+    const kd_number_format *format; /* NULL: it is no part of the file */
+    const unsigned char *bytes; /* its rows (kd_param_rows) behind each other; NULL: whoever writes
+                                   takes the nearest numbers. Always NULL for formats of single
+                                   values, f32 and f16, whose order in a file may be another    */
+} kd_encoding;
+
+/* A model's rule: the format a parameter is meant to have when the matrices are asked for in
+ * `matrices`; what has to be f32 is, whatever its shape. NULL leaves it out of files. */
+typedef const kd_number_format *kd_format_rule(const kd_param *param,
+                                               const kd_number_format *matrices);
+
+/* What it has: that, or where its rows cannot be cut, the fallback (kd_number_format_fit). */
+const kd_number_format *kd_encoding_format(const kd_param *param, kd_format_rule *rule,
+                                           const kd_number_format *matrices);
+
+/* Of all parameters, the nearest numbers; the caller frees. */
+int kd_encodings_nearest(kd_encoding **out, const kd_params *params, kd_format_rule *rule,
+                         const kd_number_format *matrices);
+
+/* Bytes of the whole parameter. */
+uint64_t kd_encoding_bytes(const kd_encoding *how, const kd_param *param);
+
+/* Puts them into out; `values` are the parameter's, in the order of the file. Fails as
+ * kd_number_format_encode. */
+int kd_encoding_put(unsigned char *out, const kd_encoding *how, const kd_param *param,
+                    const float *values);
+
+/* A line of the log about what is written to `path`: how many matrices cannot have the format they
+ * are meant to have, and what the first has instead; nothing when all can. */
+void kd_encoding_tell(const char *path, const kd_params *params, kd_format_rule *rule,
+                      const kd_number_format *matrices);
+
+#endif

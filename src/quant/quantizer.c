@@ -1,0 +1,46 @@
+#include "quant/quantizer.h"
+
+#include "base/error.h"
+
+int kd_quantized_create(kd_quantized **out, const kd_quantizable *model,
+                        const kd_quantize_spec *spec) {
+    *out = NULL;
+    if (spec->how->makes_network && !model->net)
+        return kd_fail(KD_ECONFIG,
+                       "\"%s\" quantizes networks that are lists of nodes; of this model "
+                       "the weights can be rounded: say \"format\"",
+                       spec->how->name);
+    return spec->how->create(out, model, spec);
+}
+
+void kd_quantized_free(kd_quantized *q) {
+    if (!q) return;
+    kd_quantized_leave(q);
+    q->how->free(q);
+}
+
+int kd_quantized_start(kd_quantized *q) {
+    return q->how->start ? q->how->start(q) : KD_OK;
+}
+
+int kd_quantized_calibrated(kd_quantized *q) {
+    return q->how->calibrated ? q->how->calibrated(q) : KD_OK;
+}
+
+int kd_quantized_round(kd_quantized *q) {
+    return q->how->round ? q->how->round(q) : KD_OK;
+}
+
+void kd_quantized_leave(kd_quantized *q) {
+    if (q->how->leave) q->how->leave(q);
+}
+
+kd_tensor *kd_quantized_forward(kd_quantized *q, kd_tape *tape, kd_tensor *x, kd_quant_mode mode,
+                                kd_tensor **taps) {
+    return q->how->forward ? q->how->forward(q, tape, x, mode, taps)
+                           : kd_net_forward(q->model.net, tape, x, taps);
+}
+
+const kd_encoding *kd_quantized_encodings(const kd_quantized *q) {
+    return q->how->encodings ? q->how->encodings(q) : NULL;
+}

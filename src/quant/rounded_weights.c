@@ -1,0 +1,179 @@
+#include "quant/rounded_weights.h"
+
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+
+enum { BOUNDARY = 64 };
+
+/* A parameter that is not stored as it is. */
+typedef struct {
+    int param;
+    kd_real *own, *rounded;
+    unsigned char *bytes; /* as the file will hold it */
+} entry;
+
+typedef struct {
+    kd_quantized base;
+    kd_encoding *encoding; /* (parameters)                    */
+    entry *entry;          /* (count)                         */
+    int count;
+    kd_real *slab;        /* of the rounded values           */
+    unsigned char *bytes; /* of all entries                  */
+    float *scratch;       /* (KD_ROUNDING_LANES,longest row) */
+} rounded;
+
+static rounded *rounded_of(kd_quantized *q) {
+    return (rounded *)(void *)q;
+}
+
+static kd_param *param_of(const rounded *r, const entry *e) {
+    return r->base.model.params->list[e->param];
+}
+
+int kd_rounded_create(kd_quantized **out, const kd_quantizable *model,
+                      const kd_quantize_spec *spec) {
+    KD_CONTRACT(model->rule && spec->format, "%s: a model without a rule of formats, or no format",
+                spec->how->name);
+    rounded *r = calloc(1, sizeof *r);
+    if (!r) return kd_fail_memory(sizeof *r, "rounded weights");
+    r->base = (kd_quantized){.how = spec->how, .spec = *spec, .model = *model};
+    *out = &r->base;
+    return KD_OK;
+}
+
+void kd_rounded_free(kd_quantized *q) {
+    rounded *r = rounded_of(q);
+    free(r->encoding);
+    free(r->entry);
+    free(r->slab);
+    free(r->bytes);
+    free(r->scratch);
+    free(r);
+}
+
+/* --- memory -----------------------------------------------------------------------------------
+ */
+
+static int64_t aligned(int64_t n) {
+    const int64_t numbers = BOUNDARY / (int64_t)sizeof(kd_real);
+    return (n + numbers - 1) / numbers * numbers;
+}
+
+/* What all entries take together. */
+typedef struct {
+    int64_t numbers, longest;
+    uint64_t bytes;
+} extent;
+
+/* Which parameters are rounded. */
+static extent list_entries(rounded *r) {
+    const kd_params *params = r->base.model.params;
+    extent all = {0};
+    for (int i = 0; i < params->count; i++) {
+        const kd_param *p = params->list[i];
+        const int64_t row = kd_param_rows(p).length;
+        const kd_number_format *format = r->encoding[i].format;
+        if (!format || format == &kd_format_f32) continue;
+        r->entry[r->count++] = (entry){.param = i, .own = p->tensor.value};
+        all.longest = row > all.longest ? row : all.longest;
+        all.numbers += aligned(p->tensor.size);
+        all.bytes += kd_encoding_bytes(&r->encoding[i], p);
+    }
+    return all;
+}
+
+static int take_memory(rounded *r, const extent *all) {
+    const size_t bytes = (size_t)(all->numbers + 1) * sizeof *r->slab; /* never none */
+    r->slab = kd_large_alloc(bytes);
+    r->bytes = malloc((size_t)all->bytes + 1);
+    r->scratch = malloc((size_t)(KD_ROUNDING_LANES * (all->longest + 1)) * sizeof *r->scratch);
+    if (!r->slab || !r->bytes || !r->scratch) return kd_fail_memory(bytes, "rounded weights");
+    kd_real *number = r->slab;
+    unsigned char *byte = r->bytes;
+    for (entry *e = r->entry; e < r->entry + r->count; e++) {
+        const kd_param *p = param_of(r, e);
+        e->rounded = number;
+        e->bytes = byte;
+        number += aligned(p->tensor.size);
+        byte += kd_encoding_bytes(&r->encoding[e->param], p);
+    }
+    return KD_OK;
+}
+
+int kd_rounded_start(kd_quantized *q) {
+    rounded *r = rounded_of(q);
+    const size_t count = (size_t)q->model.params->count;
+    KD_CONTRACT(q->model.params->laid_out && !r->entry, "%s: not laid out, or begun twice",
+                q->how->name);
+    int status = kd_encodings_nearest(&r->encoding, q->model.params, q->model.rule, q->spec.format);
+    if (status < 0) return status;
+    r->entry = calloc(count, sizeof *r->entry);
+    if (!r->entry) return kd_fail_memory(count * sizeof *r->entry, "rounded weights");
+    const extent all = list_entries(r);
+    return take_memory(r, &all);
+}
+
+/* --- rounding ---------------------------------------------------------------------------------
+ */
+
+void kd_round_rows(const kd_rounding *m, const float *importance) {
+    const int64_t bytes = (int64_t)kd_number_format_bytes(m->format, m->n);
+#pragma omp parallel for schedule(static)
+    for (int lane = 0; lane < KD_ROUNDING_LANES; lane++) {
+        float *values = m->scratch + lane * m->n;
+        for (int64_t row = lane; row < m->rows; row += KD_ROUNDING_LANES) {
+            for (int64_t i = 0; i < m->n; i++) values[i] = (float)m->w[row * m->n + i];
+            m->format->encode(m->bytes + row * bytes, values, importance, m->n);
+        }
+    }
+}
+
+/* The numbers that the bytes say. */
+static void decode_rows(const kd_rounding *m, kd_real *out) {
+    const int64_t bytes = (int64_t)kd_number_format_bytes(m->format, m->n);
+#pragma omp parallel for schedule(static)
+    for (int lane = 0; lane < KD_ROUNDING_LANES; lane++) {
+        float *values = m->scratch + lane * m->n;
+        for (int64_t row = lane; row < m->rows; row += KD_ROUNDING_LANES) {
+            m->format->decode(values, m->bytes + row * bytes, m->n);
+            for (int64_t i = 0; i < m->n; i++) out[row * m->n + i] = (kd_real)values[i];
+        }
+    }
+}
+
+int kd_rounded_round(kd_quantized *q) {
+    rounded *r = rounded_of(q);
+    int status = KD_OK;
+    for (entry *e = r->entry; e < r->entry + r->count && status == KD_OK; e++) {
+        kd_tensor *t = &param_of(r, e)->tensor;
+        const kd_rows_of rows = kd_param_rows(param_of(r, e));
+        const kd_rounding matrix = {.model = q,
+                                    .param = e->param,
+                                    .format = r->encoding[e->param].format,
+                                    .rows = rows.count,
+                                    .n = rows.length,
+                                    .w = e->own,
+                                    .bytes = e->bytes,
+                                    .scratch = r->scratch};
+        status = q->how->round_matrix(&matrix);
+        if (status < 0) break;
+        decode_rows(&matrix, e->rounded);
+        t->value = e->rounded;
+        if (matrix.format->block != 1) r->encoding[e->param].bytes = e->bytes;
+    }
+    kd_params_touch(q->model.params);
+    return status;
+}
+
+void kd_rounded_leave(kd_quantized *q) {
+    rounded *r = rounded_of(q);
+    for (entry *e = r->entry; e && e < r->entry + r->count; e++)
+        param_of(r, e)->tensor.value = e->own;
+    kd_params_touch(q->model.params);
+}
+
+const kd_encoding *kd_rounded_encodings(const kd_quantized *q) {
+    return ((const rounded *)(const void *)q)->encoding;
+}

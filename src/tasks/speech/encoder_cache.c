@@ -1,0 +1,286 @@
+#include "tasks/speech/encoder_cache.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "autograd/gemm.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/open_files.h"
+#include "base/shards.h"
+#include "distill/trainer.h"
+
+static const char MAGIC[8] = {'k', 'd', 'e', 'n', 'c', 'o', 'd', '1'};
+
+/* As they lie in the file. */
+typedef struct {
+    char magic[8], key[32];
+    int64_t records, positions, width;
+} shard_header;
+
+typedef struct {
+    uint64_t id, checksum;
+} record_header;
+
+struct kd_encoder_cache {
+    kd_shards cache;      /* its folder is "": none */
+    kd_open_files *files; /* of the cache, by shard */
+    const kd_windows *windows;
+    const kd_whisper *encoder;
+    kd_hash key;
+    int64_t values; /* of a window's output: positions · width        */
+    bool *there;    /* (shards) which are whole                       */
+    int64_t shards;
+    kd_tape *tape; /* scratch                                        */
+    kd_real *mel;  /* (frames, mels)                                 */
+    kd_real *made; /* (positions, width)                             */
+    char *record;  /* one record: its header and bfloat16            */
+};
+
+static int64_t record_bytes(int64_t values) {
+    return (int64_t)sizeof(record_header) + values * (int64_t)sizeof(uint16_t);
+}
+
+static int64_t in_shard(const kd_encoder_cache *e, int64_t shard) {
+    const int64_t left = e->windows->count - shard * KD_ENCODER_CACHE_IN_SHARD;
+    return left < KD_ENCODER_CACHE_IN_SHARD ? left : KD_ENCODER_CACHE_IN_SHARD;
+}
+
+static int64_t shards_of(const kd_windows *windows) {
+    return (windows->count + KD_ENCODER_CACHE_IN_SHARD - 1) / KD_ENCODER_CACHE_IN_SHARD;
+}
+
+int64_t kd_encoder_cache_bytes(const kd_windows *windows, const kd_whisper_spec *spec) {
+    const int64_t values = (int64_t)spec->audio_context * spec->width;
+    return shards_of(windows) * (int64_t)sizeof(shard_header) +
+           windows->count * record_bytes(values);
+}
+
+/* --- bfloat16 ----------------------------------------------------------------------------------
+ */
+
+/* The upper halves of x, rounded to the nearest. */
+static void round_values(uint16_t *out, const kd_real *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const float rounded = kd_round_bfloat16((float)x[i]);
+        uint32_t bits;
+        memcpy(&bits, &rounded, sizeof bits);
+        out[i] = (uint16_t)(bits >> 16);
+    }
+}
+
+static void widen_values(kd_real *out, const uint16_t *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        const uint32_t bits = (uint32_t)x[i] << 16;
+        float value;
+        memcpy(&value, &bits, sizeof value);
+        out[i] = (kd_real)value;
+    }
+}
+
+/* --- shards ------------------------------------------------------------------------------------
+ */
+
+static shard_header header_of(const kd_encoder_cache *e, int64_t shard) {
+    shard_header h = {.records = in_shard(e, shard),
+                      .positions = e->encoder->spec.audio_context,
+                      .width = e->encoder->spec.width};
+    memcpy(h.magic, MAGIC, sizeof h.magic);
+    memcpy(h.key, e->key.hex, sizeof h.key);
+    return h;
+}
+
+/* *fault says why a shard of `size` bytes is to be made again, or is NULL; one of another cache is
+ * refused. */
+static int check_header(const kd_encoder_cache *e, int64_t shard, int fd, const char *path,
+                        int64_t size, const char **fault) {
+    const shard_header wanted = header_of(e, shard);
+    const int64_t length = (int64_t)sizeof wanted + wanted.records * record_bytes(e->values);
+    shard_header found;
+    *fault = "it is cut short";
+    if (size < (int64_t)sizeof found) return KD_OK;
+    int status = kd_file_read_at(fd, path, &found, sizeof found, 0);
+    if (status < 0) return status;
+    *fault = "it does not begin as an encoder's outputs do";
+    if (memcmp(found.magic, MAGIC, sizeof MAGIC) != 0) return KD_OK;
+    if (memcmp(&found, &wanted, sizeof found) != 0)
+        return kd_fail(KD_EDATA,
+                       "%s: made from other windows or by another encoder; remove %s to make it "
+                       "again",
+                       path, e->cache.folder);
+    *fault = size == length ? NULL : "it is not as long as its windows";
+    return KD_OK;
+}
+
+static int find_shard(kd_encoder_cache *e, int64_t shard) {
+    char path[KD_PATH_MAX];
+    const char *fault = NULL;
+    struct stat info;
+    int fd, status = kd_shards_path(&e->cache, shard, path);
+    if (status == KD_OK) status = kd_open_files_take(e->files, shard, path, &fd);
+    if (status < 0) return status;
+    if (fstat(fd, &info) < 0)
+        status = kd_fail(KD_EIO, "%s: cannot examine: %s", path, strerror(errno));
+    else
+        status = check_header(e, shard, fd, path, info.st_size, &fault);
+    kd_open_files_give_back(e->files, shard);
+    e->there[shard] = status == KD_OK && !fault;
+    if (status == KD_OK && fault) kd_warn("%s: made again: %s", path, fault);
+    return status;
+}
+
+/* --- opening -----------------------------------------------------------------------------------
+ */
+
+static int allocate(kd_encoder_cache *e) {
+    const size_t bytes = (size_t)e->values * sizeof *e->made;
+    e->shards = shards_of(e->windows);
+    e->there = calloc((size_t)e->shards, sizeof *e->there);
+    e->mel = malloc((size_t)e->windows->features.values * sizeof *e->mel);
+    e->made = malloc(bytes);
+    e->record = malloc((size_t)record_bytes(e->values));
+    if (!e->there || !e->mel || !e->made || !e->record)
+        return kd_fail_memory(bytes, "an encoder's outputs");
+    int status = kd_open_files_create(&e->files);
+    return status < 0 ? status : kd_tape_create(&e->tape, 0);
+}
+
+static int find_shards(kd_encoder_cache *e, const char *folder) {
+    int64_t *number = NULL, count = 0;
+    int status = kd_shards_init(&e->cache, folder, "encoded", ".bin");
+    if (status == KD_OK) status = kd_file_make_folders(folder);
+    if (status == KD_OK) status = kd_shards_list(&e->cache, &number, &count);
+    for (int64_t i = 0; i < count && status == KD_OK && number[i] < e->shards; i++)
+        status = find_shard(e, number[i]);
+    free(number);
+    return status;
+}
+
+int kd_encoder_cache_open(kd_encoder_cache **out, const char *folder, const kd_windows *windows,
+                          const kd_whisper *encoder, kd_hash key) {
+    const kd_whisper_spec *spec = &encoder->spec;
+    KD_CONTRACT(spec->mels == windows->features.mels &&
+                    2 * (int64_t)spec->audio_context == windows->features.frames,
+                "windows of %lld frames for an encoder of %d positions",
+                (long long)windows->features.frames, spec->audio_context);
+    *out = NULL;
+    kd_encoder_cache *e = calloc(1, sizeof *e);
+    if (!e) return kd_fail_memory(sizeof *e, "an encoder's outputs");
+    e->windows = windows;
+    e->encoder = encoder;
+    e->key = kd_hash_join((const kd_hash[]){key, windows->hash}, 2);
+    e->values = (int64_t)spec->audio_context * spec->width;
+    int status = allocate(e);
+    if (status == KD_OK && folder) status = find_shards(e, folder);
+    if (status < 0)
+        kd_encoder_cache_close(e);
+    else
+        *out = e;
+    return status;
+}
+
+void kd_encoder_cache_close(kd_encoder_cache *encoded) {
+    if (!encoded) return;
+    kd_open_files_free(encoded->files);
+    kd_tape_free(encoded->tape);
+    free(encoded->there);
+    free(encoded->mel);
+    free(encoded->made);
+    free(encoded->record);
+    free(encoded);
+}
+
+/* --- making ------------------------------------------------------------------------------------
+ */
+
+/* Runs the encoder on window i: e->record is its record. */
+static int make_record(kd_encoder_cache *e, int64_t i) {
+    record_header h = {.id = e->windows->item[i].id};
+    char *values = e->record + sizeof h;
+    int status = kd_windows_mel(e->windows, i, e->mel);
+    if (status == KD_OK)
+        status =
+            kd_whisper_encode(e->encoder, e->tape, e->made, e->mel, 1, e->windows->features.frames);
+    if (status < 0) return status;
+    round_values((uint16_t *)(void *)values, e->made, e->values);
+    h.checksum = kd_checksum64(values, (size_t)e->values * sizeof(uint16_t));
+    memcpy(e->record, &h, sizeof h);
+    return KD_OK;
+}
+
+/* The whole shard in memory (a few dozen megabytes), then on disk. */
+static int make_shard(kd_encoder_cache *e, int64_t shard, kd_progress *progress, int64_t *done) {
+    const shard_header h = header_of(e, shard);
+    const int64_t bytes = record_bytes(e->values);
+    const size_t length = sizeof h + (size_t)(h.records * bytes);
+    char *all = malloc(length);
+    if (!all) return kd_fail_memory(length, "an encoder's outputs");
+    memcpy(all, &h, sizeof h);
+    int status = KD_OK;
+    for (int64_t r = 0; r < h.records && status == KD_OK; r++) {
+        status = make_record(e, shard * KD_ENCODER_CACHE_IN_SHARD + r);
+        memcpy(all + sizeof h + r * bytes, e->record, (size_t)bytes);
+        if (status == KD_OK && kd_train_take_stop())
+            status =
+                kd_fail(KD_EAGAIN, "%s: stopped after %lld of %lld windows; run again to go on",
+                        e->cache.folder, (long long)(shard * KD_ENCODER_CACHE_IN_SHARD),
+                        (long long)e->windows->count);
+        if (status == KD_OK) kd_progress_show(progress, ++*done, "");
+    }
+    if (status == KD_OK) status = kd_shards_write(&e->cache, shard, all, length);
+    e->there[shard] = status == KD_OK;
+    free(all);
+    return status;
+}
+
+int kd_encoder_cache_fill(kd_encoder_cache *encoded) {
+    kd_progress progress;
+    int64_t done = 0;
+    int status = KD_OK;
+    KD_CONTRACT(encoded->cache.folder[0], "no folder to fill");
+    for (int64_t s = 0; s < encoded->shards; s++)
+        if (encoded->there[s]) done += in_shard(encoded, s);
+    if (done == encoded->windows->count) return KD_OK;
+    kd_progress_begin(&progress, "encode", "windows", 1, done, encoded->windows->count);
+    for (int64_t s = 0; s < encoded->shards && status == KD_OK; s++)
+        if (!encoded->there[s]) status = make_shard(encoded, s, &progress, &done);
+    kd_progress_end(&progress);
+    return status;
+}
+
+/* --- reading -----------------------------------------------------------------------------------
+ */
+
+static int read_record(kd_encoder_cache *e, int64_t i) {
+    const int64_t shard = i / KD_ENCODER_CACHE_IN_SHARD, bytes = record_bytes(e->values);
+    const int64_t at = (int64_t)sizeof(shard_header) + i % KD_ENCODER_CACHE_IN_SHARD * bytes;
+    char path[KD_PATH_MAX];
+    record_header h;
+    int fd, status = kd_shards_path(&e->cache, shard, path);
+    if (status == KD_OK) status = kd_open_files_take(e->files, shard, path, &fd);
+    if (status < 0) return status;
+    status = kd_file_read_at(fd, path, e->record, (size_t)bytes, at);
+    kd_open_files_give_back(e->files, shard);
+    if (status < 0) return status;
+    memcpy(&h, e->record, sizeof h);
+    if (h.id == e->windows->item[i].id &&
+        h.checksum == kd_checksum64(e->record + sizeof h, (size_t)e->values * sizeof(uint16_t)))
+        return KD_OK;
+    return kd_fail(KD_EDATA,
+                   "%s: the record at byte %lld is damaged; remove the file to make it again", path,
+                   (long long)at);
+}
+
+int kd_encoder_cache_read(kd_encoder_cache *encoded, int64_t i, kd_real *out) {
+    KD_CONTRACT(i >= 0 && i < encoded->windows->count, "window %lld of %lld", (long long)i,
+                (long long)encoded->windows->count);
+    int status = encoded->there[i / KD_ENCODER_CACHE_IN_SHARD] ? read_record(encoded, i)
+                                                               : make_record(encoded, i);
+    if (status < 0) return status;
+    widen_values(out, (const uint16_t *)(const void *)(encoded->record + sizeof(record_header)),
+                 encoded->values);
+    return KD_OK;
+}
