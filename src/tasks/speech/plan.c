@@ -60,7 +60,10 @@ static int look(outlook *o, kd_speech_run *run) {
     o->teacher = o->student = run->teacher->model->spec;
     if (run->config->encoder_layers > 0) o->student.audio_layers = run->config->encoder_layers;
     if (run->config->decoder_layers > 0) o->student.text_layers = run->config->decoder_layers;
-    o->teacher_bytes = (double)run->teacher->model->params->slab_size * sizeof(kd_real);
+    o->teacher_bytes = 0; /* as numbers, which the student starts as */
+    for (int i = 0; i < run->teacher->model->params->count; i++)
+        o->teacher_bytes +=
+            (double)run->teacher->model->params->list[i]->tensor.size * sizeof(kd_real);
     o->clips = (double)(run->train.utterances.count + run->validation.utterances.count);
     status = estimate_seconds(&train, &run->train.utterances, &o->teacher);
     if (status == KD_OK) status = estimate_seconds(&held, &run->validation.utterances, &o->teacher);

@@ -42,7 +42,7 @@ static void add(models *m, const char *name, const char *kind, const char *stage
 static int add_file(models *m, const char *name, const char *kind, const char *stage,
                     const char *path) {
     kd_whisper_file *file;
-    int status = kd_whisper_file_open(&file, path, KD_WHISPER_TRAIN_NOTHING);
+    int status = kd_whisper_file_open(&file, path, KD_WHISPER_ONLY_READ);
     if (status == KD_OK) add(m, name, kind, stage, file, NULL, size_of(path));
     return status;
 }

@@ -265,7 +265,7 @@ static int add_words(kd_hash *hash, const kd_whisper_file *teacher) {
 int kd_speech_run_need_teacher(kd_speech_run *run) {
     if (run->teacher) return KD_OK;
     int status =
-        kd_whisper_file_open(&run->teacher, run->config->teacher.weights, KD_WHISPER_TRAIN_NOTHING);
+        kd_whisper_file_open(&run->teacher, run->config->teacher.weights, KD_WHISPER_ONLY_READ);
     if (status == KD_OK) run->tokens_hash = kd_tokenizer_hash(run->teacher->tokenizer);
     if (status == KD_OK) status = kd_params_hash(&run->teacher_hash, run->teacher->model->params);
     return status == KD_OK ? add_words(&run->teacher_hash, run->teacher) : status;
