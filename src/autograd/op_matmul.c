@@ -158,6 +158,7 @@ static kd_tensor *linear(kd_tape *tape, kd_tensor *r, kd_tensor *x, kd_tensor *w
     shape[x->rank - 1] = M;
     kd_tensor *y = kd_tape_output(tape, x->rank, shape);
     KD_FIT(!r || kd_same_shape(r, y), "linear", r, y);
+    if (tape->watch.tell) tape->watch.tell(tape->watch.context, weight, x, NULL, NULL, 1);
     kd_gemm_tape(tape, KD_PLAIN, KD_TRANSPOSED, N, M, K, 1, x->value, K, weight->value, K,
                  weight->param, 0, y->value, M);
     finish_rows(y, bias, r, act);
