@@ -93,10 +93,10 @@ static void reads_every_key(void **state) {
     const kd_speech_quantize *q = c->quantize;
     assert_string_equal(q[0].name, "q8_0");
     assert_string_equal(q[0].stage, "qat.q8_0");
-    assert_string_equal(q[0].format->name, "q8_0");
+    assert_string_equal(q[0].spec.format->name, "q8_0");
     assert_false(q[0].qat);
     assert_string_equal(q[1].name, "q4_0-qat");
-    assert_string_equal(q[1].format->name, "q4_0");
+    assert_string_equal(q[1].spec.format->name, "q4_0");
     assert_true(q[1].qat);
     assert_int_equal(q[1].train.epochs, 2);
     assert_int_equal(q[1].train.batch, 4);

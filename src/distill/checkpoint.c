@@ -29,7 +29,8 @@ static const char DTYPE[] = "float32";
 
 /* --- the state, field by field -------------------------------------------------------------- */
 
-/* Every field but the name of the metric is 8 bytes; unsigned ones are stored as the signed number of the same bits. */
+/* Every field but the name of the metric is 8 bytes; unsigned ones are stored as the signed number
+ * of the same bits. */
 typedef struct {
     const char *name;
     size_t offset;
@@ -68,8 +69,8 @@ static int read_state(hid_t file, int64_t version, kd_progress_state *state) {
         void *at = (char *)state + FIELDS[i].offset;
         const bool renamed = version == OLDEST && strcmp(FIELDS[i].name, "best_value") == 0;
         const char *name = renamed ? "best_accuracy" : FIELDS[i].name;
-        int status = FIELDS[i].is_double ? kd_h5_get_double(file, name, at)
-                                         : kd_h5_get_int(file, name, at);
+        int status =
+            FIELDS[i].is_double ? kd_h5_get_double(file, name, at) : kd_h5_get_int(file, name, at);
         if (status < 0) return status;
     }
     if (version > OLDEST)
