@@ -143,6 +143,18 @@ static int compare_file(const kd_speech_run *run, const kd_speech_quantize *how,
     return check(path, status, made, &now);
 }
 
+int kd_speech_has_results(bool *out, const kd_speech_run *run) {
+    static const char *const made[] = {"store/shard-00000.h5", "train.last.h5", "train.best.h5"};
+    char path[KD_PATH_MAX];
+    *out = false;
+    int status = KD_OK;
+    for (size_t i = 0; i < sizeof made / sizeof *made && status == KD_OK && !*out; i++) {
+        status = kd_path_join(path, run->folder, made[i]);
+        *out = status == KD_OK && kd_file_exists(path);
+    }
+    return status;
+}
+
 int kd_speech_compare(const kd_speech_run *run) {
     const kd_speech_config *config = run->config;
     int status = kd_origin_check_folder(run->folder, true);

@@ -19,5 +19,7 @@ void kd_speech_origin_encoded(kd_origin *out, const kd_speech_list *list, const 
 
 /* Compares what lies in the folder with what this run would make: KD_EDATA names what differs. */
 int kd_speech_compare(const kd_speech_run *run);
+/* Whether an earlier start has made something of windows: a store, or a student on its way. */
+int kd_speech_has_results(bool *out, const kd_speech_run *run);
 
 #endif

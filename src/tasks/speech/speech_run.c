@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/ranks.h"
 #include "distill/checkpoint.h"
 #include "files/whisper_suppressed.h"
 #include "tasks/speech/speech_look.h"
@@ -102,10 +103,16 @@ static int check_labels(const kd_speech_run *run, const kd_speech_list *list, bo
     return status == KD_EDATA && fresh ? kd_file_remove_matching(folder, shards) : status;
 }
 
-/* What is there, and whether it is this run's. */
-static int compare(const kd_speech_run *run) {
+/* What is there, and whether it is this run's. Where something was learnt already, its windows are
+ * known too, or it was learnt from other recordings. */
+static int compare(kd_speech_run *run) {
+    bool results = false;
     int status = check_labels(run, &run->validation, false);
     if (status == KD_OK) status = check_labels(run, &run->train, false);
+    if (status == KD_OK) status = kd_speech_compare(run);
+    if (status == KD_OK) status = kd_speech_has_results(&results, run);
+    if (status < 0 || !results) return status;
+    status = kd_speech_run_label_known(run);
     return status < 0 ? status : kd_speech_compare(run);
 }
 
@@ -120,8 +127,19 @@ static int remove_results(const kd_speech_run *run) {
     return status < 0 ? status : check_labels(run, &run->train, true);
 }
 
-int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
-                       bool fresh) {
+typedef struct {
+    kd_speech_run *run;
+    const kd_speech_config *config;
+    const char *runs;
+    bool fresh;
+} opening;
+
+static int open_run(void *context) {
+    const opening *o = context;
+    kd_speech_run *run = o->run;
+    const kd_speech_config *config = o->config;
+    const char *runs = o->runs;
+    const bool fresh = o->fresh;
     char path[KD_PATH_MAX];
     kd_label_options options;
     int status = kd_speech_run_look(run, config);
@@ -138,6 +156,12 @@ int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const
     if (status == KD_OK && fresh) status = remove_results(run);
     if (status == KD_OK) status = kd_path_join(path, run->folder, "config.json");
     return status < 0 ? status : kd_file_replace(path, config->resolved, strlen(config->resolved));
+}
+
+int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
+                       bool fresh) {
+    *run = (kd_speech_run){.config = config, .lock = -1};
+    return kd_ranks_take_turns(open_run, &(opening){run, config, runs, fresh});
 }
 
 static void clear_list(kd_speech_list *list) {
@@ -209,7 +233,9 @@ static bool keeps_encoder_cache(const kd_speech_run *run) {
     double bytes = (double)kd_encoder_cache_bytes(run->train.windows, spec);
     if (run->validation.windows)
         bytes += (double)kd_encoder_cache_bytes(run->validation.windows, spec);
-    return bytes < kd_file_free_bytes(run->folder) / 2;
+    bool fits = bytes < kd_file_free_bytes(run->folder) / 2;
+    kd_ranks_share(&fits, sizeof fits); /* disks may differ */
+    return fits;
 }
 
 /* Names the weights of a model's encoder, as it computes with them now. */
@@ -236,6 +262,10 @@ static int describe_cache(const char *folder, const char *origin) {
     return kd_file_replace(path, origin, strlen(origin));
 }
 
+static int fill(void *cache) {
+    return kd_encoder_cache_fill(cache);
+}
+
 /* What the encoder of `model`, as it computes now, hears in a list's windows; *out stays NULL when
  * there are none. */
 static int fill_cache(const kd_speech_run *run, const kd_speech_list *list, const kd_whisper *model,
@@ -256,7 +286,8 @@ static int fill_cache(const kd_speech_run *run, const kd_speech_list *list, cons
     if (status == KD_OK && kept) status = describe_cache(path, text);
     kd_origin_clear(&origin);
     free(text);
-    return status == KD_OK && kept ? kd_encoder_cache_fill(*out) : status;
+    if (status < 0 || !kept) return status;
+    return kd_ranks_take_turns(fill, *out);
 }
 
 /* --- label ------------------------------------------------------------------------------------ */
@@ -304,31 +335,53 @@ static void report_kept(const kd_speech_run *run, const kd_speech_list *list,
            rate_name, run->config->teacher.wer, (long long)list->windows->count);
 }
 
-static int label_list(kd_speech_run *run, kd_speech_list *list) {
+typedef struct {
+    kd_speech_run *run;
+    kd_speech_list *list;
+    const kd_label_options *options;
+} labelling;
+
+static int make_labels(void *context) {
+    const labelling *l = context;
     char folder[KD_PATH_MAX];
+    int status = labels_path(l->run, l->list, folder);
+    if (status < 0) return status;
+    return kd_label_run(&l->list->labels, folder, &l->list->utterances, l->run->teacher,
+                        l->run->teacher_hash, l->options);
+}
+
+static int label_list(kd_speech_run *run, kd_speech_list *list, bool known_only) {
     kd_label_options options;
     if (list->utterances.count == 0) return KD_OK;
     int status = kd_speech_run_language(run, &options);
-    if (status == KD_OK) status = labels_path(run, list, folder);
+    options.known_only = known_only;
     if (status == KD_OK)
-        status = kd_label_run(&list->labels, folder, &list->utterances, run->teacher,
-                              run->teacher_hash, &options);
+        status = kd_ranks_take_turns(make_labels, &(labelling){run, list, &options});
     if (status == KD_OK) status = make_windows(run, list, &options);
     if (status == KD_OK)
         report_kept(run, list, kd_label_rate_name(run->teacher->tokenizer, options.language));
     return status;
 }
 
+static int label(kd_speech_run *run, bool known_only) {
+    int status = label_list(run, &run->validation, known_only);
+    return status < 0 ? status : label_list(run, &run->train, known_only);
+}
+
 int kd_speech_run_label(kd_speech_run *run) {
     if (run->train.windows) return KD_OK;
     int status = kd_speech_run_need_teacher(run);
-    if (status == KD_OK) status = label_list(run, &run->validation);
-    return status < 0 ? status : label_list(run, &run->train);
+    return status < 0 ? status : label(run, false);
+}
+
+int kd_speech_run_label_known(kd_speech_run *run) {
+    return label(run, true);
 }
 
 /* --- teach ------------------------------------------------------------------------------------ */
 
-static int make_store(kd_speech_run *run) {
+static int make_store(void *context) {
+    kd_speech_run *run = context;
     char path[KD_PATH_MAX], *text;
     kd_origin origin;
     const bool shared =
@@ -366,7 +419,7 @@ int kd_speech_run_teach(kd_speech_run *run) {
             fill_cache(run, &run->validation, run->student->model, &run->validation.encoder_cache);
     if (status == KD_OK)
         status = fill_cache(run, &run->train, run->student->model, &run->train.encoder_cache);
-    if (status == KD_OK) status = make_store(run);
+    if (status == KD_OK) status = kd_ranks_take_turns(make_store, run);
     return status;
 }
 

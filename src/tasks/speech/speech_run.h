@@ -56,6 +56,8 @@ void kd_speech_run_close(kd_speech_run *run);
 
 /* Each does what is missing of the stages before it. */
 int kd_speech_run_label(kd_speech_run *run);
+/* The same without hearing anything or changing the disk: KD_EDATA when a recording has no label. */
+int kd_speech_run_label_known(kd_speech_run *run);
 int kd_speech_run_teach(kd_speech_run *run);
 int kd_speech_run_train(kd_speech_run *run);
 int kd_speech_run_export(kd_speech_run *run);
