@@ -66,6 +66,9 @@ typedef struct {
     char path[KD_PATH_MAX];    /* where it came from                                  */
 } kd_config;
 
+/* data.kind of these configs. */
+#define KD_CLASSIFY_KINDS "idx|cifar10|audio"
+
 extern const kd_config_table kd_config_root;
 
 /* Reads, checks everything and reports ALL errors at once through kd_log, each as
@@ -81,9 +84,5 @@ int kd_config_parse(kd_config **out, const char *text, size_t length, const char
 int kd_config_load_changed(kd_config **out, const char *path, int n,
                            const kd_config_change *change);
 void kd_config_free(kd_config *config);
-
-/* The resolved JSON text of one section ("data", "model", "train" …), to key a stage by what went
- * into it; "" when absent. The caller frees *out. */
-int kd_config_section(char **out, const kd_config *config, const char *section);
 
 #endif

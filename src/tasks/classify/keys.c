@@ -99,7 +99,7 @@ static const kd_config_key AUGMENT_KEYS[] = {
 static const kd_config_table AUGMENT_TABLE = {.name = "augment", .key = AUGMENT_KEYS,
     .count = COUNT(AUGMENT_KEYS), .doc = "Random changes to training samples."};
 static const kd_config_key DATA_KEYS[] = {
-    {"kind", KD_KEY_CHOICE, FIELD(kd_config, data.kind), .choices = "idx|cifar10|audio",
+    {"kind", KD_KEY_CHOICE, FIELD(kd_config, data.kind), .choices = KD_CLASSIFY_KINDS,
      .required = true, .doc = "the format of the files"},
     {"folder", KD_KEY_PATH, FIELD(kd_config, data.folder), .depends = "required for idx, cifar10",
      .doc = "holds the four idx files (.gz or not), or CIFAR-10's .bin files"},
