@@ -95,6 +95,9 @@ static int64_t assign_offsets(kd_params *params, int kind, int64_t offset) {
     for (int i = 0; i < params->count; i++) {
         kd_param *p = params->list[i];
         if ((p->flags & (KD_PARAM_TRAINED | KD_PARAM_RUNNING)) != kind) continue;
+        KD_CONTRACT(!p->tensor.constant || (p->by_rows && kind == KD_PARAM_STATE), "%s: a constant",
+                    p->name);
+        if (p->tensor.constant) continue;
         p->offset = offset;
         offset += (p->tensor.size + boundary - 1) / boundary * boundary;
     }
@@ -123,6 +126,7 @@ int kd_params_layout(kd_params *params, uint64_t seed) {
     params->laid_out = true;
     for (int i = 0; i < params->count; i++) {
         kd_param *p = params->list[i];
+        if (p->tensor.constant) continue;
         p->tensor.value = params->value + p->offset;
         if (p->flags & KD_PARAM_TRAINED) p->tensor.grad = params->grad + p->offset;
         init_values(p, seed);

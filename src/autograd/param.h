@@ -35,6 +35,7 @@ typedef struct kd_param {
     kd_tensor tensor;       /* value and grad point into the slabs once laid out    */
     kd_init init;
     int flags;               /* kd_param_flags, or-ed                                */
+    bool by_rows;            /* only products and lookups read it: it may be a constant */
     int64_t fan_in, fan_out; /* for the initialisation                              */
     int64_t offset;          /* of the first element in the slab                     */
     const int64_t *version;  /* of the list's values                                 */
@@ -62,7 +63,8 @@ kd_param *kd_params_add(kd_params *params, const char *name, int rank, const int
                         kd_init init, int64_t fan_in, int64_t fan_out, int flags);
 
 /* Allocates the slabs, points every tensor into them and initialises the values from `seed`; the
- * values of one parameter depend only on the seed and its name. */
+ * values of one parameter depend only on the seed and its name. State whose tensor is a constant
+ * takes no place (contract: by_rows). */
 int kd_params_layout(kd_params *params, uint64_t seed);
 
 kd_param *kd_params_find(const kd_params *params, const char *name); /* or NULL */

@@ -1,8 +1,11 @@
 #include "cli/cli.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 #include "base/ranks.h"
 #include "base/text.h"
@@ -89,7 +92,19 @@ static int join_and_run(int argc, char **argv) {
     return status;
 }
 
+/* Model files are mapped: their bytes are read when they are touched, outside any call that could
+ * fail. */
+static void on_bus_error(int number) {
+    static const char text[] =
+        "distill: a file that is read became shorter meanwhile, or its disk cannot be read\n";
+    (void)number;
+    const ssize_t told = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)told;
+    _exit(-KD_EIO);
+}
+
 int kd_cli_main(int argc, char **argv) {
+    signal(SIGBUS, on_bus_error);
     if (argc < 2) {
         print_overview(stderr);
         return -KD_EUSAGE;

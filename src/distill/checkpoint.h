@@ -11,9 +11,9 @@
 enum { KD_MOMENTS_MAX = 2 };
 
 typedef struct {
-    int64_t step;         /* updates done                                         */
-    int64_t epoch, batch; /* the data cursor: the next micro-batch                */
-    kd_rng dropout;       /* key of the streams of dropout; 0, or what an older program had drawn */
+    int64_t step;                         /* updates done                                         */
+    int64_t epoch, batch;                 /* the data cursor: the next micro-batch                */
+    kd_rng dropout;                       /* key of its streams; 0, or what an older program drew */
     int64_t optimizer_step;               /* Adam's t                                             */
     double best_value;                    /* on the validation split so far; NAN before the first */
     int64_t best_epoch;                   /* 0 before the first                                   */

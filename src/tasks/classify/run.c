@@ -102,6 +102,7 @@ static void begin(kd_run *run, const kd_config *config, const kd_run_options *op
     memset(run, 0, sizeof *run);
     run->config = config;
     run->lock = -1;
+    run->quiet = options->quiet;
     run->seeded_teachers = options->seeded_teachers;
     run->shared_store = options->shared_store;
     run->known_teacher = options->known_teacher;
