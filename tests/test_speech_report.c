@@ -153,6 +153,32 @@ static void page_has_table_curves_and_words(void **state) {
 }
 
 /* Rates of letters are called by their name everywhere. */
+/* Of many recordings, what was heard in the first forty. */
+static void some_of_many_are_shown(void **state) {
+    enum { MANY = 45, SHOWN = 40 };
+    fixture f;
+    begin(&f, ((test_folder *)*state)->path);
+    static char words[MANY][16];
+    char *said[MANY], *html;
+    kd_utterance utterance[MANY];
+    size_t length;
+    for (int i = 0; i < MANY; i++) {
+        snprintf(words[i], sizeof words[i], "number-%d-", i);
+        said[i] = words[i];
+        utterance[i] = f.utterance[0];
+    }
+    f.utterances = (kd_utterances){.item = utterance, .count = MANY};
+    for (int i = 0; i < MODELS; i++) {
+        f.result[i].count = MANY;
+        f.result[i].said = said;
+    }
+    assert_ok(kd_speech_report_write(&f.report));
+    assert_ok(kd_file_read(&html, &length, test_path(*state, "report.html"), 1 << 22));
+    for (int i = 0; i < MANY; i++)
+        if ((strstr(html, words[i]) != NULL) != (i < SHOWN)) fail_msg("%s", words[i]);
+    free(html);
+}
+
 static void letters_by_their_name(void **state) {
     test_folder *folder = *state;
     fixture f;
@@ -174,6 +200,7 @@ static void letters_by_their_name(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(json_says_it_all, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(some_of_many_are_shown, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(letters_by_their_name, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(page_has_table_curves_and_words, test_setup, test_teardown),
     };

@@ -159,6 +159,7 @@ static kd_tensor *linear(kd_tape *tape, kd_tensor *r, kd_tensor *x, kd_tensor *w
     shape[x->rank - 1] = M;
     kd_tensor *y = kd_tape_output(tape, x->rank, shape);
     KD_FIT(!r || kd_same_shape(r, y), "linear", r, y);
+    if (tape->watch.tell) tape->watch.tell(tape->watch.context, weight, x, NULL, NULL, 1);
     if (weight->constant)
         kd_gemm_tape_constant(tape, N, M, K, x->value, K, weight->constant, y->value, M);
     else

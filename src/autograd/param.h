@@ -2,8 +2,8 @@
  *
  * Values, gradients and the optimizer's moments are one array each, so an update, a gradient norm,
  * a checkpoint and an all-reduce are each one pass over one array. State that is saved but not
- * trained (running statistics, observed ranges) lies in the same value slab behind the trained
- * part.
+ * trained lies in the same value slab behind the trained part: first what a forward pass moves
+ * (running statistics, observed ranges), then what nothing moves (frozen weights).
  */
 #ifndef KD_AUTOGRAD_PARAM_H
 #define KD_AUTOGRAD_PARAM_H
@@ -26,6 +26,7 @@ typedef enum {
 typedef enum {
     KD_PARAM_TRAINED = 1, /* the optimizer updates it                 */
     KD_PARAM_DECAYED = 2, /* weight decay applies (weights, not biases or norms) */
+    KD_PARAM_RUNNING = 4, /* state that forward passes of training move */
     KD_PARAM_STATE = 0    /* saved and restored, never trained        */
 } kd_param_flags;
 
@@ -46,7 +47,8 @@ typedef struct kd_params {
     kd_param **list; /* in order of registration; the pointers never move    */
     int count, capacity;
     kd_real *value, *grad;           /* slabs of `slab_size` and `trained_size`              */
-    int64_t slab_size, trained_size; /* trained parameters come first               */
+    int64_t slab_size, trained_size; /* trained parameters come first                    */
+    int64_t running_size;            /* of the running state behind them                 */
     int64_t version;                 /* bumped whenever values change; packed copies check it */
     bool laid_out;
 } kd_params;

@@ -136,10 +136,10 @@ static int report(const models *m, const kd_speech_result *result, bool written)
                                    .leaked = run->leaked,
                                    .count = m->count,
                                    .result = result};
-    kd_speech_report_print(&what);
+    if (!run->quiet) kd_speech_report_print(&what);
     if (!written) return KD_OK;
     int status = kd_speech_report_write(&what);
-    if (status == KD_OK) kd_log("report: %s/report.html", run->folder);
+    if (status == KD_OK && !run->quiet) kd_log("report: %s/report.html", run->folder);
     return status;
 }
 
