@@ -264,6 +264,10 @@ CALL_UNARY(sigmoid)
 static const op_variant sigmoid_variants[] = {UNARY_VARIANTS(sigmoid, 0)};
 OP_CASE(sigmoid, sigmoid_variants);
 
+CALL_UNARY(silu)
+static const op_variant silu_variants[] = {UNARY_VARIANTS(silu, 0)};
+OP_CASE(silu, silu_variants);
+
 CALL_UNARY(tanh)
 static const op_variant tanh_variants[] = {UNARY_VARIANTS(tanh, 0)};
 OP_CASE(tanh, tanh_variants);

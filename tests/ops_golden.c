@@ -112,6 +112,7 @@ static const op_variant golden_variants[] = {
     GOLDEN("gelu", call_gelu, NULL, LEAF(5, 13)),
     GOLDEN("gelu_tanh", call_gelu_tanh, NULL, LEAF(5, 13)),
     GOLDEN("sigmoid", call_sigmoid, NULL, LEAF(5, 13)),
+    GOLDEN("silu", call_silu, NULL, LEAF(5, 13)),
     GOLDEN("tanh", call_tanh, NULL, LEAF(5, 13)),
     GOLDEN("softmax", call_softmax, NULL, LEAF(3, 13)),
     GOLDEN("log_softmax", call_log_softmax, NULL, LEAF(3, 13)),

@@ -69,6 +69,20 @@ static inline void build_grouped(kd_net *net) {
     kd_net_global_avg_pool(net, "mean", x);
 }
 
+/* Every smooth function, of grids with and without negative values. */
+static inline void build_smooth(kd_net *net) {
+    int x = 0;
+    for (int i = 0; i < KD_ACTIVATION_COUNT; i++) {
+        const kd_node_spec spec = {.kind = KD_NODE_ACTIVATION, .activation = (kd_activation)i};
+        char name[32];
+        snprintf(name, sizeof name, "conv%d", i);
+        x = conv(net, name, x, 9, 3, 1, 1, 1, i % 2 == 0, i == 2 ? KD_ACT_RELU : KD_ACT_NONE);
+        snprintf(name, sizeof name, "f%d", i);
+        x = kd_net_append(net, name, &spec, x, -1);
+    }
+    kd_net_linear(net, "fc", x, 10, KD_ACT_NONE);
+}
+
 /* Rows long enough for sums beyond 2^24. */
 static inline void build_wide(kd_net *net) {
     int x = kd_net_linear(net, "fc1", 0, 1500, KD_ACT_RELU);

@@ -101,6 +101,10 @@ class Blob:
             elif kind == "add":
                 r = round_multiply(round_multiply(s[0] << 20, m[0], n[0]) +
                                    round_multiply(s[1] << 20, m[1], n[1]), m[2], n[2])
+            elif kind == "activation":
+                source = grids[node["in"][0]]
+                stored = self.tensors[node["name"] + ".table"][s[0] + source["zero"] - source["qmin"]]
+                r = stored.astype(np.int64) + 128 + grid["qmin"] - grid["zero"]
             elif kind == "shortcut":
                 k = node["step"]
                 r = np.pad(s[0][:, ::k, ::k], [(0, 0), (0, 0), (0, 0), node["pad"]])

@@ -3,7 +3,8 @@
 # make check      longer tests: kills, every fault, the demo under sanitizers        (an hour)
 # make mutants    small faults in src/ that no test notices; SAMPLE=50 SEED=1 FILES=…         (an hour)
 # make fuzz       every parser under sanitizers; FUZZ_RUNS executions each           (an hour)
-# make bench      this machine's matrix-product peak and what training makes of it
+# make bench      this machine's matrix-product peak and what training makes of it; build/bench.json
+# make bench-compare OLD=… [TOLERANCE=0.1]  that file beside an older one: no share of the peak fell
 # make bench-torch  training speed beside PyTorch, in one run
 # make bench-whisper  a training step of Whisper beside PyTorch and transformers, in one run
 # make bench-onnx   int8 inference beside ONNX Runtime, in one run; BLOB= an exported file
@@ -79,7 +80,9 @@ fuzz-deps: deps
 	@$(MAKE) --no-print-directory deps PACKAGES="$(fuzz_packages)"
 
 bench: build/distill
-	build/distill bench
+	build/distill bench --json build/bench.json
+bench-compare:
+	$(PYTHON) tests/bench_compare.py $(OLD) build/bench.json $(TOLERANCE:%=--tolerance=%)
 
 # PyTorch 2 from PyPI, for a python3 of your choice: make bench-torch PYTHON=/path/to/venv/bin/python
 PYTHON ?= python3
@@ -114,4 +117,4 @@ build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 format:
 	clang-format -i include/*.h docs/example/*.c src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-torch bench-whisper bench-onnx parity format
+.PHONY: schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-whisper bench-onnx parity format

@@ -5,7 +5,7 @@
 #include <omp.h>
 
 #include "base/file.h"
-#include "quant/blob_internal.h"
+#include "quant/node.h"
 
 static const kd_quant_spec INT8 = {.weight_bits = 8,
                                    .activation_bits = 8,
@@ -77,6 +77,7 @@ static const gate_net NETS[] = {
     {"cnn", build_cnn, {12, 10, 3}},
     {"resnet", build_resnet, {9, 9, 3}},
     {"grouped", build_grouped, {8, 7, 5}},
+    {"smooth", build_smooth, {7, 6, 4}},
 };
 
 static void gate_with(kd_quant_spec spec, int64_t n) {
@@ -85,6 +86,31 @@ static void gate_with(kd_quant_spec spec, int64_t n) {
         case_calibrate(&c);
         check_gate(NETS[i].name, &c, n, -2, 2); /* wider than calibrated: clipping happens */
         case_free(&c);
+    }
+}
+
+/* A kind says why it is not quantized, or how; then one of the networks above puts it to the test.
+ */
+static void test_every_kind_passes_the_gate(void **state) {
+    (void)state;
+    bool seen[KD_NODE_KIND_COUNT] = {0};
+    for (size_t i = 0; i < sizeof NETS / sizeof *NETS; i++) {
+        quant_case c = case_create(NETS[i].build, NETS[i].input, &INT8);
+        for (int k = 0; k < c.net->count; k++) seen[c.net->node[k].spec.kind] = true;
+        case_free(&c);
+    }
+    for (int k = 0; k < KD_NODE_KIND_COUNT; k++) {
+        const kd_node_class *class = kd_node_class_of((kd_node_kind)k);
+        const kd_qnode_class *q = kd_qnode_class_of((kd_node_kind)k);
+        const char *name = kd_node_kind_name((kd_node_kind)k);
+        assert_true(strlen(name) > 0 && class->forward);
+        assert_int_equal(class->inputs == 0, k == KD_NODE_INPUT);
+        for (int j = 0; j < k; j++)
+            assert_string_not_equal(name, kd_node_kind_name((kd_node_kind)j));
+        const bool in_blobs = !q->refused && !class->training_only;
+        if (in_blobs != (q->run != NULL)) fail_msg("%s is neither run nor refused", name);
+        if (seen[k] == (q->refused != NULL)) fail_msg("no network of the gate has %s", name);
+        if (q->is_layer) assert_true(q->check && q->prepare);
     }
 }
 
@@ -181,11 +207,12 @@ static void test_gate_dead_channel(void **state) {
 /* Training moves the ranges and the parameters; the gate holds after it too. */
 static void test_gate_after_training(void **state) {
     (void)state;
-    for (int method = 0; method < 2; method++) {
+    for (int method = 0; method < 4; method++) {
         kd_quant_spec spec = INT8;
         spec.observer = KD_OBSERVER_EMA;
-        spec.method = method ? KD_QUANT_LSQ : KD_QUANT_STE;
-        quant_case c = case_create(build_resnet, (kd_extent){9, 9, 3}, &spec);
+        spec.method = method % 2 ? KD_QUANT_LSQ : KD_QUANT_STE;
+        quant_case c =
+            case_create(method < 2 ? build_resnet : build_smooth, (kd_extent){9, 9, 3}, &spec);
         case_calibrate(&c);
         float x[16 * 243];
         c.tape->recording = c.tape->training = true;
@@ -417,6 +444,7 @@ static void test_unobserved_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gate),
+        cmocka_unit_test(test_every_kind_passes_the_gate),
         cmocka_unit_test(test_gate_few_bits),
         cmocka_unit_test(test_gate_observers),
         cmocka_unit_test(test_gate_large_sums),

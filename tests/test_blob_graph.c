@@ -36,8 +36,13 @@ static const char GRAPH[] = "[{\"kind\": \"input\", \"name\": \"x\", \"out\": [4
                                                  " {\"kind\": \"global_avg_pool\", \"name\": "
                                                  "\"g\", \"in\": [5], \"out\": [1, 1, 2], " GRID(
                                                      "4") "},"
+                                                          " {\"kind\": \"activation\", \"name\": "
+                                                          "\"f\", \"in\": [6], \"out\": [1, 1, 2], "
+                                                          "\"function\": \"silu\", \"grid\": "
+                                                          "{\"scale\": 8, \"zero\": 0, \"qmin\": "
+                                                          "0, \"qmax\": 100}},"
                                                           " {\"kind\": \"linear\", \"name\": "
-                                                          "\"l\", \"in\": [6], \"out\": [1, 1, 3],"
+                                                          "\"l\", \"in\": [7], \"out\": [1, 1, 3],"
                                                           " \"weight_bits\": 4}]";
 
 enum { HALF = 1 << 30 };
@@ -50,6 +55,8 @@ static kd_gguf *make_tensors(const char *replaced, const void *data) {
     static const int8_t weight[18] = {1, -127, 127, 4}, nibbles[3] = {0x17, (int8_t)0x90, 0x21};
     static const int32_t bias[3] = {-5, 6, 7};
     static const float scale[3] = {0.5f, 0.25f, 1e-6f};
+    int8_t table[256]; /* stored − 128 */
+    for (int i = 0; i < 256; i++) table[i] = (int8_t)(i % 101 - 128);
     const struct {
         const char *name;
         kd_gguf_tensor_type type;
@@ -66,6 +73,7 @@ static kd_gguf *make_tensors(const char *replaced, const void *data) {
                   {"v.shift", KD_GGUF_TENSOR_I32, 1, SHIFTS},
                   {"g.multiplier", KD_GGUF_TENSOR_I32, 1, FACTORS},
                   {"g.shift", KD_GGUF_TENSOR_I32, 1, SHIFTS},
+                  {"f.table", KD_GGUF_TENSOR_I8, 256, table},
                   {"l.weight", KD_GGUF_TENSOR_I8, 3, nibbles},
                   {"l.bias", KD_GGUF_TENSOR_I32, 3, bias},
                   {"l.scale", KD_GGUF_TENSOR_F32, 3, scale}};
@@ -101,8 +109,8 @@ static void the_graph_is_read(void **state) {
     (void)state;
     kd_blob *b;
     assert_ok(read_graph(&b, GRAPH, NULL, NULL));
-    assert_int_equal(b->count, 8);
-    const kd_blob_node *c = &b->node[1], *l = &b->node[7];
+    assert_int_equal(b->count, 9);
+    const kd_blob_node *c = &b->node[1], *l = &b->node[8];
     assert_true(c->spec.relu && !c->last && l->last && !l->spec.relu);
     assert_true(c->spec.groups == 2 && c->K == 9 && c->spec.channels == 2 && l->K == 2 &&
                 l->spec.channels == 3);
@@ -115,6 +123,8 @@ static void the_graph_is_read(void **state) {
     assert_true(b->node[3].grid.grid.scale == 0.25f); /* handed on */
     assert_true(b->node[4].in[0] == 2 && b->node[4].in[1] == 3 && b->node[4].factor[1] == HALF + 1);
     assert_true(b->node[6].spec.kernel[0] == 1 && b->node[6].from.c == 2);
+    const uint8_t *table = b->node[7].own;
+    assert_true(table[0] == 0 && table[100] == 100 && table[101] == 0 && table[255] == 53);
     assert_int_equal(b->parameters, 2 * (9 + 1) + 3 * (2 + 1));
     kd_blob_free(b);
 }
@@ -185,7 +195,7 @@ static void wrong_graphs_are_refused(void **state) {
         {"\"qmin\": 0", "\"qmin\": -256", "from -255 to 0"},
         {"\"qmax\": 255", "\"qmax\": 256", "from 1 to 255"},
         {"\"qmax\": 255", "\"qmax\": 0", "from 1 to 255"},
-        {"\"kind\": \"linear\"", "\"kind\": \"conv\"", "right length"},
+        {"\"kind\": \"linear\"", "\"kind\": \"conv\"", "\"grid\" is missing"},
     };
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)
         refuse(changes[i][0], changes[i][1], changes[i][2]);
@@ -213,13 +223,17 @@ static void refuse_tensor(const char *name, const void *data, const char *part) 
 
 static void wrong_tensors_are_refused(void **state) {
     (void)state;
-    static const char *const all[] = {"c.weight",     "c.bias",  "c.scale",      "c.multiplier",
-                                      "c.shift",      "a.shift", "a.multiplier", "v.multiplier",
-                                      "g.multiplier", "l.weight"};
+    static const char *const all[] = {"c.weight",     "c.bias",   "c.scale",      "c.multiplier",
+                                      "c.shift",      "a.shift",  "a.multiplier", "v.multiplier",
+                                      "g.multiplier", "l.weight", "f.table"};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) refuse_tensor(all[i], NULL, "is missing");
-    refuse_tensor("more", (int32_t[]){1}, "has 15 tensors, its graph uses 14");
+    refuse_tensor("more", (int32_t[]){1}, "has 16 tensors, its graph uses 15");
     refuse_tensor("c.weight", (int8_t[18]){[17] = -128}, "-127 … 127");
     refuse_tensor("l.weight", (int8_t[3]){0x08}, "-7 … 7");
+    int8_t table[256];
+    memset(table, -128, sizeof table);
+    table[255] = 101 - 128;
+    refuse_tensor("f.table", table, "entry 255 of its table is 101: at most 100");
     refuse_tensor("c.scale", (float[]){1, 0}, "above 0");
     refuse_tensor("c.scale", (float[]){1, -1}, "above 0");
     refuse_tensor("c.scale", (float[]){INFINITY, 1}, "above 0");

@@ -13,6 +13,7 @@
 
 #include "autograd/gemm.h"
 #include "autograd/gemm_few.h"
+#include "base/hash.h"
 #include "base/isa.h"
 
 static const double EPSILON = sizeof(kd_real) == 4 ? 0x1p-23 : 0x1p-52;
@@ -266,6 +267,45 @@ static void test_threads_at_every_level(void **state) {
     }
 }
 
+/* A hash of bfloat16 products of both kinds, of a batch and any other. */
+static uint64_t bfloat16_digest(void) {
+    kd_tape *tape;
+    uint64_t digest = 1;
+    assert_int_equal(kd_tape_create(&tape, 1), 0);
+    tape->precision = KD_PRECISION_BFLOAT16;
+    for (int t = 0; t < 8; t++) {
+        problem p = make_problem(t & 1, t >> 1 & 1, t & 4 ? 130 : 21, 260, 141, t & 3);
+        kd_gemm_tape(tape, p.ta, p.tb, p.M, p.N, p.K, 1, p.A, p.lda, p.B, p.ldb, NULL, 1, p.C,
+                     p.ldc);
+        digest = kd_checksum64(p.C, (size_t)p.c_size * sizeof *p.C) + 31 * digest;
+        free_problem(&p);
+    }
+    kd_tape_free(tape);
+    return digest;
+}
+
+/* What a processor without bfloat16 makes of it is what AVX512-BF16 makes of it. */
+static void test_bfloat16_at_every_level(void **state) {
+    (void)state;
+    if (sizeof(kd_real) != 4) skip();
+    char path[256], command[320];
+    const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    assert_true(length > 0);
+    path[length] = 0;
+    uint64_t first = 0;
+    for (kd_isa isa = 0; isa < KD_ISA_AMX; isa++) {
+        if (!kd_isa_has(isa)) continue;
+        snprintf(command, sizeof command, "DISTILL_ISA=%s %s digest", kd_isa_name(isa), path);
+        FILE *child = popen(command, "r");
+        unsigned long long digest;
+        assert_non_null(child);
+        assert_int_equal(fscanf(child, "%llx", &digest), 1);
+        assert_int_equal(pclose(child), 0);
+        if (isa == 0) first = digest;
+        if (digest != first) fail_msg("bfloat16 products have other bits at %s", kd_isa_name(isa));
+    }
+}
+
 /* With every set of kernels of OpenBLAS's that it can run: those of its level are used. */
 static void test_threads_with_every_core(void **state) {
     (void)state;
@@ -459,6 +499,8 @@ int main(int argc, char **argv) {
     };
     if (argc > 1 && strcmp(argv[1], "threads") == 0)
         return cmocka_run_group_tests(one_level, NULL, NULL);
+    if (argc > 1 && strcmp(argv[1], "digest") == 0)
+        return printf("%llx\n", (unsigned long long)bfloat16_digest()) > 0 ? 0 : 1;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_odd_sizes),
         cmocka_unit_test(test_sizes_with_tiles),
@@ -468,6 +510,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_threads_change_no_bit),
         cmocka_unit_test(test_threads_at_every_level),
         cmocka_unit_test(test_threads_with_every_core),
+        cmocka_unit_test(test_bfloat16_at_every_level),
         cmocka_unit_test(test_batch),
         cmocka_unit_test(test_rounding),
         cmocka_unit_test(test_bfloat16_product),

@@ -23,7 +23,7 @@ static kd_whisper_file *whisper;
 static kd_utterances utterances;
 static kd_labels labels;
 static const kd_hash HASH = {"0123456789abcdef0123456789abcdef"};
-static const kd_label_options OPTIONS = {-1, -1};
+static const kd_label_options OPTIONS = {.language = -1, .task = -1};
 
 static int open_model(const char *name) {
     kd_whisper_file *file;

@@ -9,7 +9,7 @@
 #include "tasks/speech/greedy.h"
 #include "tasks/speech/label.h"
 
-static const kd_label_options OPTIONS = {-1, -1};
+static const kd_label_options OPTIONS = {.language = -1, .task = -1};
 static const double NO_MATTER = 1e9;
 
 static kd_hash teacher_hash(void) {

@@ -3,9 +3,11 @@
 
 #include <math.h>
 
+#include "asserts.h"
 #include "files/safetensors.h"
 #include "layers/import.h"
 #include "layers/model.h"
+#include "layers/node.h"
 
 typedef struct {
     kd_params *params;
@@ -126,13 +128,25 @@ static void cnn_is_built(void **state) {
     kd_model_spec spec = {
         .kind = KD_MODEL_CNN,
         .layer_count = 7,
-        .layer = {{KD_NODE_CONV, 8, {3, 5}, {1, 1}, {1, 2}, 1, true, true, 0},
-                  {KD_NODE_MAX_POOL, 0, {2, 2}, {2, 2}, {0, 0}, 0, false, false, 0},
-                  {KD_NODE_CONV, 8, {3, 3}, {2, 2}, {1, 1}, -1, false, false, 0},
-                  {KD_NODE_AVG_POOL, 0, {3, 3}, {2, 2}, {1, 1}, 0, false, false, 0},
-                  {KD_NODE_DROPOUT, .drop = 0.25},
-                  {KD_NODE_LINEAR, .channels = 20, .relu = true},
-                  {KD_NODE_GLOBAL_AVG_POOL}}};
+        .layer = {{.kind = KD_NODE_CONV,
+                   .channels = 8,
+                   .kernel = {3, 5},
+                   .stride = {1, 1},
+                   .padding = {1, 2},
+                   .groups = 1,
+                   .batch_norm = true,
+                   .relu = true},
+                  {.kind = KD_NODE_MAX_POOL, .kernel = {2, 2}, .stride = {2, 2}},
+                  {.kind = KD_NODE_CONV,
+                   .channels = 8,
+                   .kernel = {3, 3},
+                   .stride = {2, 2},
+                   .padding = {1, 1},
+                   .groups = -1},
+                  {.kind = KD_NODE_AVG_POOL, .kernel = {3, 3}, .stride = {2, 2}, .padding = {1, 1}},
+                  {.kind = KD_NODE_DROPOUT, .drop = 0.25},
+                  {.kind = KD_NODE_LINEAR, .channels = 20, .relu = true},
+                  {.kind = KD_NODE_GLOBAL_AVG_POOL}}};
     built b = build(&spec, MNIST, 10);
     assert_node(b.net, "conv0", KD_NODE_CONV, 28, 28, 8, KD_ACT_RELU);
     assert_node(b.net, "pool1", KD_NODE_MAX_POOL, 14, 14, 8, KD_ACT_NONE);
@@ -152,8 +166,14 @@ static void what_does_not_fit_is_refused(void **state) {
     (void)state;
     kd_model_spec spec = {.kind = KD_MODEL_CNN,
                           .layer_count = 2,
-                          .layer = {{KD_NODE_GLOBAL_AVG_POOL},
-                                    {KD_NODE_CONV, 8, {3, 3}, {1, 1}, {0, 0}, 1, true, true, 0}}};
+                          .layer = {{.kind = KD_NODE_GLOBAL_AVG_POOL},
+                                    {.kind = KD_NODE_CONV,
+                                     .channels = 8,
+                                     .kernel = {3, 3},
+                                     .stride = {1, 1},
+                                     .groups = 1,
+                                     .batch_norm = true,
+                                     .relu = true}}};
     kd_params *params;
     kd_net *net;
     assert_int_equal(kd_params_create(&params), KD_OK);
@@ -161,7 +181,14 @@ static void what_does_not_fit_is_refused(void **state) {
     assert_null(net);
     assert_non_null(strstr(kd_error(), "conv1: a 3x3 kernel does not fit its 1x1 input"));
     kd_params_free(params);
-    spec.layer[0] = (kd_node_spec){KD_NODE_CONV, 8, {3, 3}, {1, 1}, {1, 1}, 3, true, true, 0};
+    spec.layer[0] = (kd_node_spec){.kind = KD_NODE_CONV,
+                                   .channels = 8,
+                                   .kernel = {3, 3},
+                                   .stride = {1, 1},
+                                   .padding = {1, 1},
+                                   .groups = 3,
+                                   .batch_norm = true,
+                                   .relu = true};
     assert_int_equal(kd_params_create(&params), KD_OK);
     assert_int_equal(kd_model_build(&net, params, &spec, MNIST, 10), KD_ECONFIG);
     assert_non_null(strstr(kd_error(), "conv0: 3 groups"));
@@ -205,7 +232,13 @@ static built small_net(state_dict *s, const char *front) {
     add_array(s, name[7], 1, 7, 0, 0, 0);
     kd_model_spec spec = {.kind = KD_MODEL_CNN,
                           .layer_count = 1,
-                          .layer = {{KD_NODE_CONV, 2, {3, 2}, {1, 1}, {0, 0}, 1, true, true, 0}}};
+                          .layer = {{.kind = KD_NODE_CONV,
+                                     .channels = 2,
+                                     .kernel = {3, 2},
+                                     .stride = {1, 1},
+                                     .groups = 1,
+                                     .batch_norm = true,
+                                     .relu = true}}};
     return build(&spec, (kd_extent){6, 6, 3}, 7);
 }
 
@@ -407,10 +440,51 @@ static void published_resnet_answers_as_in_pytorch(void **state) {
     clear(&b);
 }
 
+static built one_node(const kd_node_spec *spec) {
+    built b;
+    assert_ok(kd_params_create(&b.params));
+    assert_ok(kd_net_create(&b.net, b.params, (kd_extent){8, 8, 4}));
+    kd_net_append(b.net, "node", spec, 0, -1);
+    assert_ok(b.net->failed);
+    return b;
+}
+
+static void assert_compared(kd_node_kind kind, const kd_config_key *key) {
+    const kd_node_spec spec = {
+        .kind = kind, .channels = 4, .kernel = {1, 1}, .stride = {1, 1}, .groups = 1};
+    built a = one_node(&spec), b = one_node(&spec);
+    char difference[160];
+    assert_true(kd_net_same(a.net, b.net, difference, sizeof difference));
+    ((unsigned char *)&b.net->node[1].spec)[key->offset] ^= 1;
+    if (kd_net_same(a.net, b.net, difference, sizeof difference) !=
+        kd_node_class_of(kind)->training_only)
+        fail_msg("%s: \"%s\" is not compared", kd_node_kind_name(kind), key->name);
+    clear(&a);
+    clear(&b);
+}
+
+/* What a config can say of a layer makes another network of it. */
+static void every_key_of_a_layer_is_compared(void **state) {
+    (void)state;
+#define LAYER(KIND, name) {KD_NODE_##KIND, &kd_layer_##name},
+    static const struct {
+        kd_node_kind kind;
+        const kd_config_table *table;
+    } layer[] = {KD_LAYER_KINDS(LAYER)};
+    for (size_t i = 0; i < sizeof layer / sizeof *layer; i++) {
+        const kd_config_table *table = layer[i].table;
+        assert_string_equal(table->name, kd_node_kind_name(layer[i].kind));
+        assert_string_equal(table->key[0].name, table->name);
+        for (int k = 0; k < table->count; k++)
+            if (table->key[k].size > 0) assert_compared(layer[i].kind, &table->key[k]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(resnets_have_the_published_sizes),
         cmocka_unit_test(resnet_is_wired_as_published),
+        cmocka_unit_test(every_key_of_a_layer_is_compared),
         cmocka_unit_test(mlp_is_built),
         cmocka_unit_test(cnn_is_built),
         cmocka_unit_test(what_does_not_fit_is_refused),

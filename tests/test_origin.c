@@ -284,9 +284,9 @@ static void old_and_foreign_results_are_refused(void **state) {
     REFUSED(65, "model.hidden = [8], this config says [4]", "train", "like.json");
     /* A folder of another kind of run. */
     assert_int_equal(mkdir("runs/talk", 0755), 0);
-    static const char talk[] = "{\"model\": {\"type\": \"whisper\"}}";
+    static const char talk[] = "{\"data\": {\"kind\": \"speech\"}}";
     test_write("runs/talk/config.json", talk, strlen(talk));
-    REFUSED(65, "is of a speech recogniser's run", "train", "big.json", "--set", "name=talk");
+    REFUSED(65, "is of a run on data of the kind \"speech\"", "train", "big.json", "--set", "name=talk");
 }
 
 static void blobs_and_stores_state_their_origin(void **state) {

@@ -1,6 +1,7 @@
 /* Quantizers of classifiers, as their user runs them: rounded weights beside integers, trained and
  * not, measured as files; and what they refuse. What Whisper makes of rounded weights is in
  * test_rounded_weights.c, what integers are in test_qnet.c and test_blob.c. */
+#include <math.h>
 #include <omp.h>
 
 #include "base/json.h"
@@ -22,10 +23,11 @@
 static int setup(void **state) {
     (void)state;
     if (enter_folder() != 0) return -1;
-    write_config("rounded", MODEL TRAIN
-                 ",\n \"quantize\": [{\"format\": \"q4_0\", " QAT "},\n"
-                 "  {\"format\": \"int8\", \"name\": \"rows\"}, {\"format\": \"q5_1\"},\n"
-                 "  {\"calibration_samples\": 64}]");
+    write_config("rounded",
+                 MODEL TRAIN ",\n \"quantize\": [{\"format\": \"q4_0\", " QAT "},\n"
+                             "  {\"format\": \"int8\", \"name\": \"rows\"}, {\"format\": \"q5_1\", "
+                             "\"rounding\": \"importance\", "
+                             "\"calibration_samples\": 96},\n  {\"calibration_samples\": 64}]");
     return 0;
 }
 
@@ -139,6 +141,8 @@ static void wrong_configs_are_refused(void **state) {
     (void)state;
     static const char *const wrong[] = {
         "{\"format\": \"q4_0\", \"weight_bits\": 4}",
+        "{\"rounding\": \"importance\"}",
+        "{\"format\": \"q4_0\", \"calibration_samples\": 4}",
         "{\"format\": \"q4_0\", \"observer\": \"mse\"}",
         "{\"format\": \"q3_0\"}",
         "[{\"format\": \"q4_0\"}, {\"format\": \"q4_0\"}]",
@@ -151,6 +155,63 @@ static void wrong_configs_are_refused(void **state) {
         assert_int_equal(DISTILL("train", "wrong.json"), 78);
         assert_false(kd_file_exists("runs/wrong"));
     }
+}
+
+/* Σ x² of windows and rows, beside plain loops. */
+static void squares_of_inputs_are_summed(void **state) {
+    (void)state;
+    enum { B = 2, H = 5, W = 4, C = 4, O = 6, K = 3 };
+    const kd_conv_spec how = {.stride = {2, 1}, .padding = {1, 0}, .groups = 2};
+    kd_params *params;
+    kd_tape *tape;
+    kd_input_squares *squares;
+    assert_ok(kd_params_create(&params));
+    kd_param *conv = kd_params_add(params, "conv", 4, (int64_t[]){O, K, K, C / 2}, KD_INIT_ONE, 1,
+                                   1, KD_PARAM_TRAINED);
+    kd_param *rows =
+        kd_params_add(params, "rows", 2, (int64_t[]){3, C}, KD_INIT_ONE, 1, 1, KD_PARAM_TRAINED);
+    assert_ok(kd_params_layout(params, 1));
+    assert_ok(kd_tape_create(&tape, 1));
+    assert_ok(kd_input_squares_create(&squares, params));
+    assert_int_equal(kd_input_squares_finish(squares), KD_EDATA);
+    kd_tensor *x = kd_tape_input(tape, 4, (int64_t[]){B, H, W, C});
+    for (int64_t i = 0; i < x->size; i++) x->value[i] = (kd_real)(i % 7) - 2;
+    kd_conv2d(tape, x, &conv->tensor, NULL, how, KD_ACT_NONE); /* nobody looks */
+    kd_input_squares_watch(squares, tape);
+    kd_conv2d(tape, x, &conv->tensor, NULL, how, KD_ACT_NONE);
+    kd_linear(tape, kd_reshape(tape, x, 2, (int64_t[]){B * H * W, C}), &rows->tensor, NULL,
+              KD_ACT_NONE);
+    kd_input_squares_watch(NULL, tape);
+    assert_ok(kd_input_squares_finish(squares));
+    int groups;
+    const float *found = kd_input_squares_of(squares, 0, &groups);
+    assert_int_equal(groups, 2);
+    for (int g = 0; g < 2; g++)
+        for (int u = 0; u < K; u++)
+            for (int v = 0; v < K; v++)
+                for (int c = 0; c < C / 2; c++) {
+                    double sum = 0;
+                    for (int b = 0; b < B; b++)
+                        for (int i = 0; i < 3; i++)
+                            for (int j = 0; j < 2; j++) {
+                                const int h = 2 * i - 1 + u, w = j + v;
+                                if (h < 0 || h >= H) continue;
+                                sum += pow(
+                                    (double)x->value[((b * H + h) * W + w) * C + g * C / 2 + c], 2);
+                            }
+                    assert_true(found[((g * K + u) * K + v) * (C / 2) + c] ==
+                                (float)(sum / (B * 3 * 2)));
+                }
+    found = kd_input_squares_of(squares, 1, &groups);
+    assert_int_equal(groups, 1);
+    for (int c = 0; c < C; c++) {
+        double sum = 0;
+        for (int i = 0; i < B * H * W; i++) sum += pow((double)x->value[i * C + c], 2);
+        assert_true(found[c] == (float)(sum / (B * H * W)));
+    }
+    kd_input_squares_free(squares);
+    kd_tape_free(tape);
+    kd_params_free(params);
 }
 
 /* A row is one of two kinds, and whole. */
@@ -188,6 +249,7 @@ int main(void) {
                                        cmocka_unit_test(bits_are_the_same_again),
                                        cmocka_unit_test(broken_files_are_refused),
                                        cmocka_unit_test(wrong_configs_are_refused),
+                                       cmocka_unit_test(squares_of_inputs_are_summed),
                                        cmocka_unit_test(every_quantizer_is_whole),
                                        cmocka_unit_test(networks_are_asked_for)};
     return cmocka_run_group_tests(tests, setup, teardown);

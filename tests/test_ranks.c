@@ -30,7 +30,7 @@ static void fill(kd_real *out, int64_t size, int64_t n, int64_t leaf) {
 static uint64_t reduced(int64_t size, int64_t n, kd_real *values) {
     kd_reduction *r;
     int64_t first, end;
-    assert_ok(kd_reduction_create(&r, size, LEAVES_MAX));
+    assert_ok(kd_reduction_create(&r, size, n, 1 + n / 2));
     kd_reduction_share(n, &first, &end);
     for (int again = 0; again < 2; again++) { /* an update after another */
         kd_reduction_begin(r, n);

@@ -9,7 +9,9 @@
 #include "base/text.h"
 #include "report/plot.h"
 #include "tasks/classify/report_parts.h"
-#include "tasks/classify/sweep_parts.h"
+#include "distill/sweep_parts.h"
+#include "tasks/classify/metrics.h"
+#include "tasks/registry.h"
 #include "tasks/speech/speech_report.h"
 
 #define PAGES "tests/golden/pages"
@@ -195,7 +197,7 @@ static void sweeps_are_written_as_before(void **state) {
     kd_sweep_results results;
     test_write(test_path(folder, "base.json"), BASE, strlen(BASE));
     test_write(test_path(folder, "many.json"), SWEEP, strlen(SWEEP));
-    assert_ok(kd_sweep_load(&sweep, test_path(folder, "many.json")));
+    assert_ok(kd_sweep_load(&sweep, test_path(folder, "many.json"), kd_task_of_config));
     snprintf(sweep->base, sizeof sweep->base, "base.json"); /* not where this test lies */
     assert_ok(kd_sweep_results_create(&results, sweep));
     for (int v = 0; v < sweep->variant_count; v++)
@@ -206,12 +208,10 @@ static void sweeps_are_written_as_before(void **state) {
             run->seconds = 10 * v + s;
             run->model_count = v == 1 ? 2 : 1;
             for (int m = 0; m < run->model_count; m++) {
-                run->model[m] = (kd_sweep_model){.samples = 200,
-                                                 .correct = 150 + 7 * v + 3 * s * (v % 2) - m,
-                                                 .loss = 0.5,
-                                                 .validation = 0.7 + 0.01 * v + 0.005 * s,
-                                                 .parameters = 1000,
-                                                 .bytes = 4000};
+                const double correct = 150 + 7 * v + 3 * s * (v % 2) - m;
+                run->model[m] = (kd_sweep_model){.validation = 0.7 + 0.01 * v + 0.005 * s};
+                run->model[m].value[KD_TEST_ACCURACY] = correct / 200;
+                run->model[m].value[KD_TEST_ERRORS] = 200 - correct;
                 snprintf(run->model[m].name, sizeof run->model[m].name, "%s",
                          m ? "student int8 (QAT)" : "student float");
                 snprintf(run->model[m].kind, sizeof run->model[m].kind, "%s",

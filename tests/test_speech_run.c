@@ -3,7 +3,7 @@
 #include <omp.h>
 #include <sys/stat.h>
 
-#include "speech_tiny.h"
+#include "speech_folder.h"
 
 #include "distill/checkpoint.h"
 #include "distill/trainer.h"
@@ -12,58 +12,6 @@
 #include "run_cli.h"
 #include "tasks/speech/speech_config.h"
 #include "tasks/speech/speech_task.h"
-
-enum { TRAINING = 18, HELD_OUT = 6, RECORDINGS = 5 };
-static const kd_real END_LIKED = 25;
-
-/* Every test has a folder of its own with a teacher, sounds, two lists and a config. */
-static void write_list(test_folder *folder, const char *name, int first, int count) {
-    char text[4096] = "audio\ttext\tspeaker\n", *at = text + strlen(text);
-    for (int i = first; i < first + count; i++)
-        at += sprintf(at, "k%d.wav\tnumber %d\t%s\n", i % RECORDINGS, i, i / 6 % 2 ? "bob" : "ann");
-    test_write(test_path(folder, name), text, strlen(text));
-}
-
-static void write_config(test_folder *folder, const char *more) {
-    char text[2048];
-    int n = snprintf(
-        text, sizeof text,
-        "{\"data\": {\"kind\": \"speech\", \"train\": [\"train.tsv\"],"
-        " \"validation\": [\"held.tsv\"], \"source\": \"the cupboard\"},\n"
-        " \"model\": {\"type\": \"whisper\", \"decoder_layers\": 2},\n"
-        " \"teacher\": {\"weights\": \"teacher.bin\", \"source\": \"the attic\", \"wer\": 1e6},\n"
-        " \"train\": {\"epochs\": 4, \"batch\": 2, \"accumulate\": 2, \"learning_rate\": 0.01}%s}",
-        more);
-    assert_true(n > 0 && n < (int)sizeof text);
-    test_write(test_path(folder, "tiny.json"), text, (size_t)n);
-}
-
-/* A teacher that likes to end, so that its texts are short and of different lengths. */
-static void write_teacher(test_folder *folder, kd_real change) {
-    kd_whisper_file *teacher = tiny_whisper_file();
-    const kd_real *end = teacher->model->tokens.table->tensor.value +
-                         (int64_t)kd_tokenizer_ids(teacher->tokenizer)->end * TINY_WIDTH;
-    for (int i = 0; i < TINY_WIDTH; i++)
-        teacher->model->text_norm.beta->tensor.value[i] += END_LIKED * end[i];
-    teacher->model->text_norm.gamma->tensor.value[0] += change;
-    assert_ok(kd_whisper_bin_write(test_path(folder, "teacher.bin"), teacher, &kd_format_f32));
-    kd_whisper_file_free(teacher);
-}
-
-static int setup(void **state) {
-    if (test_setup(state) != 0) return -1;
-    test_folder *folder = *state;
-    for (int k = 0; k < RECORDINGS; k++) {
-        char name[32];
-        snprintf(name, sizeof name, "k%d.wav", k);
-        tiny_sound(test_path(folder, name), 2000 + 1300 * k, k);
-    }
-    write_list(folder, "train.tsv", 0, TRAINING);
-    write_list(folder, "held.tsv", TRAINING, HELD_OUT);
-    write_teacher(folder, 0);
-    write_config(folder, "");
-    return 0;
-}
 
 /* distill COMMAND tiny.json --runs RUNS [--set SET]; the exit code. */
 static int carry_out(test_folder *folder, const char *command, const char *runs, const char *set) {
@@ -183,8 +131,8 @@ static void a_cache_changes_nothing(void **state) {
     test_folder *folder = *state;
     assert_carried_out(folder, "train", "runs", "data.encoder_cache=on");
     assert_carried_out(folder, "train", "without", "data.encoder_cache=off");
-    assert_true(kd_file_exists(test_path(folder, "runs/tiny/heard")));
-    assert_false(kd_file_exists(test_path(folder, "without/tiny/heard")));
+    assert_true(kd_file_exists(test_path(folder, "runs/tiny/encoder_cache")));
+    assert_false(kd_file_exists(test_path(folder, "without/tiny/encoder_cache")));
     assert_same_file(folder, "runs/tiny/student.bin", "without/tiny/student.bin");
 }
 
@@ -489,6 +437,22 @@ static void a_refused_start_changes_nothing(void **state) {
         picture_of(folder, after, sizeof after);
         assert_string_equal(after, before);
     }
+    /* So are recordings that came since, before anything is heard; without them it goes on. */
+    tiny_sound(test_path(folder, "new.wav"), 9000, 1);
+    FILE *list = fopen(test_path(folder, "train.tsv"), "a");
+    assert_non_null(list);
+    fputs("new.wav\tmore\tann\n", list);
+    fclose(list);
+    for (int i = 0; i < 3; i++) {
+        static const char *const command[] = {"label", "teach", "train"};
+        assert_int_equal(DISTILL(command[i], config, "--runs", runs, "--set",
+                                 "quantize={\"format\":\"q4_0\",\"name\":\"int8\"}"),
+                         -KD_EDATA);
+        assert_says(complained, "has no label yet, like 1 of ");
+        picture_of(folder, after, sizeof after);
+        assert_string_equal(after, before);
+    }
+    write_list(folder, "train.tsv", 0, TRAINING);
     /* --fresh keeps the teacher's labels, and makes another teacher's anew. */
     struct stat labels, kept;
     assert_int_equal(stat(test_path(folder, "runs/tiny/labels/train/labels-00000.jsonl"), &labels),
@@ -501,9 +465,10 @@ static void a_refused_start_changes_nothing(void **state) {
     write_teacher(folder, KD_REAL(0.25));
     assert_int_equal(DISTILL("train", config, "--runs", runs, "--set", "seed=9"), -KD_EDATA);
     assert_int_equal(DISTILL("train", config, "--runs", runs, "--set", "seed=9", "--fresh"), 0);
-    test_write(test_path(folder, "runs/tiny/config.json"), "{\"model\": {\"type\": \"cnn\"}}", 26);
+    static const char pictures[] = "{\"data\": {\"kind\": \"idx\"}}";
+    test_write(test_path(folder, "runs/tiny/config.json"), pictures, strlen(pictures));
     assert_int_equal(DISTILL("train", config, "--runs", runs, "--set", "seed=9"), -KD_EDATA);
-    assert_says(complained, "is of a classifier's run");
+    assert_says(complained, "is of a run on data of the kind \"idx\"");
 }
 
 /* The store knows the tokens that its rows were made for. */

@@ -9,7 +9,9 @@
 #include "config/schema.h"
 #include "report/plot.h"
 #include "report/runlog.h"
-#include "tasks/classify/sweep_parts.h"
+#include "distill/sweep_parts.h"
+#include "tasks/classify/report.h"
+#include "tasks/registry.h"
 #include "tiny_run.h"
 
 #define TRAIN      " \"train\": {\"epochs\": 2, \"batch\": 32, \"learning_rate\": 0.05}"
@@ -59,7 +61,7 @@ static void statistics_of_few(void **state) {
 
 static kd_sweep *parse(const char *text) {
     kd_sweep *sweep;
-    if (kd_sweep_parse(&sweep, text, strlen(text), "plan.json") < 0) fail_msg("%s", kd_error());
+    if (kd_sweep_parse(&sweep, text, strlen(text), "plan.json", kd_task_of_config) < 0) fail_msg("%s", kd_error());
     return sweep;
 }
 
@@ -74,28 +76,28 @@ static void a_file_is_read(void **state) {
     assert_string_equal(sweep->variant[4].label, "temperature 16, kl 0.5");
     assert_string_equal(sweep->variant[4].folder, "temperature_16_kl_0.5");
     kd_config *config;
-    assert_int_equal(kd_sweep_config(&config, sweep, 0, 1), KD_OK);
+    assert_int_equal(kd_sweep_config((void **)&config, sweep, 0, 1), KD_OK);
     assert_string_equal(config->name, "student_alone-s5");
     assert_true(config->seed == 5 && !config->teacher.present && config->loss.kl <= 0);
     kd_config_free(config);
-    assert_int_equal(kd_sweep_config(&config, sweep, 4, 0), KD_OK);
+    assert_int_equal(kd_sweep_config((void **)&config, sweep, 4, 0), KD_OK);
     assert_true(config->loss.temperature > 15 && config->loss.kl < 0.6 && config->teacher.present);
     kd_config_free(config);
     kd_sweep_free(sweep);
     sweep = parse("{\"base\": \"small.json\", \"grid\": {\"loss.temperature\": [2],"
                   " \"loss\": [{\"kl\": 0.5, \"hard\": 0.25}]}}");
     assert_string_equal(sweep->variant[0].label, "temperature 2, kl 0.5, hard 0.25");
-    assert_int_equal(kd_sweep_config(&config, sweep, 0, 2), KD_OK);
+    assert_int_equal(kd_sweep_config((void **)&config, sweep, 0, 2), KD_OK);
     assert_true(config->loss.temperature < 2.1 && config->loss.hard < 0.3); /* "loss" came first */
     kd_config_free(config);
     kd_sweep_free(sweep);
     sweep = parse("\xef\xbb\xbf{\"base\": \"small.json\", \"seeds\": [9007199254740992, "
                   "9007199254740993, 18446744073709551615], \"variants\": [{\"name\": \"a\"}]}");
-    assert_int_equal(kd_sweep_config(&config, sweep, 0, 1), KD_OK);
+    assert_int_equal(kd_sweep_config((void **)&config, sweep, 0, 1), KD_OK);
     assert_true(config->seed == 9007199254740993u);
     assert_string_equal(config->name, "a-s9007199254740993");
     kd_config_free(config);
-    assert_int_equal(kd_sweep_config(&config, sweep, 0, 2), KD_OK);
+    assert_int_equal(kd_sweep_config((void **)&config, sweep, 0, 2), KD_OK);
     assert_true(config->seed == UINT64_MAX);
     kd_config_free(config);
     kd_sweep_free(sweep);
@@ -108,7 +110,7 @@ static void refused(const char *text, int expected, const char *const *said) {
     int keep = dup(2);
     assert_non_null(freopen("complaints", "w+", stderr));
     kd_sweep *sweep;
-    int status = kd_sweep_parse(&sweep, text, strlen(text), "s.json");
+    int status = kd_sweep_parse(&sweep, text, strlen(text), "s.json", kd_task_of_config);
     fprintf(stderr, "%s\n", kd_error());
     rewind(stderr);
     words[fread(words, 1, sizeof words - 1, stderr)] = '\0';
@@ -186,8 +188,10 @@ static void schema_and_documentation_agree(void **state) {
     char path[KD_PATH_MAX], *file;
     size_t length;
     kd_text schema = {0}, tables = {0};
-    kd_config_add_schema(&schema, &kd_sweep_root);
-    kd_config_add_markdown(&tables, &kd_sweep_root);
+    const kd_config_table *configs[] = {kd_task_at(0)->keys, kd_task_at(1)->keys};
+    assert_null(kd_task_at(2));
+    kd_config_add_schema(&schema, kd_sweep_keys(configs, 2));
+    kd_config_add_markdown(&tables, kd_sweep_keys(configs, 2));
     assert_int_equal(kd_text_finish(&schema, "test"), KD_OK);
     assert_int_equal(kd_text_finish(&tables, "test"), KD_OK);
     kd_json *json;
@@ -276,7 +280,7 @@ static void every_run_is_made_once(void **state) {
         double best = 0;
         assert_int_equal(kd_runlog_read(&curves, "runs/plan/temperature_16_kl_0.9-s5/log.jsonl"),
                          KD_OK);
-        for (int64_t k = 0; k < curves.eval_count; k++) 
+        for (int64_t k = 0; k < curves.eval_count; k++)
             best = fmax(best, kd_runlog_value(&curves, &curves.eval[k], "accuracy"));
         assert_true(best > 0);
         assert_true(fabs(cJSON_GetObjectItem(model, "validation")->valuedouble - best) < 1e-7);

@@ -28,7 +28,7 @@ void distill_speech_close(distill_speech *speech) {
 int distill_speech_open(distill_speech **out, const char *path) {
     distill_speech *s = calloc(1, sizeof *s);
     if (!s) return kd_fail_memory(sizeof *s, "a recogniser");
-    int status = kd_whisper_file_open(&s->file, path, KD_WHISPER_TRAIN_NOTHING);
+    int status = kd_whisper_file_open(&s->file, path, KD_WHISPER_ONLY_READ);
     if (status == KD_OK) {
         const kd_decode_options options = {.language = -1,
                                            .task = kd_tokenizer_ids(s->file->tokenizer)->transcribe,

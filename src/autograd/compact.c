@@ -58,14 +58,20 @@ static bool to_blocks(int8_t *out, float *scale, const float *x, int64_t n) {
 static bool convert(const kd_param *p, uint16_t *half, int8_t *step, float *scale) {
     const int64_t rows = p->tensor.shape[0], n = p->tensor.shape[1];
     atomic_bool good = true;
-#pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < rows; row++) {
-        if (!atomic_load_explicit(&good, memory_order_relaxed)) continue;
-        const float *x = p->tensor.value + row * n;
-        const bool fits = half
-                              ? to_halves(half + row * n, x, n)
-                              : to_blocks(step + row * n, scale + row * n / KD_COMPACT_BLOCK, x, n);
-        if (!fits) atomic_store_explicit(&good, false, memory_order_relaxed);
+#pragma omp parallel
+    {
+        float *x = malloc((size_t)n * sizeof *x);
+        if (!x) atomic_store_explicit(&good, false, memory_order_relaxed);
+#pragma omp for schedule(static)
+        for (int64_t row = 0; row < rows; row++) {
+            if (!atomic_load_explicit(&good, memory_order_relaxed)) continue;
+            kd_tensor_read(&p->tensor, x, row, 1);
+            const bool fits =
+                half ? to_halves(half + row * n, x, n)
+                     : to_blocks(step + row * n, scale + row * n / KD_COMPACT_BLOCK, x, n);
+            if (!fits) atomic_store_explicit(&good, false, memory_order_relaxed);
+        }
+        free(x);
     }
     return good;
 }
@@ -75,14 +81,19 @@ int kd_compact_create(kd_compact **out, const kd_param *param) {
     const size_t size = (size_t)param->tensor.size, head = 64;
     *out = NULL;
     if (param->tensor.rank != 2 || param->tensor.shape[1] % KD_COMPACT_BLOCK) return KD_OK;
-    unsigned char *memory = malloc(head + 2 * size);
-    if (!memory) return kd_fail_memory(head + 2 * size, param->name);
+    const kd_constant *constant = param->tensor.constant;
+    const bool there = constant && constant->half; /* in the file, as they are used */
+    const size_t bytes = head + (there ? 0 : 2 * size);
+    unsigned char *memory = malloc(bytes);
+    if (!memory) return kd_fail_memory(bytes, param->name);
     kd_compact *c = (kd_compact *)(void *)memory;
     float *scale = (float *)(void *)(memory + head);
     int8_t *step = (int8_t *)(scale + size / KD_COMPACT_BLOCK);
     uint16_t *half = (uint16_t *)(void *)(memory + head);
     *c = (kd_compact){.param = param, .version = *param->version};
-    if (convert(param, NULL, step, scale)) {
+    if (there) {
+        c->half = constant->half;
+    } else if (convert(param, NULL, step, scale)) {
         c->step = step;
         c->scale = scale;
     } else if (convert(param, half, NULL, NULL)) {

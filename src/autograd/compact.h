@@ -15,7 +15,7 @@ enum { KD_COMPACT_BLOCK = 32 };
 typedef struct {
     const kd_param *param;
     int64_t version;      /* of the values it was made from     */
-    const uint16_t *half; /* (rows, columns), or NULL           */
+    const uint16_t *half; /* (rows, columns), or NULL; a constant's own, maybe unaligned */
     const int8_t *step;   /* (rows, columns), or NULL           */
     const float *scale;   /* (rows, columns / 32), of the steps */
 } kd_compact;

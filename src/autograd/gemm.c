@@ -1,5 +1,8 @@
 #include "autograd/gemm.h"
 
+#include <omp.h>
+
+#include "autograd/gemm_constant.h"
 #include "autograd/gemm_few.h"
 #include "autograd/gemm_openblas.h"
 #include "base/error.h"
@@ -132,4 +135,38 @@ void kd_gemm(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real 
              const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta, kd_real *C,
              int64_t ldc) {
     kd_gemm_at(KD_PRECISION_FLOAT32, ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+}
+
+/* Tile by tile, as kd_gemm cuts the product; each thread makes the rows of B that its tile needs.
+ */
+static void tiles_of_constant(kd_tape *tape, int64_t M, int64_t N, int64_t K, const kd_real *A,
+                              int64_t lda, const kd_constant *B, kd_real *C, int64_t ldc) {
+    const double began = kd_gemm_count_begin();
+    const tiling t = choose_tiling(M, N, K);
+    const int64_t tiles = t.rows * t.columns, room = smaller(t.column_step, N) * K;
+    const int64_t lanes = tiles > 1 ? omp_get_max_threads() : 1;
+    kd_real *rows = kd_tape_take(tape, (size_t)(lanes * room) * sizeof *rows);
+#pragma omp parallel for schedule(dynamic, 1) if (tiles > 1)
+    for (int64_t tile = 0; tile < tiles; tile++) {
+        const int64_t i = tile / t.columns * t.row_step, j = tile % t.columns * t.column_step;
+        const int64_t n = smaller(t.column_step, N - j);
+        kd_real *b = rows + omp_get_thread_num() * room;
+        B->read(B, b, j, n);
+        (tiles > 1 ? kd_gemm_serial : kd_gemm_own)(KD_PLAIN, KD_TRANSPOSED,
+                                                   smaller(t.row_step, M - i), n, K, 1, A + i * lda,
+                                                   lda, b, K, 0, C + i * ldc + j, ldc);
+    }
+    kd_tape_give(tape, rows);
+    kd_gemm_count_end(began, 2.0 * (double)M * (double)N * (double)K);
+}
+
+void kd_gemm_constant(kd_tape *tape, int64_t M, int64_t N, int64_t K, const kd_real *A, int64_t lda,
+                      const kd_constant *B, kd_real *C, int64_t ldc) {
+    if (N * K > KD_CONSTANT_WHOLE) {
+        tiles_of_constant(tape, M, N, K, A, lda, B, C, ldc);
+        return;
+    }
+    kd_real *rows = kd_constant_rows(tape, B, 0, N, K);
+    kd_gemm(KD_PLAIN, KD_TRANSPOSED, M, N, K, 1, A, lda, rows, K, 0, C, ldc);
+    kd_tape_give(tape, rows);
 }

@@ -48,6 +48,13 @@ void kd_gemm_tape(kd_tape *tape, kd_trans ta, kd_trans tb, int64_t M, int64_t N,
                   kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb,
                   kd_param *b_param, kd_real beta, kd_real *C, int64_t ldc);
 
+/* C (M,N) = A (M,K) · Bᵀ, B (N,K) a constant: the bits of kd_gemm and of kd_gemm_tape with all of B
+ * in memory, of which only a part is at a time where B is large. */
+void kd_gemm_constant(kd_tape *tape, int64_t M, int64_t N, int64_t K, const kd_real *A, int64_t lda,
+                      const kd_constant *B, kd_real *C, int64_t ldc);
+void kd_gemm_tape_constant(kd_tape *tape, int64_t M, int64_t N, int64_t K, const kd_real *A,
+                           int64_t lda, const kd_constant *B, kd_real *C, int64_t ldc);
+
 /* "float32", "bfloat16" or "auto" (bfloat16 where it is fast, else float32) → *out. A request for
  * bfloat16 on a processor without it is granted through rounding and float32 products. */
 int kd_precision_parse(kd_precision *out, const char *text);

@@ -103,6 +103,26 @@ kd_tensor *kd_sigmoid(kd_tape *tape, kd_tensor *x) {
     return y;
 }
 
+/* --- silu ------------------------------------------------------------------------------------ */
+
+/* (xσ(x))' = σ(x)·(1 + x(1 − σ(x))) */
+static inline kd_real silu_slope(kd_real x) {
+    kd_real s = kd_vsigmoid(x);
+    return s * (1 + x * (1 - s));
+}
+
+/* ∂x ← ∂x + ∂y ∘ silu'(x), recomputed from x */
+static void silu_backward(kd_tape *tape, kd_node *node) {
+    const kd_real *restrict x = node->in[0]->value, *restrict dy = node->out->grad;
+    KD_ADD_GRAD(tape, node->in[0], dy[i] * silu_slope(x[i]));
+}
+
+kd_tensor *kd_silu(kd_tape *tape, kd_tensor *x) {
+    MAP(tape, x, y, in[i] * kd_vsigmoid(in[i]));
+    kd_tape_record(tape, "silu", silu_backward, y, NULL, 1, &x);
+    return y;
+}
+
 /* --- tanh ------------------------------------------------------------------------------------ */
 
 /* ∂x ← ∂x + ∂y ∘ (1 − y²) */

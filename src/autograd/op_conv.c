@@ -98,6 +98,8 @@ kd_tensor *kd_conv2d(kd_tape *tape, kd_tensor *x, kd_tensor *weight, kd_tensor *
         s.out[i] =
             s.stride[i] < 1 ? 0 : out_extent(s.in[i], s.kernel[i], s.stride[i], s.padding[i]);
     }
+    if (tape->watch.tell)
+        tape->watch.tell(tape->watch.context, weight, x, spec.stride, spec.padding, spec.groups);
     return conv(tape, "conv2d", x, weight, bias, s, 4, (int64_t[]){s.B, s.out[0], s.out[1], s.O});
 }
 

@@ -1,5 +1,3 @@
-#include <string.h>
-
 #include "autograd/op_common.h"
 #include "autograd/ops.h"
 
@@ -40,7 +38,7 @@ kd_tensor *kd_embedding(kd_tape *tape, kd_tensor *table, const int32_t *id, int6
     for (int64_t i = 0; i < n; i++) {
         KD_CONTRACT(id[i] >= 0 && id[i] < V, "embedding: id[%lld] = %d, table %s", (long long)i,
                     (int)id[i], kd_shape_text(shape, sizeof shape, table));
-        memcpy(y->value + i * C, table->value + id[i] * C, (size_t)C * sizeof *y->value);
+        kd_tensor_read(table, y->value + i * C, id[i], 1);
     }
     embedding_record *record = kd_tape_alloc(tape, sizeof *record);
     *record = (embedding_record){id, n};

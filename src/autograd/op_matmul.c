@@ -84,6 +84,7 @@ static void matmul_backward(kd_tape *tape, kd_node *node) {
 }
 
 kd_tensor *kd_matmul(kd_tape *tape, kd_tensor *a, kd_tensor *b, kd_trans ta, kd_trans tb) {
+    KD_CONTRACT(!a->constant && !b->constant, "matmul: of a constant; linear takes one");
     product *p = kd_tape_alloc(tape, sizeof *p);
     *p = measure(a, b, ta, tb);
     const int64_t M = a->shape[a->rank - (ta == KD_PLAIN ? 2 : 1)];
@@ -158,8 +159,12 @@ static kd_tensor *linear(kd_tape *tape, kd_tensor *r, kd_tensor *x, kd_tensor *w
     shape[x->rank - 1] = M;
     kd_tensor *y = kd_tape_output(tape, x->rank, shape);
     KD_FIT(!r || kd_same_shape(r, y), "linear", r, y);
-    kd_gemm_tape(tape, KD_PLAIN, KD_TRANSPOSED, N, M, K, 1, x->value, K, weight->value, K,
-                 weight->param, 0, y->value, M);
+    if (tape->watch.tell) tape->watch.tell(tape->watch.context, weight, x, NULL, NULL, 1);
+    if (weight->constant)
+        kd_gemm_tape_constant(tape, N, M, K, x->value, K, weight->constant, y->value, M);
+    else
+        kd_gemm_tape(tape, KD_PLAIN, KD_TRANSPOSED, N, M, K, 1, x->value, K, weight->value, K,
+                     weight->param, 0, y->value, M);
     finish_rows(y, bias, r, act);
     kd_act *saved = kd_tape_alloc(tape, sizeof *saved);
     *saved = act;

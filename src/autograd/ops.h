@@ -11,6 +11,7 @@
 #include "autograd/gemm.h"
 #include "autograd/tape.h"
 
+/* What an op does to its result in place. Others are ops of their own (kd_silu …). */
 typedef enum { KD_ACT_NONE, KD_ACT_RELU } kd_act;
 
 /* --- op_matmul.c ---------------------------------------------------------------------------- */
@@ -46,6 +47,8 @@ kd_tensor *kd_gelu(kd_tape *tape, kd_tensor *x);
 kd_tensor *kd_gelu_tanh(kd_tape *tape, kd_tensor *x);
 /* y = 1/(1 + e^−x) */
 kd_tensor *kd_sigmoid(kd_tape *tape, kd_tensor *x);
+/* y = x/(1 + e^−x) */
+kd_tensor *kd_silu(kd_tape *tape, kd_tensor *x);
 /* y = tanh x */
 kd_tensor *kd_tanh(kd_tape *tape, kd_tensor *x);
 

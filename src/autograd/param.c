@@ -88,12 +88,16 @@ static void init_values(kd_param *p, uint64_t seed) {
     for (int64_t i = 0; i < n; i++) value[i] = (kd_real)(spread * kd_rng_normal(&rng));
 }
 
-/* Trained parameters first, state behind them; each starts on a 64-byte boundary. */
-static int64_t assign_offsets(kd_params *params, bool trained, int64_t offset) {
+/* Offsets from `offset` on for the parameters of one kind, each on a 64-byte boundary; → the end.
+ */
+static int64_t assign_offsets(kd_params *params, int kind, int64_t offset) {
     const int64_t boundary = 64 / (int64_t)sizeof(kd_real);
     for (int i = 0; i < params->count; i++) {
         kd_param *p = params->list[i];
-        if (((p->flags & KD_PARAM_TRAINED) != 0) != trained) continue;
+        if ((p->flags & (KD_PARAM_TRAINED | KD_PARAM_RUNNING)) != kind) continue;
+        KD_CONTRACT(!p->tensor.constant || (p->by_rows && kind == KD_PARAM_STATE), "%s: a constant",
+                    p->name);
+        if (p->tensor.constant) continue;
         p->offset = offset;
         offset += (p->tensor.size + boundary - 1) / boundary * boundary;
     }
@@ -112,14 +116,17 @@ static kd_real *slab_create(int64_t size) {
 
 int kd_params_layout(kd_params *params, uint64_t seed) {
     KD_CONTRACT(!params->laid_out, "laid out twice");
-    params->trained_size = assign_offsets(params, true, 0);
-    params->slab_size = assign_offsets(params, false, params->trained_size);
+    params->trained_size = assign_offsets(params, KD_PARAM_TRAINED, 0);
+    const int64_t running = assign_offsets(params, KD_PARAM_RUNNING, params->trained_size);
+    params->running_size = running - params->trained_size;
+    params->slab_size = assign_offsets(params, KD_PARAM_STATE, running);
     params->value = slab_create(params->slab_size);
     params->grad = slab_create(params->trained_size);
     if (!params->value || !params->grad) return KD_EINTERNAL;
     params->laid_out = true;
     for (int i = 0; i < params->count; i++) {
         kd_param *p = params->list[i];
+        if (p->tensor.constant) continue;
         p->tensor.value = params->value + p->offset;
         if (p->flags & KD_PARAM_TRAINED) p->tensor.grad = params->grad + p->offset;
         init_values(p, seed);

@@ -2,8 +2,8 @@
  *
  * Values, gradients and the optimizer's moments are one array each, so an update, a gradient norm,
  * a checkpoint and an all-reduce are each one pass over one array. State that is saved but not
- * trained (running statistics, observed ranges) lies in the same value slab behind the trained
- * part.
+ * trained lies in the same value slab behind the trained part: first what a forward pass moves
+ * (running statistics, observed ranges), then what nothing moves (frozen weights).
  */
 #ifndef KD_AUTOGRAD_PARAM_H
 #define KD_AUTOGRAD_PARAM_H
@@ -26,6 +26,7 @@ typedef enum {
 typedef enum {
     KD_PARAM_TRAINED = 1, /* the optimizer updates it                 */
     KD_PARAM_DECAYED = 2, /* weight decay applies (weights, not biases or norms) */
+    KD_PARAM_RUNNING = 4, /* state that forward passes of training move */
     KD_PARAM_STATE = 0    /* saved and restored, never trained        */
 } kd_param_flags;
 
@@ -34,6 +35,7 @@ typedef struct kd_param {
     kd_tensor tensor;       /* value and grad point into the slabs once laid out    */
     kd_init init;
     int flags;               /* kd_param_flags, or-ed                                */
+    bool by_rows;            /* only products and lookups read it: it may be a constant */
     int64_t fan_in, fan_out; /* for the initialisation                              */
     int64_t offset;          /* of the first element in the slab                     */
     const int64_t *version;  /* of the list's values                                 */
@@ -45,7 +47,8 @@ typedef struct kd_params {
     kd_param **list; /* in order of registration; the pointers never move    */
     int count, capacity;
     kd_real *value, *grad;           /* slabs of `slab_size` and `trained_size`              */
-    int64_t slab_size, trained_size; /* trained parameters come first               */
+    int64_t slab_size, trained_size; /* trained parameters come first                    */
+    int64_t running_size;            /* of the running state behind them                 */
     int64_t version;                 /* bumped whenever values change; packed copies check it */
     bool laid_out;
 } kd_params;
@@ -60,7 +63,8 @@ kd_param *kd_params_add(kd_params *params, const char *name, int rank, const int
                         kd_init init, int64_t fan_in, int64_t fan_out, int flags);
 
 /* Allocates the slabs, points every tensor into them and initialises the values from `seed`; the
- * values of one parameter depend only on the seed and its name. */
+ * values of one parameter depend only on the seed and its name. State whose tensor is a constant
+ * takes no place (contract: by_rows). */
 int kd_params_layout(kd_params *params, uint64_t seed);
 
 kd_param *kd_params_find(const kd_params *params, const char *name); /* or NULL */

@@ -112,6 +112,8 @@ bool kd_tape_record(kd_tape *tape, const char *op, void (*backward)(kd_tape *, k
     bool needed = false;
     for (int i = 0; i < n; i++) needed = needed || (in[i] && in[i]->needs_grad);
     if (!tape->recording || !needed) return false;
+    for (int i = 0; i < n; i++)
+        KD_CONTRACT(!in[i] || !in[i]->constant, "%s: there is no way back through a constant", op);
     kd_node *node = kd_tape_alloc(tape, sizeof *node);
     *node = (kd_node){.backward = backward, .op = op, .out = out, .saved = saved};
     for (int i = 0; i < n; i++) node->in[i] = in[i];

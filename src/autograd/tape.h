@@ -39,6 +39,14 @@ typedef struct kd_node {
     struct kd_node *previous;
 } kd_node;
 
+/* Who is told of the inputs that are multiplied by parameters, before they are: x (…,K) by a matrix
+ * (M,K); or, with `stride`, the windows of images x (B,H,W,C) by a kernel (O,KH,KW,C/groups). */
+typedef struct {
+    void (*tell)(void *context, const kd_tensor *weight, const kd_tensor *x, const int *stride,
+                 const int *padding, int groups);
+    void *context;
+} kd_tape_watch;
+
 struct kd_tape {
     kd_arena *arena;
     kd_node *last;          /* newest node                                           */
@@ -47,6 +55,7 @@ struct kd_tape {
     kd_precision precision; /* of matrix products                                    */
     int64_t full_batch;     /* samples of a full batch, for batch norm; 0: each is full */
     kd_rng rng;             /* dropout                                               */
+    kd_tape_watch watch;    /* tell NULL: nobody                                     */
     jmp_buf escape;
     bool guarded;
     struct kd_pool_block *pool; /* free blocks, largest last                         */

@@ -1,5 +1,8 @@
 /* Files: reading whole ones, and replacing them so that a reader finds the old or the new, never
- * half of one. */
+ * half of one.
+ *
+ * Of several ranks (ranks.h) the first changes what is on the disk: on the others the functions that
+ * write, remove, lock or make folders do nothing, and succeed. */
 #ifndef KD_BASE_FILE_H
 #define KD_BASE_FILE_H
 

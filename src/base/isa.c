@@ -122,7 +122,9 @@ static int refuse(const char *word, kd_isa isa) {
 
 /* What the compiler was allowed to use everywhere. */
 static kd_isa built_for(void) {
-#if defined(__AVX512F__)
+#if defined(__AVX512BF16__)
+    return KD_ISA_AVX512BF16;
+#elif defined(__AVX512F__)
     return KD_ISA_AVX512;
 #elif defined(__AVX2__)
     return KD_ISA_AVX2;

@@ -1,8 +1,8 @@
 /* Which instructions of the processor are used.
  *
- * The numeric loops are compiled once for every x86-64 processor, once for AVX2 (x86-64-v3) and
- * once for AVX-512 (x86-64-v4), see KERNELS in the Makefile; which of the three runs is decided
- * when the program starts. DISTILL_ISA in the environment names the highest level allowed, and
+ * The numeric loops are compiled once for every x86-64 processor, once for AVX2 (x86-64-v3), once
+ * for AVX-512 (x86-64-v4) and once for that with bfloat16 products, see KERNELS in the Makefile;
+ * which of the four runs is decided when the program starts. DISTILL_ISA in the environment names the highest level allowed, and
  * gives the bits that a processor of that level gives. A build for one processor (`make
  * ARCH=native`) has one set.
  */
@@ -39,7 +39,7 @@ int kd_isa_may_use(kd_isa isa);
 int kd_isa_check(void);
 
 /* The set of numeric loops in use, decided when the program started: "portable", "avx2", "avx512",
- * or, in a build for one processor, what the compiler was told. */
+ * "avx512bf16", or, in a build for one processor, what the compiler was told. */
 const char *kd_isa_kernels(void);
 
 #endif

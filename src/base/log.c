@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/ranks.h"
+
 static const double TERMINAL_INTERVAL = 0.1, PLAIN_INTERVAL = 30.0;
 static bool line_is_open; /* a progress line stands on the terminal */
 
@@ -16,6 +18,7 @@ static void clear_line(void) {
 }
 
 static void log_line(const char *prefix, const char *format, va_list arguments) {
+    if (!kd_rank_first()) return;
     clear_line();
     fputs(prefix, stderr);
     vfprintf(stderr, format, arguments);

@@ -1,4 +1,5 @@
-/* What the program tells the person while it works: stderr only; results go to stdout. */
+/* What the program tells the person while it works: stderr only; results go to stdout. Of several
+ * ranks (ranks.h) the first speaks for all. */
 #ifndef KD_BASE_LOG_H
 #define KD_BASE_LOG_H
 

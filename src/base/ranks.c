@@ -1,13 +1,14 @@
 #include "base/ranks.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 
 static int own_rank, rank_count = 1;
-static int agreed; /* the last status that all ranks know of              */
+static int agreed, agreed_rank; /* the last status that all ranks know of, and whose it is */
 
 int kd_rank(void) {
     return own_rank;
@@ -59,6 +60,8 @@ int kd_ranks_join(void) {
     MPI_Comm_size(MPI_COMM_WORLD, &rank_count);
     places = malloc(4 * (size_t)rank_count * sizeof *places);
     if (!places) return kd_fail_memory(4 * (size_t)rank_count * sizeof *places, "the ranks");
+    if (own_rank > 0 && !freopen("/dev/null", "w", stdout)) /* the first prints the results */
+        return kd_fail(KD_EIO, "/dev/null: cannot open");
     return check_step();
 }
 
@@ -81,6 +84,7 @@ int kd_ranks_worst(int status) {
     } own = {status, own_rank}, worst;
     MPI_Allreduce(&own, &worst, 1, MPI_2INT, MPI_MINLOC, MPI_COMM_WORLD);
     agreed = worst.status;
+    agreed_rank = worst.rank;
     if (status < 0 || worst.status >= 0) return status;
     return kd_fail(worst.status, "rank %d of %d stopped; its message says why", worst.rank,
                    rank_count);
@@ -97,8 +101,12 @@ void kd_ranks_wait(void) {
 }
 
 void kd_ranks_share(void *bytes, size_t length) {
-    KD_CONTRACT(length <= INT_MAX, "%zu bytes at once", length);
-    if (rank_count > 1) MPI_Bcast(bytes, (int)length, MPI_BYTE, 0, MPI_COMM_WORLD);
+    enum { PIECE = 1 << 30 };
+    for (size_t at = 0; at < length && rank_count > 1; at += PIECE) {
+        const size_t left = length - at;
+        MPI_Bcast((char *)bytes + at, (int)(left < PIECE ? left : PIECE), MPI_BYTE, 0,
+                  MPI_COMM_WORLD);
+    }
 }
 
 /* MPI's lists of pieces that end where the next begins: lengths, then places. */
@@ -177,3 +185,13 @@ void kd_ranks_exchange(void *receive, const size_t *receive_at, const void *send
 }
 
 #endif
+
+bool kd_ranks_tells(int status) {
+    return rank_count == 1 || status != agreed || own_rank == agreed_rank;
+}
+
+int kd_ranks_take_turns(int (*step)(void *context), void *context) {
+    int status = kd_ranks_worst(kd_rank_first() ? step(context) : KD_OK);
+    if (status < 0 || rank_count == 1) return status;
+    return kd_ranks_worst(kd_rank_first() ? KD_OK : step(context));
+}

@@ -26,8 +26,16 @@ bool kd_rank_first(void); /* rank 0, which writes the files and the messages */
 /* The smallest status of all ranks, so that all go on or none. A rank that was well itself gets a
  * message that names the one that was not. */
 int kd_ranks_worst(int status);
+/* Whether this rank is to tell of the failure with which it ends: its own, unless all know of it
+ * and another was the first to meet it. */
+bool kd_ranks_tells(int status);
+
 bool kd_ranks_any(bool here); /* whether it holds on any rank */
 void kd_ranks_wait(void);     /* until all are here           */
+
+/* A step whose result lies on the disk: the first rank takes it, then the others, who find it done
+ * and only read. The smallest status, on all. */
+int kd_ranks_take_turns(int (*step)(void *context), void *context);
 
 /* Rank 0's bytes to all. */
 void kd_ranks_share(void *bytes, size_t length);

@@ -87,7 +87,7 @@ static int compare_doubles(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-int kd_bench_vocabulary_loss(double peak) {
+int kd_bench_vocabulary_loss(double peak, double *flop, double *median) {
     bench b;
     double seconds[FORMS][REPEATS] = {{0}};
     int status = create(&b);
@@ -101,11 +101,12 @@ int kd_bench_vocabulary_loss(double peak) {
             kd_format_bytes(memory[how], sizeof memory[how],
                             (double)kd_arena_reserved(b.tape[how]->arena));
         }
-        const double time = seconds[PANELS][REPEATS / 2], flop = 8.0 * N * C * V;
+        const double time = *median = seconds[PANELS][REPEATS / 2];
+        *flop = 8.0 * N * C * V;
         printf(
             "vocabulary loss, %d x %d on %d classes: %.0f ms, at %.0f %% of the peak, in %s; with "
             "all logits %.0f ms in %s\n",
-            N, C, V, 1e3 * time, 100 * flop / time / peak, memory[PANELS],
+            N, C, V, 1e3 * time, 100 * *flop / time / peak, memory[PANELS],
             1e3 * seconds[ALL_LOGITS][REPEATS / 2], memory[ALL_LOGITS]);
     }
     clear(&b);

@@ -1,8 +1,13 @@
 #include "cli/cli.h"
 
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
 
+#include "base/ranks.h"
 #include "base/text.h"
 #include "distill.h"
 
@@ -52,6 +57,18 @@ static int unknown_command(const char *name) {
     return kd_fail(KD_EUSAGE, "there is no command '%s'; see distill --help", name);
 }
 
+/* What all ranks of a job work on together. */
+static const char *const JOINT[] = {"train", "label", "teach", "quantize", "export"};
+
+static int run_one(const command *c, int argc, char **argv) {
+    bool joint = kd_rank_count() == 1;
+    for (size_t i = 0; i < sizeof JOINT / sizeof *JOINT; i++)
+        joint = joint || strcmp(c->name, JOINT[i]) == 0;
+    if (joint) return c->run(argc, argv);
+    return kd_ranks_worst(kd_fail(KD_EUSAGE, "distill %s is one process's work; this job has %d",
+                                  c->name, kd_rank_count()));
+}
+
 static int dispatch(int argc, char **argv) {
     const char *name = argv[1];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
@@ -63,19 +80,37 @@ static int dispatch(int argc, char **argv) {
         return KD_OK;
     }
     for (int i = 0; i < COMMAND_COUNT; i++)
-        if (strcmp(COMMANDS[i].name, name) == 0) return COMMANDS[i].run(argc - 1, argv + 1);
+        if (strcmp(COMMANDS[i].name, name) == 0) return run_one(&COMMANDS[i], argc - 1, argv + 1);
     return unknown_command(name);
 }
 
+static int join_and_run(int argc, char **argv) {
+    int status = kd_ranks_join();
+    if (status == KD_OK) status = dispatch(argc, argv);
+    if (status >= 0 && (fflush(stdout) != 0 || ferror(stdout)))
+        status = kd_fail(KD_EIO, "writing to the standard output failed");
+    return status;
+}
+
+/* Model files are mapped: their bytes are read when they are touched, outside any call that could
+ * fail. */
+static void on_bus_error(int number) {
+    static const char text[] =
+        "distill: a file that is read became shorter meanwhile, or its disk cannot be read\n";
+    (void)number;
+    const ssize_t told = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)told;
+    _exit(-KD_EIO);
+}
+
 int kd_cli_main(int argc, char **argv) {
+    signal(SIGBUS, on_bus_error);
     if (argc < 2) {
         print_overview(stderr);
         return -KD_EUSAGE;
     }
-    int status = dispatch(argc, argv);
-    if (status >= 0 && (fflush(stdout) != 0 || ferror(stdout)))
-        status = kd_fail(KD_EIO, "writing to the standard output failed");
-    if (status >= 0) return 0;
-    fprintf(stderr, "distill: %s\n", kd_error());
-    return -status;
+    const int status = join_and_run(argc, argv);
+    if (status < 0 && kd_ranks_tells(status)) fprintf(stderr, "distill: %s\n", kd_error());
+    kd_ranks_leave(status);
+    return status < 0 ? -status : 0;
 }

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "autograd/gemm.h"
+#include "base/file.h"
 #include "base/isa.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "cli/bench_int8.h"
 #include "cli/bench_loss.h"
@@ -20,7 +22,9 @@ enum { PEAK_SIZE = 1536, REPEATS = 9, STEPS = 24 };
 static const kd_option OPTIONS[] = {
     {"model", "NAME", "only this: mlp, resnet8, vocabulary, whisper_base_en or whisper_small"},
     {"batch", "N", "samples per step (default 128; Whisper: windows of 30 s, default 4)"},
-    {"precision", "NAME", "float32, bfloat16 or auto (default float32)"},
+    {"precision", "NAME", "float32, bfloat16 or auto (default: both of the first two where fast)"},
+    {"json", "FILE",
+     "also write the peaks and the steps' shares of them, for tests/bench_compare.py"},
     {"export", "FILE", "only write an untrained int8 ResNet-8"},
     {"blob", "FILE", "only measure the inference of this exported file"},
     {"input", "FILE", "with --blob: the batch, float32, as the network sees it (default noise)"},
@@ -35,12 +39,53 @@ static const kd_usage USAGE = {
     .summary =
         "Measures this machine's matrix-product peak (float32, bfloat16, int8), then training\n"
         "steps: samples per second, the share of the step's time spent in products, and the\n"
-        "share of the peak they reach there; then the loss over a vocabulary. A step of Whisper\n"
-        "takes half a minute and is measured by name. Medians; data in memory, random weights.",
+        "share of the peak they reach there, in float32 and in bfloat16 where it is fast; then "
+        "the\n"
+        "loss over a vocabulary. A step of Whisper takes half a minute and is measured by name.\n"
+        "Medians; data in memory, random weights.",
     .options = OPTIONS,
     .example = "distill bench\n"
                "distill bench --model mlp --batch 256\n"
+               "distill bench --json bench.json\n"
                "distill bench --blob runs/fashion_mnist/student.int8.gguf --batch 1"};
+
+/* What --json writes. */
+typedef struct {
+    cJSON *root, *kernels, *peak, *share;
+} record;
+
+static record begin_record(void) {
+    record r = {.root = cJSON_CreateObject()};
+    cJSON_AddNumberToObject(r.root, "threads", omp_get_max_threads());
+    r.kernels = cJSON_AddObjectToObject(r.root, "kernels");
+    r.peak = cJSON_AddObjectToObject(r.root, "peak");
+    r.share = cJSON_AddObjectToObject(r.root, "share_of_peak");
+    return r;
+}
+
+/* Writes it, unless `status` is an error, and frees it. */
+static int end_record(record *r, const char *path, int status) {
+    char *text = status == KD_OK && path ? kd_json_print(r->root, true) : NULL;
+    if (status == KD_OK && path)
+        status = text ? kd_file_replace(path, text, strlen(text))
+                      : kd_fail(KD_EINTERNAL, "%s: no memory for it", path);
+    cJSON_free(text);
+    cJSON_Delete(r->root);
+    return status;
+}
+
+static const char *precision_name(kd_precision precision) {
+    return precision == KD_PRECISION_BFLOAT16 ? "bfloat16" : "float32";
+}
+
+/* Of a step that took `seconds`: how much of what the machine's products could have done then its
+ * own did. Nothing where no peak was measured. */
+static void record_share(const record *r, const char *name, kd_precision precision, double flop,
+                         double seconds, double peak) {
+    char key[64];
+    snprintf(key, sizeof key, "%s %s", name, precision_name(precision));
+    if (peak > 0) cJSON_AddNumberToObject(r->share, key, flop / seconds / peak);
+}
 
 static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -156,7 +201,8 @@ static const step_case CASES[] = {
      {32, 32, 3}},
 };
 
-static int measure_step(const step_case *c, int64_t batch, kd_precision precision, double peak) {
+static int measure_step(const step_case *c, int64_t batch, kd_precision precision, double peak,
+                        const record *r) {
     kd_dataset data;
     kd_learner *learner = NULL;
     int status = make_dataset(&data, batch * (STEPS + 2), c->input);
@@ -188,8 +234,10 @@ static int measure_step(const step_case *c, int64_t batch, kd_precision precisio
         double products = count.seconds / (STEPS + 1), flop = count.flop / (STEPS + 1);
         char memory[32];
         kd_format_bytes(memory, sizeof memory, (double)arena);
-        printf("%-22s %9.0f samples/s  %8.2f ms a step  products %3.0f %% of the time, ", c->text,
-               (double)batch / step, 1e3 * step, 100 * products / step);
+        record_share(r, c->name, precision, flop, step, peak);
+        printf("%-20s %-8s %9.0f samples/s  %8.2f ms a step  products %3.0f %% of the time, ",
+               c->text, precision_name(precision), (double)batch / step, 1e3 * step,
+               100 * products / step);
         if (peak > 0)
             printf("at %3.0f %% of the peak", 100 * flop / products / peak);
         else
@@ -201,7 +249,13 @@ static int measure_step(const step_case *c, int64_t batch, kd_precision precisio
     return status;
 }
 
-static int measure_peaks(double peak[2]) {
+static void record_peak(const record *r, const char *name, double peak, const char *kernels) {
+    printf("  %-8s %7.1f  (%s)\n", name, 1e-9 * peak, kernels);
+    cJSON_AddNumberToObject(r->peak, name, 1e-9 * peak);
+    cJSON_AddStringToObject(r->kernels, name, kernels);
+}
+
+static int measure_peaks(double peak[2], const record *r) {
     double int8_peak = 0;
     int status = measure_peak(KD_PRECISION_FLOAT32, &peak[0]);
     if (status == KD_OK) status = measure_peak(KD_PRECISION_BFLOAT16, &peak[1]);
@@ -209,30 +263,38 @@ static int measure_peaks(double peak[2]) {
     if (status < 0) return status;
     printf("%d threads; products of %d x %d matrices, billions of operations per second\n",
            omp_get_max_threads(), PEAK_SIZE, PEAK_SIZE);
-    char kernels[160];
+    char kernels[160], own[64];
     kd_gemm_describe(kernels, sizeof kernels);
-    printf("  float32  %7.1f  (%s)\n", 1e-9 * peak[0], kernels);
-    printf("  bfloat16 %7.1f  (%s)\n", 1e-9 * peak[1],
-           kd_bfloat16_is_fast() ? kd_bfloat16_kernels() : "rounded, multiplied in float32");
-    printf("  int8     %7.1f  (own kernel, %s)\n", 1e-9 * int8_peak, kd_int8_kernel_choose()->name);
+    record_peak(r, "float32", peak[0], kernels);
+    record_peak(r, "bfloat16", peak[1],
+                kd_bfloat16_is_fast() ? kd_bfloat16_kernels() : "our own, in float32");
+    snprintf(own, sizeof own, "our own, %s", kd_int8_kernel_choose()->name);
+    record_peak(r, "int8", int8_peak, own);
     return KD_OK;
 }
 
-/* The training steps, or the one called `only`. */
-static int measure_steps(const char *only, int64_t batch, kd_precision precision) {
+/* The training steps, or the one called `only`, at `precision`, or at all that are fast (NULL). */
+static int measure_steps(const char *only, int64_t batch, const kd_precision *precision,
+                         const record *r) {
     double peak[2] = {0};
     bool found = false;
-    int status = only ? KD_OK : measure_peaks(peak);
+    int status = only ? KD_OK : measure_peaks(peak, r);
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES && status == KD_OK; i++) {
         if (only && strcmp(only, CASES[i].name) != 0) continue;
         found = true;
-        status =
-            measure_step(&CASES[i], batch, precision, peak[precision == KD_PRECISION_BFLOAT16]);
+        for (kd_precision p = KD_PRECISION_FLOAT32; p <= KD_PRECISION_BFLOAT16; p++) {
+            const bool wanted =
+                precision ? p == *precision : p == KD_PRECISION_FLOAT32 || kd_bfloat16_is_fast();
+            if (wanted && status == KD_OK) status = measure_step(&CASES[i], batch, p, peak[p], r);
+        }
     }
     if (status == KD_OK && (!only || strcmp(only, "vocabulary") == 0)) {
+        double flop = 0, seconds = 1;
         found = true;
         if (only) status = measure_peak(KD_PRECISION_FLOAT32, &peak[0]);
-        if (status == KD_OK) status = kd_bench_vocabulary_loss(peak[0]);
+        if (status == KD_OK) status = kd_bench_vocabulary_loss(peak[0], &flop, &seconds);
+        if (status == KD_OK)
+            record_share(r, "vocabulary", KD_PRECISION_FLOAT32, flop, seconds, peak[0]);
     }
     if (status == KD_OK && !found)
         status = kd_fail(KD_EUSAGE,
@@ -261,6 +323,8 @@ int kd_cmd_bench(int argc, char **argv) {
     if (blob)
         return kd_bench_blob(blob, batch, kd_arguments_value(&arguments, "input"),
                              kd_arguments_value(&arguments, "output"));
-    return whisper ? kd_bench_whisper(model, batch, precision)
-                   : measure_steps(model, batch, precision);
+    if (whisper) return kd_bench_whisper(model, batch, precision);
+    record r = begin_record();
+    status = measure_steps(model, batch, name ? &precision : NULL, &r);
+    return end_record(&r, kd_arguments_value(&arguments, "json"), status);
 }

@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "cli/cli.h"
 #include "config/schema.h"
-#include "tasks/classify/sweep.h"
+#include "distill/sweep.h"
 #include "tasks/registry.h"
 
 static const kd_option OPTIONS[] = {
@@ -37,6 +37,15 @@ static int find_table(const kd_config_table **out, const char *name) {
     return kd_fail(KD_EUSAGE, "--task %s: there is no such task", name);
 }
 
+/* The keys of a sweep's file, whose variants change keys of configs of all tasks. */
+static const kd_config_table *sweep_table(void) {
+    enum { TASKS_MAX = 64 };
+    static const kd_config_table *configs[TASKS_MAX];
+    int n = 0;
+    for (; n < TASKS_MAX && kd_task_at(n); n++) configs[n] = kd_task_at(n)->keys;
+    return kd_sweep_keys(configs, n);
+}
+
 int kd_cmd_schema(int argc, char **argv) {
     kd_arguments arguments;
     const kd_config_table *table;
@@ -45,7 +54,7 @@ int kd_cmd_schema(int argc, char **argv) {
     if (status != KD_OK) return status;
     status = find_table(&table, kd_arguments_value(&arguments, "task"));
     if (status < 0) return status;
-    if (kd_arguments_has(&arguments, "sweep")) table = &kd_sweep_root;
+    if (kd_arguments_has(&arguments, "sweep")) table = sweep_table();
     if (kd_arguments_has(&arguments, "markdown"))
         kd_config_add_markdown(&text, table);
     else

@@ -1,7 +1,7 @@
 #include "base/log.h"
-#include "cli/plan_sweep.h"
 #include "cli/stage.h"
-#include "tasks/classify/sweep.h"
+#include "distill/sweep.h"
+#include "tasks/registry.h"
 
 static const kd_option OPTIONS[] = {
     {"dry-run", NULL, "list the runs with what each still needs; train nothing"},
@@ -16,7 +16,8 @@ static const kd_usage USAGE = {
     .most = 1,
     .summary =
         "Runs one base config in several variants, each over several seeds, and prints one\n"
-        "table with means, standard deviations and 95 % intervals. SWEEP is a JSON file:\n\n"
+        "table with means, standard deviations and 95 % intervals. Configs are of any task.\n"
+        "SWEEP is a JSON file:\n\n"
         "  {\"base\": \"config.json\", \"seeds\": [1, 2, 3],\n"
         "   \"variants\": [{\"name\": \"student alone\", \"set\": {\"teacher\": null, \"loss\": "
         "null}},\n"
@@ -33,13 +34,12 @@ int kd_cmd_sweep(int argc, char **argv) {
     kd_sweep *sweep;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
     if (status != KD_OK) return status;
-    status = kd_sweep_load(&sweep, arguments.positional[0]);
+    status = kd_sweep_load(&sweep, arguments.positional[0], kd_task_of_config);
     if (status < 0) return status;
-    const char *runs = kd_arguments_value(&arguments, "runs");
-    if (!runs) runs = "runs";
+    const char *runs = kd_stage_runs(&arguments);
     kd_stage_catch_signals();
     if (kd_arguments_has(&arguments, "dry-run"))
-        status = kd_plan_print_sweep(sweep, runs);
+        status = kd_sweep_plan(sweep, runs);
     else
         status = kd_sweep_carry_out(sweep, runs, kd_arguments_has(&arguments, "fresh"));
     kd_sweep_free(sweep);

@@ -183,7 +183,7 @@ int kd_cmd_transcribe(int argc, char **argv) {
     kd_decode_options options;
     status = read_options(&j, &options, &arguments);
     if (status == KD_OK)
-        status = kd_whisper_file_open(&j.model, arguments.positional[0], KD_WHISPER_TRAIN_NOTHING);
+        status = kd_whisper_file_open(&j.model, arguments.positional[0], KD_WHISPER_ONLY_READ);
     if (status == KD_OK) status = read_language(&j, &options, &arguments);
     if (status == KD_OK)
         status = kd_decoder_init(&j.decoder, j.model->model, j.model->tokenizer, &options);

@@ -22,7 +22,8 @@ typedef enum {
     KD_KEY_TEXTS,    /* char[][]                                                                  */
     KD_KEY_OBJECT,   /* a struct read by `table`                                                  */
     KD_KEY_OBJECTS,  /* an array of such structs; one object stands for a list of one            */
-    KD_KEY_CHANGES,  /* an object {"loss.kl": value} of keys of `table`; left to `finish`         */
+    KD_KEY_CHANGES,  /* an object {"loss.kl": value} of keys of a variant of `table`; left to
+                        `finish`                                                                  */
     KD_KEY_AXES,     /* an object {"loss.kl": [value, value]}, likewise                           */
     KD_KEY_IGNORED   /* allowed and without effect                                                */
 } kd_key_type;
@@ -68,8 +69,8 @@ typedef struct kd_config_table {
      * away. May be NULL. */
     void (*defaults)(struct kd_config_reader *reader, const cJSON *object, cJSON *out);
     /* Checks and completes what was read into `base`; may be NULL. Not called after an
-     * error in the object, unless `finish_always`: then it looks at the JSON only. That of an object
-     * that comes in kinds is called before its kind's. */
+     * error in the object, unless `finish_always`: then it looks at the JSON only. That of an
+     * object that comes in kinds is called before its kind's. */
     void (*finish)(struct kd_config_reader *reader, const cJSON *object, const char *path,
                    void *base);
     bool finish_always;

@@ -87,11 +87,16 @@ static void add_dotted(kd_text *out, const kd_config_table *table, const char *p
     }
 }
 
+/* Of configs that come in kinds, any of them. */
 static void add_config_keys(kd_text *out, const kd_config_table *table, bool lists) {
-    const char *between = "";
-    kd_text_add(out, "\"type\": \"object\", \"properties\": {");
-    add_dotted(out, table, "", lists, &between);
-    kd_text_add(out, "}");
+    kd_text_add(out, "\"type\": \"object\", \"anyOf\": [");
+    for (int i = 0; i < table->variant_count; i++) {
+        const char *between = "";
+        kd_text_add(out, "%s{\"properties\": {", i ? ", " : "");
+        add_dotted(out, table->variant[i], "", lists, &between);
+        kd_text_add(out, "}}");
+    }
+    kd_text_add(out, "]");
 }
 
 static void add_type(kd_text *out, const kd_config_key *key, int depth) {

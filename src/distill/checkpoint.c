@@ -29,7 +29,8 @@ static const char DTYPE[] = "float32";
 
 /* --- the state, field by field -------------------------------------------------------------- */
 
-/* Every field but the name of the metric is 8 bytes; unsigned ones are stored as the signed number of the same bits. */
+/* Every field but the name of the metric is 8 bytes; unsigned ones are stored as the signed number
+ * of the same bits. */
 typedef struct {
     const char *name;
     size_t offset;
@@ -68,8 +69,8 @@ static int read_state(hid_t file, int64_t version, kd_progress_state *state) {
         void *at = (char *)state + FIELDS[i].offset;
         const bool renamed = version == OLDEST && strcmp(FIELDS[i].name, "best_value") == 0;
         const char *name = renamed ? "best_accuracy" : FIELDS[i].name;
-        int status = FIELDS[i].is_double ? kd_h5_get_double(file, name, at)
-                                         : kd_h5_get_int(file, name, at);
+        int status =
+            FIELDS[i].is_double ? kd_h5_get_double(file, name, at) : kd_h5_get_int(file, name, at);
         if (status < 0) return status;
     }
     if (version > OLDEST)
@@ -113,18 +114,38 @@ static void sums_add_head(sums *all, int64_t version, const char *stage, const k
     if (version > OLDEST) sums_add(all, state->best_metric, strlen(state->best_metric));
 }
 
+/* The values of a constant, row by row. */
+static int sums_add_constant(sums *all, const kd_tensor *t) {
+    const int64_t rows = kd_rows(t), C = kd_channels(t);
+    kd_real *row = malloc((size_t)C * sizeof *row);
+    kd_hasher *hasher = NULL;
+    int status = row ? kd_hasher_create(&hasher) : kd_fail_memory((size_t)C * sizeof *row, "a row");
+    for (int64_t i = 0; i < rows && status == KD_OK; i++) {
+        kd_tensor_read(t, row, i, 1);
+        kd_hasher_add(hasher, row, (size_t)C * sizeof *row);
+    }
+    KD_CONTRACT(all->count < all->capacity, "more than %d checksums", all->capacity);
+    if (status == KD_OK) all->part[all->count++] = kd_hasher_value(hasher);
+    kd_hasher_free(hasher);
+    free(row);
+    return status;
+}
+
 int kd_params_hash(kd_hash *out, const kd_params *params) {
     sums all;
     int status = sums_create(&all, 2 * params->count);
     if (status < 0) return status;
-    for (int i = 0; i < params->count; i++) {
+    for (int i = 0; i < params->count && status == KD_OK; i++) {
         const kd_param *p = params->list[i];
         sums_add(&all, p->name, strlen(p->name));
-        sums_add(&all, params->value + p->offset, (size_t)p->tensor.size * sizeof(kd_real));
+        if (p->tensor.constant)
+            status = sums_add_constant(&all, &p->tensor);
+        else
+            sums_add(&all, params->value + p->offset, (size_t)p->tensor.size * sizeof(kd_real));
     }
-    *out = kd_hash_join(all.part, all.count);
+    if (status == KD_OK) *out = kd_hash_join(all.part, all.count);
     free(all.part);
-    return KD_OK;
+    return status;
 }
 
 /* --- tensors -------------------------------------------------------------------------------- */

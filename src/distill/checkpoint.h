@@ -11,13 +11,13 @@
 enum { KD_MOMENTS_MAX = 2 };
 
 typedef struct {
-    int64_t step;           /* updates done                                         */
-    int64_t epoch, batch;   /* the data cursor: the next micro-batch                */
-    kd_rng dropout;         /* the tape's generator                                 */
-    int64_t optimizer_step; /* Adam's t                                             */
-    double best_value;      /* on the validation split so far; NAN before the first */
-    int64_t best_epoch;     /* 0 before the first                                   */
-    double elapsed;         /* seconds of training, over all starts                 */
+    int64_t step;                         /* updates done                                         */
+    int64_t epoch, batch;                 /* the data cursor: the next micro-batch                */
+    kd_rng dropout;                       /* key of its streams; 0, or what an older program drew */
+    int64_t optimizer_step;               /* Adam's t                                             */
+    double best_value;                    /* on the validation split so far; NAN before the first */
+    int64_t best_epoch;                   /* 0 before the first                                   */
+    double elapsed;                       /* seconds of training, over all starts                 */
     char best_metric[KD_METRIC_NAME_MAX]; /* what it is a value of: "accuracy"; "" without */
 } kd_progress_state;
 
@@ -37,8 +37,8 @@ typedef struct {
  * origin (whose hash is the key), config, moments, checksum (over all the others and all numbers)
  * and the fields of the state. The whole file is sealed besides (data/h5.h), so that no bit of it
  * can change unnoticed. Numbers come back with the same bits, NaN and infinities included. Files of
- * version 1, whose best value is an accuracy (best_accuracy), are read too. Replaces `path` whole or
- * leaves it. */
+ * version 1, whose best value is an accuracy (best_accuracy), are read too. Replaces `path` whole
+ * or leaves it. */
 int kd_checkpoint_save(const char *path, const kd_checkpoint *checkpoint);
 
 /* Restores values, moments and state. Refuses (KD_EDATA) a file with another key or stage, naming

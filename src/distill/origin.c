@@ -268,18 +268,17 @@ int kd_origin_check(const char *path, const char *made, const kd_origin *now) {
     return status;
 }
 
-int kd_origin_check_folder(const char *folder, bool speech) {
-    static const char *const kind[] = {"a classifier", "a speech recogniser"};
+int kd_origin_check_folder(const char *folder, const char *kinds) {
     char path[KD_PATH_MAX];
     kd_json *json;
     int status = kd_path_join(path, folder, "config.json");
     if (status < 0 || !kd_file_exists(path)) return status;
     if (kd_json_read(&json, path, KD_CONFIG_LIMIT) < 0) return KD_OK; /* it is written anew */
-    const cJSON *type = kd_json_get(kd_json_get(kd_json_root(json), "model"), "type");
-    const bool there = cJSON_IsString(type) && strcmp(type->valuestring, "whisper") == 0;
-    if (cJSON_IsString(type) && there != speech)
-        status = kd_fail(KD_EDATA, "%s: is of %s's run, this config trains %s; %s", path,
-                         kind[there], kind[speech], REMEDY);
+    const cJSON *kind = kd_json_get(kd_json_get(kd_json_root(json), "data"), "kind");
+    if (cJSON_IsString(kind) && kd_config_choice(kinds, kind->valuestring) < 0)
+        status = kd_fail(KD_EDATA,
+                         "%s: is of a run on data of the kind \"%s\", this config's are %s; %s",
+                         path, kind->valuestring, kinds, REMEDY);
     kd_json_free(json);
     return status;
 }

@@ -75,7 +75,8 @@ int kd_origin_parse(kd_origin *out, const char *text, const char *name);
  * KD_EDATA names the first facts that differ. */
 int kd_origin_check(const char *path, const char *made, const kd_origin *now);
 
-/* That a run's folder is not that of the other kind of run, by its config.json: KD_EDATA. */
-int kd_origin_check_folder(const char *folder, bool speech);
+/* That a run's folder is not that of another task's run, by its config.json: data.kind there is one
+ * of `kinds`, "idx|cifar10". KD_EDATA. */
+int kd_origin_check_folder(const char *folder, const char *kinds);
 
 #endif

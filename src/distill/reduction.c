@@ -33,14 +33,14 @@ struct kd_reduction {
     size_t *out_at, *in_at, *length;
 };
 
-static void share_of(int rank, int64_t n, int64_t *first, int64_t *end) {
+void kd_reduction_share_of(int rank, int64_t n, int64_t *first, int64_t *end) {
     const int64_t ranks = kd_rank_count();
     *first = rank * n / ranks;
     *end = (rank + 1) * n / ranks;
 }
 
 void kd_reduction_share(int64_t n, int64_t *first, int64_t *end) {
-    share_of(kd_rank(), n, first, end);
+    kd_reduction_share_of(kd_rank(), n, first, end);
 }
 
 static bool siblings(const block *left, const block *right) {
@@ -58,52 +58,51 @@ static int blocks_of(block *out, int64_t first, int64_t end, int *most) {
     return count;
 }
 
-/* Over updates of 1 … most leaves: the most buffers a rank fills, the most blocks a rank sends, and
- * those of all ranks. */
-static void sizes_needed(int64_t most, int *buffers, int *blocks, int *all) {
+/* Of updates of n leaves: the most buffers a rank fills, the most blocks a rank sends, and those of
+ * all ranks; each at least what it is. */
+static void raise_sizes(int64_t n, int *buffers, int *blocks, int *all) {
     block list[BLOCKS_MAX];
-    *buffers = *blocks = *all = 0;
-    for (int64_t n = 1; n <= most; n++) {
-        int total = 0;
-        for (int rank = 0; rank < kd_rank_count(); rank++) {
-            int64_t first, end;
-            share_of(rank, n, &first, &end);
-            int count = blocks_of(list, first, end, buffers);
-            total += count;
-            if (count > *blocks) *blocks = count;
-        }
-        if (total > *all) *all = total;
+    int total = 0;
+    for (int rank = 0; rank < kd_rank_count(); rank++) {
+        int64_t first, end;
+        kd_reduction_share_of(rank, n, &first, &end);
+        const int count = blocks_of(list, first, end, buffers);
+        total += count;
+        if (count > *blocks) *blocks = count;
     }
+    if (total > *all) *all = total;
 }
 
 static kd_real *numbers(int64_t count, bool *complete) {
-    kd_real *array = kd_large_alloc((size_t)count * sizeof *array);
+    kd_real *array = kd_large_alloc((size_t)(count + 1) * sizeof *array); /* never none */
     if (!array) *complete = false;
     return array;
 }
 
-static bool allocate(kd_reduction *r, int64_t most) {
-    int blocks, all;
+static bool allocate(kd_reduction *r, int64_t full, int64_t last) {
+    int blocks = 0, all = 0;
     bool complete = true;
-    sizes_needed(most, &r->buffer_count, &blocks, &all);
+    raise_sizes(full, &r->buffer_count, &blocks, &all);
+    raise_sizes(last, &r->buffer_count, &blocks, &all);
     for (int i = 0; i < r->buffer_count; i++) r->buffer[i] = numbers(r->size, &complete);
     if (kd_rank_count() == 1) return complete;
     const size_t places = (size_t)kd_rank_count() + 1;
     r->out = numbers((int64_t)kd_rank_count() * SEGMENT * blocks, &complete);
     r->in = numbers((int64_t)SEGMENT * all, &complete);
-    r->every = malloc((size_t)all * sizeof *r->every);
+    r->every =
+        malloc((size_t)(all + BLOCKS_MAX) * sizeof *r->every); /* those not joined yet, too */
     r->out_at = malloc(places * sizeof *r->out_at);
     r->in_at = malloc(places * sizeof *r->in_at);
     r->length = malloc(places * sizeof *r->length);
     return complete && r->every && r->out_at && r->in_at && r->length;
 }
 
-int kd_reduction_create(kd_reduction **out, int64_t size, int64_t most) {
+int kd_reduction_create(kd_reduction **out, int64_t size, int64_t full, int64_t last) {
     *out = NULL;
     kd_reduction *r = calloc(1, sizeof *r);
     if (!r) return kd_fail_memory(sizeof *r, "the sums over micro-batches");
     r->size = size;
-    if (!allocate(r, most)) {
+    if (!allocate(r, full, last)) {
         const unsigned long long arrays = (unsigned long long)r->buffer_count + 1;
         kd_reduction_free(r);
         return kd_fail_memory((unsigned long long)size * sizeof(kd_real) * arrays,
@@ -176,7 +175,7 @@ static void list_blocks(kd_reduction *r, int64_t own) {
     r->in_at[0] = 0;
     for (int q = 0; q < kd_rank_count(); q++) {
         int64_t first, end;
-        share_of(q, r->n, &first, &end);
+        kd_reduction_share_of(q, r->n, &first, &end);
         int of = blocks_of(r->every + count, first, end, &most);
         for (int i = 0; i < of; i++) r->every[count + i].values = r->in + (count + i) * own;
         count += of;

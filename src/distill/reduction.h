@@ -17,13 +17,14 @@
 
 typedef struct kd_reduction kd_reduction;
 
-/* For arrays of `size` numbers and updates of up to `most` leaves. Takes memory for the blocks that
- * a rank holds at once: none for one leaf, one array for two to three, log2 of them for more. The
- * caller frees. */
-int kd_reduction_create(kd_reduction **out, int64_t size, int64_t most);
+/* For arrays of `size` numbers and updates of `full` leaves, or `last` (the end of an epoch). Takes
+ * memory for the blocks that a rank holds at once: none for one leaf, an array for two or three,
+ * about log2 of them for more. The caller frees. */
+int kd_reduction_create(kd_reduction **out, int64_t size, int64_t full, int64_t last);
 void kd_reduction_free(kd_reduction *reduction); /* NULL is allowed */
 
-/* The leaves of this rank in an update of n: first … end − 1; maybe none. */
+/* The leaves of a rank, or of this one, in an update of n: first … end − 1; maybe none. */
+void kd_reduction_share_of(int rank, int64_t n, int64_t *first, int64_t *end);
 void kd_reduction_share(int64_t n, int64_t *first, int64_t *end);
 
 /* One update of n leaves: begin; for each of this rank's leaves in order, its numbers in `values`

@@ -9,6 +9,8 @@
 
 #include "base/text.h"
 #include "config/reader.h"
+#include "distill/origin.h"
+#include "distill/plan.h"
 #include "report/metric.h"
 
 /* What a command may ask of a run. Each does what is missing of the stages before it. */
@@ -27,6 +29,47 @@ typedef struct {
     int bias_count;    /* "CLASSES=SHIFT" of --bias, for tasks with classes    */
     const char *const *bias;
 } kd_measurement;
+
+/* How a run of a sweep is opened. */
+typedef struct {
+    const char *runs; /* the sweep's folder: its runs, and beside them what several of them need */
+    bool fresh;
+    bool seeded_teachers; /* teachers that a config trains take the run's seed           */
+    bool known_teacher;   /* another run has measured the same teacher: not again        */
+    void *like; /* an open run whose inputs may be borrowed as long as it is open, or NULL */
+} kd_part_options;
+
+/* How far: its inputs are read; what lies in its folder is compared, too; the folder is made, and
+ * the run may begin. Only the last changes anything on disk. */
+typedef enum { KD_PART_INPUTS, KD_PART_LOOK, KD_PART_BEGIN } kd_part_depth;
+
+/* Takes note of a folder beside the runs of a sweep, and what is made in it. */
+typedef int (*kd_note_folder)(void *context, const char *name, const kd_origin *origin,
+                              const char *config_path);
+
+/* What a sweep asks of a task. Its configs have "name" and "seed"; the last stage writes
+ * report.json as kd_measured_add_json does, with a model of the kind "student", by which runs are
+ * compared. A run of a sweep prints no table. */
+typedef struct {
+    int (*load)(void **config, const char *path, int change_count, const kd_config_change *change);
+    const char *(*resolved)(const void *config);
+    /* The caller closes *run, unless it is NULL. What several runs need (stores, labels) is kept in
+     * options->runs by a key of what decides it, and made by the first of them. */
+    int (*open)(void **run, const void *config, const kd_part_options *options,
+                kd_part_depth depth);
+    /* `run` owns from now on what it borrowed of `like`, which is closed next. May be NULL. */
+    void (*inherit)(void *run, void *like);
+    /* What the whole run is made from; what its teacher is and is measured on, empty without. */
+    void (*describe)(kd_origin *whole, kd_origin *teacher, const void *run);
+    /* Notes the run's folder and those of the runs that train its teachers. */
+    int (*folders)(const void *run, kd_note_folder note, void *context);
+    /* The config of the i-th teacher that a run of its own trains; NULL: there are no more. The
+     * caller frees. May be NULL. */
+    int (*teacher)(void **out, const void *config, int i, bool seeded);
+    /* What the run takes, and what is made once for all that need the same; nothing is printed. */
+    int (*needs)(kd_plan_needs *own, kd_plan_needs *shared, const void *config);
+    const char *const *timed; /* sections of a config that times depend on; NULL ends them */
+} kd_sweep_task;
 
 typedef struct kd_task {
     const char *name;            /* "classify"                                          */
@@ -53,6 +96,7 @@ typedef struct kd_task {
     int (*open)(void **run, const void *config, const char *runs, bool fresh);
     void (*close)(void *run);
     int (*stage[KD_STAGE_COUNT])(void *run); /* NULL: the task has no such stage */
+    const kd_sweep_task *sweep;              /* NULL: it cannot be swept         */
 } kd_task;
 
 #endif

@@ -9,7 +9,9 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/ranks.h"
 #include "distill/checkpoint.h"
+#include "distill/gradient.h"
 #include "distill/optimizer.h"
 #include "layers/weights.h"
 #include "report/runlog.h"
@@ -39,8 +41,12 @@ typedef struct {
     const kd_objective *task;
     const kd_train_job *job;
     kd_tape *tape;
+    kd_gradient gradient;
     kd_optimizer optimizer;
-    kd_runlog *log;
+    uint64_t dropout;   /* key of its streams, one for each micro-batch */
+    loss_sums *leaf;    /* of each micro-batch of an update             */
+    size_t *leaf_bytes; /* of each rank's                              */
+    kd_runlog *log;     /* this and the board: of the first rank */
     kd_tensorboard *board;
     kd_progress_state state;
     int64_t updates, total, warmup; /* per epoch; in all; of them with a rising rate */
@@ -53,7 +59,10 @@ typedef struct {
 
 static void trainer_clear(trainer *t) {
     kd_tape_free(t->tape);
+    kd_gradient_clear(&t->gradient);
     kd_optimizer_clear(&t->optimizer);
+    free(t->leaf);
+    free(t->leaf_bytes);
     kd_runlog_close(t->log);
     kd_tensorboard_close(t->board);
 }
@@ -70,6 +79,18 @@ static int make_paths(trainer *t) {
     return status < 0 ? status : kd_path_join(t->board_path, job->folder, name);
 }
 
+/* What an update is put together in. */
+static int make_leaves(trainer *t) {
+    const int64_t batches = t->task->batches, most = t->job->spec->accumulate;
+    const int64_t full = most < batches ? most : batches, rest = batches % full;
+    int status = kd_gradient_init(&t->gradient, t->task->params, full, rest ? rest : full);
+    if (status < 0) return status;
+    t->leaf = malloc((size_t)full * sizeof *t->leaf);
+    t->leaf_bytes = malloc((size_t)kd_rank_count() * sizeof *t->leaf_bytes);
+    if (t->leaf && t->leaf_bytes) return KD_OK;
+    return kd_fail_memory((size_t)full * sizeof *t->leaf, "the losses of an update");
+}
+
 static int trainer_init(trainer *t, const kd_objective *task, const kd_train_job *job) {
     *t = (trainer){.task = task, .job = job};
     t->state.best_value = NAN;
@@ -81,8 +102,10 @@ static int trainer_init(trainer *t, const kd_objective *task, const kd_train_job
         snprintf(t->state.best_metric, sizeof t->state.best_metric, "%s", task->metric[0].name);
     int status = make_paths(t);
     if (status == KD_OK) status = kd_tape_create(&t->tape, job->seed);
+    if (status == KD_OK) status = make_leaves(t);
     if (status == KD_OK) status = kd_optimizer_init(&t->optimizer, task->params, job->spec);
     if (status < 0) return status;
+    t->dropout = t->tape->rng.key;
     t->tape->precision = job->precision;
     t->updates = (task->batches + job->spec->accumulate - 1) / job->spec->accumulate;
     t->total = t->updates * job->spec->epochs;
@@ -99,13 +122,15 @@ static kd_checkpoint describe_checkpoint(trainer *t) {
                        .config_json = t->job->config_json,
                        .stage = t->job->stage};
     for (int m = 0; m < c.moment_count; m++) c.moment[m] = t->optimizer.moment[m];
-    c.state.dropout = t->tape->rng;
+    c.state.dropout = (kd_rng){.key = t->dropout};
     c.state.optimizer_step = t->optimizer.step;
     c.state.elapsed += kd_clock() - t->began;
     return c;
 }
 
+/* By the first rank: all have the same. */
 static int save(trainer *t, const char *path) {
+    if (!kd_rank_first()) return KD_OK;
     kd_checkpoint c = describe_checkpoint(t);
     int status = kd_params_check(c.params, t->job->stage); /* the file before stays good */
     if (status == KD_OK) status = kd_checkpoint_save(path, &c);
@@ -124,51 +149,104 @@ static int check_best(const trainer *t, const kd_progress_state *saved) {
 }
 
 /* Puts everything back to what <stage>.last.h5 holds, when it is there. */
-static int resume(trainer *t) {
+static int read_last(trainer *t) {
     if (!kd_file_exists(t->last_path)) return KD_OK;
     kd_checkpoint c = describe_checkpoint(t);
     int status = kd_checkpoint_load(t->last_path, &c);
     if (status == KD_OK) status = check_best(t, &c.state);
     if (status < 0) return status;
     memcpy(c.state.best_metric, t->state.best_metric, sizeof c.state.best_metric);
+    if (c.state.dropout.counter != 0)
+        kd_warn("%s: an older program began this stage, whose dropout drew other numbers",
+                t->last_path);
     t->state = c.state;
-    t->tape->rng = c.state.dropout;
     t->optimizer.step = c.state.optimizer_step;
-    kd_params_touch(t->task->params);
     return KD_OK;
 }
 
-/* Forward and backward of one micro-batch; gradients add up in the slab. */
-static int micro_step(trainer *t, const kd_train_place *at, double normalizer) {
+/* The weights of the first rank to all. */
+static void share_weights(kd_params *params) {
+    kd_ranks_share(params->value, (size_t)params->slab_size * sizeof *params->value);
+    kd_params_touch(params);
+}
+
+/* What the first rank read, on all. */
+static int resume(trainer *t) {
+    int status = kd_ranks_worst(kd_rank_first() ? read_last(t) : KD_OK);
+    if (status < 0) return status;
+    const size_t moment = (size_t)t->task->params->trained_size * sizeof(kd_real);
+    kd_ranks_share(&t->state, sizeof t->state);
+    kd_ranks_share(&t->optimizer.step, sizeof t->optimizer.step);
+    for (int m = 0; m < t->optimizer.moment_count; m++)
+        kd_ranks_share(t->optimizer.moment[m], moment);
+    share_weights(t->task->params);
+    return KD_OK;
+}
+
+/* Forward and backward of one micro-batch; its gradient is in the slab, its losses in *losses. */
+static int micro_step(trainer *t, const kd_train_place *at, double normalizer, loss_sums *losses) {
+    *losses = (loss_sums){0};
     if (kd_tape_guard(t->tape)) return KD_EINTERNAL;
     kd_tape_reset(t->tape);
+    t->tape->rng = kd_rng_init(t->dropout, (uint64_t)(at->epoch * t->task->batches + at->batch));
+    kd_gradient_enter(&t->gradient);
     kd_tensor *loss;
-    int status = t->task->loss(&loss, t->task->context, t->tape, at, normalizer, &t->recent.parts);
+    int status = t->task->loss(&loss, t->task->context, t->tape, at, normalizer, &losses->parts);
     if (status < 0) return status;
     if (!isfinite((double)loss->value[0]))
         return kd_fail(KD_EDATA,
                        "%s: the loss is %g at update %lld; lower train.learning_rate or set "
                        "train.clip",
                        t->job->stage, (double)loss->value[0], (long long)t->state.step);
-    t->recent.total += (double)loss->value[0] * normalizer;
+    losses->total = (double)loss->value[0] * normalizer;
     kd_tape_backward(t->tape, loss);
+    kd_gradient_leave(&t->gradient);
     return KD_OK;
 }
 
-/* One update from `accumulate` micro-batches. */
-static int update(trainer *t) {
-    const kd_objective *task = t->task;
-    kd_train_place at = {t->state.epoch, t->state.batch, t->state.step};
-    int64_t n = t->job->spec->accumulate, left = task->batches - at.batch;
-    if (n > left) n = left;
-    double normalizer = task->rows(task->context, &at, n);
-    kd_params_begin_step(task->params);
-    for (int64_t i = 0; i < n; i++, at.batch++) {
-        int status = micro_step(t, &at, normalizer);
-        if (status < 0) return status;
+/* The losses of all micro-batches, this rank's first … among them, into `recent`, in their order.
+ */
+static void add_losses(trainer *t, int64_t n, int64_t first) {
+    for (int r = 0; r < kd_rank_count(); r++) {
+        int64_t from, end;
+        kd_reduction_share_of(r, n, &from, &end);
+        t->leaf_bytes[r] = (size_t)(end - from) * sizeof *t->leaf;
     }
-    t->state.batch = at.batch;
-    kd_params_finish_grads(task->params);
+    kd_ranks_gather(t->leaf, t->leaf + first, t->leaf_bytes);
+    for (int64_t i = 0; i < n; i++) {
+        for (int k = 0; k < t->task->term_count; k++)
+            t->recent.parts.term[k] += t->leaf[i].parts.term[k];
+        t->recent.parts.rows += t->leaf[i].parts.rows;
+        t->recent.total += t->leaf[i].total;
+    }
+}
+
+/* The gradient of `accumulate` micro-batches, those of all ranks; → how many there were. */
+static int find_gradient(trainer *t, int64_t *count) {
+    const kd_objective *task = t->task;
+    const kd_train_place begin = {t->state.epoch, t->state.batch, t->state.step};
+    const int64_t most = t->job->spec->accumulate, left = task->batches - begin.batch;
+    const int64_t n = most < left ? most : left;
+    int64_t first, end;
+    const double normalizer = task->rows(task->context, &begin, n);
+    int status = KD_OK;
+    kd_gradient_begin(&t->gradient, n, &first, &end);
+    for (int64_t i = first; i < end && status == KD_OK; i++) {
+        const kd_train_place at = {begin.epoch, begin.batch + i, begin.step};
+        status = micro_step(t, &at, normalizer, &t->leaf[i]);
+    }
+    status = kd_ranks_worst(status);
+    if (status < 0) return status;
+    kd_gradient_finish(&t->gradient);
+    add_losses(t, n, first);
+    *count = n;
+    return KD_OK;
+}
+
+static int update(trainer *t) {
+    int64_t n;
+    int status = find_gradient(t, &n);
+    if (status < 0) return status;
     double rate = kd_schedule_rate(t->job->spec, t->state.step, t->warmup, t->total);
     double norm = kd_optimizer_update(&t->optimizer, rate);
     if (!isfinite(norm))
@@ -178,7 +256,8 @@ static int update(trainer *t) {
             "set train.clip",
             t->job->stage, (long long)t->state.step);
     t->state.step++;
-    if (t->state.batch == task->batches) {
+    t->state.batch += n;
+    if (t->state.batch == t->task->batches) {
         t->state.batch = 0;
         t->state.epoch++;
     }
@@ -234,9 +313,10 @@ static int log_losses(trainer *t) {
     const kd_runlog_place at = place_of(t);
     kd_scalar number[NUMBERS_MAX];
     int n = mean_losses(t, &t->recent, number);
-    number[n++] = (kd_scalar){
-        "lr", kd_schedule_rate(t->job->spec, t->state.step - 1, t->warmup, t->total)};
+    number[n++] =
+        (kd_scalar){"lr", kd_schedule_rate(t->job->spec, t->state.step - 1, t->warmup, t->total)};
     t->recent = (loss_sums){0};
+    if (!t->log) return KD_OK;
     int status = kd_runlog_write_step(t->log, &at, n, number);
     number[n - 1].name = "learning_rate";
     return status < 0 ? status : kd_tensorboard_add(t->board, at.step, n, number);
@@ -280,10 +360,10 @@ static int evaluate_epoch(trainer *t) {
     int status = t->task->evaluate(score, t->task->context, t->tape);
     if (status < 0) return status;
     tell_scores(t, score);
-    status = log_scores(t, score);
+    if (t->log) status = log_scores(t, score);
     const bool first = t->state.best_epoch == 0;
-    if (status < 0 || (!first && !kd_metric_is_better(&t->task->metric[0], score[0].value,
-                                                      t->state.best_value)))
+    if (status < 0 ||
+        (!first && !kd_metric_is_better(&t->task->metric[0], score[0].value, t->state.best_value)))
         return status;
     t->state.best_value = score[0].value;
     t->state.best_epoch = t->state.epoch;
@@ -306,14 +386,17 @@ static int loop(trainer *t) {
         bool epoch_ended = t->state.batch == 0;
         if (status == KD_OK && epoch_ended) status = evaluate_epoch(t);
         bool due = kd_clock() - t->last_saved >= spec->checkpoint_seconds;
-        if (status == KD_OK && (due || stop_requested || t->state.epoch == spec->epochs))
+        const bool stop = kd_ranks_any(stop_requested);
+        if (status == KD_OK && (due || stop || t->state.epoch == spec->epochs))
             status = save(t, t->last_path);
         if (status < 0) return status;
-        if (t->state.epoch < spec->epochs && kd_train_take_stop())
+        if (t->state.epoch < spec->epochs && stop) {
+            kd_train_take_stop();
             return kd_fail(KD_EAGAIN,
                            "%s: stopped on request after update %lld of %lld; saved: the "
                            "same command goes on from here",
                            t->job->stage, (long long)t->state.step, (long long)t->total);
+        }
         kd_progress_show(&progress, t->state.step, detail);
     }
     kd_progress_end(&progress);
@@ -327,9 +410,10 @@ static int open_board(trainer *t) {
     return status < 0 ? status : kd_tensorboard_open(&t->board, t->board_path, t->state.step + 1);
 }
 
-/* The loop between its notes in the run's log. */
+/* The loop between its notes in the run's log, which the first rank keeps. */
 static int train_on(trainer *t) {
     const kd_train_job *job = t->job;
+    if (!kd_rank_first()) return loop(t);
     if (t->state.step > 0)
         kd_log("%s: going on from update %lld of %lld (epoch %lld)", job->stage,
                (long long)t->state.step, (long long)t->total, (long long)t->state.epoch + 1);
@@ -344,11 +428,17 @@ static int train_on(trainer *t) {
     return status;
 }
 
-/* The best weights, which are this job's like the last ones. */
-static int load_best(trainer *t) {
+static int read_best(trainer *t) {
     const kd_checkpoint c = describe_checkpoint(t);
     int status = kd_checkpoint_check(t->best_path, &c);
     return status < 0 ? status : kd_checkpoint_load_params(t->best_path, t->task->params, NULL);
+}
+
+/* The best weights, which are this job's like the last ones. */
+static int load_best(trainer *t) {
+    int status = kd_ranks_worst(kd_rank_first() ? read_best(t) : KD_OK);
+    if (status == KD_OK) share_weights(t->task->params);
+    return status;
 }
 
 int kd_train(const kd_objective *task, const kd_train_job *job) {

@@ -26,6 +26,42 @@ void kd_stored_row(float *out, const kd_stored *stored, int64_t row, int64_t n) 
             out, stored->bytes + (uint64_t)row * kd_number_format_bytes(stored->format, n), n);
 }
 
+#ifdef KD_DOUBLE
+int kd_stored_keep(void **out, kd_params *params, const kd_stored *list) {
+    (void)params, (void)list;
+    *out = NULL;
+    return KD_OK;
+}
+#else
+typedef struct {
+    kd_constant constant; /* first: a pointer to it is one to the whole */
+    kd_stored stored;
+    int64_t length; /* of a row */
+} kept;
+
+static void read_rows(const kd_constant *constant, kd_real *out, int64_t first, int64_t count) {
+    const kept *k = (const kept *)(const void *)constant;
+    for (int64_t i = 0; i < count; i++)
+        kd_stored_row(out + i * k->length, &k->stored, first + i, k->length);
+}
+
+int kd_stored_keep(void **out, kd_params *params, const kd_stored *list) {
+    kept *all = calloc((size_t)params->count, sizeof *all);
+    *out = all;
+    if (!all) return kd_fail_memory((size_t)params->count * sizeof *all, "weights in their file");
+    for (int i = 0; i < params->count; i++) {
+        kd_param *p = params->list[i];
+        if (!p->by_rows || list[i].order != KD_ORDER_OURS) continue;
+        all[i] = (kept){
+            .constant = {.read = read_rows}, .stored = list[i], .length = kd_param_rows(p).length};
+        if (list[i].format == &kd_format_f16)
+            all[i].constant.half = (const uint16_t *)(const void *)list[i].bytes;
+        p->tensor.constant = &all[i].constant;
+    }
+    return KD_OK;
+}
+#endif
+
 int kd_stored_load(kd_params *params, const kd_stored *list, const char *source) {
     int64_t longest = 1;
     for (int i = 0; i < params->count; i++) {
@@ -37,6 +73,7 @@ int kd_stored_load(kd_params *params, const kd_stored *list, const char *source)
     for (int i = 0; i < params->count; i++) {
         kd_param *p = params->list[i];
         const kd_rows_of rows = kd_param_rows(p);
+        if (p->tensor.constant) continue;
         for (int64_t row = 0; row < rows.count; row++) {
             kd_stored_row(values, &list[i], row, rows.length);
             kd_param_set_row(p, list[i].order, row, values);

@@ -15,8 +15,14 @@ typedef struct {
 /* Row `row` of n numbers in the file's order → out. */
 void kd_stored_row(float *out, const kd_stored *stored, int64_t row, int64_t n);
 
-/* Fills the values of all parameters, which are laid out, from list (count); that they are finite
- * is checked: KD_EDATA names `source`, the parameter and the place. */
+/* Matrices stay in the file: before the layout, those parameters that may be constants
+ * (kd_param.by_rows) and lie there in our order become such, whose rows are decoded when they are
+ * read. *out holds what that takes; the caller frees it, after the parameters and before the bytes
+ * of the file. In double precision nothing stays. */
+int kd_stored_keep(void **out, kd_params *params, const kd_stored *list);
+
+/* Fills the values of all parameters, which are laid out, from list (count), but for constants;
+ * that all are finite is checked: KD_EDATA names `source`, the parameter and the place. */
 int kd_stored_load(kd_params *params, const kd_stored *list, const char *source);
 
 #endif

@@ -116,16 +116,15 @@ static int read_tokens(kd_ggml_source *s, kd_whisper_file *file, int vocabulary)
 /* --- the file ----------------------------------------------------------------------------------
  */
 
-static int read_weights(kd_ggml_source *s, kd_whisper_file *file) {
-    kd_params *params = file->model->params;
+static int read_weights(kd_ggml_source *s, kd_whisper_file *file, kd_whisper_training training) {
+    const kd_params *params = file->model->params;
     const size_t count = (size_t)params->count;
     kd_stored *list = calloc(count, sizeof *list);
     file->stored = calloc(count, sizeof *file->stored);
     int status = list && file->stored ? kd_ggml_records_list(list, s, params, &kd_whisper_ggml)
                                       : kd_fail_memory(count * sizeof *list, s->name);
     for (size_t i = 0; i < count && status == KD_OK; i++) file->stored[i] = list[i].format;
-    if (status == KD_OK) status = kd_whisper_layout_blank(file->model);
-    if (status == KD_OK) status = kd_stored_load(params, list, s->name);
+    if (status == KD_OK) status = kd_whisper_file_load(file, list, training, s->name);
     free(list);
     return status;
 }
@@ -141,7 +140,7 @@ int kd_whisper_bin_decode(kd_whisper_file **out, const void *bytes, size_t lengt
     if (status == KD_OK) status = read_filters(&s, file, spec.mels);
     if (status == KD_OK) status = read_tokens(&s, file, spec.vocabulary);
     if (status == KD_OK) status = kd_whisper_create(&file->model, &spec, training);
-    if (status == KD_OK) status = read_weights(&s, file);
+    if (status == KD_OK) status = read_weights(&s, file, training);
     if (status < 0) {
         kd_whisper_file_free(file);
         return status;
@@ -156,6 +155,9 @@ int kd_whisper_bin_read(kd_whisper_file **out, const char *path, kd_whisper_trai
     int status = kd_file_map_open(&map, path);
     if (status < 0) return status;
     status = kd_whisper_bin_decode(out, map.bytes, map.length, path, training);
-    kd_file_map_close(&map);
+    if (status == KD_OK && training == KD_WHISPER_ONLY_READ)
+        (*out)->map = map;
+    else
+        kd_file_map_close(&map);
     return status;
 }

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "data/whisper_mel.h"
+#include "files/folder_weights.h"
 #include "files/whisper_names.h"
 
 static const float FILTER_ERROR = 1e-6f; /* the largest is 0.03 */
@@ -19,6 +20,9 @@ void kd_whisper_file_free(kd_whisper_file *file) {
     kd_tokenizer_free(file->tokenizer);
     free(file->head);
     free(file->stored);
+    free(file->kept);
+    kd_file_map_close(&file->map);
+    kd_folder_weights_close(file->folder);
     free(file);
 }
 
@@ -71,6 +75,15 @@ const kd_number_format *kd_whisper_format_of(const kd_param *param,
     kd_named named;
     kd_names_find(&named, &kd_whisper_ggml, param);
     return kd_named_format(&named, matrices);
+}
+
+int kd_whisper_file_load(kd_whisper_file *file, const kd_stored *list, kd_whisper_training training,
+                         const char *source) {
+    kd_params *params = file->model->params;
+    int status =
+        training == KD_WHISPER_ONLY_READ ? kd_stored_keep(&file->kept, params, list) : KD_OK;
+    if (status == KD_OK) status = kd_whisper_layout_blank(file->model);
+    return status == KD_OK ? kd_stored_load(params, list, source) : status;
 }
 
 int kd_whisper_encodings(const kd_encoding **out, kd_encoding **own, const kd_whisper_file *file,

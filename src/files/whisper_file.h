@@ -7,9 +7,11 @@
 
 #include <stddef.h>
 
+#include "base/file.h"
 #include "data/tokenizer.h"
 #include "files/encoding.h"
 #include "files/gguf.h"
+#include "files/stored.h"
 #include "layers/whisper.h"
 
 /* A head of the decoder's cross-attention that follows the words in time. */
@@ -28,6 +30,9 @@ typedef struct {
     const kd_encoding *encoding; /* (parameters), for files that are written; borrowed. NULL: what
                                     kd_whisper_format_of says, the nearest numbers            */
     const kd_number_format **stored; /* (parameters) the formats a `.bin` has them in, else NULL */
+    void *kept; /* of KD_WHISPER_ONLY_READ: the matrices, and the files in which they stay */
+    kd_file_map map;
+    struct kd_folder_weights *folder;
 } kd_whisper_file;
 
 /* A `.bin` or GGUF file, told by its first bytes, or a folder with config.json and safetensors.
@@ -37,7 +42,8 @@ typedef struct {
 int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_training training);
 void kd_whisper_file_free(kd_whisper_file *file);
 
-/* The `.bin` in memory (borrowed during the call); `name` is for messages. */
+/* The `.bin` in memory, borrowed during the call or, with KD_WHISPER_ONLY_READ, as long as *out;
+ * `name` is for messages. */
 int kd_whisper_bin_decode(kd_whisper_file **out, const void *bytes, size_t length, const char *name,
                           kd_whisper_training training);
 int kd_whisper_bin_read(kd_whisper_file **out, const char *path, kd_whisper_training training);
@@ -59,7 +65,7 @@ bool kd_whisper_bin_fits(const kd_whisper_spec *spec, const kd_number_format *fo
  * `.bin`, and "mel_filters" (mels,bins). A matrix W in int8 is two tensors, W of type I8 and
  * "W.scale" (out) of type F32.
  * Reading: sizes may have any integer type; without mel filters OpenAI's are used; our checksum is
- * compared where the file has one. `bytes` are borrowed during the call. */
+ * compared where the file has one. `bytes` are borrowed as above. */
 int kd_whisper_gguf_decode(kd_whisper_file **out, const void *bytes, size_t length,
                            const char *name, kd_whisper_training training);
 int kd_whisper_gguf_read(kd_whisper_file **out, const char *path, kd_whisper_training training);
@@ -90,6 +96,10 @@ const kd_number_format *kd_whisper_format_of(const kd_param *param,
 
 /* --- for the readers and writers ----------------------------------------------------------------
  */
+
+/* The weights, from where they lie; with KD_WHISPER_ONLY_READ matrices stay there. */
+int kd_whisper_file_load(kd_whisper_file *file, const kd_stored *list, kd_whisper_training training,
+                         const char *source);
 
 /* What the file says of its writing, or the nearest numbers, which *own then holds for the caller
  * to free. */

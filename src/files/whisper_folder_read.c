@@ -9,9 +9,10 @@
 /* The tensor that the model has none for, since it is the token embedding once more. */
 static const char OUTPUT_MATRIX[] = "proj_out.weight";
 
-static int read_weights(kd_whisper *model, const char *folder, bool tied) {
-    kd_params *params = model->params;
-    const kd_repeated output = {OUTPUT_MATRIX, model->tokens.table,
+static int read_weights(kd_whisper_file *file, const char *folder, bool tied,
+                        kd_whisper_training training) {
+    const kd_params *params = file->model->params;
+    const kd_repeated output = {OUTPUT_MATRIX, file->model->tokens.table,
                                 "the token embedding; Whisper's output matrix is"};
     kd_folder_weights *shards;
     int status = kd_folder_weights_open(&shards, folder);
@@ -26,10 +27,12 @@ static int read_weights(kd_whisper *model, const char *folder, bool tied) {
         status = kd_fail_memory((size_t)params->count * sizeof *list, folder);
     if (status == KD_OK)
         status = kd_folder_weights_list(list, shards, params, &kd_whisper_hugging, &output);
-    if (status == KD_OK) status = kd_whisper_layout_blank(model);
-    if (status == KD_OK) status = kd_stored_load(params, list, folder);
+    if (status == KD_OK) status = kd_whisper_file_load(file, list, training, folder);
     free(list);
-    kd_folder_weights_close(shards);
+    if (training == KD_WHISPER_ONLY_READ)
+        file->folder = shards;
+    else
+        kd_folder_weights_close(shards);
     return status;
 }
 
@@ -46,7 +49,7 @@ int kd_whisper_folder_read(kd_whisper_file **out, const char *folder,
         status = kd_tokenizer_read_folder(&file->tokenizer, folder, spec.vocabulary);
     if (status == KD_OK) status = kd_whisper_create(&file->model, &spec, training);
     if (status == KD_OK) status = kd_whisper_generation_read(file, folder);
-    if (status == KD_OK) status = read_weights(file->model, folder, tied);
+    if (status == KD_OK) status = read_weights(file, folder, tied, training);
     if (status < 0) {
         kd_whisper_file_free(file);
         return status;

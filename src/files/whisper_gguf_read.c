@@ -259,14 +259,14 @@ static int read_filters(kd_whisper_file *file, const kd_gguf *g, int mels, const
     return KD_OK;
 }
 
-static int read_weights(kd_whisper *model, const kd_gguf *g, const char *name) {
-    kd_params *params = model->params;
+static int read_weights(kd_whisper_file *file, const kd_gguf *g, const char *name,
+                        kd_whisper_training training) {
+    const kd_params *params = file->model->params;
     const uint64_t filters = kd_gguf_find_tensor(g, KD_WHISPER_GGUF_FILTERS) != NULL;
     kd_stored *list = calloc((size_t)params->count, sizeof *list);
     int status = list ? kd_gguf_list_params(list, g, params, &kd_whisper_ggml, filters, name)
                       : kd_fail_memory((size_t)params->count * sizeof *list, name);
-    if (status == KD_OK) status = kd_whisper_layout_blank(model);
-    if (status == KD_OK) status = kd_stored_load(params, list, name);
+    if (status == KD_OK) status = kd_whisper_file_load(file, list, training, name);
     free(list);
     return status;
 }
@@ -299,7 +299,7 @@ static int read_file(kd_whisper_file *file, const kd_gguf *g, const char *name,
     if (status == KD_OK) status = read_tokens(file, g, name);
     if (status == KD_OK) status = kd_whisper_create(&file->model, &spec, training);
     if (status == KD_OK) status = read_generation(file, g, name);
-    return status == KD_OK ? read_weights(file->model, g, name) : status;
+    return status == KD_OK ? read_weights(file, g, name, training) : status;
 }
 
 int kd_whisper_gguf_decode(kd_whisper_file **out, const void *bytes, size_t length,
@@ -325,6 +325,9 @@ int kd_whisper_gguf_read(kd_whisper_file **out, const char *path, kd_whisper_tra
     int status = kd_file_map_open(&map, path);
     if (status < 0) return status;
     status = kd_whisper_gguf_decode(out, map.bytes, map.length, path, training);
-    kd_file_map_close(&map);
+    if (status == KD_OK && training == KD_WHISPER_ONLY_READ)
+        (*out)->map = map;
+    else
+        kd_file_map_close(&map);
     return status;
 }

@@ -20,6 +20,7 @@ int kd_linear_layer_init(kd_linear_layer *out, kd_params *params, const char *na
     *out = (kd_linear_layer){0};
     out->weight =
         add(params, name, "weight", 2, shape, KD_INIT_XAVIER_UNIFORM, in, KD_PARAM_DECAYED);
+    if (out->weight) out->weight->by_rows = true;
     if (bias) out->bias = add(params, name, "bias", 1, &units, KD_INIT_ZERO, in, 0);
     return out->weight && (out->bias || !bias) ? KD_OK : KD_EINTERNAL;
 }
@@ -66,6 +67,7 @@ int kd_embedding_layer_init(kd_embedding_layer *out, kd_params *params, const ch
                             int64_t C) {
     const int64_t shape[2] = {V, C};
     out->table = add(params, name, "weight", 2, shape, KD_INIT_NORMAL_002, 0, 0);
+    if (out->table) out->table->by_rows = true;
     return out->table ? KD_OK : KD_EINTERNAL;
 }
 

@@ -24,6 +24,7 @@
     X(AVG_POOL, avg_pool)                                                                          \
     X(GLOBAL_AVG_POOL, global_avg_pool)                                                            \
     X(LINEAR, linear)                                                                              \
+    X(ACTIVATION, activation)                                                                      \
     X(DROPOUT, dropout)
 
 #define KD_ENUMERATE_NODE(KIND, name) KD_NODE_##KIND,
@@ -35,6 +36,14 @@ typedef struct {
     int64_t h, w, c;
 } kd_extent;
 
+/* What an ACTIVATION computes: for each an op kd_<name>, and the same for one number as
+ * value_<name> in nodes/activation.c. (relu is not among them: layers have it built in.) */
+#define KD_ACTIVATIONS(X)                                                                          \
+    X(GELU, gelu) X(GELU_TANH, gelu_tanh) X(SIGMOID, sigmoid) X(SILU, silu) X(TANH, tanh)
+#define KD_ENUMERATE_ACTIVATION(NAME, name) KD_ACTIVATION_##NAME,
+typedef enum { KD_ACTIVATIONS(KD_ENUMERATE_ACTIVATION) KD_ACTIVATION_COUNT } kd_activation;
+#undef KD_ENUMERATE_ACTIVATION
+
 /* What a node is told besides its name and inputs: by a config, by a model written as code, by the
  * graph of an exported file. Each kind uses some of it; the rest is 0. */
 typedef struct {
@@ -45,6 +54,7 @@ typedef struct {
     bool batch_norm;                      /* CONV: behind it, instead of a bias            */
     bool relu;                            /* CONV, LINEAR, ADD: behind all                 */
     double drop;                          /* DROPOUT: probability                          */
+    kd_activation activation;             /* ACTIVATION                                    */
 } kd_node_spec;
 
 typedef struct kd_net_node {
@@ -115,6 +125,10 @@ int64_t kd_net_peak_activations(const kd_net *net);
 
 /* "conv", as exported files call it. */
 const char *kd_node_kind_name(kd_node_kind kind);
+
+/* "silu", and its value, in double. */
+const char *kd_activation_name(kd_activation which);
+double kd_activation_value(kd_activation which, double x);
 
 /* "conv 3×3, 8 groups, relu" */
 void kd_net_describe(kd_text *out, const kd_net_node *node);

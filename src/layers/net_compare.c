@@ -35,6 +35,8 @@ static void compare_pairs(comparison *c, const char *what, const int a[2], const
 static void compare_specs(comparison *c, const kd_node_spec *a, const kd_node_spec *b) {
     compare_words(c, "is a", kd_node_kind_name(a->kind), kd_node_kind_name(b->kind));
     compare_words(c, "activation", a->relu ? "relu" : "none", b->relu ? "relu" : "none");
+    compare_words(c, "function", kd_activation_name(a->activation),
+                  kd_activation_name(b->activation));
     compare_words(c, "batch norm", a->batch_norm ? "on" : "off", b->batch_norm ? "on" : "off");
     compare_pairs(c, "window", a->kernel, b->kernel);
     compare_pairs(c, "stride", a->stride, b->stride);

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -22,12 +23,14 @@ static void describe_place(char *out, size_t capacity, const kd_tensor *t, int64
                                  (long long)index[i]);
 }
 
-int kd_param_check(const kd_param *p, const kd_real *values, const char *source) {
+/* n values from number `first` on. */
+static int check(const kd_param *p, const kd_real *values, int64_t first, int64_t n,
+                 const char *source) {
     const bool variance = kd_names_variance(p->name);
-    for (int64_t i = 0; i < p->tensor.size; i++) {
+    for (int64_t i = 0; i < n; i++) {
         if (isfinite(values[i]) && !(variance && values[i] < 0)) continue;
         char place[96];
-        describe_place(place, sizeof place, &p->tensor, i);
+        describe_place(place, sizeof place, &p->tensor, first + i);
         return kd_fail(KD_EDATA, "%s: %s[%s] is %g; %s", source, p->name, place, (double)values[i],
                        variance ? "a variance is finite and not negative"
                                 : "weights are finite numbers");
@@ -35,10 +38,29 @@ int kd_param_check(const kd_param *p, const kd_real *values, const char *source)
     return KD_OK;
 }
 
+int kd_param_check(const kd_param *p, const kd_real *values, const char *source) {
+    return check(p, values, 0, p->tensor.size, source);
+}
+
+static int check_constant(const kd_param *p, const char *source) {
+    const int64_t rows = kd_rows(&p->tensor), C = kd_channels(&p->tensor);
+    kd_real *row = malloc((size_t)C * sizeof *row);
+    int status = row ? KD_OK : kd_fail_memory((size_t)C * sizeof *row, "a row of weights");
+    for (int64_t i = 0; i < rows && status == KD_OK; i++) {
+        kd_tensor_read(&p->tensor, row, i, 1);
+        status = check(p, row, i * C, C, source);
+    }
+    free(row);
+    return status;
+}
+
 int kd_params_check(const kd_params *params, const char *source) {
     int status = KD_OK;
-    for (int i = 0; i < params->count && status == KD_OK; i++)
-        status = kd_param_check(params->list[i], params->list[i]->tensor.value, source);
+    for (int i = 0; i < params->count && status == KD_OK; i++) {
+        const kd_param *p = params->list[i];
+        status = p->tensor.constant ? check_constant(p, source)
+                                    : kd_param_check(p, p->tensor.value, source);
+    }
     return status;
 }
 

@@ -132,7 +132,8 @@ int kd_whisper_create(kd_whisper **out, const kd_whisper_spec *spec, kd_whisper_
     if (status == KD_OK && training != KD_WHISPER_TRAIN_ALL) freeze(m->params, 0);
     const int encoder_count = m->params ? m->params->count : 0;
     if (status == KD_OK) status = add_decoder(m);
-    if (status == KD_OK && training == KD_WHISPER_TRAIN_NOTHING) freeze(m->params, encoder_count);
+    if (status == KD_OK && training != KD_WHISPER_TRAIN_ALL && training != KD_WHISPER_TRAIN_DECODER)
+        freeze(m->params, encoder_count);
     if (status < 0) {
         kd_whisper_free(m);
         return status;

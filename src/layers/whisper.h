@@ -27,7 +27,8 @@ typedef struct {
 typedef enum {
     KD_WHISPER_TRAIN_NOTHING,
     KD_WHISPER_TRAIN_DECODER,
-    KD_WHISPER_TRAIN_ALL /* but for the sinusoids */
+    KD_WHISPER_TRAIN_ALL, /* but for the sinusoids */
+    KD_WHISPER_ONLY_READ  /* nothing, and matrices may stay in their file (whisper_file.h) */
 } kd_whisper_training;
 
 typedef struct {

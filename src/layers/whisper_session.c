@@ -180,6 +180,8 @@ static void product(const kd_whisper_session *s, const kd_param *W, int64_t rows
         if (s->compact[i]->param == W) compact = s->compact[i];
     if (compact && compact->version == *W->version)
         kd_gemm_few_compact(rows, N, K, A, lda, compact, C, N);
+    else if (W->tensor.constant)
+        kd_gemm_constant(s->tape, rows, N, K, A, lda, W->tensor.constant, C, N);
     else
         kd_gemm(KD_PLAIN, KD_TRANSPOSED, rows, N, K, 1, A, lda, W->tensor.value, K, 0, C, N);
 }
@@ -265,11 +267,13 @@ int kd_whisper_session_step(kd_whisper_session *s, const int32_t *id, int64_t n)
     return KD_OK;
 }
 
-void kd_whisper_session_logits(kd_whisper_session *s, kd_real *out, int64_t at) {
+int kd_whisper_session_logits(kd_whisper_session *s, kd_real *out, int64_t at) {
     KD_CONTRACT(s->hidden && at >= 0 && at < s->hidden->shape[1], "logits of position %lld",
                 (long long)at);
     const int64_t rows = s->hidden->shape[0], n = s->hidden->shape[1], C = s->hidden->shape[2];
+    if (kd_tape_guard(s->tape)) return KD_EINTERNAL;
     product(s, s->model->tokens.table, rows, s->hidden->value + at * C, n * C, out);
+    return KD_OK;
 }
 
 void kd_whisper_session_select(kd_whisper_session *s, int width, const int *from) {

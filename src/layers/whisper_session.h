@@ -34,7 +34,7 @@ void kd_whisper_session_restart(kd_whisper_session *session);
 int kd_whisper_session_step(kd_whisper_session *session, const int32_t *id, int64_t n);
 
 /* The logits behind the token at position `at` of those appended last → out (samples·width, V). */
-void kd_whisper_session_logits(kd_whisper_session *session, kd_real *out, int64_t at);
+int kd_whisper_session_logits(kd_whisper_session *session, kd_real *out, int64_t at);
 
 /* From now on there are `width` rows for each recording, row i being a continuation of what was
  * row from[i] (samples·width entries, of the same recording). */

@@ -186,14 +186,13 @@ static int read_node(kd_blob_reader *r, const cJSON *item, int index, int count)
     const kd_qnode_class *class = kd_qnode_class_of(node->spec.kind);
     node->spec.relu = cJSON_IsTrue(kd_json_get(item, "relu"));
     node->last = index == count - 1 && class->gives_logits;
+    if (class->steps && !node->last) status = get_grid(r, item, node);
+    if (!class->steps) node->grid = r->blob->node[node->in[0]].grid;
     kd_extent made = index > 0 ? node->from : node->out;
-    if (class->read) status = class->read(r, item, node, &made);
+    if (class->read && status == KD_OK) status = class->read(r, item, node, &made);
     if (status < 0) return status;
     if (made.h != node->out.h || made.w != node->out.w || made.c != node->out.c)
         return kd_blob_fail(r, item, "out", "is not what this node makes of its input");
-    if (node->last) return KD_OK;
-    if (class->steps) return get_grid(r, item, node);
-    node->grid = r->blob->node[node->in[0]].grid;
     return KD_OK;
 }
 

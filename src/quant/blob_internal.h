@@ -36,6 +36,7 @@ typedef struct {
     int32_t *bias;   /* (O) with −zero·Σw of the input folded in                       */
     int32_t *factor, *shift; /* (O); one entry for a mean                                      */
     float *scale;            /* (O) of the weights                                             */
+    void *own;               /* what only its kind knows of; free() gives it back              */
     kd_add_multipliers add;  /* ADD                                                            */
     size_t slot;             /* where the output lies in a sample's scratch                    */
 } kd_blob_node;

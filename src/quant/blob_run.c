@@ -115,6 +115,7 @@ void kd_blob_free(kd_blob *blob) {
     for (int i = 0; i < blob->count; i++) {
         kd_blob_node *node = &blob->node[i];
         free(node->weight);
+        free(node->own);
         free(node->offset);
         free(node->bias);
         free(node->factor);

@@ -117,8 +117,43 @@ avx512_tile(const kd_int8_windows *in, const int8_t *weight,
     FOR_EACH_COUNT(in->rows, avx512_rows, in, weight, c)
 }
 
+/* kd_requantize of sixteen sums; as kd_requantize_eight (grid_avx2.h). */
+__attribute__((target("avx512f"), always_inline)) static inline __m512i
+requantize_sixteen(__m512i x, __m512i factor, __m512i shift) {
+    const __m512i nudge = _mm512_set1_epi64(1 << 30), one = _mm512_set1_epi32(1);
+    const __m512i even = _mm512_add_epi64(_mm512_mul_epi32(x, factor), nudge);
+    const __m512i odd = _mm512_add_epi64(
+        _mm512_mul_epi32(_mm512_srli_epi64(x, 32), _mm512_srli_epi64(factor, 32)), nudge);
+    const __m512i high =
+        _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 31), _mm512_slli_epi64(odd, 1));
+    const __m512i mask = _mm512_sub_epi32(_mm512_sllv_epi32(one, shift), one);
+    const __m512i threshold =
+        _mm512_sub_epi32(_mm512_srli_epi32(mask, 1), _mm512_srai_epi32(high, 31));
+    const __m512i low = _mm512_srav_epi32(high, shift);
+    return _mm512_mask_add_epi32(
+        low, _mm512_cmpgt_epi32_mask(_mm512_and_si512(high, mask), threshold), low, one);
+}
+
+__attribute__((target("avx512f"))) static void
+store_avx512(int rows, int32_t sum[KD_INT8_ROWS][KD_INT8_COLUMNS], const kd_int8_rounding *how) {
+    const __m512i bias = _mm512_loadu_si512(how->bias), factor = _mm512_loadu_si512(how->factor);
+    const __m512i shift = _mm512_loadu_si512(how->shift), zero = _mm512_set1_epi32(how->zero);
+    const __m512i least = _mm512_set1_epi32(how->low), most = _mm512_set1_epi32(how->high);
+    const __mmask16 kept = (__mmask16)((1U << how->channels) - 1);
+    if (_mm512_cmplt_epi32_mask(shift, _mm512_setzero_si512())) { /* M ≥ 1: rare */
+        kd_int8_store_portable(rows, sum, how);
+        return;
+    }
+    for (int r = 0; r < rows; r++) {
+        const __m512i steps = _mm512_add_epi32(_mm512_loadu_si512(sum[r]), bias);
+        __m512i q = requantize_sixteen(steps, factor, shift);
+        q = _mm512_add_epi32(_mm512_min_epi32(_mm512_max_epi32(q, least), most), zero);
+        _mm512_mask_cvtepi32_storeu_epi8(how->out + r * how->row_stride, kept, q);
+    }
+}
+
 static const kd_int8_kernel avxvnni = {"avxvnni", 4, false, avx_tile, kd_int8_store_avx2};
-static const kd_int8_kernel avx512vnni = {"avx512vnni", 4, false, avx512_tile, kd_int8_store_avx2};
+static const kd_int8_kernel avx512vnni = {"avx512vnni", 4, false, avx512_tile, store_avx512};
 
 /* Leaf 7.1, bit 4 of eax; not every compiler's __builtin_cpu_supports knows the name. AVX2 stands
  * for the system saving the wide registers. */

@@ -85,7 +85,7 @@ static int add_node(kd_qnet *qnet, int i) {
                            KD_INIT_ONE, KD_PARAM_TRAINED);
     if (status < 0 || q->source != i) return status;
     status =
-        add_state(&q->range, qnet, i, SUFFIX[RANGE], KD_RANGE_SIZE, KD_INIT_ZERO, KD_PARAM_STATE);
+        add_state(&q->range, qnet, i, SUFFIX[RANGE], KD_RANGE_SIZE, KD_INIT_ZERO, KD_PARAM_RUNNING);
     if (status == KD_OK && learned)
         status = add_state(&q->scale, qnet, i, SUFFIX[SCALE], 1, KD_INIT_ONE, KD_PARAM_TRAINED);
     if (status == KD_OK)

@@ -27,6 +27,14 @@ int kd_quantized_calibrated(kd_quantized *q) {
     return q->how->calibrated ? q->how->calibrated(q) : KD_OK;
 }
 
+void kd_quantized_watch(kd_quantized *q, kd_tape *tape) {
+    if (q->how->watch) q->how->watch(q, tape);
+}
+
+void kd_quantized_unwatch(kd_tape *tape) {
+    kd_input_squares_watch(NULL, tape);
+}
+
 int kd_quantized_round(kd_quantized *q) {
     return q->how->round ? q->how->round(q) : KD_OK;
 }
@@ -37,8 +45,11 @@ void kd_quantized_leave(kd_quantized *q) {
 
 kd_tensor *kd_quantized_forward(kd_quantized *q, kd_tape *tape, kd_tensor *x, kd_quant_mode mode,
                                 kd_tensor **taps) {
-    return q->how->forward ? q->how->forward(q, tape, x, mode, taps)
-                           : kd_net_forward(q->model.net, tape, x, taps);
+    if (q->how->forward) return q->how->forward(q, tape, x, mode, taps);
+    if (mode == KD_QUANT_OBSERVE) kd_quantized_watch(q, tape);
+    kd_tensor *y = kd_net_forward(q->model.net, tape, x, taps);
+    kd_quantized_unwatch(tape);
+    return y;
 }
 
 const kd_encoding *kd_quantized_encodings(const kd_quantized *q) {

@@ -5,6 +5,8 @@
  *              (qnet.h); it must see the activations; its file is a blob (blob.h)
  *   nearest    each weight goes to the nearest number of its tensor's format, whatever the model;
  *              sees nothing; its file is any that holds such formats
+ *   importance likewise, but the scales are those that lose least where inputs are large; sees the
+ *              inputs of matrices
  *
  * Rows of the second kind, which round weights and leave the forward alone, are one function:
  * KD_ROUNDED_WEIGHTS (rounded_weights.h) brings the rest.
@@ -26,11 +28,13 @@
 
 #include "files/encoding.h"
 #include "quant/blob.h"
+#include "quant/input_squares.h"
 #include "quant/qnet.h"
 
 /* What calibration samples are run for. */
 typedef enum {
     KD_SEES_NOTHING,
+    KD_SEES_INPUTS,     /* what is multiplied by each matrix (input_squares.h)          */
     KD_SEES_ACTIVATIONS /* outputs of nodes, in the quantizer's own forward */
 } kd_quantizer_sight;
 
@@ -61,6 +65,7 @@ typedef struct {
 typedef struct {
     const kd_quantized *model;
     int param;
+    const kd_input_squares *seen; /* of KD_SEES_INPUTS, else NULL */
     const kd_number_format *format;
     int64_t rows, n;
     const kd_real *w;     /* (rows,n)                                   */
@@ -82,6 +87,7 @@ struct kd_quantizer {
 
     /* Those that round weights: a whole matrix. Called in every training step, too. */
     int (*round_matrix)(const kd_rounding *matrix);
+    void (*watch)(kd_quantized *q, kd_tape *tape); /* see kd_quantized_watch */
     const kd_encoding *(*encodings)(const kd_quantized *q);
 
     /* Those that make a network. */
@@ -92,7 +98,7 @@ struct kd_quantizer {
 };
 
 /* Every quantizer: its file defines kd_quantizer_<name>. */
-#define KD_QUANTIZERS(X)           X(integers) X(nearest)
+#define KD_QUANTIZERS(X)           X(integers) X(nearest) X(importance)
 #define KD_DECLARE_QUANTIZER(name) extern const kd_quantizer kd_quantizer_##name;
 KD_QUANTIZERS(KD_DECLARE_QUANTIZER)
 #undef KD_DECLARE_QUANTIZER
@@ -103,6 +109,11 @@ int kd_quantized_create(kd_quantized **out, const kd_quantizable *model,
 void kd_quantized_free(kd_quantized *q); /* leaves, too; NULL is allowed */
 int kd_quantized_start(kd_quantized *q);
 int kd_quantized_calibrated(kd_quantized *q);
+
+/* Between the two the quantizer sees what passes over the tape, when that is what it must see. The
+ * net of a model is watched by itself in KD_QUANT_OBSERVE; this is for models written as code. */
+void kd_quantized_watch(kd_quantized *q, kd_tape *tape);
+void kd_quantized_unwatch(kd_tape *tape);
 
 /* From now on the model computes with numbers made of its present weights. Allocates nothing. */
 int kd_quantized_round(kd_quantized *q);

@@ -2,7 +2,7 @@
 #include "quant/rounded_weights.h"
 
 static int round_matrix(const kd_rounding *matrix) {
-    kd_round_rows(matrix, NULL);
+    kd_round_rows(matrix, NULL, 1);
     return 0;
 }
 

@@ -19,9 +19,10 @@ typedef struct {
     kd_encoding *encoding; /* (parameters)                    */
     entry *entry;          /* (count)                         */
     int count;
-    kd_real *slab;        /* of the rounded values           */
-    unsigned char *bytes; /* of all entries                  */
-    float *scratch;       /* (KD_ROUNDING_LANES,longest row) */
+    kd_real *slab;          /* of the rounded values           */
+    unsigned char *bytes;   /* of all entries                  */
+    float *scratch;         /* (KD_ROUNDING_LANES,longest row) */
+    kd_input_squares *seen; /* of KD_SEES_INPUTS, else NULL    */
 } rounded;
 
 static rounded *rounded_of(kd_quantized *q) {
@@ -50,6 +51,7 @@ void kd_rounded_free(kd_quantized *q) {
     free(r->slab);
     free(r->bytes);
     free(r->scratch);
+    kd_input_squares_free(r->seen);
     free(r);
 }
 
@@ -111,21 +113,36 @@ int kd_rounded_start(kd_quantized *q) {
     if (status < 0) return status;
     r->entry = calloc(count, sizeof *r->entry);
     if (!r->entry) return kd_fail_memory(count * sizeof *r->entry, "rounded weights");
+    if (q->how->sees == KD_SEES_INPUTS) status = kd_input_squares_create(&r->seen, q->model.params);
+    if (status < 0) return status;
     const extent all = list_entries(r);
     return take_memory(r, &all);
+}
+
+/* --- what it sees -----------------------------------------------------------------------------
+ */
+
+void kd_rounded_watch(kd_quantized *q, kd_tape *tape) {
+    if (rounded_of(q)->seen) kd_input_squares_watch(rounded_of(q)->seen, tape);
+}
+
+int kd_rounded_calibrated(kd_quantized *q) {
+    return rounded_of(q)->seen ? kd_input_squares_finish(rounded_of(q)->seen) : KD_OK;
 }
 
 /* --- rounding ---------------------------------------------------------------------------------
  */
 
-void kd_round_rows(const kd_rounding *m, const float *importance) {
+void kd_round_rows(const kd_rounding *m, const float *importance, int groups) {
     const int64_t bytes = (int64_t)kd_number_format_bytes(m->format, m->n);
+    const int64_t group = m->rows / groups;
 #pragma omp parallel for schedule(static)
     for (int lane = 0; lane < KD_ROUNDING_LANES; lane++) {
         float *values = m->scratch + lane * m->n;
         for (int64_t row = lane; row < m->rows; row += KD_ROUNDING_LANES) {
             for (int64_t i = 0; i < m->n; i++) values[i] = (float)m->w[row * m->n + i];
-            m->format->encode(m->bytes + row * bytes, values, importance, m->n);
+            const float *own = importance ? importance + row / group * m->n : NULL;
+            m->format->encode(m->bytes + row * bytes, values, own, m->n);
         }
     }
 }
@@ -151,6 +168,7 @@ int kd_rounded_round(kd_quantized *q) {
         const kd_rows_of rows = kd_param_rows(param_of(r, e));
         const kd_rounding matrix = {.model = q,
                                     .param = e->param,
+                                    .seen = r->seen,
                                     .format = r->encoding[e->param].format,
                                     .rows = rows.count,
                                     .n = rows.length,

@@ -40,6 +40,15 @@ double kd_metric_scale(const kd_metric *metric) {
     return metric->unit == KD_UNIT_SHARE ? 100 : 1;
 }
 
+int kd_metric_digits(const kd_metric *metric) {
+    static const int digits[] = {[KD_UNIT_NUMBER] = 4,
+                                 [KD_UNIT_SHARE] = 2,
+                                 [KD_UNIT_COUNT] = 1,
+                                 [KD_UNIT_BYTES] = 0,
+                                 [KD_UNIT_TIME] = 3};
+    return digits[metric->unit];
+}
+
 const char *kd_metric_format(const kd_metric *metric) {
     static const char *const format[] = {[KD_UNIT_NUMBER] = "%.4f",
                                          [KD_UNIT_SHARE] = "%.2f %%",

@@ -25,6 +25,7 @@ typedef struct {
     kd_unit unit;
     bool higher_is_better;
     bool has_interval;  /* a table has a column for its interval                      */
+    bool in_sweep;      /* beside the first, a sweep's table has it, too              */
     double least, most; /* what it can be, for axes and intervals; both 0: anything   */
 } kd_metric;
 
@@ -57,6 +58,8 @@ void kd_metric_text(char *out, size_t capacity, const kd_metric *metric, double 
 /* The ends of an interval: "82.10 … 86.05", "at least 82.10", "" where there is none. */
 void kd_metric_interval_text(char *out, size_t capacity, const kd_metric *metric,
                              const kd_estimate *estimate);
+/* Decimals of a mean that was scaled: 2 of a share. */
+int kd_metric_digits(const kd_metric *metric);
 /* What a value is multiplied with for people: 100 for shares. */
 double kd_metric_scale(const kd_metric *metric);
 /* The printf format of a value that was scaled, for axes and tooltips: "%.2f %%". */

@@ -3,7 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tasks/classify/sweep.h"
+#include "distill/sweep.h"
+#include "tasks/registry.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length);
@@ -25,12 +26,12 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 /* Of a sweep that is accepted, every run's config can be made or is refused. */
 static void read_sweep(const char *text, size_t length) {
     kd_sweep *sweep;
-    if (kd_sweep_parse(&sweep, text, length, "s.json") < 0) return;
+    if (kd_sweep_parse(&sweep, text, length, "s.json", kd_task_of_config) < 0) return;
     for (int v = 0; v < sweep->variant_count; v++) {
-        kd_config *config;
+        void *config;
         if (kd_sweep_config(&config, sweep, v, sweep->seed_count - 1) < 0) continue;
-        if (strcmp(config->name, sweep->variant[v].folder) == 0) abort(); /* "-s…" is missing */
-        kd_config_free(config);
+        if (strcmp(sweep->task->run_name(config), sweep->variant[v].folder) == 0) abort(); /* "-s…" is missing */
+        sweep->task->free_config(config);
     }
     kd_sweep_free(sweep);
 }

@@ -74,7 +74,7 @@ static void build(kd_net *net, kd_net_node *node) {
     if (!kd_net_is_countable(net, node, "weight", 4, shape) ||
         !kd_net_is_countable_output(net, node))
         return;
-    const int trained = KD_PARAM_TRAINED, state = KD_PARAM_STATE;
+    const int trained = KD_PARAM_TRAINED, running = KD_PARAM_RUNNING;
     node->weight = kd_net_add_param(net, node, "weight", 4, shape, KD_INIT_HE_NORMAL,
                                     shape[1] * shape[2] * shape[3], trained | KD_PARAM_DECAYED);
     if (!spec->batch_norm) {
@@ -84,8 +84,8 @@ static void build(kd_net *net, kd_net_node *node) {
     node->gamma = kd_net_add_param(net, node, "bn.weight", 1, &channels, KD_INIT_ONE, 0, trained);
     node->beta = kd_net_add_param(net, node, "bn.bias", 1, &channels, KD_INIT_ZERO, 0, trained);
     node->mean =
-        kd_net_add_param(net, node, "bn.running_mean", 1, &channels, KD_INIT_ZERO, 0, state);
-    node->var = kd_net_add_param(net, node, "bn.running_var", 1, &channels, KD_INIT_ONE, 0, state);
+        kd_net_add_param(net, node, "bn.running_mean", 1, &channels, KD_INIT_ZERO, 0, running);
+    node->var = kd_net_add_param(net, node, "bn.running_var", 1, &channels, KD_INIT_ONE, 0, running);
 }
 
 static kd_tensor *forward(const kd_net *net, const kd_net_node *node, kd_tape *tape, kd_tensor *x,

@@ -19,6 +19,9 @@ int kd_classify_plan(const void *config, const char *runs);
  * updates. Refuses like kd_preflight, and what cannot fit into memory before it takes it. */
 int kd_plan_measure(kd_plan_needs *out, const kd_config *config);
 
+/* Sweeps of classifiers (sweep.c). */
+extern const kd_sweep_task kd_classify_sweep;
+
 /* A blob, a checkpoint or a safetensors file on the test set, class by class. */
 int kd_classify_measure(const void *config, const kd_measurement *what);
 

@@ -46,16 +46,3 @@ void kd_config_free(kd_config *config) {
     free(config->resolved);
     free(config);
 }
-
-int kd_config_section(char **out, const kd_config *config, const char *section) {
-    *out = NULL;
-    cJSON *resolved;
-    const int status = kd_json_tree(&resolved, config->resolved, "the configuration");
-    if (status < 0) return status;
-    const cJSON *item = kd_json_get(resolved, section);
-    char *text = item ? kd_json_print(item, false) : NULL;
-    if (!item || text) *out = strdup(text ? text : "");
-    cJSON_free(text);
-    cJSON_Delete(resolved);
-    return *out ? KD_OK : kd_fail_memory(strlen(config->resolved), section);
-}

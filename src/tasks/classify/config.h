@@ -38,6 +38,7 @@ typedef struct {
     char stage[24]; /* "qat.<name>": of its checkpoints and log lines                  */
     kd_quantize_spec spec;
     char format_name[KD_FORMAT_NAME_MAX]; /* "" or of weights that are rounded; else integers */
+    char rounding[16];                    /* with a format: "", "nearest" or "importance" */
     int64_t calibration_samples;          /* of the training split, default 512; of integers     */
     bool qat;                             /* false: PTQ only                                     */
     kd_train_spec train; /* QAT; inherits "train", with epochs and rate of its own */
@@ -66,6 +67,9 @@ typedef struct {
     char path[KD_PATH_MAX];    /* where it came from                                  */
 } kd_config;
 
+/* data.kind of these configs. */
+#define KD_CLASSIFY_KINDS "idx|cifar10|audio"
+
 extern const kd_config_table kd_config_root;
 
 /* Reads, checks everything and reports ALL errors at once through kd_log, each as
@@ -81,9 +85,5 @@ int kd_config_parse(kd_config **out, const char *text, size_t length, const char
 int kd_config_load_changed(kd_config **out, const char *path, int n,
                            const kd_config_change *change);
 void kd_config_free(kd_config *config);
-
-/* The resolved JSON text of one section ("data", "model", "train" …), to key a stage by what went
- * into it; "" when absent. The caller frees *out. */
-int kd_config_section(char **out, const kd_config *config, const char *section);
 
 #endif

@@ -144,7 +144,7 @@ static int run_stages(everything *e) {
     return status;
 }
 
-int kd_run_everything(kd_run *run, bool quiet) {
+int kd_run_everything(kd_run *run) {
     everything e = {.run = run};
     e.report = (kd_report){.config = run->config,
                            .run_folder = run->folder,
@@ -152,9 +152,9 @@ int kd_run_everything(kd_run *run, bool quiet) {
                            .class_name = (const char(*)[KD_CLASS_NAME_MAX])run->test->class_name,
                            .label = run->test->label};
     int status = run_stages(&e);
-    if (status == KD_OK && !quiet) kd_report_print(&e.report);
+    if (status == KD_OK && !run->quiet) kd_report_print(&e.report);
     if (status == KD_OK) status = kd_report_write(&e.report);
-    if (status == KD_OK && !quiet) kd_log("report: %s/report.html", run->folder);
+    if (status == KD_OK && !run->quiet) kd_log("report: %s/report.html", run->folder);
     for (int i = 0; i < e.report.count; i++) kd_result_free_counts(&e.report.result[i]);
     kd_learner_free(e.student);
     kd_learner_free(e.alone);

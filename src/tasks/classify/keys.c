@@ -99,7 +99,7 @@ static const kd_config_key AUGMENT_KEYS[] = {
 static const kd_config_table AUGMENT_TABLE = {.name = "augment", .key = AUGMENT_KEYS,
     .count = COUNT(AUGMENT_KEYS), .doc = "Random changes to training samples."};
 static const kd_config_key DATA_KEYS[] = {
-    {"kind", KD_KEY_CHOICE, FIELD(kd_config, data.kind), .choices = "idx|cifar10|audio",
+    {"kind", KD_KEY_CHOICE, FIELD(kd_config, data.kind), .choices = KD_CLASSIFY_KINDS,
      .required = true, .doc = "the format of the files"},
     {"folder", KD_KEY_PATH, FIELD(kd_config, data.folder), .depends = "required for idx, cifar10",
      .doc = "holds the four idx files (.gz or not), or CIFAR-10's .bin files"},
@@ -216,6 +216,8 @@ static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count
 static const kd_config_key QUANTIZE_KEYS[] = {
     {"format", KD_KEY_CHOICE, FIELD(kd_quantize_config, format_name), .choices = KD_FORMAT_CHOICES,
      .doc = "the weights are rounded to it and nothing else is; without, the network computes in integers, which the keys down to calibration_samples are about"},
+    {"rounding", KD_KEY_CHOICE, FIELD(kd_quantize_config, rounding), .choices = "nearest|importance",
+     .depends = "nearest", .doc = "with format: to the nearest numbers, or with the scales that lose least where the inputs of calibration_samples are large"},
     {"name", KD_KEY_TEXT, FIELD(kd_quantize_config, name),
      .depends = "the format, int8, or the bits, as w4a8", .doc = "of the exported files, student.<name>.gguf"},
     {"weight_bits", KD_KEY_INTEGER, FIELD(kd_quantize_config, spec.integers.weight_bits), RANGE(2, 8),

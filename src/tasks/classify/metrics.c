@@ -1,5 +1,7 @@
 #include "tasks/classify/metrics.h"
 
+#include <math.h>
+
 /* clang-format off */
 const kd_metric kd_classify_terms[] = {
     [KD_CLASSIFY_KL]   = {.name = "kl", .title = "τ²·KL: teacher", .unit = KD_UNIT_NUMBER},
@@ -16,7 +18,8 @@ const kd_metric kd_classify_validation[] = {
 const kd_metric kd_classify_test[] = {
     [KD_TEST_ACCURACY]      = {.name = "accuracy", .title = "accuracy", .unit = KD_UNIT_SHARE, .higher_is_better = true,
                                .has_interval = true, .least = 0, .most = 1},
-    [KD_TEST_ERRORS]        = {.name = "errors", .unit = KD_UNIT_COUNT},
+    [KD_TEST_ERRORS]        = {.name = "errors", .unit = KD_UNIT_COUNT, .in_sweep = true,
+                               .most = INFINITY},
     [KD_TEST_SAMPLES]       = {.name = "samples", .unit = KD_UNIT_COUNT},
     [KD_TEST_CORRECT]       = {.name = "correct", .unit = KD_UNIT_COUNT, .higher_is_better = true},
     [KD_TEST_LOSS]          = {.name = "loss", .unit = KD_UNIT_NUMBER},

@@ -297,11 +297,18 @@ static const char *const OF_INTEGERS[] = {
     "observer",    "percentile",      "ema",    "calibration_samples"};
 enum { OF_INTEGERS_COUNT = (int)(sizeof OF_INTEGERS / sizeof *OF_INTEGERS) };
 
+/* Which sees samples, too: the last of them. */
+static bool is_importance(const cJSON *object) {
+    const cJSON *rounding = kd_json_get(object, "rounding");
+    return cJSON_IsString(rounding) && strcmp(rounding->valuestring, "importance") == 0;
+}
+
 void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
     const cJSON *format = kd_json_get(object, "format");
     if (cJSON_IsString(format)) {
         kd_default_text(reader, out, "name", format->valuestring);
-        for (int i = 0; i < OF_INTEGERS_COUNT; i++) kd_default_none(reader, out, OF_INTEGERS[i]);
+        for (int i = 0; i < OF_INTEGERS_COUNT - is_importance(object); i++)
+            kd_default_none(reader, out, OF_INTEGERS[i]);
         return;
     }
     int weights = bits_of(object, "weight_bits"), activations = bits_of(object, "activation_bits");
@@ -314,9 +321,14 @@ void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, 
 /* Which quantizer it is. */
 static void choose_quantizer(kd_config_reader *reader, const cJSON *object, const char *path,
                              kd_quantize_config *quantize) {
-    quantize->spec.how = quantize->format_name[0] ? &kd_quantizer_nearest : &kd_quantizer_integers;
+    const bool importance = is_importance(object);
+    quantize->spec.how = !quantize->format_name[0] ? &kd_quantizer_integers
+                         : importance              ? &kd_quantizer_importance
+                                                   : &kd_quantizer_nearest;
+    if (quantize->rounding[0] && !quantize->format_name[0])
+        kd_config_complain_key(reader, object, path, "rounding", "goes with \"format\" only");
     quantize->spec.format = kd_number_format_named(quantize->format_name);
-    for (int i = 0; quantize->spec.format && i < OF_INTEGERS_COUNT; i++)
+    for (int i = 0; quantize->spec.format && i < OF_INTEGERS_COUNT - importance; i++)
         if (kd_json_get(object, OF_INTEGERS[i]))
             kd_config_complain_key(reader, object, path, OF_INTEGERS[i],
                                    "is of networks in integers; with \"format\" only weights are "

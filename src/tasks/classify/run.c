@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/ranks.h"
 #include "tasks/classify/preflight.h"
 #include "tasks/classify/run_look.h"
 #include "tasks/classify/teach.h"
@@ -101,6 +102,7 @@ static void begin(kd_run *run, const kd_config *config, const kd_run_options *op
     memset(run, 0, sizeof *run);
     run->config = config;
     run->lock = -1;
+    run->quiet = options->quiet;
     run->seeded_teachers = options->seeded_teachers;
     run->shared_store = options->shared_store;
     run->known_teacher = options->known_teacher;
@@ -143,7 +145,17 @@ int kd_run_look(kd_run *run, const kd_config *config, const kd_run_options *opti
     return status < 0 || options->fresh ? status : kd_run_compare(run);
 }
 
-int kd_run_open_as(kd_run *run, const kd_config *config, const kd_run_options *options) {
+typedef struct {
+    kd_run *run;
+    const kd_config *config;
+    const kd_run_options *options;
+} opening;
+
+static int open_run(void *context) {
+    const opening *o = context;
+    kd_run *run = o->run;
+    const kd_config *config = o->config;
+    const kd_run_options *options = o->options;
     char path[KD_PATH_MAX];
     int status = kd_run_look(run, config, options);
     if (status == KD_OK) status = kd_file_make_folders(run->folder);
@@ -151,6 +163,11 @@ int kd_run_open_as(kd_run *run, const kd_config *config, const kd_run_options *o
     if (status == KD_OK && options->fresh) status = remove_results(run);
     if (status == KD_OK) status = kd_path_join(path, run->folder, "config.json");
     return status < 0 ? status : kd_file_replace(path, config->resolved, strlen(config->resolved));
+}
+
+int kd_run_open_as(kd_run *run, const kd_config *config, const kd_run_options *options) {
+    begin(run, config, options);
+    return kd_ranks_take_turns(open_run, &(opening){run, config, options});
 }
 
 int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fresh) {
@@ -358,6 +375,7 @@ int kd_run_quantize(kd_run *run, const kd_learner *student, const kd_quantize_co
     if (status == KD_OK) status = kd_quantized_round((*out)->quantized);
     if (status == KD_OK) status = correct_bias(run, *out);
     if (status == KD_OK) status = write_blob(run, how, qat, *out);
+    status = kd_ranks_worst(status); /* and the file is there */
     if (status < 0) {
         kd_learner_free(*out);
         *out = NULL;

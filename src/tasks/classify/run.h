@@ -47,7 +47,7 @@ typedef struct kd_run {
     kd_origin origin;    /* of the job that kd_run_job described last          */
     kd_tape *tape;       /* for evaluation */
     int lock;            /* the folder's lock, −1 when not held */
-    bool seeded_teachers, shared_store, known_teacher, as_teacher; /* as in kd_run_options */
+    bool quiet, seeded_teachers, shared_store, known_teacher, as_teacher; /* as in kd_run_options */
     bool looks;                     /* at what is there, its teachers' too    */
     bool borrowed, borrowed_store;  /* the data sets, the store made elsewhere */
     const struct kd_run *pupil;     /* whose teacher this is, or NULL                     */
@@ -58,6 +58,7 @@ typedef struct {
     const char *runs; /* the folder of all runs */
     bool fresh;       /* what earlier starts left is removed */
     /* Of a sweep. */
+    bool quiet;           /* no table                                              */
     bool seeded_teachers; /* teachers trained by a config take this run's seed    */
     bool shared_store;    /* the store lies beside the runs, one for equal targets */
     bool known_teacher;   /* another run has measured it: not again                */
@@ -123,7 +124,7 @@ int kd_run_job(kd_run *run, const char *stage, const kd_quantize_config *qat,
  * place of its own and "-s<seed>" behind its name. The caller frees. */
 int kd_run_teacher_config(kd_config **out, const char *path, bool seeded, uint64_t seed);
 
-/* All stages, then report.html, report.json and, unless `quiet`, the table on stdout. */
-int kd_run_everything(kd_run *run, bool quiet);
+/* All stages, then report.html, report.json and, unless the run is quiet, the table on stdout. */
+int kd_run_everything(kd_run *run);
 
 #endif

@@ -176,7 +176,7 @@ static int compare_blob(const kd_run *run, const kd_quantize_config *how, bool q
 
 int kd_run_compare(const kd_run *run) {
     const kd_config *config = run->config;
-    int status = kd_origin_check_folder(run->folder, false);
+    int status = kd_origin_check_folder(run->folder, KD_CLASSIFY_KINDS);
     if (status == KD_OK) status = kd_teach_compare(run);
     if (status == KD_OK) status = compare_stage(run, "train", NULL);
     if (status < 0 || run->as_teacher) return status;

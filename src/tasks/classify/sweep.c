@@ -1,226 +1,105 @@
-#include "tasks/classify/sweep.h"
-
-#include <math.h>
-#include <stdio.h>
+/* What a sweep asks of classifiers (distill/task.h). */
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/error.h"
-#include "base/file.h"
-#include "base/log.h"
-#include "report/runlog.h"
-#include "tasks/classify/metrics.h"
+#include "tasks/classify/classify.h"
 #include "tasks/classify/run.h"
-#include "tasks/classify/sweep_parts.h"
+#include "tasks/classify/run_look.h"
 
-enum { REPORT_LIMIT = 1 << 24 };
-
-int kd_sweep_results_create(kd_sweep_results *out, const kd_sweep *sweep) {
-    size_t n = (size_t)sweep->variant_count * (size_t)sweep->seed_count;
-    *out = (kd_sweep_results){.sweep = sweep, .run = calloc(n, sizeof *out->run)};
-    return out->run ? KD_OK : kd_fail_memory(n * sizeof *out->run, "a sweep's results");
+static int load(void **config, const char *path, int count, const kd_config_change *change) {
+    return kd_config_load_changed((kd_config **)config, path, count, change);
 }
 
-void kd_sweep_results_free(kd_sweep_results *results) {
-    const kd_sweep *sweep = results->sweep;
-    for (int i = 0; results->run && i < sweep->variant_count * sweep->seed_count; i++)
-        free(results->run[i].origin);
-    free(results->run);
-    results->run = NULL;
+static const char *resolved(const void *config) {
+    return ((const kd_config *)config)->resolved;
 }
 
-kd_sweep_run *kd_sweep_run_at(const kd_sweep_results *results, int variant, int seed) {
-    return &results->run[variant * results->sweep->seed_count + seed];
-}
-
-/* --- keys ----------------------------------------------------------------------------------- */
-
-int kd_sweep_key(kd_sweep_run *out, const kd_run *run) {
-    kd_origin whole, teacher;
-    char *measured = NULL;
-    free(out->origin);
-    out->origin = NULL;
-    out->teacher = (kd_hash){""};
-    kd_run_origin_whole(&whole, run);
-    kd_run_origin_teacher(&teacher, run);
-    int status = kd_origin_text(&out->origin, &whole);
-    if (status == KD_OK) status = kd_origin_text(&measured, &teacher);
-    if (status == KD_OK) out->key = kd_origin_key(out->origin);
-    if (status == KD_OK && run->config->teacher.present) out->teacher = kd_origin_key(measured);
-    free(measured);
-    kd_origin_clear(&whole);
-    kd_origin_clear(&teacher);
-    return status;
-}
-
-/* --- one run -------------------------------------------------------------------------------- */
-
-static double number_of(const cJSON *object, const char *key) {
-    const cJSON *item = kd_json_get(object, key);
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
-}
-
-bool kd_sweep_model_read(kd_sweep_model *out, const cJSON *object) {
-    const cJSON *name = kd_json_get(object, "name"), *kind = kd_json_get(object, "kind");
-    double samples = number_of(object, "samples"), correct = number_of(object, "correct");
-    double parameters = number_of(object, "parameters"), bytes = number_of(object, "bytes");
-    if (!cJSON_IsString(name) || !cJSON_IsString(kind)) return false;
-    if (!(samples >= 1 && samples < 1e15 && correct >= 0 && correct <= samples)) return false;
-    if (!(parameters >= 0 && parameters < 1e15 && bytes >= 0 && bytes < 1e15)) return false;
-    *out = (kd_sweep_model){.samples = (int64_t)samples,
-                            .correct = (int64_t)correct,
-                            .loss = number_of(object, "loss"),
-                            .validation = number_of(object, "validation"),
-                            .parameters = (int64_t)parameters,
-                            .bytes = (int64_t)bytes};
-    snprintf(out->name, sizeof out->name, "%s", name->valuestring);
-    snprintf(out->kind, sizeof out->kind, "%s", kind->valuestring);
-    return true;
-}
-
-/* The training stage a model of the report came from, "" for none of this run's. */
-static const char *stage_of(const kd_sweep_model *model, const kd_config *config) {
-    if (strcmp(model->kind, "student") == 0) return "train";
-    if (strcmp(model->kind, "alone") == 0) return "alone";
-    for (int i = 0; i < config->quantize_count && strcmp(model->kind, "blob") == 0; i++) {
-        char name[sizeof model->name];
-        kd_run_blob_name(name, &config->quantize[i], true);
-        if (strcmp(name, model->name) == 0) return config->quantize[i].stage;
-    }
-    return "";
-}
-
-/* What the run's report and log say. */
-static int read_result(kd_sweep_run *out, const char *folder, const kd_config *config) {
-    char path[KD_PATH_MAX];
-    kd_json *json = NULL;
-    kd_runlog_curves curves = {0};
-    int status = kd_path_join(path, folder, "log.jsonl");
-    if (status == KD_OK) status = kd_runlog_read(&curves, path);
-    if (status == KD_OK) status = kd_path_join(path, folder, "report.json");
-    if (status == KD_OK) status = kd_json_read(&json, path, REPORT_LIMIT);
-    out->model_count = 0;
-    const cJSON *list = status == KD_OK ? kd_json_get(kd_json_root(json), "models") : NULL;
-    for (const cJSON *item = list ? list->child : NULL; item; item = item->next) {
-        if (out->model_count == KD_SWEEP_MODELS_MAX) break;
-        kd_sweep_model *model = &out->model[out->model_count];
-        if (!kd_sweep_model_read(model, item)) continue;
-        model->validation = 
-            kd_runlog_best(&curves, stage_of(model, config),
-                           &kd_classify_validation[KD_CLASSIFY_ACCURACY]);
-        out->model_count++;
-    }
-    if (status == KD_OK && out->model_count == 0)
-        status = kd_fail(KD_EDATA, "%s: holds no results", path);
-    out->done = status == KD_OK;
-    kd_runlog_free(&curves);
-    kd_json_free(json);
-    return status;
-}
-
-/* Whether a finished run has measured the teacher of this one. */
-static bool is_teacher_known(const kd_sweep_results *results, const kd_sweep_run *run) {
-    int total = results->sweep->variant_count * results->sweep->seed_count;
-    for (int i = 0; i < total; i++) {
-        const kd_sweep_run *other = &results->run[i];
-        if (other == run || !other->done || strcmp(other->teacher.hex, run->teacher.hex) != 0)
-            continue;
-        for (int m = 0; m < other->model_count; m++)
-            if (strcmp(other->model[m].kind, "teacher") == 0) return true;
-    }
-    return false;
-}
-
-static int carry_out_one(const kd_sweep_results *results, const kd_config *config,
-                         const char *folder, bool fresh, kd_sweep_run *out) {
-    kd_run run;
-    double began = kd_clock();
-    const kd_run_options options = {.runs = folder,
-                                    .fresh = fresh,
-                                    .seeded_teachers = results->sweep->teacher_seeds,
+static int open_part(void **out, const void *config, const kd_part_options *how,
+                     kd_part_depth depth) {
+    const kd_run_options options = {.runs = how->runs,
+                                    .fresh = how->fresh,
+                                    .quiet = true,
+                                    .seeded_teachers = how->seeded_teachers,
                                     .shared_store = true,
-                                    .known_teacher = is_teacher_known(results, out)};
-    int status = kd_run_open_as(&run, config, &options);
-    if (status == KD_OK) status = kd_sweep_key(out, &run); /* of what is there by now */
-    if (status == KD_OK) status = kd_run_everything(&run, true);
-    kd_run_close(&run);
-    if (status == KD_OK) status = read_result(out, run.folder, config);
-    out->seconds = kd_clock() - began;
+                                    .known_teacher = how->known_teacher,
+                                    .like = how->like};
+    kd_run *run = *out = malloc(sizeof *run);
+    if (!run) return kd_fail_memory(sizeof *run, "a run");
+    switch (depth) {
+    case KD_PART_INPUTS:
+        return kd_run_inputs(run, config, &options);
+    case KD_PART_LOOK:
+        return kd_run_look(run, config, &options);
+    case KD_PART_BEGIN:
+        break;
+    }
+    return kd_run_open_as(run, config, &options);
+}
+
+static void inherit(void *context, void *before) {
+    kd_run *run = context, *like = before;
+    if (run->borrowed) like->borrowed = true;
+    if (run->borrowed_store) like->borrowed_store = true;
+    run->borrowed = run->borrowed_store = false;
+}
+
+static void describe(kd_origin *whole, kd_origin *teacher, const void *context) {
+    const kd_run *run = context;
+    kd_run_origin_whole(whole, run);
+    if (run->config->teacher.present) kd_run_origin_teacher(teacher, run);
+}
+
+static int note_teacher(const kd_run *run, int i, kd_note_folder note, void *context) {
+    const char *path = run->config->teacher.source[i].config;
+    char prefix[32];
+    kd_config *config;
+    kd_origin origin = {0};
+    int status = kd_run_teacher_config(&config, path, run->seeded_teachers, run->config->seed);
+    if (status < 0) return status;
+    kd_run_teacher_prefix(prefix, run, i);
+    kd_origin_add_part(&origin, &run->teachers, prefix);
+    status = note(context, config->name, &origin, path);
+    kd_origin_clear(&origin);
+    kd_config_free(config);
     return status;
 }
 
-/* --- all of them ---------------------------------------------------------------------------- */
-
-typedef struct {
-    int total, done; /* runs                         */
-    int made;        /* by this start                */
-    double seconds;  /* that it took for them        */
-} tally;
-
-static void announce(const tally *t, const kd_config *config) {
-    char eta[48] = "";
-    if (t->made > 0) {
-        char left[32];
-        kd_format_duration(left, sizeof left, t->seconds / t->made * (t->total - t->done));
-        snprintf(eta, sizeof eta, "; about %s left", left);
-    }
-    kd_log("sweep: run %d of %d: %s%s", t->done + 1, t->total, config->name, eta);
+static int folders(const void *of, kd_note_folder note, void *context) {
+    const kd_run *run = of;
+    const kd_config *config = run->config;
+    kd_origin origin;
+    kd_run_origin_stage(&origin, run, "train", NULL);
+    int status = note(context, config->name, &origin, config->path);
+    kd_origin_clear(&origin);
+    for (int i = 0; i < config->teacher.count && status == KD_OK; i++)
+        if (config->teacher.source[i].config[0]) status = note_teacher(run, i, note, context);
+    return status;
 }
 
-static int carry_out_missing(kd_sweep_results *results, const char *folder, bool fresh) {
-    const kd_sweep *sweep = results->sweep;
-    tally t = {.total = sweep->variant_count * sweep->seed_count};
-    for (int i = 0; i < t.total; i++) t.done += results->run[i].done;
-    if (t.done > 0) kd_log("sweep: %d of %d runs are finished", t.done, t.total);
-    /* Seed by seed, so that variants can be compared early. */
-    for (int i = 0; i < t.total; i++) {
-        int variant = i % sweep->variant_count, seed = i / sweep->variant_count;
-        kd_sweep_run *run = kd_sweep_run_at(results, variant, seed);
-        kd_config *config;
-        if (run->done) continue;
-        int status = kd_sweep_config(&config, sweep, variant, seed);
-        if (status < 0) return status;
-        announce(&t, config);
-        status = carry_out_one(results, config, folder, fresh, run);
-        kd_config_free(config);
-        if (status == KD_OK) status = kd_sweep_results_write(results, folder);
-        if (status < 0) return status;
-        t.done++;
-        t.made++;
-        t.seconds += run->seconds;
-        if (t.done < t.total && kd_train_take_stop())
-            return kd_fail(KD_EAGAIN,
-                           "sweep: stopped on request after %d of %d runs; the same command goes "
-                           "on from there",
-                           t.done, t.total);
-    }
+static int teacher(void **out, const void *config, int i, bool seeded) {
+    const kd_teacher_config *teacher = &((const kd_config *)config)->teacher;
+    *out = NULL;
+    for (int k = 0; k < teacher->count; k++)
+        if (teacher->source[k].config[0] && i-- == 0)
+            return kd_run_teacher_config((kd_config **)out, teacher->source[k].config, seeded,
+                                         ((const kd_config *)config)->seed);
     return KD_OK;
 }
 
-static int print_table(const kd_sweep_results *results) {
-    kd_text text = {0};
-    kd_sweep_add_text(&text, results);
-    int status = kd_text_finish(&text, "the sweep's table");
-    if (status == KD_OK) fputs(text.text, stdout);
-    free(text.text);
-    return status;
+/* Teachers are planned as runs of their own. */
+static int needs(kd_plan_needs *own, kd_plan_needs *shared, const void *config) {
+    *shared = (kd_plan_needs){0};
+    return kd_plan_measure(own, config);
 }
 
-int kd_sweep_carry_out(const kd_sweep *sweep, const char *runs, bool fresh) {
-    char folder[KD_PATH_MAX];
-    kd_sweep_results results = {0};
-    int lock = -1, status = kd_path_join(folder, runs, sweep->name);
-    if (status == KD_OK) status = kd_file_lock_existing(&lock, folder);
-    if (status == KD_OK) status = kd_sweep_results_create(&results, sweep);
-    if (status == KD_OK) status = kd_sweep_results_look(&results, folder, fresh);
-    if (status == KD_OK) status = kd_file_make_folders(folder);
-    if (status == KD_OK && lock < 0) status = kd_file_lock(&lock, folder);
-    if (status == KD_OK) status = carry_out_missing(&results, folder, fresh);
-    if (status == KD_OK) status = kd_sweep_results_write(&results, folder);
-    if (status == KD_OK) status = print_table(&results);
-    if (status == KD_OK) kd_log("sweep: %s/sweep.html", folder);
-    kd_sweep_results_free(&results);
-    if (lock >= 0) close(lock);
-    return status;
-}
+static const char *const TIMED[] = {"data", "model", "train", "quantize", "alone", NULL};
+
+const kd_sweep_task kd_classify_sweep = {.load = load,
+                                         .resolved = resolved,
+                                         .open = open_part,
+                                         .inherit = inherit,
+                                         .describe = describe,
+                                         .folders = folders,
+                                         .teacher = teacher,
+                                         .needs = needs,
+                                         .timed = TIMED};

@@ -91,12 +91,12 @@ static int export(void *run) {
 }
 
 static int everything(void *run) {
-    return kd_run_everything(run, false);
+    return kd_run_everything(run);
 }
 
 extern const kd_task kd_task_classify;
 const kd_task kd_task_classify = {.name = "classify",
-                                  .kinds = "idx|cifar10|audio",
+                                  .kinds = KD_CLASSIFY_KINDS,
                                   .keys = &kd_config_root,
                                   .validation = kd_classify_validation,
                                   .test = kd_classify_test,
@@ -113,4 +113,5 @@ const kd_task kd_task_classify = {.name = "classify",
                                   .stage = {[KD_STAGE_TEACH] = teach,
                                             [KD_STAGE_QUANTIZE] = quantize,
                                             [KD_STAGE_EXPORT] = export,
-                                            [KD_STAGE_ALL] = everything}};
+                                            [KD_STAGE_ALL] = everything},
+                                  .sweep = &kd_classify_sweep};

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/ranks.h"
 #include "distill/checkpoint.h"
 
 enum { TEACH_BATCH = 200 };
@@ -212,7 +213,8 @@ static int make_store(kd_run *run, const kd_store_header *header, const char *pa
 }
 
 /* Makes the run's own store, or what is missing of it, and opens it. */
-static int make_and_open(kd_run *run) {
+static int make_and_open(void *context) {
+    kd_run *run = context;
     kd_store_header header;
     kd_origin origin;
     char path[KD_PATH_MAX], *text;
@@ -232,7 +234,7 @@ static int make_and_open(kd_run *run) {
 int kd_run_teach(kd_run *run) {
     const kd_teacher_config *teacher = &run->config->teacher;
     if (!teacher->present) return KD_OK;
-    if (!teacher->store[0]) return make_and_open(run);
+    if (!teacher->store[0]) return kd_ranks_take_turns(make_and_open, run);
     kd_teach_tell_unstated(run);
     return KD_OK;
 }

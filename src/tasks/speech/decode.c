@@ -100,8 +100,8 @@ int kd_decoder_language(kd_decoder *decoder, int32_t *out) {
     const int count = list->stated ? list->count : ids->languages;
     kd_whisper_session_restart(decoder->session);
     int status = kd_whisper_session_step(decoder->session, &ids->start, 1);
+    if (status == KD_OK) status = kd_whisper_session_logits(decoder->session, decoder->logits, 0);
     if (status < 0) return status;
-    kd_whisper_session_logits(decoder->session, decoder->logits, 0);
     *out = -1;
     for (int i = 0; i < count; i++) {
         const int32_t id = list->stated ? list->id[i] : ids->language + i;
@@ -275,8 +275,8 @@ static int go_on(kd_decoder *d, double temperature) {
         if (over || kd_whisper_session_length(d->session) == context) break;
         kd_whisper_session_select(d->session, s->width, s->from);
         int status = kd_whisper_session_step(d->session, s->token, 1);
+        if (status == KD_OK) status = kd_whisper_session_logits(d->session, d->logits, 0);
         if (status < 0) return status;
-        kd_whisper_session_logits(d->session, d->logits, 0);
     }
     return KD_OK;
 }
@@ -305,11 +305,12 @@ int kd_decoder_run(kd_decoder *d, kd_decoded *out, const int32_t *prompt, int co
     const int n = make_prompt(d, prompt, count, &start_at);
     kd_whisper_session_restart(d->session);
     int status = kd_whisper_session_step(d->session, s->prompt, n);
+    if (status == KD_OK) status = kd_whisper_session_logits(d->session, d->logits, start_at);
     if (status < 0) return status;
-    kd_whisper_session_logits(d->session, d->logits, start_at);
     *out = (kd_decoded){.temperature = temperature};
     out->no_speech = exp((double)d->logits[ids->no_speech] - kd_log_sum_exp(d->logits, V));
-    kd_whisper_session_logits(d->session, d->logits, n - 1);
+    status = kd_whisper_session_logits(d->session, d->logits, n - 1);
+    if (status < 0) return status;
     s->width = 1;
     s->done_count = 0;
     s->live[0].count = 0;

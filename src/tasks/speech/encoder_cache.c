@@ -1,6 +1,7 @@
 #include "tasks/speech/encoder_cache.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,9 +255,25 @@ int kd_encoder_cache_fill(kd_encoder_cache *encoded) {
 /* --- reading -----------------------------------------------------------------------------------
  */
 
+/* Where in its shard the record of window i begins. */
+static int64_t record_place(const kd_encoder_cache *e, int64_t i) {
+    return (int64_t)sizeof(shard_header) + i % KD_ENCODER_CACHE_IN_SHARD * record_bytes(e->values);
+}
+
+void kd_encoder_cache_expect(kd_encoder_cache *e, int64_t i) {
+    const int64_t shard = i / KD_ENCODER_CACHE_IN_SHARD;
+    char path[KD_PATH_MAX];
+    int fd;
+    if (!e->there[shard] || kd_shards_path(&e->cache, shard, path) < 0 ||
+        kd_open_files_take(e->files, shard, path, &fd) < 0)
+        return;
+    posix_fadvise(fd, record_place(e, i), record_bytes(e->values), POSIX_FADV_WILLNEED);
+    kd_open_files_give_back(e->files, shard);
+}
+
 static int read_record(kd_encoder_cache *e, int64_t i) {
     const int64_t shard = i / KD_ENCODER_CACHE_IN_SHARD, bytes = record_bytes(e->values);
-    const int64_t at = (int64_t)sizeof(shard_header) + i % KD_ENCODER_CACHE_IN_SHARD * bytes;
+    const int64_t at = record_place(e, i);
     char path[KD_PATH_MAX];
     record_header h;
     int fd, status = kd_shards_path(&e->cache, shard, path);

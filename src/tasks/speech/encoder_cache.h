@@ -33,6 +33,10 @@ int kd_encoder_cache_fill(kd_encoder_cache *encoded);
  * checked (KD_EDATA), else by the encoder. One thread at a time. */
 int kd_encoder_cache_read(kd_encoder_cache *encoded, int64_t i, kd_real *out);
 
+/* Lets the system fetch what the cache holds of a window that will be read soon; returns at once.
+ */
+void kd_encoder_cache_expect(kd_encoder_cache *encoded, int64_t i);
+
 /* Bytes that a whole cache for these windows takes. */
 int64_t kd_encoder_cache_bytes(const kd_windows *windows, const kd_whisper_spec *spec);
 

@@ -93,8 +93,7 @@ int kd_greedy_listen_encoded(kd_greedy *g, const kd_real *memory, int n, int64_t
 /* Appends g->next to every row; their logits follow. */
 static int step(kd_greedy *g) {
     int status = kd_whisper_session_step(g->session, g->next, 1);
-    if (status == KD_OK) kd_whisper_session_logits(g->session, g->logits, 0);
-    return status;
+    return status < 0 ? status : kd_whisper_session_logits(g->session, g->logits, 0);
 }
 
 /* Token by token, so that there are never more rows than recordings. */

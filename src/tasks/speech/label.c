@@ -255,6 +255,20 @@ static int end_batch(job *j, const kd_label *last) {
     return kd_label_files_save(j->files);
 }
 
+/* When nothing may be heard: names what would have to be. */
+static int refuse_missing(const job *j) {
+    const int64_t missing = j->total - j->done;
+    char place[KD_PATH_MAX + 32];
+    int64_t i = 0;
+    if (missing == 0) return KD_OK;
+    while (is_known(&j->out->item[i]) || j->first[i] != i) i++;
+    kd_utterance_place(place, sizeof place, &j->utterances->item[i]);
+    return kd_fail(KD_EDATA,
+                   "%s%s: has no label yet, like %lld of %lld recordings, and what is there was "
+                   "learnt without; use --fresh to start over (labels are kept), or another name",
+                   place, j->utterances->item[i].audio, (long long)missing, (long long)j->total);
+}
+
 static int hear_missing(job *j) {
     int64_t at = 0, which[KD_GREEDY_MOST];
     int status = KD_OK, n = next_batch(j, &at, which);
@@ -409,7 +423,7 @@ int kd_label_run(kd_labels *out, const char *folder, const kd_utterances *uttera
         status = kd_label_files_open(&j.files, folder, &key, teacher->model->spec.vocabulary);
     if (status == KD_OK) status = begin(&j);
     if (status == KD_OK) status = take_known(&j);
-    if (status == KD_OK) status = hear_missing(&j);
+    if (status == KD_OK) status = options->known_only ? refuse_missing(&j) : hear_missing(&j);
     if (status == KD_OK) status = take_repeated(&j);
     if (status == KD_OK) status = compare_all(&j);
     if (status == KD_OK) count_left_out(&j);

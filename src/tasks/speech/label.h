@@ -51,6 +51,7 @@ typedef struct {
 
 typedef struct {
     int32_t language, task; /* ids, for multilingual teachers; others ignore them */
+    bool known_only;        /* nothing is heard: KD_EDATA when a recording has no label yet */
 } kd_label_options;
 
 /* Hears what no shard under `folder` (made when needed) holds yet, with progress on stderr.

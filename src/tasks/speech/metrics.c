@@ -21,7 +21,8 @@ const kd_metric kd_speech_validation[] = {
 #define ONLY_IN_FILES(key, how) {.name = key, .unit = how}
 #define TEST_METRICS(rate) {                                                                       \
     [KD_HEARD_WER]        = RATE("wer", rate),                                                     \
-    [KD_HEARD_ERRORS]     = ONLY_IN_FILES("errors", KD_UNIT_COUNT),                                \
+    [KD_HEARD_ERRORS]     = {.name = "errors", .unit = KD_UNIT_COUNT, .in_sweep = true,            \
+                             .most = INFINITY},                                                    \
     [KD_HEARD_UTTERANCES] = ONLY_IN_FILES("utterances", KD_UNIT_COUNT),                            \
     [KD_HEARD_LOOPS]      = {.name = "loops", .title = "loops", .unit = KD_UNIT_COUNT},            \
     [KD_HEARD_AGAIN]      = ONLY_IN_FILES("decoded_again", KD_UNIT_COUNT),                         \

@@ -48,6 +48,7 @@ typedef struct {
     kd_whisper_costs costs; /* of the student */
     double teacher_bytes;
     double clips, seconds, windows; /* of training and validation recordings */
+    bool quiet;                     /* nothing is printed                    */
 } outlook;
 
 static int look(outlook *o, kd_speech_run *run) {
@@ -59,7 +60,10 @@ static int look(outlook *o, kd_speech_run *run) {
     o->teacher = o->student = run->teacher->model->spec;
     if (run->config->encoder_layers > 0) o->student.audio_layers = run->config->encoder_layers;
     if (run->config->decoder_layers > 0) o->student.text_layers = run->config->decoder_layers;
-    o->teacher_bytes = (double)run->teacher->model->params->slab_size * sizeof(kd_real);
+    o->teacher_bytes = 0; /* as numbers, which the student starts as */
+    for (int i = 0; i < run->teacher->model->params->count; i++)
+        o->teacher_bytes +=
+            (double)run->teacher->model->params->list[i]->tensor.size * sizeof(kd_real);
     o->clips = (double)(run->train.utterances.count + run->validation.utterances.count);
     status = estimate_seconds(&train, &run->train.utterances, &o->teacher);
     if (status == KD_OK) status = estimate_seconds(&held, &run->validation.utterances, &o->teacher);
@@ -76,8 +80,10 @@ static double updates(const outlook *o, const kd_train_spec *spec) {
 }
 
 /* One line; returns the seconds. */
-static double print_stage(const char *name, double seconds, const char *what, double bytes) {
+static double print_stage(const outlook *o, const char *name, double seconds, const char *what,
+                          double bytes) {
     char eta[32], size[40] = "";
+    if (o->quiet) return seconds;
     kd_format_duration(eta, sizeof eta, seconds);
     if (bytes > 0) {
         memcpy(size, ", ", 3);
@@ -91,11 +97,12 @@ static double print_training(const outlook *o, const char *name, const kd_train_
     char what[96];
     const double step = (double)spec->accumulate * o->costs.learning, count = updates(o, spec);
     snprintf(what, sizeof what, "%.0f updates of %.2f s", count, step);
-    return print_stage(name, step * count, what, 0);
+    return print_stage(o, name, step * count, what, 0);
 }
 
-/* Prints the stages; *disk gets what they write. */
-static double print_stages(const outlook *o, double *disk) {
+/* Prints the stages; what is made once for a teacher and its recordings goes to *shared, what the
+ * student takes to *own. */
+static void print_stages(const outlook *o, kd_plan_needs *own, kd_plan_needs *shared) {
     const kd_speech_config *c = o->config;
     const double heard = o->windows * o->costs.listening;
     const double cache = c->data.encoder_cache == KD_CACHE_OFF
@@ -105,21 +112,27 @@ static double print_stages(const outlook *o, double *disk) {
         kd_speech_teach_bytes(&c->teacher, &o->teacher, o->seconds * TOKENS_PER_SECOND);
     const double forward = o->costs.learning / (double)c->train.batch / 3 *
                            (double)o->teacher.text_layers / (double)o->student.text_layers;
+    const double checkpoints = 6.0 * sizeof(kd_real) * (double)o->costs.parameters;
     char what[96];
     snprintf(what, sizeof what, "%.0f recordings, %.1f hours", o->clips, o->seconds / 3600);
-    double seconds = print_stage("label", o->clips * o->costs.listening, what, 0);
-    seconds += print_stage("hear", heard, "what the encoder makes of the windows", cache);
-    seconds += print_stage("teach", o->windows * forward, "the teacher's targets", store);
-    seconds += print_training(o, "train", &c->train);
-    *disk = cache + store + 6.0 * sizeof(kd_real) * (double)o->costs.parameters;
+    shared->seconds = print_stage(o, "label", o->clips * o->costs.listening, what, 0);
+    shared->seconds +=
+        print_stage(o, "hear", heard, "what the encoder makes of the windows", cache);
+    shared->seconds +=
+        print_stage(o, "teach", o->windows * forward, "the teacher's targets", store);
+    shared->disk = cache + store;
+    shared->memory = 2 * o->teacher_bytes;
+    own->seconds = print_training(o, "train", &c->train);
+    own->disk = checkpoints;
+    /* Of the store only the output matrix stays in memory. */
+    own->memory = o->costs.bytes + kd_speech_teach_bytes(&c->teacher, &o->teacher, 0);
     for (int i = 0; i < c->quantize_count; i++) {
         const kd_speech_quantize *how = &c->quantize[i];
         if (!how->qat) continue;
-        seconds += print_stage("hear", heard, "the same with rounded weights", cache);
-        seconds += print_training(o, how->stage, &how->train);
-        *disk += cache + 6.0 * sizeof(kd_real) * (double)o->costs.parameters;
+        own->seconds += print_stage(o, "hear", heard, "the same with rounded weights", cache);
+        own->seconds += print_training(o, how->stage, &how->train);
+        own->disk += cache + checkpoints;
     }
-    return seconds;
 }
 
 /* The weights are in the file with 2 bytes each or fewer, and in memory with 4. */
@@ -144,39 +157,48 @@ static int check_batch(const outlook *o, int64_t batch, kd_precision precision) 
                                 "lower train.batch and raise train.accumulate");
 }
 
-static int print_plan(kd_speech_run *run, const char *runs) {
-    outlook o;
+static int measure(outlook *o, kd_speech_run *run) {
     int status = check_teacher(run);
-    if (status == KD_OK) status = look(&o, run);
+    if (status == KD_OK) status = look(o, run);
     if (status < 0) return status;
     kd_whisper_file_free(run->teacher);
     run->teacher = NULL;
-    status = check_batch(&o, run->config->train.batch, run->precision);
-    if (status == KD_OK)
-        status =
-            kd_bench_whisper_costs(&o.costs, &o.student, run->config->train.batch, run->precision);
+    status = check_batch(o, run->config->train.batch, run->precision);
     if (status < 0) return status;
-    printf(
-        "%s: a student of %d + %d layers from %d + %d: %.1f M parameters, %.1f M of them trained\n"
-        "  some %.0f windows of %g s, if every label is good enough; encoder %.2f s a window\n",
-        run->config->name, o.student.audio_layers, o.student.text_layers, o.teacher.audio_layers,
-        o.teacher.text_layers, (double)o.costs.parameters / 1e6, (double)o.costs.trained / 1e6,
-        o.windows, o.teacher.audio_context / 50.0, o.costs.listening);
-    double disk;
-    const double seconds = print_stages(&o, &disk);
-    const double store =
-        kd_speech_teach_bytes(&run->config->teacher, &o.teacher, o.seconds * TOKENS_PER_SECOND);
-    const double learning = o.costs.bytes + store, teaching = 2 * o.teacher_bytes;
-    return kd_plan_conclude(runs,
-                            &(kd_plan_needs){.seconds = seconds,
-                                             .memory = learning > teaching ? learning : teaching,
-                                             .disk = disk});
+    return kd_bench_whisper_costs(&o->costs, &o->student, run->config->train.batch, run->precision);
+}
+
+static int plan(const kd_speech_config *config, bool quiet, kd_plan_needs *own,
+                kd_plan_needs *shared) {
+    kd_speech_run run;
+    outlook o = {.quiet = quiet};
+    *own = *shared = (kd_plan_needs){0};
+    int status = kd_speech_run_look(&run, config);
+    if (status == KD_OK) status = measure(&o, &run);
+    if (status == KD_OK && !quiet)
+        printf("%s: a student of %d + %d layers from %d + %d: %.1f M parameters, %.1f M of them "
+               "trained\n"
+               "  some %.0f windows of %g s, if every label is good enough; encoder %.2f s a "
+               "window\n",
+               config->name, o.student.audio_layers, o.student.text_layers, o.teacher.audio_layers,
+               o.teacher.text_layers, (double)o.costs.parameters / 1e6,
+               (double)o.costs.trained / 1e6, o.windows, o.teacher.audio_context / 50.0,
+               o.costs.listening);
+    if (status == KD_OK) print_stages(&o, own, shared);
+    kd_speech_run_close(&run);
+    return status;
 }
 
 int kd_speech_plan(const void *config, const char *runs) {
-    kd_speech_run run;
-    int status = kd_speech_run_look(&run, config);
-    if (status == KD_OK) status = print_plan(&run, runs);
-    kd_speech_run_close(&run);
-    return status;
+    kd_plan_needs own, shared;
+    int status = plan(config, false, &own, &shared);
+    if (status < 0) return status;
+    own.seconds += shared.seconds;
+    own.disk += shared.disk;
+    if (shared.memory > own.memory) own.memory = shared.memory;
+    return kd_plan_conclude(runs, &own);
+}
+
+int kd_speech_needs(kd_plan_needs *own, kd_plan_needs *shared, const void *config) {
+    return plan(config, true, own, shared);
 }

@@ -24,7 +24,7 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
 /* clang-format off */
 #define MANIFESTS(part) LIST(kd_speech_config, data.part.path, data.part.count)
 static const kd_config_key DATA_KEYS[] = {
-    {"kind", KD_KEY_CHOICE, NOWHERE, .choices = "speech", .required = true,
+    {"kind", KD_KEY_CHOICE, NOWHERE, .choices = KD_SPEECH_KINDS, .required = true,
      .doc = "recordings with or without their words"},
     {"train", KD_KEY_PATHS, MANIFESTS(train), .required = true,
      .doc = "what the student learns from: TSV, JSON lines, Common Voice TSV, LibriSpeech folders"},
@@ -220,15 +220,14 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
 
 /* --- loading -------------------------------------------------------------------------------- */
 
-int kd_speech_config_load(kd_speech_config **out, const char *path, int n,
-                          const char *const *sets) {
+static int parse(kd_speech_config **out, const kd_config_origin *source) {
     *out = NULL;
+    const char *path = source->path;
     if (strlen(path) >= KD_PATH_MAX) return kd_fail(KD_EIO, "%s: path too long", path);
     kd_speech_config *config = calloc(1, sizeof *config);
     if (!config) return kd_fail_memory(sizeof *config, path);
     memcpy(config->path, path, strlen(path) + 1);
-    const kd_config_origin origin = {.path = config->path, .set_count = n, .set = sets};
-    const int status = kd_config_read(config, &kd_speech_config_root, &origin, "docs/speech.md",
+    const int status = kd_config_read(config, &kd_speech_config_root, source, "docs/speech.md",
                                       &config->resolved, &config->hash);
     if (status < 0) {
         kd_speech_config_free(config);
@@ -236,6 +235,16 @@ int kd_speech_config_load(kd_speech_config **out, const char *path, int n,
     }
     *out = config;
     return KD_OK;
+}
+
+int kd_speech_config_load(kd_speech_config **out, const char *path, int n,
+                          const char *const *sets) {
+    return parse(out, &(kd_config_origin){.path = path, .set_count = n, .set = sets});
+}
+
+int kd_speech_config_load_changed(kd_speech_config **out, const char *path, int n,
+                                  const kd_config_change *change) {
+    return parse(out, &(kd_config_origin){.path = path, .change_count = n, .change = change});
 }
 
 void kd_speech_config_free(kd_speech_config *config) {

@@ -63,10 +63,16 @@ typedef struct {
     char path[KD_PATH_MAX];
 } kd_speech_config;
 
+/* data.kind of these configs. */
+#define KD_SPEECH_KINDS "speech"
+
 extern const kd_config_table kd_speech_config_root;
 
 /* As kd_config_load. The caller frees with kd_speech_config_free. */
 int kd_speech_config_load(kd_speech_config **out, const char *path, int n, const char *const *sets);
+/* The same with changes that stand in another file. */
+int kd_speech_config_load_changed(kd_speech_config **out, const char *path, int n,
+                                  const kd_config_change *change);
 void kd_speech_config_free(kd_speech_config *config);
 
 #endif

@@ -53,6 +53,23 @@ double kd_speech_gap_closed(const kd_speech_result *initial, const kd_speech_res
 /* --- one encoder for several models ------------------------------------------------------------
  */
 
+/* Of tensors of one size; a constant is compared row by row. Without memory for that, no. */
+static bool same_values(const kd_tensor *x, const kd_tensor *y) {
+    const int64_t rows = kd_rows(x), C = kd_channels(x);
+    const size_t bytes = (size_t)C * sizeof(kd_real);
+    if (!x->constant && !y->constant)
+        return memcmp(x->value, y->value, (size_t)x->size * sizeof *x->value) == 0;
+    kd_real *row = malloc(2 * bytes);
+    bool same = row != NULL;
+    for (int64_t i = 0; i < rows && same; i++) {
+        kd_tensor_read(x, row, i, 1);
+        kd_tensor_read(y, row + C, i, 1);
+        same = memcmp(row, row + C, bytes) == 0;
+    }
+    free(row);
+    return same;
+}
+
 static bool same_encoder(const kd_whisper *a, const kd_whisper *b) {
     if (a->spec.width != b->spec.width || a->spec.audio_layers != b->spec.audio_layers ||
         a->spec.audio_heads != b->spec.audio_heads)
@@ -61,9 +78,7 @@ static bool same_encoder(const kd_whisper *a, const kd_whisper *b) {
         const kd_param *x = a->params->list[i];
         if (strncmp(x->name, "encoder.", 8) != 0) continue;
         const kd_param *y = kd_params_find(b->params, x->name);
-        if (!y || y->tensor.size != x->tensor.size ||
-            memcmp(x->tensor.value, y->tensor.value,
-                   (size_t)x->tensor.size * sizeof *x->tensor.value) != 0)
+        if (!y || !kd_same_shape(&x->tensor, &y->tensor) || !same_values(&x->tensor, &y->tensor))
             return false;
     }
     return true;

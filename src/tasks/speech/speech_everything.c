@@ -42,7 +42,7 @@ static void add(models *m, const char *name, const char *kind, const char *stage
 static int add_file(models *m, const char *name, const char *kind, const char *stage,
                     const char *path) {
     kd_whisper_file *file;
-    int status = kd_whisper_file_open(&file, path, KD_WHISPER_TRAIN_NOTHING);
+    int status = kd_whisper_file_open(&file, path, KD_WHISPER_ONLY_READ);
     if (status == KD_OK) add(m, name, kind, stage, file, NULL, size_of(path));
     return status;
 }
@@ -136,10 +136,10 @@ static int report(const models *m, const kd_speech_result *result, bool written)
                                    .leaked = run->leaked,
                                    .count = m->count,
                                    .result = result};
-    kd_speech_report_print(&what);
+    if (!run->quiet) kd_speech_report_print(&what);
     if (!written) return KD_OK;
     int status = kd_speech_report_write(&what);
-    if (status == KD_OK) kd_log("report: %s/report.html", run->folder);
+    if (status == KD_OK && !run->quiet) kd_log("report: %s/report.html", run->folder);
     return status;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/ranks.h"
 #include "tasks/speech/speech_look.h"
 #include "tasks/speech/speech_run.h"
 
@@ -103,7 +104,7 @@ int kd_speech_run_export(kd_speech_run *run) {
     if (status == KD_OK) status = kd_whisper_folder_write(folder, run->student, &kd_format_f32);
     for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++)
         status = write_quantized(run, &run->config->quantize[i]);
-    return status;
+    return kd_ranks_worst(status); /* and the files are there */
 }
 
 static int print_file(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq) {

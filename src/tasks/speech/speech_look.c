@@ -43,6 +43,14 @@ static void add_windows(kd_origin *out, const char *key, const kd_speech_list *l
     if (list->utterances.count > 0) add_late(out, key, list->windows ? &list->windows->hash : NULL);
 }
 
+static void add_teacher(kd_origin *out, const kd_speech_run *run) {
+    kd_origin_add(out, "products", "%s",
+                  run->precision == KD_PRECISION_BFLOAT16 ? "bfloat16" : "float32");
+    add_section(out, run, "teacher", 0, TEACHER_WITHOUT);
+    kd_origin_add(out, "teacher.parameters", "%s", run->teacher_hash.hex);
+    kd_origin_add(out, "teacher.tokens", "%s", run->tokens_hash.hex);
+}
+
 /* The windows are made by these keys; they stand here for the message. */
 static void add_teaching(kd_origin *out, const kd_speech_run *run) {
     add_section(out, run, "seed", 0, NOTHING);
@@ -67,11 +75,47 @@ void kd_speech_origin_stage(kd_origin *out, const kd_speech_run *run,
     if (how) add_section(out, run, "quantize", (int)(how - run->config->quantize), DECIDES_NOTHING);
 }
 
+/* One that several runs share says nothing of what made the windows, but the windows. */
 void kd_speech_origin_store(kd_origin *out, const kd_speech_run *run) {
     begin(out, "teach");
-    add_teaching(out, run);
+    if (run->shared[0]) {
+        add_teacher(out, run);
+        add_windows(out, "windows.train", &run->train);
+    } else {
+        add_teaching(out, run);
+    }
     if (run->config->teacher.kind == KD_STORE_TOPK)
         kd_origin_add(out, "loss.temperature", "%.9g", run->config->loss.temperature);
+}
+
+void kd_speech_origin_whole(kd_origin *out, const kd_speech_run *run) {
+    const kd_speech_list *list[] = {&run->train, &run->validation, &run->test};
+    begin(out, "all");
+    add_section(out, run, "seed", 0, NOTHING);
+    add_section(out, run, "data", 0, DATA_WITHOUT);
+    for (int i = 0; i < 3; i++) {
+        char key[48];
+        snprintf(key, sizeof key, "recordings.%s", list[i]->name);
+        if (list[i]->utterances.count > 0) kd_origin_add(out, key, "%s", list[i]->content.hex);
+    }
+    add_teacher(out, run);
+    add_section(out, run, "model", 0, NOTHING);
+    add_section(out, run, "train", 0, DECIDES_NOTHING);
+    add_section(out, run, "loss", 0, NOTHING);
+    add_section(out, run, "quantize", KD_ORIGIN_ALL, DECIDES_NOTHING);
+}
+
+int kd_speech_store_path(const kd_speech_run *run, char out[KD_PATH_MAX]) {
+    char name[32], *text;
+    kd_origin origin;
+    if (!run->shared[0]) return kd_path_join(out, run->folder, "store");
+    kd_speech_origin_store(&origin, run);
+    int status = kd_origin_text(&text, &origin);
+    if (status == KD_OK) snprintf(name, sizeof name, "store-%.16s", kd_origin_key(text).hex);
+    if (status == KD_OK) status = kd_path_join(out, run->shared, name);
+    kd_origin_clear(&origin);
+    free(text);
+    return status;
 }
 
 void kd_speech_origin_file(kd_origin *out, const kd_speech_run *run, const kd_speech_quantize *how,
@@ -120,7 +164,8 @@ static int compare_stage(const kd_speech_run *run, const kd_speech_quantize *how
 
 static int compare_store(const kd_speech_run *run) {
     char path[KD_PATH_MAX], *made;
-    int status = kd_path_join(path, run->folder, "store");
+    if (run->shared[0]) return KD_OK; /* its name is its origin's */
+    int status = kd_speech_store_path(run, path);
     if (status < 0) return status;
     status = kd_store_origin(&made, path);
     if (status == KD_ENOINPUT || status == KD_EDATA) return KD_OK; /* made, or made again */
@@ -143,9 +188,21 @@ static int compare_file(const kd_speech_run *run, const kd_speech_quantize *how,
     return check(path, status, made, &now);
 }
 
+int kd_speech_has_results(bool *out, const kd_speech_run *run) {
+    static const char *const made[] = {"store/shard-00000.h5", "train.last.h5", "train.best.h5"};
+    char path[KD_PATH_MAX];
+    *out = false;
+    int status = KD_OK;
+    for (size_t i = 0; i < sizeof made / sizeof *made && status == KD_OK && !*out; i++) {
+        status = kd_path_join(path, run->folder, made[i]);
+        *out = status == KD_OK && kd_file_exists(path);
+    }
+    return status;
+}
+
 int kd_speech_compare(const kd_speech_run *run) {
     const kd_speech_config *config = run->config;
-    int status = kd_origin_check_folder(run->folder, true);
+    int status = kd_origin_check_folder(run->folder, KD_SPEECH_KINDS);
     if (status == KD_OK) status = compare_store(run);
     if (status == KD_OK) status = compare_stage(run, NULL);
     if (status == KD_OK) status = compare_file(run, NULL, false);

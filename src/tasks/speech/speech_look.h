@@ -17,7 +17,15 @@ void kd_speech_origin_file(kd_origin *out, const kd_speech_run *run, const kd_sp
                            bool ptq);
 void kd_speech_origin_encoded(kd_origin *out, const kd_speech_list *list, const kd_hash *encoder);
 
+/* All that decides a run of a sweep. */
+void kd_speech_origin_whole(kd_origin *out, const kd_speech_run *run);
+
+/* Where the store lies or will lie; of a run of a sweep known once the windows are. */
+int kd_speech_store_path(const kd_speech_run *run, char out[KD_PATH_MAX]);
+
 /* Compares what lies in the folder with what this run would make: KD_EDATA names what differs. */
 int kd_speech_compare(const kd_speech_run *run);
+/* Whether an earlier start has made something of windows: a store, or a student on its way. */
+int kd_speech_has_results(bool *out, const kd_speech_run *run);
 
 #endif

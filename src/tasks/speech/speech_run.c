@@ -9,8 +9,10 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/ranks.h"
 #include "distill/checkpoint.h"
 #include "files/whisper_suppressed.h"
+#include "tasks/speech/recordings.h"
 #include "tasks/speech/speech_look.h"
 #include "tasks/speech/speech_task.h"
 #include "tasks/speech/speech_teach.h"
@@ -51,6 +53,7 @@ static int check_inputs(const kd_speech_config *config) {
 
 static int read_list(kd_speech_list *out, const char *name, const kd_manifests *manifests) {
     out->name = name;
+    out->manifests = manifests;
     int status = KD_OK;
     for (int i = 0; i < manifests->count && status == KD_OK; i++)
         status = kd_utterances_read(&out->utterances, manifests->path[i]);
@@ -82,11 +85,16 @@ static int check_own_inputs(const kd_speech_run *run) {
                    weights);
 }
 
+/* Labels that runs share lie by what was heard, who heard it and how. */
 static int labels_path(const kd_speech_run *run, const kd_speech_list *list,
-                       char out[KD_PATH_MAX]) {
+                       const kd_label_options *how, char out[KD_PATH_MAX]) {
     char name[64];
+    const kd_hash part[] = {run->teacher_hash, list->content,
+                            kd_hash_bytes(&how->language, sizeof how->language)};
     snprintf(name, sizeof name, "labels/%s", list->name);
-    return kd_path_join(out, run->folder, name);
+    if (!run->shared[0]) return kd_path_join(out, run->folder, name);
+    snprintf(name, sizeof name, "labels/%s-%.12s", list->name, kd_hash_join(part, 3).hex);
+    return kd_path_join(out, run->shared, name);
 }
 
 /* That labels that are there are this teacher's; with `fresh` others are removed. */
@@ -96,16 +104,22 @@ static int check_labels(const kd_speech_run *run, const kd_speech_list *list, bo
     kd_label_options options;
     if (list->utterances.count == 0) return KD_OK;
     int status = kd_speech_run_language(run, &options);
-    if (status == KD_OK) status = labels_path(run, list, folder);
+    if (status == KD_OK) status = labels_path(run, list, &options, folder);
     if (status < 0) return status;
     status = kd_label_check(folder, run->teacher, run->teacher_hash, &options);
     return status == KD_EDATA && fresh ? kd_file_remove_matching(folder, shards) : status;
 }
 
-/* What is there, and whether it is this run's. */
-static int compare(const kd_speech_run *run) {
+/* What is there, and whether it is this run's. Where something was learnt already, its windows are
+ * known too, or it was learnt from other recordings. */
+static int compare(kd_speech_run *run) {
+    bool results = false;
     int status = check_labels(run, &run->validation, false);
     if (status == KD_OK) status = check_labels(run, &run->train, false);
+    if (status == KD_OK) status = kd_speech_compare(run);
+    if (status == KD_OK) status = kd_speech_has_results(&results, run);
+    if (status < 0 || !results) return status;
+    status = kd_speech_run_label_known(run);
     return status < 0 ? status : kd_speech_compare(run);
 }
 
@@ -120,24 +134,102 @@ static int remove_results(const kd_speech_run *run) {
     return status < 0 ? status : check_labels(run, &run->train, true);
 }
 
-int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
-                       bool fresh) {
-    char path[KD_PATH_MAX];
+/* What is heard, said and by whom in a list: two lists of the same content are one. */
+static int hash_list(kd_speech_list *list) {
+    const kd_utterances *all = &list->utterances;
+    kd_recordings recordings;
+    kd_hash *part = malloc((size_t)(3 * all->count + 1) * sizeof *part);
+    int n = 0, status = kd_recordings_look(&recordings, all);
+    if (!part && status == KD_OK) status = kd_fail_memory((size_t)all->count, "recordings");
+    for (int64_t i = 0; i < all->count && status == KD_OK; i++) {
+        part[n++] = recordings.item[i].sound;
+        part[n++] = kd_hash_bytes(all->item[i].text, strlen(all->item[i].text));
+        part[n++] = kd_hash_bytes(all->item[i].speaker, strlen(all->item[i].speaker));
+    }
+    if (status == KD_OK) list->content = kd_hash_join(part, n);
+    kd_recordings_clear(&recordings);
+    free(part);
+    return status;
+}
+
+/* The lists' content; of lists that another run has, what that knows. */
+static int hash_lists(kd_speech_run *run, const kd_speech_run *like) {
+    kd_speech_list *mine[] = {&run->train, &run->validation, &run->test};
+    const kd_speech_list *theirs[3] = {NULL};
+    if (like) theirs[0] = &like->train, theirs[1] = &like->validation, theirs[2] = &like->test;
+    int status = KD_OK;
+    for (int i = 0; i < 3 && status == KD_OK; i++) {
+        if (like && memcmp(mine[i]->manifests, theirs[i]->manifests, sizeof(kd_manifests)) == 0)
+            mine[i]->content = theirs[i]->content;
+        else
+            status = hash_list(mine[i]);
+    }
+    return status;
+}
+
+/* All that is read before anything is compared; the teacher's weights, too. */
+static int read_inputs(kd_speech_run *run, const char *runs) {
+    const kd_speech_config *config = run->config;
     kd_label_options options;
-    int status = kd_speech_run_look(run, config);
-    if (status == KD_OK) status = kd_path_join(run->folder, runs, config->name);
+    int status = kd_path_join(run->folder, runs, config->name);
     if (status == KD_OK) status = check_own_inputs(run);
     if (status == KD_OK) status = kd_speech_run_need_teacher(run);
     if (status == KD_OK) status = kd_speech_run_language(run, &options);
-    if (status == KD_OK)
-        status = kd_student_check(run->teacher, config->encoder_layers, config->decoder_layers);
-    if (status == KD_OK) status = kd_file_lock_existing(&run->lock, run->folder);
-    if (status == KD_OK && !fresh) status = compare(run);
-    if (status == KD_OK) status = kd_file_make_folders(run->folder);
+    return status < 0
+               ? status
+               : kd_student_check(run->teacher, config->encoder_layers, config->decoder_layers);
+}
+
+static int look_at_folder(kd_speech_run *run, bool fresh) {
+    int status = kd_file_lock_existing(&run->lock, run->folder);
+    return status < 0 || fresh ? status : compare(run);
+}
+
+static int begin(kd_speech_run *run, bool fresh) {
+    const char *resolved = run->config->resolved;
+    char path[KD_PATH_MAX];
+    int status = kd_file_make_folders(run->folder);
     if (status == KD_OK && run->lock < 0) status = kd_file_lock(&run->lock, run->folder);
     if (status == KD_OK && fresh) status = remove_results(run);
     if (status == KD_OK) status = kd_path_join(path, run->folder, "config.json");
-    return status < 0 ? status : kd_file_replace(path, config->resolved, strlen(config->resolved));
+    return status < 0 ? status : kd_file_replace(path, resolved, strlen(resolved));
+}
+
+int kd_speech_run_open_part(kd_speech_run *run, const kd_speech_config *config,
+                            const kd_part_options *how, kd_part_depth depth) {
+    int status = kd_speech_run_look(run, config);
+    run->quiet = true;
+    snprintf(run->shared, sizeof run->shared, "%s", how->runs);
+    if (status == KD_OK && run->test.utterances.count == 0)
+        status = kd_fail(KD_ECONFIG,
+                         "%s: data.test names no recordings, on which the runs of a sweep are "
+                         "compared",
+                         config->path);
+    if (status == KD_OK) status = hash_lists(run, how->like);
+    if (status == KD_OK) status = read_inputs(run, how->runs);
+    if (status == KD_OK && depth != KD_PART_INPUTS) status = look_at_folder(run, how->fresh);
+    return status < 0 || depth != KD_PART_BEGIN ? status : begin(run, how->fresh);
+}
+
+typedef struct {
+    kd_speech_run *run;
+    const kd_speech_config *config;
+    const char *runs;
+    bool fresh;
+} opening;
+
+static int open_run(void *context) {
+    const opening *o = context;
+    int status = kd_speech_run_look(o->run, o->config);
+    if (status == KD_OK) status = read_inputs(o->run, o->runs);
+    if (status == KD_OK) status = look_at_folder(o->run, o->fresh);
+    return status < 0 ? status : begin(o->run, o->fresh);
+}
+
+int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
+                       bool fresh) {
+    *run = (kd_speech_run){.config = config, .lock = -1};
+    return kd_ranks_take_turns(open_run, &(opening){run, config, runs, fresh});
 }
 
 static void clear_list(kd_speech_list *list) {
@@ -173,7 +265,7 @@ static int add_words(kd_hash *hash, const kd_whisper_file *teacher) {
 int kd_speech_run_need_teacher(kd_speech_run *run) {
     if (run->teacher) return KD_OK;
     int status =
-        kd_whisper_file_open(&run->teacher, run->config->teacher.weights, KD_WHISPER_TRAIN_NOTHING);
+        kd_whisper_file_open(&run->teacher, run->config->teacher.weights, KD_WHISPER_ONLY_READ);
     if (status == KD_OK) run->tokens_hash = kd_tokenizer_hash(run->teacher->tokenizer);
     if (status == KD_OK) status = kd_params_hash(&run->teacher_hash, run->teacher->model->params);
     return status == KD_OK ? add_words(&run->teacher_hash, run->teacher) : status;
@@ -199,7 +291,7 @@ static int encoder_cache_path(const kd_speech_run *run, const kd_speech_list *li
                               const kd_hash *key, char out[KD_PATH_MAX]) {
     char name[64];
     snprintf(name, sizeof name, "encoder_cache/%s-%.12s", list->name, key->hex);
-    return kd_path_join(out, run->folder, name);
+    return kd_path_join(out, run->shared[0] ? run->shared : run->folder, name);
 }
 
 static bool keeps_encoder_cache(const kd_speech_run *run) {
@@ -209,7 +301,9 @@ static bool keeps_encoder_cache(const kd_speech_run *run) {
     double bytes = (double)kd_encoder_cache_bytes(run->train.windows, spec);
     if (run->validation.windows)
         bytes += (double)kd_encoder_cache_bytes(run->validation.windows, spec);
-    return bytes < kd_file_free_bytes(run->folder) / 2;
+    bool fits = bytes < kd_file_free_bytes(run->folder) / 2;
+    kd_ranks_share(&fits, sizeof fits); /* disks may differ */
+    return fits;
 }
 
 /* Names the weights of a model's encoder, as it computes with them now. */
@@ -236,6 +330,10 @@ static int describe_cache(const char *folder, const char *origin) {
     return kd_file_replace(path, origin, strlen(origin));
 }
 
+static int fill(void *cache) {
+    return kd_encoder_cache_fill(cache);
+}
+
 /* What the encoder of `model`, as it computes now, hears in a list's windows; *out stays NULL when
  * there are none. */
 static int fill_cache(const kd_speech_run *run, const kd_speech_list *list, const kd_whisper *model,
@@ -256,7 +354,8 @@ static int fill_cache(const kd_speech_run *run, const kd_speech_list *list, cons
     if (status == KD_OK && kept) status = describe_cache(path, text);
     kd_origin_clear(&origin);
     free(text);
-    return status == KD_OK && kept ? kd_encoder_cache_fill(*out) : status;
+    if (status < 0 || !kept) return status;
+    return kd_ranks_take_turns(fill, *out);
 }
 
 /* --- label ------------------------------------------------------------------------------------ */
@@ -304,12 +403,13 @@ static void report_kept(const kd_speech_run *run, const kd_speech_list *list,
            rate_name, run->config->teacher.wer, (long long)list->windows->count);
 }
 
-static int label_list(kd_speech_run *run, kd_speech_list *list) {
+static int label_list(kd_speech_run *run, kd_speech_list *list, bool known_only) {
     char folder[KD_PATH_MAX];
     kd_label_options options;
     if (list->utterances.count == 0) return KD_OK;
     int status = kd_speech_run_language(run, &options);
-    if (status == KD_OK) status = labels_path(run, list, folder);
+    options.known_only = known_only;
+    if (status == KD_OK) status = labels_path(run, list, &options, folder);
     if (status == KD_OK)
         status = kd_label_run(&list->labels, folder, &list->utterances, run->teacher,
                               run->teacher_hash, &options);
@@ -319,16 +419,29 @@ static int label_list(kd_speech_run *run, kd_speech_list *list) {
     return status;
 }
 
+static int label(kd_speech_run *run, bool known_only) {
+    int status = label_list(run, &run->validation, known_only);
+    return status < 0 ? status : label_list(run, &run->train, known_only);
+}
+
+static int label_missing(void *run) {
+    return label(run, false);
+}
+
 int kd_speech_run_label(kd_speech_run *run) {
     if (run->train.windows) return KD_OK;
     int status = kd_speech_run_need_teacher(run);
-    if (status == KD_OK) status = label_list(run, &run->validation);
-    return status < 0 ? status : label_list(run, &run->train);
+    return status < 0 ? status : kd_ranks_take_turns(label_missing, run);
+}
+
+int kd_speech_run_label_known(kd_speech_run *run) {
+    return label(run, true);
 }
 
 /* --- teach ------------------------------------------------------------------------------------ */
 
-static int make_store(kd_speech_run *run) {
+static int make_store(void *context) {
+    kd_speech_run *run = context;
     char path[KD_PATH_MAX], *text;
     kd_origin origin;
     const bool shared =
@@ -337,7 +450,7 @@ static int make_store(kd_speech_run *run) {
     kd_speech_origin_store(&origin, run);
     int status = kd_origin_text(&text, &origin);
     kd_origin_clear(&origin);
-    if (status == KD_OK) status = kd_path_join(path, run->folder, "store");
+    if (status == KD_OK) status = kd_speech_store_path(run, path);
     if (status == KD_OK && !shared)
         status = kd_encoder_cache_open(&own, NULL, run->train.windows, run->teacher->model,
                                        run->teacher_hash);
@@ -366,7 +479,7 @@ int kd_speech_run_teach(kd_speech_run *run) {
             fill_cache(run, &run->validation, run->student->model, &run->validation.encoder_cache);
     if (status == KD_OK)
         status = fill_cache(run, &run->train, run->student->model, &run->train.encoder_cache);
-    if (status == KD_OK) status = make_store(run);
+    if (status == KD_OK) status = kd_ranks_take_turns(make_store, run);
     return status;
 }
 

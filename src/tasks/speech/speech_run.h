@@ -14,22 +14,28 @@
 #define KD_TASKS_SPEECH_SPEECH_RUN_H
 
 #include "data/store.h"
+#include "distill/task.h"
 #include "tasks/speech/encoder_cache.h"
 #include "tasks/speech/speech_config.h"
 #include "tasks/speech/student.h"
 
 /* One list of recordings on its way: utterances → labels → windows → what the encoder hears. */
 typedef struct {
-    const char *name; /* "train", "validation" */
+    const char *name;              /* "train", "validation" */
+    const kd_manifests *manifests; /* the config's          */
     kd_utterances utterances;
     kd_labels labels;
-    kd_windows *windows;             /* NULL until labelled */
+    kd_windows *windows; /* NULL until labelled */
+    kd_hash content;     /* of a run of a sweep: sounds, texts and speakers; else "" */
     kd_encoder_cache *encoder_cache; /* by the student's encoder; NULL until then */
 } kd_speech_list;
 
 typedef struct {
     const kd_speech_config *config; /* borrowed */
     char folder[KD_PATH_MAX];
+    char shared[KD_PATH_MAX]; /* of a run of a sweep: where labels, encoder outputs and stores lie,
+                                 each under a key of what decides it; else "" */
+    bool quiet;               /* no table on stdout */
     kd_precision precision;
     kd_speech_list train, validation, test;
     kd_whisper_file *teacher; /* NULL until something needs it */
@@ -50,12 +56,18 @@ typedef struct {
  * also after an error. */
 int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
                        bool fresh);
+/* A run of a sweep (distill/task.h). KD_ECONFIG when it has no test recordings to be compared on.
+ */
+int kd_speech_run_open_part(kd_speech_run *run, const kd_speech_config *config,
+                            const kd_part_options *how, kd_part_depth depth);
 /* The same for --dry-run: without a folder, which stages would need. */
 int kd_speech_run_look(kd_speech_run *run, const kd_speech_config *config);
 void kd_speech_run_close(kd_speech_run *run);
 
 /* Each does what is missing of the stages before it. */
 int kd_speech_run_label(kd_speech_run *run);
+/* The same without hearing anything or changing the disk: KD_EDATA when a recording has no label. */
+int kd_speech_run_label_known(kd_speech_run *run);
 int kd_speech_run_teach(kd_speech_run *run);
 int kd_speech_run_train(kd_speech_run *run);
 int kd_speech_run_export(kd_speech_run *run);
@@ -90,7 +102,7 @@ int kd_speech_run_language(const kd_speech_run *run, kd_label_options *out);
  * a run without test recordings passes. Sets run->leaked. */
 int kd_speech_run_check_test(kd_speech_run *run);
 
-/* All stages, then report.html, report.json and the table on stdout. */
+/* All stages, then report.html, report.json and, unless the run is quiet, the table on stdout. */
 int kd_speech_run_everything(kd_speech_run *run);
 
 /* The teacher and the model in `path`, measured on the test recordings: the table on stdout. The

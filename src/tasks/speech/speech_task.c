@@ -109,6 +109,17 @@ static kd_soft_targets soft_targets(const speech *s) {
         .k = header->k, .index = s->soft_index, .kept = s->soft, .tail = s->soft_tail};
 }
 
+/* Lets the system fetch the next batch of the epoch while this one is learnt from. */
+static void expect_next(speech *s, const kd_train_place *at) {
+    const int64_t size = s->job->loop.spec->batch, count = s->job->train->count;
+    for (int64_t place = (at->batch + 1) * size; place < (at->batch + 2) * size && place < count;
+         place++) {
+        const int64_t i = window_at(s, at->epoch, place);
+        kd_encoder_cache_expect(s->job->encoder_cache, i);
+        if (s->job->loss->kl > 0) kd_store_expect(s->job->store, 0, s->job->train->item[i].id);
+    }
+}
+
 static int fill_batch(speech *s, kd_tape *tape, const kd_train_place *at, batch *out) {
     const kd_windows *windows = s->job->train;
     const kd_whisper_spec *spec = &s->student->spec;
@@ -161,6 +172,7 @@ static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_tra
     s->rounded_step = at->step;
     if (status == KD_OK) status = fill_batch(s, tape, at, &b);
     if (status < 0) return status;
+    expect_next(s, at);
     *out = batch_loss(s, tape, &b, normalizer, sums);
     return KD_OK;
 }

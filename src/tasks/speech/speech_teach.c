@@ -28,8 +28,17 @@ static int teaching_init(teaching *t, const kd_speech_teaching *job) {
     t->output = malloc((size_t)table->size * sizeof *t->output);
     t->values = malloc(values * sizeof *t->values);
     if (!t->output || !t->values) return kd_fail_memory(values * sizeof *t->values, "logits");
-    for (int64_t i = 0; i < table->size; i++) t->output[i] = (float)table->value[i];
-    return kd_tape_create(&t->tape, 0);
+    int status = kd_tape_create(&t->tape, 0);
+    if (status < 0) return status;
+    if (kd_tape_guard(t->tape)) return KD_EINTERNAL;
+    const int64_t C = kd_channels(table);
+    kd_real *row = kd_tape_take(t->tape, (size_t)C * sizeof *row);
+    for (int64_t i = 0; i < table->shape[0]; i++) {
+        kd_tensor_read(table, row, i, 1);
+        for (int64_t k = 0; k < C; k++) t->output[i * C + k] = (float)row[k];
+    }
+    kd_tape_give(t->tape, row);
+    return KD_OK;
 }
 
 static void teaching_clear(teaching *t) {

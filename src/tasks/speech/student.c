@@ -42,7 +42,7 @@ static void copy_values(kd_whisper *student, const kd_whisper *teacher, const or
         const kd_param *q = kd_params_find(teacher->params, name);
         KD_CONTRACT(q && q->tensor.size == p->tensor.size, "%s is not the teacher's %s", p->name,
                     name);
-        memcpy(p->tensor.value, q->tensor.value, (size_t)p->tensor.size * sizeof(kd_real));
+        kd_tensor_read(&q->tensor, p->tensor.value, 0, kd_rows(&q->tensor));
     }
     kd_params_touch(student->params);
 }

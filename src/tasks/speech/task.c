@@ -70,7 +70,7 @@ static int everything(void *run) {
 
 extern const kd_task kd_task_speech;
 const kd_task kd_task_speech = {.name = "speech",
-                                .kinds = "speech",
+                                .kinds = KD_SPEECH_KINDS,
                                 .keys = &kd_speech_config_root,
                                 .validation = kd_speech_validation,
                                 .test = kd_speech_test,
@@ -88,4 +88,5 @@ const kd_task kd_task_speech = {.name = "speech",
                                           [KD_STAGE_TEACH] = teach,
                                           [KD_STAGE_QUANTIZE] = quantize,
                                           [KD_STAGE_EXPORT] = export,
-                                          [KD_STAGE_ALL] = everything}};
+                                          [KD_STAGE_ALL] = everything},
+                                .sweep = &kd_speech_sweep};

@@ -8,7 +8,7 @@
 #include "base/text.h"
 #include "config/defaults.h"
 #include "config/rows.h"
-#include "tasks/classify/sweep.h"
+#include "distill/sweep.h"
 
 enum { SWEEP_LIMIT = 1 << 20, SECOND_AXIS_MAX = 8 };
 
@@ -20,18 +20,18 @@ static void finish_sweep(kd_config_reader *reader, const cJSON *object, const ch
                          void *base);
 
 /* clang-format off */
-static const kd_config_key VARIANT_KEYS[] = {
+static kd_config_key VARIANT_KEYS[] = {
     {"name", KD_KEY_TEXT, FIELD(kd_sweep_variant, label), .required = true,
      .doc = "what the table calls it; its runs' folders begin with it"},
     {"base", KD_KEY_PATH, FIELD(kd_sweep_variant, base), .depends = "the sweep's",
      .doc = "a config of its own to start from"},
-    {"set", KD_KEY_CHANGES, .table = &kd_config_root, NOWHERE,
+    {"set", KD_KEY_CHANGES, NOWHERE,
      .doc = "keys of the config that differ; null takes one away. Paths are relative to the base's folder"},
 };
 static const kd_config_table VARIANT_TABLE = {.name = "variants", .key = VARIANT_KEYS,
     .count = COUNT(VARIANT_KEYS), .finish = finish_variant,
     .doc = "One variant of the base config."};
-static const kd_config_key SWEEP_KEYS[] = {
+static kd_config_key SWEEP_KEYS[] = {
     {"$schema", KD_KEY_IGNORED, NOWHERE, .doc = "for editors: sweep.schema.json beside it"},
     {"name", KD_KEY_TEXT, FIELD(kd_sweep, name), .depends = "the file's name without .json",
      .doc = "of the sweep and of its folder: letters, digits, dot, dash, underscore"},
@@ -43,12 +43,23 @@ static const kd_config_key SWEEP_KEYS[] = {
      .doc = "true: a teacher for each seed, trained with it; false: one with its own seed for all"},
     {"variants", KD_KEY_OBJECTS, LIST(kd_sweep, variant, variant_count), .table = &VARIANT_TABLE,
      .fallback = "[]", .doc = "the variants, in the order of the table"},
-    {"grid", KD_KEY_AXES, .table = &kd_config_root, NOWHERE,
+    {"grid", KD_KEY_AXES, NOWHERE,
      .doc = "one or two keys of the config with lists of values: further variants, one for every combination"},
 };
-const kd_config_table kd_sweep_root = {.name = "sweep", .key = SWEEP_KEYS,
+static const kd_config_table SWEEP_TABLE = {.name = "sweep", .key = SWEEP_KEYS,
     .count = COUNT(SWEEP_KEYS), .finish = finish_sweep, .doc = "A sweep of distill."};
 /* clang-format on */
+
+/* The keys that stand for those of configs are told what configs there are. */
+const kd_config_table *kd_sweep_keys(const kd_config_table *const *configs, int count) {
+    static kd_config_table any;
+    any = (kd_config_table){.name = "", .variant = configs, .variant_count = count};
+    for (int i = 0; i < COUNT(VARIANT_KEYS); i++)
+        if (VARIANT_KEYS[i].type == KD_KEY_CHANGES) VARIANT_KEYS[i].table = &any;
+    for (int i = 0; i < COUNT(SWEEP_KEYS); i++)
+        if (SWEEP_KEYS[i].type == KD_KEY_AXES) SWEEP_KEYS[i].table = &any;
+    return &SWEEP_TABLE;
+}
 
 /* --- names ---------------------------------------------------------------------------------- */
 
@@ -218,7 +229,7 @@ static int add_change(const kd_sweep *sweep, changes *c, const cJSON *at, const 
     return KD_OK;
 }
 
-static int load_variant(kd_config **out, const kd_sweep *sweep, const kd_sweep_variant *variant,
+static int load_variant(void **out, const kd_sweep *sweep, const kd_sweep_variant *variant,
                         const cJSON *seed, const cJSON *name) {
     *out = NULL;
     changes *c = calloc(1, sizeof *c);
@@ -235,13 +246,13 @@ static int load_variant(kd_config **out, const kd_sweep *sweep, const kd_sweep_v
     if (status == KD_OK) status = add_change(sweep, c, variant->item, "seed", seed);
     if (status == KD_OK) status = add_change(sweep, c, variant->item, "name", name);
     if (status == KD_OK)
-        status = kd_config_load_changed(out, *variant->base ? variant->base : sweep->base, c->count,
-                                        c->change);
+        status = sweep->task->sweep->load(out, *variant->base ? variant->base : sweep->base,
+                                          c->count, c->change);
     free(c);
     return status;
 }
 
-int kd_sweep_config(kd_config **out, const kd_sweep *sweep, int variant, int seed) {
+int kd_sweep_config(void **out, const kd_sweep *sweep, int variant, int seed) {
     const kd_sweep_variant *v = &sweep->variant[variant];
     char name[80];
     *out = NULL;
@@ -255,19 +266,38 @@ int kd_sweep_config(kd_config **out, const kd_sweep *sweep, int variant, int see
     return status;
 }
 
+/* The task of the base, which must be that of every base. */
+static int find_tasks(kd_sweep *sweep, kd_find_task find) {
+    int status = find(&sweep->task, sweep->base);
+    if (status == KD_OK && !sweep->task->sweep)
+        status = kd_fail(KD_ECONFIG, "%s: configs of this kind (%s) cannot be swept", sweep->base,
+                         sweep->task->kinds);
+    for (int i = 0; i < sweep->variant_count && status == KD_OK; i++) {
+        const kd_task *other;
+        if (!*sweep->variant[i].base) continue;
+        status = find(&other, sweep->variant[i].base);
+        if (status == KD_OK && other != sweep->task)
+            status = kd_fail(KD_ECONFIG,
+                             "%s: \"%s\" has a base of another kind (%s, %s) than the sweep's (%s)",
+                             sweep->path, sweep->variant[i].label, sweep->variant[i].base,
+                             other->kinds, sweep->task->kinds);
+    }
+    return status;
+}
+
 /* Every variant's config once; of the grid, whatever its other values, each value once. Their
  * mistakes are logged; gives their number. */
 static int check_configs(const kd_sweep *sweep, int *wrong) {
-    kd_config *config;
+    void *config;
     *wrong = 0;
-    int status = kd_config_load(&config, sweep->base, 0, NULL); /* its own mistakes only once */
+    int status = sweep->task->load(&config, sweep->base, 0, NULL); /* its mistakes only once */
     if (status < 0) return status;
-    kd_config_free(config);
+    sweep->task->free_config(config);
     for (int i = 0; i < sweep->variant_count; i++) {
         const int *point = sweep->variant[i].point;
         if (point[0] > 0 && point[1] > 0) continue;
         status = kd_sweep_config(&config, sweep, i, 0);
-        kd_config_free(config);
+        if (config) sweep->task->free_config(config);
         if (status == KD_OK) continue;
         if (status != KD_ECONFIG && status != KD_EUSAGE) return status;
         if (status == KD_EUSAGE) kd_log("%s", kd_error());
@@ -289,7 +319,7 @@ static int fill(kd_sweep *sweep) {
                                .manual = "docs/sweep.md",
                                .whole = sweep,
                                .resolved = resolved};
-    kd_config_read_object(&reader, kd_json_root(sweep->json), "$", &kd_sweep_root, sweep, resolved);
+    kd_config_read_object(&reader, kd_json_root(sweep->json), "$", &SWEEP_TABLE, sweep, resolved);
     cJSON_Delete(resolved);
     int errors = kd_config_report_errors(&reader);
     if (reader.failed < 0) return reader.failed;
@@ -299,7 +329,8 @@ static int fill(kd_sweep *sweep) {
     return KD_OK;
 }
 
-int kd_sweep_parse(kd_sweep **out, const char *text, size_t length, const char *path) {
+int kd_sweep_parse(kd_sweep **out, const char *text, size_t length, const char *path,
+                   kd_find_task find) {
     *out = NULL;
     if (strlen(path) >= KD_PATH_MAX) return kd_fail(KD_EIO, "%s: path too long", path);
     kd_sweep *sweep = calloc(1, sizeof *sweep);
@@ -308,6 +339,7 @@ int kd_sweep_parse(kd_sweep **out, const char *text, size_t length, const char *
     int wrong = 0, status = kd_json_parse(&sweep->json, text, length, sweep->path);
     if (status == KD_EDATA) status = KD_ECONFIG;
     if (status == KD_OK) status = fill(sweep);
+    if (status == KD_OK) status = find_tasks(sweep, find);
     if (status == KD_OK) status = check_configs(sweep, &wrong);
     if (status == KD_OK && wrong > 0)
         status = kd_fail(KD_ECONFIG, "%s: %d variant%s cannot be run", path, wrong,
@@ -320,12 +352,12 @@ int kd_sweep_parse(kd_sweep **out, const char *text, size_t length, const char *
     return KD_OK;
 }
 
-int kd_sweep_load(kd_sweep **out, const char *path) {
+int kd_sweep_load(kd_sweep **out, const char *path, kd_find_task find) {
     *out = NULL;
     char *text;
     size_t length;
     int status = kd_file_read(&text, &length, path, SWEEP_LIMIT);
-    if (status == KD_OK) status = kd_sweep_parse(out, text, length, path);
+    if (status == KD_OK) status = kd_sweep_parse(out, text, length, path, find);
     free(text);
     return status;
 }

@@ -7,9 +7,23 @@
 #include "base/error.h"
 #include "base/json_text.h"
 #include "base/log.h"
-#include "tasks/classify/sweep_parts.h"
+#include "distill/sweep_parts.h"
 
 /* --- rows ----------------------------------------------------------------------------------- */
+
+bool kd_sweep_shows(const kd_task *task, int m) {
+    return m == 0 || task->test[m].in_sweep;
+}
+
+const char *kd_sweep_title(const kd_metric *metric) {
+    return metric->title ? metric->title : metric->name;
+}
+
+kd_statistics kd_sweep_statistics(const kd_metric *metric, int seeds, const double *value) {
+    const double scale = kd_metric_scale(metric);
+    if (metric->least >= metric->most) return kd_statistics_of(seeds, value);
+    return kd_statistics_within(seeds, value, scale * metric->least, scale * metric->most);
+}
 
 /* The model of this kind and, unless it is NULL, name. */
 static const kd_sweep_model *model_of(const kd_sweep_run *run, const char *kind, const char *name) {
@@ -20,14 +34,14 @@ static const kd_sweep_model *model_of(const kd_sweep_run *run, const char *kind,
     return NULL;
 }
 
-static double accuracy_of(const kd_sweep_model *model) {
-    return model ? 100 * (double)model->correct / (double)model->samples : NAN;
+static double value_of(const kd_task *task, const kd_sweep_model *model, int m) {
+    return model ? kd_metric_scale(&task->test[m]) * model->value[m] : NAN;
 }
 
 /* "distilled, int8 (QAT)": what of a model's name is not clear from the variant's. */
 static void label_row(kd_sweep_row *row, const kd_sweep_variant *variant, const char *name) {
     if (strncmp(name, "student ", 8) == 0) name += 8;
-    if (strcmp(name, "float") == 0)
+    if (strcmp(name, "float") == 0 || strcmp(name, "student") == 0)
         snprintf(row->label, sizeof row->label, "%s", variant->label);
     else
         snprintf(row->label, sizeof row->label, "%s, %s", variant->label, name);
@@ -35,24 +49,37 @@ static void label_row(kd_sweep_row *row, const kd_sweep_variant *variant, const 
 
 static void fill_row(kd_sweep_row *row, const kd_sweep_results *results, int variant,
                      const kd_sweep_model *like) {
+    const kd_task *task = results->sweep->task;
     *row = (kd_sweep_row){.variant = variant};
     memcpy(row->kind, like->kind, sizeof row->kind);
     label_row(row, &results->sweep->variant[variant], like->name);
     for (int s = 0; s < results->sweep->seed_count; s++) {
-        const kd_sweep_model *m =
+        const kd_sweep_model *model =
             model_of(kd_sweep_run_at(results, variant, s), like->kind, like->name);
         const kd_sweep_model *first = model_of(kd_sweep_run_at(results, 0, s), "student", NULL);
-        row->seeds += m != NULL;
-        row->accuracy[s] = accuracy_of(m);
-        row->errors[s] = m ? (double)(m->samples - m->correct) : NAN;
-        row->validation[s] = m ? 100 * m->validation : NAN;
-        row->against_first[s] = row->accuracy[s] - accuracy_of(first);
+        row->seeds += model != NULL;
+        for (int m = 0; m < task->test_count; m++) row->value[m][s] = value_of(task, model, m);
+        row->validation[s] = model ? kd_metric_scale(task->validation) * model->validation : NAN;
+        row->against_first[s] = row->value[0][s] - value_of(task, first, 0);
     }
+}
+
+/* What no variant changes (the teacher, a student before it learnt) has the figures of an earlier
+ * row, and is not told again. */
+static bool is_told(const kd_sweep_row *rows, int count, const kd_sweep_results *results) {
+    const kd_sweep_row *last = &rows[count];
+    const size_t seeds = (size_t)results->sweep->seed_count;
+    if (strcmp(last->kind, "teacher") != 0 && strcmp(last->kind, "initial") != 0) return false;
+    for (int i = 0; i < count; i++)
+        if (strcmp(rows[i].kind, last->kind) == 0 &&
+            memcmp(rows[i].value[0], last->value[0], seeds * sizeof *last->value[0]) == 0)
+            return true;
+    return false;
 }
 
 int kd_sweep_rows(kd_sweep_row **out, int *count, const kd_sweep_results *results) {
     const kd_sweep *sweep = results->sweep;
-    size_t most = (size_t)sweep->variant_count * KD_SWEEP_MODELS_MAX;
+    size_t most = (size_t)sweep->variant_count * KD_SWEEP_MODELS_MAX + 1;
     kd_sweep_row *row = malloc(most * sizeof *row);
     *out = row;
     *count = 0;
@@ -61,41 +88,63 @@ int kd_sweep_rows(kd_sweep_row **out, int *count, const kd_sweep_results *result
         const kd_sweep_run *run = NULL;
         for (int s = 0; s < sweep->seed_count; s++)
             if (!run || !run->done) run = kd_sweep_run_at(results, v, s);
-        for (int m = 0; run->done && m < run->model_count; m++)
-            fill_row(&row[(*count)++], results, v, &run->model[m]);
+        for (int m = 0; run->done && m < run->model_count; m++) {
+            fill_row(&row[*count], results, v, &run->model[m]);
+            *count += !is_told(row, *count, results);
+        }
     }
     return KD_OK;
 }
 
 /* --- text ----------------------------------------------------------------------------------- */
 
+/* The mean and the deviation; of the first metric the interval, too. */
+static void add_text_cells(kd_text *rows, const kd_metric *metric, const kd_statistics *s,
+                           bool interval) {
+    const int digits = kd_metric_digits(metric);
+    if (s->n > 0)
+        kd_text_add(rows, "\t%.*f%s\t", digits, s->mean, metric->unit == KD_UNIT_SHARE ? " %" : "");
+    else
+        kd_text_add(rows, "\t–\t");
+    if (s->n > 1) kd_text_add(rows, "%.*f", digits, s->deviation);
+    if (!interval) return;
+    kd_text_add(rows, "\t");
+    if (s->n > 1) kd_text_add(rows, "%.*f … %.*f", digits, s->low, digits, s->high);
+}
+
 /* "\t+0.21 ± 0.08"; nothing behind the tab for the first variant itself. */
-static void add_difference(kd_text *rows, const kd_sweep_row *row, int seeds) {
+static void add_difference(kd_text *rows, const kd_sweep_row *row, const kd_metric *metric,
+                           int seeds) {
+    const int digits = kd_metric_digits(metric);
     kd_statistics d = kd_statistics_of(seeds, row->against_first);
     kd_text_add(rows, "\t");
     if (d.n == 0 || (row->variant == 0 && strcmp(row->kind, "student") == 0)) return;
-    kd_text_add(rows, "%s%.2f", d.mean < 0 ? "−" : "+", fabs(d.mean));
-    if (d.n > 1) kd_text_add(rows, " ± %.2f", d.reach);
+    kd_text_add(rows, "%s%.*f", d.mean < 0 ? "−" : "+", digits, fabs(d.mean));
+    if (d.n > 1) kd_text_add(rows, " ± %.*f", digits, d.reach);
 }
 
-static void add_text_row(kd_text *rows, const kd_sweep_row *row, int seeds) {
-    kd_statistics a = kd_statistics_within(seeds, row->accuracy, 0, 100);
-    kd_statistics e = kd_statistics_of(seeds, row->errors);
-    kd_statistics v = kd_statistics_of(seeds, row->validation);
+static void add_text_row(kd_text *rows, const kd_sweep_row *row, const kd_sweep *sweep) {
+    const kd_task *task = sweep->task;
     kd_text_add_plain(rows, row->label, strlen(row->label));
-    kd_text_add(rows, "\t%d\t%.2f %%\t", row->seeds, a.mean);
-    if (a.n > 1) kd_text_add(rows, "%.2f", a.deviation);
+    kd_text_add(rows, "\t%d", row->seeds);
+    for (int m = 0; m < task->test_count; m++) {
+        if (!kd_sweep_shows(task, m)) continue;
+        const kd_statistics s =
+            kd_sweep_statistics(&task->test[m], sweep->seed_count, row->value[m]);
+        add_text_cells(rows, &task->test[m], &s, m == 0);
+    }
+    const kd_statistics v = kd_statistics_of(sweep->seed_count, row->validation);
     kd_text_add(rows, "\t");
-    if (a.n > 1) kd_text_add(rows, "%.2f … %.2f", a.low, a.high);
-    kd_text_add(rows, "\t%.1f\t", e.mean);
-    if (e.n > 1) kd_text_add(rows, "%.1f", e.deviation);
-    kd_text_add(rows, "\t");
-    if (v.n > 0) kd_text_add(rows, "%.2f %%", v.mean);
-    add_difference(rows, row, seeds);
+    if (v.n > 0)
+        kd_text_add(rows, "%.*f%s", kd_metric_digits(task->validation), v.mean,
+                    task->validation->unit == KD_UNIT_SHARE ? " %" : "");
+    add_difference(rows, row, &task->test[0], sweep->seed_count);
     kd_text_add(rows, "\n");
 }
 
 void kd_sweep_add_text(kd_text *out, const kd_sweep_results *results) {
+    const kd_task *task = results->sweep->task;
+    char align[2 * KD_METRICS_MAX + 8] = "lr";
     kd_sweep_row *row;
     int count;
     kd_text rows = {0};
@@ -103,18 +152,28 @@ void kd_sweep_add_text(kd_text *out, const kd_sweep_results *results) {
         out->failed = true;
         return;
     }
-    kd_text_add(&rows, "variant\tseeds\taccuracy\tsd\t95 %% interval\terrors\tsd\tvalidation\t"
-                       "against the first\n");
-    for (int i = 0; i < count; i++) add_text_row(&rows, &row[i], results->sweep->seed_count);
+    kd_text_add(&rows, "variant\tseeds");
+    for (int m = 0; m < task->test_count; m++) {
+        if (!kd_sweep_shows(task, m)) continue;
+        kd_text_add(&rows, "\t%s\tsd%s", kd_sweep_title(&task->test[m]),
+                    m == 0 ? "\t95 % interval" : "");
+        strcat(align, m == 0 ? "rrr" : "rr");
+    }
+    strcat(align, "rr");
+    kd_text_add(&rows, "\tvalidation\tagainst the first\n");
+    for (int i = 0; i < count; i++) add_text_row(&rows, &row[i], results->sweep);
     free(row);
     if (kd_text_finish(&rows, "a table") == KD_OK)
-        kd_text_add_table(out, "lrrrrrrrr", rows.text);
+        kd_text_add_table(out, align, rows.text);
     else
         out->failed = true;
     free(rows.text);
     if (results->sweep->seed_count > 1)
-        kd_text_add(out, "intervals: Student's t over the seeds; against the first: accuracy in "
-                         "points, seed by seed\n");
+        kd_text_add(out,
+                    "intervals: Student's t over the seeds; against the first: %s%s, seed by "
+                    "seed\n",
+                    kd_sweep_title(&task->test[0]),
+                    task->test[0].unit == KD_UNIT_SHARE ? " in points" : "");
 }
 
 /* --- JSON ----------------------------------------------------------------------------------- */
@@ -128,28 +187,51 @@ static void add_statistics(kd_text *out, const char *name, kd_statistics s) {
     kd_text_add(out, "}");
 }
 
+static void add_row(kd_text *out, const kd_sweep *sweep, const kd_sweep_row *row) {
+    const kd_task *task = sweep->task;
+    const int seeds = sweep->seed_count;
+    kd_text_add(out, "\n    {\"label\": ");
+    kd_json_add_quoted(out, row->label);
+    kd_text_add(out, ", \"variant\": ");
+    kd_json_add_quoted(out, sweep->variant[row->variant].label);
+    kd_text_add(out, ", \"kind\": ");
+    kd_json_add_quoted(out, row->kind);
+    for (int m = 0; m < task->test_count; m++)
+        if (kd_sweep_shows(task, m))
+            add_statistics(out, task->test[m].name,
+                           kd_sweep_statistics(&task->test[m], seeds, row->value[m]));
+    add_statistics(out, "validation",
+                   kd_sweep_statistics(task->validation, seeds, row->validation));
+    add_statistics(out, "against_first", kd_statistics_of(seeds, row->against_first));
+    kd_text_add(out, "}");
+}
+
 static void add_rows(kd_text *out, const kd_sweep_results *results) {
     kd_sweep_row *row;
-    int count, seeds = results->sweep->seed_count;
+    int count;
     if (kd_sweep_rows(&row, &count, results) < 0) {
         out->failed = true;
         return;
     }
     for (int i = 0; i < count; i++) {
-        const kd_sweep_variant *variant = &results->sweep->variant[row[i].variant];
-        kd_text_add(out, "%s\n    {\"label\": ", i ? "," : "");
-        kd_json_add_quoted(out, row[i].label);
-        kd_text_add(out, ", \"variant\": ");
-        kd_json_add_quoted(out, variant->label);
-        kd_text_add(out, ", \"kind\": ");
-        kd_json_add_quoted(out, row[i].kind);
-        add_statistics(out, "accuracy", kd_statistics_within(seeds, row[i].accuracy, 0, 100));
-        add_statistics(out, "errors", kd_statistics_within(seeds, row[i].errors, 0, INFINITY));
-        add_statistics(out, "validation", kd_statistics_within(seeds, row[i].validation, 0, 100));
-        add_statistics(out, "against_first", kd_statistics_of(seeds, row[i].against_first));
-        kd_text_add(out, "}");
+        kd_text_add(out, "%s", i ? "," : "");
+        add_row(out, results->sweep, &row[i]);
     }
     free(row);
+}
+
+static void add_model(kd_text *out, const kd_task *task, const kd_sweep_model *model) {
+    kd_text_add(out, "{");
+    kd_json_add_string(out, "name", model->name);
+    kd_text_add(out, ", ");
+    kd_json_add_string(out, "kind", model->kind);
+    kd_text_add(out, ", ");
+    kd_json_add_string(out, "stage", model->stage);
+    for (int m = 0; m < task->test_count; m++)
+        if (m == 0 || !isnan(model->value[m]))
+            kd_json_add_number(out, task->test[m].name, model->value[m]);
+    kd_json_add_number(out, "validation", model->validation);
+    kd_text_add(out, "}");
 }
 
 static void add_run(kd_text *out, const kd_sweep *sweep, int variant, int seed,
@@ -163,17 +245,8 @@ static void add_run(kd_text *out, const kd_sweep *sweep, int variant, int seed,
     kd_json_add_number(out, "seconds", run->seconds);
     kd_text_add(out, ",\n     \"models\": [");
     for (int i = 0; i < run->model_count; i++) {
-        const kd_sweep_model *m = &run->model[i];
-        kd_text_add(out, "%s{\"name\": ", i ? ",\n       " : "\n       ");
-        kd_json_add_quoted(out, m->name);
-        kd_text_add(out, ", \"kind\": ");
-        kd_json_add_quoted(out, m->kind);
-        kd_text_add(out, ", \"samples\": %lld, \"correct\": %lld", (long long)m->samples,
-                    (long long)m->correct);
-        kd_json_add_number(out, "loss", m->loss);
-        kd_json_add_number(out, "validation", m->validation);
-        kd_text_add(out, ", \"parameters\": %lld, \"bytes\": %lld}", (long long)m->parameters,
-                    (long long)m->bytes);
+        kd_text_add(out, "%s", i ? ",\n       " : "\n       ");
+        add_model(out, sweep->task, &run->model[i]);
     }
     kd_text_add(out, "]}");
 }
@@ -201,13 +274,13 @@ void kd_sweep_add_json(kd_text *out, const kd_sweep_results *results) {
 
 /* --- back from JSON ------------------------------------------------------------------------- */
 
-void kd_sweep_take_run(kd_sweep_run *run, const cJSON *entry) {
+void kd_sweep_take_run(kd_sweep_run *run, const kd_task *task, const cJSON *entry) {
     const cJSON *seconds = kd_json_get(entry, "seconds"), *models = kd_json_get(entry, "models");
     run->seconds = cJSON_IsNumber(seconds) ? seconds->valuedouble : 0;
     run->model_count = 0;
     for (const cJSON *m = models ? models->child : NULL; m; m = m->next)
         if (run->model_count < KD_SWEEP_MODELS_MAX &&
-            kd_sweep_model_read(&run->model[run->model_count], m))
+            kd_sweep_model_read(&run->model[run->model_count], task, m))
             run->model_count++;
     run->done = run->model_count > 0;
 }

@@ -1,24 +1,24 @@
 /* A sweep: one base config in several variants, each over several seeds, in one table.
  *
  * Every run is an ordinary run in <runs>/<sweep>/<variant>-s<seed>, so that it goes on where it was
- * interrupted; a finished one is not trained again. Teachers trained by a config lie beside the
- * runs and are shared by all variants that name them; so are stores with the same soft targets.
- * docs/sweep.md describes the file.
+ * interrupted; a finished one is not trained again. What several runs need (teachers trained by a
+ * config, stores, labels) lies beside them and is made once. The configs are of any task that can
+ * be swept (distill/task.h), and the table's columns are its metrics. docs/sweep.md describes the
+ * file.
  */
-#ifndef KD_TASKS_CLASSIFY_SWEEP_H
-#define KD_TASKS_CLASSIFY_SWEEP_H
+#ifndef KD_DISTILL_SWEEP_H
+#define KD_DISTILL_SWEEP_H
 
 #include "base/json.h"
 #include "config/keys.h"
-#include "tasks/classify/config.h"
-#include "tasks/classify/report.h"
-#include "tasks/classify/run.h"
+#include "distill/task.h"
+#include "report/measured.h"
 
 enum {
     KD_SWEEP_SEEDS_MAX = 64,
     KD_SWEEP_VARIANTS_MAX = 128,
     KD_SWEEP_AXES_MAX = 2,
-    KD_SWEEP_MODELS_MAX = KD_RESULTS_MAX,
+    KD_SWEEP_MODELS_MAX = 24,
     KD_SWEEP_LABEL_MAX = 96
 };
 
@@ -37,6 +37,7 @@ typedef struct {
 } kd_sweep_axis;
 
 typedef struct {
+    const kd_task *task; /* of all its configs */
     kd_json *json;
     char path[KD_PATH_MAX];
     char name[64];
@@ -50,16 +51,21 @@ typedef struct {
     kd_sweep_axis axis[KD_SWEEP_AXES_MAX];
 } kd_sweep;
 
-extern const kd_config_table kd_sweep_root;
+/* The keys of a sweep's file, for which `configs` (count) are the roots of the configs. */
+const kd_config_table *kd_sweep_keys(const kd_config_table *const *configs, int count);
+
+/* The task of a config file, as kd_task_of_config of tasks/registry.h. */
+typedef int (*kd_find_task)(const kd_task **out, const char *config_path);
 
 /* Reads the file and checks it with every config it leads to; reports all errors at once through
- * kd_log as kd_config_load does, then KD_ECONFIG. The caller frees. */
-int kd_sweep_load(kd_sweep **out, const char *path);
-int kd_sweep_parse(kd_sweep **out, const char *text, size_t length, const char *path);
+ * kd_log as config readers do, then KD_ECONFIG. The caller frees. */
+int kd_sweep_load(kd_sweep **out, const char *path, kd_find_task find);
+int kd_sweep_parse(kd_sweep **out, const char *text, size_t length, const char *path,
+                   kd_find_task find);
 void kd_sweep_free(kd_sweep *sweep);
 
-/* The config of one run. The caller frees. */
-int kd_sweep_config(kd_config **out, const kd_sweep *sweep, int variant, int seed);
+/* The config of one run, its task's. The caller frees. */
+int kd_sweep_config(void **out, const kd_sweep *sweep, int variant, int seed);
 /* The value of a grid's point on an axis. */
 const cJSON *kd_sweep_value(const kd_sweep *sweep, const kd_sweep_variant *variant, int axis);
 /* The same for people: "0.5"; of an object "kl 0.5, hard 0.5". */
@@ -69,13 +75,11 @@ const char *kd_sweep_axis_name(const kd_sweep_axis *axis);
 
 /* --- results -------------------------------------------------------------------------------- */
 
-/* One model of a run on the test split. */
+/* One model of a run. */
 typedef struct {
-    char name[KD_RESULT_NAME_MAX], kind[16]; /* as in kd_result */
-    int64_t samples, correct;
-    double loss;
-    double validation; /* accuracy on the validation split, 0 … 1; NAN when not known */
-    int64_t parameters, bytes;
+    char name[KD_MEASURED_NAME_MAX], kind[KD_MEASURED_KIND_MAX], stage[KD_MEASURED_STAGE_MAX];
+    double value[KD_METRICS_MAX]; /* of the task's test metrics; NAN: not measured          */
+    double validation;            /* of the metric that chose its weights; NAN when unknown */
 } kd_sweep_model;
 
 typedef struct {
@@ -97,9 +101,8 @@ int kd_sweep_results_create(kd_sweep_results *out, const kd_sweep *sweep);
 void kd_sweep_results_free(kd_sweep_results *results);
 kd_sweep_run *kd_sweep_run_at(const kd_sweep_results *results, int variant, int seed);
 
-/* Fills in what a run, whose inputs are open, is made from (its teachers included) and what its
- * teacher is. */
-int kd_sweep_key(kd_sweep_run *out, const kd_run *run);
+/* Fills in what an open run is made from (its teachers included) and what its teacher is. */
+int kd_sweep_key(kd_sweep_run *out, const kd_sweep *sweep, const void *run);
 
 /* Takes from <folder>/sweep.json the results of runs whose key has not changed: the config, the
  * content of the data and of the teacher's files, its teachers' configs. A file that is not there
@@ -116,5 +119,9 @@ int kd_sweep_results_write(const kd_sweep_results *results, const char *folder);
 /* Carries out what is missing, in <runs>/<name>; `fresh` forgets earlier results. Prints the table.
  * KD_EAGAIN after a request to stop. */
 int kd_sweep_carry_out(const kd_sweep *sweep, const char *runs, bool fresh);
+
+/* --dry-run: prints the runs in <runs>/<name>, whether each is finished, and what the others will
+ * take; changes nothing. */
+int kd_sweep_plan(const kd_sweep *sweep, const char *runs);
 
 #endif

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "distill/sweep_parts.h"
+#include "report/page.h"
 #include "report/plot.h"
-#include "tasks/classify/report_parts.h"
-#include "tasks/classify/sweep_parts.h"
 
 enum { POINTS_MAX = KD_SWEEP_VARIANTS_MAX };
 
@@ -14,26 +14,37 @@ enum { POINTS_MAX = KD_SWEEP_VARIANTS_MAX };
 
 static const char SPREAD[] = "dots: seeds; bars: 95 % intervals of the mean";
 
+static const char *percent(const kd_metric *metric) {
+    return metric->unit == KD_UNIT_SHARE ? ", %" : "";
+}
+
+static kd_plot_bounds bounds_of(const kd_metric *metric) {
+    const double scale = kd_metric_scale(metric);
+    return (kd_plot_bounds){scale * metric->least, scale * metric->most};
+}
+
 static void add_variants_plot(kd_text *out, const kd_sweep_results *results,
                               const kd_sweep_row *rows, int count, kd_plot_form form) {
+    const kd_metric *metric = &results->sweep->task->test[0];
     kd_plot_row row[KD_SWEEP_VARIANTS_MAX];
     int n = 0;
     for (int i = 0; i < count && n < KD_SWEEP_VARIANTS_MAX; i++) {
         if (results->sweep->variant[rows[i].variant].point[0] >= 0) continue;
-        kd_statistics s =
-            kd_statistics_within(results->sweep->seed_count, rows[i].accuracy, 0, 100);
+        kd_statistics s = kd_sweep_statistics(metric, results->sweep->seed_count, rows[i].value[0]);
         row[n++] = (kd_plot_row){.name = rows[i].label,
                                  .n = results->sweep->seed_count,
-                                 .value = rows[i].accuracy,
+                                 .value = rows[i].value[0],
                                  .mean = s.mean,
                                  .low = s.low,
                                  .high = s.high};
     }
+    char axis[96];
+    snprintf(axis, sizeof axis, "%s on the test split%s", kd_sweep_title(metric), percent(metric));
     kd_plot_rows plot = {.title = results->sweep->name,
-                         .x_name = "accuracy on the test split, %",
+                         .x_name = axis,
                          .note = SPREAD,
-                         .x_format = "%.2f %%",
-                         .bounds = {0, 100},
+                         .x_format = kd_metric_format(metric),
+                         .bounds = bounds_of(metric),
                          .count = n,
                          .row = row};
     if (n > 0) kd_plot_add_rows(out, &plot, form);
@@ -67,9 +78,11 @@ static const kd_sweep_row *student_row(const kd_sweep_row *rows, int count, int 
 
 static kd_statistics statistics_of(const kd_sweep_results *results, const kd_sweep_row *row,
                                    bool validation) {
-    return kd_statistics_within(row ? results->sweep->seed_count : 0,
-                                row ? (validation ? row->validation : row->accuracy) : NULL, 0,
-                                100);
+    const kd_task *task = results->sweep->task;
+    if (!row) return kd_statistics_of(0, NULL);
+    return kd_sweep_statistics(validation ? task->validation : &task->test[0],
+                               results->sweep->seed_count,
+                               validation ? row->validation : row->value[0]);
 }
 
 /* One line for each value of the second axis. */
@@ -132,14 +145,16 @@ static void add_grid_plot(kd_text *out, const kd_sweep_results *results, const k
     bool log = false, numeric = is_numeric(&sweep->axis[0], &log);
     char title[160], axis[96];
     snprintf(title, sizeof title, "%s: %s split", sweep->name, validation ? "validation" : "test");
-    snprintf(axis, sizeof axis, "accuracy, %% (bars: 95 %% intervals)");
+    const kd_metric *metric = validation ? sweep->task->validation : &sweep->task->test[0];
+    snprintf(axis, sizeof axis, "%s%s (bars: 95 %% intervals)", kd_sweep_title(metric),
+             percent(metric));
     kd_plot plot = {.title = title,
                     .x_name = sweep->axis[0].key,
                     .y_name = axis,
                     .legend = sweep->axis_count > 1 ? kd_sweep_axis_name(&sweep->axis[1]) : NULL,
                     .log_x = numeric && log,
-                    .y_bounds = {0, 100},
-                    .y_format = "%.2f %%",
+                    .y_bounds = bounds_of(metric),
+                    .y_format = kd_metric_format(metric),
                     .tick_count = sweep->axis[0].count,
                     .tick = m->x,
                     .tick_name = m->tick_name};
@@ -171,38 +186,56 @@ void kd_sweep_add_plot(kd_text *out, const kd_sweep_results *results, kd_sweep_p
 
 /* --- table ---------------------------------------------------------------------------------- */
 
-static void add_cell(kd_text *out, int n, const char *format, double value) {
+static void add_cell(kd_text *out, int n, const kd_metric *metric, double value) {
     kd_text_add(out, "<td>");
-    if (n > 0) kd_text_add(out, format, value);
+    if (n > 0) kd_text_add(out, "%.*f", kd_metric_digits(metric), value);
     kd_text_add(out, "</td>");
 }
 
-static void add_table_row(kd_text *out, const kd_sweep_row *row, int seeds) {
-    kd_statistics a = kd_statistics_within(seeds, row->accuracy, 0, 100);
-    kd_statistics e = kd_statistics_of(seeds, row->errors);
-    kd_statistics v = kd_statistics_of(seeds, row->validation);
-    kd_statistics d = kd_statistics_of(seeds, row->against_first);
+static void add_mean(kd_text *out, const kd_metric *metric, const kd_statistics *s) {
+    kd_text_add(out, "<td>");
+    if (s->n > 0)
+        kd_text_add(out, "%.*f%s", kd_metric_digits(metric), s->mean,
+                    metric->unit == KD_UNIT_SHARE ? " %" : "");
+    kd_text_add(out, "</td>");
+}
+
+static void add_table_row(kd_text *out, const kd_sweep_row *row, const kd_sweep *sweep) {
+    const kd_task *task = sweep->task;
+    const int digits = kd_metric_digits(&task->test[0]), seeds = sweep->seed_count;
     kd_text_add(out, "<tr><th scope=\"row\">");
     kd_text_add_escaped(out, row->label);
-    kd_text_add(out, "</th><td>%d</td><td>%.2f %%</td>", row->seeds, a.mean);
-    add_cell(out, a.n - 1, "%.2f", a.deviation);
-    kd_text_add(out, "<td><small>");
-    if (a.n > 1) kd_text_add(out, "%.2f – %.2f", a.low, a.high);
-    kd_text_add(out, "</small></td><td>%.1f</td>", e.mean);
-    add_cell(out, e.n - 1, "%.1f", e.deviation);
-    add_cell(out, v.n, "%.2f %%", v.mean);
+    kd_text_add(out, "</th><td>%d</td>", row->seeds);
+    for (int m = 0; m < task->test_count; m++) {
+        if (!kd_sweep_shows(task, m)) continue;
+        const kd_statistics s = kd_sweep_statistics(&task->test[m], seeds, row->value[m]);
+        add_mean(out, &task->test[m], &s);
+        add_cell(out, s.n - 1, &task->test[m], s.deviation);
+        if (m > 0) continue;
+        kd_text_add(out, "<td><small>");
+        if (s.n > 1) kd_text_add(out, "%.*f – %.*f", digits, s.low, digits, s.high);
+        kd_text_add(out, "</small></td>");
+    }
+    const kd_statistics v = kd_statistics_of(seeds, row->validation);
+    const kd_statistics d = kd_statistics_of(seeds, row->against_first);
+    add_mean(out, task->validation, &v);
     kd_text_add(out, "<td>");
     if (d.n > 0 && (row->variant > 0 || strcmp(row->kind, "student") != 0)) {
-        kd_text_add(out, "%s%.2f", d.mean < 0 ? "−" : "+", fabs(d.mean));
-        if (d.n > 1) kd_text_add(out, " <small>± %.2f</small>", d.reach);
+        kd_text_add(out, "%s%.*f", d.mean < 0 ? "−" : "+", digits, fabs(d.mean));
+        if (d.n > 1) kd_text_add(out, " <small>± %.*f</small>", digits, d.reach);
     }
     kd_text_add(out, "</td></tr>\n");
 }
 
+/* The title with a capital letter. */
+static void add_head(kd_text *out, const char *title) {
+    const bool small = title[0] >= 'a' && title[0] <= 'z';
+    kd_text_add(out, "<th scope=\"col\">%c%s</th>", small ? title[0] - 'a' + 'A' : title[0],
+                title + 1);
+}
+
 static void add_table(kd_text *out, const kd_sweep_results *results) {
-    static const char *const head[] = {"Variant", "Seeds",         "Accuracy",
-                                       "sd",      "95 % interval", "Errors",
-                                       "sd",      "Validation",    "Against the first"};
+    const kd_task *task = results->sweep->task;
     kd_sweep_row *rows;
     int count;
     if (kd_sweep_rows(&rows, &count, results) < 0) {
@@ -211,15 +244,25 @@ static void add_table(kd_text *out, const kd_sweep_results *results) {
     }
     kd_text_add(out, "<h2 id=\"table\">Table</h2>\n<div class=\"scroll\" tabindex=\"0\" "
                      "role=\"region\" aria-labelledby=\"table\"><table><thead><tr>");
-    for (size_t i = 0; i < sizeof head / sizeof *head; i++)
-        kd_text_add(out, "<th scope=\"col\">%s</th>", head[i]);
+    add_head(out, "Variant");
+    add_head(out, "Seeds");
+    for (int m = 0; m < task->test_count; m++) {
+        if (!kd_sweep_shows(task, m)) continue;
+        add_head(out, kd_sweep_title(&task->test[m]));
+        kd_text_add(out, "<th scope=\"col\">sd</th>");
+        if (m == 0) add_head(out, "95 % interval");
+    }
+    add_head(out, "Validation");
+    add_head(out, "Against the first");
     kd_text_add(out, "</tr></thead><tbody>\n");
-    for (int i = 0; i < count; i++) add_table_row(out, &rows[i], results->sweep->seed_count);
+    for (int i = 0; i < count; i++) add_table_row(out, &rows[i], results->sweep);
     free(rows);
-    kd_text_add(out, "</tbody></table></div>\n<p class=\"soft\">Means over the seeds, on the test "
-                     "split but for the validation column. Intervals are Student's. Against the "
-                     "first: the difference in accuracy to the first variant, seed by seed, in "
-                     "points.</p>\n");
+    kd_text_add(out,
+                "</tbody></table></div>\n<p class=\"soft\">Means over the seeds, on the test "
+                "split but for the validation column (%s). Intervals are Student's. Against the "
+                "first: the difference in %s to the first variant, seed by seed%s.</p>\n",
+                kd_sweep_title(task->validation), kd_sweep_title(&task->test[0]),
+                task->test[0].unit == KD_UNIT_SHARE ? ", in points" : "");
 }
 
 /* --- the page ------------------------------------------------------------------------------- */
