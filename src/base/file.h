@@ -1,8 +1,8 @@
 /* Files: reading whole ones, and replacing them so that a reader finds the old or the new, never
  * half of one.
  *
- * Of several ranks (ranks.h) the first changes what is on the disk: on the others the functions that
- * write, remove, lock or make folders do nothing, and succeed. */
+ * Of several ranks (ranks.h) the first changes what is on the disk: on the others the functions
+ * that write, remove, lock or make folders do nothing, and succeed. */
 #ifndef KD_BASE_FILE_H
 #define KD_BASE_FILE_H
 
@@ -51,6 +51,12 @@ int kd_file_lock(int *out, const char *folder);
 int kd_file_lock_existing(int *out, const char *folder);
 
 bool kd_file_exists(const char *path);
+bool kd_file_is_folder(const char *path);
+
+/* What lies in a folder, by the bytes of the names, without those that begin with '.'. The caller
+ * frees each entry and the list. */
+struct dirent;
+int kd_file_list_folder(struct dirent ***out, int *count, const char *folder);
 
 /* Removes the files of a folder whose names match one of `patterns` ("*.h5", "log.jsonl"; a NULL
  * ends them). A folder that is not there has none. */
