@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "cli/cli.h"
 #include "cli/file_kind.h"
 #include "data/h5.h"
@@ -22,13 +21,12 @@ static const kd_usage USAGE = {
     .least = 1,
     .most = -1,
     .summary =
-        "Checks files: seals and checksums of checkpoints, teacher stores and exported models, the\n"
+        "Checks files: seals and checksums of checkpoints, teacher stores and exported models, "
+        "the\n"
         "structure of a GGUF, safetensors or whisper.cpp file or a Whisper folder from elsewhere,\n"
         "every key of a config; that weights are finite and variances not negative. One line for\n"
         "each that is whole; the others are named, and the exit code tells.",
     .example = "distill verify runs/fashion_mnist/*.h5 runs/fashion_mnist/*.gguf"};
-
-static const size_t FILE_LIMIT = (size_t)1 << 36;
 
 /* Registers a parameter for each dataset below params/, so that the values can be read. */
 static int list_parameters(kd_params *params, hid_t file) {
@@ -91,19 +89,14 @@ static int run_blob(const char *path) {
 
 /* What can be run must also pass everything its runner checks. */
 static int verify_gguf(const char **what, const char *path) {
-    char *bytes;
-    size_t length;
-    int status = kd_file_read(&bytes, &length, path, FILE_LIMIT);
-    if (status < 0) return status;
-    kd_gguf *gguf = NULL;
-    status = kd_gguf_parse(&gguf, bytes, length, path);
+    kd_gguf *gguf;
+    int status = kd_gguf_open(&gguf, path);
     const bool ours = status == KD_OK && kd_gguf_checksum_place(gguf) != NULL;
     const bool model = ours && kd_gguf_find_key(gguf, "distill.graph") != NULL;
     const bool weights = ours && kd_gguf_is_weights(gguf);
     const bool whisper = status == KD_OK && kd_gguf_is_whisper(gguf);
     if (ours) status = kd_gguf_verify(gguf, path);
     kd_gguf_free(gguf);
-    free(bytes);
     if (status == KD_OK && model) status = run_blob(path);
     if (status == KD_OK && whisper) status = verify_whisper(what, path);
     *what = weights           ? "rounded weights, its checksum is right"

@@ -5,14 +5,12 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "cli/inspect.h"
 #include "files/formats/number_format.h"
 #include "files/gguf.h"
 
-static const size_t FILE_LIMIT = (size_t)1 << 36;
 static const size_t NUMBER_BYTES[KD_GGUF_KIND_COUNT] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 enum { STRINGS_SHOWN_MAX = 12, NUMBERS_SHOWN_MAX = 8 };
 
@@ -160,9 +158,10 @@ static int add_graph(kd_text *out, const kd_gguf_key *key, const char *path) {
     return status;
 }
 
-static int add_whisper(kd_text *out, const char *bytes, size_t length, const char *path) {
+static int add_whisper(kd_text *out, const kd_gguf *gguf, const char *path) {
     kd_whisper_file *file;
-    int status = kd_whisper_gguf_decode(&file, bytes, length, path, KD_WHISPER_TRAIN_NOTHING);
+    int status =
+        kd_whisper_gguf_decode(&file, gguf->bytes, gguf->length, path, KD_WHISPER_TRAIN_NOTHING);
     if (status < 0) return status;
     status = kd_inspect_add_whisper(out, file);
     kd_text_add(out, "\n");
@@ -198,12 +197,8 @@ static int add_gguf_tensors(kd_text *out, const kd_gguf *gguf) {
 }
 
 int kd_inspect_gguf(kd_text *out, const char *path) {
-    char *bytes;
-    size_t length;
-    int status = kd_file_read(&bytes, &length, path, FILE_LIMIT);
-    if (status < 0) return status;
-    kd_gguf *gguf = NULL;
-    status = kd_gguf_parse(&gguf, bytes, length, path);
+    kd_gguf *gguf;
+    int status = kd_gguf_open(&gguf, path);
     if (status == KD_OK) {
         bool ours = kd_gguf_checksum_place(gguf) != NULL;
         if (ours) status = kd_gguf_verify(gguf, path);
@@ -218,11 +213,9 @@ int kd_inspect_gguf(kd_text *out, const char *path) {
             free(rows.text);
         kd_text_add(out, "\n");
         if (status == KD_OK && ours && graph) status = add_graph(out, graph, path);
-        if (status == KD_OK && kd_gguf_is_whisper(gguf))
-            status = add_whisper(out, bytes, length, path);
+        if (status == KD_OK && kd_gguf_is_whisper(gguf)) status = add_whisper(out, gguf, path);
         if (status == KD_OK) status = add_gguf_tensors(out, gguf);
     }
     kd_gguf_free(gguf);
-    free(bytes);
     return status;
 }

@@ -103,19 +103,24 @@ typedef struct {
     const unsigned char *data;
 } kd_gguf_tensor;
 
-/* A parsed file. Everything points into the bytes it was parsed from. */
+/* A parsed file. Everything points into the bytes it was parsed from; `own` is NULL where they are
+ * somebody else's. */
 typedef struct kd_gguf {
     const unsigned char *bytes;
     size_t length;
     uint64_t key_count, tensor_count;
     kd_gguf_key *key;
     kd_gguf_tensor *tensor;
+    char *own;
 } kd_gguf;
 
 /* Parses `length` bytes, which must outlive *out. Checks every length before use, that names are
  * unique, that offsets are aligned, contiguous and inside, and that nothing is left over. `name` is
  * what messages call the file. KD_EDATA says where and what. The caller frees. */
 int kd_gguf_parse(kd_gguf **out, const void *bytes, size_t length, const char *name);
+/* The same of a whole file, read into memory: a disk that fails is an error, not a signal as with
+ * a map. *out is NULL after an error. */
+int kd_gguf_open(kd_gguf **out, const char *path);
 void kd_gguf_free(kd_gguf *gguf);
 
 /* KD_EDATA unless the file carries a checksum and it is right. */

@@ -264,10 +264,26 @@ done:
     return status;
 }
 
+int kd_gguf_open(kd_gguf **out, const char *path) {
+    static const size_t limit = (size_t)1 << 36;
+    char *bytes;
+    size_t length;
+    *out = NULL;
+    int status = kd_file_read(&bytes, &length, path, limit);
+    if (status < 0) return status;
+    status = kd_gguf_parse(out, bytes, length, path);
+    if (status == KD_OK)
+        (*out)->own = bytes;
+    else
+        free(bytes);
+    return status;
+}
+
 void kd_gguf_free(kd_gguf *g) {
     if (!g) return;
     free(g->key);
     free(g->tensor);
+    free(g->own);
     free(g);
 }
 
@@ -343,16 +359,12 @@ static int copy_text(char **out, const kd_gguf_key *key, const char *path) {
 }
 
 int kd_gguf_read_text(char **out, const char *path, const char *key) {
-    char *bytes;
-    size_t length;
-    kd_gguf *gguf = NULL;
+    kd_gguf *gguf;
     *out = NULL;
-    int status = kd_file_read(&bytes, &length, path, (size_t)1 << 40);
-    if (status == KD_OK) status = kd_gguf_parse(&gguf, bytes, length, path);
+    int status = kd_gguf_open(&gguf, path);
     if (status == KD_OK && kd_gguf_checksum_place(gguf)) status = kd_gguf_verify(gguf, path);
     const kd_gguf_key *found = status == KD_OK ? kd_gguf_find_key(gguf, key) : NULL;
     if (found && found->kind == KD_GGUF_STRING) status = copy_text(out, found, path);
-    if (gguf) kd_gguf_free(gguf);
-    free(bytes);
+    kd_gguf_free(gguf);
     return status;
 }
