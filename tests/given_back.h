@@ -31,7 +31,8 @@ typedef struct {
     const char *name;
     int (*attempt)(void);
     const char *file; /* in the folder, which may be damaged; NULL: none */
-    int spare;        /* allocations it can do without: blocks that only become smaller */
+    int spare; /* allocations it can do without: blocks that become smaller, weights that are packed
+                */
 } operation;
 
 static inline const char *in(const char *name) {

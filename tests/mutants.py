@@ -49,11 +49,12 @@ SWAPS = {"+": "-", "-": "+", "*": "/", "/": "*", "%": "*", "+=": "-=", "-=": "+=
          "<<": ">>", ">>": "<<", "&": "|", "|": "&", "|=": "&=", "&=": "|=", "++": "--", "--": "++",
          "true": "false", "false": "true", "fmin": "fmax", "fmax": "fmin", "floor": "ceil", "ceil": "floor",
          "break": "", "continue": ""}
-SYMMETRIC = ("fmin", "fmax", "fminf", "fmaxf", "memcmp")  # any order of arguments will do
+SYMMETRIC = ("fmin", "fmax", "fminf", "fmaxf", "memcmp", "kd_store_same_temperature")  # any order of arguments will do
 OPPOSITES = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 TOKEN = re.compile(r"->|<<=|>>=|\+\+|--|[-+*/%&|<>=!]=|<<|>>|&&|\|\||[-+*/%&|<>!]"
                    r"|(?<![\w.])(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[uUlLfF]*"
                    r"|\b[A-Za-z_]\w*\b")
+CHOICE = re.compile(r"([\w.\->\[\]]+) [<>]=? ([\w.\->\[\]]+) \? (?:\1 : \2|\2 : \1)(?![\w.\[])")  # of equals either
 CALL = re.compile(r"\b(\w+)\(([^()]*)\)")
 CONDITION = re.compile(r"\b(?:if|while) \((.*)\)(?: \{| [^()]*;|$)")
 STATEMENT = re.compile(r"^\s*(?:\w[\w.\->\[\]]* (?:[-+*/|&]?=|<<=|>>=) .*|\*?\w[\w.\->\[\]]*(?:\+\+|--)|\w+\(.*\));$")
@@ -111,12 +112,13 @@ def of_line(line, code):
                 continue
             if token == "*" and declares and at <= declares.end():
                 continue
-            out.append((at, end, SWAPS[token]))
+            if not any(c.start() < at < c.end() for c in CHOICE.finditer(code)):
+                out.append((at, end, SWAPS[token]))
             if token in OPPOSITES:
                 out.append((at, end, OPPOSITES[token]))
     for m in CALL.finditer(code):
         parts = m.group(2).split(",")
-        if len(parts) < 2 or m.group(1) in ("if", "for", "while", "switch") + SYMMETRIC:
+        if len(parts) < 2 or m.group(1) in ("if", "for", "while", "switch", "KD_CONTRACT") + SYMMETRIC:
             continue
         at = m.start(2)
         for a in range(len(parts) - 1):

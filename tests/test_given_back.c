@@ -299,7 +299,7 @@ static const operation OPERATIONS[] = {
     {"words", count_words, NULL, 0},
     {"fft", transform, NULL, 0},
     {"speech config", read_config, "speech.json", 0},
-    {"decoder", decode, NULL, 0},
+    {"decoder", decode, NULL, 100},
     {"student", make_student, NULL, 0}};
 enum { COUNT = sizeof OPERATIONS / sizeof *OPERATIONS };
 

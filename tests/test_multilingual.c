@@ -113,7 +113,7 @@ static void labels_are_of_one_language(void **state) {
     const kd_hash hash = {"0123456789abcdef0123456789abcdef"};
     char labels_in[KD_PATH_MAX];
     kd_labels labels;
-    kd_label_options options = {-1, ids->transcribe};
+    kd_label_options options = {.language = -1, .task = ids->transcribe};
     test_copy(labels_in, sizeof labels_in, test_path(folder, "labels"));
     assert_refused(kd_label_run(&labels, labels_in, &u, teacher, hash, &options), KD_ECONFIG,
                    "say which is spoken");
@@ -124,7 +124,7 @@ static void labels_are_of_one_language(void **state) {
     assert_ok(kd_label_check(labels_in, teacher, hash, &options));
     options.task = ids->translate;
     assert_refused(kd_label_check(labels_in, teacher, hash, &options), KD_EDATA, "task");
-    options = (kd_label_options){ids->language, ids->transcribe};
+    options = (kd_label_options){.language = ids->language, .task = ids->transcribe};
     assert_refused(kd_label_check(labels_in, teacher, hash, &options), KD_EDATA, "language");
     kd_whisper_file_free(teacher);
     kd_utterances_free(&u);
@@ -205,12 +205,6 @@ static void a_student_keeps_its_language(void **state) {
     kd_whisper_file_free(other);
     assert_int_equal(DISTILL("eval", config, model, "--set", "data.language=zh"), -KD_EDATA);
     assert_says(complained, "has 51866 tokens, the teacher 51865");
-    other = tiny_whisper_file();
-    assert_ok(kd_whisper_bin_write(model, other, &kd_format_f16)); /* knows English alone */
-    kd_whisper_file_free(other);
-    if (DISTILL("eval", config, model, "--set", "data.language=en") != 0)
-        fail_msg("%s", complained);
-    assert_says(printed, "word error rate");
     other = large_file(0, TINY_SPEC.audio_context + 10);
     assert_ok(kd_whisper_bin_write(model, other, &kd_format_f16));
     kd_whisper_file_free(other);

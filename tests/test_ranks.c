@@ -13,11 +13,11 @@
 #include "base/ranks.h"
 #include "base/rng.h"
 #include "distill/reduction.h"
+#include "under_mpi.h"
 
 enum { LEAVES_MAX = 19 };
 static const int64_t SIZES[] = {1, 7, 1000, 700 * 1000}; /* the last: several chunks, one ragged */
 enum { SIZE_COUNT = sizeof SIZES / sizeof *SIZES, LARGEST = 700 * 1000 };
-static const char *self;
 
 /* The numbers of a leaf: of very different sizes, so that the order of additions shows. */
 static void fill(kd_real *out, int64_t size, int64_t n, int64_t leaf) {
@@ -70,30 +70,6 @@ static void a_sum_follows_its_tree(void **state) {
         reduced(1, n, &sum);
         if (sum != tree(leaf, 0, n)) fail_msg("%lld leaves", (long long)n);
     }
-}
-
-/* What `work` prints on its first rank, under mpirun; the exit code is returned. */
-static int run_ranks(char *out, size_t capacity, int ranks, const char *work) {
-    char command[1024];
-    snprintf(
-        command, sizeof command,
-        "OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=0 mpirun --allow-run-as-root --oversubscribe "
-        "--bind-to none -np %d %s %s 2>&1",
-        ranks, self, work);
-    FILE *pipe = popen(command, "r");
-    assert_non_null(pipe);
-    size_t length = fread(out, 1, capacity - 1, pipe);
-    out[length] = 0;
-    int status = pclose(pipe);
-    return WEXITSTATUS(status);
-}
-
-static void need_mpi(void) {
-#ifdef KD_HAVE_MPI
-    if (system("command -v mpirun >/dev/null 2>&1") == 0) return;
-#endif
-    puts("SKIP no MPI here (libopenmpi-dev, openmpi-bin)");
-    skip();
 }
 
 static void every_number_of_ranks_gives_the_same_bits(void **state) {
@@ -180,7 +156,7 @@ static int work(const char *what) {
 }
 
 int main(int argc, char **argv) {
-    self = argv[0];
+    own_program = argv[0];
     if (argc > 1) return work(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sum_follows_its_tree),

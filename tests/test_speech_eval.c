@@ -11,7 +11,7 @@
 #include "tasks/speech/student.h"
 #include "tasks/speech/transcribe.h"
 
-static const kd_label_options OPTIONS = {-1, -1};
+static const kd_label_options OPTIONS = {.language = -1, .task = -1};
 enum { COUNT = 8 };
 
 /* A teacher, a student with its encoder, and a model with another encoder. */

@@ -124,7 +124,8 @@ static void print_stages(const outlook *o, kd_plan_needs *own, kd_plan_needs *sh
     shared->memory = 2 * o->teacher_bytes;
     own->seconds = print_training(o, "train", &c->train);
     own->disk = checkpoints;
-    own->memory = o->costs.bytes + store;
+    /* Of the store only the output matrix stays in memory. */
+    own->memory = o->costs.bytes + kd_speech_teach_bytes(&c->teacher, &o->teacher, 0);
     for (int i = 0; i < c->quantize_count; i++) {
         const kd_speech_quantize *how = &c->quantize[i];
         if (!how->qat) continue;

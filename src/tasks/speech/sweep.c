@@ -22,10 +22,11 @@ static int open_part(void **out, const void *config, const kd_part_options *how,
     return kd_speech_run_open_part(run, config, how, depth);
 }
 
+/* The whole run's origin, which is known before and after its windows are. */
 static int folders(const void *of, kd_note_folder note, void *context) {
     const kd_speech_run *run = of;
-    kd_origin origin;
-    kd_speech_origin_stage(&origin, run, NULL);
+    kd_origin origin = {0};
+    kd_speech_origin_whole(&origin, run);
     int status = note(context, run->config->name, &origin, run->config->path);
     kd_origin_clear(&origin);
     return status;
