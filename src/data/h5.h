@@ -30,6 +30,8 @@ int kd_h5_commit(hid_t file, const char *path);
 /* Read only; refuses what is not HDF5, or does not match its seal. */
 int kd_h5_open(hid_t *out, const char *path);
 void kd_h5_close(hid_t file);
+/* Whether an opened file stands behind a seal, which then matched. */
+bool kd_h5_is_sealed(hid_t file);
 
 /* A group, created with its parents ("params/stem"). The caller closes with H5Gclose. */
 int kd_h5_make_group(hid_t *out, hid_t parent, const char *name);

@@ -185,3 +185,8 @@ int64_t kd_h5_file_size(hid_t object) {
     const reader *r = reader_of(object);
     return r ? r->from + r->size : 0;
 }
+
+bool kd_h5_is_sealed(hid_t file) {
+    const reader *r = reader_of(file);
+    return r && r->from > 0;
+}

@@ -79,43 +79,10 @@ static int read_state(hid_t file, int64_t version, kd_progress_state *state) {
     return KD_OK;
 }
 
-/* --- the checksum over everything ----------------------------------------------------------- */
-
-typedef struct {
-    kd_hash *part;
-    int count, capacity;
-} sums;
-
-static int sums_create(sums *out, int capacity) {
-    size_t bytes = (size_t)capacity * sizeof *out->part;
-    *out = (sums){.part = malloc(bytes ? bytes : 1), .capacity = capacity};
-    return out->part ? KD_OK : kd_fail_memory(bytes, "checksums");
-}
-
-static kd_hash sums_add(sums *all, const void *bytes, size_t length) {
-    KD_CONTRACT(all->count < all->capacity, "more than %d checksums", all->capacity);
-    return all->part[all->count++] = kd_hash_bytes(bytes, length);
-}
-
-/* Room for the texts, the state and a name and values for every tensor. */
-static int sums_for(sums *out, const kd_checkpoint *c) {
-    return sums_create(out, 5 + 2 * c->params->count * (1 + c->moment_count));
-}
-
-static void sums_add_head(sums *all, int64_t version, const char *stage, const kd_hash *key,
-                          const char *config, const kd_progress_state *state) {
-    uint64_t numbers[FIELD_COUNT];
-    for (int i = 0; i < FIELD_COUNT; i++)
-        memcpy(&numbers[i], (const char *)state + FIELDS[i].offset, sizeof numbers[i]);
-    sums_add(all, stage, strlen(stage));
-    sums_add(all, key->hex, strlen(key->hex));
-    sums_add(all, config, strlen(config));
-    sums_add(all, numbers, sizeof numbers);
-    if (version > OLDEST) sums_add(all, state->best_metric, strlen(state->best_metric));
-}
+/* --- the hash of a network's values --------------------------------------------------------- */
 
 /* The values of a constant, row by row. */
-static int sums_add_constant(sums *all, const kd_tensor *t) {
+static int hash_constant(kd_hash *out, const kd_tensor *t) {
     const int64_t rows = kd_rows(t), C = kd_channels(t);
     kd_real *row = malloc((size_t)C * sizeof *row);
     kd_hasher *hasher = NULL;
@@ -124,27 +91,28 @@ static int sums_add_constant(sums *all, const kd_tensor *t) {
         kd_tensor_read(t, row, i, 1);
         kd_hasher_add(hasher, row, (size_t)C * sizeof *row);
     }
-    KD_CONTRACT(all->count < all->capacity, "more than %d checksums", all->capacity);
-    if (status == KD_OK) all->part[all->count++] = kd_hasher_value(hasher);
+    if (status == KD_OK) *out = kd_hasher_value(hasher);
     kd_hasher_free(hasher);
     free(row);
     return status;
 }
 
+/* A name and values for every parameter. */
 int kd_params_hash(kd_hash *out, const kd_params *params) {
-    sums all;
-    int status = sums_create(&all, 2 * params->count);
-    if (status < 0) return status;
+    const size_t bytes = 2 * (size_t)params->count * sizeof(kd_hash);
+    kd_hash *part = malloc(bytes ? bytes : 1);
+    int status = part ? KD_OK : kd_fail_memory(bytes, "the hash of a network");
     for (int i = 0; i < params->count && status == KD_OK; i++) {
         const kd_param *p = params->list[i];
-        sums_add(&all, p->name, strlen(p->name));
+        part[2 * i] = kd_hash_bytes(p->name, strlen(p->name));
         if (p->tensor.constant)
-            status = sums_add_constant(&all, &p->tensor);
+            status = hash_constant(&part[2 * i + 1], &p->tensor);
         else
-            sums_add(&all, params->value + p->offset, (size_t)p->tensor.size * sizeof(kd_real));
+            part[2 * i + 1] = kd_hash_bytes(params->value + p->offset,
+                                            (size_t)p->tensor.size * sizeof(kd_real));
     }
-    if (status == KD_OK) *out = kd_hash_join(all.part, all.count);
-    free(all.part);
+    if (status == KD_OK) *out = kd_hash_join(part, 2 * params->count);
+    free(part);
     return status;
 }
 
@@ -169,39 +137,7 @@ static void dataset_name(char out[DATASET_NAME_MAX], int slab, const kd_param *p
         snprintf(out, DATASET_NAME_MAX, "moments/%d/%s", slab, p->name);
 }
 
-static int write_tensor(hid_t file, const char *name, const kd_param *p, const kd_real *values,
-                        sums *all) {
-    int status = kd_h5_write(file, name, p->tensor.rank, p->tensor.shape, REAL_TYPE, REAL_TYPE,
-                             values + p->offset);
-    if (status < 0) return status;
-    sums_add(all, p->name, strlen(p->name));
-    kd_hash sum = sums_add(all, values + p->offset, (size_t)p->tensor.size * sizeof *values);
-    hid_t set;
-    status = kd_h5_open_object(&set, file, name);
-    if (status < 0) return status;
-    status = kd_h5_set_string(set, "checksum", sum.hex);
-    H5Oclose(set);
-    return status;
-}
-
-static int read_tensor(hid_t file, const char *path, const char *name, const kd_param *p,
-                       kd_real *values, sums *all) {
-    int status =
-        kd_h5_read(file, name, p->tensor.rank, p->tensor.shape, REAL_TYPE, values + p->offset);
-    if (status < 0) return status;
-    sums_add(all, p->name, strlen(p->name));
-    kd_hash sum = sums_add(all, values + p->offset, (size_t)p->tensor.size * sizeof *values), said;
-    hid_t set;
-    status = kd_h5_open_object(&set, file, name);
-    if (status < 0) return status;
-    status = kd_h5_get_string(set, "checksum", said.hex, sizeof said.hex);
-    H5Oclose(set);
-    if (status == KD_OK && strcmp(sum.hex, said.hex) != 0)
-        status = kd_fail(KD_EDATA, "%s: /%s: damaged: wrong checksum", path, name);
-    return status;
-}
-
-static int write_slab(hid_t file, int slab, const kd_checkpoint *c, sums *all) {
+static int write_slab(hid_t file, int slab, const kd_checkpoint *c) {
     char name[DATASET_NAME_MAX];
     group_name(name, slab);
     hid_t group;
@@ -213,7 +149,9 @@ static int write_slab(hid_t file, int slab, const kd_checkpoint *c, sums *all) {
         KD_CONTRACT(!strchr(p->name, '/'), "%s: a parameter's name may not hold '/'", p->name);
         if (!in_slab(p, slab)) continue;
         dataset_name(name, slab, p);
-        status = write_tensor(file, name, p, slab < 0 ? c->params->value : c->moment[slab], all);
+        const kd_real *values = slab < 0 ? c->params->value : c->moment[slab];
+        status = kd_h5_write(file, name, p->tensor.rank, p->tensor.shape, REAL_TYPE, REAL_TYPE,
+                             values + p->offset);
     }
     return status;
 }
@@ -235,13 +173,18 @@ static int refuse_extra(hid_t file, const char *path, int slab, const kd_params 
     return kd_fail(KD_EDATA, "%s: /%s/%s: this network has no such parameter", path, group, name);
 }
 
-static int read_slab(hid_t file, const char *path, int slab, const kd_params *params, kd_real *out,
-                     sums *all) {
+static int read_tensor(hid_t file, int slab, const kd_param *p, kd_real *slab_values) {
     char name[DATASET_NAME_MAX];
+    dataset_name(name, slab, p);
+    return kd_h5_read(file, name, p->tensor.rank, p->tensor.shape, REAL_TYPE,
+                      slab_values + p->offset);
+}
+
+static int read_slab(hid_t file, const char *path, int slab, const kd_params *params,
+                     kd_real *out) {
     for (int i = 0; i < params->count; i++) {
         if (!in_slab(params->list[i], slab)) continue;
-        dataset_name(name, slab, params->list[i]);
-        int status = read_tensor(file, path, name, params->list[i], out, all);
+        int status = read_tensor(file, slab, params->list[i], out);
         if (status < 0) return status;
     }
     return refuse_extra(file, path, slab, params);
@@ -257,14 +200,15 @@ static int write_origin(hid_t file, const kd_origin *origin) {
     return status;
 }
 
-static int write_head(hid_t file, const kd_checkpoint *c, const char *config, const char *stage) {
+static int write_head(hid_t file, const kd_checkpoint *c) {
     int status = kd_h5_set_string(file, "schema", SCHEMA);
     if (status == KD_OK) status = kd_h5_set_int(file, "version", VERSION);
     if (status == KD_OK) status = kd_h5_set_string(file, "dtype", DTYPE);
-    if (status == KD_OK) status = kd_h5_set_string(file, "stage", stage);
+    if (status == KD_OK) status = kd_h5_set_string(file, "stage", c->stage ? c->stage : "");
     if (status == KD_OK) status = kd_h5_set_string(file, "key", c->key.hex);
     if (status == KD_OK && c->origin) status = write_origin(file, c->origin);
-    if (status == KD_OK) status = kd_h5_set_string(file, "config", config);
+    if (status == KD_OK)
+        status = kd_h5_set_string(file, "config", c->config_json ? c->config_json : "");
     if (status == KD_OK) status = kd_h5_set_int(file, "moments", c->moment_count);
     return status == KD_OK ? write_state(file, &c->state) : status;
 }
@@ -272,25 +216,14 @@ static int write_head(hid_t file, const kd_checkpoint *c, const char *config, co
 int kd_checkpoint_save(const char *path, const kd_checkpoint *c) {
     KD_CONTRACT(c->moment_count >= 0 && c->moment_count <= KD_MOMENTS_MAX, "%d moments",
                 c->moment_count);
-    const char *config = c->config_json ? c->config_json : "", *stage = c->stage ? c->stage : "";
-    sums all;
-    int status = sums_for(&all, c);
-    if (status < 0) return status;
     hid_t file;
-    status = kd_h5_create(&file, path);
-    if (status < 0) goto done;
-    sums_add_head(&all, VERSION, stage, &c->key, config, &c->state);
-    status = write_head(file, c, config, stage);
+    int status = kd_h5_create(&file, path);
+    if (status < 0) return status;
+    status = write_head(file, c);
     for (int slab = -1; slab < c->moment_count && status == KD_OK; slab++)
-        status = write_slab(file, slab, c, &all);
-    if (status == KD_OK)
-        status = kd_h5_set_string(file, "checksum", kd_hash_join(all.part, all.count).hex);
-    if (status == KD_OK)
-        status = kd_h5_commit(file, path);
-    else
-        kd_h5_close(file);
-done:
-    free(all.part);
+        status = write_slab(file, slab, c);
+    if (status == KD_OK) return kd_h5_commit(file, path);
+    kd_h5_close(file);
     return status;
 }
 
@@ -311,6 +244,11 @@ static int open_checkpoint(hid_t *out, const char *path) {
         return kd_fail(KD_EDATA,
                        "%s: checkpoint of version %lld; this program reads versions %d to %d", path,
                        (long long)version, OLDEST, VERSION);
+    if (!kd_h5_is_sealed(*out))
+        return kd_fail(KD_EDATA,
+                       "%s: has no seal, as every checkpoint is written with: another program wrote "
+                       "it anew, or its first 512 bytes were cut off",
+                       path);
     status = kd_h5_get_string(*out, "dtype", text, sizeof text);
     if (status < 0) return status;
     if (strcmp(text, DTYPE) != 0)
@@ -380,26 +318,13 @@ int kd_checkpoint_origin(char **out, const char *path) {
 /* Everything into `staged` (the value slab, then the moments) and `state`, checked. */
 static int read_all(hid_t file, const char *path, const kd_checkpoint *c, kd_real *staged,
                     kd_progress_state *state) {
-    sums all = {0};
-    char *config = NULL;
-    kd_hash said;
     int64_t version;
     int status = kd_h5_get_int(file, "version", &version);
     if (status == KD_OK) status = read_state(file, version, state);
-    if (status == KD_OK) status = kd_h5_get_text(file, "config", CONFIG_MAX, &config);
-    if (status == KD_OK) status = sums_for(&all, c);
-    if (status < 0) goto done;
-    sums_add_head(&all, version, c->stage ? c->stage : "", &c->key, config, state);
     for (int slab = -1; slab < c->moment_count && status == KD_OK; slab++) {
-        status = read_slab(file, path, slab, c->params, staged, &all);
+        status = read_slab(file, path, slab, c->params, staged);
         staged += slab < 0 ? c->params->slab_size : c->params->trained_size;
     }
-    if (status == KD_OK) status = kd_h5_get_string(file, "checksum", said.hex, sizeof said.hex);
-    if (status == KD_OK && strcmp(said.hex, kd_hash_join(all.part, all.count).hex) != 0)
-        status = kd_fail(KD_EDATA, "%s: damaged: wrong checksum", path);
-done:
-    free(config);
-    free(all.part);
     return status;
 }
 
@@ -509,14 +434,10 @@ static int check_params(hid_t file, const char *path, const kd_params *params,
 }
 
 static int read_params(hid_t file, const char *path, const kd_params *params, kd_real *staged) {
-    char name[DATASET_NAME_MAX];
     int status = KD_OK;
     for (int i = 0; i < params->count && status == KD_OK; i++) {
         const kd_param *p = params->list[i];
-        kd_hash pair[2];
-        sums sum = {pair, 0, 2};
-        dataset_name(name, -1, p);
-        status = read_tensor(file, path, name, p, staged, &sum);
+        status = read_tensor(file, -1, p, staged);
         if (status == KD_OK) status = kd_param_check(p, staged + p->offset, path);
     }
     return status;

@@ -1,5 +1,5 @@
 /* Checkpoints: everything a run needs to go on as if it had never stopped, in one HDF5 file that
- * h5py can read. Written whole or not at all; checked by a checksum of ours over every number. */
+ * h5py can read. Written whole or not at all, under the seal of data/h5.h. */
 #ifndef KD_DISTILL_CHECKPOINT_H
 #define KD_DISTILL_CHECKPOINT_H
 
@@ -32,18 +32,18 @@ typedef struct {
     const char *stage;       /* "train", "qat" …                                  */
 } kd_checkpoint;
 
-/* Layout: /params/<name>, /moments/<i>/<name> float32 (float64 in the double build) datasets, each
- * with its checksum as an attribute; attributes of the file: schema, version, dtype, stage, key,
- * origin (whose hash is the key), config, moments, checksum (over all the others and all numbers)
- * and the fields of the state. The whole file is sealed besides (data/h5.h), so that no bit of it
- * can change unnoticed. Numbers come back with the same bits, NaN and infinities included. Files of
- * version 1, whose best value is an accuracy (best_accuracy), are read too. Replaces `path` whole
- * or leaves it. */
+/* Layout: /params/<name>, /moments/<i>/<name> float32 (float64 in the double build) datasets;
+ * attributes of the file: schema, version, dtype, stage, key, origin (whose hash is the key),
+ * config, moments and the fields of the state. The whole file is sealed (data/h5.h), so that no bit
+ * of it can change unnoticed; one without the seal is refused. Numbers come back with the same
+ * bits, NaN and infinities included. Files of version 1 are read too: their best value is an
+ * accuracy (best_accuracy), and they carry checksums beside the seal, which nothing needs. Replaces
+ * `path` whole or leaves it. */
 int kd_checkpoint_save(const char *path, const kd_checkpoint *checkpoint);
 
 /* Restores values, moments and state. Refuses (KD_EDATA) a file with another key or stage, naming
- * what differs, with a missing or extra parameter, another shape, or a wrong checksum. Nothing in
- * *checkpoint or its slabs is changed unless the whole file passed. */
+ * what differs, with a missing or extra parameter, or another shape. Nothing in *checkpoint or its
+ * slabs is changed unless the whole file passed. */
 int kd_checkpoint_load(const char *path, kd_checkpoint *checkpoint);
 
 /* The refusals of another key or stage alone. */
