@@ -317,10 +317,6 @@ static int describe_cache(const char *folder, const char *origin) {
     return kd_file_replace(path, origin, strlen(origin));
 }
 
-static int fill(void *cache) {
-    return kd_encoder_cache_fill(cache);
-}
-
 /* What the encoder of `model`, as it computes now, hears in a list's windows; *out stays NULL when
  * there are none. */
 static int fill_cache(const kd_speech_run *run, const kd_speech_list *list, const kd_whisper *model,
@@ -341,8 +337,8 @@ static int fill_cache(const kd_speech_run *run, const kd_speech_list *list, cons
     if (status == KD_OK && kept) status = describe_cache(path, text);
     kd_origin_clear(&origin);
     free(text);
-    if (status < 0 || !kept) return status;
-    return kd_ranks_take_turns(fill, *out);
+    status = kd_ranks_worst(status);
+    return status < 0 || !kept ? status : kd_encoder_cache_fill(*out);
 }
 
 /* --- label ------------------------------------------------------------------------------------ */
