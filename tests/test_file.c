@@ -1,10 +1,12 @@
-/* base/file: reading, replacing, folders, names; base/shards and base/open_files. */
+/* base/file: reading, replacing, folders, names; base/shards and base/open_files; base/order. */
 #include "test_data.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 
 #include "asserts.h"
 #include "base/open_files.h"
+#include "base/order.h"
 #include "base/shards.h"
 
 static void reading_is_whole_or_refused(void **state) {
@@ -185,6 +187,41 @@ static void shards_are_listed_written_and_removed(void **state) {
     assert_int_equal(kd_shards_write(&shards, 0, "", 0), KD_EIO);
 }
 
+static void folders_are_listed_by_bytes(void **state) {
+    test_folder *folder = *state;
+    static const char *const names[] = {"b", "a", "B", ".hidden", "a.b", "\xc3\xa4"};
+    static const char *const sorted[] = {"B", "a", "a.b", "b", "\xc3\xa4"};
+    struct dirent **entry = NULL;
+    int count;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        test_write(test_path(folder, names[i]), "", 0);
+    assert_true(kd_file_is_folder(folder->path));
+    assert_false(kd_file_is_folder(test_path(folder, "a")));
+    assert_false(kd_file_is_folder(test_path(folder, "none")));
+    assert_ok(kd_file_list_folder(&entry, &count, folder->path));
+    assert_int_equal(count, sizeof sorted / sizeof *sorted);
+    for (int i = 0; i < count; i++) {
+        assert_string_equal(entry[i]->d_name, sorted[i]);
+        free(entry[i]);
+    }
+    free(entry);
+    assert_refused(kd_file_list_folder(&entry, &count, test_path(folder, "none")), KD_EIO,
+                   "none: cannot list");
+}
+
+static void numbers_are_ordered(void **state) {
+    (void)state;
+    double odd[] = {3, -1, 2}, even[] = {4, 1, 3, -2};
+    int64_t n[] = {INT64_MAX, 5, INT64_MIN, 0};
+    assert_true(kd_median(odd, 3) == 2 && odd[0] == -1 && odd[2] == 3);
+    assert_true(kd_median(even, 4) == 3); /* of two the larger */
+    assert_true(kd_median(NULL, 0) == 0);
+    qsort(n, 4, sizeof *n, kd_order_integers);
+    assert_true(n[0] == INT64_MIN && n[1] == 0 && n[2] == 5 && n[3] == INT64_MAX);
+    assert_true(kd_smaller(INT64_MIN, 1) == INT64_MIN && kd_smaller(2, 1) == 1);
+    assert_true(kd_larger(INT64_MIN, 1) == 1 && kd_larger(2, 1) == 2);
+}
+
 /* More files than are kept open: each is opened again when it is its turn. */
 static void files_are_opened_as_they_are_needed(void **state) {
     test_folder *folder = *state;
@@ -225,6 +262,8 @@ int main(void) {
                                        TEST(room_is_told_or_zero),
                                        TEST(reading_a_part),
                                        TEST(shards_are_listed_written_and_removed),
+                                       TEST(folders_are_listed_by_bytes),
+                                       TEST(numbers_are_ordered),
                                        TEST(files_are_opened_as_they_are_needed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

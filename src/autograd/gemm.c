@@ -7,6 +7,7 @@
 #include "autograd/gemm_openblas.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/order.h"
 
 /* Products smaller than this many multiply-adds are not worth waking the other threads for, nor a
  * library. */
@@ -84,10 +85,6 @@ static tiling choose_tiling(int64_t M, int64_t N, int64_t K) {
     return t;
 }
 
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 typedef void multiply(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
                       const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
                       kd_real *C, int64_t ldc);
@@ -109,8 +106,9 @@ static void run_tiles(multiply *one, multiply *part, int64_t count, kd_trans ta,
         int64_t i = place / t.columns * t.row_step, j = place % t.columns * t.column_step;
         const kd_real *a = A + which * stride_a + (ta == KD_PLAIN ? i * lda : i);
         const kd_real *b = B + which * stride_b + (tb == KD_PLAIN ? j : j * ldb);
-        (shared ? part : one)(ta, tb, smaller(t.row_step, M - i), smaller(t.column_step, N - j), K,
-                              alpha, a, lda, b, ldb, beta, C + which * stride_c + i * ldc + j, ldc);
+        (shared ? part : one)(ta, tb, kd_smaller(t.row_step, M - i),
+                              kd_smaller(t.column_step, N - j), K, alpha, a, lda, b, ldb, beta,
+                              C + which * stride_c + i * ldc + j, ldc);
     }
     kd_gemm_count_end(began, 2.0 * (double)count * (double)M * (double)N * (double)K);
 }
@@ -143,18 +141,18 @@ static void tiles_of_constant(kd_tape *tape, int64_t M, int64_t N, int64_t K, co
                               int64_t lda, const kd_constant *B, kd_real *C, int64_t ldc) {
     const double began = kd_gemm_count_begin();
     const tiling t = choose_tiling(M, N, K);
-    const int64_t tiles = t.rows * t.columns, room = smaller(t.column_step, N) * K;
+    const int64_t tiles = t.rows * t.columns, room = kd_smaller(t.column_step, N) * K;
     const int64_t lanes = tiles > 1 ? omp_get_max_threads() : 1;
     kd_real *rows = kd_tape_take(tape, (size_t)(lanes * room) * sizeof *rows);
 #pragma omp parallel for schedule(dynamic, 1) if (tiles > 1)
     for (int64_t tile = 0; tile < tiles; tile++) {
         const int64_t i = tile / t.columns * t.row_step, j = tile % t.columns * t.column_step;
-        const int64_t n = smaller(t.column_step, N - j);
+        const int64_t n = kd_smaller(t.column_step, N - j);
         kd_real *b = rows + omp_get_thread_num() * room;
         B->read(B, b, j, n);
         (tiles > 1 ? kd_gemm_serial : kd_gemm_own)(KD_PLAIN, KD_TRANSPOSED,
-                                                   smaller(t.row_step, M - i), n, K, 1, A + i * lda,
-                                                   lda, b, K, 0, C + i * ldc + j, ldc);
+                                                   kd_smaller(t.row_step, M - i), n, K, 1,
+                                                   A + i * lda, lda, b, K, 0, C + i * ldc + j, ldc);
     }
     kd_tape_give(tape, rows);
     kd_gemm_count_end(began, 2.0 * (double)M * (double)N * (double)K);

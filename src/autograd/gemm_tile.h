@@ -17,6 +17,7 @@
 #include "autograd/tape.h"
 #include "autograd/vec_pair.h"
 #include "autograd/vec_transpose.h"
+#include "base/order.h"
 
 #ifdef __AVX512F__
 enum { KD_TILE = 12 };
@@ -33,10 +34,6 @@ KD_INLINE int64_t kd_tile_numbers(kd_tile_kind kind) {
 }
 KD_INLINE int64_t kd_tile_elements(int64_t depth, kd_tile_kind kind) {
     return kind == KD_PAIRS ? (depth + 1) / 2 : depth;
-}
-
-KD_INLINE int64_t kd_smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
 }
 
 /* The side of a product by its element (i, k): at[i·row + k·step]; row or step is 1. */

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "autograd/conv_kernels.h"
+#include "base/order.h"
 
 /* Depthwise convolution: every channel has a filter of its own, so there is no product to make of
  * it and the channels of a pixel go side by side through the registers.
@@ -30,10 +31,6 @@ static taps taps_at(const kd_conv_shape *s, int axis, int64_t position) {
     t.first = t.from < 0 ? -t.from : 0;
     t.end = s->in[axis] - t.from < s->kernel[axis] ? s->in[axis] - t.from : s->kernel[axis];
     return t;
-}
-
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
 }
 
 /* out (KH,KW,C) = w (C,KH,KW) */
@@ -89,7 +86,7 @@ static void forward_row(const kd_conv_shape *s, const kd_real *x, const kd_real 
         for (int64_t n = 0; n < (abreast ? ABREAST : 1); n++)
             for (int64_t rest = c; rest < s->C; rest += KD_VEC)
                 forward_pixels(s, x, w, bias, u, taps_at(s, 1, j + n), rest,
-                               smaller(KD_VEC, s->C - rest), add, 1, to + n * s->C);
+                               kd_smaller(KD_VEC, s->C - rest), add, 1, to + n * s->C);
         j += abreast ? ABREAST : 1;
     }
 }
@@ -170,8 +167,8 @@ KD_INLINE void add_taps(const kd_conv_shape *s, kd_real *dw, const kd_real *x, c
 /* Columns of dy whose tap b lies in the image: [*first, *end). */
 static void columns_of(const kd_conv_shape *s, int64_t b, int64_t *first, int64_t *end) {
     const int64_t before = s->padding[1] - b, last = s->in[1] - 1 + before;
-    *first = before > 0 ? smaller((before + s->stride[1] - 1) / s->stride[1], s->out[1]) : 0;
-    *end = last < 0 ? 0 : smaller(last / s->stride[1] + 1, s->out[1]);
+    *first = before > 0 ? kd_smaller((before + s->stride[1] - 1) / s->stride[1], s->out[1]) : 0;
+    *end = last < 0 ? 0 : kd_smaller(last / s->stride[1] + 1, s->out[1]);
     if (*end < *first) *end = *first;
 }
 
@@ -185,12 +182,12 @@ static void add_filter_row(const kd_conv_shape *s, kd_real *dw, const kd_real *x
         for (int64_t n = 0; n < count; n++) {
             columns_of(s, b + n, &first[n], &end[n]);
             left = first[n] > left ? first[n] : left;
-            right = smaller(right, end[n]);
+            right = kd_smaller(right, end[n]);
         }
         right = right < left ? left : right;
         for (int64_t n = 0; n < count; n++)
             add_taps(s, dw + (b + n) * s->C, x + (b + n) * s->C, dy, lanes, first[n],
-                     smaller(left, end[n]), 1);
+                     kd_smaller(left, end[n]), 1);
         if (count == 3)
             add_taps(s, dw + b * s->C, x + b * s->C, dy, lanes, left, right, 3);
         else
@@ -213,7 +210,7 @@ static void backward_weights(const kd_conv_shape *s, kd_real *dw, kd_real *restr
             for (int64_t c = 0; c < s->C; c += KD_VEC)
                 add_filter_row(s, dw + a * s->kernel[1] * s->C + c,
                                x + (u.from + a) * s->in[1] * s->C + c, dy + c,
-                               smaller(KD_VEC, s->C - c));
+                               kd_smaller(KD_VEC, s->C - c));
     }
 }
 
@@ -236,7 +233,7 @@ void kd_conv_depthwise_backward(kd_tape *tape, const kd_conv_shape *s, const kd_
     const kd_conv_image x_image = {s->in[0], s->in[1], s->C};
     const kd_conv_image y_image = {s->out[0], s->out[1], s->C};
     const int64_t filter = s->kernel[0] * s->kernel[1], part_size = (filter + 1) * s->C;
-    const int64_t parts = smaller(PARTS, s->B), x_size = s->in[0] * s->in[1] * s->C;
+    const int64_t parts = kd_smaller(PARTS, s->B), x_size = s->in[0] * s->in[1] * s->C;
     const int64_t y_size = s->out[0] * s->out[1] * s->C, threads = omp_get_max_threads();
     kd_real *turned = kd_tape_take(tape, (size_t)(filter * s->C) * sizeof *turned);
     kd_real *sums = kd_tape_take(tape, (size_t)(parts * part_size) * sizeof *sums);

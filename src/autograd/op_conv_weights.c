@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "autograd/conv_kernels.h"
+#include "base/order.h"
 
 enum {
     PARTS = 16,
@@ -42,16 +43,8 @@ typedef struct {
     kd_conv_region x, dy; /* of the first image */
 } item;
 
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
-static int64_t larger(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
-
 static int64_t tile_size(const plan *p) {
-    return larger(p->span[0] * p->span[1] * p->group_C, p->tile[0] * p->tile[1] * p->group_O);
+    return kd_larger(p->span[0] * p->span[1] * p->group_C, p->tile[0] * p->tile[1] * p->group_O);
 }
 
 static void cut_tiles(plan *p) {
@@ -68,13 +61,13 @@ static void cut_tiles(plan *p) {
         p->tile[which] = (p->tile[which] + 1) / 2;
     }
     int64_t pixels = p->tile[0] * p->tile[1];
-    int64_t images = smaller(TILE_PIXELS / pixels, TILE_ELEMENTS / tile_size(p));
+    int64_t images = kd_smaller(TILE_PIXELS / pixels, TILE_ELEMENTS / tile_size(p));
     bool whole = p->tiles[0] * p->tiles[1] == 1;
-    p->images = whole ? larger(smaller(images, s->B / PARTS), 1) : 1;
+    p->images = whole ? kd_larger(kd_smaller(images, s->B / PARTS), 1) : 1;
     int64_t per_row = s->stride[0] * p->span[1] * p->group_C + p->tile[1] * KD_PANEL;
-    p->strip = smaller(larger(STRIP_ELEMENTS / per_row, 1), p->images * p->tile[0]);
+    p->strip = kd_smaller(kd_larger(STRIP_ELEMENTS / per_row, 1), p->images * p->tile[0]);
     p->items = (s->B + p->images - 1) / p->images * p->tiles[0] * p->tiles[1];
-    p->parts = smaller(PARTS, p->items);
+    p->parts = kd_smaller(PARTS, p->items);
     p->part_size = s->groups * p->panels * p->filter * KD_PANEL + s->O;
 }
 
@@ -109,9 +102,9 @@ static item item_at(const plan *p, int64_t index, int64_t group) {
     item t = {.image = index / tiles * p->images,
               .i = tile / p->tiles[1] * p->tile[0],
               .j = tile % p->tiles[1] * p->tile[1]};
-    t.images = smaller(p->images, s->B - t.image);
-    t.height = smaller(p->tile[0], s->out[0] - t.i);
-    t.width = smaller(p->tile[1], s->out[1] - t.j);
+    t.images = kd_smaller(p->images, s->B - t.image);
+    t.height = kd_smaller(p->tile[0], s->out[0] - t.i);
+    t.width = kd_smaller(p->tile[1], s->out[1] - t.j);
     t.dy = (kd_conv_region){t.i, t.j, t.height, t.width, group * p->group_O, p->group_O};
     t.x = (kd_conv_region){t.i * s->stride[0] - s->padding[0],
                            t.j * s->stride[1] - s->padding[1],
@@ -134,7 +127,7 @@ static kd_vec load_dy(kd_conv_source dy, int64_t at, int64_t lanes) {
 static void pack_dy(kd_real *out, int64_t panel, kd_conv_source dy, kd_conv_image image,
                     kd_conv_region r, bool pairs, kd_real *db) {
     for (int64_t first = 0; first < r.channels; first += KD_VEC) {
-        const int64_t lanes = smaller(KD_VEC, r.channels - first);
+        const int64_t lanes = kd_smaller(KD_VEC, r.channels - first);
         kd_real *to = out + first / KD_PANEL * panel + first % KD_PANEL;
         kd_vec sum = {0};
         for (int64_t i = 0; i < r.height; i++) {
@@ -218,7 +211,7 @@ static void add_item(const plan *p, kd_conv_source x, kd_conv_source dy, const i
                                      .c = part + (group * p->panels + at) * p->filter * KD_PANEL,
                                      .c_at = p->w_at,
                                      .rows = p->filter,
-                                     .columns = smaller(KD_PANEL, p->group_O - at * KD_PANEL),
+                                     .columns = kd_smaller(KD_PANEL, p->group_O - at * KD_PANEL),
                                      .segments = rows * (strip + 1) / strips - first,
                                      .length = width,
                                      .a_step = (pairs ? 2 : 1) * s->stride[1] * p->group_C,
@@ -240,7 +233,7 @@ static void add_parts(const plan *p, kd_real *parts, kd_real beta, kd_real *dw) 
         int64_t k = row % p->filter, panel = row / p->filter % p->panels;
         int64_t o = panel * KD_PANEL, group = row / p->filter / p->panels;
         kd_real *to = dw + (group * p->group_O + o) * p->filter + k;
-        for (int64_t n = 0; n < smaller(KD_PANEL, p->group_O - o); n++, to += p->filter)
+        for (int64_t n = 0; n < kd_smaller(KD_PANEL, p->group_O - o); n++, to += p->filter)
             *to = beta != 0 ? *to + sum[n] : sum[n];
     }
 }
@@ -271,7 +264,7 @@ void kd_conv_backward_weights(kd_tape *tape, const kd_conv_shape *s, const kd_re
         for (int64_t index = begin; index < end; index++)
             for (int64_t group = 0; group < s->groups; group++) {
                 const item t = item_at(&p, index, group);
-                const item next = item_at(&p, smaller(index + 1, p.items - 1), group);
+                const item next = item_at(&p, kd_smaller(index + 1, p.items - 1), group);
                 add_item(&p, (kd_conv_source){x, NULL}, dy, &t, &next, group, mine, part);
             }
     }

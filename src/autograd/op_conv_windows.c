@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "autograd/conv_kernels.h"
+#include "base/order.h"
 
 /* Elements of a tile's source; and how many tiles there should be to share out. */
 enum { TILE_ELEMENTS = 48 << 10, TILE_TARGET = 16, TILE_SMALLEST = 256 };
@@ -47,14 +48,6 @@ typedef struct {
     int32_t *offsets;
     kd_real *packed;
 } plan;
-
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
-static int64_t larger(int64_t a, int64_t b) {
-    return a > b ? a : b;
-}
 
 /* How many positions of the line lie below `end`. */
 static int64_t line_count(const line *l, int64_t end) {
@@ -90,10 +83,10 @@ static void cut_axis(axis *a, int64_t tile) {
     int64_t low = INT64_MAX, high = INT64_MIN;
     for (int64_t i = 0; i < a->lines; i++) {
         const line *l = &a->line[i];
-        int64_t count = line_count(l, smaller(a->tile, a->extent));
+        int64_t count = line_count(l, kd_smaller(a->tile, a->extent));
         if (count == 0 || l->taps == 0) continue;
-        low = smaller(low, l->from);
-        high = larger(high, l->from + (count - 1) * l->from_step + l->taps);
+        low = kd_smaller(low, l->from);
+        high = kd_larger(high, l->from + (count - 1) * l->from_step + l->taps);
     }
     a->low = low < high ? low : 0;
     a->span = low < high ? high - low : 0;
@@ -121,7 +114,7 @@ static void cut_tiles(plan *p) {
 /* The weights of one phase for PANEL result channels of a group: [τ₀][τ₁][element][PANEL]. */
 static void pack_panel(const plan *p, kd_real *out, const kd_real *w, int64_t columns,
                        const line *l0, const line *l1) {
-    const int64_t used = smaller(KD_PANEL, columns), next = p->w_from;
+    const int64_t used = kd_smaller(KD_PANEL, columns), next = p->w_from;
     for (int64_t i = 0; i < l0->taps; i++)
         for (int64_t j = 0; j < l1->taps; j++) {
             const kd_real *tap = w + (l0->tap + i * l0->tap_step) * p->w_tap[0] +
@@ -143,8 +136,8 @@ static void fill_offsets(const plan *p, int32_t *segment_at, int32_t *a_at, int3
     const int64_t depth = p->depth;
     int64_t pitch = p->direct ? columns->source : columns->span;
     for (int64_t i = 0; i < l0->taps; i++) *segment_at++ = (int32_t)(i * pitch * depth);
-    int64_t count0 = line_count(l0, smaller(rows->tile, rows->extent));
-    int64_t count1 = line_count(l1, smaller(columns->tile, columns->extent));
+    int64_t count0 = line_count(l0, kd_smaller(rows->tile, rows->extent));
+    int64_t count1 = line_count(l1, kd_smaller(columns->tile, columns->extent));
     for (int64_t i = 0; i < count0; i++)
         for (int64_t j = 0; j < count1; j++) {
             int64_t from0 = l0->from - rows->low + i * l0->from_step;
@@ -174,7 +167,8 @@ static void make_phases(kd_tape *tape, plan *p, const kd_real *w, bool masked) {
     for (int64_t i = 0; i < rows->lines; i++) taps0 += rows->line[i].taps;
     for (int64_t i = 0; i < columns->lines; i++) taps1 += columns->line[i].taps;
     p->packed_group = panels * KD_PANEL * taps0 * taps1 * depth;
-    int64_t positions = smaller(rows->tile, rows->extent) * smaller(columns->tile, columns->extent);
+    int64_t positions =
+        kd_smaller(rows->tile, rows->extent) * kd_smaller(columns->tile, columns->extent);
     p->phase = kd_tape_take(tape, (size_t)phases * sizeof *p->phase);
     p->packed = kd_tape_take(tape, (size_t)(p->groups * p->packed_group) * sizeof *p->packed);
     int64_t entries = 2 * positions + taps0 * columns->lines;
@@ -183,8 +177,8 @@ static void make_phases(kd_tape *tape, plan *p, const kd_real *w, bool masked) {
     int32_t *offsets = p->offsets;
     for (int64_t i = 0; i < phases; i++) {
         const line *l0 = &rows->line[i / columns->lines], *l1 = &columns->line[i % columns->lines];
-        int64_t count = line_count(l0, smaller(rows->tile, rows->extent)) *
-                        line_count(l1, smaller(columns->tile, columns->extent));
+        int64_t count = line_count(l0, kd_smaller(rows->tile, rows->extent)) *
+                        line_count(l1, kd_smaller(columns->tile, columns->extent));
         int32_t *a_at = offsets + l0->taps, *c_at = a_at + count;
         fill_offsets(p, offsets, a_at, c_at, l0, l1);
         p->phase[i] = (kd_window_product){.b = packed,
@@ -244,8 +238,8 @@ static void run_task(const plan *p, int64_t i, kd_conv_source from, kd_real *scr
     else
         (p->pairs ? kd_conv_copy_region_pairs : kd_conv_copy_region)(scratch, source, image,
                                                                      t.region);
-    int64_t height = smaller(rows->tile, rows->extent - t.to[0]);
-    int64_t width = smaller(columns->tile, columns->extent - t.to[1]);
+    int64_t height = kd_smaller(rows->tile, rows->extent - t.to[0]);
+    int64_t width = kd_smaller(columns->tile, columns->extent - t.to[1]);
     int64_t place = (t.image * rows->extent + t.to[0]) * columns->extent + t.to[1];
     int64_t channel = t.group * (p->to_channels / p->groups);
     int64_t phases = rows->lines * columns->lines;
@@ -271,7 +265,7 @@ static void run(kd_tape *tape, plan *p, kd_conv_source from, const kd_real *w,
     int64_t span = p->axis[0].span * p->axis[1].span * p->depth;
     int64_t threads = omp_get_max_threads();
     /* A thread takes neighbouring tasks, so that it has looked ahead to the right one. */
-    int64_t run_length = smaller(larger(p->tasks / (4 * threads), 1), 4);
+    int64_t run_length = kd_smaller(kd_larger(p->tasks / (4 * threads), 1), 4);
     kd_real *scratch = kd_tape_take(tape, (size_t)(span * threads) * sizeof *scratch);
 #pragma omp parallel for schedule(dynamic, run_length)
     for (int64_t i = 0; i < p->tasks; i++)

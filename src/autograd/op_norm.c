@@ -3,6 +3,7 @@
 #include "autograd/op_common.h"
 #include "autograd/ops.h"
 #include "autograd/vec.h"
+#include "base/order.h"
 
 /* Let a·b + c be one instruction; -std=c11 would forbid it. */
 #pragma GCC optimize("fp-contract=fast")
@@ -13,10 +14,6 @@ enum { TILE_ROWS = 64, MAX_TILES = 256 };
 static int64_t tile_rows(int64_t rows) {
     int64_t step = (rows + MAX_TILES - 1) / MAX_TILES;
     return step > TILE_ROWS ? step : TILE_ROWS;
-}
-
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
 }
 
 /* ∂a ← ∂a + factor ∘ sum; `factor` may be NULL. */
@@ -50,7 +47,7 @@ static row_moments moments_of(const kd_real *x, int64_t C, kd_real epsilon) {
     const kd_real mean = (kd_real)(kd_row_sum(x, C) / (double)C);
     double squares = 0;
     for (int64_t begin = 0; begin < C; begin += KD_ROW_TILE) {
-        const int64_t end = smaller(begin + KD_ROW_TILE, C);
+        const int64_t end = kd_smaller(begin + KD_ROW_TILE, C);
         kd_real part = 0;
 #pragma omp simd reduction(+ : part)
         for (int64_t c = begin; c < end; c++) part += (x[c] - mean) * (x[c] - mean);
@@ -96,7 +93,7 @@ static void layer_norm_backward(kd_tape *tape, kd_node *node) {
     for (int64_t tile = 0; tile < tiles; tile++) {
         kd_real *sum = sums + tile * 2 * C;
         memset(sum, 0, (size_t)(2 * C) * sizeof *sum);
-        for (int64_t row = tile * step; row < smaller(N, (tile + 1) * step); row++)
+        for (int64_t row = tile * step; row < kd_smaller(N, (tile + 1) * step); row++)
             layer_norm_row(dx ? dx + row * C : NULL, beta, sum, sum + C, x->value + row * C,
                            dy + row * C, gamma->value, moments[row], C);
     }
@@ -159,7 +156,7 @@ typedef struct {
     do {                                                                                           \
         int64_t c_ = 0;                                                                            \
         for (; c_ + 2 * KD_VEC <= (C); c_ += 2 * KD_VEC) kernel(__VA_ARGS__, c_, 2, KD_VEC);       \
-        for (; c_ < (C); c_ += KD_VEC) kernel(__VA_ARGS__, c_, 1, smaller(KD_VEC, (C)-c_));        \
+        for (; c_ < (C); c_ += KD_VEC) kernel(__VA_ARGS__, c_, 1, kd_smaller(KD_VEC, (C)-c_));     \
     } while (0)
 
 KD_INLINE kd_vec normalise(kd_vec x, kd_vec mean, kd_vec scale, kd_vec beta) {
@@ -191,7 +188,7 @@ static void merge_moments(const batch_norm *n, const kd_real *sums, double *mean
     memset(mean, 0, (size_t)n->C * sizeof *mean);
     memset(squares, 0, (size_t)n->C * sizeof *squares);
     for (int64_t first = 0; first < n->N; first += n->step, sums += 3 * n->C) {
-        const double before = (double)first, rows = (double)smaller(n->step, n->N - first);
+        const double before = (double)first, rows = (double)kd_smaller(n->step, n->N - first);
         const double share = rows / (before + rows), apart = before * share, inverse = 1 / rows;
         const kd_real *shift = sums, *sum = sums + n->C, *square = sums + 2 * n->C;
         for (int64_t c = 0; c < n->C; c++) {
@@ -218,7 +215,7 @@ static void batch_statistics(kd_tape *tape, const batch_norm *n, double m, kd_re
 #pragma omp parallel for if (n->N * n->C >= KD_PARALLEL_SIZE)
     for (int64_t tile = 0; tile < tiles; tile++)
         OVER_CHANNELS(n->C, tile_moments, n, sums + tile * 3 * n->C, tile * n->step,
-                      smaller(n->N, (tile + 1) * n->step));
+                      kd_smaller(n->N, (tile + 1) * n->step));
     merge_moments(n, sums, mean, squares);
     const double N = (double)n->N;
     for (int64_t c = 0; c < n->C; c++) {
@@ -316,7 +313,7 @@ static void batch_norm_backward(kd_tape *tape, kd_node *node) {
 #pragma omp parallel for if (threads)
     for (int64_t tile = 0; tile < tiles; tile++)
         OVER_CHANNELS(C, tile_backward_sums, n, dy, sums + tile * 2 * C, tile * n->step,
-                      smaller(n->N, (tile + 1) * n->step));
+                      kd_smaller(n->N, (tile + 1) * n->step));
     add_tiles(total, sums, tiles, 2 * C, 2 * C);
     add_sums(tape, node->in[1], total + C, n->rstd);
     add_sums(tape, node->in[2], total, NULL);
@@ -331,7 +328,7 @@ static void batch_norm_backward(kd_tape *tape, kd_node *node) {
 #pragma omp parallel for if (threads)
         for (int64_t tile = 0; tile < tiles; tile++)
             OVER_CHANNELS(C, tile_backward, n, dy, means, dx, beta != 0, tile * n->step,
-                          smaller(n->N, (tile + 1) * n->step));
+                          kd_smaller(n->N, (tile + 1) * n->step));
     }
     kd_tape_give(tape, total);
     kd_tape_give(tape, means);
@@ -372,7 +369,7 @@ kd_tensor *kd_batch_norm(kd_tape *tape, kd_tensor *x, kd_tensor *gamma, kd_tenso
 #pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
     for (int64_t tile = 0; tile < tiles; tile++)
         OVER_CHANNELS(C, tile_forward, n, y->value, tile * n->step,
-                      smaller(N, (tile + 1) * n->step));
+                      kd_smaller(N, (tile + 1) * n->step));
     kd_tape_record(tape, "batch_norm", batch_norm_backward, y, n, 3,
                    (kd_tensor *[]){x, gamma, beta});
     return y;

@@ -3,6 +3,7 @@
 #include "autograd/op_common.h"
 #include "autograd/ops.h"
 #include "autograd/vec.h"
+#include "base/order.h"
 
 /* Max and average pooling go over one image at a time, so that backward may add into overlapping
  * windows without two threads meeting. */
@@ -47,10 +48,6 @@ static pool_shape make_shape(const char *op, const kd_tensor *x, kd_pool_spec sp
     return s;
 }
 
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 /* dx of one image: zero when nothing was written to it yet. */
 static kd_real *image_grad(const pool_shape *s, kd_real *dx, kd_real beta, int64_t image) {
     const int64_t size = s->in[0] * s->in[1] * s->C;
@@ -82,7 +79,7 @@ static void max_forward(const max_pool *p, const kd_real *x, int64_t i, int64_t 
     const pool_shape *s = &p->shape;
     const window w = window_at(s, i, j);
     for (int64_t c = 0; c < s->C; c += KD_VEC) {
-        const int64_t lanes = smaller(KD_VEC, s->C - c);
+        const int64_t lanes = kd_smaller(KD_VEC, s->C - c);
         kd_vec best = kd_vec_all(-(kd_real)INFINITY);
         kd_vec_mask best_tap =
             every_lane((w.first[0] - w.top) * s->kernel[1] + w.first[1] - w.left);
@@ -104,7 +101,7 @@ static void max_backward(const max_pool *p, kd_real *dx, int64_t i, int64_t j, c
     const pool_shape *s = &p->shape;
     const window w = window_at(s, i, j);
     for (int64_t c = 0; c < s->C; c += KD_VEC) {
-        const int64_t lanes = smaller(KD_VEC, s->C - c);
+        const int64_t lanes = kd_smaller(KD_VEC, s->C - c);
         const kd_vec_mask g = (kd_vec_mask)kd_vec_load_part(dy + c, lanes);
         kd_vec_mask best_tap = {0};
         memcpy(&best_tap, winner + c, (size_t)lanes * sizeof *winner);
@@ -166,7 +163,7 @@ static void average_forward(const pool_shape *s, const kd_real *x, int64_t i, in
     const window w = window_at(s, i, j);
     const kd_real share = 1 / (kd_real)(s->kernel[0] * s->kernel[1]);
     for (int64_t c = 0; c < s->C; c += KD_VEC) {
-        const int64_t lanes = smaller(KD_VEC, s->C - c);
+        const int64_t lanes = kd_smaller(KD_VEC, s->C - c);
         kd_vec sum = {0};
         for (int64_t u = w.first[0]; u < w.end[0]; u++)
             for (int64_t v = w.first[1]; v < w.end[1]; v++)
@@ -232,7 +229,7 @@ static void global_avg_pool_backward(kd_tape *tape, kd_node *node) {
 #pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
     for (int64_t image = 0; image < x->shape[0]; image++)
         for (int64_t c = 0; c < C; c += KD_VEC) {
-            const int64_t lanes = smaller(KD_VEC, C - c);
+            const int64_t lanes = kd_smaller(KD_VEC, C - c);
             const kd_vec g = share * kd_vec_load_part(node->out->grad + image * C + c, lanes);
             kd_real *to = dx + image * positions * C + c;
             for (int64_t p = 0; p < positions; p++, to += C)
@@ -249,7 +246,7 @@ kd_tensor *kd_global_avg_pool(kd_tape *tape, kd_tensor *x) {
 #pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
     for (int64_t image = 0; image < B; image++)
         for (int64_t c = 0; c < C; c += KD_VEC) {
-            const int64_t lanes = smaller(KD_VEC, C - c);
+            const int64_t lanes = kd_smaller(KD_VEC, C - c);
             const kd_real *from = x->value + image * positions * C + c;
             kd_vec sum = {0};
             for (int64_t p = 0; p < positions; p++, from += C) sum += kd_vec_load_part(from, lanes);

@@ -234,6 +234,24 @@ bool kd_file_exists(const char *path) {
     return access(path, F_OK) == 0;
 }
 
+bool kd_file_is_folder(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+static int by_bytes(const struct dirent **a, const struct dirent **b) {
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int visible(const struct dirent *entry) {
+    return entry->d_name[0] != '.';
+}
+
+int kd_file_list_folder(struct dirent ***out, int *count, const char *folder) {
+    *count = scandir(folder, out, visible, by_bytes);
+    return *count < 0 ? kd_fail(KD_EIO, "%s: cannot list: %s", folder, strerror(errno)) : KD_OK;
+}
+
 int kd_path_join(char out[KD_PATH_MAX], const char *folder, const char *name) {
     size_t length = strlen(folder);
     const char *separator = length && folder[length - 1] == '/' ? "" : "/";

@@ -52,6 +52,12 @@ int kd_file_lock(int *out, const char *folder);
 int kd_file_lock_existing(int *out, const char *folder);
 
 bool kd_file_exists(const char *path);
+bool kd_file_is_folder(const char *path);
+
+/* What lies in a folder, by the bytes of the names, without those that begin with '.'. The caller
+ * frees each entry and the list. */
+struct dirent;
+int kd_file_list_folder(struct dirent ***out, int *count, const char *folder);
 
 /* Removes the files of a folder whose names match one of `patterns` ("*.h5", "log.jsonl"; a NULL
  * ends them). A folder that is not there has none. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/order.h"
 #include "base/ranks.h"
 
 static const char HALF_WRITTEN[] = ".part"; /* of kd_file_replace */
@@ -43,11 +44,6 @@ static int open_folder(DIR **out, const kd_shards *shards) {
     return kd_fail(KD_EIO, "%s: cannot list: %s", shards->folder, strerror(errno));
 }
 
-static int by_number(const void *a, const void *b) {
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 int kd_shards_list(const kd_shards *shards, int64_t **out, int64_t *count) {
     DIR *folder;
     *out = NULL;
@@ -66,7 +62,7 @@ int kd_shards_list(const kd_shards *shards, int64_t **out, int64_t *count) {
         *out = grown;
     }
     if (folder) closedir(folder);
-    if (*count > 0) qsort(*out, (size_t)*count, sizeof **out, by_number);
+    if (*count > 0) qsort(*out, (size_t)*count, sizeof **out, kd_order_integers);
     return status;
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/order.h"
 #include "quant/blob.h"
 #include "tasks/classify/evaluate.h"
 #include "tasks/classify/learner.h"
@@ -68,11 +69,6 @@ static int move_numbers(const char *path, float *x, size_t n, bool write) {
     return KD_OK;
 }
 
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 int kd_bench_blob(const char *path, int64_t batch, const char *input, const char *output) {
     kd_blob *blob = NULL;
     int status = kd_blob_open(&blob, path);
@@ -96,8 +92,7 @@ int kd_bench_blob(const char *path, int64_t batch, const char *input, const char
     }
     if (status == KD_OK && output) status = move_numbers(output, logits, outputs, true);
     if (status == KD_OK) {
-        qsort(seconds, (size_t)repeats, sizeof *seconds, compare_doubles);
-        const double median = seconds[repeats / 2];
+        const double median = kd_median(seconds, repeats);
         printf("%s  %9.0f samples/s  %8.3f ms a batch of %lld  %s, %d threads\n", path,
                (double)batch / median, 1e3 * median, (long long)batch, kd_int8_kernel_name(),
                omp_get_max_threads());

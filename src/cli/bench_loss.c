@@ -7,6 +7,7 @@
 #include "autograd/ops.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/order.h"
 #include "base/text.h"
 #include "distill/loss.h"
 
@@ -82,11 +83,6 @@ static int run(bench *b, form how, double *seconds) {
     return KD_OK;
 }
 
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 int kd_bench_vocabulary_loss(double peak, double *flop, double *median) {
     bench b;
     double seconds[FORMS][REPEATS] = {{0}};
@@ -97,7 +93,7 @@ int kd_bench_vocabulary_loss(double peak, double *flop, double *median) {
     if (status == KD_OK) {
         char memory[FORMS][32];
         for (int how = 0; how < FORMS; how++) {
-            qsort(seconds[how], REPEATS, sizeof(double), compare_doubles);
+            qsort(seconds[how], REPEATS, sizeof(double), kd_order_doubles);
             kd_format_bytes(memory[how], sizeof memory[how],
                             (double)kd_arena_reserved(b.tape[how]->arena));
         }

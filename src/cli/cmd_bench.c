@@ -10,6 +10,7 @@
 #include "base/isa.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/order.h"
 #include "cli/bench_int8.h"
 #include "cli/bench_loss.h"
 #include "cli/cli.h"
@@ -87,16 +88,6 @@ static void record_share(const record *r, const char *name, kd_precision precisi
     if (peak > 0) cJSON_AddNumberToObject(r->share, key, flop / seconds / peak);
 }
 
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, int n) {
-    qsort(values, (size_t)n, sizeof *values, compare_doubles);
-    return values[n / 2];
-}
-
 /* Operations per second of a square product at `precision`. */
 static int measure_peak(kd_precision precision, double *out) {
     const int64_t n = PEAK_SIZE;
@@ -122,7 +113,7 @@ static int measure_peak(kd_precision precision, double *out) {
                      c->value, n);
         if (r >= 0) seconds[r] = kd_clock() - began;
     }
-    *out = 2.0 * (double)n * (double)n * (double)n / median(seconds, REPEATS);
+    *out = 2.0 * (double)n * (double)n * (double)n / kd_median(seconds, REPEATS);
     kd_tape_free(tape);
     return KD_OK;
 }
@@ -153,7 +144,7 @@ static int measure_int8_peak(double *out) {
         }
         if (r >= 0) seconds[r] = kd_clock() - began;
     }
-    if (status == KD_OK) *out = 2.0 * (double)(n * n * n) / median(seconds, REPEATS);
+    if (status == KD_OK) *out = 2.0 * (double)(n * n * n) / kd_median(seconds, REPEATS);
     free(weight);
     free(packed);
     free(activation);

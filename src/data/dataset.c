@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/order.h"
 #include "data/clip.h"
 #include "data/dataset_source.h"
 
@@ -41,11 +42,6 @@ static bool excluded(const kd_data_spec *spec, int32_t label) {
     return false;
 }
 
-static int compare_rows(const void *a, const void *b) {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* Which of the training files' rows belong to the split: of one fixed shuffle of all rows, the
  * first `validation` are held out; training takes from the rest what is not excluded, up to its
  * limit. */
@@ -71,7 +67,7 @@ static int choose_training_rows(int64_t *row, int64_t *n, const kd_source *sourc
                            (long long)(limit > 0 ? limit : 1), (long long)kept);
         *n = kept;
     }
-    qsort(row, (size_t)*n, sizeof *row, compare_rows);
+    qsort(row, (size_t)*n, sizeof *row, kd_order_integers);
     return KD_OK;
 }
 

@@ -1,11 +1,9 @@
 #include "data/manifest.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -98,14 +96,6 @@ int kd_manifest_parse(kd_manifest *out, char *text, size_t length, const char *p
 /* --- a folder of class folders -----------------------------------------------------------------
  */
 
-static int by_bytes(const struct dirent **a, const struct dirent **b) {
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static int visible(const struct dirent *entry) {
-    return entry->d_name[0] != '.';
-}
-
 /* Of what docs/speech-data.md lists; a decoder then looks at the bytes. */
 static bool is_sound(const char *name) {
     static const char *const ending[] = {".wav", ".flac", ".ogg",  ".oga", ".opus", ".mp3",
@@ -117,11 +107,6 @@ static bool is_sound(const char *name) {
     return false;
 }
 
-static int is_folder(const char *path) {
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
 /* What lies in class folders without the name of a sound. */
 typedef struct {
     int64_t count;
@@ -130,8 +115,8 @@ typedef struct {
 
 static int read_class(kd_manifest *out, left_out *others, const char *folder, const char *label) {
     struct dirent **file = NULL;
-    int count = scandir(folder, &file, visible, by_bytes), status = KD_OK;
-    if (count < 0) return kd_fail(KD_EIO, "%s: cannot list: %s", folder, strerror(errno));
+    int count, status = kd_file_list_folder(&file, &count, folder);
+    if (status < 0) return status;
     for (int i = 0; i < count; i++) {
         char path[KD_PATH_MAX];
         if (status == KD_OK) status = kd_path_join(path, folder, file[i]->d_name);
@@ -148,12 +133,12 @@ static int read_class(kd_manifest *out, left_out *others, const char *folder, co
 static int read_folder(kd_manifest *out, const char *folder) {
     struct dirent **entry = NULL;
     left_out others = {0};
-    int count = scandir(folder, &entry, visible, by_bytes), status = KD_OK;
-    if (count < 0) return kd_fail(KD_EIO, "%s: cannot list: %s", folder, strerror(errno));
+    int count, status = kd_file_list_folder(&entry, &count, folder);
+    if (status < 0) return status;
     for (int i = 0; i < count; i++) {
         char path[KD_PATH_MAX];
         if (status == KD_OK) status = kd_path_join(path, folder, entry[i]->d_name);
-        if (status == KD_OK && is_folder(path)) {
+        if (status == KD_OK && kd_file_is_folder(path)) {
             status = check_label(entry[i]->d_name, folder, 0);
             if (status == KD_OK) status = read_class(out, &others, path, entry[i]->d_name);
         }
@@ -174,7 +159,7 @@ static int read_folder(kd_manifest *out, const char *folder) {
 int kd_manifest_read(kd_manifest *out, const char *path) {
     *out = (kd_manifest){0};
     if (path[0] == '\0') return kd_fail(KD_ECONFIG, "no manifest is given for this split");
-    if (is_folder(path)) return read_folder(out, path);
+    if (kd_file_is_folder(path)) return read_folder(out, path);
     char *text;
     size_t length;
     int status = kd_file_read(&text, &length, path, TEXT_LIMIT);

@@ -2,9 +2,9 @@
  * them up by stays in memory. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "data/store_inside.h"
 
 /* A store on its way in. */
@@ -232,12 +232,10 @@ static kd_hash hash_of(const opening *o) {
 
 static int read_store(opening *o) {
     kd_store *s = o->store;
-    struct stat info;
     int status = kd_open_files_create(&s->files);
     for (kd_column c = KD_COLUMN_LOGITS; c < KD_COLUMN_COUNT && status == KD_OK; c++)
         status = kd_hasher_create(&o->hasher[c]);
-    if (status == KD_OK)
-        status = stat(s->path, &info) == 0 && S_ISDIR(info.st_mode) ? read_folder(o) : read_file(o);
+    if (status == KD_OK) status = kd_file_is_folder(s->path) ? read_folder(o) : read_file(o);
     if (status == KD_OK) status = kd_store_index(s);
     if (status == KD_OK) s->hash = hash_of(o);
     for (kd_column c = 0; c < KD_COLUMN_COUNT; c++) kd_hasher_free(o->hasher[c]);
@@ -281,12 +279,11 @@ void kd_store_free(kd_store *s) {
 }
 
 int kd_store_origin(char **out, const char *path) {
-    struct stat info;
     char first[KD_PATH_MAX];
     hid_t file;
     *out = NULL;
     kd_shards shards;
-    const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    const bool folder = kd_file_is_folder(path);
     int status = kd_store_shards(&shards, path);
     if (status == KD_OK && folder) status = kd_shards_path(&shards, 0, first);
     if (status == KD_OK) status = kd_h5_open(&file, folder ? first : path);

@@ -1,14 +1,12 @@
 #include "data/utterances.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -386,29 +384,15 @@ static int read_file(kd_utterances *out, const char *path, line_reader read) {
     return status;
 }
 
-static int by_bytes(const struct dirent **a, const struct dirent **b) {
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static int visible(const struct dirent *entry) {
-    return entry->d_name[0] != '.';
-}
-
-static bool is_folder(const char *path) {
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
-
 static int walk(kd_utterances *out, const char *folder, int depth) {
     struct dirent **entry = NULL;
     if (depth > DEPTH_MAX) return kd_fail(KD_EDATA, "%s: folders too deep", folder);
-    const int count = scandir(folder, &entry, visible, by_bytes);
-    if (count < 0) return kd_fail(KD_EIO, "%s: cannot list: %s", folder, strerror(errno));
-    int status = KD_OK;
+    int count, status = kd_file_list_folder(&entry, &count, folder);
+    if (status < 0) return status;
     for (int i = 0; i < count; i++) {
         char path[KD_PATH_MAX];
         if (status == KD_OK) status = kd_path_join(path, folder, entry[i]->d_name);
-        if (status == KD_OK && is_folder(path))
+        if (status == KD_OK && kd_file_is_folder(path))
             status = walk(out, path, depth + 1);
         else if (status == KD_OK && ends_in(path, TRANSCRIPT))
             status = read_file(out, path, read_transcript);
@@ -434,7 +418,7 @@ int kd_utterances_parse(kd_utterances *out, char *text, size_t length, const cha
 
 int kd_utterances_read(kd_utterances *out, const char *path) {
     const int64_t before = out->count;
-    const bool folder = is_folder(path);
+    const bool folder = kd_file_is_folder(path);
     int status = folder ? walk(out, path, 0) : read_file(out, path, reader_of(path));
     if (status < 0 || out->count > before) return status;
     return kd_fail(KD_EDATA, "%s: names no utterances%s", path,

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/order.h"
 #include "base/rng.h"
 
 typedef struct {
@@ -101,11 +102,6 @@ double kd_wer_rate(const kd_wer *utterance, int64_t count) {
     return rate(changes, words);
 }
 
-static int by_size(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Between the neighbours of a place in sorted numbers. */
 static double percentile(const double *sorted, int n, double part) {
     double place = part * (n - 1);
@@ -132,10 +128,10 @@ int kd_wer_interval(double *low, double *high, const kd_wer *utterance, int64_t 
         rates[r] = words > 0 ? rate(changes, words) : INFINITY;
     }
     /* A set without words could have any rate: the largest for the one end, none for the other. */
-    qsort(rates, (size_t)rounds, sizeof *rates, by_size);
+    qsort(rates, (size_t)rounds, sizeof *rates, kd_order_doubles);
     *high = percentile(rates, rounds, (1 + confidence) / 2);
     for (int r = rounds - 1; r >= 0 && rates[r] == INFINITY; r--) rates[r] = 0;
-    qsort(rates, (size_t)rounds, sizeof *rates, by_size);
+    qsort(rates, (size_t)rounds, sizeof *rates, kd_order_doubles);
     *low = percentile(rates, rounds, (1 - confidence) / 2);
     free(rates);
     return KD_OK;

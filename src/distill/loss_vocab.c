@@ -23,12 +23,10 @@
 
 #include <string.h>
 
+#include "base/order.h"
+
 enum { ROWS_LEAST = 16, ROWS_MOST = 448 };
 static const int64_t PANEL = 3 << 23; /* logits */
-
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
 
 typedef struct {
     kd_real *dh; /* NULL where not wanted */
@@ -90,7 +88,7 @@ static int64_t valid_rows(int64_t *row, int64_t N, int64_t V, const int32_t *lab
 /* Rows per panel: at most PANEL logits, the panels of about the same size. */
 static int64_t panel_rows(int64_t n, int64_t V) {
     int64_t most = PANEL / V / ROWS_LEAST * ROWS_LEAST;
-    most = most < ROWS_LEAST ? ROWS_LEAST : smaller(most, ROWS_MOST);
+    most = most < ROWS_LEAST ? ROWS_LEAST : kd_smaller(most, ROWS_MOST);
     const int64_t panels = (n + most - 1) / most;
     return panels ? (n + panels - 1) / panels : 0;
 }
@@ -145,7 +143,7 @@ static void all_panels(kd_tape *tape, kd_vocab *c, const int64_t *row, int64_t n
     for (int64_t begin = 0; begin < n; begin += c->most) {
         c->first = begin == 0;
         c->last = begin + c->most >= n;
-        c->rows = smaller(c->most, n - begin);
+        c->rows = kd_smaller(c->most, n - begin);
         c->row = row + begin;
         gather(c->h, h, c->row, c->rows, c->C);
         if (c->v) gather(c->hidden, c->soft->hidden, c->row, c->rows, c->width);
@@ -186,7 +184,7 @@ kd_tensor *kd_vocab_loss(kd_tape *tape, kd_tensor *h, kd_tensor *E, const int32_
         c->teacher_output = c->soft->output;
     }
     c->tiles = (c->V + KD_VOCAB_TILE - 1) / KD_VOCAB_TILE;
-    c->groups = smaller(KD_VOCAB_GROUPS, c->tiles);
+    c->groups = kd_smaller(KD_VOCAB_GROUPS, c->tiles);
     int64_t *row = kd_tape_take(tape, (size_t)kd_rows(h) * sizeof *row);
     const int64_t n = valid_rows(row, kd_rows(h), c->V, label, valid);
     kd_loss_parts sum = {.rows = (double)n};

@@ -5,14 +5,11 @@
 
 #include "autograd/gemm.h"
 #include "autograd/vector_math.h"
+#include "base/order.h"
 #include "distill/loss_vocab.h"
 
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
-
 static int64_t tile_classes(const kd_vocab *c, int64_t t) {
-    return smaller(KD_VOCAB_TILE, c->V - t * KD_VOCAB_TILE);
+    return kd_smaller(KD_VOCAB_TILE, c->V - t * KD_VOCAB_TILE);
 }
 
 static bool wants_gradient(const kd_vocab *c) {

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/order.h"
 #include "base/ranks.h"
 #include "distill/checkpoint.h"
 #include "distill/gradient.h"
@@ -455,11 +456,6 @@ int kd_train(const kd_objective *task, const kd_train_job *job) {
     return status;
 }
 
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 int kd_train_measure(const kd_objective *task, const kd_train_job *job, int steps,
                      double *seconds_per_step, size_t *arena_bytes) {
     enum { STEPS_MAX = 256 };
@@ -473,8 +469,7 @@ int kd_train_measure(const kd_objective *task, const kd_train_job *job, int step
         if (i >= 0) seconds[i] = kd_clock() - began;
     }
     if (status == KD_OK) {
-        qsort(seconds, (size_t)steps, sizeof *seconds, compare_doubles);
-        *seconds_per_step = seconds[steps / 2];
+        *seconds_per_step = kd_median(seconds, steps);
         *arena_bytes = kd_arena_reserved(t.tape->arena);
     }
     trainer_clear(&t);

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "data/whisper_mel.h"
 #include "files/folder_weights.h"
 #include "files/whisper_names.h"
@@ -56,11 +56,9 @@ static int check_filters(const kd_whisper_file *file, const char *path) {
 }
 
 int kd_whisper_file_open(kd_whisper_file **out, const char *path, kd_whisper_training training) {
-    struct stat info;
-    const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    int status = (folder          ? kd_whisper_folder_read
-                  : is_gguf(path) ? kd_whisper_gguf_read
-                                  : kd_whisper_bin_read)(out, path, training);
+    int status = (kd_file_is_folder(path) ? kd_whisper_folder_read
+                  : is_gguf(path)         ? kd_whisper_gguf_read
+                                          : kd_whisper_bin_read)(out, path, training);
     if (status < 0) return status;
     status = check_filters(*out, path);
     if (status < 0) {

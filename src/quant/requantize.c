@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "autograd/op_common.h"
+#include "base/order.h"
 #include "quant/fake_quant_common.h"
 
 /* The steps between which an output may lie. */
@@ -17,10 +18,6 @@ static bounds bounds_of(const kd_grid *grid, bool relu) {
 /* Rows are cut into at most KD_TILES_MAX tiles of whole rows. */
 static int64_t tile_rows(int64_t rows) {
     return (rows + KD_TILES_MAX - 1) / KD_TILES_MAX;
-}
-
-static int64_t smaller(int64_t a, int64_t b) {
-    return a < b ? a : b;
 }
 
 /* --- kd_requantize_steps ----------------------------------------------------------------------
@@ -134,7 +131,7 @@ static void requantize_backward_piece(const requantize_saved *saved, piece p,
 
 static piece piece_at(const requantize_saved *saved, int64_t row, int64_t column, int64_t size) {
     const int64_t at = row * saved->wide + column;
-    const int64_t n = smaller(smaller(saved->wide - column, KD_STEP_CHUNK), size - at);
+    const int64_t n = kd_smaller(kd_smaller(saved->wide - column, KD_STEP_CHUNK), size - at);
     return (piece){at, column, n};
 }
 
@@ -162,7 +159,7 @@ static void requantize_backward(kd_tape *tape, kd_node *node) {
 #pragma omp parallel for if (size >= KD_PARALLEL_SIZE)
     for (int64_t tile = 0; tile < tiles; tile++) {
         tile_sums sums = {.bias = bias + tile * wide};
-        for (int64_t row = tile * step; row < smaller(rows, (tile + 1) * step); row++)
+        for (int64_t row = tile * step; row < kd_smaller(rows, (tile + 1) * step); row++)
             for (int64_t column = 0; column < wide; column += KD_STEP_CHUNK) {
                 const piece p = piece_at(saved, row, column, size);
                 if (p.n <= 0) break;
@@ -279,9 +276,10 @@ static void add_backward(kd_tape *tape, kd_node *node) {
 #pragma omp parallel for if (size >= KD_PARALLEL_SIZE)
     for (int64_t tile = 0; tile < tiles; tile++) {
         sum[tile] = 0;
-        for (int64_t chunk = tile * step; chunk < smaller(chunks, (tile + 1) * step); chunk++) {
+        for (int64_t chunk = tile * step; chunk < kd_smaller(chunks, (tile + 1) * step); chunk++) {
             const int64_t at = chunk * KD_STEP_CHUNK;
-            sum[tile] += add_backward_piece(node, dx, beta, at, smaller(KD_STEP_CHUNK, size - at));
+            sum[tile] +=
+                add_backward_piece(node, dx, beta, at, kd_smaller(KD_STEP_CHUNK, size - at));
         }
     }
     kd_real *ds = kd_tape_grad(tape, saved->learned.scale);
@@ -300,7 +298,7 @@ kd_tensor *kd_add_quantized(kd_tape *tape, kd_tensor *a, const kd_grid *grid_a, 
     const int64_t size = y->size, chunks = (size + KD_STEP_CHUNK - 1) / KD_STEP_CHUNK;
 #pragma omp parallel for if (size >= KD_PARALLEL_SIZE)
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
-        const int64_t at = chunk * KD_STEP_CHUNK, n = smaller(KD_STEP_CHUNK, size - at);
+        const int64_t at = chunk * KD_STEP_CHUNK, n = kd_smaller(KD_STEP_CHUNK, size - at);
         const kd_real *restrict x0 = a->value + at, *restrict x1 = b->value + at;
         kd_real *restrict to = y->value + at;
         int32_t rounded[KD_STEP_CHUNK] = {0};
@@ -331,7 +329,7 @@ void kd_channel_extrema(kd_tape *tape, const kd_tensor *x, kd_real *min, kd_real
         kd_real *restrict low = part + 2 * tile * C, *restrict high = low + C;
         const kd_real *restrict first = x->value + tile * step * C;
         for (int64_t c = 0; c < C; c++) low[c] = high[c] = first[c];
-        for (int64_t row = tile * step + 1; row < smaller(rows, (tile + 1) * step); row++) {
+        for (int64_t row = tile * step + 1; row < kd_smaller(rows, (tile + 1) * step); row++) {
             const kd_real *restrict from = x->value + row * C;
 #pragma omp simd
             for (int64_t c = 0; c < C; c++) {

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/order.h"
 
 enum { EVALUATION_BATCH = 100 };
 
@@ -66,18 +67,6 @@ static void gather(const kd_dataset *dataset, int64_t first, int64_t n, float *x
 static int64_t batch_size(const kd_dataset *dataset, int64_t first) {
     int64_t left = dataset->count - first;
     return left < EVALUATION_BATCH ? left : EVALUATION_BATCH;
-}
-
-static int by_size(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* A batch during which the machine did something else says nothing of the model. */
-static double median(double *value, int64_t n) {
-    if (n == 0) return 0;
-    qsort(value, (size_t)n, sizeof *value, by_size);
-    return value[n / 2];
 }
 
 static void finish_result(kd_result *out, double seconds) {
@@ -144,8 +133,8 @@ int kd_evaluate_with(kd_result *out, kd_logits_function run, void *context,
     }
     if (status < 0)
         kd_result_free_counts(out);
-    else
-        finish_result(out, median(seconds, batches));
+    else /* a batch during which the machine did something else says nothing of the model */
+        finish_result(out, kd_median(seconds, batches));
     free(x);
     free(batch);
     free(seconds);

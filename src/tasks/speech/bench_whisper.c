@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/order.h"
 #include "base/text.h"
 #include "distill/loss.h"
 #include "distill/optimizer.h"
@@ -124,16 +125,6 @@ static int learn(bench *b) {
     return KD_OK;
 }
 
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values) {
-    qsort(values, REPEATS, sizeof *values, compare_doubles);
-    return values[REPEATS / 2];
-}
-
 /* The first step warms up. */
 static int measure(bench *b) {
     double listening[REPEATS], learning[REPEATS];
@@ -148,8 +139,8 @@ static int measure(bench *b) {
         learning[r] = kd_clock() - heard;
     }
     if (status < 0) return status;
-    b->listening = median(listening);
-    b->learning = median(learning);
+    b->listening = kd_median(listening, REPEATS);
+    b->learning = kd_median(learning, REPEATS);
     return KD_OK;
 }
 

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/order.h"
 #include "data/sound.h"
 #include "distill/trainer.h"
 #include "tasks/speech/features.h"
@@ -205,11 +206,6 @@ int kd_recordings_match(int64_t *out, const kd_recordings *of, const kd_recordin
     return KD_OK;
 }
 
-static int by_bytes(const void *a, const void *b) {
-    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* Names those of `among` that are as large as one of `size` (count, rising) by their content. */
 static int look_at_sizes(kd_recordings *among, const int64_t *size, int64_t count) {
     int status = KD_OK;
@@ -218,7 +214,7 @@ static int look_at_sizes(kd_recordings *among, const int64_t *size, int64_t coun
         const char *path = among->utterances->item[i].audio;
         struct stat info;
         const int64_t bytes = stat(path, &info) == 0 ? (int64_t)info.st_size : -1;
-        if (!bsearch(&bytes, size, (size_t)count, sizeof *size, by_bytes)) continue;
+        if (!bsearch(&bytes, size, (size_t)count, sizeof *size, kd_order_integers)) continue;
         const int found = look_at(&among->item[i], path);
         if (found == KD_OK || kd_features_is_fault(found)) continue; /* unreadable: like nothing */
 #pragma omp critical(kd_recordings)
@@ -235,7 +231,7 @@ int kd_recordings_find(int64_t *out, const kd_recordings *of, const kd_utterance
     int status = size && other.item ? KD_OK : kd_fail_memory((size_t)of->count, "recordings");
     if (status == KD_OK) {
         for (int64_t i = 0; i < of->count; i++) size[i] = of->item[i].bytes;
-        qsort(size, (size_t)of->count, sizeof *size, by_bytes);
+        qsort(size, (size_t)of->count, sizeof *size, kd_order_integers);
         status = look_at_sizes(&other, size, of->count);
         if (status == KD_OK) status = kd_recordings_match(out, of, &other);
     }

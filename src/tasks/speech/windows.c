@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/order.h"
 #include "base/rng.h"
 #include "tasks/speech/decode_rules.h"
 
@@ -47,11 +48,6 @@ static int by_name(const void *a, const void *b) {
     return order ? order : (x->label > y->label) - (x->label < y->label);
 }
 
-static int by_rate(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Why no label is kept: what the list lacks, and how far off the labels are. */
 static int refuse_all(const job *j) {
     const kd_labels *labels = j->out->labels;
@@ -61,7 +57,7 @@ static int refuse_all(const job *j) {
     if (!rate) return kd_fail_memory((size_t)labels->count * sizeof *rate, "windows");
     for (int64_t i = 0; i < labels->count; i++)
         if (labels->item[i].wer.words > 0) rate[rated++] = kd_wer_rate(&labels->item[i].wer, 1);
-    qsort(rate, (size_t)rated, sizeof *rate, by_rate);
+    qsort(rate, (size_t)rated, sizeof *rate, kd_order_doubles);
     const double best = rated ? rate[0] : NAN, middle = rated ? rate[rated / 2] : NAN;
     free(rate);
     if (rated == 0)
