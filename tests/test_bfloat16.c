@@ -90,11 +90,10 @@ static void check_bilinear(op *make, bool rounds) {
                      (double)exact.value[i], (double)rounded.value[i], (double)bound.value[i]);
 }
 
-/* Of any other, made of products, which round in every build: off by `share` of the largest of the
- * same tensor. */
+/* Of any other: off by `share` of the largest of the same tensor. A double build rounds in some. */
 static void check_near(op *make, double share) {
     run_both(make);
-    assert_true(differ());
+    assert_true(differ() || !KD_HAS_PAIRS);
     const kd_real *a = exact.value, *b = rounded.value;
     for (int t = 0; t <= INPUTS; a += exact.size[t], b += exact.size[t], t++) {
         double largest = 0;
