@@ -40,7 +40,8 @@ LDLIBS   += $(if $(filter 1,$(WITH_DNNL)),-ldnnl)
 # MPI is optional: without it one process trains alone. WITH_MPI=0 leaves it out. Debian: libopenmpi-dev.
 WITH_MPI = $(shell pkg-config --exists ompi-c 2>/dev/null && echo 1 || echo 0)
 CFLAGS  += $(if $(filter 1,$(WITH_MPI)),-DKD_HAVE_MPI $(shell pkg-config --cflags ompi-c 2>/dev/null | sed 's/-I/-isystem /g'))
-LDLIBS  += $(if $(filter 1,$(WITH_MPI)),$(shell pkg-config --libs ompi-c 2>/dev/null))
+MPI      = $(if $(filter 1,$(WITH_MPI)),$(shell pkg-config --libs ompi-c 2>/dev/null))
+LDLIBS  += $(MPI)
 
 # FFmpeg's libraries are optional: without them m4a, webm, aac … are refused. WITH_FFMPEG=0 leaves them
 # out. Debian: libavformat-dev libavcodec-dev.
@@ -121,12 +122,18 @@ $(foreach mode,$(MODES),$(eval $(call MODE_RULES,$(mode))))
 # The library for others: what include/distill.h declares is seen from outside, and nothing else.
 VERSION = $(shell sed -n 's/^.define DISTILL_VERSION "\(.*\)"/\1/p' include/distill.h)
 SONAME  = libdistill.so.$(word 1,$(subst ., ,$(VERSION))).$(word 2,$(subst ., ,$(VERSION)))
-LIBRARY_OBJECTS = $(filter-out build/release/cli/%,$(OBJECTS_release))
+# The library is for programs that are alone: without MPI.
+LIBRARY_OBJECTS = $(filter-out build/release/cli/% build/release/base/ranks.o,$(OBJECTS_release)) \
+                  build/lib/ranks.o
+LIBRARY_LIBS    = $(filter-out $(MPI),$(LDLIBS))
 
 library: build/lib/libdistill.so build/lib/libdistill.a
+build/lib/ranks.o: src/base/ranks.c Makefile | deps
+	@mkdir -p $(@D)
+	$(call quiet,compile $@) $(CC) $(CFLAGS) $(CFLAGS_release) -UKD_HAVE_MPI -c -o $@ $<
 build/lib/$(SONAME): $(LIBRARY_OBJECTS)
 	@mkdir -p $(@D)
-	$(call quiet,link $@) $(CC) -shared -fopenmp -Wl,-soname,$(SONAME) -o $@ $^ $(LDLIBS)
+	$(call quiet,link $@) $(CC) -shared -fopenmp -Wl,-soname,$(SONAME) -o $@ $^ $(LIBRARY_LIBS)
 build/lib/libdistill.so: build/lib/$(SONAME)
 	@ln -sf $(SONAME) $@
 build/lib/libdistill.a: $(LIBRARY_OBJECTS)
@@ -139,7 +146,7 @@ build/lib/distill.pc: always
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
 	    'Name: distill' 'Description: runs distilled students, reads soft targets, distillation losses' \
 	    'Version: $(VERSION)' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -ldistill' \
-	    'Libs.private: -fopenmp $(LDLIBS)' > $@
+	    'Libs.private: -fopenmp $(LIBRARY_LIBS)' > $@
 
 # Every op of the headers, one X(name) a line: the op tests must have a case for each.
 build/ops_list.h: src/autograd/ops.h src/distill/loss.h

@@ -62,17 +62,20 @@ static void run(outcome *out, op *make, kd_precision precision, bool magnitudes,
     omp_set_num_threads(1);
 }
 
+static int64_t numbers(void) {
+    return exact.size[0] + exact.size[1] + exact.size[2] + exact.size[3];
+}
+
 static void run_both(op *make) {
     run(&exact, make, KD_PRECISION_FLOAT32, false, 1);
     run(&rounded, make, KD_PRECISION_BFLOAT16, false, 1);
     run(&again, make, KD_PRECISION_BFLOAT16, false, 3);
-    for (int64_t i = 0, n = exact.size[0] + exact.size[1] + exact.size[2] + exact.size[3]; i < n;
-         i++)
-        assert_true(again.value[i] == rounded.value[i]);
+    for (int64_t i = 0; i < numbers(); i++) assert_true(again.value[i] == rounded.value[i]);
 }
 
+/* What lies behind the numbers is of an op before. */
 static bool differ(void) {
-    return memcmp(exact.value, rounded.value, sizeof exact.value) != 0;
+    return memcmp(exact.value, rounded.value, (size_t)numbers() * sizeof *exact.value) != 0;
 }
 
 /* Of an op that is linear in each input. Both factors of a term are off by 2⁻⁸ of themselves, so a
@@ -81,17 +84,16 @@ static void check_bilinear(op *make, bool rounds) {
     run_both(make);
     run(&bound, make, KD_PRECISION_FLOAT32, true, 1);
     assert_int_equal(differ(), rounds && KD_HAS_PAIRS);
-    const int64_t n = exact.size[0] + exact.size[1] + exact.size[2] + exact.size[3];
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < numbers(); i++)
         if (!(kd_fabs(exact.value[i] - rounded.value[i]) <= bound.value[i] * KD_REAL(0.00784)))
             fail_msg("number %d: %g in float32, %g in bfloat16, magnitudes %g", (int)i,
                      (double)exact.value[i], (double)rounded.value[i], (double)bound.value[i]);
 }
 
-/* Of any other: off by `share` of the largest of the same tensor. */
+/* Of any other: off by `share` of the largest of the same tensor. A double build rounds in some. */
 static void check_near(op *make, double share) {
     run_both(make);
-    assert_int_equal(differ(), KD_HAS_PAIRS);
+    assert_true(differ() || !KD_HAS_PAIRS);
     const kd_real *a = exact.value, *b = rounded.value;
     for (int t = 0; t <= INPUTS; a += exact.size[t], b += exact.size[t], t++) {
         double largest = 0;

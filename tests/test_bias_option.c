@@ -76,7 +76,7 @@ static void others_are_refused(void **state) {
     /* As many as there is room for. */
     char many[2048] = "";
     for (int i = 4; i < 4 + KD_BIAS_LABELS_MAX; i++)
-        snprintf(many + strlen(many), 16, "class%d%s", i, i < 3 + KD_BIAS_LABELS_MAX ? "," : "=1");
+        snprintf(many + strlen(many), 32, "class%d%s", i, i < 3 + KD_BIAS_LABELS_MAX ? "," : "=1");
     assert_ok(PARSE(&o, &d, many));
     assert_int_equal(o.bias[0].count, KD_BIAS_LABELS_MAX);
     strcpy(strchr(many, '='), ",cat=1");

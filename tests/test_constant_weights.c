@@ -46,7 +46,7 @@ static void products_have_the_same_bits(void **state) {
         kd_real *want = malloc(bytes), *found = malloc(bytes);
         assert_true(want && found);
         const in_memory rows = {{.read = read_memory}, B, K};
-        for (int precision = 0; precision < 2; precision++) {
+        for (volatile int precision = 0; precision < 2; precision++) {
             tape->precision = precision ? KD_PRECISION_BFLOAT16 : KD_PRECISION_FLOAT32;
             if (kd_tape_guard(tape)) fail_msg("%s", kd_error());
             kd_gemm_tape(tape, KD_PLAIN, KD_TRANSPOSED, M, N, K, 1, A, K, B, K, NULL, 0, want, N);

@@ -1,7 +1,10 @@
 /* Runs of several ranks write the files of one, byte for byte: a classifier with batch norm,
  * dropout, augmentation and learned scales, and a speech recogniser; also when a job is stopped
- * again and again and goes on with another number of ranks. "test_rank_runs CONFIG RUNS [stop]" is
- * what a rank does. */
+ * again and again and goes on with another number of ranks. "test_rank_runs STAGE CONFIG RUNS [stop]"
+ * is what a rank does. */
+#include <glob.h>
+#include <sys/stat.h>
+
 #include "speech_folder.h"
 
 #include "cli/cli.h"
@@ -42,17 +45,22 @@ static void make_pictures(test_folder *folder) {
     test_write(test_path(folder, "teacher.json"), TEACHER, strlen(TEACHER));
 }
 
-/* The config's run in a folder of runs, by so many ranks. */
-static int train(test_folder *folder, const char *config, const char *runs, int ranks,
-                 const char *how) {
+/* A stage of the config's run in a folder of runs, by so many ranks. */
+static int run(test_folder *folder, const char *stage, const char *config, const char *runs,
+               int ranks, const char *how) {
     static char said[1 << 16];
-    char file[KD_PATH_MAX], where[KD_PATH_MAX], work[2 * KD_PATH_MAX + 16];
+    char file[KD_PATH_MAX], where[KD_PATH_MAX], work[2 * KD_PATH_MAX + 32];
     test_copy(file, sizeof file, test_path(folder, config));
     test_copy(where, sizeof where, test_path(folder, runs));
-    snprintf(work, sizeof work, "%s %s %s", file, where, how);
+    snprintf(work, sizeof work, "%s %s %s %s", stage, file, where, how);
     const int code = run_ranks(said, sizeof said, ranks, work);
     if (code != 0 && code != 75) fail_msg("%d ranks: code %d: %s", ranks, code, said);
     return code;
+}
+
+static int train(test_folder *folder, const char *config, const char *runs, int ranks,
+                 const char *how) {
+    return run(folder, "train", config, runs, ranks, how);
 }
 
 static void assert_same(test_folder *folder, const char *a, const char *b, const char *name) {
@@ -67,6 +75,36 @@ static void assert_same(test_folder *folder, const char *a, const char *b, const
         fail_msg("%s and %s differ", path[0], path[1]);
     free(bytes[0]);
     free(bytes[1]);
+}
+
+/* The files of folder a that match, at least so many, are those of folder b. */
+static void assert_all_same(test_folder *folder, const char *a, const char *b, const char *pattern,
+                            size_t least) {
+    char all[KD_PATH_MAX];
+    glob_t found;
+    snprintf(all, sizeof all, "%s/%s", a, pattern);
+    test_copy(all, sizeof all, test_path(folder, all));
+    assert_int_equal(glob(all, 0, NULL, &found), 0);
+    assert_true(found.gl_pathc >= least);
+    const size_t before = strlen(test_path(folder, a)) + 1;
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        assert_same(folder, a, b, found.gl_pathv[i] + before);
+    globfree(&found);
+}
+
+/* When each of the files that match was written, in nanoseconds, in the order of their names. */
+static size_t times(test_folder *folder, const char *pattern, int64_t *out, size_t most) {
+    glob_t found;
+    struct stat info;
+    if (glob(test_path(folder, pattern), 0, NULL, &found) != 0) return 0;
+    const size_t count = found.gl_pathc;
+    assert_true(count <= most);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(stat(found.gl_pathv[i], &info), 0);
+        out[i] = (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
+    }
+    globfree(&found);
+    return count;
 }
 
 static void a_classifier_is_the_same_on_any_ranks(void **state) {
@@ -107,8 +145,43 @@ static void a_recogniser_is_the_same_on_any_ranks(void **state) {
     assert_same(folder, "one", "two", "tiny/store/shard-00000.h5");
 }
 
-static int work(const char *config, const char *runs, bool stop) {
-    const char *words[] = {"distill", "train", config, "--runs", runs};
+/* One window for each recording. */
+static const char APART[] =
+    "{\"data\": {\"kind\": \"speech\", \"train\": [\"train.tsv\"], \"concatenate\": \"none\",\n"
+    "  \"validation\": [\"held.tsv\"], \"source\": \"here\", \"encoder_cache\": \"on\"},\n"
+    " \"model\": {\"type\": \"whisper\", \"decoder_layers\": 2},\n"
+    " \"teacher\": {\"weights\": \"teacher.bin\", \"source\": \"the attic\", \"wer\": 1e6},\n"
+    " \"train\": {\"epochs\": 1, \"batch\": 2}}";
+
+/* Shards of the encoder's outputs belong to one rank each. Each start but the last is stopped by its
+ * last rank, which loses what it was making; the others keep theirs. */
+static void encoder_outputs_are_made_once(void **state) {
+    static const int ranks[] = {3, 2, 4};
+    enum { WINDOWS = 64, SHARDS = 4 };
+    test_folder *folder = *state;
+    int64_t before[SHARDS], after[SHARDS];
+    size_t known = 0;
+    need_mpi();
+    write_list(folder, "train.tsv", 0, WINDOWS);
+    test_write(test_path(folder, "tiny.json"), APART, strlen(APART));
+    assert_int_equal(run(folder, "teach", "tiny.json", "one", 1, ""), 0);
+    for (int i = 0; i < 3; i++) {
+        static const char files[] = "many/tiny/encoder_cache/train-*/encoded-*.bin";
+        const int code = run(folder, "teach", "tiny.json", "many", ranks[i], i < 2 ? "stop" : "");
+        assert_int_equal(code, i < 2 ? 75 : 0);
+        const size_t now = times(folder, files, after, SHARDS);
+        assert_int_equal(now, i < 2 ? known + (size_t)ranks[i] - 1 : SHARDS);
+        if (known > 0) assert_memory_equal(after, before, known * sizeof *before);
+        memcpy(before, after, sizeof before);
+        known = now;
+    }
+    assert_all_same(folder, "one", "many", "tiny/encoder_cache/*/*", SHARDS + 2);
+    assert_all_same(folder, "one", "many", "tiny/store/*", 1);
+    assert_all_same(folder, "one", "many", "tiny/labels/*/*", 2);
+}
+
+static int work(const char *stage, const char *config, const char *runs, bool stop) {
+    const char *words[] = {"distill", stage, config, "--runs", runs};
     char *argv[6] = {NULL};
     const char *last = getenv("OMPI_COMM_WORLD_RANK"), *count = getenv("OMPI_COMM_WORLD_SIZE");
     if (stop && last && count && atoi(last) + 1 == atoi(count)) kd_train_request_stop();
@@ -118,13 +191,14 @@ static int work(const char *config, const char *runs, bool stop) {
 
 int main(int argc, char **argv) {
     own_program = argv[0];
-    if (argc > 2) return work(argv[1], argv[2], argc > 3);
+    if (argc > 3) return work(argv[1], argv[2], argv[3], argc > 4);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_classifier_is_the_same_on_any_ranks, setup,
                                         test_teardown),
         cmocka_unit_test_setup_teardown(ranks_may_change_on_the_way, setup, test_teardown),
         cmocka_unit_test_setup_teardown(a_recogniser_is_the_same_on_any_ranks, setup,
                                         test_teardown),
+        cmocka_unit_test_setup_teardown(encoder_outputs_are_made_once, setup, test_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,7 +158,7 @@ static void some_of_many_are_shown(void **state) {
     enum { MANY = 45, SHOWN = 40 };
     fixture f;
     begin(&f, ((test_folder *)*state)->path);
-    static char words[MANY][16];
+    static char words[MANY][24];
     char *said[MANY], *html;
     kd_utterance utterance[MANY];
     size_t length;

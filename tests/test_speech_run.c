@@ -170,7 +170,7 @@ static void rows_have_their_own_targets(void **state) {
     for (int kind = 0; kind < 2; kind++) {
         double loss[2];
         for (int apart = 0; apart < 2; apart++) {
-            char config[KD_PATH_MAX], where[KD_PATH_MAX], runs[16], how[96], size[128];
+            char config[KD_PATH_MAX], where[KD_PATH_MAX], runs[32], how[96], size[128];
             snprintf(runs, sizeof runs, "rows%d%d", kind, apart);
             snprintf(how, sizeof how, "teacher.targets=%s", targets[kind]);
             snprintf(size, sizeof size, "train={\"epochs\": 1, \"batch\": %d, \"accumulate\": %d}",

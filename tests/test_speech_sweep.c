@@ -107,11 +107,12 @@ static void runs_share_what_they_need(void **state) {
 
     /* Stopped again and again, with what is shared in place: a stop while the encoder hears loses
      * what it has not written. */
-    char command[3 * KD_PATH_MAX], from[KD_PATH_MAX], to[KD_PATH_MAX];
+    char command[6 * KD_PATH_MAX], from[KD_PATH_MAX], to[KD_PATH_MAX];
     test_copy(from, sizeof from, test_path(folder, "runs/rates"));
     test_copy(to, sizeof to, test_path(folder, "stopped/rates"));
-    snprintf(command, sizeof command, "mkdir -p %s && cp -r %s/encoder_cache %s/labels %s/store-* %s", to,
-             from, from, from, to);
+    snprintf(command, sizeof command,
+             "mkdir -p %s && cp -r %s/encoder_cache %s/labels %s/store-* %s", to, from, from, from,
+             to);
     assert_int_equal(system(command), 0);
     enum { STOPS = 3 };
     int code, stops = -1;

@@ -145,7 +145,7 @@ static int sync_folder(const char *path) {
 }
 
 int kd_file_commit(const char *part, const char *path) {
-    if (!kd_rank_first()) return KD_OK;
+    if (!kd_rank_writes()) return KD_OK;
     int fd = open(part, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         int status = fail_errno(part, "open");
@@ -164,7 +164,7 @@ int kd_file_commit(const char *part, const char *path) {
 
 int kd_file_replace(const char *path, const void *bytes, size_t length) {
     char part[KD_PATH_MAX];
-    if (!kd_rank_first()) return KD_OK;
+    if (!kd_rank_writes()) return KD_OK;
     if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
         return kd_fail(KD_EIO, "%s: path too long", path);
     int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -181,7 +181,7 @@ int kd_file_replace(const char *path, const void *bytes, size_t length) {
 int kd_file_make_folders(const char *path) {
     char partial[KD_PATH_MAX];
     size_t length = strlen(path);
-    if (!kd_rank_first()) return KD_OK;
+    if (!kd_rank_writes()) return KD_OK;
     if (length == 0 || length >= sizeof partial)
         return kd_fail(KD_EIO, "'%s': not a usable folder name", path);
     memcpy(partial, path, length + 1);
@@ -203,7 +203,7 @@ int kd_file_make_folders(const char *path) {
 static int take_lock(int *out, const char *folder, int flags) {
     char path[KD_PATH_MAX];
     *out = -1;
-    if (!kd_rank_first()) return KD_OK;
+    if (!kd_rank_writes()) return KD_OK;
     int status = kd_path_join(path, folder, "lock");
     if (status < 0) return status;
     int fd = open(path, flags | O_RDWR | O_CLOEXEC, 0644);
@@ -268,7 +268,7 @@ static bool matches(const char *name, const char *const *patterns) {
 }
 
 int kd_file_remove_matching(const char *folder, const char *const *patterns) {
-    if (!kd_rank_first()) return KD_OK;
+    if (!kd_rank_writes()) return KD_OK;
     DIR *listing = opendir(folder);
     if (!listing && errno == ENOENT) return KD_OK;
     if (!listing) return kd_fail(KD_EIO, "%s: cannot read: %s", folder, strerror(errno));

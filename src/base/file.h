@@ -1,8 +1,9 @@
 /* Files: reading whole ones, and replacing them so that a reader finds the old or the new, never
  * half of one.
  *
- * Of several ranks (ranks.h) the first changes what is on the disk: on the others the functions
- * that write, remove, lock or make folders do nothing, and succeed. */
+ * Of several ranks (ranks.h) the first changes what is on the disk, and each the files of its own
+ * pieces (kd_rank_writes): on the others the functions that write, remove, lock or make folders do
+ * nothing, and succeed. */
 #ifndef KD_BASE_FILE_H
 #define KD_BASE_FILE_H
 

@@ -8,6 +8,7 @@
 #include "base/error.h"
 
 static int own_rank, rank_count = 1;
+static bool in_own_piece; /* of kd_ranks_divide */
 static int agreed, agreed_rank; /* the last status that all ranks know of, and whose it is */
 
 int kd_rank(void) {
@@ -20,6 +21,10 @@ int kd_rank_count(void) {
 
 bool kd_rank_first(void) {
     return own_rank == 0;
+}
+
+bool kd_rank_writes(void) {
+    return own_rank == 0 || in_own_piece;
 }
 
 static int number_in(const char *variable) {
@@ -194,4 +199,16 @@ int kd_ranks_take_turns(int (*step)(void *context), void *context) {
     int status = kd_ranks_worst(kd_rank_first() ? step(context) : KD_OK);
     if (status < 0 || rank_count == 1) return status;
     return kd_ranks_worst(kd_rank_first() ? KD_OK : step(context));
+}
+
+int kd_ranks_divide(int64_t count, int (*piece)(void *context, int64_t number), void *context) {
+    int status = KD_OK;
+    for (int64_t round = 0; round < count && status == KD_OK; round += rank_count) {
+        const int64_t own = round + own_rank;
+        in_own_piece = true;
+        if (own < count) status = piece(context, own);
+        in_own_piece = false;
+        status = kd_ranks_worst(status);
+    }
+    return status;
 }

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Takes part in the job this process was started for; without mpirun or srun it is alone, and no
  * MPI is started. KD_EUSAGE when it is one of several that would each think they are alone: built
@@ -22,6 +23,9 @@ void kd_ranks_leave(int status);
 int kd_rank(void);        /* 0 … kd_rank_count() − 1                         */
 int kd_rank_count(void);  /* 1 when alone                                    */
 bool kd_rank_first(void); /* rank 0, which writes the files and the messages */
+/* Whether this rank changes what is on the disk: the first does, any does in its pieces of
+ * kd_ranks_divide. */
+bool kd_rank_writes(void);
 
 /* The smallest status of all ranks, so that all go on or none. A rank that was well itself gets a
  * message that names the one that was not. */
@@ -36,6 +40,12 @@ void kd_ranks_wait(void);     /* until all are here           */
 /* A step whose result lies on the disk: the first rank takes it, then the others, who find it done
  * and only read. The smallest status, on all. */
 int kd_ranks_take_turns(int (*step)(void *context), void *context);
+
+/* Work of `count` pieces, the same number on all ranks, each with files of its own: rank r of R
+ * makes the pieces r, r + R, … and writes their files. All begin with the next R together, so that
+ * a failure or a stop at one of them ends all, and whole pieces stay. The smallest status, on all,
+ * when all files are there. */
+int kd_ranks_divide(int64_t count, int (*piece)(void *context, int64_t number), void *context);
 
 /* Rank 0's bytes to all. */
 void kd_ranks_share(void *bytes, size_t length);

@@ -76,7 +76,7 @@ int kd_shards_write(const kd_shards *shards, int64_t number, const void *bytes, 
 int kd_shards_remove_from(const kd_shards *shards, int64_t first) {
     DIR *folder;
     char path[KD_PATH_MAX];
-    if (!kd_rank_first()) return KD_OK;
+    if (!kd_rank_writes()) return KD_OK;
     int status = open_folder(&folder, shards);
     for (struct dirent *entry; status == KD_OK && folder && (entry = readdir(folder));) {
         bool half;

@@ -180,7 +180,7 @@ static hid_t create_in_memory(const char *path) {
 /* Removes the temporary that a killed process, or a write that failed, left. */
 static bool remove_part(const char *path) {
     char part[KD_PATH_MAX + 8];
-    if (!kd_rank_first()) return true;
+    if (!kd_rank_writes()) return true;
     snprintf(part, sizeof part, "%s.part", path);
     return unlink(part) == 0 || errno == ENOENT;
 }

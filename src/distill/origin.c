@@ -71,6 +71,24 @@ void kd_origin_add_unknown(kd_origin *origin, const char *key) {
     add(origin, key, NULL, false);
 }
 
+void kd_origin_begin(kd_origin *origin, const char *kind, const char *algorithm,
+                     const char *stage) {
+    kd_origin_add(origin, "kind", "%s", kind);
+    kd_origin_add(origin, "algorithm", "%s", algorithm);
+    if (stage) kd_origin_add(origin, "stage", "%s", stage);
+    kd_origin_add(origin, "numbers", "%s",
+                  sizeof(kd_real) == sizeof(float) ? "float32" : "float64");
+}
+
+void kd_origin_add_hash(kd_origin *origin, const char *key, const kd_hash *hash) {
+    add(origin, key, hash->hex[0] ? hash->hex : NULL, false);
+}
+
+void kd_origin_add_products(kd_origin *origin, kd_precision precision) {
+    kd_origin_add(origin, "products", "%s",
+                  precision == KD_PRECISION_BFLOAT16 ? "bfloat16" : "float32");
+}
+
 void kd_origin_add_key(kd_origin *origin, const char *key, const kd_origin *other) {
     char *text = NULL;
     bool known = true;
@@ -191,6 +209,14 @@ int kd_origin_text(char **out, const kd_origin *origin) {
 
 kd_hash kd_origin_key(const char *text) {
     return kd_hash_bytes(text, strlen(text));
+}
+
+int kd_origin_hash(kd_hash *out, const kd_origin *origin) {
+    char *text;
+    int status = kd_origin_text(&text, origin);
+    if (status == KD_OK) *out = kd_origin_key(text);
+    free(text);
+    return status;
 }
 
 int kd_origin_parse(kd_origin *out, const char *text, const char *name) {

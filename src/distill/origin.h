@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 
+#include "autograd/tape.h"
 #include "base/hash.h"
 
 typedef struct {
@@ -33,11 +34,19 @@ typedef struct {
 
 void kd_origin_clear(kd_origin *origin);
 
+/* How every origin begins: the task ("classifier"), the version of its algorithm, which is bumped
+ * when the same inputs would give another result, the stage (NULL: not said), the scalar's type. */
+void kd_origin_begin(kd_origin *origin, const char *kind, const char *algorithm, const char *stage);
+
 /* A key is added once. */
 void kd_origin_add(kd_origin *origin, const char *key, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* A fact that a later stage brings: when compared, any value will do. */
 void kd_origin_add_unknown(kd_origin *origin, const char *key);
+/* A hash, which is not known yet while it is "". */
+void kd_origin_add_hash(kd_origin *origin, const char *key, const kd_hash *hash);
+/* "products": the precision of matrix products. */
+void kd_origin_add_products(kd_origin *origin, kd_precision precision);
 enum { KD_ORIGIN_ALL = -1 };
 /* A section of a config's resolved text, key by key ("train.epochs"), or of a section that is a
  * list entry `index`, or all of them. Of the members called as in `without` (a NULL ends them), at
@@ -62,8 +71,9 @@ const char *kd_origin_value(const kd_origin *origin, const char *key);
 int kd_origin_text(char **out, const kd_origin *origin);
 /* The same without its unknown facts: what can be said before a stage is carried out. */
 int kd_origin_known_text(char **out, const kd_origin *origin);
-/* The hash of a text. */
+/* The hash of a text; the key of an origin, by its text. */
 kd_hash kd_origin_key(const char *text);
+int kd_origin_hash(kd_hash *out, const kd_origin *origin);
 /* Back from text; `name` is for messages. KD_EDATA. The caller clears. */
 int kd_origin_parse(kd_origin *out, const char *text, const char *name);
 

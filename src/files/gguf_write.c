@@ -263,7 +263,7 @@ static int put_file(sink *s, kd_gguf_writer *w, kd_gguf_fill fill, void *context
 int kd_gguf_write_filled(const char *path, kd_gguf_writer *w, kd_gguf_fill fill, void *context) {
     char part[KD_PATH_MAX];
     KD_CONTRACT(w->data.length == 0, "%s: tensors that have brought their data", path);
-    if (!kd_rank_first()) return KD_OK;
+    if (!kd_rank_writes()) return KD_OK;
     if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
         return kd_fail(KD_EIO, "%s: path too long", path);
     sink s = {.file = fopen(part, "wb"), .path = part};

@@ -78,7 +78,7 @@ static int write_all(FILE *file, const char *path, int64_t n, const kd_safetenso
 int kd_safetensors_write(const char *path, int64_t n, const kd_safetensors_entry *entry,
                          kd_safetensors_source source, void *context) {
     char part[KD_PATH_MAX];
-    if (!kd_rank_first()) return KD_OK;
+    if (!kd_rank_writes()) return KD_OK;
     if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
         return kd_fail(KD_EIO, "%s: path too long", path);
     FILE *file = fopen(part, "wb");

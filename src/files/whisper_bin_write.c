@@ -94,7 +94,7 @@ static int warn_of_loss(const char *path, const kd_whisper_file *file) {
 static int write_file(const char *path, const kd_whisper_file *file, const kd_number_format *format,
                       const kd_encoding *how) {
     char part[KD_PATH_MAX];
-    if (!kd_rank_first()) return KD_OK;
+    if (!kd_rank_writes()) return KD_OK;
     if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
         return kd_fail(KD_EIO, "%s: path too long", path);
     kd_ggml_sink s = {.file = fopen(part, "wb"), .path = part};

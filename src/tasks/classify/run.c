@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/ranks.h"
+#include "distill/results.h"
 #include "tasks/classify/preflight.h"
 #include "tasks/classify/run_look.h"
 #include "tasks/classify/teach.h"
@@ -20,25 +21,14 @@ static const char *const RESULTS[] = {"*.last.h5",    "*.best.h5",   "student.*.
                                       "log.jsonl",    "report.html", "report.json",
                                       "accuracy.svg", "config.json", NULL};
 
-static int remove_results(const kd_run *run) {
-    int status = kd_file_remove_matching(run->folder, RESULTS);
-    return status < 0 ? status : kd_teach_remove(run);
-}
-
 /* What is read must not be among what the run removes or writes over. */
 static int check_own_inputs(const kd_run *run) {
     static const char *const store[] = {"store", NULL};
     const kd_teacher_config *teacher = &run->config->teacher;
-    const char *mine = NULL;
-    for (int i = 0; i < teacher->count && !mine; i++)
-        if (kd_file_is_among(teacher->source[i].weights, run->folder, RESULTS))
-            mine = teacher->source[i].weights;
-    if (!mine && kd_file_is_among(teacher->store, run->folder, store)) mine = teacher->store;
-    if (!mine) return KD_OK;
-    return kd_fail(KD_ECONFIG,
-                   "%s: is a result of this very run, which would write over it; move it, or use "
-                   "another name",
-                   mine);
+    int status = KD_OK;
+    for (int i = 0; i < teacher->count && status == KD_OK; i++)
+        status = kd_results_check_input(teacher->source[i].weights, run->folder, RESULTS);
+    return status < 0 ? status : kd_results_check_input(teacher->store, run->folder, store);
 }
 
 /* The training samples as the network sees them: normalised, and augmented unless `clean`. */
@@ -156,13 +146,10 @@ static int open_run(void *context) {
     kd_run *run = o->run;
     const kd_config *config = o->config;
     const kd_run_options *options = o->options;
-    char path[KD_PATH_MAX];
     int status = kd_run_look(run, config, options);
-    if (status == KD_OK) status = kd_file_make_folders(run->folder);
-    if (status == KD_OK && run->lock < 0) status = kd_file_lock(&run->lock, run->folder);
-    if (status == KD_OK && options->fresh) status = remove_results(run);
-    if (status == KD_OK) status = kd_path_join(path, run->folder, "config.json");
-    return status < 0 ? status : kd_file_replace(path, config->resolved, strlen(config->resolved));
+    if (status == KD_OK)
+        status = kd_results_take_folder(&run->lock, run->folder, options->fresh, RESULTS);
+    return status < 0 ? status : kd_results_write_config(run->folder, config->resolved);
 }
 
 int kd_run_open_as(kd_run *run, const kd_config *config, const kd_run_options *options) {
@@ -192,15 +179,10 @@ void kd_run_close(kd_run *run) {
 /* What decides the stage's result, and its key. */
 static int describe_origin(kd_run *run, const char *stage, const kd_quantize_config *qat,
                            kd_train_job *job) {
-    char *text;
     kd_origin_clear(&run->origin);
     kd_run_origin_stage(&run->origin, run, stage, qat);
-    int status = kd_origin_text(&text, &run->origin);
-    if (status < 0) return status;
-    job->key = kd_origin_key(text);
     job->origin = &run->origin;
-    free(text);
-    return KD_OK;
+    return kd_origin_hash(&job->key, &run->origin);
 }
 
 int kd_run_job(kd_run *run, const char *stage, const kd_quantize_config *qat,

@@ -5,9 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/log.h"
-#include "distill/checkpoint.h"
-#include "files/gguf.h"
+#include "distill/results.h"
 #include "tasks/classify/teach.h"
 
 /* A chain of teachers' teachers ends somewhere; run.h's names tell a circle of fewer. */
@@ -136,41 +134,22 @@ int kd_run_check_inputs(kd_run *run, const kd_run *like) {
 
 /* --- results -------------------------------------------------------------------------------- */
 
-static int compare_checkpoint(const kd_run *run, const char *stage, const char *which,
-                              const kd_origin *now) {
-    char name[64], path[KD_PATH_MAX], *made;
-    snprintf(name, sizeof name, "%s.%s.h5", stage, which);
-    int status = kd_path_join(path, run->folder, name);
-    if (status < 0 || !kd_file_exists(path)) return status;
-    status = kd_checkpoint_origin(&made, path);
-    if (status == KD_OK) status = kd_origin_check(path, made, now);
-    free(made);
-    return status;
-}
-
 static int compare_stage(const kd_run *run, const char *stage, const kd_quantize_config *qat) {
     kd_origin now;
     kd_run_origin_stage(&now, run, stage, qat);
-    int status = compare_checkpoint(run, stage, "last", &now);
-    if (status == KD_OK) status = compare_checkpoint(run, stage, "best", &now);
+    int status = kd_results_check_stage(run->folder, stage, &now);
     kd_origin_clear(&now);
     return status;
 }
 
 static int compare_blob(const kd_run *run, const kd_quantize_config *how, bool qat) {
-    char path[KD_PATH_MAX], *made;
+    char path[KD_PATH_MAX];
     kd_origin now;
     int status = kd_run_blob_path(run, how, qat, path);
-    if (status < 0 || !kd_file_exists(path)) return status;
-    status = kd_gguf_read_text(&made, path, "distill.origin");
-    if (status == KD_EDATA) {
-        kd_warn("%s; it is made again", kd_error());
-        return KD_OK;
-    }
+    if (status < 0) return status;
     kd_run_origin_blob(&now, run, how, qat);
-    if (status == KD_OK) status = kd_origin_check(path, made, &now);
+    status = kd_results_check_gguf(path, &now);
     kd_origin_clear(&now);
-    free(made);
     return status;
 }
 

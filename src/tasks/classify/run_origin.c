@@ -15,12 +15,8 @@ static const char *const NOTHING[] = {NULL};
 
 static void begin(kd_origin *out, const kd_run *run, const char *stage) {
     *out = (kd_origin){.remedy = run->remedy[0] ? run->remedy : NULL};
-    kd_origin_add(out, "kind", "classifier");
-    kd_origin_add(out, "algorithm", "%s", ALGORITHM);
-    if (stage) kd_origin_add(out, "stage", "%s", stage);
-    kd_origin_add(out, "numbers", "%s", sizeof(kd_real) == sizeof(float) ? "float32" : "float64");
-    kd_origin_add(out, "products", "%s",
-                  run->precision == KD_PRECISION_BFLOAT16 ? "bfloat16" : "float32");
+    kd_origin_begin(out, "classifier", ALGORITHM, stage);
+    kd_origin_add_products(out, run->precision);
 }
 
 static void add_section(kd_origin *out, const kd_run *run, const char *section, int index,
@@ -47,14 +43,6 @@ static void add_teaching(kd_origin *out, const kd_run *run) {
     add_teachers(out, run);
 }
 
-/* What is known of the teachers only when they are there. */
-static void add_late(kd_origin *out, const char *key, const kd_hash *hash) {
-    if (hash->hex[0])
-        kd_origin_add(out, key, "%s", hash->hex);
-    else
-        kd_origin_add_unknown(out, key);
-}
-
 void kd_run_origin_stage(kd_origin *out, const kd_run *run, const char *stage,
                          const kd_quantize_config *qat) {
     const kd_config *config = run->config;
@@ -70,8 +58,8 @@ void kd_run_origin_stage(kd_origin *out, const kd_run *run, const char *stage,
     if (!taught) return;
     add_teaching(out, run);
     if (config->teacher.store[0]) return;
-    add_late(out, "teacher.parameters", &run->teacher.hash);
-    add_late(out, "store.content", &run->stored);
+    kd_origin_add_hash(out, "teacher.parameters", &run->teacher.hash); /* once it is there */
+    kd_origin_add_hash(out, "store.content", &run->stored);
 }
 
 /* The seed and the augmentation decide it when the teacher answers for views. */
@@ -87,7 +75,7 @@ void kd_run_origin_store(kd_origin *out, const kd_run *run) {
     if (config->teacher.kind == KD_STORE_TOPK)
         kd_origin_add(out, "loss.temperature", "%.9g", config->loss.temperature);
     add_teaching(out, run);
-    add_late(out, "teacher.parameters", &run->teacher.hash);
+    kd_origin_add_hash(out, "teacher.parameters", &run->teacher.hash);
 }
 
 static void add_student(kd_origin *out, const kd_run *run, const char *stage,

@@ -7,16 +7,9 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/ranks.h"
-#include "distill/checkpoint.h"
+#include "distill/teach.h"
 
 enum { TEACH_BATCH = 200 };
-
-int kd_teach_remove(const kd_run *run) {
-    static const char *const all[] = {"*", NULL};
-    char folder[KD_PATH_MAX];
-    int status = kd_path_join(folder, run->folder, "store");
-    return status < 0 ? status : kd_file_remove_matching(folder, all);
-}
 
 kd_run_options kd_teach_options(const kd_run *run) {
     return (kd_run_options){.runs = run->runs,
@@ -153,81 +146,48 @@ static void describe_store(kd_store_header *out, const kd_run *run) {
              teacher->count > 1 ? "ensemble of " : "", slash ? slash + 1 : from);
 }
 
-/* Rows [row, row + n) of the store: one view of n successive samples. */
-static int teach_batch(kd_run *run, kd_store_writer *writer, int64_t row, int64_t n, float *x,
-                       float *logits) {
+/* The store on its way: a batch of samples, and what the teacher answers. */
+typedef struct {
+    kd_run *run;
+    float *x, *logits;
+} teaching;
+
+/* One view of some successive samples. */
+static int append_batch(void *context, kd_store_writer *writer, int64_t row, int64_t *n) {
+    teaching *t = context;
+    kd_run *run = t->run;
     const kd_dataset *d = run->train;
     const kd_augment none = {0};
     const bool augmented = run->config->teacher.views > 0;
-    int64_t view = row / d->count, first = row % d->count, size = d->h * d->w * d->c;
+    const int64_t view = row / d->count, first = row % d->count, size = d->h * d->w * d->c;
+    *n = d->count - first < TEACH_BATCH ? d->count - first : TEACH_BATCH;
 #pragma omp parallel for
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < *n; i++)
         kd_augmented_sample(d, first + i, augmented ? &run->config->augment : &none,
-                            run->config->seed, view, x + i * size);
-    int status = kd_ensemble_logits(&run->teacher, n, x, logits);
+                            run->config->seed, view, t->x + i * size);
+    int status = kd_ensemble_logits(&run->teacher, *n, t->x, t->logits);
     if (status < 0) return status;
-    return kd_store_writer_append(writer, n, view, d->id + first, d->label + first, logits);
-}
-
-static int write_rows(kd_run *run, kd_store_writer *writer, int64_t done, int64_t total) {
-    const kd_dataset *d = run->train;
-    size_t bytes = (size_t)(TEACH_BATCH * d->h * d->w * d->c) * sizeof(float);
-    float *x = malloc(bytes);
-    float *logits = malloc((size_t)(TEACH_BATCH * d->classes) * sizeof *logits);
-    int status = x && logits ? KD_OK : kd_fail_memory(bytes, "the teacher's batch");
-    kd_progress progress;
-    kd_progress_begin(&progress, "teach", "samples", 1, done, total);
-    while (done < total && status == KD_OK) {
-        int64_t left = d->count - done % d->count; /* a batch stays within one view */
-        int64_t n = left < TEACH_BATCH ? left : TEACH_BATCH;
-        status = teach_batch(run, writer, done, n, x, logits);
-        done += n;
-        kd_progress_show(&progress, done, "");
-        if (status == KD_OK && done < total && kd_train_take_stop())
-            status = kd_fail(KD_EAGAIN,
-                             "teach: stopped on request after %lld of %lld rows; whole "
-                             "shards are kept: the same command goes on from there",
-                             (long long)done, (long long)total);
-    }
-    kd_progress_end(&progress);
-    free(x);
-    free(logits);
-    return status;
-}
-
-static int make_store(kd_run *run, const kd_store_header *header, const char *path) {
-    int64_t done, total = header->views * run->train->count;
-    kd_store_writer *writer;
-    int status = kd_store_writer_open(&writer, path, header, total, &done);
-    if (status < 0) return status;
-    if (done == total) {
-        kd_log("teach: the store is complete (%lld rows)", (long long)total);
-    } else {
-        kd_log("teach: %lld rows of soft targets into %s%s", (long long)(total - done), path,
-               done ? " (going on)" : "");
-        status = write_rows(run, writer, done, total);
-    }
-    if (status == KD_OK) return kd_store_writer_close(writer);
-    kd_store_writer_abort(writer);
-    return status;
+    return kd_store_writer_append(writer, *n, view, d->id + first, d->label + first, t->logits);
 }
 
 /* Makes the run's own store, or what is missing of it, and opens it. */
 static int make_and_open(void *context) {
     kd_run *run = context;
-    kd_store_header header;
+    const kd_dataset *d = run->train;
+    const size_t bytes = (size_t)(TEACH_BATCH * d->h * d->w * d->c) * sizeof(float);
+    teaching t = {run, malloc(bytes), malloc((size_t)(TEACH_BATCH * d->classes) * sizeof(float))};
+    int status = t.x && t.logits ? KD_OK : kd_fail_memory(bytes, "the teacher's batch");
+    char path[KD_PATH_MAX];
     kd_origin origin;
-    char path[KD_PATH_MAX], *text;
-    describe_store(&header, run);
     kd_run_origin_store(&origin, run);
-    int status = kd_origin_text(&text, &origin);
-    kd_origin_clear(&origin);
-    header.origin = text;
+    kd_teaching job = {.origin = &origin, .unit = "rows", .context = &t, .append = append_batch};
+    describe_store(&job.header, run);
+    job.rows = job.header.views * d->count;
     if (status == KD_OK) status = kd_teach_path(run, path);
-    if (status == KD_OK) status = make_store(run, &header, path);
-    free(text);
-    if (status == KD_OK) status = kd_store_open(&run->store, path);
-    if (status == KD_OK) run->stored = kd_store_hash(run->store);
+    if (status == KD_OK) status = kd_teach(&run->store, &run->stored, path, &job);
+    kd_origin_clear(&origin);
+    free(t.x);
+    free(t.logits);
     return status;
 }
 

@@ -4,9 +4,6 @@
 
 #include "tasks/classify/run.h"
 
-/* Removes the run's own store, for --fresh. */
-int kd_teach_remove(const kd_run *run);
-
 /* How a run that trains one of this run's teachers is opened. */
 kd_run_options kd_teach_options(const kd_run *run);
 /* The network whose weights a source names. The caller frees. */

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "distill/results.h"
 #include "tasks/classify/teach.h"
 
 int kd_teach_class_list(kd_hash *out, const kd_dataset *dataset) {
@@ -22,15 +23,15 @@ int kd_teach_class_list(kd_hash *out, const kd_dataset *dataset) {
 }
 
 int kd_teach_path(const kd_run *run, char out[KD_PATH_MAX]) {
-    char name[32], *text;
+    char name[32];
+    kd_hash key;
     kd_origin origin;
     if (!run->shared_store) return kd_path_join(out, run->folder, "store");
     kd_run_origin_store(&origin, run);
-    int status = kd_origin_text(&text, &origin);
-    if (status == KD_OK) snprintf(name, sizeof name, "store-%.16s", kd_origin_key(text).hex);
+    int status = kd_origin_hash(&key, &origin);
+    if (status == KD_OK) snprintf(name, sizeof name, "store-%.16s", key.hex);
     if (status == KD_OK) status = kd_path_join(out, run->runs, name);
     kd_origin_clear(&origin);
-    free(text);
     return status;
 }
 
@@ -156,16 +157,13 @@ void kd_teach_tell_unstated(const kd_run *run) {
 
 int kd_teach_compare(const kd_run *run) {
     const kd_teacher_config *teacher = &run->config->teacher;
-    char path[KD_PATH_MAX], *made;
+    char path[KD_PATH_MAX];
     if (!teacher->present || teacher->store[0] || run->shared_store) return KD_OK;
     int status = kd_path_join(path, run->folder, "store");
     if (status < 0) return status;
-    status = kd_store_origin(&made, path);
-    if (status == KD_ENOINPUT || status == KD_EDATA) return KD_OK; /* made, or made again */
     kd_origin now;
     kd_run_origin_store(&now, run);
-    if (status == KD_OK) status = kd_origin_check(path, made, &now);
+    status = kd_results_check_store(path, &now);
     kd_origin_clear(&now);
-    free(made);
     return status;
 }

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/open_files.h"
+#include "base/ranks.h"
 #include "base/shards.h"
 #include "distill/trainer.h"
 
@@ -212,10 +213,20 @@ static int make_record(kd_encoder_cache *e, int64_t i) {
     return KD_OK;
 }
 
+/* The shards that are missing, rising; the ranks share them. */
+typedef struct {
+    kd_encoder_cache *e;
+    int64_t *missing, count;
+    kd_progress progress;
+    int64_t done; /* windows, on all ranks: as many on each as here */
+} filling;
+
 /* The whole shard in memory (a few dozen megabytes), then on disk. */
-static int make_shard(kd_encoder_cache *e, int64_t shard, kd_progress *progress, int64_t *done) {
+static int make_shard(void *context, int64_t number) {
+    filling *f = context;
+    kd_encoder_cache *e = f->e;
+    const int64_t shard = f->missing[number], bytes = record_bytes(e->values);
     const shard_header h = header_of(e, shard);
-    const int64_t bytes = record_bytes(e->values);
     const size_t length = sizeof h + (size_t)(h.records * bytes);
     char *all = malloc(length);
     if (!all) return kd_fail_memory(length, "an encoder's outputs");
@@ -224,12 +235,15 @@ static int make_shard(kd_encoder_cache *e, int64_t shard, kd_progress *progress,
     for (int64_t r = 0; r < h.records && status == KD_OK; r++) {
         status = make_record(e, shard * KD_ENCODER_CACHE_IN_SHARD + r);
         memcpy(all + sizeof h + r * bytes, e->record, (size_t)bytes);
-        if (status == KD_OK && kd_train_take_stop())
-            status =
-                kd_fail(KD_EAGAIN, "%s: stopped after %lld of %lld windows; run again to go on",
-                        e->cache.folder, (long long)(shard * KD_ENCODER_CACHE_IN_SHARD),
-                        (long long)e->windows->count);
-        if (status == KD_OK) kd_progress_show(progress, ++*done, "");
+        if (status == KD_OK && kd_train_take_stop()) /* the shards before this round are whole */
+            status = kd_fail(
+                KD_EAGAIN, "%s: stopped after %lld of %lld windows; run again to go on",
+                e->cache.folder,
+                (long long)(f->missing[number - kd_rank()] * KD_ENCODER_CACHE_IN_SHARD),
+                (long long)e->windows->count);
+        f->done += kd_rank_count();
+        if (f->done > e->windows->count) f->done = e->windows->count;
+        if (status == KD_OK) kd_progress_show(&f->progress, f->done, "");
     }
     if (status == KD_OK) status = kd_shards_write(&e->cache, shard, all, length);
     e->there[shard] = status == KD_OK;
@@ -238,17 +252,22 @@ static int make_shard(kd_encoder_cache *e, int64_t shard, kd_progress *progress,
 }
 
 int kd_encoder_cache_fill(kd_encoder_cache *encoded) {
-    kd_progress progress;
-    int64_t done = 0;
-    int status = KD_OK;
+    const size_t bytes = (size_t)encoded->shards * sizeof(int64_t);
+    filling f = {.e = encoded, .missing = malloc(bytes)};
     KD_CONTRACT(encoded->cache.folder[0], "no folder to fill");
-    for (int64_t s = 0; s < encoded->shards; s++)
-        if (encoded->there[s]) done += in_shard(encoded, s);
-    if (done == encoded->windows->count) return KD_OK;
-    kd_progress_begin(&progress, "encode", "windows", 1, done, encoded->windows->count);
-    for (int64_t s = 0; s < encoded->shards && status == KD_OK; s++)
-        if (!encoded->there[s]) status = make_shard(encoded, s, &progress, &done);
-    kd_progress_end(&progress);
+    int status = kd_ranks_worst(f.missing ? KD_OK : kd_fail_memory(bytes, "numbers of shards"));
+    kd_ranks_share(encoded->there, (size_t)encoded->shards * sizeof *encoded->there);
+    for (int64_t s = 0; s < encoded->shards && status == KD_OK; s++) {
+        if (encoded->there[s])
+            f.done += in_shard(encoded, s);
+        else
+            f.missing[f.count++] = s;
+    }
+    kd_progress_begin(&f.progress, "encode", "windows", 1, f.done, encoded->windows->count);
+    if (status == KD_OK) status = kd_ranks_divide(f.count, make_shard, &f);
+    kd_progress_end(&f.progress);
+    for (int64_t i = 0; i < f.count && status == KD_OK; i++) encoded->there[f.missing[i]] = true;
+    free(f.missing);
     return status;
 }
 

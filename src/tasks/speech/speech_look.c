@@ -5,8 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/log.h"
-#include "distill/checkpoint.h"
+#include "distill/results.h"
 
 /* Bumped when the same inputs would give another result. */
 static const char ALGORITHM[] = "distill-speech-1";
@@ -21,10 +20,7 @@ static const char *const NOTHING[] = {NULL};
 
 static void begin(kd_origin *out, const char *stage) {
     *out = (kd_origin){0};
-    kd_origin_add(out, "kind", "speech");
-    kd_origin_add(out, "algorithm", "%s", ALGORITHM);
-    kd_origin_add(out, "stage", "%s", stage);
-    kd_origin_add(out, "numbers", "%s", sizeof(kd_real) == sizeof(float) ? "float32" : "float64");
+    kd_origin_begin(out, "speech", ALGORITHM, stage);
 }
 
 static void add_section(kd_origin *out, const kd_speech_run *run, const char *section, int index,
@@ -32,20 +28,14 @@ static void add_section(kd_origin *out, const kd_speech_run *run, const char *se
     kd_origin_add_config(out, run->config->resolved, section, index, without);
 }
 
-static void add_late(kd_origin *out, const char *key, const kd_hash *hash) {
-    if (hash && hash->hex[0])
-        kd_origin_add(out, key, "%s", hash->hex);
-    else
-        kd_origin_add_unknown(out, key);
-}
-
 static void add_windows(kd_origin *out, const char *key, const kd_speech_list *list) {
-    if (list->utterances.count > 0) add_late(out, key, list->windows ? &list->windows->hash : NULL);
+    const kd_hash unknown = {""};
+    if (list->utterances.count > 0)
+        kd_origin_add_hash(out, key, list->windows ? &list->windows->hash : &unknown);
 }
 
 static void add_teacher(kd_origin *out, const kd_speech_run *run) {
-    kd_origin_add(out, "products", "%s",
-                  run->precision == KD_PRECISION_BFLOAT16 ? "bfloat16" : "float32");
+    kd_origin_add_products(out, run->precision);
     add_section(out, run, "teacher", 0, TEACHER_WITHOUT);
     kd_origin_add(out, "teacher.parameters", "%s", run->teacher_hash.hex);
     kd_origin_add(out, "teacher.tokens", "%s", run->tokens_hash.hex);
@@ -54,8 +44,7 @@ static void add_teacher(kd_origin *out, const kd_speech_run *run) {
 /* The windows are made by these keys; they stand here for the message. */
 static void add_teaching(kd_origin *out, const kd_speech_run *run) {
     add_section(out, run, "seed", 0, NOTHING);
-    kd_origin_add(out, "products", "%s",
-                  run->precision == KD_PRECISION_BFLOAT16 ? "bfloat16" : "float32");
+    kd_origin_add_products(out, run->precision);
     add_section(out, run, "data", 0, DATA_WITHOUT);
     add_section(out, run, "teacher", 0, TEACHER_WITHOUT);
     kd_origin_add(out, "teacher.parameters", "%s", run->teacher_hash.hex);
@@ -68,7 +57,7 @@ void kd_speech_origin_stage(kd_origin *out, const kd_speech_run *run,
     begin(out, how ? how->stage : "train");
     add_teaching(out, run);
     add_windows(out, "windows.validation", &run->validation);
-    add_late(out, "store.content", &run->stored);
+    kd_origin_add_hash(out, "store.content", &run->stored);
     add_section(out, run, "model", 0, NOTHING);
     add_section(out, run, "train", 0, DECIDES_NOTHING);
     add_section(out, run, "loss", 0, NOTHING);
@@ -106,15 +95,15 @@ void kd_speech_origin_whole(kd_origin *out, const kd_speech_run *run) {
 }
 
 int kd_speech_store_path(const kd_speech_run *run, char out[KD_PATH_MAX]) {
-    char name[32], *text;
+    char name[32];
+    kd_hash key;
     kd_origin origin;
     if (!run->shared[0]) return kd_path_join(out, run->folder, "store");
     kd_speech_origin_store(&origin, run);
-    int status = kd_origin_text(&text, &origin);
-    if (status == KD_OK) snprintf(name, sizeof name, "store-%.16s", kd_origin_key(text).hex);
+    int status = kd_origin_hash(&key, &origin);
+    if (status == KD_OK) snprintf(name, sizeof name, "store-%.16s", key.hex);
     if (status == KD_OK) status = kd_path_join(out, run->shared, name);
     kd_origin_clear(&origin);
-    free(text);
     return status;
 }
 
@@ -137,55 +126,35 @@ void kd_speech_origin_encoded(kd_origin *out, const kd_speech_list *list, const 
 
 /* --- comparing ------------------------------------------------------------------------------ */
 
-/* Ends a comparison: both are freed. */
-static int check(const char *path, int status, char *made, kd_origin *now) {
-    if (status == KD_OK) status = kd_origin_check(path, made, now);
-    kd_origin_clear(now);
-    free(made);
+static int compare_stage(const kd_speech_run *run, const kd_speech_quantize *how) {
+    kd_origin now;
+    kd_speech_origin_stage(&now, run, how);
+    int status = kd_results_check_stage(run->folder, how ? how->stage : "train", &now);
+    kd_origin_clear(&now);
     return status;
 }
 
-static int compare_checkpoint(const kd_speech_run *run, const char *which,
-                              const kd_speech_quantize *how) {
-    char name[64], path[KD_PATH_MAX], *made;
-    snprintf(name, sizeof name, "%s.%s.h5", how ? how->stage : "train", which);
-    int status = kd_path_join(path, run->folder, name);
-    if (status < 0 || !kd_file_exists(path)) return status;
-    kd_origin now;
-    kd_speech_origin_stage(&now, run, how);
-    status = kd_checkpoint_origin(&made, path);
-    return check(path, status, made, &now);
-}
-
-static int compare_stage(const kd_speech_run *run, const kd_speech_quantize *how) {
-    int status = compare_checkpoint(run, "last", how);
-    return status < 0 ? status : compare_checkpoint(run, "best", how);
-}
-
 static int compare_store(const kd_speech_run *run) {
-    char path[KD_PATH_MAX], *made;
+    char path[KD_PATH_MAX];
     if (run->shared[0]) return KD_OK; /* its name is its origin's */
     int status = kd_speech_store_path(run, path);
     if (status < 0) return status;
-    status = kd_store_origin(&made, path);
-    if (status == KD_ENOINPUT || status == KD_EDATA) return KD_OK; /* made, or made again */
     kd_origin now;
     kd_speech_origin_store(&now, run);
-    return check(path, status, made, &now);
+    status = kd_results_check_store(path, &now);
+    kd_origin_clear(&now);
+    return status;
 }
 
 static int compare_file(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq) {
-    char path[KD_PATH_MAX], *made;
+    char path[KD_PATH_MAX];
     int status = kd_speech_run_gguf(run, how, ptq, path);
-    if (status < 0 || !kd_file_exists(path)) return status;
-    status = kd_gguf_read_text(&made, path, "distill.origin");
-    if (status == KD_EDATA) {
-        kd_warn("%s; it is made again", kd_error());
-        return KD_OK;
-    }
+    if (status < 0) return status;
     kd_origin now;
     kd_speech_origin_file(&now, run, how, ptq);
-    return check(path, status, made, &now);
+    status = kd_results_check_gguf(path, &now);
+    kd_origin_clear(&now);
+    return status;
 }
 
 int kd_speech_has_results(bool *out, const kd_speech_run *run) {

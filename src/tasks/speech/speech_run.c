@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/ranks.h"
 #include "distill/checkpoint.h"
+#include "distill/results.h"
 #include "files/whisper_suppressed.h"
 #include "tasks/speech/recordings.h"
 #include "tasks/speech/speech_look.h"
@@ -77,12 +78,7 @@ int kd_speech_run_look(kd_speech_run *run, const kd_speech_config *config) {
 /* The teacher must not be among what the run writes. */
 static int check_own_inputs(const kd_speech_run *run) {
     static const char *const written[] = {"student*", NULL};
-    const char *weights = run->config->teacher.weights;
-    if (!kd_file_is_among(weights, run->folder, written)) return KD_OK;
-    return kd_fail(KD_ECONFIG,
-                   "%s: is a result of this very run, which would write over it; move it, or use "
-                   "another name",
-                   weights);
+    return kd_results_check_input(run->config->teacher.weights, run->folder, written);
 }
 
 /* Labels that runs share lie by what was heard, who heard it and how. */
@@ -124,13 +120,8 @@ static int compare(kd_speech_run *run) {
 }
 
 /* Labels are kept, when they are this teacher's. */
-static int remove_results(const kd_speech_run *run) {
-    static const char *const all[] = {"*", NULL};
-    char store[KD_PATH_MAX];
-    int status = kd_file_remove_matching(run->folder, RESULTS);
-    if (status == KD_OK) status = kd_path_join(store, run->folder, "store");
-    if (status == KD_OK) status = kd_file_remove_matching(store, all);
-    if (status == KD_OK) status = check_labels(run, &run->validation, true);
+static int remove_labels(const kd_speech_run *run) {
+    int status = check_labels(run, &run->validation, true);
     return status < 0 ? status : check_labels(run, &run->train, true);
 }
 
@@ -186,13 +177,9 @@ static int look_at_folder(kd_speech_run *run, bool fresh) {
 }
 
 static int begin(kd_speech_run *run, bool fresh) {
-    const char *resolved = run->config->resolved;
-    char path[KD_PATH_MAX];
-    int status = kd_file_make_folders(run->folder);
-    if (status == KD_OK && run->lock < 0) status = kd_file_lock(&run->lock, run->folder);
-    if (status == KD_OK && fresh) status = remove_results(run);
-    if (status == KD_OK) status = kd_path_join(path, run->folder, "config.json");
-    return status < 0 ? status : kd_file_replace(path, resolved, strlen(resolved));
+    int status = kd_results_take_folder(&run->lock, run->folder, fresh, RESULTS);
+    if (status == KD_OK && fresh) status = remove_labels(run);
+    return status < 0 ? status : kd_results_write_config(run->folder, run->config->resolved);
 }
 
 int kd_speech_run_open_part(kd_speech_run *run, const kd_speech_config *config,
@@ -330,10 +317,6 @@ static int describe_cache(const char *folder, const char *origin) {
     return kd_file_replace(path, origin, strlen(origin));
 }
 
-static int fill(void *cache) {
-    return kd_encoder_cache_fill(cache);
-}
-
 /* What the encoder of `model`, as it computes now, hears in a list's windows; *out stays NULL when
  * there are none. */
 static int fill_cache(const kd_speech_run *run, const kd_speech_list *list, const kd_whisper *model,
@@ -354,8 +337,8 @@ static int fill_cache(const kd_speech_run *run, const kd_speech_list *list, cons
     if (status == KD_OK && kept) status = describe_cache(path, text);
     kd_origin_clear(&origin);
     free(text);
-    if (status < 0 || !kept) return status;
-    return kd_ranks_take_turns(fill, *out);
+    status = kd_ranks_worst(status);
+    return status < 0 || !kept ? status : kd_encoder_cache_fill(*out);
 }
 
 /* --- label ------------------------------------------------------------------------------------ */
@@ -442,15 +425,13 @@ int kd_speech_run_label_known(kd_speech_run *run) {
 
 static int make_store(void *context) {
     kd_speech_run *run = context;
-    char path[KD_PATH_MAX], *text;
+    char path[KD_PATH_MAX];
     kd_origin origin;
     const bool shared =
         run->student->model->spec.audio_layers == run->teacher->model->spec.audio_layers;
     kd_encoder_cache *own = NULL; /* of a teacher with more layers: each window is encoded once */
     kd_speech_origin_store(&origin, run);
-    int status = kd_origin_text(&text, &origin);
-    kd_origin_clear(&origin);
-    if (status == KD_OK) status = kd_speech_store_path(run, path);
+    int status = kd_speech_store_path(run, path);
     if (status == KD_OK && !shared)
         status = kd_encoder_cache_open(&own, NULL, run->train.windows, run->teacher->model,
                                        run->teacher_hash);
@@ -460,12 +441,11 @@ static int make_store(void *context) {
                                          .encoder_cache = shared ? run->train.encoder_cache : own,
                                          .how = &run->config->teacher,
                                          .temperature = run->config->loss.temperature,
-                                         .origin = text,
+                                         .origin = &origin,
                                          .description = run->config->teacher.weights};
-    if (status == KD_OK) status = kd_speech_teach(&run->store, path, &teaching);
-    if (status == KD_OK) run->stored = kd_store_hash(run->store);
+    if (status == KD_OK) status = kd_speech_teach(&run->store, &run->stored, path, &teaching);
+    kd_origin_clear(&origin);
     kd_encoder_cache_close(own);
-    free(text);
     return status;
 }
 
@@ -504,13 +484,10 @@ static int train(kd_speech_run *run, kd_whisper *student, const kd_speech_quanti
                          .validation = run->validation.windows,
                          .validation_cache = validation_cache,
                          .quantized = quantized};
-    char *text;
     kd_origin origin;
     kd_speech_origin_stage(&origin, run, how);
-    int status = kd_origin_text(&text, &origin);
-    if (status == KD_OK) job.loop.key = kd_origin_key(text);
     job.loop.origin = &origin;
-    free(text);
+    int status = kd_origin_hash(&job.loop.key, &origin);
     if (status == KD_OK) status = kd_speech_train(student, &job);
     kd_origin_clear(&origin);
     return status;

@@ -25,8 +25,8 @@ typedef struct {
     const kd_manifests *manifests; /* the config's          */
     kd_utterances utterances;
     kd_labels labels;
-    kd_windows *windows; /* NULL until labelled */
-    kd_hash content;     /* of a run of a sweep: sounds, texts and speakers; else "" */
+    kd_windows *windows;             /* NULL until labelled */
+    kd_hash content;                 /* of a run of a sweep: sounds, texts and speakers; else "" */
     kd_encoder_cache *encoder_cache; /* by the student's encoder; NULL until then */
 } kd_speech_list;
 
@@ -66,7 +66,8 @@ void kd_speech_run_close(kd_speech_run *run);
 
 /* Each does what is missing of the stages before it. */
 int kd_speech_run_label(kd_speech_run *run);
-/* The same without hearing anything or changing the disk: KD_EDATA when a recording has no label. */
+/* The same without hearing anything or changing the disk: KD_EDATA when a recording has no label.
+ */
 int kd_speech_run_label_known(kd_speech_run *run);
 int kd_speech_run_teach(kd_speech_run *run);
 int kd_speech_run_train(kd_speech_run *run);

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "distill/trainer.h"
+#include "distill/teach.h"
 
 /* Windows that are compared with the teacher once more. */
 enum { SAMPLED = 8 };
@@ -62,8 +62,7 @@ static kd_store_header describe(const teaching *t) {
                               .views = 1,
                               .teacher = t->job->hash,
                               .class_list = kd_tokenizer_hash(t->job->teacher->tokenizer),
-                              .data = t->job->windows->hash,
-                              .origin = t->job->origin};
+                              .data = t->job->windows->hash};
     snprintf(header.description, sizeof header.description, "%.255s", t->job->description);
     return header;
 }
@@ -88,43 +87,14 @@ static int answer(teaching *t, int64_t i, bool logits) {
     return KD_OK;
 }
 
-static int write_rows(teaching *t, kd_store_writer *writer, int64_t done) {
-    const kd_windows *windows = t->job->windows;
-    const bool logits = t->job->how->kind != KD_STORE_HIDDEN;
-    int status = KD_OK;
-    kd_progress progress;
-    kd_progress_begin(&progress, "teach", "windows", 1, done, windows->count);
-    while (done < windows->count && status == KD_OK) {
-        const kd_window *w = &windows->item[done];
-        status = answer(t, done, logits);
-        if (status == KD_OK)
-            status = kd_store_writer_append_run(writer, 0, w->id, kd_window_targets(w),
-                                                kd_window_labels(w), t->values);
-        kd_progress_show(&progress, ++done, "");
-        if (status == KD_OK && done < windows->count && kd_train_take_stop())
-            status = kd_fail(KD_EAGAIN,
-                             "teach: stopped on request after %lld of %lld windows; whole shards "
-                             "are kept: the same command goes on from there",
-                             (long long)done, (long long)windows->count);
-    }
-    kd_progress_end(&progress);
-    return status;
-}
-
-static int make_store(teaching *t, const char *path) {
-    const int64_t total = t->job->windows->count;
-    kd_store_header header = describe(t);
-    kd_store_writer *writer;
-    int64_t done;
-    int status = kd_store_writer_open(&writer, path, &header, total, &done);
+static int append_window(void *context, kd_store_writer *writer, int64_t row, int64_t *n) {
+    teaching *t = context;
+    const kd_window *w = &t->job->windows->item[row];
+    int status = answer(t, row, t->job->how->kind != KD_STORE_HIDDEN);
+    *n = 1;
     if (status < 0) return status;
-    if (done == total)
-        kd_log("teach: the store is complete (%lld windows)", (long long)total);
-    else
-        status = write_rows(t, writer, done);
-    if (status == KD_OK) return kd_store_writer_close(writer);
-    kd_store_writer_abort(writer);
-    return status;
+    return kd_store_writer_append_run(writer, 0, w->id, kd_window_targets(w), kd_window_labels(w),
+                                      t->values);
 }
 
 /* KL(teacher ‖ store) per token, over some windows all through the store. */
@@ -150,12 +120,20 @@ static int report_divergence(teaching *t, const kd_store *store) {
     return KD_OK;
 }
 
-int kd_speech_teach(kd_store **out, const char *path, const kd_speech_teaching *job) {
+int kd_speech_teach(kd_store **out, kd_hash *content, const char *path,
+                    const kd_speech_teaching *job) {
     *out = NULL;
     teaching t;
     int status = teaching_init(&t, job);
-    if (status == KD_OK) status = make_store(&t, path);
-    if (status == KD_OK) status = kd_store_open(out, path);
+    kd_teaching rows = {.origin = job->origin,
+                        .rows = job->windows->count,
+                        .unit = "windows",
+                        .context = &t,
+                        .append = append_window};
+    if (status == KD_OK) {
+        rows.header = describe(&t);
+        status = kd_teach(out, content, path, &rows);
+    }
     if (status == KD_OK) status = report_divergence(&t, *out);
     if (status < 0) {
         kd_store_free(*out);

@@ -1,0 +1,31 @@
+/* The folder of a run, whatever its task: what earlier starts left in it, before anything is
+ * changed, and its taking into use. A run compares each of its results with the origin it would
+ * have now; facts that a later stage brings are unknown in it (origin.h). */
+#ifndef KD_DISTILL_RESULTS_H
+#define KD_DISTILL_RESULTS_H
+
+#include <stdbool.h>
+
+#include "distill/origin.h"
+
+/* That the file or folder `path` is not one that the run itself writes or removes, those right in
+ * `folder` whose names match `written` ("*.best.h5"; a NULL ends them). KD_ECONFIG. */
+int kd_results_check_input(const char *path, const char *folder, const char *const *written);
+
+/* Each is KD_OK when there is no such result, or it has this origin; KD_EDATA names what differs.
+ */
+
+/* The checkpoints of a training stage, <folder>/<stage>.last.h5 and .best.h5. */
+int kd_results_check_stage(const char *folder, const char *stage, const kd_origin *now);
+/* The store in the folder `path`; a damaged one passes, whose shards are made again. */
+int kd_results_check_store(const char *path, const kd_origin *now);
+/* An exported GGUF; a damaged one passes with a warning, and is made again. */
+int kd_results_check_gguf(const char *path, const kd_origin *now);
+
+/* Makes the folder and locks it, unless *lock is held already (kd_file_lock_existing); with `fresh`
+ * removes the files that match `results` and the store. */
+int kd_results_take_folder(int *lock, const char *folder, bool fresh, const char *const *results);
+/* The run's config.json, once the folder is its own. */
+int kd_results_write_config(const char *folder, const char *resolved);
+
+#endif
