@@ -53,7 +53,9 @@ static void files_are_what_was_trained(void **state) {
         if (strcmp(kind, "ptq") != 0 && strcmp(kind, "blob") != 0) continue;
         exported++;
         assert_true(kd_json_get(model, "disagreements")->valuedouble == 0);
-        assert_true(kd_json_get(model, "largest_difference")->valuedouble == 0);
+        /* Files hold float32, which is all of a weight but in a double build. */
+        assert_true(kd_json_get(model, "largest_difference")->valuedouble <=
+                    (sizeof(kd_real) == 4 ? 0 : 1e-4));
     }
     assert_int_equal(exported, 5);
     kd_json_free(report);
