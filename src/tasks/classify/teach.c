@@ -153,45 +153,89 @@ static void describe_store(kd_store_header *out, const kd_run *run) {
              teacher->count > 1 ? "ensemble of " : "", slash ? slash + 1 : from);
 }
 
-/* Rows [row, row + n) of the store: one view of n successive samples. */
-static int teach_batch(kd_run *run, kd_store_writer *writer, int64_t row, int64_t n, float *x,
-                       float *logits) {
+/* The rows of a store as they are made: in rounds of a batch for each rank, of which the first
+ * stores them in their order. */
+typedef struct {
+    kd_run *run;
+    kd_store_writer *writer;
+    int64_t *start;   /* (ranks + 1) of this round's batches; a batch may have no rows */
+    float *x, *logits; /* of one batch                                                  */
+} teaching;
+
+/* Batches from row `done` on; each stays within one view. */
+static void begin_round(teaching *t, int64_t done, int64_t total) {
+    const int64_t count = t->run->train->count;
+    t->start[0] = done;
+    for (int r = 0; r < kd_rank_count(); r++) {
+        const int64_t at = t->start[r], in_view = count - at % count, left = total - at;
+        const int64_t most = in_view < TEACH_BATCH ? in_view : TEACH_BATCH;
+        t->start[r + 1] = at + (left < most ? left : most);
+    }
+}
+
+/* Rows [row, end) of the store: one view of successive samples → t->logits. */
+static int answer_batch(teaching *t, int64_t row, int64_t end) {
+    kd_run *run = t->run;
     const kd_dataset *d = run->train;
     const kd_augment none = {0};
     const bool augmented = run->config->teacher.views > 0;
-    int64_t view = row / d->count, first = row % d->count, size = d->h * d->w * d->c;
+    const int64_t view = row / d->count, first = row % d->count, size = d->h * d->w * d->c;
+    if (row == end) return KD_OK;
 #pragma omp parallel for
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < end - row; i++)
         kd_augmented_sample(d, first + i, augmented ? &run->config->augment : &none,
-                            run->config->seed, view, x + i * size);
-    int status = kd_ensemble_logits(&run->teacher, n, x, logits);
-    if (status < 0) return status;
-    return kd_store_writer_append(writer, n, view, d->id + first, d->label + first, logits);
+                            run->config->seed, view, t->x + i * size);
+    return kd_ensemble_logits(&run->teacher, end - row, t->x, t->logits);
 }
 
-static int write_rows(kd_run *run, kd_store_writer *writer, int64_t done, int64_t total) {
-    const kd_dataset *d = run->train;
-    size_t bytes = (size_t)(TEACH_BATCH * d->h * d->w * d->c) * sizeof(float);
-    float *x = malloc(bytes);
-    float *logits = malloc((size_t)(TEACH_BATCH * d->classes) * sizeof *logits);
-    int status = x && logits ? KD_OK : kd_fail_memory(bytes, "the teacher's batch");
+/* What the ranks answered, one after the other. */
+static int store_round(teaching *t) {
+    const kd_dataset *d = t->run->train;
+    int status = KD_OK;
+    for (int r = 0; r < kd_rank_count(); r++) {
+        const int64_t row = t->start[r], n = t->start[r + 1] - row, first = row % d->count;
+        kd_ranks_bring(t->logits, (size_t)(n * d->classes) * sizeof *t->logits, r);
+        if (n > 0 && status == KD_OK)
+            status = kd_store_writer_append(t->writer, n, row / d->count, d->id + first,
+                                            d->label + first, t->logits);
+    }
+    return status;
+}
+
+static int teach_rounds(teaching *t, int64_t done, int64_t total) {
+    const int ranks = kd_rank_count(), own = kd_rank();
+    int status = KD_OK;
     kd_progress progress;
     kd_progress_begin(&progress, "teach", "samples", 1, done, total);
     while (done < total && status == KD_OK) {
-        int64_t left = d->count - done % d->count; /* a batch stays within one view */
-        int64_t n = left < TEACH_BATCH ? left : TEACH_BATCH;
-        status = teach_batch(run, writer, done, n, x, logits);
-        done += n;
+        begin_round(t, done, total);
+        done = t->start[ranks];
+        status = kd_ranks_worst(answer_batch(t, t->start[own], t->start[own + 1]));
+        if (status < 0) break;
+        status = store_round(t);
         kd_progress_show(&progress, done, "");
         if (status == KD_OK && done < total && kd_train_take_stop())
             status = kd_fail(KD_EAGAIN,
                              "teach: stopped on request after %lld of %lld rows; whole "
                              "shards are kept: the same command goes on from there",
                              (long long)done, (long long)total);
+        status = kd_ranks_worst(status);
     }
     kd_progress_end(&progress);
-    free(x);
-    free(logits);
+    return status;
+}
+
+static int write_rows(kd_run *run, kd_store_writer *writer, int64_t done, int64_t total) {
+    const kd_dataset *d = run->train;
+    const size_t bytes = (size_t)(TEACH_BATCH * d->h * d->w * d->c) * sizeof(float);
+    teaching t = {.run = run, .writer = writer, .x = malloc(bytes)};
+    t.logits = malloc((size_t)(TEACH_BATCH * d->classes) * sizeof *t.logits);
+    t.start = malloc((size_t)(kd_rank_count() + 1) * sizeof *t.start);
+    int status = t.x && t.logits && t.start ? KD_OK : kd_fail_memory(bytes, "the teacher's batch");
+    if (status == KD_OK) status = teach_rounds(&t, done, total);
+    free(t.start);
+    free(t.x);
+    free(t.logits);
     return status;
 }
 
@@ -213,8 +257,7 @@ static int make_store(kd_run *run, const kd_store_header *header, const char *pa
 }
 
 /* Makes the run's own store, or what is missing of it, and opens it. */
-static int make_and_open(void *context) {
-    kd_run *run = context;
+static int make_and_open(kd_run *run) {
     kd_store_header header;
     kd_origin origin;
     char path[KD_PATH_MAX], *text;
@@ -234,7 +277,7 @@ static int make_and_open(void *context) {
 int kd_run_teach(kd_run *run) {
     const kd_teacher_config *teacher = &run->config->teacher;
     if (!teacher->present) return KD_OK;
-    if (!teacher->store[0]) return kd_ranks_take_turns(make_and_open, run);
+    if (!teacher->store[0]) return kd_ranks_worst(make_and_open(run));
     kd_teach_tell_unstated(run);
     return KD_OK;
 }

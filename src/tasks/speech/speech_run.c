@@ -436,8 +436,7 @@ int kd_speech_run_label_known(kd_speech_run *run) {
 
 /* --- teach ------------------------------------------------------------------------------------ */
 
-static int make_store(void *context) {
-    kd_speech_run *run = context;
+static int make_store(kd_speech_run *run) {
     char path[KD_PATH_MAX], *text;
     kd_origin origin;
     const bool shared =
@@ -475,7 +474,7 @@ int kd_speech_run_teach(kd_speech_run *run) {
             fill_cache(run, &run->validation, run->student->model, &run->validation.encoder_cache);
     if (status == KD_OK)
         status = fill_cache(run, &run->train, run->student->model, &run->train.encoder_cache);
-    if (status == KD_OK) status = kd_ranks_take_turns(make_store, run);
+    if (status == KD_OK) status = kd_ranks_worst(make_store(run));
     return status;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/ranks.h"
 #include "distill/trainer.h"
 
 /* Windows that are compared with the teacher once more. */
@@ -88,24 +89,43 @@ static int answer(teaching *t, int64_t i, bool logits) {
     return KD_OK;
 }
 
-static int write_rows(teaching *t, kd_store_writer *writer, int64_t done) {
+/* What the ranks answered to the windows from `first` on, one after the other. */
+static int store_round(teaching *t, kd_store_writer *writer, int64_t first) {
     const kd_windows *windows = t->job->windows;
-    const bool logits = t->job->how->kind != KD_STORE_HIDDEN;
+    const int64_t values = t->job->how->kind == KD_STORE_HIDDEN ? spec_of(t)->width
+                                                                : spec_of(t)->vocabulary;
     int status = KD_OK;
-    kd_progress progress;
-    kd_progress_begin(&progress, "teach", "windows", 1, done, windows->count);
-    while (done < windows->count && status == KD_OK) {
-        const kd_window *w = &windows->item[done];
-        status = answer(t, done, logits);
+    for (int r = 0; r < kd_rank_count() && first + r < windows->count; r++) {
+        const kd_window *w = &windows->item[first + r];
+        const size_t bytes = (size_t)(kd_window_targets(w) * values) * sizeof *t->values;
+        kd_ranks_bring(t->values, bytes, r);
         if (status == KD_OK)
             status = kd_store_writer_append_run(writer, 0, w->id, kd_window_targets(w),
                                                 kd_window_labels(w), t->values);
-        kd_progress_show(&progress, ++done, "");
-        if (status == KD_OK && done < windows->count && kd_train_take_stop())
+    }
+    return status;
+}
+
+/* In rounds of a window for each rank; the first stores what they answer in its order. */
+static int write_rows(teaching *t, kd_store_writer *writer, int64_t done) {
+    const int64_t total = t->job->windows->count;
+    const bool logits = t->job->how->kind != KD_STORE_HIDDEN;
+    int status = KD_OK;
+    kd_progress progress;
+    kd_progress_begin(&progress, "teach", "windows", 1, done, total);
+    while (done < total && status == KD_OK) {
+        const int64_t first = done, own = first + kd_rank();
+        status = kd_ranks_worst(own < total ? answer(t, own, logits) : KD_OK);
+        if (status < 0) break;
+        status = store_round(t, writer, first);
+        done = first + kd_rank_count() < total ? first + kd_rank_count() : total;
+        kd_progress_show(&progress, done, "");
+        if (status == KD_OK && done < total && kd_train_take_stop())
             status = kd_fail(KD_EAGAIN,
                              "teach: stopped on request after %lld of %lld windows; whole shards "
                              "are kept: the same command goes on from there",
-                             (long long)done, (long long)windows->count);
+                             (long long)done, (long long)total);
+        status = kd_ranks_worst(status);
     }
     kd_progress_end(&progress);
     return status;
