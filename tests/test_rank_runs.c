@@ -122,6 +122,34 @@ static void a_classifier_is_the_same_on_any_ranks(void **state) {
     }
 }
 
+/* Many views, for two shards: the one that is there stays, the other is made again by other ranks;
+ * a stop at any rank ends all. */
+static void a_store_goes_on_with_other_ranks(void **state) {
+    enum { SHARDS = 2 };
+    static const char shards[] = "one/student/store/shard-*.h5";
+    test_folder *folder = *state;
+    int64_t before[SHARDS], after[SHARDS];
+    char many[sizeof STUDENT + 8], second[KD_PATH_MAX];
+    need_mpi();
+    make_pictures(folder);
+    const char *views = strstr(STUDENT, "\"views\": 2");
+    const int length = snprintf(many, sizeof many, "%.*s\"views\": 400%s", (int)(views - STUDENT),
+                                STUDENT, views + strlen("\"views\": 2"));
+    test_write(test_path(folder, "student.json"), many, (size_t)length);
+    assert_int_equal(run(folder, "teach", "student.json", "one", 3, ""), 0);
+    assert_int_equal(run(folder, "teach", "student.json", "two", 1, ""), 0);
+    assert_all_same(folder, "one", "two", "student/store/*", SHARDS);
+    assert_int_equal(times(folder, shards, before, SHARDS), SHARDS);
+    test_copy(second, sizeof second, test_path(folder, "one/student/store/shard-00001.h5"));
+    assert_int_equal(remove(second), 0);
+    assert_int_equal(run(folder, "teach", "student.json", "one", 3, "stop"), 75);
+    assert_false(kd_file_exists(second));
+    assert_int_equal(run(folder, "teach", "student.json", "one", 2, ""), 0);
+    assert_int_equal(times(folder, shards, after, SHARDS), SHARDS);
+    assert_int_equal(after[0], before[0]);
+    assert_all_same(folder, "one", "two", "student/store/*", SHARDS);
+}
+
 /* Each start is stopped at its first update, by its last rank. */
 static void ranks_may_change_on_the_way(void **state) {
     static const int ranks[] = {4, 2, 3, 1, 3, 2};
@@ -195,6 +223,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_classifier_is_the_same_on_any_ranks, setup,
                                         test_teardown),
+        cmocka_unit_test_setup_teardown(a_store_goes_on_with_other_ranks, setup, test_teardown),
         cmocka_unit_test_setup_teardown(ranks_may_change_on_the_way, setup, test_teardown),
         cmocka_unit_test_setup_teardown(a_recogniser_is_the_same_on_any_ranks, setup,
                                         test_teardown),
