@@ -175,33 +175,35 @@ static void a_recogniser_is_the_same_on_any_ranks(void **state) {
 
 /* One window for each recording. */
 static const char APART[] =
-    "{\"data\": {\"kind\": \"speech\", \"train\": [\"train.tsv\"], \"concatenate\": \"none\",\n"
+    "{\"data\": {\"kind\": \"speech\", \"train\": [\"list.tsv\"], \"concatenate\": \"none\",\n"
     "  \"validation\": [\"held.tsv\"], \"source\": \"here\", \"encoder_cache\": \"on\"},\n"
     " \"model\": {\"type\": \"whisper\", \"decoder_layers\": 2},\n"
     " \"teacher\": {\"weights\": \"teacher.bin\", \"source\": \"the attic\", \"wer\": 1e6},\n"
     " \"train\": {\"epochs\": 1, \"batch\": 2}}";
 
-/* Shards of the encoder's outputs belong to one rank each. Each start but the last is stopped by its
- * last rank, which loses what it was making; the others keep theirs. */
-static void encoder_outputs_are_made_once(void **state) {
-    static const int ranks[] = {3, 2, 4};
-    enum { WINDOWS = 64, SHARDS = 4 };
+/* Each start but the last is stopped by its last rank: the first with half of the labels, the others
+ * with the shards of the encoder's outputs that were the other ranks'. */
+static void what_was_heard_is_made_once(void **state) {
+    enum { STARTS = 4, WINDOWS = 64, SHARDS = 4, SOUNDS = 36 };
+    static const int ranks[STARTS] = {3, 3, 2, 4};
+    static const size_t whole[STARTS] = {0, 2, 3, SHARDS};
     test_folder *folder = *state;
     int64_t before[SHARDS], after[SHARDS];
     size_t known = 0;
     need_mpi();
-    write_list(folder, "train.tsv", 0, WINDOWS);
+    kd_utterances train_list = tiny_utterances_of(folder, WINDOWS, SOUNDS, 2000, 300);
+    kd_utterances_free(&train_list);
     test_write(test_path(folder, "tiny.json"), APART, strlen(APART));
     assert_int_equal(run(folder, "teach", "tiny.json", "one", 1, ""), 0);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < STARTS; i++) {
         static const char files[] = "many/tiny/encoder_cache/train-*/encoded-*.bin";
-        const int code = run(folder, "teach", "tiny.json", "many", ranks[i], i < 2 ? "stop" : "");
-        assert_int_equal(code, i < 2 ? 75 : 0);
-        const size_t now = times(folder, files, after, SHARDS);
-        assert_int_equal(now, i < 2 ? known + (size_t)ranks[i] - 1 : SHARDS);
+        const bool last = i + 1 == STARTS;
+        const int code = run(folder, "teach", "tiny.json", "many", ranks[i], last ? "" : "stop");
+        assert_int_equal(code, last ? 0 : 75);
+        assert_int_equal(times(folder, files, after, SHARDS), whole[i]);
         if (known > 0) assert_memory_equal(after, before, known * sizeof *before);
         memcpy(before, after, sizeof before);
-        known = now;
+        known = whole[i];
     }
     assert_all_same(folder, "one", "many", "tiny/encoder_cache/*/*", SHARDS + 2);
     assert_all_same(folder, "one", "many", "tiny/store/*", 1);
@@ -227,7 +229,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(ranks_may_change_on_the_way, setup, test_teardown),
         cmocka_unit_test_setup_teardown(a_recogniser_is_the_same_on_any_ranks, setup,
                                         test_teardown),
-        cmocka_unit_test_setup_teardown(encoder_outputs_are_made_once, setup, test_teardown),
+        cmocka_unit_test_setup_teardown(what_was_heard_is_made_once, setup, test_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

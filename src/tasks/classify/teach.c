@@ -277,7 +277,7 @@ static int make_and_open(kd_run *run) {
 int kd_run_teach(kd_run *run) {
     const kd_teacher_config *teacher = &run->config->teacher;
     if (!teacher->present) return KD_OK;
-    if (!teacher->store[0]) return kd_ranks_worst(make_and_open(run));
+    if (!teacher->store[0]) return make_and_open(run);
     kd_teach_tell_unstated(run);
     return KD_OK;
 }
