@@ -1,7 +1,7 @@
 /* Runs of several ranks write the files of one, byte for byte: a classifier with batch norm,
  * dropout, augmentation and learned scales, and a speech recogniser; also when a job is stopped
- * again and again and goes on with another number of ranks. "test_rank_runs STAGE CONFIG RUNS [stop]"
- * is what a rank does. */
+ * again and again and goes on with another number of ranks. "test_rank_runs STAGE CONFIG RUNS
+ * [stop]" is what a rank does. */
 #include <glob.h>
 #include <sys/stat.h>
 
@@ -181,8 +181,8 @@ static const char APART[] =
     " \"teacher\": {\"weights\": \"teacher.bin\", \"source\": \"the attic\", \"wer\": 1e6},\n"
     " \"train\": {\"epochs\": 1, \"batch\": 2}}";
 
-/* Each start but the last is stopped by its last rank: the first with half of the labels, the others
- * with the shards of the encoder's outputs that were the other ranks'. */
+/* Each start but the last is stopped by its last rank: the first with half of the labels, the
+ * others with the shards of the encoder's outputs that were the other ranks'. */
 static void what_was_heard_is_made_once(void **state) {
     enum { STARTS = 4, WINDOWS = 64, SHARDS = 4, SOUNDS = 36 };
     static const int ranks[STARTS] = {3, 3, 2, 4};

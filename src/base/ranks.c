@@ -8,7 +8,7 @@
 #include "base/error.h"
 
 static int own_rank, rank_count = 1;
-static bool in_own_piece; /* of kd_ranks_divide */
+static bool in_own_piece;       /* of kd_ranks_divide */
 static int agreed, agreed_rank; /* the last status that all ranks know of, and whose it is */
 
 int kd_rank(void) {

@@ -158,7 +158,7 @@ static void describe_store(kd_store_header *out, const kd_run *run) {
 typedef struct {
     kd_run *run;
     kd_store_writer *writer;
-    int64_t *start;   /* (ranks + 1) of this round's batches; a batch may have no rows */
+    int64_t *start;    /* (ranks + 1) of this round's batches; a batch may have no rows */
     float *x, *logits; /* of one batch                                                  */
 } teaching;
 

@@ -292,7 +292,8 @@ static int prepare(job *j) {
     return j->mel ? KD_OK : kd_fail_memory(bytes, "what the teacher hears");
 }
 
-/* The utterances to be heard, each sound once: as the first rank sees them. The caller frees *out. */
+/* The utterances to be heard, each sound once: as the first rank sees them. The caller frees *out.
+ */
 static int find_missing(const job *j, int64_t **out, int64_t *count) {
     const size_t bytes = (size_t)j->out->count * sizeof **out;
     int64_t n = 0, *missing = *out = malloc(bytes);

@@ -92,8 +92,8 @@ static int answer(teaching *t, int64_t i, bool logits) {
 /* What the ranks answered to the windows from `first` on, one after the other. */
 static int store_round(teaching *t, kd_store_writer *writer, int64_t first) {
     const kd_windows *windows = t->job->windows;
-    const int64_t values = t->job->how->kind == KD_STORE_HIDDEN ? spec_of(t)->width
-                                                                : spec_of(t)->vocabulary;
+    const int64_t values =
+        t->job->how->kind == KD_STORE_HIDDEN ? spec_of(t)->width : spec_of(t)->vocabulary;
     int status = KD_OK;
     for (int r = 0; r < kd_rank_count() && first + r < windows->count; r++) {
         const kd_window *w = &windows->item[first + r];
