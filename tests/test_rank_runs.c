@@ -1,7 +1,7 @@
 /* Runs of several ranks write the files of one, byte for byte: a classifier with batch norm,
  * dropout, augmentation and learned scales, and a speech recogniser; also when a job is stopped
- * again and again and goes on with another number of ranks. "test_rank_runs STAGE CONFIG RUNS [stop]"
- * is what a rank does. */
+ * again and again and goes on with another number of ranks. "test_rank_runs STAGE CONFIG RUNS
+ * [stop]" is what a rank does. */
 #include <glob.h>
 #include <sys/stat.h>
 
@@ -122,6 +122,34 @@ static void a_classifier_is_the_same_on_any_ranks(void **state) {
     }
 }
 
+/* Many views, for two shards: the one that is there stays, the other is made again by other ranks;
+ * a stop at any rank ends all. */
+static void a_store_goes_on_with_other_ranks(void **state) {
+    enum { SHARDS = 2 };
+    static const char shards[] = "one/student/store/shard-*.h5";
+    test_folder *folder = *state;
+    int64_t before[SHARDS], after[SHARDS];
+    char many[sizeof STUDENT + 8], second[KD_PATH_MAX];
+    need_mpi();
+    make_pictures(folder);
+    const char *views = strstr(STUDENT, "\"views\": 2");
+    const int length = snprintf(many, sizeof many, "%.*s\"views\": 400%s", (int)(views - STUDENT),
+                                STUDENT, views + strlen("\"views\": 2"));
+    test_write(test_path(folder, "student.json"), many, (size_t)length);
+    assert_int_equal(run(folder, "teach", "student.json", "one", 3, ""), 0);
+    assert_int_equal(run(folder, "teach", "student.json", "two", 1, ""), 0);
+    assert_all_same(folder, "one", "two", "student/store/*", SHARDS);
+    assert_int_equal(times(folder, shards, before, SHARDS), SHARDS);
+    test_copy(second, sizeof second, test_path(folder, "one/student/store/shard-00001.h5"));
+    assert_int_equal(remove(second), 0);
+    assert_int_equal(run(folder, "teach", "student.json", "one", 3, "stop"), 75);
+    assert_false(kd_file_exists(second));
+    assert_int_equal(run(folder, "teach", "student.json", "one", 2, ""), 0);
+    assert_int_equal(times(folder, shards, after, SHARDS), SHARDS);
+    assert_int_equal(after[0], before[0]);
+    assert_all_same(folder, "one", "two", "student/store/*", SHARDS);
+}
+
 /* Each start is stopped at its first update, by its last rank. */
 static void ranks_may_change_on_the_way(void **state) {
     static const int ranks[] = {4, 2, 3, 1, 3, 2};
@@ -147,33 +175,35 @@ static void a_recogniser_is_the_same_on_any_ranks(void **state) {
 
 /* One window for each recording. */
 static const char APART[] =
-    "{\"data\": {\"kind\": \"speech\", \"train\": [\"train.tsv\"], \"concatenate\": \"none\",\n"
+    "{\"data\": {\"kind\": \"speech\", \"train\": [\"list.tsv\"], \"concatenate\": \"none\",\n"
     "  \"validation\": [\"held.tsv\"], \"source\": \"here\", \"encoder_cache\": \"on\"},\n"
     " \"model\": {\"type\": \"whisper\", \"decoder_layers\": 2},\n"
     " \"teacher\": {\"weights\": \"teacher.bin\", \"source\": \"the attic\", \"wer\": 1e6},\n"
     " \"train\": {\"epochs\": 1, \"batch\": 2}}";
 
-/* Shards of the encoder's outputs belong to one rank each. Each start but the last is stopped by its
- * last rank, which loses what it was making; the others keep theirs. */
-static void encoder_outputs_are_made_once(void **state) {
-    static const int ranks[] = {3, 2, 4};
-    enum { WINDOWS = 64, SHARDS = 4 };
+/* Each start but the last is stopped by its last rank: the first with half of the labels, the
+ * others with the shards of the encoder's outputs that were the other ranks'. */
+static void what_was_heard_is_made_once(void **state) {
+    enum { STARTS = 4, WINDOWS = 64, SHARDS = 4, SOUNDS = 36 };
+    static const int ranks[STARTS] = {3, 3, 2, 4};
+    static const size_t whole[STARTS] = {0, 2, 3, SHARDS};
     test_folder *folder = *state;
     int64_t before[SHARDS], after[SHARDS];
     size_t known = 0;
     need_mpi();
-    write_list(folder, "train.tsv", 0, WINDOWS);
+    kd_utterances train_list = tiny_utterances_of(folder, WINDOWS, SOUNDS, 2000, 300);
+    kd_utterances_free(&train_list);
     test_write(test_path(folder, "tiny.json"), APART, strlen(APART));
     assert_int_equal(run(folder, "teach", "tiny.json", "one", 1, ""), 0);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < STARTS; i++) {
         static const char files[] = "many/tiny/encoder_cache/train-*/encoded-*.bin";
-        const int code = run(folder, "teach", "tiny.json", "many", ranks[i], i < 2 ? "stop" : "");
-        assert_int_equal(code, i < 2 ? 75 : 0);
-        const size_t now = times(folder, files, after, SHARDS);
-        assert_int_equal(now, i < 2 ? known + (size_t)ranks[i] - 1 : SHARDS);
+        const bool last = i + 1 == STARTS;
+        const int code = run(folder, "teach", "tiny.json", "many", ranks[i], last ? "" : "stop");
+        assert_int_equal(code, last ? 0 : 75);
+        assert_int_equal(times(folder, files, after, SHARDS), whole[i]);
         if (known > 0) assert_memory_equal(after, before, known * sizeof *before);
         memcpy(before, after, sizeof before);
-        known = now;
+        known = whole[i];
     }
     assert_all_same(folder, "one", "many", "tiny/encoder_cache/*/*", SHARDS + 2);
     assert_all_same(folder, "one", "many", "tiny/store/*", 1);
@@ -195,10 +225,11 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_classifier_is_the_same_on_any_ranks, setup,
                                         test_teardown),
+        cmocka_unit_test_setup_teardown(a_store_goes_on_with_other_ranks, setup, test_teardown),
         cmocka_unit_test_setup_teardown(ranks_may_change_on_the_way, setup, test_teardown),
         cmocka_unit_test_setup_teardown(a_recogniser_is_the_same_on_any_ranks, setup,
                                         test_teardown),
-        cmocka_unit_test_setup_teardown(encoder_outputs_are_made_once, setup, test_teardown),
+        cmocka_unit_test_setup_teardown(what_was_heard_is_made_once, setup, test_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

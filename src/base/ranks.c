@@ -8,7 +8,7 @@
 #include "base/error.h"
 
 static int own_rank, rank_count = 1;
-static bool in_own_piece; /* of kd_ranks_divide */
+static bool in_own_piece;       /* of kd_ranks_divide */
 static int agreed, agreed_rank; /* the last status that all ranks know of, and whose it is */
 
 int kd_rank(void) {
@@ -105,12 +105,26 @@ void kd_ranks_wait(void) {
     if (rank_count > 1) MPI_Barrier(MPI_COMM_WORLD);
 }
 
+enum { PIECE = 1 << 30 }; /* lengths are MPI's ints */
+
 void kd_ranks_share(void *bytes, size_t length) {
-    enum { PIECE = 1 << 30 };
     for (size_t at = 0; at < length && rank_count > 1; at += PIECE) {
         const size_t left = length - at;
         MPI_Bcast((char *)bytes + at, (int)(left < PIECE ? left : PIECE), MPI_BYTE, 0,
                   MPI_COMM_WORLD);
+    }
+}
+
+void kd_ranks_bring(void *bytes, size_t length, int from) {
+    if (from == 0 || (own_rank != 0 && own_rank != from)) return;
+    for (size_t at = 0; at < length; at += PIECE) {
+        const size_t left = length - at;
+        const int piece = (int)(left < PIECE ? left : PIECE);
+        if (own_rank == from)
+            MPI_Send((char *)bytes + at, piece, MPI_BYTE, 0, 0, MPI_COMM_WORLD);
+        else
+            MPI_Recv((char *)bytes + at, piece, MPI_BYTE, from, 0, MPI_COMM_WORLD,
+                     MPI_STATUS_IGNORE);
     }
 }
 
@@ -177,6 +191,12 @@ void kd_ranks_wait(void) {
 void kd_ranks_share(void *bytes, size_t length) {
     (void)bytes;
     (void)length;
+}
+
+void kd_ranks_bring(void *bytes, size_t length, int from) {
+    (void)bytes;
+    (void)length;
+    (void)from;
 }
 
 void kd_ranks_gather(void *all, const void *own, const size_t *length) {

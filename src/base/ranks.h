@@ -50,6 +50,10 @@ int kd_ranks_divide(int64_t count, int (*piece)(void *context, int64_t number), 
 /* Rank 0's bytes to all. */
 void kd_ranks_share(void *bytes, size_t length);
 
+/* Rank `from` gives rank 0 its bytes, which come in place of rank 0's; on other ranks, and from
+ * rank 0 to itself, nothing happens. */
+void kd_ranks_bring(void *bytes, size_t length, int from);
+
 /* Every rank r gives `length[r]` bytes, its own from `own`; all get them one after the other in
  * order of rank, in `all`. `own` may lie at its place in `all`. */
 void kd_ranks_gather(void *all, const void *own, const size_t *length);

@@ -48,7 +48,10 @@ bool kd_store_same_temperature(double a, double b);
 
 typedef struct kd_store_writer kd_store_writer;
 
-/* Opens the folder `path` for the store `header`; creates it when missing. Shards already there
+/* All functions of a writer are called by all ranks; the first has it, and on the others *out is
+ * NULL and what is appended does nothing.
+ *
+ * Opens the folder `path` for the store `header`; creates it when missing. Shards already there
  * that carry the same header are kept: *rows_done says how many rows need not be made again (whole
  * shards only). Damaged shards and what follows them are removed, with a warning; one of another
  * header is refused with KD_EDATA, and nothing is removed. `total_rows` is over all views. k and

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/ranks.h"
 #include "data/half.h"
 #include "data/store_format.h"
 
@@ -119,10 +120,8 @@ static int make_columns(kd_store_writer *w) {
     return KD_OK;
 }
 
-int kd_store_writer_open(kd_store_writer **out, const char *path, const kd_store_header *header,
-                         int64_t total_rows, int64_t *rows_done) {
-    KD_CONTRACT(total_rows >= 1, "%lld rows", (long long)total_rows);
-    *out = NULL;
+static int open_writer(kd_store_writer **out, const char *path, const kd_store_header *header,
+                       int64_t total_rows, int64_t *rows_done) {
     int status = check_header(header, path);
     if (status < 0) return status;
     kd_store_writer *w = calloc(1, sizeof *w);
@@ -146,6 +145,17 @@ int kd_store_writer_open(kd_store_writer **out, const char *path, const kd_store
     *rows_done = w->head.first_row;
     *out = w;
     return KD_OK;
+}
+
+int kd_store_writer_open(kd_store_writer **out, const char *path, const kd_store_header *header,
+                         int64_t total_rows, int64_t *rows_done) {
+    KD_CONTRACT(total_rows >= 1, "%lld rows", (long long)total_rows);
+    *out = NULL;
+    *rows_done = 0;
+    const int status = kd_ranks_worst(
+        kd_rank_first() ? open_writer(out, path, header, total_rows, rows_done) : KD_OK);
+    kd_ranks_share(rows_done, sizeof *rows_done);
+    return status;
 }
 
 /* --- appending ------------------------------------------------------------------------------ */
@@ -311,6 +321,7 @@ static void check_append(const kd_store_writer *w, int64_t n, int64_t view, bool
 
 int kd_store_writer_append(kd_store_writer *w, int64_t n, int64_t view, const uint64_t *id,
                            const int32_t *label, const float *values) {
+    if (!w) return KD_OK;
     check_append(w, n, view, false);
     int status = check_values(w, n, id, 1, values);
     while (n > 0 && status == KD_OK) {
@@ -333,6 +344,7 @@ int kd_store_writer_append(kd_store_writer *w, int64_t n, int64_t view, const ui
 
 int kd_store_writer_append_run(kd_store_writer *w, int64_t view, uint64_t id, int64_t length,
                                const int32_t *label, const float *values) {
+    if (!w) return KD_OK;
     check_append(w, 1, view, true);
     KD_CONTRACT(length >= 1, "%s: a run of %lld positions", w->shards.folder, (long long)length);
     if (length > w->shard_rows)
@@ -357,13 +369,14 @@ int kd_store_writer_append_run(kd_store_writer *w, int64_t view, uint64_t id, in
 
 int kd_store_writer_close(kd_store_writer *w) {
     /* A full shard is committed at once, so a complete store has none left over. */
-    KD_CONTRACT(w->head.first_row == w->head.total_rows, "%lld of %lld rows appended",
+    KD_CONTRACT(!w || w->head.first_row == w->head.total_rows, "%lld of %lld rows appended",
                 (long long)(w->head.first_row + w->head.rows), (long long)w->head.total_rows);
     kd_store_writer_abort(w);
     return KD_OK;
 }
 
 void kd_store_writer_abort(kd_store_writer *w) {
+    if (!w) return;
     for (kd_column c = 0; c < KD_COLUMN_COUNT; c++) free(w->column[c]);
     free(w);
 }

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/ranks.h"
+#include "base/order.h"
 #include "distill/teach.h"
 
 enum { TEACH_BATCH = 200 };
@@ -152,27 +152,41 @@ typedef struct {
     float *x, *logits;
 } teaching;
 
-/* One view of some successive samples. */
-static int append_batch(void *context, kd_store_writer *writer, int64_t row, int64_t *n) {
+/* Batches stay within a view. */
+static int64_t rows_in_batch(const void *context, int64_t row) {
+    const int64_t count = ((const teaching *)context)->run->train->count;
+    return kd_smaller(count - row % count, TEACH_BATCH);
+}
+
+static int64_t numbers_in_batch(const void *context, int64_t row, int64_t n) {
+    (void)row;
+    return n * ((const teaching *)context)->run->train->classes;
+}
+
+static int answer_batch(void *context, int64_t row, int64_t n) {
     teaching *t = context;
     kd_run *run = t->run;
     const kd_dataset *d = run->train;
     const kd_augment none = {0};
     const bool augmented = run->config->teacher.views > 0;
     const int64_t view = row / d->count, first = row % d->count, size = d->h * d->w * d->c;
-    *n = d->count - first < TEACH_BATCH ? d->count - first : TEACH_BATCH;
 #pragma omp parallel for
-    for (int64_t i = 0; i < *n; i++)
+    for (int64_t i = 0; i < n; i++)
         kd_augmented_sample(d, first + i, augmented ? &run->config->augment : &none,
                             run->config->seed, view, t->x + i * size);
-    int status = kd_ensemble_logits(&run->teacher, *n, t->x, t->logits);
-    if (status < 0) return status;
-    return kd_store_writer_append(writer, *n, view, d->id + first, d->label + first, t->logits);
+    return kd_ensemble_logits(&run->teacher, n, t->x, t->logits);
+}
+
+static int append_batch(void *context, kd_store_writer *writer, int64_t row, int64_t n) {
+    const teaching *t = context;
+    const kd_dataset *d = t->run->train;
+    const int64_t first = row % d->count;
+    return kd_store_writer_append(writer, n, row / d->count, d->id + first, d->label + first,
+                                  t->logits);
 }
 
 /* Makes the run's own store, or what is missing of it, and opens it. */
-static int make_and_open(void *context) {
-    kd_run *run = context;
+static int make_and_open(kd_run *run) {
     const kd_dataset *d = run->train;
     const size_t bytes = (size_t)(TEACH_BATCH * d->h * d->w * d->c) * sizeof(float);
     teaching t = {run, malloc(bytes), malloc((size_t)(TEACH_BATCH * d->classes) * sizeof(float))};
@@ -180,7 +194,14 @@ static int make_and_open(void *context) {
     char path[KD_PATH_MAX];
     kd_origin origin;
     kd_run_origin_store(&origin, run);
-    kd_teaching job = {.origin = &origin, .unit = "rows", .context = &t, .append = append_batch};
+    kd_teaching job = {.origin = &origin,
+                       .unit = "rows",
+                       .context = &t,
+                       .batch = rows_in_batch,
+                       .answer = answer_batch,
+                       .answers = t.logits,
+                       .numbers = numbers_in_batch,
+                       .append = append_batch};
     describe_store(&job.header, run);
     job.rows = job.header.views * d->count;
     if (status == KD_OK) status = kd_teach_path(run, path);
@@ -194,7 +215,7 @@ static int make_and_open(void *context) {
 int kd_run_teach(kd_run *run) {
     const kd_teacher_config *teacher = &run->config->teacher;
     if (!teacher->present) return KD_OK;
-    if (!teacher->store[0]) return kd_ranks_take_turns(make_and_open, run);
+    if (!teacher->store[0]) return make_and_open(run);
     kd_teach_tell_unstated(run);
     return KD_OK;
 }

@@ -236,11 +236,11 @@ static int make_shard(void *context, int64_t number) {
         status = make_record(e, shard * KD_ENCODER_CACHE_IN_SHARD + r);
         memcpy(all + sizeof h + r * bytes, e->record, (size_t)bytes);
         if (status == KD_OK && kd_train_take_stop()) /* the shards before this round are whole */
-            status = kd_fail(
-                KD_EAGAIN, "%s: stopped after %lld of %lld windows; run again to go on",
-                e->cache.folder,
-                (long long)(f->missing[number - kd_rank()] * KD_ENCODER_CACHE_IN_SHARD),
-                (long long)e->windows->count);
+            status =
+                kd_fail(KD_EAGAIN, "%s: stopped after %lld of %lld windows; run again to go on",
+                        e->cache.folder,
+                        (long long)(f->missing[number - kd_rank()] * KD_ENCODER_CACHE_IN_SHARD),
+                        (long long)e->windows->count);
         f->done += kd_rank_count();
         if (f->done > e->windows->count) f->done = e->windows->count;
         if (status == KD_OK) kd_progress_show(&f->progress, f->done, "");

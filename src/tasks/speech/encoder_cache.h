@@ -25,8 +25,8 @@ int kd_encoder_cache_open(kd_encoder_cache **out, const char *folder, const kd_w
                           const kd_whisper *encoder, kd_hash key);
 void kd_encoder_cache_close(kd_encoder_cache *encoded);
 
-/* Makes the shards that are missing, with progress on stderr; called by all ranks, which share them.
- * KD_EAGAIN after kd_train_request_stop on one of them: whole shards are kept. */
+/* Makes the shards that are missing, with progress on stderr; called by all ranks, which share
+ * them. KD_EAGAIN after kd_train_request_stop on one of them: whole shards are kept. */
 int kd_encoder_cache_fill(kd_encoder_cache *encoded);
 
 /* Window i → out (positions,width); from the cache where it holds the window, read at random and

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/ranks.h"
 #include "data/text_normalizer.h"
 #include "distill/trainer.h"
 #include "files/whisper_suppressed.h"
@@ -207,22 +208,77 @@ static int load(job *j, const int64_t *which, int n, kd_label **heard, int *hear
     return status;
 }
 
-/* Labels for n utterances, added to the shards. */
-static int label_batch(job *j, const int64_t *which, int n) {
+/* Hears n utterances; *out is appended what the other ranks are to know of them. */
+static int label_batch(job *j, const int64_t *which, int n, kd_text *out) {
     kd_label *heard[KD_GREEDY_MOST];
+    const kd_label *all[KD_GREEDY_MOST];
     kd_greedy_text text[KD_GREEDY_MOST];
     int count;
+    if (n == 0) return KD_OK;
     int status = load(j, which, n, heard, &count);
     if (status == KD_OK && count > 0) {
         status = kd_greedy_listen(j->greedy, j->mel, count, j->features.frames);
         if (status == KD_OK) status = kd_greedy_run(j->greedy, text);
     }
     for (int i = 0; i < count && status == KD_OK; i++) status = keep_text(j, heard[i], &text[i]);
+    for (int i = 0; i < n; i++) all[i] = &j->out->item[which[i]];
+    return status < 0 ? status : kd_label_files_text(out, j->files, all, n);
+}
+
+/* Adds n labels to the shards: those of another rank come as text. */
+static int add_batch(job *j, const int64_t *which, int n, const char *text, size_t length) {
+    kd_labels heard = {0};
+    if (n == 0) return KD_OK;
+    int status = text ? kd_label_files_parse(&heard, j->files, text, length) : KD_OK;
     for (int i = 0; i < n && status == KD_OK; i++) {
         const kd_label *label = &j->out->item[which[i]];
         const char *slash = strrchr(label->utterance->audio, '/');
-        status = kd_label_files_add(j->files, label, slash ? slash + 1 : label->utterance->audio);
+        if (text) status = copy_heard(j, which[i], &heard.item[i]);
+        if (status == KD_OK)
+            status =
+                kd_label_files_add(j->files, label, slash ? slash + 1 : label->utterance->audio);
     }
+    kd_labels_clear(&heard);
+    return status;
+}
+
+/* Rank r's batch of the n utterances of a round. */
+static int batch_of(int r, int64_t n) {
+    const int64_t left = n - (int64_t)r * KD_GREEDY_MOST;
+    return left <= 0 ? 0 : left < KD_GREEDY_MOST ? (int)left : KD_GREEDY_MOST;
+}
+
+/* What every rank heard, own of it here, to all; added to the shards in order. length has room for
+ * two numbers for each rank. */
+static int share_round(job *j, const int64_t *which, int64_t n, const kd_text *own,
+                       size_t *length) {
+    const int ranks = kd_rank_count();
+    size_t total = 0;
+    for (int r = 0; r < ranks; r++) length[ranks + r] = sizeof *length;
+    kd_ranks_gather(length, &own->length, length + ranks);
+    for (int r = 0; r < ranks; r++) total += length[r];
+    char *all = malloc(total + 1), *at = all;
+    int status = kd_ranks_worst(all ? KD_OK : kd_fail_memory(total + 1, "labels"));
+    if (status == KD_OK) kd_ranks_gather(all, own->text, length);
+    for (int r = 0; r < ranks && status == KD_OK; at += length[r++])
+        status = add_batch(j, which + r * KD_GREEDY_MOST, batch_of(r, n),
+                           r == kd_rank() ? NULL : at, length[r]);
+    free(all);
+    return status;
+}
+
+/* The n utterances of a round, a batch of them by each rank. */
+static int label_round(job *j, const int64_t *which, int64_t n) {
+    kd_text own = {0};
+    const int64_t first = (int64_t)kd_rank() * KD_GREEDY_MOST;
+    const size_t bytes = 2 * (size_t)kd_rank_count() * sizeof(size_t);
+    size_t *length = malloc(bytes);
+    int status = length ? label_batch(j, which + first, batch_of(kd_rank(), n), &own)
+                        : kd_fail_memory(bytes, "labels");
+    status = kd_ranks_worst(status);
+    if (status == KD_OK) status = share_round(j, which, n, &own, length);
+    free(length);
+    free(own.text);
     return status;
 }
 
@@ -236,16 +292,22 @@ static int prepare(job *j) {
     return j->mel ? KD_OK : kd_fail_memory(bytes, "what the teacher hears");
 }
 
-/* The next utterances to be heard, from *at on: each sound once. */
-static int next_batch(const job *j, int64_t *at, int64_t which[KD_GREEDY_MOST]) {
-    int n = 0;
-    for (; *at < j->out->count && n < KD_GREEDY_MOST; ++*at)
-        if (!is_known(&j->out->item[*at]) && j->first[*at] == *at) which[n++] = *at;
-    return n;
+/* The utterances to be heard, each sound once: as the first rank sees them. The caller frees *out.
+ */
+static int find_missing(const job *j, int64_t **out, int64_t *count) {
+    const size_t bytes = (size_t)j->out->count * sizeof **out;
+    int64_t n = 0, *missing = *out = malloc(bytes);
+    if (!missing) return kd_fail_memory(bytes, "labels");
+    for (int64_t i = 0; i < j->out->count; i++)
+        if (!is_known(&j->out->item[i]) && j->first[i] == i) missing[n++] = i;
+    kd_ranks_share(&n, sizeof n);
+    kd_ranks_share(missing, (size_t)n * sizeof *missing);
+    *count = n;
+    return KD_OK;
 }
 
-/* After a batch: progress, and what was heard is saved now and then. */
-static int end_batch(job *j, const kd_label *last) {
+/* After a round: progress, and what was heard is saved now and then. */
+static int end_round(job *j, const kd_label *last) {
     char detail[64];
     snprintf(detail, sizeof detail, "%.48s", last->said ? last->said : "");
     kd_progress_show(&j->progress, j->done, detail);
@@ -269,25 +331,35 @@ static int refuse_missing(const job *j) {
                    place, j->utterances->item[i].audio, (long long)missing, (long long)j->total);
 }
 
-static int hear_missing(job *j) {
-    int64_t at = 0, which[KD_GREEDY_MOST];
-    int status = KD_OK, n = next_batch(j, &at, which);
-    if (n == 0) return KD_OK;
-    status = prepare(j);
-    kd_progress_begin(&j->progress, "label", "recordings", 1, j->done, j->total);
-    j->saved = kd_clock();
-    while (n > 0 && status == KD_OK) {
-        status = label_batch(j, which, n);
+static int hear(job *j, const int64_t *missing, int64_t count) {
+    const int64_t most = (int64_t)kd_rank_count() * KD_GREEDY_MOST;
+    int status = KD_OK;
+    for (int64_t at = 0, n; at < count && status == KD_OK; at += n) {
+        n = count - at < most ? count - at : most;
+        status = label_round(j, missing + at, n);
         j->done += n;
-        if (status == KD_OK) status = end_batch(j, &j->out->item[which[n - 1]]);
-        n = next_batch(j, &at, which);
-        if (n > 0 && status == KD_OK && kd_train_take_stop())
+        if (status == KD_OK) status = end_round(j, &j->out->item[missing[at + n - 1]]);
+        if (at + n < count && status == KD_OK && kd_train_take_stop())
             status = kd_fail(KD_EAGAIN,
                              "%s: stopped with %lld of %lld recordings labelled; run "
                              "again to go on",
                              j->folder, (long long)j->done, (long long)j->total);
+        status = kd_ranks_worst(status);
     }
-    kd_progress_end(&j->progress);
+    return status;
+}
+
+static int hear_missing(job *j) {
+    int64_t *missing, count = 0;
+    int status = find_missing(j, &missing, &count);
+    if (status == KD_OK && count > 0) {
+        status = prepare(j);
+        kd_progress_begin(&j->progress, "label", "recordings", 1, j->done, j->total);
+        j->saved = kd_clock();
+        if (status == KD_OK) status = hear(j, missing, count);
+        kd_progress_end(&j->progress);
+    }
+    free(missing);
     /* Whatever ended it: the error that did stays. */
     if (status == KD_OK) return kd_label_files_save(j->files);
     char why[1024];

@@ -57,6 +57,19 @@ static void add_label(kd_text *out, const kd_label *l, const char *name) {
     kd_text_add(out, "], \"average\": %.17g}\n", l->average);
 }
 
+int kd_label_files_text(kd_text *out, const kd_label_files *files, const kd_label *const *label,
+                        int count) {
+    add_header(out, &files->key);
+    for (int i = 0; i < count; i++) add_label(out, label[i], "");
+    return out->failed ? kd_fail_memory(out->length, "labels") : KD_OK;
+}
+
+int kd_label_files_parse(kd_labels *out, const kd_label_files *files, const char *text,
+                         size_t length) {
+    return kd_label_file_parse(out, text, length, "what a rank heard", &files->key,
+                               files->vocabulary);
+}
+
 int kd_label_files_add(kd_label_files *files, const kd_label *label, const char *name) {
     if (files->in_shard == KD_LABELS_IN_SHARD) {
         int status = kd_label_files_save(files);

@@ -4,6 +4,7 @@
 #ifndef KD_TASKS_SPEECH_LABEL_FILE_H
 #define KD_TASKS_SPEECH_LABEL_FILE_H
 
+#include "base/text.h"
 #include "tasks/speech/label.h"
 
 /* What decides a label besides the sound, fact by fact. */
@@ -32,6 +33,12 @@ const kd_label *kd_label_files_find(const kd_label_files *files, const kd_hash *
  * shards that have changed, each whole or not at all, and makes the folder. */
 int kd_label_files_add(kd_label_files *files, const kd_label *label, const char *name);
 int kd_label_files_save(kd_label_files *files);
+
+/* Labels as they travel from rank to rank: as the text of a shard, appended to *out, and back. */
+int kd_label_files_text(kd_text *out, const kd_label_files *files, const kd_label *const *label,
+                        int count);
+int kd_label_files_parse(kd_labels *out, const kd_label_files *files, const char *text,
+                         size_t length);
 
 /* A shard's text (`length` bytes, any) whose labels are appended to *out; `name` is for messages.
  */

@@ -407,14 +407,10 @@ static int label(kd_speech_run *run, bool known_only) {
     return status < 0 ? status : label_list(run, &run->train, known_only);
 }
 
-static int label_missing(void *run) {
-    return label(run, false);
-}
-
 int kd_speech_run_label(kd_speech_run *run) {
     if (run->train.windows) return KD_OK;
     int status = kd_speech_run_need_teacher(run);
-    return status < 0 ? status : kd_ranks_take_turns(label_missing, run);
+    return status < 0 ? status : label(run, false);
 }
 
 int kd_speech_run_label_known(kd_speech_run *run) {
@@ -423,8 +419,7 @@ int kd_speech_run_label_known(kd_speech_run *run) {
 
 /* --- teach ------------------------------------------------------------------------------------ */
 
-static int make_store(void *context) {
-    kd_speech_run *run = context;
+static int make_store(kd_speech_run *run) {
     char path[KD_PATH_MAX];
     kd_origin origin;
     const bool shared =
@@ -459,7 +454,7 @@ int kd_speech_run_teach(kd_speech_run *run) {
             fill_cache(run, &run->validation, run->student->model, &run->validation.encoder_cache);
     if (status == KD_OK)
         status = fill_cache(run, &run->train, run->student->model, &run->train.encoder_cache);
-    if (status == KD_OK) status = kd_ranks_take_turns(make_store, run);
+    if (status == KD_OK) status = make_store(run);
     return status;
 }
 

@@ -87,12 +87,30 @@ static int answer(teaching *t, int64_t i, bool logits) {
     return KD_OK;
 }
 
-static int append_window(void *context, kd_store_writer *writer, int64_t row, int64_t *n) {
+static int64_t one_window(const void *context, int64_t row) {
+    (void)context;
+    (void)row;
+    return 1;
+}
+
+static int64_t numbers_of_window(const void *context, int64_t row, int64_t n) {
+    const teaching *t = context;
+    const bool hidden = t->job->how->kind == KD_STORE_HIDDEN;
+    (void)n;
+    return kd_window_targets(&t->job->windows->item[row]) *
+           (hidden ? spec_of(t)->width : spec_of(t)->vocabulary);
+}
+
+static int answer_window(void *context, int64_t row, int64_t n) {
     teaching *t = context;
+    (void)n;
+    return answer(t, row, t->job->how->kind != KD_STORE_HIDDEN);
+}
+
+static int append_window(void *context, kd_store_writer *writer, int64_t row, int64_t n) {
+    const teaching *t = context;
     const kd_window *w = &t->job->windows->item[row];
-    int status = answer(t, row, t->job->how->kind != KD_STORE_HIDDEN);
-    *n = 1;
-    if (status < 0) return status;
+    (void)n;
     return kd_store_writer_append_run(writer, 0, w->id, kd_window_targets(w), kd_window_labels(w),
                                       t->values);
 }
@@ -129,6 +147,10 @@ int kd_speech_teach(kd_store **out, kd_hash *content, const char *path,
                         .rows = job->windows->count,
                         .unit = "windows",
                         .context = &t,
+                        .batch = one_window,
+                        .answer = answer_window,
+                        .answers = t.values,
+                        .numbers = numbers_of_window,
                         .append = append_window};
     if (status == KD_OK) {
         rows.header = describe(&t);
