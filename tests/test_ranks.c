@@ -113,6 +113,9 @@ static void alone_nothing_is_needed(void **state) {
     const size_t length[] = {3};
     kd_ranks_gather(all, "xyz", length);
     assert_string_equal(all, "xyz");
+    const size_t at[] = {0, 3};
+    kd_ranks_exchange(all, at, "uvw", at);
+    assert_string_equal(all, "uvw");
 }
 
 static void processes_that_think_they_are_alone_are_refused(void **state) {
