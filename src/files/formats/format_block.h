@@ -51,6 +51,26 @@ static inline void kd_format_steps(uint8_t q[KD_FORMAT_BLOCK], const float *x, f
     for (int j = 0; j < KD_FORMAT_BLOCK; j++) q[j] = (uint8_t)step[j];
 }
 
+/* Steps 0 … most from the least value, *m, to the largest; → d. */
+static inline float kd_format_span(uint8_t q[KD_FORMAT_BLOCK], float *m, const float *x, int most) {
+    float high = x[0], low = x[0];
+    for (int j = 1; j < KD_FORMAT_BLOCK; j++) {
+        high = x[j] > high ? x[j] : high;
+        low = x[j] < low ? x[j] : low;
+    }
+    const float d = (high - low) / (float)most, inverse = d != 0 ? 1 / d : 0;
+    kd_format_steps(q, x, low, inverse, 0.5f, most);
+    *m = low;
+    return d;
+}
+
+/* The same with d and *m ≤ 0 searched for the least weighted error. */
+static inline float kd_format_search_span(uint8_t q[KD_FORMAT_BLOCK], float *m, const float *x,
+                                          const float *weight, int most) {
+    static const kd_format_candidates candidates = {-0.9f, 0.05f, 36};
+    return kd_format_search_offset(q, m, x, weight, KD_FORMAT_BLOCK, most, candidates);
+}
+
 /* 16 bytes: byte j holds the low four bits of value j in its low and of value j + 16 in its high
  * half. */
 static inline void kd_format_put_nibbles(unsigned char *out, const uint8_t q[KD_FORMAT_BLOCK]) {

@@ -10,22 +10,16 @@ static void put(unsigned char *out, float d, float m, const uint8_t *q) {
 }
 
 static void encode_plain(unsigned char *out, const float *x) {
-    float high = x[0], low = x[0];
     uint8_t q[KD_FORMAT_BLOCK];
-    for (int j = 1; j < KD_FORMAT_BLOCK; j++) {
-        high = x[j] > high ? x[j] : high;
-        low = x[j] < low ? x[j] : low;
-    }
-    const float d = (high - low) / MOST, inverse = d != 0 ? 1 / d : 0;
-    kd_format_steps(q, x, low, inverse, 0.5f, MOST);
-    put(out, d, low, q);
+    float m;
+    const float d = kd_format_span(q, &m, x, MOST);
+    put(out, d, m, q);
 }
 
 static void encode_weighted(unsigned char *out, const float *x, const float *weight) {
-    static const kd_format_candidates candidates = {-0.9f, 0.05f, 36};
     uint8_t q[KD_FORMAT_BLOCK];
     float m;
-    const float d = kd_format_search_offset(q, &m, x, weight, KD_FORMAT_BLOCK, MOST, candidates);
+    const float d = kd_format_search_span(q, &m, x, weight, MOST);
     put(out, d, m, q);
 }
 
