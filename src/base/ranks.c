@@ -101,10 +101,6 @@ bool kd_ranks_any(bool here) {
     return any != 0;
 }
 
-void kd_ranks_wait(void) {
-    if (rank_count > 1) MPI_Barrier(MPI_COMM_WORLD);
-}
-
 enum { PIECE = 1 << 30 }; /* lengths are MPI's ints */
 
 void kd_ranks_share(void *bytes, size_t length) {
@@ -183,9 +179,6 @@ int kd_ranks_worst(int status) {
 
 bool kd_ranks_any(bool here) {
     return here;
-}
-
-void kd_ranks_wait(void) {
 }
 
 void kd_ranks_share(void *bytes, size_t length) {

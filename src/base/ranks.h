@@ -35,7 +35,6 @@ int kd_ranks_worst(int status);
 bool kd_ranks_tells(int status);
 
 bool kd_ranks_any(bool here); /* whether it holds on any rank */
-void kd_ranks_wait(void);     /* until all are here           */
 
 /* A step whose result lies on the disk: the first rank takes it, then the others, who find it done
  * and only read. The smallest status, on all. */
