@@ -139,6 +139,9 @@ static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_tra
                          .kl_weight = c->job->store ? (kd_real)loss->kl : 0,
                          .temperature = (kd_real)loss->temperature,
                          .label_smoothing = (kd_real)loss->label_smoothing,
+                         .divergence = {loss->divergence, (kd_real)loss->skew},
+                         .decoupled = c->job->store ? (kd_real)loss->decoupled : 0,
+                         .standardize = loss->standardize,
                          .normalizer = normalizer};
     kd_loss_parts parts = {0};
     kd_tensor *total =

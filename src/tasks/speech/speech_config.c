@@ -86,12 +86,13 @@ static const kd_config_key LOSS_KEYS[] = {
     {"temperature", KD_KEY_REAL, FIELD(kd_loss_config, temperature), RANGE(0.001, 1000),
      .fallback = "2", .doc = "τ, softens both distributions"},
     {"kl", KD_KEY_REAL, FIELD(kd_loss_config, kl), RANGE(0, 1e6), .fallback = "1",
-     .doc = "weight of τ²·KL(teacher ‖ student)"},
+     .doc = "weight of τ²·divergence of the student from the teacher"},
+    DIVERGENCE_KEYS,
     {"hard", KD_KEY_REAL, FIELD(kd_loss_config, hard), RANGE(0, 1e6), .fallback = "0.8",
      .doc = "weight of the cross-entropy with the teacher's words"},
 };
 static const kd_config_table LOSS_TABLE = {.name = "loss", .key = LOSS_KEYS,
-    .count = COUNT(LOSS_KEYS), .finish = loss_finish, .doc = "What is minimised."};
+    .count = COUNT(LOSS_KEYS), .defaults = kd_config_divergence_defaults, .finish = loss_finish, .doc = "What is minimised."};
 
 static const kd_config_key TRAIN_KEYS[] = {
     EPOCHS_KEY(kd_train_spec, , .required = true),
@@ -176,6 +177,7 @@ static void teacher_finish(kd_config_reader *reader, const cJSON *object, const 
 static void loss_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                         void *base) {
     const kd_loss_config *loss = base;
+    kd_config_check_divergence(reader, object, path);
     if (loss->kl <= 0 && loss->hard <= 0)
         kd_config_complain(reader, object, false, path,
                            "\"kl\" and \"hard\" are both 0: nothing is left to learn from");

@@ -49,7 +49,8 @@ static kd_tensor *batch_loss(const speech *s, kd_tape *tape, const batch *b, dou
     const kd_loss_spec spec = {.hard_weight = (kd_real)loss->hard,
                                .kl_weight = (kd_real)loss->kl,
                                .temperature = (kd_real)loss->temperature,
-                               .normalizer = normalizer};
+                               .normalizer = normalizer,
+                               .divergence = {loss->divergence, (kd_real)loss->skew}};
     kd_loss_parts parts = {0};
     kd_tensor *total = kd_vocab_loss(tape, h, &s->student->tokens.table->tensor, b->label, b->valid,
                                      loss->kl > 0 ? &b->soft : NULL, spec, &parts);
