@@ -76,16 +76,22 @@ static void take_out_kept(const kd_vocab *c, int64_t t, kd_real *z) {
     }
 }
 
+static void multiply(const kd_vocab *c, kd_matrix_product p) {
+    p.precision = c->precision;
+    kd_gemm_serial(&p);
+}
+
 static void first_pass(const kd_vocab *c, int64_t t) {
     const int64_t n = tile_classes(c, t), begin = t * KD_VOCAB_TILE;
     const kd_real rate = 1 / c->spec.temperature;
     kd_real *z = tile_memory(c, c->z, t), *v = c->v ? tile_memory(c, c->v, t) : NULL;
     kd_vocab_sums *sums = c->sums + t * c->most;
-    kd_gemm_serial_at(c->precision, KD_PLAIN, KD_TRANSPOSED, c->rows, n, c->C, 1, c->h, c->C,
-                      c->E + begin * c->C, c->C, 0, z, n);
+    multiply(c, kd_product_of(c->rows, n, c->C, kd_plain(c->h, c->C),
+                              kd_transposed(c->E + begin * c->C, c->C), z, n));
     if (v)
-        kd_gemm_serial_at(c->precision, KD_PLAIN, KD_TRANSPOSED, c->rows, n, c->width, 1, c->hidden,
-                          c->width, c->teacher_output + begin * c->width, c->width, 0, v, n);
+        multiply(c, kd_product_of(c->rows, n, c->width, kd_plain(c->hidden, c->width),
+                                  kd_transposed(c->teacher_output + begin * c->width, c->width), v,
+                                  n));
     for (int64_t r = 0; r < c->rows && c->label; r++) {
         const int64_t own = c->label[c->row[r]] - begin;
         if (own >= 0 && own < n) c->state[r].own = z[r * n + own];
@@ -277,9 +283,11 @@ static void kept_gradient(const kd_vocab *c, int64_t t, kd_real *z) {
 static void embedding_gradient(const kd_vocab *c, int64_t t, kd_real alpha, kd_real beta,
                                kd_real *dE) {
     const int64_t n = tile_classes(c, t);
-    kd_gemm_serial_at(c->precision, KD_TRANSPOSED, KD_PLAIN, n, c->C, c->rows, alpha,
-                      tile_memory(c, c->z, t), n, c->h, c->C, beta, dE + t * KD_VOCAB_TILE * c->C,
-                      c->C);
+    kd_matrix_product p = kd_product_of(n, c->C, c->rows, kd_transposed(tile_memory(c, c->z, t), n),
+                                        kd_plain(c->h, c->C), dE + t * KD_VOCAB_TILE * c->C, c->C);
+    p.alpha = alpha;
+    p.beta = beta;
+    multiply(c, p);
 }
 
 /* The tile's G, its part of ∂E, and its contribution to ∂h (begins it when `opens`). */
@@ -294,9 +302,10 @@ static void second_pass(const kd_vocab *c, int64_t t, kd_real *partial, bool ope
     }
     if (kd_vocab_is_topk(c)) kept_gradient(c, t, z);
     if (c->dE && !c->last) embedding_gradient(c, t, 1, c->first ? 0 : 1, c->dE);
-    if (partial)
-        kd_gemm_serial_at(c->precision, KD_PLAIN, KD_PLAIN, c->rows, c->C, n, 1, z, n,
-                          c->E + begin * c->C, c->C, opens ? 0 : 1, partial, c->C);
+    kd_matrix_product p = kd_product_of(c->rows, c->C, n, kd_plain(z, n),
+                                        kd_plain(c->E + begin * c->C, c->C), partial, c->C);
+    p.beta = opens ? 0 : 1;
+    if (partial) multiply(c, p);
 }
 
 static void gradients(const kd_vocab *c, kd_real *dh, bool threaded) {
