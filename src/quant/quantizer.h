@@ -98,10 +98,18 @@ struct kd_quantizer {
 };
 
 /* Every quantizer: its file defines kd_quantizer_<name>. */
-#define KD_QUANTIZERS(X)           X(integers) X(nearest) X(importance)
+#define KD_QUANTIZERS(X)           X(integers) X(nearest) KD_SEEING_ROUNDINGS(X)
+#define KD_SEEING_ROUNDINGS(X)     X(importance) /* they round weights by what they have seen */
 #define KD_DECLARE_QUANTIZER(name) extern const kd_quantizer kd_quantizer_##name;
 KD_QUANTIZERS(KD_DECLARE_QUANTIZER)
 #undef KD_DECLARE_QUANTIZER
+
+/* For tables of keys: "nearest|…", all that round weights. */
+#define KD_ROUNDING_CHOICE(name) "|" #name
+#define KD_ROUNDING_CHOICES      "nearest" KD_SEEING_ROUNDINGS(KD_ROUNDING_CHOICE)
+
+/* NULL when there is none of this name. */
+const kd_quantizer *kd_quantizer_named(const char *name);
 
 /* KD_ECONFIG when the model is none for it. The caller frees. */
 int kd_quantized_create(kd_quantized **out, const kd_quantizable *model,
