@@ -44,7 +44,7 @@ void kd_quantized_watch(kd_quantized *q, kd_tape *tape) {
 }
 
 void kd_quantized_unwatch(kd_tape *tape) {
-    kd_input_squares_watch(NULL, tape);
+    tape->watch = (kd_tape_watch){NULL, NULL};
 }
 
 int kd_quantized_round(kd_quantized *q) {

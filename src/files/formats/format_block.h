@@ -88,6 +88,27 @@ static inline void kd_format_put_fives(unsigned char *out, const uint8_t q[KD_FO
     kd_format_put_nibbles(out + sizeof high, q);
 }
 
+/* For grids: the scale and the offset of a block's values. */
+static inline void kd_format_fill(float *scale, float *offset, float d, float m, int n) {
+    for (int j = 0; j < n; j++) {
+        scale[j] = d;
+        offset[j] = m;
+    }
+}
+
+/* The grid of a format of half scales in front of blocks, of half offsets too where `M` is given. */
+#define KD_FORMAT_HALF_SCALES(M)                                                                   \
+    static void scales(float *scale, float *offset, const unsigned char *in, int64_t n) {          \
+        for (int64_t i = 0; i < n; i += KD_FORMAT_BLOCK, in += BYTES)                              \
+            kd_format_fill(scale + i, offset + i, kd_format_get_half(in), M, KD_FORMAT_BLOCK);     \
+    }
+
+/* Likewise its codes, which `PUT` writes `AT` bytes behind the block's start. */
+#define KD_FORMAT_PUT_CODES(PUT, AT)                                                               \
+    static void put_codes(unsigned char *row, const uint8_t *code, int64_t n) {                    \
+        for (int64_t i = 0; i < n; i += KD_FORMAT_BLOCK, row += BYTES) PUT(row + AT, code + i);    \
+    }
+
 /* Encodes a row block by block: `plain` without importance, `weighted` with what each value costs
  * (kd_format_weights; σ² is the row's). */
 static inline void

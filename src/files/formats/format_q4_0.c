@@ -32,6 +32,12 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     }
 }
 
+KD_FORMAT_HALF_SCALES(0)
+KD_FORMAT_PUT_CODES(kd_format_put_nibbles, 2)
+
+static const kd_format_grid GRID = {
+    .codes = 2 * MOST, .first = -MOST, .scales = scales, .put = put_codes};
+
 const kd_number_format kd_format_q4_0 = {.name = "q4_0",
                                          .ggml_type = 2,
                                          .file_type = 2,
@@ -40,4 +46,5 @@ const kd_number_format kd_format_q4_0 = {.name = "q4_0",
                                          .bytes = BYTES,
                                          .fallback = &kd_format_f16,
                                          .encode = encode,
-                                         .decode = decode};
+                                         .decode = decode,
+                                         .grid = &GRID};

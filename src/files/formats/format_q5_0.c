@@ -36,6 +36,12 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     }
 }
 
+KD_FORMAT_HALF_SCALES(0)
+KD_FORMAT_PUT_CODES(kd_format_put_fives, 2)
+
+static const kd_format_grid GRID = {
+    .codes = 2 * MOST, .first = -MOST, .scales = scales, .put = put_codes};
+
 const kd_number_format kd_format_q5_0 = {.name = "q5_0",
                                          .ggml_type = 6,
                                          .file_type = 8,
@@ -44,4 +50,5 @@ const kd_number_format kd_format_q5_0 = {.name = "q5_0",
                                          .bytes = BYTES,
                                          .fallback = &kd_format_f16,
                                          .encode = encode,
-                                         .decode = decode};
+                                         .decode = decode,
+                                         .grid = &GRID};

@@ -41,6 +41,12 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     }
 }
 
+KD_FORMAT_HALF_SCALES(kd_format_get_half(in + 2))
+KD_FORMAT_PUT_CODES(kd_format_put_fives, 4)
+
+static const kd_format_grid GRID = {
+    .codes = MOST + 1, .first = 0, .scales = scales, .put = put_codes};
+
 const kd_number_format kd_format_q5_1 = {.name = "q5_1",
                                          .ggml_type = 7,
                                          .file_type = 9,
@@ -49,4 +55,5 @@ const kd_number_format kd_format_q5_1 = {.name = "q5_1",
                                          .bytes = BYTES,
                                          .fallback = &kd_format_f16,
                                          .encode = encode,
-                                         .decode = decode};
+                                         .decode = decode,
+                                         .grid = &GRID};

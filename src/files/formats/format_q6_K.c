@@ -71,6 +71,23 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     }
 }
 
+static void scales(float *scale, float *offset, const unsigned char *in, int64_t n) {
+    for (int64_t at = 0; at < n; at += SUB) {
+        const unsigned char *block = in + at / KD_SUPER_BLOCK * BYTES;
+        const float d = kd_format_get_half(block + LOW + HIGH + SUBS);
+        const int8_t step = (int8_t)block[LOW + HIGH + at % KD_SUPER_BLOCK / SUB];
+        kd_format_fill(scale + at, offset + at, d * (float)step, 0, SUB);
+    }
+}
+
+static void put_codes(unsigned char *row, const uint8_t *code, int64_t n) {
+    for (int64_t at = 0; at < n; at += KD_SUPER_BLOCK, row += BYTES)
+        pack(row, row + LOW, code + at);
+}
+
+static const kd_format_grid GRID = {
+    .codes = 2 * MOST, .first = -MOST, .scales = scales, .put = put_codes};
+
 const kd_number_format kd_format_q6_K = {.name = "q6_K",
                                          .ggml_type = 14,
                                          .file_type = 14,
@@ -79,4 +96,5 @@ const kd_number_format kd_format_q6_K = {.name = "q6_K",
                                          .bytes = BYTES,
                                          .fallback = &kd_format_q8_0,
                                          .encode = encode,
-                                         .decode = decode};
+                                         .decode = decode,
+                                         .grid = &GRID};

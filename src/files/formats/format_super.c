@@ -26,6 +26,14 @@ void kd_super_get_scales(kd_super_scales *out, const unsigned char *in) {
     }
 }
 
+void kd_super_fill(float *scale, float *offset, const unsigned char *in) {
+    kd_super_scales s;
+    kd_super_get_scales(&s, in);
+    for (int j = 0; j < KD_SUPER_SUBS; j++)
+        kd_format_fill(scale + j * SUB, offset + j * SUB, s.d * (float)s.scale[j],
+                       -(s.m * (float)s.offset[j]), SUB);
+}
+
 /* What a sub-block's values cost: without importance, the larger the dearer. */
 static float weigh(float *weight, const float *x, const float *importance, float sigma2) {
     float sum = 0;

@@ -22,6 +22,9 @@ enum { KD_SUPER_SCALES_BYTES = 2 + 2 + 12 };
 void kd_super_put_scales(unsigned char *out, const kd_super_scales *scales);
 void kd_super_get_scales(kd_super_scales *out, const unsigned char *in);
 
+/* For grids: scale d·s and offset −m·o of 256 values. */
+void kd_super_fill(float *scale, float *offset, const unsigned char *in);
+
 /* How finely the candidates for a sub-block's scale are tried. */
 typedef struct {
     kd_format_candidates plain, weighted; /* without and with importance */

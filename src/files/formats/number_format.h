@@ -22,6 +22,18 @@
 
 #define KD_NO_GGML_TYPE UINT32_MAX
 
+/* The numbers that rows may hold once their scales stand: value = scale·(first + code) + offset, or
+ * scale·level[code] + offset; for quantizers that choose codes themselves. */
+typedef struct {
+    int codes;          /* 0 … codes − 1                */
+    float first;        /* where level is NULL          */
+    const float *level; /* (codes), or NULL             */
+    /* scale and offset (n) of the values of an encoded row */
+    void (*scales)(float *scale, float *offset, const unsigned char *in, int64_t n);
+    /* Gives an encoded row other codes (n); its scales stay. */
+    void (*put)(unsigned char *row, const uint8_t *code, int64_t n);
+} kd_format_grid;
+
 typedef struct kd_number_format {
     const char *name;
     uint32_t ggml_type; /* ggml's number of the type, or KD_NO_GGML_TYPE: its files have it not */
@@ -37,6 +49,7 @@ typedef struct kd_number_format {
      * NULL for formats only read. */
     void (*encode)(unsigned char *out, const float *x, const float *importance, int64_t n);
     void (*decode)(float *out, const unsigned char *in, int64_t n);
+    const kd_format_grid *grid; /* NULL: numbers have no scale */
 } kd_number_format;
 
 /* Every format: its file defines kd_format_<name>. KD_SMALL_FORMATS are those that round; the last
