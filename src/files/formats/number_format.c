@@ -105,9 +105,8 @@ typedef struct {
 } stored_only;
 
 static const stored_only STORED_ONLY[] = {
-    {9, 32, 36, "q8_1"},   {10, 256, 84, "q2_K"}, {11, 256, 110, "q3_K"}, {13, 256, 176, "q5_K"},
-    {24, 1, 1, "i8"},      {25, 1, 2, "i16"},     {26, 1, 4, "i32"},      {27, 1, 8, "i64"},
-    {39, 32, 17, "mxfp4"}, {40, 64, 36, "nvfp4"},
+    {9, 32, 36, "q8_1"}, {24, 1, 1, "i8"},      {25, 1, 2, "i16"},     {26, 1, 4, "i32"},
+    {27, 1, 8, "i64"},   {39, 32, 17, "mxfp4"}, {40, 64, 36, "nvfp4"},
 };
 
 static const stored_only *find_stored(uint32_t ggml_type) {

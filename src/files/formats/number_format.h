@@ -6,8 +6,12 @@
  *   q4_0  d·(q − 8)     18 bytes of 32 values        q4_1  d·q + m     20 bytes
  *   q5_0  d·(q − 16)    22 bytes                     q5_1  d·q + m     24 bytes
  *   q8_0  d·q           34 bytes
- *   q4_K  d·s·q − m·o   144 bytes of 256 values, a scale s and an offset o for each 32
- *   q6_K  d·s·(q − 32)  210 bytes of 256 values, a scale for each 16
+ *   iq4_nl  d·level(q)  18 bytes, 16 uneven levels
+ *   q2_K  d·s·q − m·o   84 bytes of 256 values, a scale s and an offset o for each 16
+ *   q4_K, q5_K          144 and 176 bytes, the same for each 32
+ *   q3_K  d·s·(q − 4)   110 bytes of 256 values, a scale for each 16
+ *   q6_K  d·s·(q − 32)  210 bytes
+ *   iq4_xs              136 bytes, d·s·level(q), a scale for each 32
  *   int8  d·q           4 bytes and one of each value: a row of any length is one block, d is a
  *                       float. Not ggml's; a GGUF file holds it as two tensors (whisper_file.h).
  *
@@ -55,7 +59,11 @@ typedef struct kd_number_format {
 /* Every format: its file defines kd_format_<name>. KD_SMALL_FORMATS are those that round; the last
  * ones are only read. */
 #define KD_NUMBER_FORMATS(X) X(f32) KD_SMALL_FORMATS(X) X(bf16) X(f64)
-#define KD_SMALL_FORMATS(X)  X(f16) X(q8_0) X(q6_K) X(q5_1) X(q5_0) X(q4_K) X(q4_1) X(q4_0) X(int8)
+#define KD_SMALL_FORMATS(X)                                                                        \
+    X(f16)                                                                                         \
+    X(q8_0)                                                                                        \
+    X(q6_K) X(q5_1) X(q5_K) X(q5_0) X(q4_1) X(q4_K) X(q4_0) X(iq4_nl) X(iq4_xs) X(q3_K) X(q2_K)    \
+        X(int8)
 
 #define KD_DECLARE_FORMAT(name) extern const kd_number_format kd_format_##name;
 KD_NUMBER_FORMATS(KD_DECLARE_FORMAT)
