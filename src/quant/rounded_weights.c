@@ -11,7 +11,8 @@ enum { BOUNDARY = 64 };
 typedef struct {
     int param;
     kd_real *own, *rounded;
-    unsigned char *bytes; /* as the file will hold it */
+    unsigned char *bytes; /* as the file will hold it                          */
+    bool final;           /* rounded by what was seen; stays as it is          */
 } entry;
 
 typedef struct {
@@ -23,6 +24,7 @@ typedef struct {
     unsigned char *bytes;   /* of all entries                  */
     float *scratch;         /* (KD_ROUNDING_LANES,longest row) */
     kd_input_squares *seen; /* of KD_SEES_INPUTS, else NULL    */
+    kd_input_products *products; /* of KD_SEES_PRODUCTS, else NULL */
 } rounded;
 
 static rounded *rounded_of(kd_quantized *q) {
@@ -52,6 +54,7 @@ void kd_rounded_free(kd_quantized *q) {
     free(r->bytes);
     free(r->scratch);
     kd_input_squares_free(r->seen);
+    kd_input_products_free(r->products);
     free(r);
 }
 
@@ -104,6 +107,19 @@ static int take_memory(rounded *r, const extent *all) {
     return KD_OK;
 }
 
+/* Products are gathered of matrices whose numbers have a grid. */
+static int see_products(rounded *r) {
+    const int count = r->base.model.params->count;
+    bool *wanted = calloc((size_t)count, sizeof *wanted);
+    if (!wanted) return kd_fail_memory((unsigned long long)count, "rounded weights");
+    for (int i = 0; i < count; i++)
+        wanted[i] = r->encoding[i].format && r->encoding[i].format->grid;
+    const int status = kd_input_products_create(&r->products, r->base.model.params, wanted,
+                                                (int64_t)KD_INPUT_PRODUCTS_MIB << 20);
+    free(wanted);
+    return status;
+}
+
 int kd_rounded_start(kd_quantized *q) {
     rounded *r = rounded_of(q);
     const size_t count = (size_t)q->model.params->count;
@@ -114,20 +130,10 @@ int kd_rounded_start(kd_quantized *q) {
     r->entry = calloc(count, sizeof *r->entry);
     if (!r->entry) return kd_fail_memory(count * sizeof *r->entry, "rounded weights");
     if (q->how->sees == KD_SEES_INPUTS) status = kd_input_squares_create(&r->seen, q->model.params);
+    if (q->how->sees == KD_SEES_PRODUCTS) status = see_products(r);
     if (status < 0) return status;
     const extent all = list_entries(r);
     return take_memory(r, &all);
-}
-
-/* --- what it sees -----------------------------------------------------------------------------
- */
-
-void kd_rounded_watch(kd_quantized *q, kd_tape *tape) {
-    if (rounded_of(q)->seen) kd_input_squares_watch(rounded_of(q)->seen, tape);
-}
-
-int kd_rounded_calibrated(kd_quantized *q) {
-    return rounded_of(q)->seen ? kd_input_squares_finish(rounded_of(q)->seen) : KD_OK;
 }
 
 /* --- rounding ---------------------------------------------------------------------------------
@@ -160,26 +166,37 @@ static void decode_rows(const kd_rounding *m, kd_real *out) {
     }
 }
 
+static int round_entry(rounded *r, entry *e) {
+    kd_tensor *t = &param_of(r, e)->tensor;
+    const kd_rows_of rows = kd_param_rows(param_of(r, e));
+    kd_rounding matrix = {.model = &r->base,
+                          .param = e->param,
+                          .seen = r->seen,
+                          .format = r->encoding[e->param].format,
+                          .rows = rows.count,
+                          .n = rows.length,
+                          .w = e->own,
+                          .bytes = e->bytes,
+                          .scratch = r->scratch};
+    if (r->products)
+        matrix.products = kd_input_products_of(r->products, e->param, &matrix.groups);
+    const int status = r->base.how->round_matrix(&matrix);
+    if (status < 0) return status;
+    decode_rows(&matrix, e->rounded);
+    t->value = e->rounded;
+    if (matrix.format->block != 1) r->encoding[e->param].bytes = e->bytes;
+    e->final = matrix.products != NULL;
+    return KD_OK;
+}
+
 int kd_rounded_round(kd_quantized *q) {
     rounded *r = rounded_of(q);
     int status = KD_OK;
     for (entry *e = r->entry; e < r->entry + r->count && status == KD_OK; e++) {
-        kd_tensor *t = &param_of(r, e)->tensor;
-        const kd_rows_of rows = kd_param_rows(param_of(r, e));
-        const kd_rounding matrix = {.model = q,
-                                    .param = e->param,
-                                    .seen = r->seen,
-                                    .format = r->encoding[e->param].format,
-                                    .rows = rows.count,
-                                    .n = rows.length,
-                                    .w = e->own,
-                                    .bytes = e->bytes,
-                                    .scratch = r->scratch};
-        status = q->how->round_matrix(&matrix);
-        if (status < 0) break;
-        decode_rows(&matrix, e->rounded);
-        t->value = e->rounded;
-        if (matrix.format->block != 1) r->encoding[e->param].bytes = e->bytes;
+        if (e->final)
+            param_of(r, e)->tensor.value = e->rounded;
+        else
+            status = round_entry(r, e);
     }
     kd_params_touch(q->model.params);
     return status;
@@ -190,6 +207,32 @@ void kd_rounded_leave(kd_quantized *q) {
     for (entry *e = r->entry; e && e < r->entry + r->count; e++)
         param_of(r, e)->tensor.value = e->own;
     kd_params_touch(q->model.params);
+}
+
+/* --- what it sees -----------------------------------------------------------------------------
+ */
+
+void kd_rounded_watch(kd_quantized *q, kd_tape *tape) {
+    rounded *r = rounded_of(q);
+    if (r->seen) kd_input_squares_watch(r->seen, tape);
+    if (r->products) kd_input_products_watch(r->products, tape);
+}
+
+/* Rounds what was gathered in this pass, so that the next one sees what follows from it. */
+static int round_seen(rounded *r) {
+    bool again;
+    int groups, status = kd_input_products_finish(r->products, &again);
+    for (entry *e = r->entry; e < r->entry + r->count && status == KD_OK; e++)
+        if (kd_input_products_of(r->products, e->param, &groups)) status = round_entry(r, e);
+    kd_input_products_release(r->products);
+    kd_params_touch(r->base.model.params);
+    return status == KD_OK && again ? KD_CALIBRATE_AGAIN : status;
+}
+
+int kd_rounded_calibrated(kd_quantized *q) {
+    rounded *r = rounded_of(q);
+    if (r->products) return round_seen(r);
+    return r->seen ? kd_input_squares_finish(r->seen) : KD_OK;
 }
 
 const kd_encoding *kd_rounded_encodings(const kd_quantized *q) {
