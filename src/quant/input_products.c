@@ -56,8 +56,8 @@ static int64_t length_of(const entry *e) {
 /* H[g] ← H[g] + x·xᵀ of `rows` rows. */
 static void add(entry *e, int g, const kd_real *x, int64_t rows, int64_t distance) {
     const int64_t n = length_of(e);
-    kd_gemm(KD_TRANSPOSED, KD_PLAIN, n, n, rows, 1, x, distance, x, distance, 1,
-            e->sum + g * n * n, n);
+    kd_gemm(KD_TRANSPOSED, KD_PLAIN, n, n, rows, 1, x, distance, x, distance, 1, e->sum + g * n * n,
+            n);
 }
 
 /* --- windows ------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@
  *              sees nothing; its file is any that holds such formats
  *   importance likewise, but the scales are those that lose least where inputs are large; sees the
  *              inputs of matrices
- *   gptq       each column's error is made good by the columns behind it (gptq.h); sees the products
- *              of inputs, and rounds once: for weights that are not trained any more
+ *   gptq       each column's error is made good by the columns behind it (gptq.h); sees the
+ * products of inputs, and rounds once: for weights that are not trained any more
  *
  * Rows of the second kind, which round weights and leave the forward alone, are one function:
  * KD_ROUNDED_WEIGHTS (rounded_weights.h) brings the rest.
@@ -106,10 +106,19 @@ struct kd_quantizer {
 };
 
 /* Every quantizer: its file defines kd_quantizer_<name>. */
-#define KD_QUANTIZERS(X)           X(integers) X(nearest) X(importance) X(gptq)
+#define KD_QUANTIZERS(X)       X(integers) X(nearest) KD_SEEING_ROUNDINGS(X)
+#define KD_SEEING_ROUNDINGS(X) X(importance) X(gptq) /* they round weights by what they have seen  \
+                                                      */
 #define KD_DECLARE_QUANTIZER(name) extern const kd_quantizer kd_quantizer_##name;
 KD_QUANTIZERS(KD_DECLARE_QUANTIZER)
 #undef KD_DECLARE_QUANTIZER
+
+/* For tables of keys: "nearest|…", all that round weights. */
+#define KD_ROUNDING_CHOICE(name) "|" #name
+#define KD_ROUNDING_CHOICES      "nearest" KD_SEEING_ROUNDINGS(KD_ROUNDING_CHOICE)
+
+/* NULL when there is none of this name. */
+const kd_quantizer *kd_quantizer_named(const char *name);
 
 /* KD_ECONFIG when the model is none for it. The caller frees. */
 int kd_quantized_create(kd_quantized **out, const kd_quantizable *model,

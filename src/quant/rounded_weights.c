@@ -20,10 +20,10 @@ typedef struct {
     kd_encoding *encoding; /* (parameters)                    */
     entry *entry;          /* (count)                         */
     int count;
-    kd_real *slab;          /* of the rounded values           */
-    unsigned char *bytes;   /* of all entries                  */
-    float *scratch;         /* (KD_ROUNDING_LANES,longest row) */
-    kd_input_squares *seen; /* of KD_SEES_INPUTS, else NULL    */
+    kd_real *slab;               /* of the rounded values           */
+    unsigned char *bytes;        /* of all entries                  */
+    float *scratch;              /* (KD_ROUNDING_LANES,longest row) */
+    kd_input_squares *seen;      /* of KD_SEES_INPUTS, else NULL    */
     kd_input_products *products; /* of KD_SEES_PRODUCTS, else NULL */
 } rounded;
 
@@ -178,8 +178,7 @@ static int round_entry(rounded *r, entry *e) {
                           .w = e->own,
                           .bytes = e->bytes,
                           .scratch = r->scratch};
-    if (r->products)
-        matrix.products = kd_input_products_of(r->products, e->param, &matrix.groups);
+    if (r->products) matrix.products = kd_input_products_of(r->products, e->param, &matrix.groups);
     const int status = r->base.how->round_matrix(&matrix);
     if (status < 0) return status;
     decode_rows(&matrix, e->rounded);

@@ -96,7 +96,8 @@ static inline void kd_format_fill(float *scale, float *offset, float d, float m,
     }
 }
 
-/* The grid of a format of half scales in front of blocks, of half offsets too where `M` is given. */
+/* The grid of a format of half scales in front of blocks, of half offsets too where `M` is given.
+ */
 #define KD_FORMAT_HALF_SCALES(M)                                                                   \
     static void scales(float *scale, float *offset, const unsigned char *in, int64_t n) {          \
         for (int64_t i = 0; i < n; i += KD_FORMAT_BLOCK, in += BYTES)                              \

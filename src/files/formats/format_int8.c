@@ -42,7 +42,8 @@ static void scales(float *scale, float *offset, const unsigned char *in, int64_t
 }
 
 static void put_codes(unsigned char *row, const uint8_t *code, int64_t n) {
-    for (int64_t i = 0; i < n; i++) row[sizeof(float) + (size_t)i] = (unsigned char)(code[i] - MOST);
+    for (int64_t i = 0; i < n; i++)
+        row[sizeof(float) + (size_t)i] = (unsigned char)(code[i] - MOST);
 }
 
 static const kd_format_grid GRID = {
