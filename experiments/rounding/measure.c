@@ -3,6 +3,8 @@
  *   measure CONFIG WEIGHTS CALIBRATION MEASURED ROUNDING:FORMAT …     a classifier of a config
  *   measure LIST.tsv MODEL CALIBRATION MEASURED ROUNDING:FORMAT …     Whisper on recorded speech
  *
+ * ROUNDING:FORMAT:NAME rounds only parameters whose names begin with NAME.
+ *
  * CALIBRATION and MEASURED count samples: batches of 50 pictures (training and validation split),
  * or windows of 30 s. Of Whisper the decoder reads the text of the list. A line for each rounding:
  * mean, median, 90th, 99th and 99.9th percentile and largest divergence in nats, how often the most
@@ -52,6 +54,16 @@ static void *take(size_t bytes) {
     void *memory = calloc(1, bytes);
     if (!memory) must(kd_fail_memory(bytes, "measuring"));
     return memory;
+}
+
+/* Only parameters of this name's beginning are rounded; the model's own rule for the rest. */
+static const char *part = "";
+static kd_format_rule *whole;
+
+static const kd_number_format *format_of_part(const kd_param *param,
+                                              const kd_number_format *matrices) {
+    const bool inside = strncmp(param->name, part, strlen(part)) == 0;
+    return inside ? whole(param, matrices) : &kd_format_f32;
 }
 
 /* --- a classifier ---------------------------------------------------------------------------- */
@@ -213,12 +225,18 @@ static double measure_rounding(subject *s, const float *p, float *q, const char 
                                double nearest) {
     char name[64];
     snprintf(name, sizeof name, "%s", word);
-    char *format = strchr(name, ':');
+    char *format = strchr(name, ':'), *only = format ? strchr(format + 1, ':') : NULL;
     if (format) *format++ = 0;
+    if (only) *only++ = 0;
+    part = only ? only : "";
+    whole = s->rule;
     const kd_quantize_spec spec = {.how = kd_quantizer_named(name),
                                    .format = format ? kd_number_format_named(format) : NULL,
                                    .gptq = {.damping = 0.01, .activation_order = true}};
-    const kd_quantizable model = {.params = s->params, .rule = s->rule};
+    const kd_quantizable model = {.params = s->params,
+                                  .rule = format_of_part,
+                                  .scalings = s->file ? kd_whisper_scalings : kd_net_scalings,
+                                  .layers = s->file ? (void *)s->file->model : (void *)s->net};
     kd_quantized *quantized;
     if (!spec.how || !spec.format) must(kd_fail(KD_EUSAGE, "%s: expected rounding:format", word));
     must(kd_quantized_create(&quantized, &model, &spec));

@@ -35,6 +35,13 @@ int kd_input_products_finish(kd_input_products *products, bool *again);
  * he likes; NULL when it was not gathered in it. */
 kd_real *kd_input_products_of(kd_input_products *products, int param, int *groups);
 
+/* (groups,n) mean |x| of the same. */
+const double *kd_input_products_size(const kd_input_products *products, int param);
+
+/* Input j of the parameter is divided by s[j mod count] from now on; H and mean |x| with it. */
+void kd_input_products_divide(kd_input_products *products, int param, const double *s,
+                              int64_t count);
+
 /* Forgets those of the pass; what was gathered once is not gathered again. */
 void kd_input_products_release(kd_input_products *products);
 
