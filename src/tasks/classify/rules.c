@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "config/defaults.h"
 #include "config/rows.h"
+#include "distill/quantize_keys.h"
 #include "distill/train_keys.h"
 #include "layers/node.h"
 #include "tasks/classify/config.h"
@@ -314,21 +315,15 @@ static const char *const OF_INTEGERS[] = {
     "observer",    "percentile",      "ema",    "calibration_samples"};
 enum { OF_INTEGERS_COUNT = (int)(sizeof OF_INTEGERS / sizeof *OF_INTEGERS) };
 
-/* What rounds to a format; NULL when there is none of its name. */
-static const kd_quantizer *rounding_of(const cJSON *object) {
-    const cJSON *rounding = kd_json_get(object, "rounding");
-    return cJSON_IsString(rounding) ? kd_quantizer_named(rounding->valuestring)
-                                    : &kd_quantizer_nearest;
-}
-
 /* How many of OF_INTEGERS are none of rounded weights: one that sees samples has the last, too. */
 static int count_foreign(const cJSON *object) {
-    const kd_quantizer *rounding = rounding_of(object);
+    const kd_quantizer *rounding = kd_config_rounding(object);
     return OF_INTEGERS_COUNT - (rounding && rounding->sees != KD_SEES_NOTHING);
 }
 
 void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
     const cJSON *format = kd_json_get(object, "format");
+    kd_config_rounding_defaults(reader, object, out);
     if (cJSON_IsString(format)) {
         kd_default_text(reader, out, "name", format->valuestring);
         for (int i = 0; i < count_foreign(object); i++)
@@ -345,9 +340,11 @@ void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, 
 /* Which quantizer it is. */
 static void choose_quantizer(kd_config_reader *reader, const cJSON *object, const char *path,
                              kd_quantize_config *quantize) {
-    quantize->spec.how = quantize->format_name[0] ? rounding_of(object) : &kd_quantizer_integers;
+    quantize->spec.how =
+        quantize->format_name[0] ? kd_config_rounding(object) : &kd_quantizer_integers;
     if (quantize->rounding[0] && !quantize->format_name[0])
         kd_config_complain_key(reader, object, path, "rounding", "goes with \"format\" only");
+    kd_config_check_rounding(reader, object, path);
     quantize->spec.format = kd_number_format_named(quantize->format_name);
     for (int i = 0; quantize->spec.format && i < count_foreign(object); i++)
         if (kd_json_get(object, OF_INTEGERS[i]))
