@@ -105,6 +105,7 @@ kd_tensor *kd_attention_layer_onto(const kd_attention_layer *layer, kd_tape *tap
     kd_tensor *q = kd_linear_layer_forward(&layer->query, tape, x);
     kd_tensor *k = kd_linear_layer_forward(&layer->key, tape, from);
     kd_tensor *v = kd_linear_layer_forward(&layer->value, tape, from);
-    kd_tensor *y = kd_attention(tape, q, k, v, layer->heads, causal, valid);
+    kd_tensor *y = kd_attention(tape, q, k, v, layer->heads,
+                                (kd_attention_mask){.causal = causal, .valid = valid});
     return kd_linear_layer_onto(&layer->out, tape, residual, y);
 }

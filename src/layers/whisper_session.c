@@ -224,11 +224,14 @@ static kd_tensor *self_attention(kd_whisper_session *s, int layer, kd_tensor *x)
     append(s, layer, 0, k);
     append(s, layer, 1, v);
     if (s->length == 0)
-        return linear(s, &a->out, kd_attention(s->tape, q, k, v, a->heads, true, NULL));
+        return linear(
+            s, &a->out,
+            kd_attention(s->tape, q, k, v, a->heads, (kd_attention_mask){.causal = true}));
     const int64_t rows = x->shape[0], context = s->model->spec.text_context, C = x->shape[2];
     kd_tensor keys = view(own_of(s, layer, 0), rows, context, C);
     kd_tensor values = view(own_of(s, layer, 1), rows, context, C);
-    kd_tensor *y = kd_attention(s->tape, q, &keys, &values, a->heads, false, s->visible);
+    kd_tensor *y = kd_attention(s->tape, q, &keys, &values, a->heads,
+                                (kd_attention_mask){.valid = s->visible});
     return linear(s, &a->out, y);
 }
 
@@ -239,7 +242,7 @@ static kd_tensor *cross_attention(kd_whisper_session *s, int layer, kd_tensor *x
     kd_tensor keys = cross_of(s, layer, 0), values = cross_of(s, layer, 1);
     kd_tensor *q = linear(s, &a->query, x);
     q = kd_reshape(s->tape, q, 3, shape);
-    kd_tensor *y = kd_attention(s->tape, q, &keys, &values, a->heads, false, NULL);
+    kd_tensor *y = kd_attention(s->tape, q, &keys, &values, a->heads, (kd_attention_mask){0});
     y = linear(s, &a->out, y);
     return kd_reshape(s->tape, y, 3, x->shape);
 }
