@@ -283,14 +283,21 @@ int32_t kd_text_tokenizer_find(const kd_text_tokenizer *t, const char *text) {
     return kd_token_table_find(&t->table, text, length);
 }
 
-/* Of all that decides ids; the strings of normalisers and added tokens with their lengths. */
+/* Not of the tokens around a text, nor of which one pads: files say that differently. */
 kd_hash kd_text_tokenizer_hash(const kd_text_tokenizer *t) {
-    enum { PARTS = 9 };
+    enum { PARTS = 6 };
     const size_t n = (size_t)t->ids.vocabulary;
-    const int32_t flags[] = {(int32_t)t->model, t->letters,         t->whole_first,
-                             t->byte_fallback,  t->fuse_unknown,    t->single,
-                             t->word_max,       (int32_t)t->spaces, t->words_only,
-                             (int32_t)t->split, t->before_count,    t->after_count};
+    const int32_t flags[] = {(int32_t)t->model,
+                             t->letters,
+                             t->whole_first,
+                             t->byte_fallback,
+                             t->fuse_unknown,
+                             t->single,
+                             t->word_max,
+                             (int32_t)t->spaces,
+                             t->words_only,
+                             (int32_t)t->split,
+                             t->letters ? -1 : t->ids.unknown};
     kd_hash part[PARTS + KD_NORMAL_STEPS_MAX * 3];
     int parts = 0;
     part[parts++] = kd_hash_bytes(flags, sizeof flags);
@@ -299,9 +306,6 @@ kd_hash kd_text_tokenizer_hash(const kd_text_tokenizer *t) {
     part[parts++] = kd_hash_bytes(t->kind, n);
     part[parts++] = kd_hash_bytes(t->score, t->score ? n * sizeof *t->score : 0);
     part[parts++] = kd_hash_bytes(t->merge, (size_t)t->merges * sizeof *t->merge);
-    part[parts++] = kd_hash_bytes(t->before, sizeof t->before);
-    part[parts++] = kd_hash_bytes(t->after, sizeof t->after);
-    part[parts++] = kd_hash_bytes(&t->ids, sizeof t->ids);
     for (int i = 0; i < t->normal.count; i++) {
         const kd_normal_step *step = &t->normal.step[i];
         part[parts++] = kd_hash_bytes(&step->kind, sizeof step->kind);

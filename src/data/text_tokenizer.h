@@ -51,7 +51,8 @@ const kd_text_token_ids *kd_text_tokenizer_ids(const kd_text_tokenizer *tokenize
 /* Which tokens begin and end a text, by what a model's file says; −1 leaves what is known. KD_EDATA
  * when an id is beyond the vocabulary. */
 int kd_text_tokenizer_set_ends(kd_text_tokenizer *tokenizer, int32_t bos, int32_t eos);
-/* Names everything that ids depend on: models whose tokenizers have one hash share ids. */
+/* Names everything that the ids of a text depend on, but for the tokens put around it: models whose
+ * tokenizers have one hash share ids. */
 kd_hash kd_text_tokenizer_hash(const kd_text_tokenizer *tokenizer);
 /* The text of tokenizer_config.json's (or GGUF's) chat template, or NULL. */
 const char *kd_text_tokenizer_template(const kd_text_tokenizer *tokenizer);
