@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "files/llama_names.h"
 #include "files/folder_config.h"
+#include "files/llama_names.h"
 
 /* --- reading: rotary positions -----------------------------------------------------------------
  */
@@ -209,7 +209,7 @@ static void add_rotary(kd_text *out, const kd_rotary_spec *r) {
 }
 
 int kd_llama_config_text(kd_text *out, const kd_llama_spec *s, const kd_llama_ends *ends,
-                           const char *dtype) {
+                         const char *dtype) {
     static const char *const architecture[] = {"LlamaForCausalLM", "Qwen2ForCausalLM",
                                                "Qwen3ForCausalLM"};
     const kd_llama_family family = kd_llama_family_of(s);

@@ -11,7 +11,7 @@ int kd_llama_config_read(kd_llama_spec *spec, kd_llama_ends *ends, const char *f
 
 /* The text of config.json. KD_EUSAGE where it has no word for the rotary positions. */
 int kd_llama_config_text(kd_text *out, const kd_llama_spec *spec, const kd_llama_ends *ends,
-                           const char *dtype);
+                         const char *dtype);
 /* The text of generation_config.json. */
 void kd_llama_generation_text(kd_text *out, const kd_llama_ends *ends);
 

@@ -2,9 +2,21 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "files/folder_weights.h"
 #include "files/llama_config.h"
 #include "files/llama_names.h"
-#include "files/folder_weights.h"
+
+/* A folder may be without, as a model under construction is. */
+static int read_tokenizer(kd_llama_file *file, const char *folder) {
+    const kd_llama_ends *ends = &file->ends;
+    int status = kd_text_tokenizer_read(&file->own_tokenizer, folder);
+    if (status == KD_ENOINPUT) return KD_OK;
+    if (status == KD_OK)
+        status = kd_text_tokenizer_set_ends(file->own_tokenizer, ends->bos,
+                                            ends->stop_count > 0 ? ends->stop[0] : -1);
+    file->tokenizer = file->own_tokenizer;
+    return status == KD_OK ? kd_llama_file_need_tokenizer(file, folder) : status;
+}
 
 static int read_weights(kd_llama_file *file, const char *folder, kd_llama_training training) {
     const kd_llama *model = file->model;
@@ -28,14 +40,14 @@ static int read_weights(kd_llama_file *file, const char *folder, kd_llama_traini
     return status;
 }
 
-int kd_llama_folder_read(kd_llama_file **out, const char *folder,
-                           kd_llama_training training) {
+int kd_llama_folder_read(kd_llama_file **out, const char *folder, kd_llama_training training) {
     kd_llama_spec spec;
     *out = NULL;
     kd_llama_file *file = calloc(1, sizeof *file);
     if (!file) return kd_fail_memory(sizeof *file, folder);
     int status = kd_llama_config_read(&spec, &file->ends, folder);
     if (status == KD_OK) status = kd_llama_create(&file->model, &spec, training);
+    if (status == KD_OK) status = read_tokenizer(file, folder);
     if (status == KD_OK) status = read_weights(file, folder, training);
     if (status < 0) {
         kd_llama_file_free(file);
@@ -46,7 +58,7 @@ int kd_llama_folder_read(kd_llama_file **out, const char *folder,
 }
 
 int kd_llama_folder_write(const char *folder, const kd_llama_file *file,
-                            const kd_number_format *format) {
+                          const kd_number_format *format) {
     kd_text config = {0}, generation = {0};
     const char *dtype = format == &kd_format_f16 ? "float16" : "float32";
     if (format != &kd_format_f32 && format != &kd_format_f16)

@@ -12,8 +12,7 @@
 enum { KD_LLAMA_GGUF_KEY_MAX = 64, KD_LLAMA_GGUF_SIZES = 5 };
 
 /* "llama.block_count" of "block_count". */
-char *kd_llama_gguf_key(char out[KD_LLAMA_GGUF_KEY_MAX], const char *architecture,
-                          const char *key);
+char *kd_llama_gguf_key(char out[KD_LLAMA_GGUF_KEY_MAX], const char *architecture, const char *key);
 
 /* Sizes that every decoder states. */
 extern const struct kd_llama_gguf_size {

@@ -4,11 +4,12 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "files/gguf_params.h"
+#include "files/gguf_values.h"
 #include "files/llama_file.h"
 #include "files/llama_gguf.h"
 #include "files/llama_names.h"
-#include "files/gguf_params.h"
-#include "files/gguf_values.h"
+#include "files/text_tokenizer_gguf.h"
 
 const struct kd_llama_gguf_size kd_llama_gguf_size[KD_LLAMA_GGUF_SIZES] = {
     {"context_length", offsetof(kd_llama_spec, context)},
@@ -19,7 +20,7 @@ const struct kd_llama_gguf_size kd_llama_gguf_size[KD_LLAMA_GGUF_SIZES] = {
 };
 
 char *kd_llama_gguf_key(char out[KD_LLAMA_GGUF_KEY_MAX], const char *architecture,
-                          const char *key) {
+                        const char *key) {
     snprintf(out, KD_LLAMA_GGUF_KEY_MAX, "%s.%s", architecture, key);
     return out;
 }
@@ -160,6 +161,13 @@ static int read_ends(kd_llama_ends *ends, const source *s, int V) {
     return status;
 }
 
+static int read_tokenizer(kd_llama_file *file, const source *s) {
+    if (!kd_gguf_find_key(s->gguf, "tokenizer.ggml.model")) return KD_OK;
+    const int status = kd_text_tokenizer_read_gguf(&file->own_tokenizer, s->gguf, s->name);
+    file->tokenizer = file->own_tokenizer;
+    return status == KD_OK ? kd_llama_file_need_tokenizer(file, s->name) : status;
+}
+
 static int read_weights(kd_llama_file *file, const source *s, kd_llama_family family,
                         kd_llama_training training) {
     const kd_params *params = file->model->params;
@@ -181,7 +189,7 @@ static int read_file(kd_llama_file *file, const kd_gguf *g, const char *name,
                        name);
     source s = {.gguf = g, .name = name, .architecture = kd_llama_family_name(family)};
     kd_llama_spec spec = {.attention_bias = family == KD_LLAMA_QWEN2,
-                            .head_norms = family == KD_LLAMA_QWEN3};
+                          .head_norms = family == KD_LLAMA_QWEN3};
     int status = kd_gguf_checksum_place(g) ? kd_gguf_verify(g, name) : KD_OK;
     if (status == KD_OK) status = read_sizes(&spec, &s);
     if (status == KD_OK) status = read_vocabulary(&spec, &s);
@@ -189,11 +197,12 @@ static int read_file(kd_llama_file *file, const kd_gguf *g, const char *name,
     if (status == KD_OK) status = kd_llama_spec_check(&spec, name);
     if (status == KD_OK) status = read_ends(&file->ends, &s, spec.vocabulary);
     if (status == KD_OK) status = kd_llama_create(&file->model, &spec, training);
+    if (status == KD_OK) status = read_tokenizer(file, &s);
     return status == KD_OK ? read_weights(file, &s, family, training) : status;
 }
 
-int kd_llama_gguf_decode(kd_llama_file **out, const void *bytes, size_t length,
-                           const char *name, kd_llama_training training) {
+int kd_llama_gguf_decode(kd_llama_file **out, const void *bytes, size_t length, const char *name,
+                         kd_llama_training training) {
     kd_gguf *gguf = NULL;
     *out = NULL;
     kd_llama_file *file = calloc(1, sizeof *file);

@@ -3,10 +3,11 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "files/gguf_params.h"
 #include "files/llama_file.h"
 #include "files/llama_gguf.h"
 #include "files/llama_names.h"
-#include "files/gguf_params.h"
+#include "files/text_tokenizer_gguf.h"
 
 static void add_u32(kd_gguf_writer *w, const char *architecture, const char *name, int value) {
     char key[KD_LLAMA_GGUF_KEY_MAX];
@@ -60,8 +61,7 @@ static int check(const char *path, const kd_llama_spec *s, const kd_number_forma
     return KD_OK;
 }
 
-static void add_keys(kd_gguf_writer *w, const kd_llama_file *file,
-                     const kd_number_format *format) {
+static int add_keys(kd_gguf_writer *w, const kd_llama_file *file, const kd_number_format *format) {
     const kd_llama_spec *spec = &file->model->spec;
     const char *architecture = kd_llama_family_name(kd_llama_family_of(spec));
     if (format->gguf_file_type >= 0)
@@ -69,10 +69,12 @@ static void add_keys(kd_gguf_writer *w, const kd_llama_file *file,
     if (file->origin) kd_gguf_add_string(w, "distill.origin", file->origin);
     add_sizes(w, architecture, spec);
     add_rotary(w, architecture, spec);
+    return file->tokenizer ? kd_text_tokenizer_add_gguf(w, file->tokenizer, spec->vocabulary)
+                           : KD_OK;
 }
 
 int kd_llama_gguf_write(const char *path, const kd_llama_file *file,
-                          const kd_number_format *format) {
+                        const kd_number_format *format) {
     const kd_llama *model = file->model;
     const kd_llama_family family = kd_llama_family_of(&model->spec);
     const int pairs = model->spec.head_width / 2;
@@ -91,11 +93,10 @@ int kd_llama_gguf_write(const char *path, const kd_llama_file *file,
     kd_rotary_divisors(divisor, &model->spec.rotary, pairs);
     for (int i = 0; i < pairs; i++) values[i] = (float)divisor[i];
     if (status == KD_OK) status = kd_gguf_writer_create(&w, kd_llama_family_name(family));
-    if (status == KD_OK) {
-        add_keys(w, file, format);
+    if (status == KD_OK) status = add_keys(w, file, format);
+    if (status == KD_OK)
         status = kd_gguf_write_params(path, w, divided ? &divisors : NULL, model->params,
                                       kd_llama_ggml(family), how ? how : own);
-    }
     if (status == KD_OK) kd_encoding_tell(path, model->params, kd_llama_format_of, format);
     kd_gguf_writer_free(w);
     free(own);

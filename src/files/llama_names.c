@@ -40,8 +40,8 @@ static const kd_name_row QWEN[] = {GGML_ROWS, ROW("layers.*.attn.query.*", "blk.
                                    ROW("layers.*.attn.key.*", "blk.*.attn_k.*")};
 
 const kd_names kd_llama_hugging = {HUGGING, sizeof HUGGING / sizeof *HUGGING, "model."};
-const kd_names kd_llama_ggml_llama = {LLAMA, sizeof LLAMA / sizeof *LLAMA, NULL};
-const kd_names kd_llama_ggml_qwen = {QWEN, sizeof QWEN / sizeof *QWEN, NULL};
+static const kd_names ggml_llama = {LLAMA, sizeof LLAMA / sizeof *LLAMA, NULL};
+static const kd_names ggml_qwen = {QWEN, sizeof QWEN / sizeof *QWEN, NULL};
 
 kd_llama_family kd_llama_family_of(const kd_llama_spec *spec) {
     return spec->head_norms       ? KD_LLAMA_QWEN3
@@ -55,5 +55,5 @@ const char *kd_llama_family_name(kd_llama_family family) {
 }
 
 const kd_names *kd_llama_ggml(kd_llama_family family) {
-    return family == KD_LLAMA_PLAIN ? &kd_llama_ggml_llama : &kd_llama_ggml_qwen;
+    return family == KD_LLAMA_PLAIN ? &ggml_llama : &ggml_qwen;
 }

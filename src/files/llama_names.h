@@ -7,16 +7,14 @@
 
 /* Hugging Face's: "model.layers.0.self_attn.q_proj.weight". */
 extern const kd_names kd_llama_hugging;
-/* llama.cpp's: "blk.0.attn_q.weight". Its architecture "llama" has the pairs of rotary positions
- * side by side, the others as we do. */
-extern const kd_names kd_llama_ggml_llama, kd_llama_ggml_qwen;
 
 /* By what a decoder's blocks have; Llama's have neither biases nor norms of heads. */
 typedef enum { KD_LLAMA_PLAIN, KD_LLAMA_QWEN2, KD_LLAMA_QWEN3 } kd_llama_family;
 kd_llama_family kd_llama_family_of(const kd_llama_spec *spec);
 /* "llama", in both programs' files. */
 const char *kd_llama_family_name(kd_llama_family family);
-/* The table of a GGUF. */
+/* llama.cpp's: "blk.0.attn_q.weight". Its architecture "llama" has the pairs of rotary positions
+ * side by side, the others as we do. */
 const kd_names *kd_llama_ggml(kd_llama_family family);
 
 #endif
