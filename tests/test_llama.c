@@ -329,6 +329,7 @@ static void expect_refused(const char *from, const char *to, const char *message
     assert_ok(kd_file_replace(path, weights, bytes));
     assert_refused(kd_llama_file_open(&file, folder, KD_LLAMA_FROZEN), KD_EDATA, message);
     assert_null(file);
+    free(config);
     free(weights);
 }
 
