@@ -28,6 +28,8 @@ static const command COMMANDS[] = {
     {"eval", kd_cmd_eval, "measure one model on the test set, class by class"},
     {"run", kd_cmd_run, "say what an exported model sees in pictures or hears in sounds"},
     {"transcribe", kd_cmd_transcribe, "print what is said in sound files, with a Whisper model"},
+    {"generate", kd_cmd_generate, "go on with a text, with a language model"},
+    {"perplexity", kd_cmd_perplexity, "how well a language model foretells a text"},
     {"convert", kd_cmd_convert, "write a Whisper model in another format"},
     {"inspect", kd_cmd_inspect, "print what is in a file"},
     {"verify", kd_cmd_verify, "check that files are whole"},
