@@ -595,7 +595,7 @@ static void a_log_is_taken_back(void **state) {
     static const char kept[] = "{\"event\":\"start\",\"stage\":\"train\",\"step\":0}\n"
                                "{\"event\":\"step\",\"stage\":\"train\",\"step\":1}\n"
                                "not JSON\n"
-                               "{\"event\":\"step\",\"stage\":\"alone\",\"step\":9}\n";
+                               "{\"event\":\"step\",\"stage\":\"baseline\",\"step\":9}\n";
     static const char gone[] = "{\"event\":\"step\",\"stage\":\"train\",\"step\":2}\n"
                                "{\"event\":\"eval\",\"stage\":\"train\",\"step\":2}\n"
                                "{\"event\":\"step\",\"stage\":\"train\",\"st";

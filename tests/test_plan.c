@@ -78,7 +78,7 @@ static void stages_are_counted(void **state) {
               WIDE
               ", \"teacher\": {\"config\": \"teacher.json\", \"targets\": {\"kind\": \"topk\","
               " \"k\": 2}},\n \"quantize\": [{\"name\": \"a\"}, {\"name\": \"b\", \"qat\":"
-              " {\"epochs\": 2}}],\n \"alone\": true,\n \"train\": {\"epochs\": 3, \"batch\": 32,"
+              " {\"epochs\": 2}}],\n \"baseline\": true,\n \"train\": {\"epochs\": 3, \"batch\": 32,"
               " \"accumulate\": 3, \"learning_rate\": 0.01}");
     if (plan(folder, "pupil.json", 0, 0) != 0) fail_msg("%s", complained);
     assert_says(printed, "teacher: 400 training samples of 8x8x1, 4 classes\n"
@@ -87,7 +87,7 @@ static void stages_are_counted(void **state) {
                 "pupil: 350 training samples of 8x8x1, 4 classes\n"
                 "  train    69004 parameters, 0.07 M multiply-adds a sample; 12 updates of");
     assert_says(printed,
-                "\n  alone    69004 parameters, 0.07 M multiply-adds a sample; 12 updates");
+                "\n  baseline 69004 parameters, 0.07 M multiply-adds a sample; 12 updates");
     assert_says(printed, "multiply-adds a sample; 8 updates of");
     /* Ids and values are 16 and 4 bytes, two kept logits in float16 and their classes 12, the
      * tail 4. */

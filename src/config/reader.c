@@ -80,15 +80,20 @@ static void refuse_strangers(kd_config_reader *reader, const cJSON *object, cons
                              const kd_config_table *table) {
     for (const cJSON *child = object->child; child; child = child->next) {
         kd_guess guess = kd_guess_begin(child->string);
+        const char *renamed = NULL;
         bool known = false;
         for (int i = 0; i < table->count && !known; i++) {
+            const char *formerly = table->key[i].formerly;
             known = strcmp(table->key[i].name, child->string) == 0;
+            if (formerly && strcmp(formerly, child->string) == 0) renamed = table->key[i].name;
             kd_guess_offer(&guess, table->key[i].name);
         }
         if (known) continue;
         char inner[KD_CONFIG_PATH_MAX];
         snprintf(inner, sizeof inner, "%s.%s", path, child->string);
-        if (guess.best)
+        if (renamed)
+            kd_config_complain(reader, child, true, inner, "this key is now called \"%s\"", renamed);
+        else if (guess.best)
             kd_config_complain(reader, child, true, inner, "unknown key; did you mean \"%s\"?",
                                guess.best);
         else

@@ -9,7 +9,7 @@
 /* The models of a run as they become ready. */
 typedef struct {
     kd_run *run;
-    kd_learner *student, *alone;
+    kd_learner *student, *baseline;
     kd_report report;
 } everything;
 
@@ -130,12 +130,12 @@ static int run_stages(everything *e) {
     int status = kd_run_teachers(e->run);
     if (status == KD_OK) status = kd_run_teach(e->run);
     if (status == KD_OK) status = kd_run_train(e->run, false, &e->student);
-    if (status == KD_OK && config->alone) status = kd_run_train(e->run, true, &e->alone);
+    if (status == KD_OK && config->baseline) status = kd_run_train(e->run, true, &e->baseline);
     if (status == KD_OK) status = measure_teacher(e);
     if (status == KD_OK) status = measure_float(e, e->student, "student float", "student", "train");
     if (status == KD_OK) status = measure_corrected(e);
-    if (status == KD_OK && e->alone)
-        status = measure_float(e, e->alone, "student without a teacher", "alone", "alone");
+    if (status == KD_OK && e->baseline)
+        status = measure_float(e, e->baseline, "student without a teacher", "baseline", "baseline");
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
         status = quantize(e, &config->quantize[i], false);
         if (status == KD_OK && config->quantize[i].qat)
@@ -157,6 +157,6 @@ int kd_run_everything(kd_run *run) {
     if (status == KD_OK && !run->quiet) kd_log("report: %s/report.html", run->folder);
     for (int i = 0; i < e.report.count; i++) kd_result_free_counts(&e.report.result[i]);
     kd_learner_free(e.student);
-    kd_learner_free(e.alone);
+    kd_learner_free(e.baseline);
     return status;
 }

@@ -273,8 +273,8 @@ static const kd_config_key ROOT_KEYS[] = {
     {"correct_bias", KD_KEY_INTEGERS, LIST(kd_config, correct_bias, correct_bias_count),
      RANGE(0, 4095), .fallback = "[]",
      .doc = "labels whose output biases are shifted after training, all by what is best on the validation split; for those of data.exclude"},
-    {"alone", KD_KEY_SWITCH, FIELD(kd_config, alone), .fallback = "false",
-     .doc = "also train the same network without the teacher, for comparison"},
+    {"baseline", KD_KEY_SWITCH, FIELD(kd_config, baseline), .fallback = "false",
+     .doc = "also train the same network without the teacher, for comparison", .formerly = "alone"},
 };
 const kd_config_table kd_config_root = {.name = "", .key = ROOT_KEYS, .count = COUNT(ROOT_KEYS),
     .defaults = kd_config_root_defaults, .finish = kd_config_root_finish, .finish_always = true,

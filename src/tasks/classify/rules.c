@@ -30,7 +30,7 @@ void kd_config_root_defaults(kd_config_reader *reader, const cJSON *object, cJSO
 void kd_config_root_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                            void *base) {
     kd_config *config = base;
-    config->loss_alone = (kd_loss_config){
+    config->loss_baseline = (kd_loss_config){
         .hard = 1, .temperature = 1, .label_smoothing = config->loss.label_smoothing};
     kd_config_check_name(reader, object, path);
     const cJSON *held = kd_json_get(kd_json_get(object, "data"), "validation");
@@ -38,8 +38,8 @@ void kd_config_root_finish(kd_config_reader *reader, const cJSON *object, const 
         !(cJSON_IsNumber(held) && held->valuedouble > 0))
         kd_config_complain_key(reader, object, path, "correct_bias",
                                "is chosen on samples held out, but \"data.validation\" is 0");
-    if (cJSON_IsTrue(kd_json_get(object, "alone")) && !kd_json_get(object, "teacher"))
-        kd_config_complain_key(reader, object, path, "alone",
+    if (cJSON_IsTrue(kd_json_get(object, "baseline")) && !kd_json_get(object, "teacher"))
+        kd_config_complain_key(reader, object, path, "baseline",
                                "trains the network also without the teacher, but there is no "
                                "\"teacher\"");
 }

@@ -188,15 +188,15 @@ static int describe_origin(kd_run *run, const char *stage, const kd_quantize_con
 int kd_run_job(kd_run *run, const char *stage, const kd_quantize_config *qat,
                kd_classifier_job *out) {
     const kd_config *c = run->config;
-    bool alone = strcmp(stage, "alone") == 0;
-    bool taught = !alone && run->store;
+    bool baseline = strcmp(stage, "baseline") == 0;
+    bool taught = !baseline && run->store;
     *out = (kd_classifier_job){.loop = {.stage = stage,
                                         .folder = run->folder,
                                         .spec = qat ? &qat->train : &c->train,
                                         .precision = run->precision,
                                         .seed = c->seed,
                                         .config_json = c->resolved},
-                               .loss = alone ? &c->loss_alone : &c->loss,
+                               .loss = baseline ? &c->loss_baseline : &c->loss,
                                .mode = qat ? KD_RUN_FAKE_TRAIN : KD_RUN_FLOAT,
                                .delay_steps = qat ? qat->delay_steps : 0,
                                .train = run->train,
@@ -204,7 +204,7 @@ int kd_run_job(kd_run *run, const char *stage, const kd_quantize_config *qat,
                                .augment = c->augment,
                                .views = c->teacher.views,
                                .store = taught ? run->store : NULL};
-    if (!alone && c->loss.hint_count > 0 && run->teacher.count > 0)
+    if (!baseline && c->loss.hint_count > 0 && run->teacher.count > 0)
         out->teacher = run->teacher.member[0];
     return describe_origin(run, stage, qat, &out->loop);
 }
@@ -213,9 +213,9 @@ static kd_extent sample_extent(const kd_dataset *d) {
     return (kd_extent){d->h, d->w, d->c};
 }
 
-int kd_run_train(kd_run *run, bool alone, kd_learner **out) {
+int kd_run_train(kd_run *run, bool baseline, kd_learner **out) {
     kd_classifier_job job;
-    int status = kd_run_job(run, alone ? "alone" : "train", NULL, &job);
+    int status = kd_run_job(run, baseline ? "baseline" : "train", NULL, &job);
     if (status < 0) return status;
     kd_learner_spec spec = {.model = &run->config->model,
                             .input = sample_extent(run->train),
