@@ -168,24 +168,39 @@ static uint8_t *output_of(const distill_run *run, uint32_t i) {
     return run->room + run->node[i].slot;
 }
 
-/* The stored values under a window: of the channels of `group`; zeros of the input outside of it.
- */
+static int32_t within(int32_t x, int32_t low, int32_t high) {
+    return x < low ? low : x > high ? high : x;
+}
+
+/* The stored values under a window, of the channels of `group`; outside of the image the stored
+ * zero. */
 static void copy_window(uint8_t *to, const distill_node *n, const distill_node *from,
                         const uint8_t *x, uint32_t place, uint32_t group) {
     const uint32_t own = from->c / n->groups;
     const int32_t top = (int32_t)(place / n->w * n->stride[0]) - n->padding[0];
     const int32_t left = (int32_t)(place % n->w * n->stride[1]) - n->padding[1];
+    const int32_t columns = n->kernel[1], first = within(-left, 0, columns);
+    const int32_t end = within((int32_t)from->w - left, first, columns);
     int32_t row, column;
-    for (row = top; row < top + n->kernel[0]; row++)
-        for (column = left; column < left + n->kernel[1]; column++, to += own) {
-            const int outside =
-                row < 0 || row >= (int32_t)from->h || column < 0 || column >= (int32_t)from->w;
-            const uint8_t *line = x + (size_t)row * from->w * from->c;
-            if (outside)
-                memset(to, from->zero, own);
-            else
-                memcpy(to, line + (size_t)column * from->c + group * own, own);
+    for (row = top; row < top + n->kernel[0]; row++) {
+        const int outside = row < 0 || row >= (int32_t)from->h || end == first;
+        const uint32_t before = (uint32_t)(outside ? columns : first) * own;
+        const uint32_t behind = (uint32_t)(outside ? 0 : columns - end) * own;
+        memset(to, from->zero, before);
+        to += before;
+        if (!outside) {
+            const size_t at = (size_t)row * from->w + (size_t)(left + first);
+            const uint8_t *line = x + at * from->c + group * own;
+            if (n->groups == 1) {
+                memcpy(to, line, (size_t)(end - first) * own);
+                to += (size_t)(end - first) * own;
+            } else
+                for (column = first; column < end; column++, line += from->c, to += own)
+                    memcpy(to, line, own);
         }
+        memset(to, from->zero, behind);
+        to += behind;
+    }
 }
 
 /* The column of a place as steps. Bytes are copied behind the middle of its room and spread from
