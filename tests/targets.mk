@@ -68,13 +68,16 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libdistill.a
 build/fuzz/seeds: tests/fuzz/seeds.c build/fuzz/libdistill.a
 	$(call quiet,link $@) clang $(filter-out -MMD -MP,$(CFLAGS)) -Itests $(CFLAGS_fuzz) -fopenmp \
 	    -w -o $@ $< build/fuzz/libdistill.a -lcmocka $(LDLIBS)
-build/fuzz/libdistill.a: $(SOURCES:src/%.c=build/fuzz/%.o)
+build/fuzz/libdistill.a: $(SOURCES:src/%.c=build/fuzz/%.o) $(RUNTIME:%.c=build/fuzz/%.o)
 	@rm -f $@
 	$(call quiet,archive $@) ar rcs $@ $^
+build/fuzz/runtime/%.o: runtime/%.c | fuzz-deps
+	@mkdir -p $(@D)
+	$(call quiet,compile $@) clang $(CFLAGS) $(CFLAGS_fuzz) -w -c -o $@ $<
 build/fuzz/%.o: src/%.c | fuzz-deps
 	@mkdir -p $(@D)
 	$(call quiet,compile $@) clang $(CFLAGS) $(CFLAGS_fuzz) -w -c -o $@ $<
--include $(SOURCES:src/%.c=build/fuzz/%.d)
+-include $(SOURCES:src/%.c=build/fuzz/%.d) $(RUNTIME:%.c=build/fuzz/%.d)
 
 fuzz-deps: deps
 	@$(MAKE) --no-print-directory deps PACKAGES="$(fuzz_packages)"
@@ -115,6 +118,6 @@ build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
 format:
-	clang-format -i include/*.h docs/example/*.c src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
+	clang-format -i include/*.h docs/example/*.c runtime/*.[ch] src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
 .PHONY: schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-whisper bench-onnx parity format
