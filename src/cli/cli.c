@@ -29,6 +29,7 @@ static const command COMMANDS[] = {
     {"run", kd_cmd_run, "say what an exported model sees in pictures or hears in sounds"},
     {"transcribe", kd_cmd_transcribe, "print what is said in sound files, with a Whisper model"},
     {"convert", kd_cmd_convert, "write a Whisper model in another format"},
+    {"imatrix", kd_cmd_imatrix, "gather an importance matrix for convert"},
     {"inspect", kd_cmd_inspect, "print what is in a file"},
     {"verify", kd_cmd_verify, "check that files are whole"},
     {"bench", kd_cmd_bench, "matrix-product peak of this machine, and training's share of it"},

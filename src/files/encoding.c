@@ -39,8 +39,8 @@ int kd_encoding_put(unsigned char *out, const kd_encoding *how, const kd_param *
                     const float *values) {
     const kd_rows_of rows = kd_param_rows(param);
     if (!how->bytes)
-        return kd_number_format_encode(out, how->format, values, rows.count, rows.length,
-                                       param->name);
+        return kd_number_format_encode(out, how->format, values, how->importance, how->groups,
+                                       rows.count, rows.length, param->name);
     memcpy(out, how->bytes, (size_t)kd_encoding_bytes(how, param));
     return KD_OK;
 }
