@@ -10,8 +10,8 @@
 /* H (n,n), symmetric, becomes the upper triangular U with UᵀU = H⁻¹; what is below the diagonal
  * becomes 0. False, with H destroyed, when H is not positive definite (or holds a NaN).
  *
- * H = R·Rᵀ with R upper triangular, then U = R⁻¹: one factorization less than by H⁻¹. On the calling
- * thread alone: same bits at any thread count. n < 2³¹. */
+ * H = R·Rᵀ with R upper triangular, then U = R⁻¹: one factorization less than by H⁻¹. On the
+ * calling thread alone: same bits at any thread count. n < 2³¹. */
 bool kd_factor_of_inverse(kd_real *H, int64_t n);
 
 #endif

@@ -19,11 +19,11 @@ typedef struct {
     const kd_rounding *matrix;
     const kd_format_grid *grid;
     int64_t n;
-    int32_t *order;    /* (n) column at each place           */
-    float *importance; /* (n)                                */
-    kd_real *U;        /* (n,n) in that order                */
-    kd_real *w;        /* (STRIP,n) in that order            */
-    kd_real *error;    /* (STRIP,BLOCK)                      */
+    int32_t *order;        /* (n) column at each place           */
+    float *importance;     /* (n)                                */
+    kd_real *U;            /* (n,n) in that order                */
+    kd_real *w;            /* (STRIP,n) in that order            */
+    kd_real *error;        /* (STRIP,BLOCK)                      */
     float *scale, *offset; /* (STRIP,n) as columns lie       */
     uint8_t *code;         /* (STRIP,n)                      */
 } work;
@@ -49,8 +49,8 @@ static int allocate(work *k) {
     k->scale = malloc(strip * sizeof *k->scale);
     k->offset = malloc(strip * sizeof *k->offset);
     k->code = malloc(strip);
-    const bool all = k->order && k->importance && k->U && k->w && k->error && k->scale &&
-                     k->offset && k->code;
+    const bool all =
+        k->order && k->importance && k->U && k->w && k->error && k->scale && k->offset && k->code;
     return all ? KD_OK : kd_fail_memory(n * n * sizeof *k->U, "GPTQ");
 }
 
@@ -125,8 +125,9 @@ static uint8_t nearest(const kd_format_grid *grid, float x, float scale, float o
     int best = 0;
     if (!grid->level) {
         const float step = rintf(wanted - grid->first);
-        return (uint8_t)(step > 0 ? step < (float)(grid->codes - 1) ? step : (float)(grid->codes - 1)
-                                  : 0);
+        return (uint8_t)(step > 0
+                             ? step < (float)(grid->codes - 1) ? step : (float)(grid->codes - 1)
+                             : 0);
     }
     for (int code = 1; code < grid->codes; code++)
         if (fabsf(grid->level[code] - wanted) < fabsf(grid->level[best] - wanted)) best = code;
@@ -142,8 +143,7 @@ static void round_columns(const work *k, int64_t row, int64_t first, int64_t end
         const float scale = k->scale[at], offset = k->offset[at];
         const uint8_t code = nearest(k->grid, (float)w[j], scale, offset);
         const kd_real *restrict u = k->U + j * n;
-        const kd_real error =
-            (w[j] - (kd_real)(scale * level_of(k->grid, code) + offset)) / u[j];
+        const kd_real error = (w[j] - (kd_real)(scale * level_of(k->grid, code) + offset)) / u[j];
         k->code[at] = code;
         k->error[row * BLOCK + j - first] = error;
 #pragma omp simd
@@ -181,8 +181,7 @@ static void round_strip(const work *k, int64_t from, int64_t rows) {
         k->grid->put(m->bytes + (from + row) * bytes, k->code + row * n, n);
 }
 
-int kd_gptq_round(const kd_rounding *m, const kd_real *H, int groups,
-                  const kd_gptq_spec *spec) {
+int kd_gptq_round(const kd_rounding *m, const kd_real *H, int groups, const kd_gptq_spec *spec) {
     KD_CONTRACT(m->format->grid && m->rows % groups == 0, "GPTQ in %s, %lld rows of %d groups",
                 m->format->name, (long long)m->rows, groups);
     work k = {.matrix = m, .grid = m->format->grid, .n = m->n};

@@ -19,8 +19,8 @@
 struct kd_rounding; /* quantizer.h */
 
 typedef struct {
-    double damping;        /* share of the mean of H's diagonal that is added to it (0.01); ten times
-                              as much at most, where H is not positive definite without             */
+    double damping; /* share of the mean of H's diagonal that is added to it (0.01); ten times
+                       as much at most, where H is not positive definite without             */
     bool activation_order; /* columns in the order of H's diagonal, largest first */
 } kd_gptq_spec;
 

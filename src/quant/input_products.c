@@ -1,5 +1,6 @@
 #include "quant/input_products.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 typedef struct {
     const kd_param *param;
     kd_real *sum; /* (groups,n,n); NULL: nothing in this pass */
+    double *size; /* (groups,n) Σ |x|                         */
     int groups;
     double rows;
     bool wanted;
@@ -43,7 +45,7 @@ int kd_input_products_create(kd_input_products **out, const kd_params *params, c
 
 void kd_input_products_free(kd_input_products *p) {
     if (!p) return;
-    for (int i = 0; i < p->count; i++) free(p->entry[i].sum);
+    kd_input_products_release(p);
     free(p->entry);
     free(p->windows);
     free(p);
@@ -53,11 +55,17 @@ static int64_t length_of(const entry *e) {
     return kd_param_rows(e->param).length;
 }
 
-/* H[g] ← H[g] + x·xᵀ of `rows` rows. */
+/* H[g] ← H[g] + x·xᵀ, and Σ |x|, of `rows` rows. */
 static void add(entry *e, int g, const kd_real *x, int64_t rows, int64_t distance) {
+    enum { COLUMNS = 64 };
     const int64_t n = length_of(e);
-    kd_gemm(KD_TRANSPOSED, KD_PLAIN, n, n, rows, 1, x, distance, x, distance, 1,
-            e->sum + g * n * n, n);
+#pragma omp parallel for schedule(static)
+    for (int64_t first = 0; first < n; first += COLUMNS)
+        for (int64_t row = 0; row < rows; row++)
+            for (int64_t j = first; j < n && j < first + COLUMNS; j++)
+                e->size[g * n + j] += fabs((double)x[row * distance + j]);
+    kd_gemm(KD_TRANSPOSED, KD_PLAIN, n, n, rows, 1, x, distance, x, distance, 1, e->sum + g * n * n,
+            n);
 }
 
 /* --- windows ------------------------------------------------------------------------------------
@@ -117,10 +125,11 @@ static bool begin(kd_input_products *p, entry *e, int groups) {
     p->full = p->full || (p->bytes > 0 && p->bytes + bytes > p->most_bytes);
     if (p->full) return false;
     e->sum = calloc((size_t)(groups * n * n), sizeof *e->sum);
+    e->size = calloc((size_t)(groups * n), sizeof *e->size);
     e->groups = groups;
     p->bytes += bytes;
-    p->failed = p->failed || !e->sum;
-    return e->sum != NULL;
+    p->failed = p->failed || !e->sum || !e->size;
+    return e->sum && e->size;
 }
 
 static void tell(void *context, const kd_tensor *weight, const kd_tensor *x, const int *stride,
@@ -130,7 +139,7 @@ static void tell(void *context, const kd_tensor *weight, const kd_tensor *x, con
     while (i < p->count && p->entry[i].param != weight->param) i++;
     if (i == p->count || !p->entry[i].wanted) return;
     entry *e = &p->entry[i];
-    if (!e->sum && !begin(p, e, groups)) return;
+    if (p->failed || (!e->sum && !begin(p, e, groups))) return;
     if (!stride) {
         const int64_t n = length_of(e);
         e->rows += (double)(x->size / n);
@@ -161,6 +170,7 @@ int kd_input_products_finish(kd_input_products *p, bool *again) {
         if (!e->sum) continue;
         p->seen = true;
         for (int64_t k = 0; k < size; k++) e->sum[k] *= (kd_real)(2 / e->rows);
+        for (int64_t k = 0; k < e->groups * n; k++) e->size[k] /= e->rows;
     }
     return p->seen ? KD_OK
                    : kd_fail(KD_EDATA, "no input of any matrix was seen; calibrate with at least "
@@ -172,13 +182,32 @@ kd_real *kd_input_products_of(kd_input_products *p, int param, int *groups) {
     return p->entry[param].sum;
 }
 
+const double *kd_input_products_size(const kd_input_products *p, int param) {
+    return p->entry[param].size;
+}
+
+void kd_input_products_divide(kd_input_products *p, int param, const double *s, int64_t count) {
+    entry *e = &p->entry[param];
+    const int64_t n = length_of(e);
+    if (!e->sum) return;
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < e->groups * n; row++) {
+        const double own = s[row % n % count];
+        e->size[row] /= own;
+        for (int64_t j = 0; j < n; j++)
+            e->sum[row * n + j] = (kd_real)((double)e->sum[row * n + j] / (own * s[j % count]));
+    }
+}
+
 void kd_input_products_release(kd_input_products *p) {
     for (int i = 0; i < p->count; i++) {
         entry *e = &p->entry[i];
-        if (!e->sum) continue;
+        if (e->sum) e->wanted = false;
         free(e->sum);
+        free(e->size);
         e->sum = NULL;
-        e->wanted = false;
+        e->size = NULL;
+        e->rows = 0;
     }
     p->bytes = 0;
     p->full = false;

@@ -4,8 +4,8 @@
  *     H[g] = 2/rows · Σ x·xᵀ        (n,n) of group g of a convolution's channels; a matrix has one
  *
  * in kd_real. Memory is bounded: in one pass over the samples only so many parameters are gathered,
- * in the order in which the model uses them; whoever calibrates runs the samples again for the rest,
- * with those before already rounded if he likes.
+ * in the order in which the model uses them; whoever calibrates runs the samples again for the
+ * rest, with those before already rounded if he likes.
  */
 #ifndef KD_QUANT_INPUT_PRODUCTS_H
 #define KD_QUANT_INPUT_PRODUCTS_H
@@ -31,9 +31,16 @@ void kd_input_products_watch(kd_input_products *products, kd_tape *tape);
  * nothing was seen at all, KD_EINTERNAL when memory was out while it was summed. */
 int kd_input_products_finish(kd_input_products *products, bool *again);
 
-/* (groups,n,n) of parameter `param` in the pass that was finished, to be changed by the caller as he
- * likes; NULL when it was not gathered in it. */
+/* (groups,n,n) of parameter `param` in the pass that was finished, to be changed by the caller as
+ * he likes; NULL when it was not gathered in it. */
 kd_real *kd_input_products_of(kd_input_products *products, int param, int *groups);
+
+/* (groups,n) mean |x| of the same. */
+const double *kd_input_products_size(const kd_input_products *products, int param);
+
+/* Input j of the parameter is divided by s[j mod count] from now on; H and mean |x| with it. */
+void kd_input_products_divide(kd_input_products *products, int param, const double *s,
+                              int64_t count);
 
 /* Forgets those of the pass; what was gathered once is not gathered again. */
 void kd_input_products_release(kd_input_products *products);

@@ -8,7 +8,9 @@
  *   importance likewise, but the scales are those that lose least where inputs are large; sees the
  *              inputs of matrices
  *   gptq       each column's error is made good by the columns behind it (gptq.h); sees the
- * products of inputs, and rounds once: for weights that are not trained any more
+ *              products of inputs, and rounds once: for weights that are not trained any more
+ *   awq        columns of large inputs are scaled to lose less (awq.h), and what makes those inputs is
+ *              divided by it, in the model's own values until it is freed; likewise
  *
  * Rows of the second kind, which round weights and leave the forward alone, are one function:
  * KD_ROUNDED_WEIGHTS (rounded_weights.h) brings the rest.
@@ -29,6 +31,8 @@
 #define KD_QUANT_QUANTIZER_H
 
 #include "files/encoding.h"
+#include "layers/scaling.h"
+#include "quant/awq.h"
 #include "quant/blob.h"
 #include "quant/gptq.h"
 #include "quant/input_products.h"
@@ -56,8 +60,10 @@ typedef struct {
 /* A model of any task. All is borrowed. */
 typedef struct {
     kd_params *params;
-    kd_net *net;          /* NULL: the model is written as code, and computes by itself */
-    kd_format_rule *rule; /* which parameter may have which format; NULL: none has any  */
+    kd_net *net;              /* NULL: the model is written as code, and computes by itself */
+    kd_format_rule *rule;     /* which parameter may have which format; NULL: none has any  */
+    kd_scalings_of *scalings; /* where columns may be scaled; NULL: nowhere                 */
+    const void *layers;       /* what it is asked of                                        */
 } kd_quantizable;
 
 /* A model that is quantized; each row begins its own struct with it. */
@@ -74,6 +80,7 @@ typedef struct kd_rounding {
     const kd_input_squares *seen; /* of KD_SEES_INPUTS, else NULL            */
     const kd_real *products;      /* (groups,n,n) of KD_SEES_PRODUCTS, or NULL */
     int groups;                   /* equal parts of the rows                 */
+    bool scores;                  /* of a matrix that makes queries or keys  */
     const kd_number_format *format;
     int64_t rows, n;
     const kd_real *w;     /* (rows,n)                                   */
@@ -84,7 +91,8 @@ typedef struct kd_rounding {
 struct kd_quantizer {
     const char *name;
     kd_quantizer_sight sees;
-    bool makes_network; /* it needs a net, and computes by a forward of its own */
+    bool makes_network;  /* it needs a net, and computes by a forward of its own */
+    bool scales_columns; /* by awq.h, before it rounds                           */
 
     int (*create)(kd_quantized **out, const kd_quantizable *model, const kd_quantize_spec *spec);
     void (*free)(kd_quantized *q);
@@ -108,7 +116,7 @@ struct kd_quantizer {
 /* Every quantizer: its file defines kd_quantizer_<name>. */
 #define KD_QUANTIZERS(X) X(integers) X(nearest) KD_SEEING_ROUNDINGS(X)
 /* They round weights by what they have seen. */
-#define KD_SEEING_ROUNDINGS(X)     X(importance) X(gptq)
+#define KD_SEEING_ROUNDINGS(X)     X(importance) X(gptq) X(awq)
 #define KD_DECLARE_QUANTIZER(name) extern const kd_quantizer kd_quantizer_##name;
 KD_QUANTIZERS(KD_DECLARE_QUANTIZER)
 #undef KD_DECLARE_QUANTIZER

@@ -4,8 +4,7 @@
 
 static int round_matrix(const kd_rounding *matrix) {
     if (matrix->products && matrix->format->grid)
-        return kd_gptq_round(matrix, matrix->products, matrix->groups,
-                             &matrix->model->spec.gptq);
+        return kd_gptq_round(matrix, matrix->products, matrix->groups, &matrix->model->spec.gptq);
     kd_round_rows(matrix, NULL, 1);
     return 0;
 }

@@ -1,6 +1,7 @@
 #include "quant/rounded_weights.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/arena.h"
 #include "base/error.h"
@@ -20,11 +21,14 @@ typedef struct {
     kd_encoding *encoding; /* (parameters)                    */
     entry *entry;          /* (count)                         */
     int count;
-    kd_real *slab;          /* of the rounded values           */
-    unsigned char *bytes;   /* of all entries                  */
-    float *scratch;         /* (KD_ROUNDING_LANES,longest row) */
-    kd_input_squares *seen; /* of KD_SEES_INPUTS, else NULL    */
+    kd_real *slab;               /* of the rounded values           */
+    unsigned char *bytes;        /* of all entries                  */
+    float *scratch;              /* (KD_ROUNDING_LANES,longest row) */
+    kd_input_squares *seen;      /* of KD_SEES_INPUTS, else NULL    */
     kd_input_products *products; /* of KD_SEES_PRODUCTS, else NULL */
+    kd_scaling *scaling;         /* (scalings) where columns may be scaled                 */
+    int scalings;
+    kd_real *original; /* (slab_size) of the model, while its columns are scaled */
 } rounded;
 
 static rounded *rounded_of(kd_quantized *q) {
@@ -46,6 +50,15 @@ int kd_rounded_create(kd_quantized **out, const kd_quantizable *model,
     return KD_OK;
 }
 
+/* The model's own values again. */
+static void unscale(rounded *r) {
+    kd_params *params = r->base.model.params;
+    if (!r->original) return;
+    memcpy(params->value, r->original, (size_t)params->slab_size * sizeof *r->original);
+    kd_params_touch(params);
+    free(r->original);
+}
+
 void kd_rounded_free(kd_quantized *q) {
     rounded *r = rounded_of(q);
     free(r->encoding);
@@ -55,6 +68,8 @@ void kd_rounded_free(kd_quantized *q) {
     free(r->scratch);
     kd_input_squares_free(r->seen);
     kd_input_products_free(r->products);
+    unscale(r);
+    free(r->scaling);
     free(r);
 }
 
@@ -117,7 +132,9 @@ static int see_products(rounded *r) {
     const int status = kd_input_products_create(&r->products, r->base.model.params, wanted,
                                                 (int64_t)KD_INPUT_PRODUCTS_MIB << 20);
     free(wanted);
-    return status;
+    const kd_quantizable *model = &r->base.model;
+    if (status < 0 || !r->base.how->scales_columns || !model->scalings) return status;
+    return model->scalings(&r->scaling, &r->scalings, model->layers);
 }
 
 int kd_rounded_start(kd_quantized *q) {
@@ -166,6 +183,13 @@ static void decode_rows(const kd_rounding *m, kd_real *out) {
     }
 }
 
+static bool makes_scores(const rounded *r, const kd_param *param) {
+    for (int i = 0; i < r->scalings; i++)
+        for (int k = 0; k < r->scaling[i].scores; k++)
+            if (r->scaling[i].to[k] == param) return true;
+    return false;
+}
+
 static int round_entry(rounded *r, entry *e) {
     kd_tensor *t = &param_of(r, e)->tensor;
     const kd_rows_of rows = kd_param_rows(param_of(r, e));
@@ -177,9 +201,9 @@ static int round_entry(rounded *r, entry *e) {
                           .n = rows.length,
                           .w = e->own,
                           .bytes = e->bytes,
-                          .scratch = r->scratch};
-    if (r->products)
-        matrix.products = kd_input_products_of(r->products, e->param, &matrix.groups);
+                          .scratch = r->scratch,
+                          .scores = makes_scores(r, param_of(r, e))};
+    if (r->products) matrix.products = kd_input_products_of(r->products, e->param, &matrix.groups);
     const int status = r->base.how->round_matrix(&matrix);
     if (status < 0) return status;
     decode_rows(&matrix, e->rounded);
@@ -218,12 +242,38 @@ void kd_rounded_watch(kd_quantized *q, kd_tape *tape) {
     if (r->products) kd_input_products_watch(r->products, tape);
 }
 
+static const kd_number_format *format_of(const void *context, int param) {
+    return ((const rounded *)context)->encoding[param].format;
+}
+
+static int scale_columns(rounded *r) {
+    const kd_quantizable *model = &r->base.model;
+    const size_t bytes = (size_t)model->params->slab_size * sizeof *r->original;
+    bool *final = calloc((size_t)model->params->count, sizeof *final);
+    if (!r->original) {
+        r->original = kd_large_alloc(bytes);
+        if (r->original) memcpy(r->original, model->params->value, bytes);
+    }
+    int status = final && r->original ? KD_OK : kd_fail_memory(bytes, "rounded weights");
+    for (const entry *e = r->entry; e < r->entry + r->count && status == KD_OK; e++)
+        final[e->param] = e->final;
+    if (status == KD_OK)
+        status =
+            kd_awq_scale(model->params, r->scaling, r->scalings, r->products, final, format_of, r);
+    free(final);
+    return status;
+}
+
 /* Rounds what was gathered in this pass, so that the next one sees what follows from it. */
 static int round_seen(rounded *r) {
     bool again;
     int groups, status = kd_input_products_finish(r->products, &again);
-    for (entry *e = r->entry; e < r->entry + r->count && status == KD_OK; e++)
+    kd_rounded_leave(&r->base);
+    if (status == KD_OK && r->base.how->scales_columns) status = scale_columns(r);
+    for (entry *e = r->entry; e < r->entry + r->count && status == KD_OK; e++) {
+        if (e->final) param_of(r, e)->tensor.value = e->rounded;
         if (kd_input_products_of(r->products, e->param, &groups)) status = round_entry(r, e);
+    }
     kd_input_products_release(r->products);
     kd_params_touch(r->base.model.params);
     return status == KD_OK && again ? KD_CALIBRATE_AGAIN : status;

@@ -73,14 +73,15 @@ int kd_speech_calibrate(kd_quantized *q, const kd_whisper *model, const kd_windo
                         int64_t samples) {
     hearing h = {.model = model, .windows = windows};
     int status = allocate(&h);
-    if (status == KD_OK) {
-        kd_quantized_watch(q, h.tape);
-        status = hear_all(&h, samples);
-        kd_quantized_unwatch(h.tape);
-    }
+    if (status == KD_OK) do {
+            kd_quantized_watch(q, h.tape);
+            status = hear_all(&h, samples);
+            kd_quantized_unwatch(h.tape);
+            if (status == KD_OK) status = kd_quantized_calibrated(q);
+        } while (status == KD_CALIBRATE_AGAIN);
     kd_tape_free(h.tape);
     free(h.order);
     free(h.mel);
     free(h.memory);
-    return status < 0 ? status : kd_quantized_calibrated(q);
+    return status;
 }

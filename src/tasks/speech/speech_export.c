@@ -69,7 +69,10 @@ static int write_files(const kd_speech_run *run, const kd_speech_quantize *how, 
 /* The student, or a copy that may be trained, with a quantizer on it that has seen what it must. */
 static int quantize(kd_quantized **out, const kd_speech_run *run, kd_whisper_file *file,
                     const kd_speech_quantize *how) {
-    const kd_quantizable model = {.params = file->model->params, .rule = kd_whisper_format_of};
+    const kd_quantizable model = {.params = file->model->params,
+                                  .rule = kd_whisper_format_of,
+                                  .scalings = kd_whisper_scalings,
+                                  .layers = file->model};
     int status = kd_quantized_create(out, &model, &how->spec);
     if (status == KD_OK) status = kd_quantized_start(*out);
     if (status == KD_OK && how->spec.how->sees != KD_SEES_NOTHING)
