@@ -32,6 +32,7 @@ static const command COMMANDS[] = {
     {"generate", kd_cmd_generate, "go on with a text, with a language model"},
     {"perplexity", kd_cmd_perplexity, "how well a language model foretells a text"},
     {"convert", kd_cmd_convert, "write a Whisper model in another format"},
+    {"imatrix", kd_cmd_imatrix, "gather an importance matrix for convert"},
     {"inspect", kd_cmd_inspect, "print what is in a file"},
     {"verify", kd_cmd_verify, "check that files are whole"},
     {"bench", kd_cmd_bench, "matrix-product peak of this machine, and training's share of it"},

@@ -5,6 +5,7 @@
 #include "distill/task.h"
 #include "tasks/speech/metrics.h"
 #include "tasks/speech/speech.h"
+#include "tasks/speech/speech_calibrate.h"
 #include "tasks/speech/speech_run.h"
 
 static int load(void **config, const char *path, int set_count, const char *const *sets) {
@@ -94,4 +95,5 @@ const kd_task kd_task_speech = {.name = "speech",
                                           [KD_STAGE_QUANTIZE] = quantize,
                                           [KD_STAGE_EXPORT] = export,
                                           [KD_STAGE_ALL] = everything},
+                                .imatrix = kd_speech_imatrix,
                                 .sweep = &kd_speech_sweep};
