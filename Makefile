@@ -64,7 +64,7 @@ KERNELS = $(filter-out %/gemm.c %/gemm_onednn.c %/gemm_openblas.c %/gemm_cholesk
           src/autograd/attention_blocks.c src/autograd/compact.c $(wildcard src/distill/loss*.c) \
           src/distill/optimizer.c src/quant/fake_quant.c src/quant/requantize.c src/quant/observer.c \
           src/quant/int8_ops.c src/tasks/speech/decode_rules.c src/data/fft.c src/data/logmel.c \
-          src/data/whisper_mel.c
+          src/data/whisper_mel.c src/files/formats/format_search.c
 TESTS   = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
 all: build/distill

@@ -8,9 +8,9 @@
  *   importance likewise, but the scales are those that lose least where inputs are large; sees the
  *              inputs of matrices
  *   gptq       each column's error is made good by the columns behind it (gptq.h); sees the
- * products of inputs, and rounds once: for weights that are not trained any more awq        columns
- * of large inputs are scaled to lose less (awq.h), and what makes those inputs is divided by it, in
- * the model's own values until it is freed; likewise
+ *              products of inputs, and rounds once: for weights that are not trained any more
+ *   awq        columns of large inputs are scaled to lose less (awq.h), and what makes those inputs is
+ *              divided by it, in the model's own values until it is freed; likewise
  *
  * Rows of the second kind, which round weights and leave the forward alone, are one function:
  * KD_ROUNDED_WEIGHTS (rounded_weights.h) brings the rest.
@@ -115,10 +115,8 @@ struct kd_quantizer {
 
 /* Every quantizer: its file defines kd_quantizer_<name>. */
 #define KD_QUANTIZERS(X) X(integers) X(nearest) KD_SEEING_ROUNDINGS(X)
-#define KD_SEEING_ROUNDINGS(X)                                                                     \
-    X(importance)                                                                                  \
-    X(gptq) X(awq) /* they round weights by what they have seen                                    \
-                    */
+/* They round weights by what they have seen. */
+#define KD_SEEING_ROUNDINGS(X)     X(importance) X(gptq) X(awq)
 #define KD_DECLARE_QUANTIZER(name) extern const kd_quantizer kd_quantizer_##name;
 KD_QUANTIZERS(KD_DECLARE_QUANTIZER)
 #undef KD_DECLARE_QUANTIZER
