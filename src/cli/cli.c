@@ -21,6 +21,7 @@ typedef struct {
 static const command COMMANDS[] = {
     {"train", kd_cmd_train, "run the stages of a config that are missing, measure every model"},
     {"sweep", kd_cmd_sweep, "run a config in variants over several seeds, one table of them all"},
+    {"slurm", kd_cmd_slurm, "write a batch script that trains a config on several machines"},
     {"label", kd_cmd_label, "write down what the teacher hears in recordings"},
     {"teach", kd_cmd_teach, "write the teacher's soft targets to the store"},
     {"quantize", kd_cmd_quantize, "int8 by calibration alone (PTQ)"},

@@ -99,6 +99,7 @@ int kd_cmd_inspect(int argc, char **argv);
 int kd_cmd_run(int argc, char **argv);
 int kd_cmd_schema(int argc, char **argv);
 int kd_cmd_selftest(int argc, char **argv);
+int kd_cmd_slurm(int argc, char **argv);
 int kd_cmd_sweep(int argc, char **argv);
 int kd_cmd_verify(int argc, char **argv);
 

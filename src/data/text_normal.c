@@ -206,6 +206,10 @@ static int apply_to_bytes(char **out, size_t *out_length, const kd_normal_step *
     } else if (step->kind == KD_NORMAL_PREPEND) {
         if (length > 0) put(&b, step->to, step->to_length);
         put(&b, text, length);
+    } else if (step->kind == KD_NORMAL_TRIM) {
+        while (length > 0 && text[length - 1] == ' ') length--;
+        while (length > 0 && text[0] == ' ') text++, length--;
+        put(&b, text, length);
     } else if (step->kind == KD_NORMAL_REPLACE) {
         replace(&b, step, text, length);
     } else {
@@ -219,7 +223,7 @@ static int apply_to_bytes(char **out, size_t *out_length, const kd_normal_step *
 
 static bool is_of_bytes(kd_normal_kind kind) {
     return kind == KD_NORMAL_CHARSMAP || kind == KD_NORMAL_PREPEND || kind == KD_NORMAL_REPLACE ||
-           kind == KD_NORMAL_SPACES;
+           kind == KD_NORMAL_SPACES || kind == KD_NORMAL_TRIM;
 }
 
 /* Below U+0300 every character is in form C, and stands still. */

@@ -19,6 +19,7 @@ typedef enum {
     KD_NORMAL_REPLACE,    /* each `from` by `to`                                   */
     KD_NORMAL_PREPEND,    /* `to` in front, unless the text is empty               */
     KD_NORMAL_SPACES,     /* two or more spaces by one `to`                        */
+    KD_NORMAL_TRIM,       /* spaces (U+0020) at the start and the end              */
     KD_NORMAL_STRIP_LEFT, /* white space at the start, at the end                  */
     KD_NORMAL_STRIP_RIGHT,
     KD_NORMAL_CHARSMAP /* SentencePiece's table of replacements                     */

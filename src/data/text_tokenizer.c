@@ -292,7 +292,7 @@ kd_hash kd_text_tokenizer_hash(const kd_text_tokenizer *t) {
                              t->whole_first,
                              t->byte_fallback,
                              t->fuse_unknown,
-                             t->single,
+                             t->user_first,
                              t->word_max,
                              (int32_t)t->spaces,
                              t->words_only,

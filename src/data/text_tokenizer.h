@@ -45,6 +45,10 @@ int kd_text_tokenizer_read(kd_text_tokenizer **out, const char *folder);
 /* A whole tokenizer.json in memory; `name` is for messages. */
 int kd_text_tokenizer_parse_json(kd_text_tokenizer **out, const char *text, size_t length,
                                  const char *name);
+/* A whole tokenizer.model of SentencePiece's (unigram or BPE) in memory. Its control and
+ * user-defined pieces are found in a text before all else, as transformers does. */
+int kd_text_tokenizer_parse_model(kd_text_tokenizer **out, const void *bytes, size_t length,
+                                  const char *name);
 void kd_text_tokenizer_free(kd_text_tokenizer *tokenizer);
 
 const kd_text_token_ids *kd_text_tokenizer_ids(const kd_text_tokenizer *tokenizer);

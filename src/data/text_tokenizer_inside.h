@@ -54,7 +54,7 @@ struct kd_text_tokenizer {
     bool whole_first;       /* a piece that is a token is not joined: ignore_merges  */
     bool byte_fallback;     /* characters without a token become byte tokens        */
     bool fuse_unknown;      /* neighbouring unknown characters are one token        */
-    bool single;            /* unigram sums are float, as SentencePiece's, not double */
+    bool user_first;        /* unigram: tokens that the user defined outweigh others */
     double lowest, highest; /* unigram: of all scores                              */
     int32_t *rank;          /* (V) BPE by scores: the order of joins; or NULL           */
     uint64_t *merge;        /* (merges) BPE by merges: pairs in their order             */

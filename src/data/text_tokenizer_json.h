@@ -16,4 +16,8 @@ bool kd_text_json_has_letters(const cJSON *root);
  * not supported is refused by its name. */
 int kd_text_json_read_pipeline(kd_text_tokenizer *t, const kd_json *json);
 
+/* From folder/vocab.json and merges.txt, or folder/vocab.txt; `path` is the one of the vocabulary.
+ */
+int kd_text_tokenizer_read_older(kd_text_tokenizer **out, const char *folder, const char *path);
+
 #endif

@@ -105,28 +105,44 @@ static int read_beside(kd_text_tokenizer *t, const char *folder) {
 
 /* --- the tokens ------------------------------------------------------------------------------- */
 
-static int read_tokenizer_json(kd_text_tokenizer **out, const char *path) {
-    char *text;
+typedef enum { JSON, SENTENCEPIECE, OLDER } file_kind;
+
+static int read_file(kd_text_tokenizer **out, const char *folder, const char *path,
+                     file_kind kind) {
+    char *bytes;
     size_t length;
-    int status = kd_file_read(&text, &length, path, FILE_LIMIT);
+    if (kind == OLDER) return kd_text_tokenizer_read_older(out, folder, path);
+    int status = kd_file_read(&bytes, &length, path, FILE_LIMIT);
     if (status < 0) return status;
-    status = kd_text_tokenizer_parse_json(out, text, length, path);
-    free(text);
+    status = kind == JSON ? kd_text_tokenizer_parse_json(out, bytes, length, path)
+                          : kd_text_tokenizer_parse_model(out, bytes, length, path);
+    free(bytes);
     return status;
 }
 
 int kd_text_tokenizer_read(kd_text_tokenizer **out, const char *folder) {
+    static const struct {
+        const char *name;
+        file_kind kind;
+    } known[] = {{"tokenizer.json", JSON},
+                 {"tokenizer.model", SENTENCEPIECE},
+                 {"vocab.json", OLDER},
+                 {"vocab.txt", OLDER}};
     char path[KD_PATH_MAX];
     *out = NULL;
-    int status = kd_path_join(path, folder, "tokenizer.json");
-    if (status < 0) return status;
-    if (!kd_file_exists(path))
-        return kd_fail(KD_ENOINPUT, "%s: no tokenizer: no tokenizer.json is there", folder);
-    status = read_tokenizer_json(out, path);
-    if (status == KD_OK) status = read_beside(*out, folder);
-    if (status < 0) {
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        int status = kd_path_join(path, folder, known[i].name);
+        if (status < 0) return status;
+        if (!kd_file_exists(path)) continue;
+        status = read_file(out, folder, path, known[i].kind);
+        if (status == KD_OK) status = read_beside(*out, folder);
+        if (status == KD_OK) return KD_OK;
         kd_text_tokenizer_free(*out);
         *out = NULL;
+        return status;
     }
-    return status;
+    return kd_fail(KD_ENOINPUT,
+                   "%s: no tokenizer: neither tokenizer.json nor tokenizer.model, vocab.json or "
+                   "vocab.txt is there",
+                   folder);
 }

@@ -26,8 +26,7 @@ static int reserve(kd_text_encoder *e, size_t length) {
 
 /* The token of bytes [at, end) comes behind what is best up to `at`. */
 static void offer(kd_text_encoder *e, size_t at, size_t end, int32_t id, double score) {
-    double sum = e->best[at] + score;
-    if (e->t->single) sum = (float)sum;
+    const double sum = e->best[at] + score;
     if (e->from[end] >= 0 && !(sum > e->best[end])) return;
     e->best[end] = sum;
     e->from[end] = (int32_t)at;
@@ -50,7 +49,7 @@ static void offer_all(kd_text_encoder *e, const char *piece, size_t length, size
         const int32_t id = kd_token_table_find_hashed(&t->table, hash, piece + at, next - at);
         if (id < 0) continue;
         /* As in SentencePiece, tokens that the user defined outweigh all others. */
-        const bool user = t->single && t->kind[id] == KD_TOKEN_USER;
+        const bool user = t->user_first && t->kind[id] == KD_TOKEN_USER;
         offer(e, at, next, id, user ? (float)(next - at) * t->highest - 0.1 : t->score[id]);
         if (next == first) alone = true;
     }

@@ -254,9 +254,7 @@ static int read_sentencepiece(gguf_reader *r) {
                                     (size_t)map->count, NULL);
     }
     if (status == KD_OK && flag(r, "remove_extra_whitespaces", false)) {
-        status = kd_text_normal_add(&t->normal, KD_NORMAL_STRIP_LEFT, NULL, 0, NULL);
-        if (status == KD_OK)
-            status = kd_text_normal_add(&t->normal, KD_NORMAL_STRIP_RIGHT, NULL, 0, NULL);
+        status = kd_text_normal_add(&t->normal, KD_NORMAL_TRIM, NULL, 0, NULL);
         if (status == KD_OK)
             status = kd_text_normal_add(&t->normal, KD_NORMAL_SPACES, NULL, 0, " ");
     }
@@ -266,7 +264,7 @@ static int read_sentencepiece(gguf_reader *r) {
     if (status == KD_OK) status = kd_text_normal_add(&t->normal, KD_NORMAL_REPLACE, " ", 1, mark);
     t->decode = KD_DECODE_SPACES;
     t->fuse_unknown = true;
-    t->single = true;
+    t->user_first = true;
     for (int b = 0; b < 256; b++)
         t->byte_fallback = b == 0 || t->byte_fallback ? t->byte[b] >= 0 : false;
     set_ends(r, !unigram, unigram);

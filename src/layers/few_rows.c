@@ -28,15 +28,15 @@ void kd_few_rows_clear(kd_few_rows *few) {
 void kd_few_rows_product(const kd_few_rows *few, kd_tape *tape, const kd_param *W, int64_t rows,
                          const kd_real *A, int64_t lda, kd_real *C) {
     const int64_t N = W->tensor.shape[0], K = W->tensor.shape[1];
+    const kd_matrix_product p =
+        kd_product_of(rows, N, K, kd_plain(A, lda), kd_factor_of(&W->tensor, KD_TRANSPOSED), C, N);
     const kd_compact *compact = NULL;
     for (int i = 0; i < few->count && rows <= KD_FEW_ROWS && !compact; i++)
         if (few->compact[i]->param == W) compact = few->compact[i];
     if (compact && compact->version == *W->version)
-        kd_gemm_few_compact(rows, N, K, A, lda, compact, C, N);
-    else if (W->tensor.constant)
-        kd_gemm_constant(tape, rows, N, K, A, lda, W->tensor.constant, C, N);
+        kd_gemm_few_compact(&p, compact);
     else
-        kd_gemm(KD_PLAIN, KD_TRANSPOSED, rows, N, K, 1, A, lda, W->tensor.value, K, 0, C, N);
+        kd_gemm_constant(tape, &p);
 }
 
 kd_tensor *kd_few_rows_linear(const kd_few_rows *few, kd_tape *tape, const kd_linear_layer *layer,
