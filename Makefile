@@ -22,7 +22,7 @@ MODES    = release debug double
 
 # One short line for each file; make V=1 shows the commands.
 quiet = @$(if $(V),set -x,echo "$(1)");
-CFLAGS   = -std=c11 -D_GNU_SOURCE -Isrc -Iinclude -g -march=$(ARCH) -fopenmp -fno-math-errno -MMD -MP \
+CFLAGS   = -std=c11 -D_GNU_SOURCE -Isrc -Iinclude -Iruntime -g -march=$(ARCH) -fopenmp -fno-math-errno -MMD -MP \
            -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
            -Wmissing-prototypes -Wvla -Wno-psabi $(shell pkg-config --cflags hdf5 sndfile samplerate \
            flac libmpg123 libcjson libpng openblas 2>/dev/null)
@@ -52,6 +52,8 @@ CFLAGS     += $(if $(FFMPEG),-DKD_HAVE_FFMPEG $(shell pkg-config --cflags $(FFMP
 LDLIBS     += $(if $(FFMPEG),$(shell pkg-config --libs $(FFMPEG) 2>/dev/null))
 
 SOURCES = $(filter-out src/main.c,$(wildcard src/*/*.c src/*/*/*.c))
+# What firmwares take into their own trees; the program has it for `distill run --runner`.
+RUNTIME = $(wildcard runtime/*.c)
 
 # One build serves every x86-64 processor: the numeric loops are compiled once for each of ISAS, and
 # src/base/isa.c chooses at start. ARCH=native (or another) builds for one kind of processor only.
@@ -60,11 +62,11 @@ march_portable = -march=x86-64
 march_avx2     = -march=x86-64-v3
 march_avx512   = -march=x86-64-v4 -mprefer-vector-width=512
 march_avx512bf16 = $(march_avx512) -mavx512bf16
-KERNELS = $(filter-out %/gemm.c %/gemm_onednn.c %/gemm_openblas.c,$(wildcard src/autograd/op_*.c src/autograd/gemm*.c)) \
-          src/autograd/attention_blocks.c src/autograd/compact.c $(wildcard src/distill/loss*.c) \
+KERNELS = $(filter-out %/gemm.c %/gemm_onednn.c %/gemm_openblas.c %/gemm_cholesky.c,$(wildcard src/autograd/op_*.c src/autograd/gemm*.c)) \
+          src/autograd/attention_blocks.c src/autograd/compact.c $(wildcard src/distill/loss*.c src/distill/divergence.c) \
           src/distill/optimizer.c src/quant/fake_quant.c src/quant/requantize.c src/quant/observer.c \
           src/quant/int8_ops.c src/tasks/speech/decode_rules.c src/data/fft.c src/data/logmel.c \
-          src/data/whisper_mel.c
+          src/data/whisper_mel.c src/files/formats/format_search.c
 TESTS   = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
 all: build/distill
@@ -91,7 +93,10 @@ endef
 # front of the libraries' calls, so their functions must be seen).
 define MODE_RULES
 OBJECTS_$(1) = $$(patsubst src/%.c,build/$(1)/%.o,$$(if $$(ISAS),$$(filter-out $$(KERNELS),$$(SOURCES)),$$(SOURCES))) \
-               $$(ISAS:%=build/$(1)/kernels_%.o)
+               $$(ISAS:%=build/$(1)/kernels_%.o) $$(RUNTIME:%.c=build/$(1)/%.o)
+build/$(1)/runtime/%.o: runtime/%.c Makefile | deps
+	@mkdir -p $$(@D)
+	$$(call quiet,compile $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -c -o $$@ $$<
 build/$(1)/%.o: src/%.c Makefile | deps
 	@mkdir -p $$(@D)
 	$$(call quiet,compile $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -c -o $$@ $$<
@@ -123,7 +128,7 @@ $(foreach mode,$(MODES),$(eval $(call MODE_RULES,$(mode))))
 VERSION = $(shell sed -n 's/^.define DISTILL_VERSION "\(.*\)"/\1/p' include/distill.h)
 SONAME  = libdistill.so.$(word 1,$(subst ., ,$(VERSION))).$(word 2,$(subst ., ,$(VERSION)))
 # The library is for programs that are alone: without MPI.
-LIBRARY_OBJECTS = $(filter-out build/release/cli/% build/release/base/ranks.o,$(OBJECTS_release)) \
+LIBRARY_OBJECTS = $(filter-out build/release/cli/% build/release/runtime/% build/release/base/ranks.o,$(OBJECTS_release)) \
                   build/lib/ranks.o
 LIBRARY_LIBS    = $(filter-out $(MPI),$(LDLIBS))
 

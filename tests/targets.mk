@@ -1,6 +1,7 @@
 # make gradcheck  the op tests in double precision
 # make lint       the laws a compiler does not check
 # make check      longer tests: kills, every fault, the demo under sanitizers        (an hour)
+# make cluster-test  jobs under a real Slurm that are killed in every way; KILLS=100 SEED=1 CASES=…   (half an hour)
 # make mutants    small faults in src/ that no test notices; SAMPLE=50 SEED=1 FILES=…         (an hour)
 # make fuzz       every parser under sanitizers; FUZZ_RUNS executions each           (an hour)
 # make bench      this machine's matrix-product peak and what training makes of it; build/bench.json
@@ -40,6 +41,15 @@ check: test
 	DISTILL_ISA=portable sh tests/run.sh $(TESTS:%=build/release/%)
 	$(MAKE) sanitized-demo
 
+# A real Slurm of two nodes on this machine, in build/cluster; CASES="rank node" of tests/cluster/cases.py
+# only. It starts and ends its own processes, as any user; without Slurm's packages it says so.
+CLUSTER = tests/cluster/cases.py build/distill build/release/speech_folder build/cluster --kills $(KILLS) --seed $(SEED)
+KILLS  ?= 20
+cluster-test: build/distill build/release/speech_folder
+	python3 $(CLUSTER) $(CASES)
+build/release/speech_folder: tests/cluster/speech_folder.c build/release/libdistill.a
+	$(call quiet,program $@) $(CC) $(CFLAGS) -Itests -o $@ $^ -lcmocka $(LDLIBS)
+
 # The demo on a few pictures, with the address and undefined-behaviour sanitizers.
 sanitized-demo: build/debug/bin/distill
 	sh tests/sanitized_demo.sh $<
@@ -68,13 +78,16 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libdistill.a
 build/fuzz/seeds: tests/fuzz/seeds.c build/fuzz/libdistill.a
 	$(call quiet,link $@) clang $(filter-out -MMD -MP,$(CFLAGS)) -Itests $(CFLAGS_fuzz) -fopenmp \
 	    -w -o $@ $< build/fuzz/libdistill.a -lcmocka $(LDLIBS)
-build/fuzz/libdistill.a: $(SOURCES:src/%.c=build/fuzz/%.o)
+build/fuzz/libdistill.a: $(SOURCES:src/%.c=build/fuzz/%.o) $(RUNTIME:%.c=build/fuzz/%.o)
 	@rm -f $@
 	$(call quiet,archive $@) ar rcs $@ $^
+build/fuzz/runtime/%.o: runtime/%.c | fuzz-deps
+	@mkdir -p $(@D)
+	$(call quiet,compile $@) clang $(CFLAGS) $(CFLAGS_fuzz) -w -c -o $@ $<
 build/fuzz/%.o: src/%.c | fuzz-deps
 	@mkdir -p $(@D)
 	$(call quiet,compile $@) clang $(CFLAGS) $(CFLAGS_fuzz) -w -c -o $@ $<
--include $(SOURCES:src/%.c=build/fuzz/%.d)
+-include $(SOURCES:src/%.c=build/fuzz/%.d) $(RUNTIME:%.c=build/fuzz/%.d)
 
 fuzz-deps: deps
 	@$(MAKE) --no-print-directory deps PACKAGES="$(fuzz_packages)"
@@ -115,6 +128,6 @@ build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
 format:
-	clang-format -i include/*.h docs/example/*.c src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
+	clang-format -i include/*.h docs/example/*.c runtime/*.[ch] src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-whisper bench-onnx parity format
+.PHONY: cluster-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-whisper bench-onnx parity format

@@ -19,6 +19,10 @@ static const char *run_name(const void *config) {
     return ((const kd_speech_config *)config)->name;
 }
 
+static const kd_train_spec *training(const void *config) {
+    return &((const kd_speech_config *)config)->train;
+}
+
 static int measure(const void *config, const kd_measurement *what) {
     kd_speech_run run;
     if (what->bias_count > 0)
@@ -78,6 +82,7 @@ const kd_task kd_task_speech = {.name = "speech",
                                 .load = load,
                                 .free_config = free_config,
                                 .run_name = run_name,
+                                .training = training,
                                 .inspect = kd_speech_inspect,
                                 .plan = kd_speech_plan,
                                 .measure = measure,
