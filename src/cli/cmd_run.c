@@ -28,7 +28,7 @@ static const kd_usage USAGE = {
     .example = "distill run runs/fashion_mnist/student.int8.gguf boot.png\n"
                "distill run student.int8.gguf t10k-images-idx3-ubyte.gz:0"};
 
-static const size_t FILE_LIMIT = (size_t)1 << 32;
+static const size_t FILE_LIMIT = (size_t)1 << (sizeof(size_t) > 4 ? 32 : 30);
 
 /* What is needed to bring one file before the model. */
 typedef struct {
@@ -121,7 +121,8 @@ static int read_file(runner *r, const char *path) {
 static void add_answer(const runner *r, kd_text *rows, const char *path) {
     int classes = kd_blob_classes(r->blob);
     double sum = 0, largest = -INFINITY;
-    for (int i = 0; i < classes; i++) largest = fmax(largest, (double)r->logits[i]);
+    for (int i = 0; i < classes; i++)
+        largest = (double)r->logits[i] > largest ? (double)r->logits[i] : largest;
     for (int i = 0; i < classes; i++) sum += exp((double)r->logits[i] - largest);
     kd_text_add_plain(rows, path, strlen(path));
     for (int rank = 0; rank < r->top && rank < classes; rank++) {
