@@ -18,30 +18,26 @@
 static pthread_once_t decided = PTHREAD_ONCE_INIT;
 static bool used;
 
-static void multiply(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
-                     const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
-                     kd_real *C, int64_t ldc) {
-    enum CBLAS_TRANSPOSE a = ta == KD_PLAIN ? CblasNoTrans : CblasTrans;
-    enum CBLAS_TRANSPOSE b = tb == KD_PLAIN ? CblasNoTrans : CblasTrans;
+static void multiply(const kd_matrix_product *p) {
+    const enum CBLAS_TRANSPOSE a = p->A.trans == KD_PLAIN ? CblasNoTrans : CblasTrans;
+    const enum CBLAS_TRANSPOSE b = p->B.trans == KD_PLAIN ? CblasNoTrans : CblasTrans;
 #ifdef KD_DOUBLE
-    cblas_dgemm(CblasRowMajor, a, b, (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, beta,
-                C, (int)ldc);
+    cblas_dgemm(CblasRowMajor, a, b, (int)p->M, (int)p->N, (int)p->K, p->alpha, p->A.at,
+                (int)p->A.ld, p->B.at, (int)p->B.ld, p->beta, p->C, (int)p->ldc);
 #else
-    cblas_sgemm(CblasRowMajor, a, b, (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, beta,
-                C, (int)ldc);
+    cblas_sgemm(CblasRowMajor, a, b, (int)p->M, (int)p->N, (int)p->K, p->alpha, p->A.at,
+                (int)p->A.ld, p->B.at, (int)p->B.ld, p->beta, p->C, (int)p->ldc);
 #endif
 }
 
-void kd_openblas_gemm(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
-                      const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
-                      kd_real *C, int64_t ldc) {
+void kd_openblas_gemm(const kd_matrix_product *p) {
     if (omp_in_parallel() || omp_get_max_threads() == 1) {
-        multiply(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+        multiply(p);
         return;
     }
 #pragma omp parallel num_threads(2)
 #pragma omp master
-    multiply(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+    multiply(p);
 }
 
 #ifdef __x86_64__
@@ -76,8 +72,10 @@ static bool is_right(void) {
     if (!A) return false;
     kd_real *B = A + M * K, *C = B + K * N, *D = C + M * N;
     for (int i = 0; i < M * K + K * N; i++) A[i] = (kd_real)(i * 37 % 101) / 50 - 1;
-    kd_openblas_gemm(KD_PLAIN, KD_TRANSPOSED, M, N, K, 1, A, K, B, K, 0, C, N);
-    kd_gemm_own(KD_PLAIN, KD_TRANSPOSED, M, N, K, 1, A, K, B, K, 0, D, N);
+    kd_matrix_product p = {M, N, K, kd_plain(A, K), kd_transposed(B, K), 1, 0, C, N, 0};
+    kd_openblas_gemm(&p);
+    p.C = D;
+    kd_gemm_own(&p);
     bool right = true;
     for (int i = 0; i < M * N; i++) right = right && fabs((double)(C[i] - D[i])) < 1e-3;
     free(A);

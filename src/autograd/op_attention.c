@@ -39,10 +39,22 @@ static tile make_tile(const kd_attention_task *at, int64_t head, int64_t t) {
     return i;
 }
 
+static void multiply(const kd_attention_task *at, kd_matrix_product p) {
+    p.precision = at->precision;
+    kd_gemm_serial(&p);
+}
+
+static void multiply_onto(const kd_attention_task *at, kd_matrix_product p) {
+    p.beta = 1;
+    multiply(at, p);
+}
+
 /* s = scale · q·kᵀ over the keys of the tile, (rows, keys) with row distance `keys` */
 static void tile_scores(const kd_attention_task *at, const tile *i, kd_real *s) {
-    kd_gemm_serial_at(at->precision, KD_PLAIN, KD_TRANSPOSED, i->rows, i->keys, at->D, at->scale,
-                      at->q + i->q, at->C, at->k + i->k, at->C, 0, s, i->keys);
+    kd_matrix_product p = kd_product_of(i->rows, i->keys, at->D, kd_plain(at->q + i->q, at->C),
+                                        kd_transposed(at->k + i->k, at->C), s, i->keys);
+    p.alpha = at->scale;
+    multiply(at, p);
 }
 
 /* x ← e^{x − max}; returns the sum */
@@ -76,8 +88,8 @@ static void forward_few(const kd_attention_task *at, int64_t head, kd_real *s) {
         inverse[row] = (kd_real)(1 / sum);
         at->log_sum[head * at->T + row] = max + (kd_real)log(sum);
     }
-    kd_gemm_serial_at(at->precision, KD_PLAIN, KD_PLAIN, i.rows, at->D, i.keys, 1, s, i.keys,
-                      at->v + i.k, at->C, 0, at->y + i.q, at->C);
+    multiply(at, kd_product_of(i.rows, at->D, i.keys, kd_plain(s, i.keys),
+                               kd_plain(at->v + i.k, at->C), at->y + i.q, at->C));
     for (int64_t row = 0; row < i.rows; row++) {
         kd_real *restrict out = at->y + i.q + row * at->C;
 #pragma omp simd
@@ -112,18 +124,18 @@ static void backward_tile(const kd_attention_task *at, const tile *i, kd_tensor 
     }
     const kd_real *g = y->grad + i->q;
     if (grad[2])
-        kd_gemm_serial_at(at->precision, KD_TRANSPOSED, KD_PLAIN, keys, D, i->rows, 1, p, keys, g,
-                          C, 1, grad[2] + i->k, C);
+        multiply_onto(at, kd_product_of(keys, D, i->rows, kd_transposed(p, keys), kd_plain(g, C),
+                                        grad[2] + i->k, C));
     if (!grad[0] && !grad[1]) return;
-    kd_gemm_serial_at(at->precision, KD_PLAIN, KD_TRANSPOSED, i->rows, keys, D, 1, g, C,
-                      qkv[2]->value + i->k, C, 0, dp, keys);
+    multiply(at, kd_product_of(i->rows, keys, D, kd_plain(g, C),
+                               kd_transposed(qkv[2]->value + i->k, C), dp, keys));
     score_grads(at, i, y, p, dp);
     if (grad[0])
-        kd_gemm_serial_at(at->precision, KD_PLAIN, KD_PLAIN, i->rows, D, keys, 1, dp, keys,
-                          qkv[1]->value + i->k, C, 1, grad[0] + i->q, C);
+        multiply_onto(at, kd_product_of(i->rows, D, keys, kd_plain(dp, keys),
+                                        kd_plain(qkv[1]->value + i->k, C), grad[0] + i->q, C));
     if (grad[1])
-        kd_gemm_serial_at(at->precision, KD_TRANSPOSED, KD_PLAIN, keys, D, i->rows, 1, dp, keys,
-                          qkv[0]->value + i->q, C, 1, grad[1] + i->k, C);
+        multiply_onto(at, kd_product_of(keys, D, i->rows, kd_transposed(dp, keys),
+                                        kd_plain(qkv[0]->value + i->q, C), grad[1] + i->k, C));
 }
 
 /* Numbers in a tile of scores, rounded up so that every thread's scratch is aligned alike. */

@@ -27,6 +27,11 @@ bool kd_rank_writes(void) {
     return own_rank == 0 || in_own_piece;
 }
 
+void kd_ranks_part(int rank, int64_t n, int64_t *first, int64_t *end) {
+    *first = rank * n / rank_count;
+    *end = (rank + 1) * n / rank_count;
+}
+
 static int number_in(const char *variable) {
     const char *text = getenv(variable);
     return text ? atoi(text) : 0;

@@ -46,6 +46,9 @@ int kd_ranks_take_turns(int (*step)(void *context), void *context);
  * when all files are there. */
 int kd_ranks_divide(int64_t count, int (*piece)(void *context, int64_t number), void *context);
 
+/* The share of a rank in n things of an order: ⌊r·n/R⌋ … ⌊(r+1)·n/R⌋ − 1; maybe none. */
+void kd_ranks_part(int rank, int64_t n, int64_t *first, int64_t *end);
+
 /* Rank 0's bytes to all. */
 void kd_ranks_share(void *bytes, size_t length);
 

@@ -52,7 +52,7 @@ int kd_cmd_convert(int argc, char **argv) {
     while (to->ending && !ends_in(out, to->ending)) to++;
     const kd_number_format *format = type ? kd_number_format_named(type) : to->standard;
     char list[KD_FORMAT_LIST_MAX];
-    if (!format || !format->encode)
+    if (!format || !kd_number_format_written(format))
         return kd_fail(KD_EUSAGE, "--type %s: there are %s", type,
                        kd_number_format_list_written(list));
     if (to->write == kd_whisper_bin_write && format == &kd_format_f32)

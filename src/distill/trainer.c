@@ -210,7 +210,7 @@ static int micro_step(trainer *t, const kd_train_place *at, double normalizer, l
 static void add_losses(trainer *t, int64_t n, int64_t first) {
     for (int r = 0; r < kd_rank_count(); r++) {
         int64_t from, end;
-        kd_reduction_share_of(r, n, &from, &end);
+        kd_ranks_part(r, n, &from, &end);
         t->leaf_bytes[r] = (size_t)(end - from) * sizeof *t->leaf;
     }
     kd_ranks_gather(t->leaf, t->leaf + first, t->leaf_bytes);
@@ -222,18 +222,30 @@ static void add_losses(trainer *t, int64_t n, int64_t first) {
     }
 }
 
+/* The micro-batches of the update that begins with `batch`. */
+static int64_t batches_of_update(const trainer *t, int64_t batch) {
+    return kd_smaller(t->job->spec->accumulate, t->task->batches - batch);
+}
+
+/* This rank's first of the update that begins with `batch`, −1 when it has none. */
+static int64_t first_of_update(const trainer *t, int64_t batch) {
+    int64_t first, end;
+    kd_ranks_part(kd_rank(), batches_of_update(t, batch), &first, &end);
+    return first < end ? batch + first : -1;
+}
+
 /* The gradient of `accumulate` micro-batches, those of all ranks; → how many there were. */
 static int find_gradient(trainer *t, int64_t *count) {
     const kd_objective *task = t->task;
-    const kd_train_place begin = {t->state.epoch, t->state.batch, t->state.step};
-    const int64_t most = t->job->spec->accumulate, left = task->batches - begin.batch;
-    const int64_t n = most < left ? most : left;
+    kd_train_place at = {t->state.epoch, t->state.batch, t->state.step, -1};
+    const int64_t begin = at.batch, n = batches_of_update(t, begin);
     int64_t first, end;
-    const double normalizer = task->rows(task->context, &begin, n);
+    const double normalizer = task->rows(task->context, &at, n);
     int status = KD_OK;
     kd_gradient_begin(&t->gradient, n, &first, &end);
     for (int64_t i = first; i < end && status == KD_OK; i++) {
-        const kd_train_place at = {begin.epoch, begin.batch + i, begin.step};
+        at.batch = begin + i;
+        at.after = i + 1 < end ? at.batch + 1 : first_of_update(t, begin + n);
         status = micro_step(t, &at, normalizer, &t->leaf[i]);
     }
     status = kd_ranks_worst(status);

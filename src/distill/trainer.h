@@ -11,9 +11,10 @@
 #include "distill/train_spec.h"
 #include "report/metric.h"
 
-/* Where the loop stands: the micro-batch to take next, and the updates done so far. */
+/* Where the loop stands: the micro-batch to take next, and the updates done so far; and the
+ * micro-batch of the epoch that this rank takes after that, −1 when there is none. */
 typedef struct {
-    int64_t epoch, batch, step;
+    int64_t epoch, batch, step, after;
 } kd_train_place;
 
 enum { KD_TERMS_MAX = 8 };

@@ -18,8 +18,9 @@ typedef struct {
 typedef const kd_number_format *kd_format_rule(const kd_param *param,
                                                const kd_number_format *matrices);
 
-/* What it has: that, or where its rows cannot be cut, the fallback (kd_number_format_fit). */
-const kd_number_format *kd_encoding_format(const kd_param *param, kd_format_rule *rule,
+/* What parameter i has: that, or of a mixture what is meant for its place (roles.h); where its rows
+ * cannot be cut, the fallback (kd_number_format_fit). */
+const kd_number_format *kd_encoding_format(const kd_params *params, int i, kd_format_rule *rule,
                                            const kd_number_format *matrices);
 
 /* Of all parameters, the nearest numbers; the caller frees. */

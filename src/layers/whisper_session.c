@@ -175,15 +175,15 @@ void kd_whisper_session_restart(kd_whisper_session *session) {
 static void product(const kd_whisper_session *s, const kd_param *W, int64_t rows, const kd_real *A,
                     int64_t lda, kd_real *C) {
     const int64_t N = W->tensor.shape[0], K = W->tensor.shape[1];
+    const kd_matrix_product p =
+        kd_product_of(rows, N, K, kd_plain(A, lda), kd_factor_of(&W->tensor, KD_TRANSPOSED), C, N);
     const kd_compact *compact = NULL;
     for (int i = 0; i < s->compact_count && rows <= KD_FEW_ROWS && !compact; i++)
         if (s->compact[i]->param == W) compact = s->compact[i];
     if (compact && compact->version == *W->version)
-        kd_gemm_few_compact(rows, N, K, A, lda, compact, C, N);
-    else if (W->tensor.constant)
-        kd_gemm_constant(s->tape, rows, N, K, A, lda, W->tensor.constant, C, N);
+        kd_gemm_few_compact(&p, compact);
     else
-        kd_gemm(KD_PLAIN, KD_TRANSPOSED, rows, N, K, 1, A, lda, W->tensor.value, K, 0, C, N);
+        kd_gemm_constant(s->tape, &p);
 }
 
 static kd_tensor *linear(const kd_whisper_session *s, const kd_linear_layer *layer, kd_tensor *x) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/order.h"
 #include "distill/loss.h"
 #include "tasks/speech/metrics.h"
 
@@ -49,7 +50,8 @@ static kd_tensor *batch_loss(const speech *s, kd_tape *tape, const batch *b, dou
     const kd_loss_spec spec = {.hard_weight = (kd_real)loss->hard,
                                .kl_weight = (kd_real)loss->kl,
                                .temperature = (kd_real)loss->temperature,
-                               .normalizer = normalizer};
+                               .normalizer = normalizer,
+                               .divergence = {loss->divergence, (kd_real)loss->skew}};
     kd_loss_parts parts = {0};
     kd_tensor *total = kd_vocab_loss(tape, h, &s->student->tokens.table->tensor, b->label, b->valid,
                                      loss->kl > 0 ? &b->soft : NULL, spec, &parts);
@@ -109,11 +111,11 @@ static kd_soft_targets soft_targets(const speech *s) {
         .k = header->k, .index = s->soft_index, .kept = s->soft, .tail = s->soft_tail};
 }
 
-/* Lets the system fetch the next batch of the epoch while this one is learnt from. */
+/* Lets the system fetch this rank's next batch while this one is learnt from. */
 static void expect_next(speech *s, const kd_train_place *at) {
     const int64_t size = s->job->loop.spec->batch, count = s->job->train->count;
-    for (int64_t place = (at->batch + 1) * size; place < (at->batch + 2) * size && place < count;
-         place++) {
+    const int64_t end = at->after < 0 ? 0 : kd_smaller((at->after + 1) * size, count);
+    for (int64_t place = at->after * size; place < end; place++) {
         const int64_t i = window_at(s, at->epoch, place);
         kd_encoder_cache_expect(s->job->encoder_cache, i);
         if (s->job->loss->kl > 0) kd_store_expect(s->job->store, 0, s->job->train->item[i].id);
