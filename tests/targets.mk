@@ -119,7 +119,7 @@ parity: build/distill build/release/whisper_probe
 build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
-ARM_TESTS = int8 blob blob_graph qnet quant runner runner_input
+ARM_TESTS = int8 blob blob_graph qnet runner_input
 ARM_MAKE  = $(MAKE) CROSS=aarch64-linux-gnu- SYSROOT=$(CURDIR)/build/arm64-root
 arm-root:
 	sh tests/arm_root.sh build/arm64-root

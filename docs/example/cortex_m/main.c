@@ -1,6 +1,7 @@
-/* A firmware that classifies: the model in flash, one arena in RAM. It runs in qemu's board mps2-an386
- * (Cortex-M4), prints over the board's serial port and says how many processor cycles or, in qemu with
- * -icount, instructions a picture took. A board of yours brings its own serial_put and start.c.
+/* A firmware that classifies: the model in flash, one arena in RAM. It runs in qemu's board
+ * mps2-an386 (Cortex-M4), prints over the board's serial port and says how many processor cycles
+ * or, in qemu with -icount, instructions a picture took. A board of yours brings its own serial_put
+ * and start.c.
  *
  *     model.h     distill export student.int8.gguf --c-array model.h
  *     pictures.h  tests/pictures.sh: a few pictures of the test set, `pictures`, `PICTURES`
@@ -10,7 +11,8 @@
 #include "model.h"
 #include "pictures.h"
 
-/* --- the board ---------------------------------------------------------------------------------- */
+/* --- the board ----------------------------------------------------------------------------------
+ */
 
 static volatile uint32_t *const UART = (volatile uint32_t *)0x40004000;
 static volatile uint32_t *const SYSTICK = (volatile uint32_t *)0xE000E010;
@@ -55,7 +57,8 @@ static uint32_t ticks_since(uint32_t begin) {
     return (begin - SYSTICK[2]) & 0xffffff;
 }
 
-/* --- the model ---------------------------------------------------------------------------------- */
+/* --- the model ----------------------------------------------------------------------------------
+ */
 
 static uint64_t arena[(MODEL_ARENA + 7) / 8];
 static distill_picture picture;

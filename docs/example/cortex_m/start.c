@@ -2,7 +2,8 @@
 #include <stdint.h>
 #include <string.h>
 
-extern uint32_t data_from[], data_begin[], data_end[], bss_begin[], bss_end[], stack_end[], stack_top[];
+extern uint32_t data_from[], data_begin[], data_end[], bss_begin[], bss_end[], stack_end[],
+    stack_top[];
 int main(void);
 void reset(void);
 
