@@ -118,7 +118,7 @@ static inline int32_t distill_entry(const uint8_t *blob, uint32_t array, uint32_
 /* Weight i of a layer; with 4 bits and fewer two lie in a byte, the first in the low half. */
 static inline int32_t distill_weight(const uint8_t *blob, const distill_node *n, uint32_t i) {
     const uint8_t *weight = blob + n->weight;
-    const uint8_t byte = n->bits > 4 ? weight[i] : (uint8_t)((weight[i / 2] >> (i % 2 * 4)) & 15);
+    const int32_t byte = n->bits > 4 ? weight[i] : weight[i / 2] >> (i % 2 * 4) & 15;
     const int32_t half = n->bits > 4 ? 128 : 8;
     return byte < half ? byte : byte - 2 * half;
 }

@@ -98,41 +98,52 @@ typedef struct {
 #include <arm_acle.h>
 
 /* Cortex-M4 and up: SMLAD adds two products of 16 bits. A group of four lies as 0, 2, 1, 3, which
- * is how SXTB16 takes four weights apart. */
-static uint32_t ror8(uint32_t x) {
-    return x >> 8 | x << 24;
+ * is how SXTB16 takes four weights apart. Compilers do not fold the rotation into it. */
+static inline int16x2_t odd_weights(uint32_t four) {
+    int16x2_t odd;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(four));
+    return odd;
+}
+
+static inline uint32_t odd_values(uint32_t four) {
+    uint32_t odd;
+    __asm__("uxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(four));
+    return odd;
 }
 
 static void spread(int16_t *to, const uint8_t *from, uint32_t n, int32_t zero) {
-    const uint32_t both = (uint32_t)zero * 0x10001u;
+    const int16x2_t both = (int16x2_t)((uint32_t)zero * 0x10001u);
     uint32_t k = 0;
     for (; k + 4 <= n; k += 4) {
         const uint32_t four = distill_word(from + k);
-        const uint32_t even = (uint32_t)__ssub16((int16x2_t)__uxtb16(four), (int16x2_t)both);
-        const uint32_t odd = (uint32_t)__ssub16((int16x2_t)__uxtb16(ror8(four)), (int16x2_t)both);
+        const int16x2_t even = __ssub16((int16x2_t)__uxtb16((int8x4_t)four), both);
+        const int16x2_t odd = __ssub16((int16x2_t)odd_values(four), both);
         memcpy(to + k, &even, 4);
         memcpy(to + k + 2, &odd, 4);
     }
     for (; k < n; k++) to[k] = (int16_t)(from[k] - zero);
 }
 
-static void multiply(int32_t sum[4], const product *p) {
+/* Kept a function of its own: inlined, its numbers do not find registers. */
+__attribute__((noinline)) static void multiply(int32_t sum[4], const product *p) {
     int32_t au = 0, av = 0, bu = 0, bv = 0;
-    uint32_t k = 0;
-    for (; k + 4 <= p->n; k += 4) {
-        const uint32_t u = distill_word((const uint8_t *)p->u + k),
-                       v = distill_word((const uint8_t *)p->v + k);
-        const uint8_t *a = (const uint8_t *)(p->a + k), *b = (const uint8_t *)(p->b + k);
+    const uint8_t *a = (const uint8_t *)p->a, *b = (const uint8_t *)p->b;
+    const uint8_t *u = (const uint8_t *)p->u, *v = (const uint8_t *)p->v;
+    const uint8_t *const end = u + p->n / 4 * 4;
+    uint32_t k;
+    while (u != end) {
+        const uint32_t four_u = distill_word(u), four_v = distill_word(v);
         const int16x2_t a0 = (int16x2_t)distill_word(a), a1 = (int16x2_t)distill_word(a + 4);
         const int16x2_t b0 = (int16x2_t)distill_word(b), b1 = (int16x2_t)distill_word(b + 4);
-        const int16x2_t u0 = __sxtb16((int8x4_t)u), u1 = __sxtb16((int8x4_t)ror8(u));
-        const int16x2_t v0 = __sxtb16((int8x4_t)v), v1 = __sxtb16((int8x4_t)ror8(v));
-        au = __smlad(u0, a0, __smlad(u1, a1, au));
-        av = __smlad(v0, a0, __smlad(v1, a1, av));
-        bu = __smlad(u0, b0, __smlad(u1, b1, bu));
-        bv = __smlad(v0, b0, __smlad(v1, b1, bv));
+        const int16x2_t u0 = __sxtb16((int8x4_t)four_u), u1 = odd_weights(four_u);
+        const int16x2_t v0 = __sxtb16((int8x4_t)four_v), v1 = odd_weights(four_v);
+        au = __smlad(u1, a1, __smlad(u0, a0, au));
+        av = __smlad(v1, a1, __smlad(v0, a0, av));
+        bu = __smlad(u1, b1, __smlad(u0, b0, bu));
+        bv = __smlad(v1, b1, __smlad(v0, b0, bv));
+        a += 8, b += 8, u += 4, v += 4;
     }
-    for (; k < p->n; k++) {
+    for (k = p->n / 4 * 4; k < p->n; k++) {
         au += p->a[k] * p->u[k];
         av += p->a[k] * p->v[k];
         bu += p->b[k] * p->u[k];
