@@ -48,7 +48,7 @@ check: test
 CLUSTER = tests/cluster/cases.py build/distill build/release/speech_folder build/cluster --kills $(KILLS) --seed $(SEED)
 KILLS  ?= 20
 cluster-test: build/distill build/release/speech_folder
-	python3 $(CLUSTER) $(CASES)
+	python3 $(CLUSTER) $(if $(CASES),--cases $(CASES))
 build/release/speech_folder: tests/cluster/speech_folder.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) -Itests -o $@ $^ -lcmocka $(LDLIBS)
 
