@@ -118,22 +118,17 @@ static int64_t document_of(const kd_contexts *c, int64_t at) {
     return low;
 }
 
-int kd_contexts_read(const kd_contexts *c, int64_t i, int32_t *token, int32_t *first) {
+int64_t kd_contexts_read(kd_contexts *c, int64_t i, int32_t *token, int32_t *first, int32_t *label,
+                         uint8_t *valid) {
     const int64_t begin = i * c->length;
-    int64_t document = document_of(c, begin);
+    int64_t document = document_of(c, begin), targets = 0;
     memcpy(token, c->token + begin, (size_t)c->length * sizeof *token);
     for (int64_t t = 0; t < c->length; t++) {
         while (document + 1 < c->documents && c->begin[document + 1] <= begin + t) document++;
         first[t] = c->begin[document] > begin ? (int32_t)(c->begin[document] - begin) : 0;
     }
-    return KD_OK;
-}
-
-int64_t kd_context_targets(int32_t *label, uint8_t *valid, const int32_t *token,
-                           const int32_t *first, int64_t length) {
-    int64_t targets = 0;
-    for (int64_t t = 0; t < length; t++) {
-        valid[t] = t + 1 < length && first[t + 1] <= t;
+    for (int64_t t = 0; t < c->length; t++) {
+        valid[t] = t + 1 < c->length && first[t + 1] <= t;
         label[t] = valid[t] ? token[t + 1] : 0;
         targets += valid[t];
     }

@@ -24,13 +24,10 @@ kd_hash kd_contexts_hash(const kd_contexts *contexts);
 /* Bytes of text in the contexts' tokens. */
 double kd_contexts_bytes(const kd_contexts *contexts);
 
-/* Context i: token (length), and where in the context the document of each begins: first (length).
- */
-int kd_contexts_read(const kd_contexts *contexts, int64_t i, int32_t *token, int32_t *first);
-
-/* The targets of a context: token t + 1 is foretold at t where both are of one document. → label,
- * valid (length); how many. */
-int64_t kd_context_targets(int32_t *label, uint8_t *valid, const int32_t *token,
-                           const int32_t *first, int64_t length);
+/* Context i: token (length); first (length): where in the context the document of each begins; and
+ * what is foretold: token t + 1 at t where both are of one document and it is to be learnt. →
+ * label, valid (length); how many targets there are. One thread at a time. */
+int64_t kd_contexts_read(kd_contexts *contexts, int64_t i, int32_t *token, int32_t *first,
+                         int32_t *label, uint8_t *valid);
 
 #endif

@@ -35,7 +35,7 @@ static double nats(double perplexity) {
 /* Adds a row; `bytes` NAN: not known. */
 static int add(measuring *m, const char *name, const char *kind, const char *stage,
                const kd_llama *model, double bytes) {
-    const kd_contexts *test = m->run->test;
+    kd_contexts *test = m->run->test;
     const kd_llama *teacher = m->run->teacher->model;
     kd_language_score score;
     int status =

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/ranks.h"
+#include "tasks/language/calibrate.h"
 #include "tasks/language/language_run.h"
 #include "tasks/language/student.h"
 
@@ -31,11 +32,18 @@ static int write_file(const kd_language_run *run, const kd_language_quantize *ho
     return status;
 }
 
-/* The student, or a copy that may be trained, with a quantizer on it. */
-static int quantize(kd_quantized **out, kd_llama_file *file, const kd_language_quantize *how) {
-    const kd_quantizable model = {.params = file->model->params, .rule = kd_llama_format_of};
+/* The student, or a copy that may be trained, with a quantizer on it that has seen what it must. */
+static int quantize(kd_quantized **out, const kd_language_run *run, kd_llama_file *file,
+                    const kd_language_quantize *how) {
+    const kd_quantizable model = {.params = file->model->params,
+                                  .rule = kd_llama_format_of,
+                                  .scalings = kd_llama_scalings,
+                                  .layers = file->model};
     int status = kd_quantized_create(out, &model, &how->spec);
-    return status < 0 ? status : kd_quantized_start(*out);
+    if (status == KD_OK) status = kd_quantized_start(*out);
+    if (status == KD_OK && how->spec.how->sees != KD_SEES_NOTHING)
+        status = kd_language_calibrate(*out, file->model, run->train, how->calibration_samples);
+    return status;
 }
 
 /* Its file: the encodings are those of the last rounding, the rest its own weights. */
@@ -54,7 +62,7 @@ static int write_quantized(kd_language_run *run, const kd_language_quantize *how
     kd_llama_file *copy = NULL;
     kd_quantized *quantized = NULL;
     int status = kd_language_student_create(&copy, run->student, &same, 0, KD_LLAMA_TRAIN);
-    if (status == KD_OK) status = quantize(&quantized, copy, how);
+    if (status == KD_OK) status = quantize(&quantized, run, copy, how);
     if (status == KD_OK && how->qat)
         status = kd_language_run_train_rounded(run, copy->model, how, quantized);
     if (status == KD_OK) status = write_rounded(run, how, false, copy, quantized);
@@ -86,7 +94,7 @@ int kd_language_run_quantize(kd_language_run *run) {
     for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++) {
         const kd_language_quantize *how = &run->config->quantize[i];
         kd_quantized *quantized = NULL;
-        status = quantize(&quantized, run->student, how);
+        status = quantize(&quantized, run, run->student, how);
         if (status == KD_OK) status = write_rounded(run, how, true, run->student, quantized);
         if (status == KD_OK) status = print_file(run, how, true);
         kd_quantized_free(quantized);

@@ -46,9 +46,8 @@ static int64_t batch_size(const language *l, int64_t batch, int64_t *first) {
 /* Row b of the batch: the tokens, what they foretell, and what the store has of it. */
 static int fill_row(language *l, int64_t i, int64_t b) {
     const int64_t T = kd_contexts_length(l->job->train), row = b * T;
-    int status = kd_contexts_read(l->job->train, i, l->token + row, l->first + row);
-    if (status < 0) return status;
-    kd_context_targets(l->label + row, l->valid + row, l->token + row, l->first + row, T);
+    kd_contexts_read(l->job->train, i, l->token + row, l->first + row, l->label + row,
+                     l->valid + row);
     return l->job->store ? kd_soft_runs_read(&l->soft, (uint64_t)i, T - 1, row) : KD_OK;
 }
 
@@ -63,10 +62,10 @@ static int ask_teacher(language *l, int64_t B, kd_soft_targets *soft) {
                         kd_contexts_length(l->job->train), l->first);
 }
 
-/* Lets the system fetch the next batch of the epoch while this one is learnt from. */
+/* Lets the system fetch this rank's next batch while this one is learnt from. */
 static void expect_next(language *l, const kd_train_place *at) {
     int64_t first;
-    const int64_t B = l->job->store ? batch_size(l, at->batch + 1, &first) : 0;
+    const int64_t B = l->job->store && at->after >= 0 ? batch_size(l, at->after, &first) : 0;
     for (int64_t b = 0; b < B; b++)
         kd_store_expect(l->job->store, 0, (uint64_t)context_at(l, at->epoch, first + b));
 }
@@ -89,7 +88,8 @@ static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_tra
     const kd_loss_spec spec = {.hard_weight = (kd_real)loss->hard,
                                .kl_weight = (kd_real)loss->kl,
                                .temperature = (kd_real)loss->temperature,
-                               .normalizer = normalizer};
+                               .normalizer = normalizer,
+                               .divergence = {loss->divergence, (kd_real)loss->skew}};
     kd_loss_parts parts = {0};
     kd_tensor *h = kd_llama_hidden(l->student, tape, l->token, B, T, l->first);
     *out = kd_vocab_loss(tape, h, &l->student->output->tensor, l->label, l->valid,
@@ -103,19 +103,16 @@ static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_tra
 /* --- the task ----------------------------------------------------------------------------------
  */
 
-/* Rows of the loss: read as the batch is, since borders of documents lie anywhere. A context that
- * cannot be read is an error of the loss, which reads it, too. */
+/* Rows of the loss: read as the batch is, since borders of documents lie anywhere. */
 static double task_rows(void *context, const kd_train_place *at, int64_t n) {
     language *l = context;
-    const int64_t T = kd_contexts_length(l->job->train);
     double rows = 0;
     for (int64_t batch = at->batch; batch < at->batch + n; batch++) {
         int64_t first;
         const int64_t B = batch_size(l, batch, &first);
         for (int64_t b = 0; b < B; b++)
-            if (kd_contexts_read(l->job->train, context_at(l, at->epoch, first + b), l->token,
-                                 l->first) == KD_OK)
-                rows += (double)kd_context_targets(l->label, l->valid, l->token, l->first, T);
+            rows += (double)kd_contexts_read(l->job->train, context_at(l, at->epoch, first + b),
+                                             l->token, l->first, l->label, l->valid);
     }
     return rows;
 }
@@ -137,13 +134,12 @@ static int task_evaluate(kd_estimate *out, void *context, kd_tape *tape) {
 
 /* That the store has a row for each context, made for the same tokens. */
 static int check_store(language *l) {
-    const kd_contexts *train = l->job->train;
+    kd_contexts *train = l->job->train;
     const int64_t T = kd_contexts_length(train);
     int status = KD_OK;
     for (int64_t i = 0; i < kd_contexts_count(train) && status == KD_OK; i++) {
-        status = kd_contexts_read(train, i, l->token, l->first);
-        if (status == KD_OK)
-            status = kd_store_check_run(l->job->store, (uint64_t)i, T - 1, l->token + 1);
+        kd_contexts_read(train, i, l->token, l->first, l->label, l->valid);
+        status = kd_store_check_run(l->job->store, (uint64_t)i, T - 1, l->token + 1);
     }
     return status;
 }

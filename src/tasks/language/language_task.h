@@ -12,9 +12,9 @@
 typedef struct {
     kd_train_job loop; /* `seed` is also that of the order */
     const kd_loss_config *loss;
-    const kd_contexts *train, *validation; /* validation NULL: the last weights are the result  */
-    const kd_llama *teacher;               /* runs beside the student; NULL: see `store`        */
-    const kd_store *store;                 /* a row of each context; NULL: no soft targets      */
+    kd_contexts *train, *validation; /* validation NULL: the last weights are the result  */
+    const kd_llama *teacher;         /* runs beside the student; NULL: see `store`        */
+    const kd_store *store;           /* a row of each context; NULL: no soft targets      */
     kd_quantized *quantized; /* NULL, or the student, which then computes with rounded weights */
 } kd_language_job;
 

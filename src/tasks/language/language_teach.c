@@ -13,10 +13,11 @@ enum { SAMPLED = 4 };
 typedef struct {
     const kd_language_teaching *job;
     kd_tape *tape;
-    int32_t *token, *first; /* (length)                                                        */
-    kd_real *hidden;        /* (length,width)                                                  */
-    float *values; /* of a context: hidden states (length − 1,width) or logits (…,V)  */
-    float *output; /* (V,width) of the teacher                                        */
+    int32_t *token, *first, *label; /* (length) */
+    uint8_t *valid;                 /* (length) */
+    kd_real *hidden; /* (length,width)                                                  */
+    float *values;   /* of a context: hidden states (length − 1,width) or logits (…,V)  */
+    float *output;   /* (V,width) of the teacher                                        */
 } teaching;
 
 static const kd_llama *model_of(const teaching *t) {
@@ -35,10 +36,12 @@ static int teaching_init(teaching *t, const kd_language_teaching *job) {
     const size_t size = n * V; /* logits, which are wider, also for the comparison */
     t->token = malloc(n * sizeof *t->token);
     t->first = malloc(n * sizeof *t->first);
+    t->label = malloc(n * sizeof *t->label);
+    t->valid = malloc(n);
     t->hidden = malloc(n * width * sizeof *t->hidden);
     t->values = malloc(size * sizeof *t->values);
     t->output = malloc(V * width * sizeof *t->output);
-    if (!t->token || !t->first || !t->hidden || !t->values || !t->output)
+    if (!t->token || !t->first || !t->label || !t->valid || !t->hidden || !t->values || !t->output)
         return kd_fail_memory(size * sizeof *t->values, "logits");
     for (size_t i = 0; i < V * width; i++) t->output[i] = (float)output->value[i];
     int status = kd_tape_create(&t->tape, 0);
@@ -50,6 +53,8 @@ static void teaching_clear(teaching *t) {
     kd_tape_free(t->tape);
     free(t->token);
     free(t->first);
+    free(t->label);
+    free(t->valid);
     free(t->hidden);
     free(t->values);
     free(t->output);
@@ -80,8 +85,8 @@ static kd_store_header describe(const teaching *t) {
 static int answer(teaching *t, int64_t i, bool logits) {
     const kd_llama *m = model_of(t);
     const int64_t T = positions(t) + 1, width = m->spec.width;
-    int status = kd_contexts_read(t->job->contexts, i, t->token, t->first);
-    if (status == KD_OK) status = kd_llama_run(m, t->tape, t->hidden, t->token, 1, T, t->first);
+    kd_contexts_read(t->job->contexts, i, t->token, t->first, t->label, t->valid);
+    int status = kd_llama_run(m, t->tape, t->hidden, t->token, 1, T, t->first);
     if (status < 0) return status;
     if (kd_tape_guard(t->tape)) return KD_EINTERNAL;
     kd_tensor h = {.rank = 2, .shape = {T - 1, width}, .size = (T - 1) * width, .value = t->hidden};
@@ -116,10 +121,9 @@ static int append_context(void *context, kd_store_writer *writer, int64_t row, i
                           const void *packed) {
     teaching *t = context;
     (void)n;
-    int status = kd_contexts_read(t->job->contexts, row, t->token, t->first);
-    return status < 0 ? status
-                      : kd_store_writer_append_run(writer, 0, (uint64_t)row, positions(t),
-                                                   t->token + 1, packed);
+    kd_contexts_read(t->job->contexts, row, t->token, t->first, t->label, t->valid);
+    return kd_store_writer_append_run(writer, 0, (uint64_t)row, positions(t), t->token + 1,
+                                      packed);
 }
 
 /* KL(teacher ‖ store) per token, over some contexts all through the store. */

@@ -11,7 +11,7 @@
 typedef struct {
     const kd_llama_file *teacher;
     kd_hash hash; /* of its weights */
-    const kd_contexts *contexts;
+    kd_contexts *contexts;
     const kd_language_teacher *how;
     double temperature; /* of top-k's tails */
     kd_precision precision;

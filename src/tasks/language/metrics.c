@@ -2,7 +2,7 @@
 
 /* clang-format off */
 const kd_metric kd_language_terms[] = {
-    [KD_LANGUAGE_KL]   = {.name = "kl", .title = "τ²·KL: teacher", .unit = KD_UNIT_NUMBER},
+    [KD_LANGUAGE_KL]   = {.name = "kl", .title = "τ²·divergence: teacher", .unit = KD_UNIT_NUMBER},
     [KD_LANGUAGE_HARD] = {.name = "hard", .title = "hard: text", .unit = KD_UNIT_NUMBER},
 };
 

@@ -64,17 +64,15 @@ static int score(kd_language_score *out, work *w, kd_tape *tape) {
 }
 
 int kd_language_score_of(kd_language_score *out, const kd_llama *model, const kd_llama *teacher,
-                         const kd_contexts *contexts, kd_tape *tape) {
+                         kd_contexts *contexts, kd_tape *tape) {
     work w;
     const bool recording = tape->recording, training = tape->training;
     *out = (kd_language_score){0};
     int status = work_init(&w, model, teacher, kd_contexts_length(contexts));
     tape->recording = tape->training = false;
-    for (int64_t i = 0; i < kd_contexts_count(contexts) && status == KD_OK; i++) {
-        status = kd_contexts_read(contexts, i, w.token, w.first);
-        if (status == KD_OK && kd_context_targets(w.label, w.valid, w.token, w.first, w.length) > 0)
+    for (int64_t i = 0; i < kd_contexts_count(contexts) && status == KD_OK; i++)
+        if (kd_contexts_read(contexts, i, w.token, w.first, w.label, w.valid) > 0)
             status = score(out, &w, tape);
-    }
     tape->recording = recording;
     tape->training = training;
     work_clear(&w);

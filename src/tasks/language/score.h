@@ -14,6 +14,6 @@ typedef struct {
 
 /* Of all contexts; `teacher` NULL: none. `tape` is scratch, whose settings stay. */
 int kd_language_score_of(kd_language_score *out, const kd_llama *model, const kd_llama *teacher,
-                         const kd_contexts *contexts, kd_tape *tape);
+                         kd_contexts *contexts, kd_tape *tape);
 
 #endif

@@ -19,6 +19,10 @@ static const char *run_name(const void *config) {
     return ((const kd_language_config *)config)->name;
 }
 
+static const kd_train_spec *training(const void *config) {
+    return &((const kd_language_config *)config)->train;
+}
+
 static int measure(const void *config, const kd_measurement *what) {
     kd_language_run run;
     if (what->bias_count > 0)
@@ -80,6 +84,7 @@ const kd_task kd_task_language = {.name = "language",
                                   .load = load,
                                   .free_config = free_config,
                                   .run_name = run_name,
+                                  .training = training,
                                   .inspect = kd_language_inspect,
                                   .plan = kd_language_plan,
                                   .measure = measure,
