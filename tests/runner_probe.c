@@ -59,6 +59,7 @@ static int probe(const unsigned char *blob, size_t length, const unsigned char *
            (unsigned long)(hash & 0xffffffffu));
     for (i = 0; i < (unsigned long)distill_run_classes(run); i++) printf(" %lu", classes[i]);
     printf("\n");
+    fprintf(stderr, "kernel %s, %lu bytes of arena\n", distill_run_kernel(), (unsigned long)need);
     free(arena);
     return 0;
 }
