@@ -11,6 +11,17 @@ static int own_rank, rank_count = 1;
 static bool in_own_piece;       /* of kd_ranks_divide */
 static int agreed, agreed_rank; /* the last status that all ranks know of, and whose it is */
 
+/* How the other ranks are reached, as ranks.h has it; NULL when there are none. */
+static const struct company {
+    int (*worst)(int status);
+    bool (*any)(bool here);
+    void (*share)(void *bytes, size_t length);
+    void (*bring)(void *bytes, size_t length, int from);
+    void (*gather)(void *all, const void *own, const size_t *length);
+    void (*exchange)(void *receive, const size_t *receive_at, const void *send,
+                     const size_t *send_at);
+} * others;
+
 int kd_rank(void) {
     return own_rank;
 }
@@ -57,33 +68,7 @@ static int check_step(void) {
 
 static int *places; /* two of MPI's lists of lengths and places, 4 × ranks numbers */
 
-int kd_ranks_join(void) {
-    if (launched() == 1) return check_step();
-    int granted;
-    MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &granted);
-    MPI_Comm_rank(MPI_COMM_WORLD, &own_rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &rank_count);
-    places = malloc(4 * (size_t)rank_count * sizeof *places);
-    if (!places) return kd_fail_memory(4 * (size_t)rank_count * sizeof *places, "the ranks");
-    if (own_rank > 0 && !freopen("/dev/null", "w", stdout)) /* the first prints the results */
-        return kd_fail(KD_EIO, "/dev/null: cannot open");
-    return check_step();
-}
-
-void kd_ranks_leave(int status) {
-    int started = 0;
-    MPI_Initialized(&started);
-    if (!started) return;
-    if (status < 0 && status != agreed && rank_count > 1) MPI_Abort(MPI_COMM_WORLD, -status);
-    MPI_Finalize();
-    free(places);
-    places = NULL;
-    own_rank = 0;
-    rank_count = 1;
-}
-
-int kd_ranks_worst(int status) {
-    if (rank_count == 1) return status;
+static int worst_of_all(int status) {
     struct {
         int status, rank;
     } own = {status, own_rank}, worst;
@@ -95,23 +80,23 @@ int kd_ranks_worst(int status) {
                    rank_count);
 }
 
-bool kd_ranks_any(bool here) {
+static bool any_of_all(bool here) {
     int any = here;
-    if (rank_count > 1) MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
+    MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
     return any != 0;
 }
 
 enum { PIECE = 1 << 30 }; /* lengths are MPI's ints */
 
-void kd_ranks_share(void *bytes, size_t length) {
-    for (size_t at = 0; at < length && rank_count > 1; at += PIECE) {
+static void share_with_all(void *bytes, size_t length) {
+    for (size_t at = 0; at < length; at += PIECE) {
         const size_t left = length - at;
         MPI_Bcast((char *)bytes + at, (int)(left < PIECE ? left : PIECE), MPI_BYTE, 0,
                   MPI_COMM_WORLD);
     }
 }
 
-void kd_ranks_bring(void *bytes, size_t length, int from) {
+static void bring_to_first(void *bytes, size_t length, int from) {
     if (from == 0 || (own_rank != 0 && own_rank != from)) return;
     for (size_t at = 0; at < length; at += PIECE) {
         const size_t left = length - at;
@@ -137,27 +122,49 @@ static const int *pieces(int *list, const size_t *length, const size_t *at) {
     return list;
 }
 
-void kd_ranks_gather(void *all, const void *own, const size_t *length) {
-    if (rank_count == 1) {
-        if (all != own) memcpy(all, own, length[0]);
-        return;
-    }
+static void gather_at_all(void *all, const void *own, const size_t *length) {
     const int *list = pieces(places, length, NULL);
     const bool there = own == (char *)all + list[rank_count + own_rank];
     MPI_Allgatherv(there ? MPI_IN_PLACE : own, list[own_rank], MPI_BYTE, all, list,
                    list + rank_count, MPI_BYTE, MPI_COMM_WORLD);
 }
 
-void kd_ranks_exchange(void *receive, const size_t *receive_at, const void *send,
-                       const size_t *send_at) {
-    if (rank_count == 1) {
-        memcpy(receive, send, send_at[1]);
-        return;
-    }
+static void exchange_all(void *receive, const size_t *receive_at, const void *send,
+                         const size_t *send_at) {
     const int *in = pieces(places, NULL, receive_at);
     const int *out = pieces(places + 2 * rank_count, NULL, send_at);
     MPI_Alltoallv(send, out, out + rank_count, MPI_BYTE, receive, in, in + rank_count, MPI_BYTE,
                   MPI_COMM_WORLD);
+}
+
+static const struct company everyone = {worst_of_all,   any_of_all,    share_with_all,
+                                        bring_to_first, gather_at_all, exchange_all};
+
+int kd_ranks_join(void) {
+    if (launched() == 1) return check_step();
+    int granted;
+    MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &granted);
+    MPI_Comm_rank(MPI_COMM_WORLD, &own_rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &rank_count);
+    places = malloc(4 * (size_t)rank_count * sizeof *places);
+    if (!places) return kd_fail_memory(4 * (size_t)rank_count * sizeof *places, "the ranks");
+    if (rank_count > 1) others = &everyone;
+    if (own_rank > 0 && !freopen("/dev/null", "w", stdout)) /* the first prints the results */
+        return kd_fail(KD_EIO, "/dev/null: cannot open");
+    return check_step();
+}
+
+void kd_ranks_leave(int status) {
+    int started = 0;
+    MPI_Initialized(&started);
+    if (!started) return;
+    if (status < 0 && status != agreed && others) MPI_Abort(MPI_COMM_WORLD, -status);
+    MPI_Finalize();
+    free(places);
+    places = NULL;
+    others = NULL;
+    own_rank = 0;
+    rank_count = 1;
 }
 
 #else
@@ -173,36 +180,38 @@ void kd_ranks_leave(int status) {
     (void)status;
 }
 
+#endif
+
 int kd_ranks_worst(int status) {
-    return agreed = status;
+    return others ? others->worst(status) : status;
 }
 
 bool kd_ranks_any(bool here) {
-    return here;
+    return others ? others->any(here) : here;
 }
 
 void kd_ranks_share(void *bytes, size_t length) {
-    (void)bytes;
-    (void)length;
+    if (others) others->share(bytes, length);
 }
 
 void kd_ranks_bring(void *bytes, size_t length, int from) {
-    (void)bytes;
-    (void)length;
-    (void)from;
+    if (others) others->bring(bytes, length, from);
 }
 
 void kd_ranks_gather(void *all, const void *own, const size_t *length) {
-    if (all != own) memcpy(all, own, length[0]);
+    if (others)
+        others->gather(all, own, length);
+    else if (all != own)
+        memcpy(all, own, length[0]);
 }
 
 void kd_ranks_exchange(void *receive, const size_t *receive_at, const void *send,
                        const size_t *send_at) {
-    (void)receive_at;
-    memcpy(receive, send, send_at[1]);
+    if (others)
+        others->exchange(receive, receive_at, send, send_at);
+    else
+        memcpy(receive, send, send_at[1]);
 }
-
-#endif
 
 bool kd_ranks_tells(int status) {
     return rank_count == 1 || status != agreed || own_rank == agreed_rank;

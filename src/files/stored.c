@@ -52,8 +52,12 @@ int kd_stored_keep(void **out, kd_params *params, const kd_stored *list) {
     for (int i = 0; i < params->count; i++) {
         kd_param *p = params->list[i];
         if (!p->by_rows || list[i].order != KD_ORDER_OURS) continue;
-        all[i] = (kept){
-            .constant = {.read = read_rows}, .stored = list[i], .length = kd_param_rows(p).length};
+        const kd_rows_of rows = kd_param_rows(p);
+        const int64_t bytes =
+            rows.count * (int64_t)kd_number_format_bytes(list[i].format, rows.length);
+        all[i] = (kept){.constant = {.read = read_rows, .bytes = bytes},
+                        .stored = list[i],
+                        .length = rows.length};
         if (list[i].format == &kd_format_f16)
             all[i].constant.half = (const uint16_t *)(const void *)list[i].bytes;
         p->tensor.constant = &all[i].constant;

@@ -213,7 +213,8 @@ static int plan_config(planner *p, const kd_config *config) {
                (long long)run.train->count, (long long)run.train->h, (long long)run.train->w,
                (long long)run.train->c, run.train->classes);
     if (status == KD_OK) status = plan_training(p, config, &run, "train", NULL);
-    if (status == KD_OK && config->baseline) status = plan_training(p, config, &run, "baseline", NULL);
+    if (status == KD_OK && config->baseline)
+        status = plan_training(p, config, &run, "baseline", NULL);
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
         const kd_quantize_config *quantize = &config->quantize[i];
         if (quantize->qat) status = plan_training(p, config, &run, quantize->stage, quantize);
