@@ -84,7 +84,7 @@ static void test_resumes(void **state) {
 }
 
 static double perplexity_of(test_folder *folder, const char *path, const kd_language_run *run) {
-    char full[KD_PATH_MAX];
+    char full[KD_PATH_MAX + 64];
     kd_llama_file *file;
     kd_language_score score;
     kd_tape *tape;
