@@ -91,6 +91,10 @@ typedef struct kd_task {
     /* Prints the table of one model; changes nothing. */
     int (*measure)(const void *config, const kd_measurement *what);
 
+    /* Gathers an importance matrix of `model` over the samples that `data` lists (quant/imatrix.h);
+     * NULL: the task has none. */
+    int (*imatrix)(const char *model, const char *data, const char *language, const char *out);
+
     /* KD_ECONFIG when the config gives the stage nothing to do; asked before a run is opened. */
     int (*check)(const void *config, kd_stage_kind stage);
     /* Looks at everything, then locks the folder (see the task's run.h). The caller closes *run,

@@ -135,26 +135,18 @@ int kd_run_look(kd_run *run, const kd_config *config, const kd_run_options *opti
     return status < 0 || options->fresh ? status : kd_run_compare(run);
 }
 
-typedef struct {
-    kd_run *run;
-    const kd_config *config;
-    const kd_run_options *options;
-} opening;
-
-static int open_run(void *context) {
-    const opening *o = context;
-    kd_run *run = o->run;
-    const kd_config *config = o->config;
-    const kd_run_options *options = o->options;
+static int open_run(void *opened, const void *config, const void *how) {
+    kd_run *run = opened;
+    const kd_run_options *options = how;
     int status = kd_run_look(run, config, options);
     if (status == KD_OK)
         status = kd_results_take_folder(&run->lock, run->folder, options->fresh, RESULTS);
-    return status < 0 ? status : kd_results_write_config(run->folder, config->resolved);
+    return status < 0 ? status : kd_results_write_config(run->folder, run->config->resolved);
 }
 
 int kd_run_open_as(kd_run *run, const kd_config *config, const kd_run_options *options) {
     begin(run, config, options);
-    return kd_ranks_take_turns(open_run, &(opening){run, config, options});
+    return kd_results_open(open_run, run, config, options);
 }
 
 int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fresh) {
@@ -258,15 +250,18 @@ static int calibrate(kd_run *run, kd_learner *learner, int64_t total) {
     int status = x && logits && row ? KD_OK : kd_fail_memory(bytes, "calibration samples");
     kd_rng rng = kd_rng_init(CALIBRATION_SEED, 1);
     if (status == KD_OK) kd_rng_permutation(&rng, row, d->count);
-    for (int64_t first = 0; first < total && status == KD_OK; first += CALIBRATION_BATCH) {
-        int64_t n = total - first < CALIBRATION_BATCH ? total - first : CALIBRATION_BATCH;
-        for (int64_t i = 0; i < n; i++) kd_dataset_sample(d, row[first + i], x + i * size);
-        status = kd_learner_logits(learner, KD_RUN_OBSERVE, run->tape, n, x, logits);
-    }
+    do {
+        for (int64_t first = 0; first < total && status >= 0; first += CALIBRATION_BATCH) {
+            int64_t n = total - first < CALIBRATION_BATCH ? total - first : CALIBRATION_BATCH;
+            for (int64_t i = 0; i < n; i++) kd_dataset_sample(d, row[first + i], x + i * size);
+            status = kd_learner_logits(learner, KD_RUN_OBSERVE, run->tape, n, x, logits);
+        }
+        if (status == KD_OK) status = kd_quantized_calibrated(learner->quantized);
+    } while (status == KD_CALIBRATE_AGAIN);
     free(x);
     free(logits);
     free(row);
-    return status < 0 ? status : kd_quantized_calibrated(learner->quantized);
+    return status;
 }
 
 /* Copies every parameter of the float net into the one with quantizers. */

@@ -53,6 +53,16 @@ typedef struct {
     bool quiet;                     /* nothing is printed                    */
 } outlook;
 
+/* Numbers in memory, and what of matrices that stay in their file is mapped. */
+static double bytes_of(const kd_params *params) {
+    double bytes = 0;
+    for (int i = 0; i < params->count; i++) {
+        const kd_tensor *t = &params->list[i]->tensor;
+        bytes += t->constant ? (double)t->constant->bytes : (double)t->size * sizeof(kd_real);
+    }
+    return bytes;
+}
+
 static int look(outlook *o, kd_speech_run *run) {
     double train, held = 0;
     int status = kd_speech_run_check_test(run);
@@ -62,10 +72,7 @@ static int look(outlook *o, kd_speech_run *run) {
     o->teacher = o->student = run->teacher->model->spec;
     if (run->config->encoder_layers > 0) o->student.audio_layers = run->config->encoder_layers;
     if (run->config->decoder_layers > 0) o->student.text_layers = run->config->decoder_layers;
-    o->teacher_bytes = 0; /* as numbers, which the student starts as */
-    for (int i = 0; i < run->teacher->model->params->count; i++)
-        o->teacher_bytes +=
-            (double)run->teacher->model->params->list[i]->tensor.size * sizeof(kd_real);
+    o->teacher_bytes = bytes_of(run->teacher->model->params);
     o->clips = (double)(run->train.utterances.count + run->validation.utterances.count);
     status = estimate_seconds(&train, &run->train.utterances, &o->teacher);
     if (status == KD_OK) status = estimate_seconds(&held, &run->validation.utterances, &o->teacher);
@@ -133,7 +140,8 @@ static void print_stages(const outlook *o, kd_plan_needs *own, kd_plan_needs *sh
     shared->seconds +=
         print_stage(o, "teach", o->windows * forward / ranks, "the teacher's targets", store);
     shared->disk = cache + store;
-    shared->memory = 2 * o->teacher_bytes;
+    shared->memory =
+        o->teacher_bytes + sizeof(kd_real) * (double)(o->costs.parameters + o->costs.trained);
     own->seconds = print_training(o, "train", &c->train);
     own->update = update_costs(o, &c->train);
     own->disk = checkpoints;
