@@ -177,6 +177,13 @@ $(BUILD)/lib/distill.pc: always
 	    'Libs.private: -fopenmp $(LIBRARY_LIBS)' > $@
 
 # Every op of the headers, one X(name) a line: the op tests must have a case for each.
+# The devices that `distill plan` knows, as text of C.
+$(BUILD)/devices.inc: configs/devices.json
+	@mkdir -p $(@D)
+	@sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $< > $@
+$(foreach mode,$(MODES),$(BUILD)/$(mode)/planner/device.o): $(BUILD)/devices.inc
+$(foreach mode,$(MODES),$(BUILD)/$(mode)/planner/device.o): CFLAGS += -I$(BUILD)
+
 $(BUILD)/ops_list.h: src/autograd/ops.h src/distill/loss.h
 	@mkdir -p $(@D)
 	@sed -n 's/^kd_tensor \*kd_\([a-z0-9_]*\)(.*/X(\1)/p' $^ > $@
