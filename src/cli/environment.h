@@ -13,4 +13,9 @@ int kd_environment_check(void);
  * OMP_WAIT_POLICY, or the start fails, all stays as it is. */
 void kd_environment_settle(char **argv);
 
+/* KD_EUSAGE on all ranks of a job when they compute in different ways, so that the result would
+ * depend on which rank computed what: other processors, or another DISTILL_ISA. With
+ * DISTILL_MIXED=allow it is a warning. Called by all ranks. */
+int kd_environment_agree(void);
+
 #endif

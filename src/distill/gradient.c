@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/ranks.h"
 
 static kd_real *running(const kd_gradient *g) {
     return g->params->value + g->params->trained_size;
@@ -35,7 +36,7 @@ void kd_gradient_begin(kd_gradient *g, int64_t n, int64_t *first, int64_t *end) 
     memcpy(g->before, running(g), running_bytes(g));
     kd_reduction_begin(g->gradients, n);
     kd_reduction_begin(g->states, n);
-    kd_reduction_share(n, first, end);
+    kd_ranks_part(kd_rank(), n, first, end);
 }
 
 void kd_gradient_enter(kd_gradient *g) {

@@ -33,16 +33,6 @@ struct kd_reduction {
     size_t *out_at, *in_at, *length;
 };
 
-void kd_reduction_share_of(int rank, int64_t n, int64_t *first, int64_t *end) {
-    const int64_t ranks = kd_rank_count();
-    *first = rank * n / ranks;
-    *end = (rank + 1) * n / ranks;
-}
-
-void kd_reduction_share(int64_t n, int64_t *first, int64_t *end) {
-    kd_reduction_share_of(kd_rank(), n, first, end);
-}
-
 static bool siblings(const block *left, const block *right) {
     return left->size == right->size && left->start % (2 * left->size) == 0;
 }
@@ -65,7 +55,7 @@ static void raise_sizes(int64_t n, int *buffers, int *blocks, int *all) {
     int total = 0;
     for (int rank = 0; rank < kd_rank_count(); rank++) {
         int64_t first, end;
-        kd_reduction_share_of(rank, n, &first, &end);
+        kd_ranks_part(rank, n, &first, &end);
         const int count = blocks_of(list, first, end, buffers);
         total += count;
         if (count > *blocks) *blocks = count;
@@ -133,7 +123,7 @@ static void add(kd_real *restrict a, const kd_real *restrict b, int64_t n) {
 void kd_reduction_begin(kd_reduction *r, int64_t n) {
     r->n = n;
     r->held = r->buffers_used = 0;
-    kd_reduction_share(n, &r->next, &r->end);
+    kd_ranks_part(kd_rank(), n, &r->next, &r->end);
 }
 
 void kd_reduction_add(kd_reduction *r, kd_real *values) {
@@ -175,7 +165,7 @@ static void list_blocks(kd_reduction *r, int64_t own) {
     r->in_at[0] = 0;
     for (int q = 0; q < kd_rank_count(); q++) {
         int64_t first, end;
-        kd_reduction_share_of(q, r->n, &first, &end);
+        kd_ranks_part(q, r->n, &first, &end);
         int of = blocks_of(r->every + count, first, end, &most);
         for (int i = 0; i < of; i++) r->every[count + i].values = r->in + (count + i) * own;
         count += of;

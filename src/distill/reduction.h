@@ -4,7 +4,7 @@
  *     S(a, b) = leaf a                       if b = a + 1
  *             = S(a, a + h) + S(a + h, b)    h the largest power of two below b − a
  *
- * Rank r of R computes the leaves ⌊r·n/R⌋ … ⌊(r+1)·n/R⌋ − 1, adds what lies whole in its share, and
+ * A rank computes its share of the leaves (kd_ranks_part), adds what lies whole in its share, and
  * the ranks exchange the rest: each adds up its part of the elements from all others, then all
  * gather the parts; 2·size·(R − 1)/R numbers go out of each rank when the shares are powers of two.
  */
@@ -22,10 +22,6 @@ typedef struct kd_reduction kd_reduction;
  * about log2 of them for more. The caller frees. */
 int kd_reduction_create(kd_reduction **out, int64_t size, int64_t full, int64_t last);
 void kd_reduction_free(kd_reduction *reduction); /* NULL is allowed */
-
-/* The leaves of a rank, or of this one, in an update of n: first … end − 1; maybe none. */
-void kd_reduction_share_of(int rank, int64_t n, int64_t *first, int64_t *end);
-void kd_reduction_share(int64_t n, int64_t *first, int64_t *end);
 
 /* One update of n leaves: begin; for each of this rank's leaves in order, its numbers in `values`
  * (size), which are changed; finish, which leaves the sum of all in `values`. `values` is one array

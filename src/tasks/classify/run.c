@@ -250,15 +250,18 @@ static int calibrate(kd_run *run, kd_learner *learner, int64_t total) {
     int status = x && logits && row ? KD_OK : kd_fail_memory(bytes, "calibration samples");
     kd_rng rng = kd_rng_init(CALIBRATION_SEED, 1);
     if (status == KD_OK) kd_rng_permutation(&rng, row, d->count);
-    for (int64_t first = 0; first < total && status == KD_OK; first += CALIBRATION_BATCH) {
-        int64_t n = total - first < CALIBRATION_BATCH ? total - first : CALIBRATION_BATCH;
-        for (int64_t i = 0; i < n; i++) kd_dataset_sample(d, row[first + i], x + i * size);
-        status = kd_learner_logits(learner, KD_RUN_OBSERVE, run->tape, n, x, logits);
-    }
+    do {
+        for (int64_t first = 0; first < total && status >= 0; first += CALIBRATION_BATCH) {
+            int64_t n = total - first < CALIBRATION_BATCH ? total - first : CALIBRATION_BATCH;
+            for (int64_t i = 0; i < n; i++) kd_dataset_sample(d, row[first + i], x + i * size);
+            status = kd_learner_logits(learner, KD_RUN_OBSERVE, run->tape, n, x, logits);
+        }
+        if (status == KD_OK) status = kd_quantized_calibrated(learner->quantized);
+    } while (status == KD_CALIBRATE_AGAIN);
     free(x);
     free(logits);
     free(row);
-    return status < 0 ? status : kd_quantized_calibrated(learner->quantized);
+    return status;
 }
 
 /* Copies every parameter of the float net into the one with quantizers. */

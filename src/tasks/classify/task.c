@@ -21,6 +21,10 @@ static const char *run_name(const void *config) {
     return ((const kd_config *)config)->name;
 }
 
+static const kd_train_spec *training(const void *config) {
+    return &((const kd_config *)config)->train;
+}
+
 static int check(const void *config, kd_stage_kind stage) {
     const kd_config *c = config;
     bool trained = false;
@@ -104,6 +108,7 @@ const kd_task kd_task_classify = {.name = "classify",
                                   .load = load,
                                   .free_config = free_config,
                                   .run_name = run_name,
+                                  .training = training,
                                   .inspect = kd_classify_inspect,
                                   .plan = kd_classify_plan,
                                   .measure = kd_classify_measure,
