@@ -140,8 +140,9 @@ static void numbers_come_back(void **state) {
             f->encode(bytes, x + b * n, NULL, n);
             f->decode(y, bytes, n);
             for (int j = 0; j < n; j++) {
-                largest = fmax(largest, fabs((double)x[b * n + j]));
-                error = fmax(error, fabs((double)x[b * n + j] - (double)y[j]));
+                if (fabs((double)x[b * n + j]) > largest) largest = fabs((double)x[b * n + j]);
+                if (fabs((double)x[b * n + j] - (double)y[j]) > error)
+                    error = fabs((double)x[b * n + j] - (double)y[j]);
             }
             if (error > rows[i].bound * largest)
                 fail_msg("%s, block %d: error %g of %g", rows[i].name, b, error, largest);

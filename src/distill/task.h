@@ -86,8 +86,8 @@ typedef struct kd_task {
     const char *(*run_name)(const void *config);
     const kd_train_spec *(*training)(const void *config); /* of the student */
     int (*inspect)(kd_text *out, const void *config);
-    /* --dry-run: prints what a run in the folder `runs` takes; changes nothing. */
-    int (*plan)(const void *config, const char *runs);
+    /* --dry-run: prints what a run takes; changes nothing. */
+    int (*plan)(const void *config, const kd_plan_request *request);
     /* Prints the table of one model; changes nothing. */
     int (*measure)(const void *config, const kd_measurement *what);
 
