@@ -121,7 +121,8 @@ static int learn(bench *b) {
                                     &soft, spec, NULL);
     kd_tape_backward(b->tape, loss);
     kd_params_finish_grads(b->model->params);
-    kd_optimizer_update(&b->optimizer, 1e-4);
+    double norm;
+    kd_optimizer_update(&b->optimizer, 1e-4, &norm);
     return KD_OK;
 }
 
