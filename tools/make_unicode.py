@@ -92,11 +92,11 @@ def decompositions():
     return key, start, text, other
 
 
-def punctuation():
-    """Where categories P* begin and end, in turns."""
+def edges(category):
+    """Where the characters of categories that begin so begin and end, in turns."""
     out, before = [], False
     for c in range(LAST):
-        now = u.category(chr(c))[0] == "P"
+        now = u.category(chr(c)).startswith(category)
         if now != before:
             out.append(c)
             before = now
@@ -153,6 +153,7 @@ table("uint32_t", "decomposition", text)
 table("uint32_t", "canonical_other", other)
 table("uint32_t", "composed", compositions())
 table("uint32_t", "combining_start", combining())
-table("uint32_t", "punctuation_edge", punctuation())
+table("uint32_t", "punctuation_edge", edges("P"))
+table("uint32_t", "format_edge", edges("Cf"))
 assert len(text) < 65536, len(text)
 sys.stdout.flush()

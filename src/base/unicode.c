@@ -42,6 +42,10 @@ bool kd_char_is_punctuation(uint32_t c) {
     return find_last(punctuation_edge, COUNT(punctuation_edge), 1, c) % 2 == 0;
 }
 
+bool kd_char_is_format(uint32_t c) {
+    return find_last(format_edge, COUNT(format_edge), 1, c) % 2 == 0;
+}
+
 uint32_t kd_utf8_next(const char *text, size_t length, size_t *at) {
     const unsigned char *s = (const unsigned char *)text + *at;
     int n = kd_utf8_length(text + *at, length - *at);

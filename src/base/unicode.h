@@ -25,6 +25,8 @@ int kd_char_digit(uint32_t c);
 
 /* Whether its category is one of P*: symbols ("+", "€") are not. */
 bool kd_char_is_punctuation(uint32_t c);
+/* Whether its category is Cf: joiners, marks of direction, the soft hyphen. */
+bool kd_char_is_format(uint32_t c);
 
 /* The lower case of one character by itself; "İ", whose lower case is two, stays. */
 uint32_t kd_char_lower(uint32_t c);

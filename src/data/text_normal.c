@@ -51,11 +51,11 @@ static bool is_space(uint32_t c) {
     return kd_char_class_of(c) == KD_CHAR_SPACE;
 }
 
-/* Controls, formats, what is for private use or not assigned; tabs and newlines are white space. */
+/* Controls, formats, what is for private use; tabs and newlines are white space. */
 static bool is_bert_control(uint32_t c) {
     if (c == '\t' || c == '\n' || c == '\r') return false;
-    return c == 0xFFFD || c < 0x20 || (c >= 0x7F && c < 0xA0) ||
-           kd_char_class_of(c) == KD_CHAR_OTHER;
+    const bool private = (c >= 0xE000 && c <= 0xF8FF) || (c >= 0xF0000 && (c & 0xFFFE) != 0xFFFE);
+    return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0xFFFD || private || kd_char_is_format(c);
 }
 
 /* BERT's Chinese characters: the blocks of Unified Ideographs. */
@@ -77,6 +77,9 @@ static int map_character(uint32_t out[3], kd_normal_kind kind, uint32_t c) {
         out[0] = c == DOTTED_I ? 'i' : kd_char_lower(c);
         out[1] = DOT_ABOVE;
         return c == DOTTED_I ? 2 : 1;
+    case KD_NORMAL_MARKS:
+        if (kd_char_class_of(c) == KD_CHAR_MARK) return 0;
+        return kd_char_class_of(c) == KD_CHAR_ACCENT ? 0 : 1;
     case KD_NORMAL_ACCENTS:
         return kd_char_class_of(c) == KD_CHAR_ACCENT ? 0 : 1;
     case KD_NORMAL_BERT_CLEAN:

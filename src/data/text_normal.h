@@ -13,7 +13,8 @@ typedef enum {
     KD_NORMAL_NFKC,
     KD_NORMAL_NFKD,
     KD_NORMAL_LOWER,      /* each character by itself                              */
-    KD_NORMAL_ACCENTS,    /* marks (Mn) are left out                               */
+    KD_NORMAL_MARKS,      /* all marks (M*) are left out                           */
+    KD_NORMAL_ACCENTS,    /* those that take no room (Mn) are left out, as by BERT */
     KD_NORMAL_BERT_CLEAN, /* controls left out, each white space is a space        */
     KD_NORMAL_BERT_CJK,   /* a space on both sides of each Chinese character       */
     KD_NORMAL_REPLACE,    /* each `from` by `to`                                   */
@@ -37,6 +38,10 @@ typedef struct {
     kd_normal_step step[KD_NORMAL_STEPS_MAX];
     int count;
 } kd_text_normal;
+
+/* The expressions by which tokenizer.json says KD_NORMAL_SPACES and KD_NORMAL_TRIM. */
+#define KD_EXPRESSION_SPACES " {2,}"
+#define KD_EXPRESSION_TRIM   "\\A +| +\\z"
 
 /* Appends a step; bytes are copied. KD_EDATA when there are too many, or the table is none. */
 int kd_text_normal_add(kd_text_normal *normal, kd_normal_kind kind, const char *from,

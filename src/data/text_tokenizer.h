@@ -49,6 +49,9 @@ int kd_text_tokenizer_parse_json(kd_text_tokenizer **out, const char *text, size
  * user-defined pieces are found in a text before all else, as transformers does. */
 int kd_text_tokenizer_parse_model(kd_text_tokenizer **out, const void *bytes, size_t length,
                                   const char *name);
+/* Writes tokenizer.json and tokenizer_config.json into a folder that exists, each whole or not at
+ * all; reading them gives the same ids. */
+int kd_text_tokenizer_write(const kd_text_tokenizer *tokenizer, const char *folder);
 void kd_text_tokenizer_free(kd_text_tokenizer *tokenizer);
 
 const kd_text_token_ids *kd_text_tokenizer_ids(const kd_text_tokenizer *tokenizer);

@@ -75,7 +75,9 @@ static int add_replace(pipeline *p, const cJSON *step) {
     const cJSON *pattern = kd_json_get(step, "pattern"), *to = kd_json_get(step, "content");
     const cJSON *from = kd_json_get(pattern, "String"), *expression = kd_json_get(pattern, "Regex");
     if (!cJSON_IsString(to)) return kd_text_json_fail(p->json, step, "a step with its content");
-    if (kd_text_json_is(expression, " {2,}"))
+    if (kd_text_json_is(expression, KD_EXPRESSION_TRIM) && kd_text_json_is(to, ""))
+        return kd_text_normal_add(&p->t->normal, KD_NORMAL_TRIM, NULL, 0, NULL);
+    if (kd_text_json_is(expression, KD_EXPRESSION_SPACES))
         return kd_text_normal_add(&p->t->normal, KD_NORMAL_SPACES, NULL, 0, to->valuestring);
     if (!cJSON_IsString(from) || !from->valuestring[0])
         return kd_text_json_fail(p->json, pattern ? pattern : step,
@@ -113,7 +115,7 @@ static int read_normalizer(pipeline *p, const cJSON *step) {
         kd_normal_kind kind;
     } plain[] = {{"NFC", KD_NORMAL_NFC},         {"NFD", KD_NORMAL_NFD},
                  {"NFKC", KD_NORMAL_NFKC},       {"NFKD", KD_NORMAL_NFKD},
-                 {"Lowercase", KD_NORMAL_LOWER}, {"StripAccents", KD_NORMAL_ACCENTS}};
+                 {"Lowercase", KD_NORMAL_LOWER}, {"StripAccents", KD_NORMAL_MARKS}};
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         if (is_type(step, plain[i].type))
             return kd_text_normal_add(&p->t->normal, plain[i].kind, NULL, 0, NULL);

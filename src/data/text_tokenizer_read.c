@@ -62,21 +62,25 @@ static int read_template(kd_text_tokenizer *t, const kd_json *json) {
     return t->chat_template ? KD_OK : kd_fail_memory(strlen(text->valuestring), "a chat template");
 }
 
-/* bos_token_id and eos_token_id of the model's config; of several ends the first. */
+/* An id of the model's config; of several ends the first. −1: none. */
+static int32_t id_of(const kd_json *json, const char *key) {
+    const cJSON *item = kd_json_get(kd_json_root(json), key);
+    if (cJSON_IsArray(item)) item = item->child;
+    if (!item || !kd_json_is_integer(item) || item->valuedouble < 0) return -1;
+    return item->valuedouble < INT32_MAX ? (int32_t)item->valuedouble : INT32_MAX;
+}
+
+/* What the model's config says counts where the tokenizer's own files say nothing. */
 static int read_model_ends(kd_text_tokenizer *t, const char *folder) {
     kd_json *json;
     char path[KD_PATH_MAX];
+    const kd_text_token_ids own = t->ids;
     int status = read_json(&json, path, folder, "config.json");
     if (status < 0 || !json) return status;
-    const cJSON *bos = kd_json_get(kd_json_root(json), "bos_token_id");
-    const cJSON *eos = kd_json_get(kd_json_root(json), "eos_token_id");
-    if (cJSON_IsArray(eos)) eos = eos->child;
-    const int32_t begin =
-        t->ids.bos < 0 && bos && kd_json_is_integer(bos) ? (int32_t)bos->valuedouble : -1;
-    const int32_t end =
-        t->ids.eos < 0 && eos && kd_json_is_integer(eos) ? (int32_t)eos->valuedouble : -1;
-    status = kd_text_tokenizer_set_ends(t, begin, end);
+    status =
+        kd_text_tokenizer_set_ends(t, id_of(json, "bos_token_id"), id_of(json, "eos_token_id"));
     if (status < 0) kd_fail_in(status, "%s", path);
+    if (status == KD_OK) status = kd_text_tokenizer_set_ends(t, own.bos, own.eos);
     kd_json_free(json);
     return status;
 }

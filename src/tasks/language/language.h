@@ -4,12 +4,13 @@
 #define KD_TASKS_LANGUAGE_LANGUAGE_H
 
 #include "base/text.h"
+#include "distill/plan.h"
 
 /* Texts, teacher, student and files of a config. */
 int kd_language_inspect(kd_text *out, const void *config);
 
 /* Prints the stages, what they take, and whether it fits. KD_ENOINPUT after saying which files are
  * missing. */
-int kd_language_plan(const void *config, const char *runs);
+int kd_language_plan(const void *config, const kd_plan_request *request);
 
 #endif

@@ -102,26 +102,28 @@ static int64_t one_context(const void *context, int64_t row) {
     return 1;
 }
 
-static int64_t numbers_of_context(const void *context, int64_t row, int64_t n) {
-    const teaching *t = context;
-    const kd_llama_spec *spec = &model_of(t)->spec;
+static int64_t positions_of_context(const void *context, int64_t row, int64_t n) {
     (void)row;
-    return n * positions(t) *
-           (t->job->how->targets == KD_TEACHER_HIDDEN ? spec->width : spec->vocabulary);
+    return n * positions(context);
 }
 
-static int answer_context(void *context, int64_t row, int64_t n) {
+static int answer_context(void *context, const kd_store_header *header, int64_t row, int64_t n,
+                          void *packed) {
     teaching *t = context;
+    const uint64_t id = (uint64_t)row;
     (void)n;
-    return answer(t, row, t->job->how->targets != KD_TEACHER_HIDDEN);
+    int status = answer(t, row, header->kind != KD_STORE_HIDDEN);
+    return status < 0 ? status
+                      : kd_store_pack(packed, header, positions(t), &id, 0, t->values);
 }
 
-static int append_context(void *context, kd_store_writer *writer, int64_t row, int64_t n) {
+static int append_context(void *context, kd_store_writer *writer, int64_t row, int64_t n,
+                          const void *packed) {
     teaching *t = context;
     (void)n;
     kd_contexts_read(t->job->contexts, row, t->token, t->first, t->label, t->valid);
     return kd_store_writer_append_run(writer, 0, (uint64_t)row, positions(t), t->token + 1,
-                                      t->values);
+                                      packed);
 }
 
 /* KL(teacher ‖ store) per token, over some contexts all through the store. */
@@ -156,8 +158,7 @@ int kd_language_teach(kd_store **out, kd_hash *content, const char *path,
                         .context = &t,
                         .batch = one_context,
                         .answer = answer_context,
-                        .answers = t.values,
-                        .numbers = numbers_of_context,
+                        .positions = positions_of_context,
                         .append = append_context};
     if (status == KD_OK) {
         rows.header = describe(&t);

@@ -88,7 +88,7 @@ static void print_stages(const kd_language_run *run, const costs *c, kd_plan_nee
     needs->memory = c->bytes + 4 * numbers + (double)kd_llama_size(teacher) * sizeof(kd_real);
 }
 
-int kd_language_plan(const void *config, const char *runs) {
+int kd_language_plan(const void *config, const kd_plan_request *request) {
     const kd_language_config *c = config;
     kd_language_run run;
     kd_plan_needs needs = {0};
@@ -102,5 +102,5 @@ int kd_language_plan(const void *config, const char *runs) {
         print_stages(&run, &cost, &needs);
     }
     kd_language_run_close(&run);
-    return status == KD_OK ? kd_plan_conclude(runs, &needs) : status;
+    return status == KD_OK ? kd_plan_conclude(request, &needs) : status;
 }

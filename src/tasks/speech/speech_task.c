@@ -85,7 +85,8 @@ static int fill_row(speech *s, const kd_window *w, int64_t b, int64_t T) {
 /* Lets the system fetch this rank's next batch while this one is learnt from. */
 static void expect_next(speech *s, const kd_train_place *at) {
     const int64_t size = s->job->loop.spec->batch, count = s->job->train->count;
-    const int64_t end = at->after < 0 ? 0 : kd_smaller((at->after + 1) * size, count);
+    if (at->after < 0) return;
+    const int64_t end = kd_smaller((at->after + 1) * size, count);
     for (int64_t place = at->after * size; place < end; place++) {
         const int64_t i = window_at(s, at->epoch, place);
         kd_encoder_cache_expect(s->job->encoder_cache, i);
