@@ -118,14 +118,16 @@ static inline int32_t distill_entry(const uint8_t *blob, uint32_t array, uint32_
 /* Weight i of a layer; with 4 bits and fewer two lie in a byte, the first in the low half. */
 static inline int32_t distill_weight(const uint8_t *blob, const distill_node *n, uint32_t i) {
     const uint8_t *weight = blob + n->weight;
-    const uint8_t byte = n->bits > 4 ? weight[i] : (uint8_t)(weight[i / 2] >> (i % 2 * 4) & 15);
+    const int32_t byte = n->bits > 4 ? weight[i] : weight[i / 2] >> (i % 2 * 4) & 15;
     const int32_t half = n->bits > 4 ? 128 : 8;
     return byte < half ? byte : byte - 2 * half;
 }
 
-/* A column of a window is spread to 16 bits and its length rounded up to whole words. */
+/* The entries of a window's column, which has room for 16 bits each: whole steps of every kernel
+ * (distill_kernels.h), so that the arena is the same for all. */
+enum { DISTILL_WIDTH = 32 };
 static inline uint32_t distill_width(const distill_node *n) {
-    return (n->K + 3) / 4 * 4;
+    return (n->K + DISTILL_WIDTH - 1) / DISTILL_WIDTH * DISTILL_WIDTH;
 }
 static inline uint32_t distill_columns(const distill_node *n) {
     return n->h * n->w > 1 ? 2 : 1;

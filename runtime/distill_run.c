@@ -1,4 +1,5 @@
 #include "distill_internal.h"
+#include "distill_kernels.h"
 
 struct distill_run {
     const uint8_t *blob, *classes; /* classes: strings, checked */
@@ -84,84 +85,6 @@ static uint8_t stored(const distill_node *n, int32_t steps) {
     return (uint8_t)(steps + n->zero);
 }
 
-/* --- products --------------------------------------------------------------------------------- */
-
-/* Two columns of 16-bit steps times two channels' weights. In groups of four the steps lie as the
- * processor wants them (`spread`). */
-typedef struct {
-    const int16_t *a, *b;
-    const int8_t *u, *v;
-    uint32_t n;
-} product;
-
-#if defined(__ARM_FEATURE_DSP) && !defined(__aarch64__)
-#include <arm_acle.h>
-
-/* Cortex-M4 and up: SMLAD adds two products of 16 bits. A group of four lies as 0, 2, 1, 3, which
- * is how SXTB16 takes four weights apart. */
-static uint32_t ror8(uint32_t x) {
-    return x >> 8 | x << 24;
-}
-
-static void spread(int16_t *to, const uint8_t *from, uint32_t n, int32_t zero) {
-    const uint32_t both = (uint32_t)zero * 0x10001u;
-    uint32_t k = 0;
-    for (; k + 4 <= n; k += 4) {
-        const uint32_t four = distill_word(from + k);
-        const uint32_t even = (uint32_t)__ssub16((int16x2_t)__uxtb16(four), (int16x2_t)both);
-        const uint32_t odd = (uint32_t)__ssub16((int16x2_t)__uxtb16(ror8(four)), (int16x2_t)both);
-        memcpy(to + k, &even, 4);
-        memcpy(to + k + 2, &odd, 4);
-    }
-    for (; k < n; k++) to[k] = (int16_t)(from[k] - zero);
-}
-
-static void multiply(int32_t sum[4], const product *p) {
-    int32_t au = 0, av = 0, bu = 0, bv = 0;
-    uint32_t k = 0;
-    for (; k + 4 <= p->n; k += 4) {
-        const uint32_t u = distill_word((const uint8_t *)p->u + k),
-                       v = distill_word((const uint8_t *)p->v + k);
-        const uint8_t *a = (const uint8_t *)(p->a + k), *b = (const uint8_t *)(p->b + k);
-        const int16x2_t a0 = (int16x2_t)distill_word(a), a1 = (int16x2_t)distill_word(a + 4);
-        const int16x2_t b0 = (int16x2_t)distill_word(b), b1 = (int16x2_t)distill_word(b + 4);
-        const int16x2_t u0 = __sxtb16((int8x4_t)u), u1 = __sxtb16((int8x4_t)ror8(u));
-        const int16x2_t v0 = __sxtb16((int8x4_t)v), v1 = __sxtb16((int8x4_t)ror8(v));
-        au = __smlad(u0, a0, __smlad(u1, a1, au));
-        av = __smlad(v0, a0, __smlad(v1, a1, av));
-        bu = __smlad(u0, b0, __smlad(u1, b1, bu));
-        bv = __smlad(v0, b0, __smlad(v1, b1, bv));
-    }
-    for (; k < p->n; k++) {
-        au += p->a[k] * p->u[k];
-        av += p->a[k] * p->v[k];
-        bu += p->b[k] * p->u[k];
-        bv += p->b[k] * p->v[k];
-    }
-    sum[0] = au, sum[1] = av, sum[2] = bu, sum[3] = bv;
-}
-
-#else
-
-static void spread(int16_t *to, const uint8_t *from, uint32_t n, int32_t zero) {
-    uint32_t k;
-    for (k = 0; k < n; k++) to[k] = (int16_t)(from[k] - zero);
-}
-
-static void multiply(int32_t sum[4], const product *p) {
-    int32_t au = 0, av = 0, bu = 0, bv = 0;
-    uint32_t k;
-    for (k = 0; k < p->n; k++) {
-        au += p->a[k] * p->u[k];
-        av += p->a[k] * p->v[k];
-        bu += p->b[k] * p->u[k];
-        bv += p->b[k] * p->v[k];
-    }
-    sum[0] = au, sum[1] = av, sum[2] = bu, sum[3] = bv;
-}
-
-#endif
-
 /* --- nodes ------------------------------------------------------------------------------------ */
 
 static uint8_t *output_of(const distill_run *run, uint32_t i) {
@@ -212,7 +135,7 @@ static void make_column(int16_t *column, const distill_node *n, const distill_no
         memcpy(bytes, x, n->K);
     else
         copy_window(bytes, n, from, x, place, group);
-    spread(column, bytes, n->K, from->zero);
+    distill_spread(column, bytes, n->K, distill_width(n), from->zero);
 }
 
 /* A channel's weights, out of halves of bytes where they lie so. */
@@ -241,7 +164,8 @@ static void multiply_group(const distill_run *run, const distill_node *n, const 
     const uint32_t width = distill_width(n), own = n->c / n->groups, first = group * own;
     int8_t *spare = (int8_t *)(run->room + n->work) + (size_t)2 * width * distill_columns(n);
     uint32_t o;
-    product p;
+    distill_product p;
+    p.zero = run->node[n->in[0]].zero;
     p.a = column;
     p.b = column + (places > 1 ? width : 0);
     p.n = n->K;
@@ -250,7 +174,7 @@ static void multiply_group(const distill_run *run, const distill_node *n, const 
         int32_t sum[4];
         p.u = channel_weights(run, n, o, spare);
         p.v = second == o ? p.u : channel_weights(run, n, second, spare + width);
-        multiply(sum, &p);
+        distill_multiply(sum, &p);
         store_sum(run, n, out, place, o, sum[0]);
         if (second != o) store_sum(run, n, out, place, second, sum[1]);
         if (places > 1) store_sum(run, n, out, place + 1, o, sum[2]);
@@ -464,6 +388,10 @@ void distill_run_logits(const distill_run *run, float *logits) {
             if (last->relu && logits[i] < 0) logits[i] = 0;
         }
     }
+}
+
+const char *distill_run_kernel(void) {
+    return distill_kernel;
 }
 
 uint64_t distill_run_macs(const distill_run *run) {

@@ -85,6 +85,9 @@ int distill_run_best(const distill_run *run);
 /* logits (classes), with the bits that the program gives. Uses double. */
 void distill_run_logits(const distill_run *run, float *logits);
 
+/* Which products were compiled in: "portable", "smlad", "dotprod", "i8mm", "avx2" or "vnni". */
+const char *distill_run_kernel(void);
+
 /* Multiply-adds of one sample. */
 uint64_t distill_run_macs(const distill_run *run);
 

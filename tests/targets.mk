@@ -4,6 +4,8 @@
 # make cluster-test  jobs under a real Slurm that are killed in every way; KILLS=100 SEED=1 CASES=…   (half an hour)
 # make mutants    small faults in src/ that no test notices; SAMPLE=50 SEED=1 FILES=…         (an hour)
 # make fuzz       every parser under sanitizers; FUZZ_RUNS executions each           (an hour)
+# make arm-root   Debian's libraries for 64-bit Arm, in build/arm64-root
+# make arm-test   the runner on other processors, and tests of the program on Arm, under qemu     (minutes)
 # make bench      this machine's matrix-product peak and what training makes of it; build/bench.json
 # make bench-compare OLD=… [TOLERANCE=0.1]  that file beside an older one: no share of the peak fell
 # make bench-torch  training speed beside PyTorch, in one run
@@ -46,7 +48,7 @@ check: test
 CLUSTER = tests/cluster/cases.py build/distill build/release/speech_folder build/cluster --kills $(KILLS) --seed $(SEED)
 KILLS  ?= 20
 cluster-test: build/distill build/release/speech_folder
-	python3 $(CLUSTER) $(CASES)
+	python3 $(CLUSTER) $(if $(CASES),--cases $(CASES))
 build/release/speech_folder: tests/cluster/speech_folder.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) -Itests -o $@ $^ -lcmocka $(LDLIBS)
 
@@ -127,7 +129,17 @@ parity: build/distill build/release/whisper_probe
 build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
+ARM_TESTS = int8 blob blob_graph qnet runner_input
+ARM_MAKE  = $(MAKE) CROSS=aarch64-linux-gnu- SYSROOT=$(CURDIR)/build/arm64-root
+arm-root:
+	sh tests/arm_root.sh build/arm64-root
+arm-test: build/distill
+	@if [ -f build/arm64-root/complete ]; then \
+	    $(ARM_MAKE) $(ARM_TESTS:%=build/aarch64-linux-gnu/release/test_%); fi
+	sh tests/arm_test.sh build/distill runs/fashion_mnist/student.int8.gguf \
+	    /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz
+
 format:
 	clang-format -i include/*.h docs/example/*.c runtime/*.[ch] src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: cluster-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-whisper bench-onnx parity format
+.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-whisper bench-onnx parity format

@@ -97,7 +97,8 @@ static void check_near(op *make, double share) {
     const kd_real *a = exact.value, *b = rounded.value;
     for (int t = 0; t <= INPUTS; a += exact.size[t], b += exact.size[t], t++) {
         double largest = 0;
-        for (int64_t i = 0; i < exact.size[t]; i++) largest = fmax(largest, fabs((double)a[i]));
+        for (int64_t i = 0; i < exact.size[t]; i++)
+            if (fabs((double)a[i]) > largest) largest = fabs((double)a[i]);
         for (int64_t i = 0; i < exact.size[t]; i++)
             if (!(fabs((double)(a[i] - b[i])) <= share * largest))
                 fail_msg("tensor %d, number %d: %g in float32, %g in bfloat16, largest %g", t,

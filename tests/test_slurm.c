@@ -76,7 +76,7 @@ static int start(test_folder *folder, int code, const char *job_state) {
     char command[3 * KD_PATH_MAX];
     snprintf(command, sizeof command,
              "cd %s && PATH=%s:$PATH CODE=%d STATE='%s' SLURM_JOB_ID=7 SLURM_JOB_NODELIST=n1 "
-             "SLURM_CPUS_ON_NODE=6 sh ./night.sh >said 2>&1",
+             "SLURM_CPUS_ON_NODE=6 SLURM_JOB_NUM_NODES=3 sh ./night.sh >said 2>&1",
              folder->path, folder->path, code, job_state);
     const int status = system(command);
     return WEXITSTATUS(status);
@@ -142,8 +142,9 @@ static void a_script_goes_on_or_ends(void **state) {
         if (i > 0 && cases[i - 1].end)
             assert_file_says(folder, "before", strchr(cases[i - 1].end, ' ') + 1);
     }
-    assert_file_says(folder, "words",
-                     "--mpi=pmix|--kill-on-bad-exit=1|--cpus-per-task=3|--cpu-bind=cores|");
+    assert_file_says(
+        folder, "words",
+        "--mpi=pmix|--kill-on-bad-exit=1|--ntasks=6|--cpus-per-task=3|--cpu-bind=cores|");
     assert_file_says(folder, "words", "|train|c.json|--runs|my run's|--set|name=the_run|");
 }
 

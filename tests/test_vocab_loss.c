@@ -216,7 +216,8 @@ static void test_whisper_vocabulary(void **state) {
 
 static double largest(const kd_real *x, int64_t size) {
     double max = 0;
-    for (int64_t i = 0; i < size; i++) max = fmax(max, fabs((double)x[i]));
+    for (int64_t i = 0; i < size; i++)
+        if (fabs((double)x[i]) > max) max = fabs((double)x[i]);
     return max;
 }
 

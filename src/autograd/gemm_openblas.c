@@ -15,12 +15,6 @@
 
 #include "base/isa.h"
 
-/* Which of our sets of loops (kd_isa_kernels) an OpenBLAS core is like. */
-static const struct {
-    const char *core, *kernels;
-} CORES[] = {{"SkylakeX", "avx512"}, {"Cooperlake", "avx512"}, {"Sapphirerapids", "avx512"},
-             {"Haswell", "avx2"},    {"Zen", "avx2"},          {"Excavator", "avx2"}};
-
 static pthread_once_t decided = PTHREAD_ONCE_INIT;
 static bool used;
 
@@ -46,18 +40,30 @@ void kd_openblas_gemm(const kd_matrix_product *p) {
     multiply(p);
 }
 
+#ifdef __x86_64__
+
+/* Which of our sets of loops (kd_isa_kernels) an OpenBLAS core is like. */
+static const struct {
+    const char *core, *kernels;
+} CORES[] = {{"SkylakeX", "avx512"}, {"Cooperlake", "avx512"}, {"Sapphirerapids", "avx512"},
+             {"Haswell", "avx2"},    {"Zen", "avx2"},          {"Excavator", "avx2"}};
+
 /* Whether its kernels are those of our level. */
 static bool knows_processor(void) {
-#ifdef __x86_64__
     const char *core = openblas_get_corename(), *kernels = kd_isa_kernels();
     for (size_t i = 0; i < sizeof CORES / sizeof *CORES; i++)
         if (strcasecmp(core, CORES[i].core) == 0)
             return strncmp(kernels, CORES[i].kernels, strlen(CORES[i].kernels)) == 0;
     return false;
-#else
-    return true;
-#endif
 }
+
+#else
+
+static bool knows_processor(void) {
+    return true;
+}
+
+#endif
 
 /* A product by both; some releases compute wrong numbers on some processors. */
 static bool is_right(void) {

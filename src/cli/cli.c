@@ -9,6 +9,7 @@
 
 #include "base/ranks.h"
 #include "base/text.h"
+#include "cli/environment.h"
 #include "distill.h"
 
 typedef struct {
@@ -32,6 +33,7 @@ static const command COMMANDS[] = {
     {"generate", kd_cmd_generate, "go on with a text, with a language model"},
     {"perplexity", kd_cmd_perplexity, "how well a language model foretells a text"},
     {"convert", kd_cmd_convert, "write a Whisper model in another format"},
+    {"imatrix", kd_cmd_imatrix, "gather an importance matrix for convert"},
     {"inspect", kd_cmd_inspect, "print what is in a file"},
     {"verify", kd_cmd_verify, "check that files are whole"},
     {"bench", kd_cmd_bench, "matrix-product peak of this machine, and training's share of it"},
@@ -67,7 +69,10 @@ static int run_one(const command *c, int argc, char **argv) {
     bool joint = kd_rank_count() == 1;
     for (size_t i = 0; i < sizeof JOINT / sizeof *JOINT; i++)
         joint = joint || strcmp(c->name, JOINT[i]) == 0;
-    if (joint) return c->run(argc, argv);
+    if (joint) {
+        const int status = kd_environment_agree();
+        return status < 0 ? status : c->run(argc, argv);
+    }
     return kd_ranks_worst(kd_fail(KD_EUSAGE, "distill %s is one process's work; this job has %d",
                                   c->name, kd_rank_count()));
 }

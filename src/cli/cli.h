@@ -86,6 +86,7 @@ int kd_cli_main(int argc, char **argv);
 
 int kd_cmd_bench(int argc, char **argv);
 int kd_cmd_convert(int argc, char **argv);
+int kd_cmd_imatrix(int argc, char **argv);
 int kd_cmd_eval(int argc, char **argv);
 int kd_cmd_export(int argc, char **argv);
 int kd_cmd_generate(int argc, char **argv);

@@ -12,8 +12,8 @@
 static const kd_option OPTIONS[] = {
     {"context", "N", "tokens of a context (default 512, or the model's if that is less)"},
     {"stride", "N",
-     "contexts begin this many tokens behind one another; only tokens count that no\n"
-     "context before had (default: contexts lie one behind another)"},
+     "contexts begin this many tokens behind one another (default: N of --context);\n"
+     "only tokens count that no context before had"},
     {NULL, NULL, NULL}};
 
 static const kd_usage USAGE = {

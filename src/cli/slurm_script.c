@@ -137,8 +137,12 @@ static void add_beginning(kd_text *out, const kd_slurm_job *job) {
 }
 
 static void add_srun(kd_text *out, const kd_slurm_job *job) {
-    kd_text_add(out, "srun --mpi=pmix --kill-on-bad-exit=1 --cpus-per-task=$threads "
-                     "--cpu-bind=cores \\\n    ");
+    kd_text_add(
+        out,
+        "# As many ranks as there are nodes for, also when `scontrol update` changed them.\n"
+        "srun --mpi=pmix --kill-on-bad-exit=1 --ntasks=$((SLURM_JOB_NUM_NODES * %" PRId64 ")) \\\n"
+        "    --cpus-per-task=$threads --cpu-bind=cores \\\n    ",
+        job->ranks_per_node);
     add_quoted(out, job->program);
     kd_text_add(out, " train ");
     add_quoted(out, job->config);

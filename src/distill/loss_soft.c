@@ -165,7 +165,10 @@ static double standardized_loss(const kd_loss_row *row, const kd_real *v, const 
 
 double kd_topk_log_sum(const kd_real *kept, int k, kd_real tail, double rate) {
     double max = (double)tail, sum = 0;
-    for (int j = 0; j < k; j++) max = fmax(max, (double)kept[j] * rate);
+    for (int j = 0; j < k; j++) {
+        const double z = (double)kept[j] * rate;
+        max = z > max ? z : max;
+    }
     for (int j = 0; j < k; j++) sum += exp((double)kept[j] * rate - max);
     return max + log(sum + exp((double)tail - max));
 }

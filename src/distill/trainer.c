@@ -28,8 +28,12 @@ void kd_train_request_stop(void) {
     stop_requested = 1;
 }
 
+bool kd_train_stop_asked(void) {
+    return stop_requested != 0;
+}
+
 bool kd_train_take_stop(void) {
-    bool asked = stop_requested != 0;
+    const bool asked = kd_train_stop_asked();
     stop_requested = 0;
     return asked;
 }
@@ -45,10 +49,9 @@ typedef struct {
     kd_tape *tape;
     kd_gradient gradient;
     kd_optimizer optimizer;
-    uint64_t dropout;   /* key of its streams, one for each micro-batch */
-    loss_sums *leaf;    /* of each micro-batch of an update             */
-    size_t *leaf_bytes; /* of each rank's                              */
-    kd_runlog *log;     /* this and the board: of the first rank */
+    uint64_t dropout; /* key of its streams, one for each micro-batch */
+    loss_sums *leaf;  /* of each micro-batch of an update             */
+    kd_runlog *log;   /* this and the board: of the first rank */
     kd_tensorboard *board;
     kd_progress_state state;
     int64_t updates, total, warmup; /* per epoch; in all; of them with a rising rate */
@@ -64,7 +67,6 @@ static void trainer_clear(trainer *t) {
     kd_gradient_clear(&t->gradient);
     kd_optimizer_clear(&t->optimizer);
     free(t->leaf);
-    free(t->leaf_bytes);
     kd_runlog_close(t->log);
     kd_tensorboard_close(t->board);
 }
@@ -88,8 +90,7 @@ static int make_leaves(trainer *t) {
     int status = kd_gradient_init(&t->gradient, t->task->params, full, rest ? rest : full);
     if (status < 0) return status;
     t->leaf = malloc((size_t)full * sizeof *t->leaf);
-    t->leaf_bytes = malloc((size_t)kd_rank_count() * sizeof *t->leaf_bytes);
-    if (t->leaf && t->leaf_bytes) return KD_OK;
+    if (t->leaf) return KD_OK;
     return kd_fail_memory((size_t)full * sizeof *t->leaf, "the losses of an update");
 }
 
@@ -206,15 +207,9 @@ static int micro_step(trainer *t, const kd_train_place *at, double normalizer, l
     return KD_OK;
 }
 
-/* The losses of all micro-batches, this rank's first … among them, into `recent`, in their order.
- */
-static void add_losses(trainer *t, int64_t n, int64_t first) {
-    for (int r = 0; r < kd_rank_count(); r++) {
-        int64_t from, end;
-        kd_ranks_part(r, n, &from, &end);
-        t->leaf_bytes[r] = (size_t)(end - from) * sizeof *t->leaf;
-    }
-    kd_ranks_gather(t->leaf, t->leaf + first, t->leaf_bytes);
+/* The losses of all micro-batches into `recent`, in their order. */
+static void add_losses(trainer *t, int64_t n) {
+    kd_ranks_gather_parts(t->leaf, n, sizeof *t->leaf);
     for (int64_t i = 0; i < n; i++) {
         for (int k = 0; k < t->task->term_count; k++)
             t->recent.parts.term[k] += t->leaf[i].parts.term[k];
@@ -252,7 +247,7 @@ static int find_gradient(trainer *t, int64_t *count) {
     status = kd_ranks_worst(status);
     if (status < 0) return status;
     kd_gradient_finish(&t->gradient);
-    add_losses(t, n, first);
+    add_losses(t, n);
     *count = n;
     return KD_OK;
 }

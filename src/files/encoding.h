@@ -11,6 +11,10 @@ typedef struct {
     const unsigned char *bytes;     /* its rows (kd_param_rows) in our order; NULL: whoever writes
                                        takes the nearest numbers. Always NULL for formats of single
                                        values, f32 and f16, whose order in a file may be another    */
+    /* (groups, length of a row) of as many equal groups of rows: what errors cost
+     * (number_format.h), where there are no bytes; NULL: all alike. */
+    const float *importance;
+    int groups;
 } kd_encoding;
 
 /* A model's rule: the format a parameter is meant to have when the matrices are asked for in

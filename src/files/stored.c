@@ -55,10 +55,13 @@ int kd_stored_keep(void **out, kd_params *params, const kd_stored *list) {
         kd_param *p = params->list[i];
         if (!p->by_rows || (list[i].order != KD_ORDER_OURS && list[i].order != KD_ORDER_PAIRS))
             continue;
-        all[i] = (kept){.constant = {.read = read_rows},
+        const kd_rows_of rows = kd_param_rows(p);
+        const int64_t bytes =
+            rows.count * (int64_t)kd_number_format_bytes(list[i].format, rows.length);
+        all[i] = (kept){.constant = {.read = read_rows, .bytes = bytes},
                         .stored = list[i],
                         .param = p,
-                        .length = kd_param_rows(p).length};
+                        .length = rows.length};
         if (list[i].format == &kd_format_f16 && list[i].order == KD_ORDER_OURS)
             all[i].constant.half = (const uint16_t *)(const void *)list[i].bytes;
         p->tensor.constant = &all[i].constant;

@@ -1,4 +1,4 @@
-"""A Slurm of two nodes on this machine, in a folder, as the user who calls: munged, slurmctld, slurmd twice.
+"""A Slurm of four nodes on this machine, in a folder, as the user who calls: munged, slurmctld, slurmd for each node.
 
 Nothing is installed or configured outside of the folder; only processes that were started here are ended.
 """
@@ -14,7 +14,7 @@ import time
 
 PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "mpirun"]
 PACKAGES = "slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge openmpi-bin"
-NODES = ["n1", "n2"]
+NODES = ["n1", "n2", "n3", "n4"]
 CORES = 4  # of a node; the machine has fewer perhaps, which costs time only
 
 CONF = """ClusterName=distilltest
@@ -46,13 +46,13 @@ TmpFS={folder}/tmp.%n
 TaskProlog={folder}/task_prolog
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.%n.log
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port1} CPUs={cores} State=UNKNOWN
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port2} CPUs={cores} State=UNKNOWN
-PartitionName=night Nodes=n1,n2 Default=YES MaxTime=UNLIMITED State=UP PriorityTier=1 GraceTime=20
+{nodes}PartitionName=night Nodes=n1,n2 Default=YES MaxTime=UNLIMITED State=UP PriorityTier=1 GraceTime=20
+PartitionName=wide Nodes=n1,n2,n3,n4 MaxTime=UNLIMITED State=UP PriorityTier=1 GraceTime=20
 PartitionName=urgent Nodes=n1,n2 MaxTime=UNLIMITED State=UP PriorityTier=2 PreemptMode=OFF
 """
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cores} State=UNKNOWN\n"
 
-# The two nodes are one host: what ranks of a node share must not have the other node's names, and they
+# The nodes are one host: what ranks of a node share must not have another node's names, and they
 # are reached by the loopback interface.
 TASK_PROLOG = """#!/bin/sh
 echo "export TMPDIR={folder}/tmp.$SLURMD_NODENAME"
@@ -118,10 +118,11 @@ class Cluster:
             os.mkdir(f"{self.folder}/{name}")
         with open(f"{self.folder}/munge.key", "wb", opener=lambda p, f: os.open(p, f, 0o600)) as key:
             key.write(secrets.token_bytes(128))
-        port, port1, port2 = free_ports(3)
+        port, *ports = free_ports(1 + len(NODES))
+        host = socket.gethostname()
+        nodes = "".join(NODE.format(name=n, host=host, port=p, cores=CORES) for n, p in zip(NODES, ports))
         with open(f"{self.folder}/slurm.conf", "w") as conf:
-            conf.write(CONF.format(host=socket.gethostname(), user=getpass.getuser(), folder=self.folder,
-                                   port=port, port1=port1, port2=port2, cores=CORES))
+            conf.write(CONF.format(host=host, user=getpass.getuser(), folder=self.folder, port=port, nodes=nodes))
         with open(f"{self.folder}/task_prolog", "w") as prolog:
             prolog.write(TASK_PROLOG.format(folder=self.folder))
         os.chmod(f"{self.folder}/task_prolog", 0o755)
@@ -140,7 +141,7 @@ class Cluster:
 
     def nodes_idle(self):
         try:
-            states = self.run("sinfo", "-h", "-N", "-p", "night", "-o", "%N %t").split("\n")
+            states = self.run("sinfo", "-h", "-N", "-p", "wide", "-o", "%N %t").split("\n")
         except RuntimeError:
             return False
         return sum(line.endswith((" idle", " mix", " alloc")) for line in states) == len(NODES)

@@ -51,11 +51,12 @@ class Work:
 
 class Job:
     def __init__(self, cluster, work, config, runs, *sets, nodes=2, ranks_per_node=2, time="30", signal_at="USR1@60",
-                 patient=False):
+                 partition="night", patient=False):
         self.cluster, self.work, self.config, self.runs = cluster, work, config, runs
         script = f"{work.folder}/{runs}.sh"
         words = [work.program, "slurm", f"{config}.json", "--nodes", str(nodes), "--time", time, "--threads", "1",
-                 "--ranks-per-node", str(ranks_per_node), "--signal", signal_at, "--runs", runs, "--output", script]
+                 "--ranks-per-node", str(ranks_per_node), "--signal", signal_at, "--runs", runs, "--output", script,
+                 "--partition", partition]
         for s in sets:
             words += ["--set", s]
         subprocess.run(words, cwd=work.folder, check=True, capture_output=True)
@@ -96,28 +97,44 @@ class Job:
         return sorted(found)
 
     def place(self):
-        """(stage, update) that the log of the run was last at."""
+        """(run and stage, update) that the logs were last at: of the run, and of the one that trains its teacher."""
         last = ("", -1)
         for line in self.log():
             if line["event"] in ("step", "start"):
-                last = (line["stage"], line["step"])
+                last = (line["of"], line["step"])
         return last
 
-    def log(self, runs=None):
+    def log(self):
+        """The lines of the logs in their order, each with whose it is."""
         lines = []
-        for path in glob.glob(f"{self.work.folder}/{runs or self.runs}/{self.config}*/log.jsonl"):
-            for line in open(path):
-                if line.endswith("}\n"):
-                    lines.append(json.loads(line))
+        for path in glob.glob(f"{self.work.folder}/{self.runs}/{self.config}*/log.jsonl"):
+            for text in open(path):
+                if text.endswith("}\n"):
+                    line = json.loads(text)
+                    lines.append(dict(line, of=f"{path.split('/')[-2]} {line['stage']}"))
         return sorted(lines, key=lambda line: line["time"])
 
-    def wait_ranks(self, count, node=None):
+    def check_nothing_lost(self, when, of, step):
+        """A checkpoint follows each update: after a death, the next start of the stage has all but the last."""
+        after = [line for line in self.log() if line["time"] > when and line["of"] == of]
+        for line in after:
+            if line["event"] == "start" and line["step"] < step - 1:
+                raise RuntimeError(f"job {self.id}: {of} was at {step} and went on from {line['step']}")
+            if line["event"] in ("start", "done"):
+                return
+        done = [line for line in self.log() if line["event"] == "done" and line["of"] == of]
+        if of and not done:
+            raise RuntimeError(f"job {self.id}: {of} never went on from {step}")
+
+    def wait_ranks_or_end(self, count):
+        """Whether there are so many ranks; else it has ended well."""
         def there():
             state = self.state()
-            if state in ENDED_BADLY or state == "COMPLETED":
+            if state in ENDED_BADLY:
                 raise RuntimeError(f"job {self.id}: {state}\n{self.said()[-2000:]}")
-            return len(self.pids(node)) >= count
+            return state == "COMPLETED" or len(self.pids()) >= count
         wait_for(f"{count} ranks of job {self.id}", there, PATIENCE)
+        return self.state() != "COMPLETED"
 
     def wait_training(self, updates=2):
         """Until some updates of a stage are behind a checkpoint."""
@@ -152,8 +169,12 @@ class Job:
             raise RuntimeError(f"job {self.id}: its .end file stayed")
 
     def kill(self, pids, number=signal.SIGKILL):
+        """Whether any of them was there."""
+        hit = False
         for pid in pids:
             try:
                 os.kill(pid, number)
+                hit = True
             except ProcessLookupError:
                 pass
+        return hit

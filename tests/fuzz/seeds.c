@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "data/dataset_source.h"
+#include "files/gguf.h"
 #include "quant_nets.h"
 
 static char path[KD_PATH_MAX];
@@ -200,6 +201,20 @@ static void put_whisper_folder(const char *folder) {
         put_text(folder, "whisper_folder", (char[]){(char)('0' + i), '\0'}, text[i]);
 }
 
+/* For fuzz_imatrix's small model. */
+static void put_imatrix(const char *folder) {
+    kd_gguf_writer *w;
+    static const float sums[4] = {1, 2, 3, 4}, count = 2;
+    ASSERT_OK(kd_gguf_writer_create(&w, "imatrix"));
+    kd_gguf_add_string(w, "general.type", "imatrix");
+    kd_gguf_add_tensor(w, "decoder.blocks.0.attn.query.weight.in_sum2", KD_GGUF_TENSOR_F32, 2,
+                       (const uint64_t[]){4, 1}, sums);
+    kd_gguf_add_tensor(w, "decoder.blocks.0.attn.query.weight.counts", KD_GGUF_TENSOR_F32, 2,
+                       (const uint64_t[]){1, 1}, &count);
+    ASSERT_OK(kd_gguf_write(seed_path(folder, "imatrix", "one"), w));
+    kd_gguf_writer_free(w);
+}
+
 /* The small tokenizers of the tests, and a text for each of those that the fuzzer knows. */
 static void put_text_tokenizers(const char *folder) {
     static const char *const file[] = {
@@ -234,6 +249,7 @@ int main(int argc, char **argv) {
     put_pictures(folder);
     put_safetensors(folder);
     put_blob(folder);
+    put_imatrix(folder);
     put_text(folder, "manifest", "list",
              "a.wav\tyes\r\n\n/b.wav\tno\tspeaker\nc.wav\t10\nd.wav\t9\n");
     put_text(folder, "utterances", "plain", "0a.wav\tyes it is\r\n\n/b.wav\tno\tspeaker\n");

@@ -94,8 +94,8 @@ static int export(void *run) {
     return quantize_all(run, true);
 }
 
-static int everything(void *run) {
-    return kd_run_everything(run);
+static int pipeline(void *run) {
+    return kd_run_pipeline(run);
 }
 
 extern const kd_task kd_task_classify;
@@ -118,5 +118,5 @@ const kd_task kd_task_classify = {.name = "classify",
                                   .stage = {[KD_STAGE_TEACH] = teach,
                                             [KD_STAGE_QUANTIZE] = quantize,
                                             [KD_STAGE_EXPORT] = export,
-                                            [KD_STAGE_ALL] = everything},
+                                            [KD_STAGE_ALL] = pipeline},
                                   .sweep = &kd_classify_sweep};
