@@ -193,7 +193,8 @@ typedef struct {
     FILE *file;
     const char *path;
     kd_checksum *checksum;
-    uint64_t tokens, documents, capacity;
+    uint64_t tokens;
+    size_t documents, capacity;
     uint64_t *start, *bytes; /* (capacity) of the documents */
 } maker;
 
@@ -216,7 +217,7 @@ static int put_tokens(maker *m, const int32_t *id, int64_t count, bool learnt) {
 
 static int add_document(maker *m, size_t bytes) {
     if (m->documents + 1 >= m->capacity) {
-        const uint64_t capacity = m->capacity ? 2 * m->capacity : 256;
+        const size_t capacity = m->capacity ? 2 * m->capacity : 256;
         uint64_t *start = realloc(m->start, (capacity + 1) * sizeof *start);
         if (start) m->start = start;
         uint64_t *sizes = realloc(m->bytes, (capacity + 1) * sizeof *sizes);
