@@ -1,6 +1,7 @@
 # make gradcheck  the op tests in double precision
 # make lint       the laws a compiler does not check
 # make check      longer tests: kills, every fault, the demo under sanitizers        (an hour)
+# make cluster-test  jobs under a real Slurm that are killed in every way; KILLS=100 SEED=1 CASES=…   (half an hour)
 # make mutants    small faults in src/ that no test notices; SAMPLE=50 SEED=1 FILES=…         (an hour)
 # make fuzz       every parser under sanitizers; FUZZ_RUNS executions each           (an hour)
 # make arm-root   Debian's libraries for 64-bit Arm, in build/arm64-root
@@ -42,6 +43,15 @@ check: test
 	KD_FAULTS=all sh tests/run.sh $(thorough:%=build/release/test_%)
 	DISTILL_ISA=portable sh tests/run.sh $(TESTS:%=build/release/%)
 	$(MAKE) sanitized-demo
+
+# A real Slurm of two nodes on this machine, in build/cluster; CASES="rank node" of tests/cluster/cases.py
+# only. It starts and ends its own processes, as any user; without Slurm's packages it says so.
+CLUSTER = tests/cluster/cases.py build/distill build/release/speech_folder build/cluster --kills $(KILLS) --seed $(SEED)
+KILLS  ?= 20
+cluster-test: build/distill build/release/speech_folder
+	python3 $(CLUSTER) $(if $(CASES),--cases $(CASES))
+build/release/speech_folder: tests/cluster/speech_folder.c build/release/libdistill.a
+	$(call quiet,program $@) $(CC) $(CFLAGS) -Itests -o $@ $^ -lcmocka $(LDLIBS)
 
 # The demo on a few pictures, with the address and undefined-behaviour sanitizers.
 sanitized-demo: build/debug/bin/distill
@@ -138,4 +148,4 @@ arm-test: build/distill
 format:
 	clang-format -i include/*.h docs/example/*.c runtime/*.[ch] src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-whisper bench-onnx bench-tflite parity format arm-root arm-test
+.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-whisper bench-onnx bench-tflite parity format

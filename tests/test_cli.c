@@ -49,9 +49,9 @@ static void help_is_given(void **state) {
     assert_says(printed, "verify");
     assert_int_equal(DISTILL("--version"), 0);
     assert_int_equal(strncmp(printed, "distill ", 8), 0);
-    static const char *const commands[] = {"train",  "teach",  "quantize", "export",
-                                           "eval",   "run",    "bench",    "inspect",
-                                           "verify", "schema", "sweep",    "selftest"};
+    static const char *const commands[] = {"train", "teach",    "quantize", "export", "eval",
+                                           "run",   "bench",    "inspect",  "verify", "schema",
+                                           "sweep", "selftest", "slurm"};
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         assert_int_equal(DISTILL(commands[i], "--help"), 0);
         assert_says(printed, "usage: distill ");

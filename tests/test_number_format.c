@@ -365,19 +365,20 @@ static void what_does_not_fit_is_refused(void **state) {
     (void)state;
     float x[2 * 32] = {1, 2, 3};
     unsigned char bytes[2 * 4 * 32];
-    assert_ok(kd_number_format_encode(bytes, &kd_format_q4_0, x, 2, 32, "w"));
+    assert_ok(kd_number_format_encode(bytes, &kd_format_q4_0, x, NULL, 1, 2, 32, "w"));
     x[40] = NAN;
-    assert_refused(kd_number_format_encode(bytes, &kd_format_q4_0, x, 2, 32, "w"), KD_EDATA,
-                   "w: value 8 of row 1 is nan, which q4_0 cannot hold");
+    assert_refused(kd_number_format_encode(bytes, &kd_format_q4_0, x, NULL, 1, 2, 32, "w"),
+                   KD_EDATA, "w: value 8 of row 1 is nan, which q4_0 cannot hold");
     x[40] = 1e6f;
-    assert_refused(kd_number_format_encode(bytes, &kd_format_q4_0, x, 2, 32, "w"), KD_EDATA,
-                   "row 1 is 1e+06, which q4_0 cannot hold");
-    assert_refused(kd_number_format_encode(bytes, &kd_format_f16, x, 2, 32, "w"), KD_EDATA,
+    assert_refused(kd_number_format_encode(bytes, &kd_format_q4_0, x, NULL, 1, 2, 32, "w"),
+                   KD_EDATA, "row 1 is 1e+06, which q4_0 cannot hold");
+    assert_refused(kd_number_format_encode(bytes, &kd_format_f16, x, NULL, 1, 2, 32, "w"), KD_EDATA,
                    "which f16 cannot hold");
     x[40] = NAN;
-    assert_ok(kd_number_format_encode(bytes, &kd_format_f16, x, 2, 32, "w")); /* as it is */
+    assert_ok(
+        kd_number_format_encode(bytes, &kd_format_f16, x, NULL, 1, 2, 32, "w")); /* as it is */
     x[40] = 1e6f;
-    assert_ok(kd_number_format_encode(bytes, &kd_format_int8, x, 2, 32, "w"));
+    assert_ok(kd_number_format_encode(bytes, &kd_format_int8, x, NULL, 1, 2, 32, "w"));
 }
 
 /* A type has one size and one name, wherever it is asked for. */

@@ -1,6 +1,7 @@
 /* Sums over micro-batches have the same bits on every number of ranks, and ranks agree on how work
  * ended. The program starts itself under mpirun: "test_ranks WORK" is what a rank does. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -101,6 +102,19 @@ static void a_failure_of_one_ends_the_others(void **state) {
     assert_int_equal(run_ranks(found, sizeof found, 3, "alone"), 65);
 }
 
+/* One rank stands still for ever, and another says now and then that it is at work. */
+static void a_rank_that_hangs_is_named(void **state) {
+    (void)state;
+    need_mpi();
+    char found[4096];
+    setenv("DISTILL_WATCHDOG", "1.5", 1);
+    assert_int_equal(run_ranks(found, sizeof found, 3, "hang"), 75);
+    unsetenv("DISTILL_WATCHDOG");
+    assert_non_null(strstr(found, "distill: rank 1 of 3 (host "));
+    assert_non_null(strstr(found, "rank 0 waited for it, in teach after 7"));
+    assert_null(strstr(found, "distill: rank 2"));
+}
+
 static void a_loader_gives_a_rank_its_share(void **state) {
     (void)state;
     need_mpi();
@@ -197,6 +211,16 @@ static int work_worst(void) {
     return kd_ranks_worst(status);
 }
 
+static int work_hang(void) {
+    kd_ranks_alive("teach", 7);
+    if (kd_rank() == 1) raise(SIGSTOP);
+    for (int i = 0; i < 30 && kd_rank() == 2; i++) {
+        usleep(100 * 1000);
+        kd_ranks_alive("teach", 8);
+    }
+    return kd_ranks_worst(KD_OK);
+}
+
 static int work_alone(void) {
     if (kd_rank() == 2) return kd_fail(KD_EDATA, "only here");
     return kd_ranks_worst(KD_OK); /* waits for ever, if nobody ended it */
@@ -208,6 +232,7 @@ static int work(const char *what) {
         status = strcmp(what, "sums") == 0     ? work_sums()
                  : strcmp(what, "loader") == 0 ? work_loader()
                  : strcmp(what, "worst") == 0  ? work_worst()
+                 : strcmp(what, "hang") == 0   ? work_hang()
                                                : work_alone();
     if (status < 0) fprintf(stderr, "%s\n", kd_error());
     kd_ranks_leave(status);
@@ -220,6 +245,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sum_follows_its_tree),
         cmocka_unit_test(every_number_of_ranks_gives_the_same_bits),
+        cmocka_unit_test(a_rank_that_hangs_is_named),
         cmocka_unit_test(a_loader_gives_a_rank_its_share),
         cmocka_unit_test(ranks_agree_on_the_worst),
         cmocka_unit_test(a_failure_of_one_ends_the_others),

@@ -6,4 +6,9 @@
  * blocks (OMP_STACKSIZE, ulimit -s). Called before the first parallel region, which would crash. */
 int kd_environment_check(void);
 
+/* KD_EUSAGE on all ranks of a job when they compute in different ways, so that the result would
+ * depend on which rank computed what: other processors, or another DISTILL_ISA. With
+ * DISTILL_MIXED=allow it is a warning. Called by all ranks. */
+int kd_environment_agree(void);
+
 #endif

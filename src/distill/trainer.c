@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/slurm.h"
 #include "distill/checkpoint.h"
 #include "distill/gradient.h"
 #include "distill/optimizer.h"
@@ -27,8 +28,12 @@ void kd_train_request_stop(void) {
     stop_requested = 1;
 }
 
+bool kd_train_stop_asked(void) {
+    return stop_requested != 0;
+}
+
 bool kd_train_take_stop(void) {
-    bool asked = stop_requested != 0;
+    const bool asked = kd_train_stop_asked();
     stop_requested = 0;
     return asked;
 }
@@ -44,10 +49,9 @@ typedef struct {
     kd_tape *tape;
     kd_gradient gradient;
     kd_optimizer optimizer;
-    uint64_t dropout;   /* key of its streams, one for each micro-batch */
-    loss_sums *leaf;    /* of each micro-batch of an update             */
-    size_t *leaf_bytes; /* of each rank's                              */
-    kd_runlog *log;     /* this and the board: of the first rank */
+    uint64_t dropout; /* key of its streams, one for each micro-batch */
+    loss_sums *leaf;  /* of each micro-batch of an update             */
+    kd_runlog *log;   /* this and the board: of the first rank */
     kd_tensorboard *board;
     kd_progress_state state;
     int64_t updates, total, warmup; /* per epoch; in all; of them with a rising rate */
@@ -63,7 +67,6 @@ static void trainer_clear(trainer *t) {
     kd_gradient_clear(&t->gradient);
     kd_optimizer_clear(&t->optimizer);
     free(t->leaf);
-    free(t->leaf_bytes);
     kd_runlog_close(t->log);
     kd_tensorboard_close(t->board);
 }
@@ -87,8 +90,7 @@ static int make_leaves(trainer *t) {
     int status = kd_gradient_init(&t->gradient, t->task->params, full, rest ? rest : full);
     if (status < 0) return status;
     t->leaf = malloc((size_t)full * sizeof *t->leaf);
-    t->leaf_bytes = malloc((size_t)kd_rank_count() * sizeof *t->leaf_bytes);
-    if (t->leaf && t->leaf_bytes) return KD_OK;
+    if (t->leaf) return KD_OK;
     return kd_fail_memory((size_t)full * sizeof *t->leaf, "the losses of an update");
 }
 
@@ -205,15 +207,9 @@ static int micro_step(trainer *t, const kd_train_place *at, double normalizer, l
     return KD_OK;
 }
 
-/* The losses of all micro-batches, this rank's first … among them, into `recent`, in their order.
- */
-static void add_losses(trainer *t, int64_t n, int64_t first) {
-    for (int r = 0; r < kd_rank_count(); r++) {
-        int64_t from, end;
-        kd_ranks_part(r, n, &from, &end);
-        t->leaf_bytes[r] = (size_t)(end - from) * sizeof *t->leaf;
-    }
-    kd_ranks_gather(t->leaf, t->leaf + first, t->leaf_bytes);
+/* The losses of all micro-batches into `recent`, in their order. */
+static void add_losses(trainer *t, int64_t n) {
+    kd_ranks_gather_parts(t->leaf, n, sizeof *t->leaf);
     for (int64_t i = 0; i < n; i++) {
         for (int k = 0; k < t->task->term_count; k++)
             t->recent.parts.term[k] += t->leaf[i].parts.term[k];
@@ -251,7 +247,7 @@ static int find_gradient(trainer *t, int64_t *count) {
     status = kd_ranks_worst(status);
     if (status < 0) return status;
     kd_gradient_finish(&t->gradient);
-    add_losses(t, n, first);
+    add_losses(t, n);
     *count = n;
     return KD_OK;
 }
@@ -405,10 +401,11 @@ static int loop(trainer *t) {
         if (status < 0) return status;
         if (t->state.epoch < spec->epochs && stop) {
             kd_train_take_stop();
-            return kd_fail(KD_EAGAIN,
-                           "%s: stopped on request after update %lld of %lld; saved: the "
-                           "same command goes on from here",
-                           t->job->stage, (long long)t->state.step, (long long)t->total);
+            kd_fail(KD_EAGAIN,
+                    "%s: stopped on request after update %lld of %lld; saved: the "
+                    "same command goes on from here",
+                    t->job->stage, (long long)t->state.step, (long long)t->total);
+            return kd_ranks_worst(KD_EAGAIN); /* not before the first has saved */
         }
         kd_progress_show(&progress, t->state.step, detail);
     }
@@ -432,8 +429,10 @@ static int train_on(trainer *t) {
                (long long)t->state.step, (long long)t->total, (long long)t->state.epoch + 1);
     int status = kd_runlog_take_back(t->log_path, job->stage, t->state.step);
     if (status == KD_OK) status = kd_runlog_open(&t->log, t->log_path, 0);
+    char started_by[512];
+    kd_slurm_describe(started_by, sizeof started_by);
     if (status == KD_OK)
-        status = kd_runlog_write_note(t->log, "start", job->stage, t->state.step, "");
+        status = kd_runlog_write_note(t->log, "start", job->stage, t->state.step, started_by);
     if (status == KD_OK) status = open_board(t);
     if (status == KD_OK) status = loop(t);
     if (status == KD_OK)

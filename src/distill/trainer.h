@@ -73,7 +73,9 @@ int kd_train_measure(const kd_objective *task, const kd_train_job *job, int step
 
 /* Asks the loop to save and stop at the next update; safe in a signal handler. */
 void kd_train_request_stop(void);
-/* Whether a stop was asked for and not yet carried out; carries it out. For other long loops. */
+/* Whether a stop was asked for and not yet carried out; the second carries it out. For other long
+ * loops. */
+bool kd_train_stop_asked(void);
 bool kd_train_take_stop(void);
 
 #endif

@@ -31,6 +31,21 @@ const kd_number_format *kd_number_format_fit(const kd_number_format *format, int
     return format;
 }
 
+/* Whether all are numbers of at most 2¹⁴: no scale of theirs, nor offset, passes what half
+ * precision holds, however it was chosen. Compared as integers, which order magnitudes as numbers
+ * are ordered. */
+static bool are_small(const float *x, int64_t n) {
+    static const uint32_t bound = 0x46800000;
+    uint32_t largest = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7fffffff;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest <= bound;
+}
+
 /* Formats of single values keep what is no number as it is. */
 static bool comes_back(const kd_number_format *format, const float *x, const float *back,
                        int64_t n) {
@@ -54,19 +69,23 @@ static int refuse_row(const kd_number_format *format, const float *x, int64_t n,
 }
 
 int kd_number_format_encode(unsigned char *out, const kd_number_format *format, const float *x,
-                            int64_t rows, int64_t n, const char *name) {
+                            const float *importance, int groups, int64_t rows, int64_t n,
+                            const char *name) {
     const uint64_t bytes = kd_number_format_bytes(format, n);
     KD_CONTRACT(format->encode && bytes > 0, "%s: rows of %lld in %s", name, (long long)n,
                 format->name);
     const size_t scratch = (size_t)(WORKERS * n) * sizeof(float);
     float *back = malloc(scratch);
+    const int64_t group = importance ? rows / groups : 1;
     int64_t bad = rows;
     if (!back) return kd_fail_memory(scratch, name);
 #pragma omp parallel for schedule(static) reduction(min : bad)
     for (int worker = 0; worker < WORKERS; worker++) {
         float *own = back + worker * n;
         for (int64_t row = worker; row < rows && bad > row; row += WORKERS) {
-            format->encode(out + (uint64_t)row * bytes, x + row * n, NULL, n);
+            const float *cost = importance ? importance + row / group * n : NULL;
+            format->encode(out + (uint64_t)row * bytes, x + row * n, cost, n);
+            if (are_small(x + row * n, n)) continue;
             format->decode(own, out + (uint64_t)row * bytes, n);
             if (!comes_back(format, x + row * n, own, n)) bad = row;
         }

@@ -95,10 +95,12 @@ static inline bool kd_number_format_in_gguf(const kd_number_format *format) {
     return format->ggml_type != KD_NO_GGML_TYPE || format->block == 0;
 }
 
-/* Encodes `rows` rows of n values. KD_EDATA, naming `name`, when a value would not come back as a
+/* Encodes `rows` rows of n values; importance (groups,n) of as many equal groups of rows, or NULL.
+ * KD_EDATA, naming `name`, when a value would not come back as a
  * number: it is none, in a block, or its block's scale passes what half precision holds. */
 int kd_number_format_encode(unsigned char *out, const kd_number_format *format, const float *x,
-                            int64_t rows, int64_t n, const char *name);
+                            const float *importance, int groups, int64_t rows, int64_t n,
+                            const char *name);
 
 /* Bytes of `count` values of ggml's type in rows of `row`, also of types that are only stored and
  * not computed with (integers, k-quants …); 0 when the type is unknown, does not divide the row, or
