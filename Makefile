@@ -49,6 +49,9 @@ CFLAGS   = -std=c11 -D_GNU_SOURCE $(if $(filter arm i386 i686,$(TARGET)),-D_FILE
            flac libmpg123 libcjson libpng liblzma openblas 2>/dev/null)
 LDLIBS   = $(SYSROOT:%=--sysroot=%) $(shell $(PKG_CONFIG) --libs hdf5 sndfile samplerate flac libmpg123 libcjson libpng liblzma openblas \
            2>/dev/null) -lz -lxxhash -lm -lpthread
+# What clang does not know; its libomp has the names that OpenBLAS calls in libgomp and comes first, so that one
+# runtime is at work.
+CFLAGS  += $(if $(findstring clang,$(CC)),-Wno-unknown-pragmas)
 CFLAGS_release = -O3 -fPIC -fvisibility=hidden
 CFLAGS_debug   = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_double  = -O2 -DKD_DOUBLE
