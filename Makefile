@@ -49,6 +49,9 @@ CFLAGS   = -std=c11 -D_GNU_SOURCE $(if $(filter arm i386 i686,$(TARGET)),-D_FILE
            flac libmpg123 libcjson libpng liblzma openblas 2>/dev/null)
 LDLIBS   = $(SYSROOT:%=--sysroot=%) $(shell $(PKG_CONFIG) --libs hdf5 sndfile samplerate flac libmpg123 libcjson libpng liblzma openblas \
            2>/dev/null) -lz -lxxhash -lm -lpthread
+# What clang does not know; its libomp has the names that OpenBLAS calls in libgomp and comes first, so that one
+# runtime is at work.
+CFLAGS  += $(if $(findstring clang,$(CC)),-Wno-unknown-pragmas)
 CFLAGS_release = -O3 -fPIC -fvisibility=hidden
 CFLAGS_debug   = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_double  = -O2 -DKD_DOUBLE
@@ -177,6 +180,13 @@ $(BUILD)/lib/distill.pc: always
 	    'Libs.private: -fopenmp $(LIBRARY_LIBS)' > $@
 
 # Every op of the headers, one X(name) a line: the op tests must have a case for each.
+# The devices that `distill plan` knows, as text of C.
+$(BUILD)/devices.inc: configs/devices.json
+	@mkdir -p $(@D)
+	@sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $< > $@
+$(foreach mode,$(MODES),$(BUILD)/$(mode)/planner/device.o): $(BUILD)/devices.inc
+$(foreach mode,$(MODES),$(BUILD)/$(mode)/planner/device.o): CFLAGS += -I$(BUILD)
+
 $(BUILD)/ops_list.h: src/autograd/ops.h src/distill/loss.h
 	@mkdir -p $(@D)
 	@sed -n 's/^kd_tensor \*kd_\([a-z0-9_]*\)(.*/X(\1)/p' $^ > $@
