@@ -38,6 +38,8 @@ typedef struct {
  * checked before use, that the weights are finite too: KD_EDATA says what is wrong and where. The
  * caller frees *out. */
 int kd_llama_file_open(kd_llama_file **out, const char *path, kd_llama_training training);
+/* Whether a file or folder says that it is one of these; false for what cannot be read. */
+bool kd_llama_file_is(const char *path);
 void kd_llama_file_free(kd_llama_file *file);
 
 /* A Hugging Face folder of model_type llama, mistral (without a sliding window), qwen2 or qwen3. */
