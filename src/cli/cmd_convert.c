@@ -55,64 +55,54 @@ static bool ends_in(const char *path, const char *ending) {
     return length > n && strcmp(path + length - n, ending) == 0;
 }
 
-/* How parameters are encoded, as an importance matrix has it; clear_importance. */
+/* How the parameters of a model are encoded: as an importance matrix has it. */
 typedef struct {
+    const char *path; /* of the importance matrix; NULL: none, and nothing is done */
     kd_input_squares *seen;
-    kd_encoding *how; /* NULL without --imatrix */
+    kd_encoding *how;
 } importance;
 
-static int weigh(importance *out, const kd_params *params, const kd_names *names,
-                 kd_format_rule *rule, const char *matrix, const kd_number_format *format) {
+static int weigh(const kd_encoding **encoding, importance *by, const kd_params *params,
+                 const kd_names *names, kd_format_rule rule, const kd_number_format *format) {
     kd_hash model;
-    if (!matrix) return KD_OK;
-    if (!format->grid && !format->mixture)
-        return kd_fail(KD_EUSAGE, "--imatrix: %s has no scales to choose", format->name);
+    if (!by->path) return KD_OK;
     int status = kd_params_hash(&model, params);
-    if (status == KD_OK) status = kd_imatrix_read(&out->seen, matrix, params, names, model);
-    if (status == KD_OK) status = kd_encodings_nearest(&out->how, params, rule, format);
-    if (status == KD_OK) kd_imatrix_weigh(out->how, out->seen, params);
-    return status;
-}
-
-static void clear_importance(importance *by) {
-    kd_input_squares_free(by->seen);
-    free(by->how);
+    if (status == KD_OK) status = kd_imatrix_read(&by->seen, by->path, params, names, model);
+    if (status == KD_OK) status = kd_encodings_nearest(&by->how, params, rule, format);
+    if (status < 0) return status;
+    kd_imatrix_weigh(by->how, by->seen, params);
+    *encoding = by->how;
+    return KD_OK;
 }
 
 static int convert_whisper(const char *in, const char *out, const destination *to,
-                           const kd_number_format *format, const char *matrix) {
+                           const kd_number_format *format, importance *by) {
     if (to->write == kd_whisper_bin_write && format == &kd_format_f32)
         kd_warn("%s: whisper.cpp itself does not run f32 files, since its convolutions are f16",
                 out);
-    importance by = {NULL, NULL};
     kd_whisper_file *file;
     int status = kd_whisper_file_open(&file, in, KD_WHISPER_TRAIN_NOTHING);
     if (status < 0) return status;
-    status =
-        weigh(&by, file->model->params, &kd_whisper_ggml, kd_whisper_format_of, matrix, format);
-    file->encoding = by.how;
+    status = weigh(&file->encoding, by, file->model->params, &kd_whisper_ggml, kd_whisper_format_of,
+                   format);
     if (status == KD_OK) status = to->write(out, file, format);
     kd_whisper_file_free(file);
-    clear_importance(&by);
     return status;
 }
 
 static int convert_llama(const char *in, const char *out, const destination *to,
-                         const kd_number_format *format, const char *matrix) {
+                         const kd_number_format *format, importance *by) {
     if (to->write == kd_whisper_bin_write)
         return kd_fail(KD_EUSAGE, "%s: a language model is written as GGUF or as a folder", out);
-    importance by = {NULL, NULL};
     kd_llama_file *file;
     int status = kd_llama_file_open(&file, in, KD_LLAMA_FROZEN);
     if (status < 0) return status;
-    const kd_names *names = kd_llama_ggml(kd_llama_family_of(&file->model->spec));
-    status = weigh(&by, file->model->params, names, kd_llama_format_of, matrix, format);
-    file->encoding = by.how;
+    status = weigh(&file->encoding, by, file->model->params,
+                   kd_llama_ggml(kd_llama_family_of(&file->model->spec)), kd_llama_format_of, format);
     if (status == KD_OK)
         status = to->ending ? kd_llama_gguf_write(out, file, format)
                             : kd_llama_folder_write(out, file, format);
     kd_llama_file_free(file);
-    clear_importance(&by);
     return status;
 }
 
@@ -120,9 +110,7 @@ int kd_cmd_convert(int argc, char **argv) {
     kd_arguments arguments;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
     if (status != KD_OK) return status;
-    const char *in = arguments.positional[0], *out = arguments.positional[1];
-    const char *type = kd_arguments_value(&arguments, "type");
-    const char *matrix = kd_arguments_value(&arguments, "imatrix");
+    const char *out = arguments.positional[1], *type = kd_arguments_value(&arguments, "type");
     const destination *to = DESTINATIONS;
     while (to->ending && !ends_in(out, to->ending)) to++;
     const kd_number_format *format = type ? kd_number_format_named(type) : to->standard;
@@ -130,7 +118,14 @@ int kd_cmd_convert(int argc, char **argv) {
     if (!format || !kd_number_format_written(format))
         return kd_fail(KD_EUSAGE, "--type %s: there are %s", type,
                        kd_number_format_list_written(list));
-    status = (kd_llama_file_is(in) ? convert_llama : convert_whisper)(in, out, to, format, matrix);
+    importance by = {.path = kd_arguments_value(&arguments, "imatrix")};
+    if (by.path && !format->grid && !format->mixture)
+        return kd_fail(KD_EUSAGE, "--imatrix: %s has no scales to choose", format->name);
+    const char *in = arguments.positional[0];
+    status = kd_llama_file_is(in) ? convert_llama(in, out, to, format, &by)
+                                  : convert_whisper(in, out, to, format, &by);
+    kd_input_squares_free(by.seen);
+    free(by.how);
     if (status == KD_OK) puts(out);
     return status;
 }

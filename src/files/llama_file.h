@@ -45,7 +45,8 @@ void kd_llama_file_free(kd_llama_file *file);
 /* A Hugging Face folder of model_type llama, mistral (without a sliding window), qwen2 or qwen3. */
 int kd_llama_folder_read(kd_llama_file **out, const char *folder, kd_llama_training training);
 /* Makes the folder, and in it config.json, generation_config.json and, last, model.safetensors, in
- * `format` f32 or f16. KD_EUSAGE where config.json has no word for what a GGUF said. */
+ * `format` f32 or f16, with the tokenizer's files where it has one. KD_EUSAGE where config.json has
+ * no word for what a GGUF said. */
 int kd_llama_folder_write(const char *folder, const kd_llama_file *file,
                           const kd_number_format *format);
 
