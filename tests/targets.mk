@@ -12,6 +12,7 @@
 # make bench-whisper  a training step of Whisper beside PyTorch and transformers, in one run
 # make bench-tflite  int8 inference beside TensorFlow Lite, ONNX Runtime and runtime/, in one run
 # make bench-onnx   int8 inference beside ONNX Runtime, in one run; BLOB= an exported file
+# make text-parity TOKENIZERS="FOLDER|FILE.gguf …"  tokenizers beside those of PyPI, on a megabyte
 # make parity     Whisper beside transformers and whisper.cpp, from PyPI   (PYTHON=…, PARTS=numbers …)
 # make debug      build/debug/bin/distill, with address and undefined-behaviour sanitizers
 # make double     build/double/bin/distill, double precision
@@ -50,7 +51,7 @@ CLUSTER = tests/cluster/cases.py build/distill build/release/speech_folder build
 KILLS  ?= 20
 cluster-test: build/distill build/release/speech_folder
 	python3 $(CLUSTER) $(if $(CASES),--cases $(CASES))
-build/release/speech_folder: tests/cluster/speech_folder.c build/release/libdistill.a
+build/release/speech_folder build/release/scaling: build/release/%: tests/cluster/%.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) -Itests -o $@ $^ -lcmocka $(LDLIBS)
 
 # The demo on a few pictures, with the address and undefined-behaviour sanitizers.
@@ -137,6 +138,12 @@ parity: build/distill build/release/whisper_probe
 build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
+# tokenizers, sentencepiece and llama-cpp-python from PyPI; TOKENIZERS: folders and GGUF files.
+text-parity: build/release/text_probe
+	$(PYTHON) tests/text_parity.py $< $(or $(DISTILL_DATA),../shared/data) $(TOKENIZERS)
+build/release/text_probe: tests/text_probe.c build/release/libdistill.a
+	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
+
 ARM_TESTS = int8 blob blob_graph qnet runner_input
 ARM_MAKE  = $(MAKE) CROSS=aarch64-linux-gnu- SYSROOT=$(CURDIR)/build/arm64-root
 arm-root:
@@ -150,4 +157,4 @@ arm-test: build/distill
 format:
 	clang-format -i include/*.h docs/example/*.c runtime/*.[ch] src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-whisper bench-onnx bench-tflite parity format
+.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-whisper bench-onnx bench-tflite parity text-parity format
