@@ -31,18 +31,24 @@ static void fill(kd_real *out, int64_t size, int64_t n, int64_t leaf) {
 /* The sum of n leaves by this job, hashed. */
 static uint64_t reduced(int64_t size, int64_t n, kd_real *values) {
     kd_reduction *r;
+    kd_deal deal;
     int64_t first, end;
-    assert_ok(kd_reduction_create(&r, size, n, 1 + n / 2));
+    assert_ok(kd_deal_init(&deal, size, NULL, 0));
+    assert_ok(kd_reduction_create(&r, &deal, n, 1 + n / 2));
     kd_ranks_part(kd_rank(), n, &first, &end);
     for (int again = 0; again < 2; again++) { /* an update after another */
         kd_reduction_begin(r, n);
         for (int64_t leaf = first; leaf < end; leaf++) {
             fill(values, size, n, leaf);
+            for (int64_t from = size - size / 3; again && leaf + 1 == end && from > 0; from -= 4000)
+                kd_reduction_ready(r, values, from); /* piece by piece, before it is whole */
             kd_reduction_add(r, values);
         }
         kd_reduction_finish(r, values);
+        assert_ok(kd_deal_gather(&deal, values));
     }
     kd_reduction_free(r);
+    kd_deal_clear(&deal);
     return kd_checksum64(values, (size_t)size * sizeof *values);
 }
 
@@ -113,6 +119,15 @@ static void a_rank_that_hangs_is_named(void **state) {
     assert_non_null(strstr(found, "distill: rank 1 of 3 (host "));
     assert_non_null(strstr(found, "rank 0 waited for it, in teach after 7"));
     assert_null(strstr(found, "distill: rank 2"));
+}
+
+/* What it has of an update is exchanged without sense, so that all hear of it. */
+static void a_failure_amid_an_update_ends_all(void **state) {
+    (void)state;
+    need_mpi();
+    char found[4096];
+    assert_int_equal(run_ranks(found, sizeof found, 3, "break"), 65);
+    assert_non_null(strstr(found, "the sample of rank 1"));
 }
 
 static void a_loader_gives_a_rank_its_share(void **state) {
@@ -211,6 +226,30 @@ static int work_worst(void) {
     return kd_ranks_worst(status);
 }
 
+static int work_break(void) {
+    static kd_real values[LARGEST];
+    kd_reduction *r;
+    kd_deal deal;
+    int64_t first, end;
+    int status = kd_deal_init(&deal, LARGEST, NULL, 0);
+    if (status == KD_OK) status = kd_reduction_create(&r, &deal, 7, 7);
+    if (status < 0) return status;
+    kd_reduction_begin(r, 7);
+    kd_ranks_part(kd_rank(), 7, &first, &end);
+    for (int64_t leaf = first; leaf < end && status == KD_OK; leaf++) {
+        fill(values, LARGEST, 7, leaf);
+        if (leaf + 1 == end) kd_reduction_ready(r, values, LARGEST / 2);
+        if (kd_rank() == 1 && leaf > first) status = kd_fail(KD_EDATA, "the sample of rank 1");
+        if (status == KD_OK) kd_reduction_add(r, values);
+    }
+    if (status < 0) kd_reduction_break(r);
+    kd_reduction_finish(r, values);
+    status = kd_ranks_worst(status);
+    kd_reduction_free(r);
+    kd_deal_clear(&deal);
+    return status;
+}
+
 static int work_hang(void) {
     kd_ranks_alive("teach", 7);
     if (kd_rank() == 1) raise(SIGSTOP);
@@ -233,6 +272,7 @@ static int work(const char *what) {
                  : strcmp(what, "loader") == 0 ? work_loader()
                  : strcmp(what, "worst") == 0  ? work_worst()
                  : strcmp(what, "hang") == 0   ? work_hang()
+                 : strcmp(what, "break") == 0  ? work_break()
                                                : work_alone();
     if (status < 0) fprintf(stderr, "%s\n", kd_error());
     kd_ranks_leave(status);
@@ -246,6 +286,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_sum_follows_its_tree),
         cmocka_unit_test(every_number_of_ranks_gives_the_same_bits),
         cmocka_unit_test(a_rank_that_hangs_is_named),
+        cmocka_unit_test(a_failure_amid_an_update_ends_all),
         cmocka_unit_test(a_loader_gives_a_rank_its_share),
         cmocka_unit_test(ranks_agree_on_the_worst),
         cmocka_unit_test(a_failure_of_one_ends_the_others),

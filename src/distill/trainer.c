@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -50,8 +51,10 @@ typedef struct {
     kd_gradient gradient;
     kd_optimizer optimizer;
     uint64_t dropout; /* key of its streams, one for each micro-batch */
-    loss_sums *leaf;  /* of each micro-batch of an update             */
-    kd_runlog *log;   /* this and the board: of the first rank */
+    kd_real
+        *whole[KD_OPTIMIZER_MOMENTS]; /* moments of all ranks, on the first, to save and resume */
+    loss_sums *leaf;                  /* of each micro-batch of an update             */
+    kd_runlog *log;                   /* this and the board: of the first rank */
     kd_tensorboard *board;
     kd_progress_state state;
     int64_t updates, total, warmup; /* per epoch; in all; of them with a rising rate */
@@ -87,7 +90,8 @@ static int make_paths(trainer *t) {
 static int make_leaves(trainer *t) {
     const int64_t batches = t->task->batches, most = t->job->spec->accumulate;
     const int64_t full = most < batches ? most : batches, rest = batches % full;
-    int status = kd_gradient_init(&t->gradient, t->task->params, full, rest ? rest : full);
+    int status = kd_gradient_init(&t->gradient, t->task->params, &t->optimizer.deal, full,
+                                  rest ? rest : full);
     if (status < 0) return status;
     t->leaf = malloc((size_t)full * sizeof *t->leaf);
     if (t->leaf) return KD_OK;
@@ -105,8 +109,8 @@ static int trainer_init(trainer *t, const kd_objective *task, const kd_train_job
         snprintf(t->state.best_metric, sizeof t->state.best_metric, "%s", task->metric[0].name);
     int status = make_paths(t);
     if (status == KD_OK) status = kd_tape_create(&t->tape, job->seed);
-    if (status == KD_OK) status = make_leaves(t);
     if (status == KD_OK) status = kd_optimizer_init(&t->optimizer, task->params, job->spec);
+    if (status == KD_OK) status = make_leaves(t);
     if (status < 0) return status;
     t->dropout = t->tape->rng.key;
     t->tape->precision = job->precision;
@@ -124,19 +128,49 @@ static kd_checkpoint describe_checkpoint(trainer *t) {
                        .origin = t->job->origin,
                        .config_json = t->job->config_json,
                        .stage = t->job->stage};
-    for (int m = 0; m < c.moment_count; m++) c.moment[m] = t->optimizer.moment[m];
+    for (int m = 0; m < c.moment_count; m++) c.moment[m] = t->whole[m];
     c.state.dropout = (kd_rng){.key = t->dropout};
     c.state.optimizer_step = t->optimizer.step;
     c.state.elapsed += kd_clock() - t->began;
     return c;
 }
 
-/* By the first rank: all have the same. */
-static int save(trainer *t, const char *path) {
-    if (!kd_rank_first()) return KD_OK;
+/* Room for the moments of all ranks on the first; alone, they are there. */
+static int make_whole(trainer *t) {
+    const size_t bytes = (size_t)t->task->params->trained_size * sizeof(kd_real);
+    int status = KD_OK;
+    for (int m = 0; m < t->optimizer.moment_count && status == KD_OK; m++) {
+        if (kd_rank_count() == 1) t->whole[m] = t->optimizer.moment[m];
+        if (kd_rank_count() == 1 || !kd_rank_first()) continue;
+        t->whole[m] = kd_large_alloc(bytes + 1);
+        if (t->whole[m])
+            memset(t->whole[m], 0, bytes);
+        else
+            status = kd_fail_memory(bytes, "the optimizer's moments of all ranks");
+    }
+    return kd_ranks_worst(status);
+}
+
+static void drop_whole(trainer *t) {
+    for (int m = 0; m < KD_OPTIMIZER_MOMENTS; m++) {
+        if (kd_rank_count() > 1) free(t->whole[m]);
+        t->whole[m] = NULL;
+    }
+}
+
+static int save_first(trainer *t, const char *path) {
     kd_checkpoint c = describe_checkpoint(t);
     int status = kd_params_check(c.params, t->job->stage); /* the file before stays good */
-    if (status == KD_OK) status = kd_checkpoint_save(path, &c);
+    return status < 0 ? status : kd_checkpoint_save(path, &c);
+}
+
+/* By the first rank, who asks the others for their moments. */
+static int save(trainer *t, const char *path) {
+    int status = make_whole(t);
+    for (int m = 0; m < t->optimizer.moment_count && status == KD_OK && kd_rank_count() > 1; m++)
+        kd_optimizer_collect(&t->optimizer, m, t->whole[m]);
+    if (status == KD_OK && kd_rank_first()) status = save_first(t, path);
+    drop_whole(t);
     t->last_saved = kd_clock();
     return status;
 }
@@ -175,15 +209,17 @@ static void share_weights(kd_params *params) {
 
 /* What the first rank read, on all. */
 static int resume(trainer *t) {
-    int status = kd_ranks_worst(kd_rank_first() ? read_last(t) : KD_OK);
-    if (status < 0) return status;
-    const size_t moment = (size_t)t->task->params->trained_size * sizeof(kd_real);
-    kd_ranks_share(&t->state, sizeof t->state);
-    kd_ranks_share(&t->optimizer.step, sizeof t->optimizer.step);
-    for (int m = 0; m < t->optimizer.moment_count; m++)
-        kd_ranks_share(t->optimizer.moment[m], moment);
-    share_weights(t->task->params);
-    return KD_OK;
+    int status = make_whole(t);
+    if (status == KD_OK) status = kd_ranks_worst(kd_rank_first() ? read_last(t) : KD_OK);
+    if (status == KD_OK) {
+        kd_ranks_share(&t->state, sizeof t->state);
+        kd_ranks_share(&t->optimizer.step, sizeof t->optimizer.step);
+        for (int m = 0; m < t->optimizer.moment_count && kd_rank_count() > 1; m++)
+            kd_optimizer_spread(&t->optimizer, m, t->whole[m]);
+        share_weights(t->task->params);
+    }
+    drop_whole(t);
+    return status;
 }
 
 /* Forward and backward of one micro-batch; its gradient is in the slab, its losses in *losses. */
@@ -202,8 +238,7 @@ static int micro_step(trainer *t, const kd_train_place *at, double normalizer, l
                        "train.clip",
                        t->job->stage, (double)loss->value[0], (long long)t->state.step);
     losses->total = (double)loss->value[0] * normalizer;
-    kd_tape_backward(t->tape, loss);
-    kd_gradient_leave(&t->gradient);
+    kd_gradient_backward(&t->gradient, t->tape, loss);
     return KD_OK;
 }
 
@@ -244,9 +279,10 @@ static int find_gradient(trainer *t, int64_t *count) {
         at.after = i + 1 < end ? at.batch + 1 : first_of_update(t, begin + n);
         status = micro_step(t, &at, normalizer, &t->leaf[i]);
     }
+    kd_gradient_exchange(&t->gradient, status < 0);
     status = kd_ranks_worst(status);
+    if (status == KD_OK) status = kd_gradient_finish(&t->gradient);
     if (status < 0) return status;
-    kd_gradient_finish(&t->gradient);
     add_losses(t, n);
     *count = n;
     return KD_OK;
@@ -257,7 +293,9 @@ static int update(trainer *t) {
     int status = find_gradient(t, &n);
     if (status < 0) return status;
     double rate = kd_schedule_rate(t->job->spec, t->state.step, t->warmup, t->total);
-    double norm = kd_optimizer_update(&t->optimizer, rate);
+    double norm;
+    status = kd_optimizer_update(&t->optimizer, rate, &norm);
+    if (status < 0) return status;
     if (!isfinite(norm))
         return kd_fail(
             KD_EDATA,
@@ -394,7 +432,8 @@ static int loop(trainer *t) {
         }
         bool epoch_ended = t->state.batch == 0;
         if (status == KD_OK && epoch_ended) status = evaluate_epoch(t);
-        bool due = kd_clock() - t->last_saved >= spec->checkpoint_seconds;
+        const bool waited = kd_clock() - t->last_saved >= spec->checkpoint_seconds;
+        const bool due = kd_ranks_any(waited && kd_rank_first());
         const bool stop = kd_ranks_any(stop_requested);
         if (status == KD_OK && (due || stop || t->state.epoch == spec->epochs))
             status = save(t, t->last_path);

@@ -125,9 +125,9 @@ def lose_node(c, job, node):
     """A node without power: its daemon, and all it had started. It comes back once Slurm has seen it."""
     before = job.restarts()
     c.end(node, 9)
+    job.kill(c.stepds(node))  # before they can tell of the others' end
     for name in ("slurm_script", "srun", "distill"):
         job.kill(job.pids(node, name))
-    job.kill(c.stepds(node, job.id))
     job.wait_restarts(before + 1)
     c.begin_node(node)
 

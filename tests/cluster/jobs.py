@@ -145,7 +145,11 @@ class Job:
         wait_for(f"job {self.id} to train", there, PATIENCE)
 
     def wait_restarts(self, count):
-        wait_for(f"restart {count} of job {self.id}", lambda: self.restarts() >= count, PATIENCE)
+        def there():
+            if self.state() in ENDED_BADLY:
+                raise RuntimeError(f"job {self.id}: {self.state()}\n{self.said()[-2000:]}")
+            return self.restarts() >= count
+        wait_for(f"restart {count} of job {self.id}", there, PATIENCE)
 
     def finish(self, reference):
         """Waits for the end and compares; what is wrong is raised."""

@@ -122,7 +122,8 @@ static int learn(bench *b) {
     kd_tape_backward(b->tape, loss);
     kd_params_finish_grads(b->model->params);
     const double learnt = kd_clock();
-    kd_optimizer_update(&b->optimizer, 1e-4);
+    double norm;
+    kd_optimizer_update(&b->optimizer, 1e-4, &norm);
     b->updating = kd_clock() - learnt;
     return KD_OK;
 }
