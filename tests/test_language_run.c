@@ -288,6 +288,45 @@ static void test_imatrix(void **state) {
     assert_int_equal(DISTILL("imatrix", model, test_path(folder, "none.txt"), matrix), 66);
 }
 
+/* Folder and GGUF are told from Whisper's, described and checked. */
+static void test_inspected(void **state) {
+    test_folder *folder = *state;
+    char model[KD_PATH_MAX], gguf[KD_PATH_MAX], weights[KD_PATH_MAX], *bytes;
+    size_t length;
+    test_copy(model, sizeof model, test_path(folder, "teacher"));
+    test_copy(gguf, sizeof gguf, test_path(folder, "teacher.gguf"));
+    test_copy(weights, sizeof weights, test_path(folder, "teacher/model.safetensors"));
+    assert_int_equal(DISTILL("convert", model, gguf, "--type", "f16"), 0);
+    assert_int_equal(DISTILL("inspect", model), 0);
+    assert_says(printed, "teacher: llama, a language model in a Hugging Face folder");
+    assert_says(printed, "decoder          3      12       2           1       32        32     4,836");
+    assert_says(printed, "output                  12                                             tied");
+    assert_says(printed, "words    257 tokens\n");
+    assert_says(printed, "end      256 <end>\n");
+    assert_int_equal(DISTILL("inspect", gguf), 0);
+    assert_says(printed, "decoder          3      12       2           1       32        32     4,836");
+    assert_says(printed, "blk.2.ffn_down.weight");
+    assert_int_equal(DISTILL("verify", model, gguf), 0);
+    assert_says(printed, "teacher: language model, its structure is sound and every weight finite");
+    assert_says(printed, "teacher.gguf: language model, its checksum is right");
+    assert_ok(kd_file_read(&bytes, &length, gguf, 1 << 24));
+    bytes[length / 2] ^= 4;
+    test_write(gguf, bytes, length);
+    free(bytes);
+    assert_int_equal(DISTILL("verify", gguf), 65);
+    assert_says(complained, "checksum");
+    assert_ok(kd_file_read(&bytes, &length, weights, 1 << 24));
+    memcpy(bytes + length - 4, &(float){NAN}, 4);
+    test_write(weights, bytes, length);
+    free(bytes);
+    assert_int_equal(DISTILL("verify", model), 65);
+    assert_says(complained, "nan");
+    assert_int_equal(unlink(test_path(folder, "teacher/tokenizer.json")), 0);
+    write_teacher(folder, 3);
+    assert_int_equal(DISTILL("inspect", model), 0);
+    assert_says(printed, "words    257 tokens; no tokenizer\n");
+}
+
 int main(void) {
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, test_teardown)
     const struct CMUnitTest tests[] = {
@@ -295,6 +334,7 @@ int main(void) {
         WITH_FOLDER(test_everything),    WITH_FOLDER(test_layers),
         WITH_FOLDER(test_refused),       WITH_FOLDER(test_another_origin),
         WITH_FOLDER(test_config),        WITH_FOLDER(test_imatrix),
+        WITH_FOLDER(test_inspected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include "data/store.h"
 #include "distill/checkpoint.h"
 #include "files/gguf.h"
+#include "files/llama_file.h"
 #include "files/safetensors.h"
 #include "files/weights_gguf.h"
 #include "files/whisper_file.h"
@@ -23,7 +24,8 @@ static const kd_usage USAGE = {
     .summary =
         "Checks files: seals and checksums of checkpoints, teacher stores and exported models, "
         "the\n"
-        "structure of a GGUF, safetensors or whisper.cpp file or a Whisper folder from elsewhere,\n"
+        "structure of a GGUF, safetensors or whisper.cpp file or a Whisper or language model's\n"
+        "folder from elsewhere,\n"
         "every key of a config; that weights are finite and variances not negative. One line for\n"
         "each that is whole; the others are named, and the exit code tells.",
     .example = "distill verify runs/fashion_mnist/*.h5 runs/fashion_mnist/*.gguf"};
@@ -80,6 +82,15 @@ static int verify_whisper(const char **what, const char *path) {
     return status;
 }
 
+static int verify_llama(const char **what, const char *path) {
+    *what = "language model, its structure is sound and every weight finite (the format has no "
+            "checksum)";
+    kd_llama_file *file;
+    int status = kd_llama_file_open(&file, path, KD_LLAMA_ONLY_READ);
+    if (status == KD_OK) kd_llama_file_free(file);
+    return status;
+}
+
 static int run_blob(const char *path) {
     kd_blob *blob;
     int status = kd_blob_open(&blob, path);
@@ -95,16 +106,19 @@ static int verify_gguf(const char **what, const char *path) {
     const bool model = ours && kd_gguf_find_key(gguf, "distill.graph") != NULL;
     const bool weights = ours && kd_gguf_is_weights(gguf);
     const bool whisper = status == KD_OK && kd_gguf_is_whisper(gguf);
+    const bool llama = status == KD_OK && kd_gguf_is_llama(gguf);
     if (ours) status = kd_gguf_verify(gguf, path);
     kd_gguf_free(gguf);
     if (status == KD_OK && model) status = run_blob(path);
     if (status == KD_OK && whisper) status = verify_whisper(what, path);
-    *what = weights           ? "rounded weights, its checksum is right"
-            : model           ? "exported model, its checksum is right and it can be run"
-            : whisper && ours ? "Whisper, its checksum is right and every weight finite"
-            : whisper         ? *what
-            : ours            ? "GGUF, its checksum is right"
-                              : "GGUF from elsewhere, its structure is sound (it has no checksum)";
+    if (status == KD_OK && llama) status = verify_llama(what, path);
+    *what = weights            ? "rounded weights, its checksum is right"
+            : model            ? "exported model, its checksum is right and it can be run"
+            : whisper && ours  ? "Whisper, its checksum is right and every weight finite"
+            : llama && ours    ? "language model, its checksum is right and every weight finite"
+            : whisper || llama ? *what
+            : ours             ? "GGUF, its checksum is right"
+                               : "GGUF from elsewhere, its structure is sound (it has no checksum)";
     return status;
 }
 
@@ -155,7 +169,8 @@ static int verify(void *context, char *path) {
                                                    [KD_FILE_GGUF] = verify_gguf,
                                                    [KD_FILE_SAFETENSORS] = verify_safetensors,
                                                    [KD_FILE_WHISPER_BIN] = verify_whisper,
-                                                   [KD_FILE_WHISPER_FOLDER] = verify_whisper};
+                                                   [KD_FILE_WHISPER_FOLDER] = verify_whisper,
+                                                   [KD_FILE_LLAMA_FOLDER] = verify_llama};
     const char *what = "";
     kd_file_kind kind;
     int status = kd_file_kind_of(&kind, path);

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "data/h5.h"
+#include "files/llama_file.h"
 
 /* A checkpoint or a store: what the file says it is. */
 static int kind_of_hdf5(kd_file_kind *out, const char *path) {
@@ -38,13 +39,16 @@ static bool holds(const char *folder, const char *name) {
 static int kind_of_folder(kd_file_kind *out, const char *path) {
     if (holds(path, "shard-00000.h5"))
         *out = KD_FILE_STORE;
+    else if (kd_llama_file_is(path))
+        *out = KD_FILE_LLAMA_FOLDER;
     else if (holds(path, "config.json") &&
              (holds(path, "vocab.json") || holds(path, "tokenizer.json")))
         *out = KD_FILE_WHISPER_FOLDER;
     else
         return kd_fail(KD_EDATA,
-                       "%s: a folder without shards of a teacher store, nor the config.json and "
-                       "tokenizer (vocab.json or tokenizer.json) of a Whisper model",
+                       "%s: a folder without shards of a teacher store, nor the config.json of a "
+                       "language model, nor that and the tokenizer (vocab.json or tokenizer.json) "
+                       "of a Whisper model",
                        path);
     return KD_OK;
 }

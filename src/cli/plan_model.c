@@ -8,7 +8,6 @@
 #include "cli/file_kind.h"
 #include "distill_run.h"
 #include "files/gguf.h"
-#include "files/llama_config.h"
 #include "files/llama_file.h"
 #include "files/whisper_file.h"
 
@@ -114,14 +113,6 @@ static int plan_gguf(kd_workload *out, const char *path) {
     return whisper ? plan_whisper(out, path) : status;
 }
 
-/* A Hugging Face folder of either kind: the one whose reader takes it. */
-static int plan_folder(kd_workload *out, const char *path) {
-    kd_llama_spec spec;
-    kd_llama_ends ends;
-    return kd_llama_config_read(&spec, &ends, path) == KD_OK ? plan_llama(out, path)
-                                                             : plan_whisper(out, path);
-}
-
 int kd_plan_model(kd_workload *out, const char *text) {
     const double parameters = number_of(text);
     kd_file_kind kind;
@@ -133,9 +124,9 @@ int kd_plan_model(kd_workload *out, const char *text) {
         if (status < 0) return status;
         if (kind == KD_FILE_GGUF)
             status = plan_gguf(out, text);
-        else if (kind == KD_FILE_WHISPER_FOLDER)
-            status = plan_folder(out, text);
-        else if (kind == KD_FILE_WHISPER_BIN)
+        else if (kind == KD_FILE_LLAMA_FOLDER)
+            status = plan_llama(out, text);
+        else if (kind == KD_FILE_WHISPER_FOLDER || kind == KD_FILE_WHISPER_BIN)
             status = plan_whisper(out, text);
         else
             status = kd_fail(KD_EDATA,
