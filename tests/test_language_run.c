@@ -1,6 +1,7 @@
 /* A run of a language model, from texts to files. */
 #include "language_folder.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <math.h>
 
@@ -189,6 +190,19 @@ static void test_refused(void **state) {
     }
 }
 
+/* Files of tokens in the run's folder. */
+static int count_texts(test_folder *folder) {
+    struct dirent **entry;
+    int count, texts = 0;
+    assert_ok(kd_file_list_folder(&entry, &count, test_path(folder, "runs/tiny")));
+    for (int i = 0; i < count; i++) {
+        texts += kd_ends_with(entry[i]->d_name, ".tokens");
+        free(entry[i]);
+    }
+    free(entry);
+    return texts;
+}
+
 /* Learnt from another text, or by another teacher: refused by the name of what differs. */
 static void test_another_origin(void **state) {
     test_folder *folder = *state;
@@ -200,6 +214,35 @@ static void test_another_origin(void **state) {
     test_write(test_path(folder, "b.txt"), "something else", 14);
     kd_language_config *config = load(folder);
     assert_refused(kd_language_run_open(&run, config, runs, false), KD_EDATA, "contexts.train");
+    kd_language_run_close(&run);
+    assert_int_equal(count_texts(folder), 2); /* nothing of the refused start */
+    assert_ok(kd_language_run_open(&run, config, runs, true));
+    kd_language_run_close(&run);
+    kd_language_config_free(config);
+    assert_int_equal(count_texts(folder), 2); /* nothing of the first */
+}
+
+/* The next start takes the tokens of the first: it makes no temporary file for others. */
+static void test_tokenizes_once(void **state) {
+    test_folder *folder = *state;
+    kd_language_config *config = load(folder);
+    kd_language_run run;
+    char runs[KD_PATH_MAX], nowhere[KD_PATH_MAX];
+    snprintf(runs, sizeof runs, "%s", test_path(folder, "runs"));
+    snprintf(nowhere, sizeof nowhere, "%s", test_path(folder, "nowhere"));
+    setenv("TMPDIR", nowhere, 1);
+    assert_refused(kd_language_run_open(&run, config, runs, false), KD_EIO, "temporary file");
+    kd_language_run_close(&run);
+    assert_false(kd_file_exists(runs));
+    unsetenv("TMPDIR");
+    open_run(&run, folder, config, "runs");
+    const kd_hash first = kd_contexts_hash(run.train);
+    kd_language_run_close(&run);
+    assert_int_equal(count_texts(folder), 2); /* validation and test are the same */
+    setenv("TMPDIR", nowhere, 1);
+    open_run(&run, folder, config, "runs");
+    unsetenv("TMPDIR");
+    assert_string_equal(kd_contexts_hash(run.train).hex, first.hex);
     kd_language_run_close(&run);
     kd_language_config_free(config);
 }
@@ -299,12 +342,15 @@ static void test_inspected(void **state) {
     assert_int_equal(DISTILL("convert", model, gguf, "--type", "f16"), 0);
     assert_int_equal(DISTILL("inspect", model), 0);
     assert_says(printed, "teacher: llama, a language model in a Hugging Face folder");
-    assert_says(printed, "decoder          3      12       2           1       32        32     4,836");
-    assert_says(printed, "output                  12                                             tied");
+    assert_says(printed,
+                "decoder          3      12       2           1       32        32     4,836");
+    assert_says(printed,
+                "output                  12                                             tied");
     assert_says(printed, "words    257 tokens\n");
     assert_says(printed, "end      256 <end>\n");
     assert_int_equal(DISTILL("inspect", gguf), 0);
-    assert_says(printed, "decoder          3      12       2           1       32        32     4,836");
+    assert_says(printed,
+                "decoder          3      12       2           1       32        32     4,836");
     assert_says(printed, "blk.2.ffn_down.weight");
     assert_int_equal(DISTILL("verify", model, gguf), 0);
     assert_says(printed, "teacher: language model, its structure is sound and every weight finite");
@@ -333,8 +379,8 @@ int main(void) {
         WITH_FOLDER(test_targets_agree), WITH_FOLDER(test_resumes),
         WITH_FOLDER(test_everything),    WITH_FOLDER(test_layers),
         WITH_FOLDER(test_refused),       WITH_FOLDER(test_another_origin),
-        WITH_FOLDER(test_config),        WITH_FOLDER(test_imatrix),
-        WITH_FOLDER(test_inspected),
+        WITH_FOLDER(test_config),        WITH_FOLDER(test_tokenizes_once),
+        WITH_FOLDER(test_imatrix),       WITH_FOLDER(test_inspected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

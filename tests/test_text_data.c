@@ -245,7 +245,9 @@ static int open_tokens(kd_text_tokens **out, test_folder *folder, const char *na
     snprintf(path, sizeof path, "%s", test_path(folder, name));
     const char *list = path;
     const kd_text_source source = {.tokenizer = t, .path = &list, .count = 1, .end = 0};
-    return kd_text_tokens_open(out, &source, cache, "texts");
+    int status = kd_text_tokens_open(out, &source, cache, "texts");
+    if (status == KD_OK && cache) status = kd_file_make_folders(cache);
+    return status == KD_OK && cache ? kd_text_tokens_keep(*out, cache) : status;
 }
 
 static int cached(const char *folder, char path[KD_PATH_MAX]) {

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -32,6 +31,7 @@ struct kd_text_tokens {
     const unsigned char *map;
     size_t bytes;
     file_head head;
+    int32_t vocabulary; /* ids are below */
 };
 
 static const char MAGIC[8] = "kdtokens";
@@ -333,32 +333,6 @@ static int open_cached(kd_text_tokens **out, const char *path, const char *key,
     return status;
 }
 
-/* Two programs that want the same file make it one after the other: the second finds it. */
-static int make_cached(kd_text_tokens **out, const char *path, const kd_text_files *files,
-                       const kd_text_source *source, const char *key) {
-    const int32_t V = source->tokenizer->ids.vocabulary;
-    char part[KD_PATH_MAX + 8];
-    snprintf(part, sizeof part, "%s.part", path);
-    const int fd = open(part, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (fd < 0) return kd_fail(KD_EIO, "%s: cannot open: %s", part, strerror(errno));
-    while (flock(fd, LOCK_EX) < 0 && errno == EINTR) continue;
-    int status = open_cached(out, path, key, V);
-    if (status == KD_OK && !*out) {
-        if (ftruncate(fd, 0) < 0) status = kd_fail(KD_EIO, "%s: %s", part, strerror(errno));
-        if (status == KD_OK) status = make_file(fd, part, files, source, key);
-        if (status == KD_OK)
-            status = kd_file_commit(part, path);
-        else
-            unlink(part);
-        if (status == KD_OK) status = open_cached(out, path, key, V);
-        if (status == KD_OK && !*out) status = kd_fail(KD_EIO, "%s: cannot be read back", path);
-    } else {
-        unlink(part);
-    }
-    close(fd);
-    return status;
-}
-
 static int make_nameless(kd_text_tokens **out, const kd_text_files *files,
                          const kd_text_source *source, const char *key) {
     static const char path[] = "a temporary file";
@@ -374,21 +348,23 @@ static int make_nameless(kd_text_tokens **out, const kd_text_files *files,
     return status;
 }
 
+static int path_in(char out[KD_PATH_MAX], const char *cache, const char *key) {
+    char file[64];
+    snprintf(file, sizeof file, "text-%s.tokens", key);
+    return kd_path_join(out, cache, file);
+}
+
 static int open_texts(kd_text_tokens **out, const kd_text_files *files,
                       const kd_text_source *source, const char *cache) {
-    char path[KD_PATH_MAX], file[64];
+    const int32_t V = source->tokenizer->ids.vocabulary;
+    char path[KD_PATH_MAX];
     kd_hash key;
     int status = make_key(&key, files, source);
-    if (status < 0) return status;
-    if (!cache) return make_nameless(out, files, source, key.hex);
-    snprintf(file, sizeof file, "text-%s.tokens", key.hex);
-    status = kd_path_join(path, cache, file);
-    if (status == KD_OK)
-        status = open_cached(out, path, key.hex, source->tokenizer->ids.vocabulary);
-    if (status < 0 || *out) return status;
-    if (!kd_rank_writes()) return make_nameless(out, files, source, key.hex);
-    status = kd_file_make_folders(cache);
-    return status == KD_OK ? make_cached(out, path, files, source, key.hex) : status;
+    if (status == KD_OK && cache) status = path_in(path, cache, key.hex);
+    if (status == KD_OK && cache) status = open_cached(out, path, key.hex, V);
+    if (status == KD_OK && !*out) status = make_nameless(out, files, source, key.hex);
+    if (status == KD_OK) (*out)->vocabulary = V;
+    return status;
 }
 
 int kd_text_tokens_open(kd_text_tokens **out, const kd_text_source *source, const char *cache,
@@ -400,4 +376,23 @@ int kd_text_tokens_open(kd_text_tokens **out, const kd_text_source *source, cons
     if (status == KD_OK) status = open_texts(out, &files, source, cache);
     kd_text_files_clear(&files);
     return status < 0 ? kd_fail_in(status, "%s", name) : KD_OK;
+}
+
+int kd_text_tokens_keep(kd_text_tokens *tokens, const char *cache) {
+    const kd_hash key = kd_text_tokens_key(tokens);
+    char path[KD_PATH_MAX];
+    kd_text_tokens *kept;
+    int status = path_in(path, cache, key.hex);
+    if (status < 0 || !kd_rank_writes()) return status;
+    status = open_cached(&kept, path, key.hex, tokens->vocabulary);
+    if (status == KD_OK && !kept) {
+        status = kd_file_replace(path, tokens->map, tokens->bytes);
+        if (status == KD_OK) status = open_cached(&kept, path, key.hex, tokens->vocabulary);
+        if (status == KD_OK && !kept) status = kd_fail(KD_EIO, "%s: cannot be read back", path);
+    }
+    if (status < 0) return status;
+    munmap((void *)(uintptr_t)tokens->map, tokens->bytes);
+    tokens->map = kept->map;
+    free(kept);
+    return KD_OK;
 }

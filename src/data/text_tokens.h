@@ -20,12 +20,16 @@ typedef struct {
 
 typedef struct kd_text_tokens kd_text_tokens;
 
-/* Takes the file of the folder `cache` that was made from the same, or makes it (and the folder);
- * NULL: into a nameless temporary file. A cache file that is damaged is made anew, with a warning.
- * Of several ranks the first writes: call it through kd_ranks_take_turns. `name` is what messages
- * call the texts ("data.train"). KD_EDATA, KD_ENOINPUT, KD_EIO. The caller closes. */
+/* Takes the file of the folder `cache` that was made from the same; where there is none, `cache` is
+ * NULL, or the file is damaged (a warning), tokens go into a nameless temporary file: nothing
+ * changes on disk before kd_text_tokens_keep. `name` is what messages call the texts
+ * ("data.train"). KD_EDATA, KD_ENOINPUT, KD_EIO. The caller closes. */
 int kd_text_tokens_open(kd_text_tokens **out, const kd_text_source *source, const char *cache,
                         const char *name);
+/* Has them in the folder `cache`, which exists and whose lock the caller holds, from now on: writes
+ * the file unless it is there. Of several ranks only the one that writes does, so that others,
+ * which open them later (kd_ranks_take_turns), find them. KD_EIO. */
+int kd_text_tokens_keep(kd_text_tokens *tokens, const char *cache);
 void kd_text_tokens_close(kd_text_tokens *tokens);
 
 int64_t kd_text_tokens_count(const kd_text_tokens *tokens);

@@ -6,18 +6,18 @@
 #include "base/error.h"
 
 static int open_tokens(kd_contexts *c, const kd_text_paths *paths, const char *name,
-                       const kd_text_tokenizer *tokenizer) {
+                       const kd_text_tokenizer *tokenizer, const char *cache) {
     const char *path[KD_TEXTS_MAX];
     for (int i = 0; i < paths->count; i++) path[i] = paths->path[i];
     const kd_text_source source = {.tokenizer = tokenizer,
                                    .path = path,
                                    .count = paths->count,
                                    .end = kd_text_tokenizer_ids(tokenizer)->eos};
-    return kd_text_tokens_open(&c->tokens, &source, NULL, name);
+    return kd_text_tokens_open(&c->tokens, &source, cache, name);
 }
 
 int kd_contexts_open(kd_contexts **out, const kd_text_paths *paths, const char *name,
-                     const kd_text_tokenizer *tokenizer, int64_t length) {
+                     const kd_text_tokenizer *tokenizer, int64_t length, const char *cache) {
     char key[32];
     *out = NULL;
     kd_contexts *c = calloc(1, sizeof *c);
@@ -25,7 +25,7 @@ int kd_contexts_open(kd_contexts **out, const kd_text_paths *paths, const char *
     snprintf(key, sizeof key, "data.%s", name);
     c->learnt = malloc((size_t)length);
     int status = c->learnt ? KD_OK : kd_fail_memory((size_t)length, "contexts");
-    if (status == KD_OK) status = open_tokens(c, paths, key, tokenizer);
+    if (status == KD_OK) status = open_tokens(c, paths, key, tokenizer, cache);
     const kd_text_packing packing = {.length = length};
     if (status == KD_OK) status = kd_text_contexts_open(&c->text, c->tokens, &packing, key);
     if (status < 0) {
@@ -34,6 +34,10 @@ int kd_contexts_open(kd_contexts **out, const kd_text_paths *paths, const char *
     }
     *out = c;
     return KD_OK;
+}
+
+int kd_contexts_keep(kd_contexts *contexts, const char *cache) {
+    return contexts ? kd_text_tokens_keep(contexts->tokens, cache) : KD_OK;
 }
 
 void kd_contexts_close(kd_contexts *contexts) {

@@ -12,10 +12,13 @@ typedef struct {
 } kd_contexts;
 
 /* Of all files of `paths` (data/text_documents.h); a document ends with the tokenizer's end, where
- * it has one. The tokens lie in a nameless file, so that a start that is refused leaves nothing
- * behind. Errors as kd_text_tokens_open; `name` is that of the list, "train". The caller closes. */
+ * it has one. Tokens that an earlier start has kept in the folder `cache` are taken (NULL: none
+ * has); a start that is refused leaves nothing behind. Errors as kd_text_tokens_open; `name` is
+ * that of the list, "train". The caller closes. */
 int kd_contexts_open(kd_contexts **out, const kd_text_paths *paths, const char *name,
-                     const kd_text_tokenizer *tokenizer, int64_t length);
+                     const kd_text_tokenizer *tokenizer, int64_t length, const char *cache);
+/* Keeps the tokens in the folder `cache` (kd_text_tokens_keep); NULL has none. */
+int kd_contexts_keep(kd_contexts *contexts, const char *cache);
 void kd_contexts_close(kd_contexts *contexts);
 
 int64_t kd_contexts_count(const kd_contexts *contexts);

@@ -47,8 +47,8 @@ static int check_inputs(const kd_language_config *config) {
 }
 
 /* What --fresh removes. */
-static const char *const RESULTS[] = {
-    "*.last.h5", "*.best.h5", "student*.gguf", "log.jsonl", "report.*", "config.json", NULL};
+static const char *const RESULTS[] = {"*.last.h5", "*.best.h5",   "student*.gguf", "log.jsonl",
+                                      "report.*",  "config.json", "text-*.tokens", NULL};
 
 static int read_teacher(kd_language_run *run) {
     const kd_language_config *config = run->config;
@@ -64,7 +64,7 @@ static int read_teacher(kd_language_run *run) {
     return kd_language_student_spec(&student, &config->model, &run->teacher->model->spec);
 }
 
-static int read_texts(kd_language_run *run) {
+static int read_texts(kd_language_run *run, const char *cache) {
     const kd_language_data *data = &run->config->data;
     const struct {
         kd_contexts **to;
@@ -77,16 +77,27 @@ static int read_texts(kd_language_run *run) {
     for (int i = 0; i < 3 && status == KD_OK; i++)
         if (list[i].paths->count > 0)
             status = kd_contexts_open(list[i].to, list[i].paths, list[i].name,
-                                      run->teacher->tokenizer, data->context);
+                                      run->teacher->tokenizer, data->context, cache);
     return status;
+}
+
+static int look(kd_language_run *run, const kd_language_config *config, const char *cache) {
+    int status = kd_precision_parse(&run->precision, config->precision);
+    if (status == KD_OK) status = check_inputs(config);
+    if (status == KD_OK) status = read_teacher(run);
+    return status == KD_OK ? read_texts(run, cache) : status;
 }
 
 int kd_language_run_look(kd_language_run *run, const kd_language_config *config) {
     *run = (kd_language_run){.config = config, .lock = -1};
-    int status = kd_precision_parse(&run->precision, config->precision);
-    if (status == KD_OK) status = check_inputs(config);
-    if (status == KD_OK) status = read_teacher(run);
-    return status == KD_OK ? read_texts(run) : status;
+    return look(run, config, NULL);
+}
+
+/* So that the next start need not tokenize the texts again. */
+static int keep_texts(const kd_language_run *run) {
+    int status = kd_contexts_keep(run->train, run->folder);
+    if (status == KD_OK) status = kd_contexts_keep(run->validation, run->folder);
+    return status == KD_OK ? kd_contexts_keep(run->test, run->folder) : status;
 }
 
 typedef struct {
@@ -100,14 +111,15 @@ static int open_run(void *context) {
     static const char *const written[] = {"student*", NULL};
     const opening *o = context;
     kd_language_run *run = o->run;
-    int status = kd_language_run_look(run, o->config);
-    if (status == KD_OK) status = kd_path_join(run->folder, o->runs, o->config->name);
+    int status = kd_path_join(run->folder, o->runs, o->config->name);
+    if (status == KD_OK) status = look(run, o->config, run->folder);
     if (status == KD_OK)
         status = kd_results_check_input(o->config->teacher.weights, run->folder, written);
     if (status == KD_OK) status = kd_file_lock_existing(&run->lock, run->folder);
     if (status == KD_OK && !o->fresh) status = kd_language_compare(run);
     if (status == KD_OK)
         status = kd_results_take_folder(&run->lock, run->folder, o->fresh, RESULTS);
+    if (status == KD_OK) status = keep_texts(run);
     return status < 0 ? status : kd_results_write_config(run->folder, o->config->resolved);
 }
 
