@@ -373,6 +373,44 @@ static void test_inspected(void **state) {
     assert_says(printed, "words    257 tokens; no tokenizer\n");
 }
 
+static void replace(test_folder *folder, const char *name, const char *from, const char *to) {
+    char path[KD_PATH_MAX], *bytes;
+    size_t length;
+    kd_text out = {0};
+    test_copy(path, sizeof path, test_path(folder, name));
+    assert_ok(kd_file_read(&bytes, &length, path, 1 << 20));
+    const char *at = strstr(bytes, from);
+    assert_non_null(at);
+    kd_text_add(&out, "%.*s%s%s", (int)(at - bytes), bytes, to, at + strlen(from));
+    test_write(path, out.text, out.length);
+    free(bytes);
+    free(out.text);
+}
+
+/* generate --chat: the prompt as a message, its answer alone is printed. */
+static void test_chat(void **state) {
+    static const char config[] =
+        "{\"chat_template\": \"{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n' + "
+        "m['content'] + '<|im_end|>' + '\\n'}}{% endfor %}\"}";
+    test_folder *folder = *state;
+    char model[KD_PATH_MAX];
+    test_copy(model, sizeof model, test_path(folder, "teacher"));
+    assert_int_equal(DISTILL("generate", model, "hi", "--chat"), 65);
+    assert_says(complained, "teacher: it has no chat template");
+    test_write(test_path(folder, "teacher/tokenizer_config.json"), config, strlen(config));
+    assert_int_equal(DISTILL("generate", model, "hi", "--chat"), 65);
+    assert_says(complained, "<|im_end|>, which is no token");
+    replace(folder, "teacher/tokenizer.json", "<end>", "<|im_end|>");
+    replace(folder, "teacher/config.json", "\"max_position_embeddings\": 32",
+            "\"max_position_embeddings\": 64");
+    if (DISTILL("generate", model, "hi", "--chat", "--tokens", "4") != 0)
+        fail_msg("%s", complained);
+    assert_says(complained, "prompt: 43 tokens"); /* <|im_end|> is one, all others are bytes */
+    assert_null(strstr(printed, "hi<"));
+    assert_int_equal(DISTILL("inspect", model), 0);
+    assert_says(printed, "chat     ChatML\n");
+}
+
 int main(void) {
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, test_teardown)
     const struct CMUnitTest tests[] = {
@@ -380,7 +418,8 @@ int main(void) {
         WITH_FOLDER(test_everything),    WITH_FOLDER(test_layers),
         WITH_FOLDER(test_refused),       WITH_FOLDER(test_another_origin),
         WITH_FOLDER(test_config),        WITH_FOLDER(test_tokenizes_once),
-        WITH_FOLDER(test_imatrix),       WITH_FOLDER(test_inspected),
+        WITH_FOLDER(test_imatrix),       WITH_FOLDER(test_chat),
+        WITH_FOLDER(test_inspected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,9 +6,13 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#include "data/chat.h"
 #include "tasks/language/generate.h"
 
 static const kd_option OPTIONS[] = {
+    {"chat", NULL,
+     "the prompt is a message to an assistant, written by the model's chat template (ChatML\n"
+     "or Llama 3); its answer is printed"},
     {"tokens", "N", "at most this many are generated (default 256)"},
     {"temperature", "T", "how freely: 0 (default) always takes the likeliest token"},
     {"top-k", "K", "only the K likeliest tokens are drawn from (default 0: all)"},
@@ -28,6 +32,7 @@ static const kd_usage USAGE = {
         "context. How many tokens a second there were goes to stderr.",
     .options = OPTIONS,
     .example = "distill generate SmolLM2-135M \"The capital of France is\" --tokens 32\n"
+               "distill generate SmolLM2-135M-Instruct.gguf \"What is gravity?\" --chat\n"
                "distill generate student.gguf - --temperature 0.8 --top-p 0.95 < prompt.txt"};
 
 /* Prints tokens as text, whole characters only. */
@@ -114,16 +119,60 @@ static void tell_speed(const kd_generated *g) {
            g->stopped ? "; the text ended" : "");
 }
 
-static int generate(const kd_llama_file *file, const char *prompt, const kd_generating *how) {
+/* The token that ends an answer ends the text, whatever else the model's file says. */
+static int end_answers(kd_llama_ends *ends, const kd_text_tokenizer *tokenizer, kd_chat_form form) {
+    const char *text = form == KD_CHAT_CHATML ? "<|im_end|>" : "<|eot_id|>";
+    const int32_t id = kd_text_tokenizer_find(tokenizer, text);
+    if (id < 0)
+        return kd_fail(KD_EDATA, "its chat template has %s, which is no token of its tokenizer",
+                       text);
+    for (int i = 0; i < ends->stop_count; i++)
+        if (ends->stop[i] == id) return KD_OK;
+    if (ends->stop_count == KD_STOPS_MAX)
+        return kd_fail(KD_EDATA, "%d tokens end a text, and %s is none of them", KD_STOPS_MAX,
+                       text);
+    ends->stop[ends->stop_count++] = id;
+    return KD_OK;
+}
+
+/* A message to the assistant and the head of its answer, as the model's template has them. Of a
+ * prompt no part is an answer, so that there is one. */
+static int encode_chat(int32_t **id, int64_t *n, kd_llama_file *file, const char *prompt) {
+    const kd_text_tokenizer *t = file->tokenizer;
+    const char *template = kd_text_tokenizer_template(t);
+    const int32_t bos = kd_text_tokenizer_ids(t)->bos;
+    const kd_chat_message message = {"user", prompt};
+    char begin[256] = "";
+    kd_chat chat;
+    kd_chat_text text = {0};
+    if (!template) return kd_fail(KD_EDATA, "%s", "it has no chat template");
+    if (bos >= 0) {
+        const kd_token_bytes token = kd_text_tokenizer_token(t, bos);
+        snprintf(begin, sizeof begin, "%.*s", (int)token.length, token.bytes);
+    }
+    int status = kd_chat_recognise(&chat, template);
+    if (status == KD_OK) status = end_answers(&file->ends, t, chat.form);
+    if (status == KD_OK) status = kd_chat_render(&text, &chat, &message, 1, begin, true);
+    if (status == KD_OK)
+        status = kd_text_tokenizer_encode(id, n, t, text.text.text, text.text.length, false);
+    kd_chat_text_clear(&text);
+    return status;
+}
+
+static int generate(kd_llama_file *file, const char *path, const char *prompt, bool chat,
+                    const kd_generating *how) {
     int32_t *id = NULL;
     int64_t n = 0;
     kd_generated done;
     printer p = {.tokenizer = file->tokenizer};
-    int status = kd_text_tokenizer_encode(&id, &n, file->tokenizer, prompt, strlen(prompt), true);
-    if (status == KD_OK && n == 0)
+    int status =
+        chat ? encode_chat(&id, &n, file, prompt)
+             : kd_text_tokenizer_encode(&id, &n, file->tokenizer, prompt, strlen(prompt), true);
+    if (status < 0) return kd_fail_in(status, "%s", path);
+    if (n == 0)
         status = kd_fail(KD_EUSAGE, "%s", "the prompt is empty; there is nothing to go on with");
     if (status == KD_OK) {
-        fputs(prompt, stdout);
+        if (!chat) fputs(prompt, stdout);
         status = kd_generate(&done, file, id, n, how, print_token, &p);
     }
     if (status == KD_OK) {
@@ -147,7 +196,8 @@ int kd_cmd_generate(int argc, char **argv) {
     if (status == KD_OK) status = read_prompt(&prompt, arguments.positional[1]);
     if (status == KD_OK) status = kd_llama_file_open(&file, path, KD_LLAMA_ONLY_READ);
     if (status == KD_OK) status = kd_llama_file_need_tokenizer(file, path);
-    if (status == KD_OK) status = generate(file, prompt, &how);
+    if (status == KD_OK)
+        status = generate(file, path, prompt, kd_arguments_has(&arguments, "chat"), &how);
     free(prompt);
     kd_llama_file_free(file);
     return status;
