@@ -181,7 +181,7 @@ $(BUILD)/lib/distill.pc: always
 
 # Every op of the headers, one X(name) a line: the op tests must have a case for each.
 # The devices that `distill plan` knows, as text of C.
-$(BUILD)/devices.inc: configs/devices.json
+$(BUILD)/devices.inc: src/planner/devices.json
 	@mkdir -p $(@D)
 	@sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $< > $@
 $(foreach mode,$(MODES),$(BUILD)/$(mode)/planner/device.o): $(BUILD)/devices.inc

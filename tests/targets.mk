@@ -51,7 +51,7 @@ CLUSTER = tests/cluster/cases.py build/distill build/release/speech_folder build
 KILLS  ?= 20
 cluster-test: build/distill build/release/speech_folder
 	python3 $(CLUSTER) $(if $(CASES),--cases $(CASES))
-build/release/speech_folder: tests/cluster/speech_folder.c build/release/libdistill.a
+build/release/speech_folder build/release/scaling: build/release/%: tests/cluster/%.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) -Itests -o $@ $^ -lcmocka $(LDLIBS)
 
 # The demo on a few pictures, with the address and undefined-behaviour sanitizers.

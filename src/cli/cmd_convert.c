@@ -97,8 +97,9 @@ static int convert_llama(const char *in, const char *out, const destination *to,
     kd_llama_file *file;
     int status = kd_llama_file_open(&file, in, KD_LLAMA_FROZEN);
     if (status < 0) return status;
-    status = weigh(&file->encoding, by, file->model->params,
-                   kd_llama_ggml(kd_llama_family_of(&file->model->spec)), kd_llama_format_of, format);
+    status =
+        weigh(&file->encoding, by, file->model->params,
+              kd_llama_ggml(kd_llama_family_of(&file->model->spec)), kd_llama_format_of, format);
     if (status == KD_OK)
         status = to->ending ? kd_llama_gguf_write(out, file, format)
                             : kd_llama_folder_write(out, file, format);

@@ -12,7 +12,7 @@
 
 static const kd_option OPTIONS[] = {
     {"device", "NAME", "one of them in detail, and what to do first"},
-    {"devices", "FILE", "devices of your own, as configs/devices.json has them"},
+    {"devices", "FILE", "devices of your own, as src/planner/devices.json has them"},
     {"tokens", "N", "kept in the cache of keys and values (default 2048)"},
     {NULL, NULL, NULL}};
 

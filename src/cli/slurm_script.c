@@ -168,7 +168,7 @@ static const char ENDING[] =
     "    rm -f \"$end\"\n"
     "    exit $code ;;\n"
     "75)\n"
-    "    soon=0 how='stopped in time, exit code 75' ;;\n"
+    "    soon=0 how='stopped, exit code 75' ;;\n"
     "*)\n"
     "    how=\"exit code $code\" deaths=$((deaths + 1))\n"
     "    [ $code -gt 128 ] && how=\"killed by signal $((code - 128))\"\n"

@@ -8,7 +8,7 @@
 #include "config/reader.h"
 #include "config/rows.h"
 
-/* configs/devices.json, as the build found it. */
+/* src/planner/devices.json, as the build found it. */
 static const char KNOWN[] =
 #include "devices.inc"
     ;

@@ -21,7 +21,7 @@ typedef struct {
     int count;
 } kd_devices;
 
-/* The devices of a JSON file, or with NULL those that the program knows (configs/devices.json).
+/* The devices of a JSON file, or with NULL those that the program knows (src/planner/devices.json).
  * KD_ECONFIG names every mistake and its place, KD_ENOINPUT a file that is not there. */
 int kd_devices_read(kd_devices *out, const char *path);
 
