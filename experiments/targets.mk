@@ -43,7 +43,7 @@ resnet8 = experiments/cifar10_resnet8/resnet8.json
 cifar10_resnet8: build/distill
 	build/distill eval $(resnet8) $(or $(DISTILL_DATA),../shared/data)/resnet_cifar10/resnet56.safetensors \
 	    --set 'model={"type":"resnet","depth":56,"width":16,"shortcut":"A"}' \
-	    --set teacher=null --set loss=null --set alone=false
+	    --set teacher=null --set loss=null --set baseline=false
 	build/distill train $(resnet8)
 
 .PHONY: cifar10_resnet8

@@ -1,11 +1,15 @@
 # make gradcheck  the op tests in double precision
 # make lint       the laws a compiler does not check
 # make check      longer tests: kills, every fault, the demo under sanitizers        (an hour)
+# make cluster-test  jobs under a real Slurm that are killed in every way; KILLS=100 SEED=1 CASES=…   (half an hour)
 # make mutants    small faults in src/ that no test notices; SAMPLE=50 SEED=1 FILES=…         (an hour)
 # make fuzz       every parser under sanitizers; FUZZ_RUNS executions each           (an hour)
+# make arm-root   Debian's libraries for 64-bit Arm, in build/arm64-root
+# make arm-test   the runner on other processors, and tests of the program on Arm, under qemu     (minutes)
 # make bench      this machine's matrix-product peak and what training makes of it; build/bench.json
 # make bench-compare OLD=… [TOLERANCE=0.1]  that file beside an older one: no share of the peak fell
 # make bench-torch  training speed beside PyTorch, in one run
+# make bench-ddp  two ranks beside one and beside PyTorch's DistributedDataParallel, in one run
 # make bench-whisper  a training step of Whisper beside PyTorch and transformers, in one run
 # make bench-onnx   int8 inference beside ONNX Runtime, in one run; BLOB= an exported file
 # make parity     Whisper beside transformers and whisper.cpp, from PyPI   (PYTHON=…, PARTS=numbers …)
@@ -40,6 +44,15 @@ check: test
 	DISTILL_ISA=portable sh tests/run.sh $(TESTS:%=build/release/%)
 	$(MAKE) sanitized-demo
 
+# A real Slurm of two nodes on this machine, in build/cluster; CASES="rank node" of tests/cluster/cases.py
+# only. It starts and ends its own processes, as any user; without Slurm's packages it says so.
+CLUSTER = tests/cluster/cases.py build/distill build/release/speech_folder build/cluster --kills $(KILLS) --seed $(SEED)
+KILLS  ?= 20
+cluster-test: build/distill build/release/speech_folder
+	python3 $(CLUSTER) $(if $(CASES),--cases $(CASES))
+build/release/speech_folder: tests/cluster/speech_folder.c build/release/libdistill.a
+	$(call quiet,program $@) $(CC) $(CFLAGS) -Itests -o $@ $^ -lcmocka $(LDLIBS)
+
 # The demo on a few pictures, with the address and undefined-behaviour sanitizers.
 sanitized-demo: build/debug/bin/distill
 	sh tests/sanitized_demo.sh $<
@@ -68,13 +81,16 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libdistill.a
 build/fuzz/seeds: tests/fuzz/seeds.c build/fuzz/libdistill.a
 	$(call quiet,link $@) clang $(filter-out -MMD -MP,$(CFLAGS)) -Itests $(CFLAGS_fuzz) -fopenmp \
 	    -w -o $@ $< build/fuzz/libdistill.a -lcmocka $(LDLIBS)
-build/fuzz/libdistill.a: $(SOURCES:src/%.c=build/fuzz/%.o)
+build/fuzz/libdistill.a: $(SOURCES:src/%.c=build/fuzz/%.o) $(RUNTIME:%.c=build/fuzz/%.o)
 	@rm -f $@
 	$(call quiet,archive $@) ar rcs $@ $^
+build/fuzz/runtime/%.o: runtime/%.c | fuzz-deps
+	@mkdir -p $(@D)
+	$(call quiet,compile $@) clang $(CFLAGS) $(CFLAGS_fuzz) -w -c -o $@ $<
 build/fuzz/%.o: src/%.c | fuzz-deps
 	@mkdir -p $(@D)
 	$(call quiet,compile $@) clang $(CFLAGS) $(CFLAGS_fuzz) -w -c -o $@ $<
--include $(SOURCES:src/%.c=build/fuzz/%.d)
+-include $(SOURCES:src/%.c=build/fuzz/%.d) $(RUNTIME:%.c=build/fuzz/%.d)
 
 fuzz-deps: deps
 	@$(MAKE) --no-print-directory deps PACKAGES="$(fuzz_packages)"
@@ -88,6 +104,9 @@ bench-compare:
 PYTHON ?= python3
 bench-torch: build/distill
 	$(PYTHON) tests/bench_torch.py build/distill
+
+bench-ddp: build/distill
+	$(PYTHON) tests/bench_ddp.py build/distill
 
 # torch and transformers from PyPI; RECIPES=whisper_base_en or whisper_small alone, WINDOWS=N a step
 bench-whisper: build/distill
@@ -114,7 +133,17 @@ parity: build/distill build/release/whisper_probe
 build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
-format:
-	clang-format -i include/*.h docs/example/*.c src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
+ARM_TESTS = int8 blob blob_graph qnet runner_input
+ARM_MAKE  = $(MAKE) CROSS=aarch64-linux-gnu- SYSROOT=$(CURDIR)/build/arm64-root
+arm-root:
+	sh tests/arm_root.sh build/arm64-root
+arm-test: build/distill
+	@if [ -f build/arm64-root/complete ]; then \
+	    $(ARM_MAKE) $(ARM_TESTS:%=build/aarch64-linux-gnu/release/test_%); fi
+	sh tests/arm_test.sh build/distill runs/fashion_mnist/student.int8.gguf \
+	    /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz
 
-.PHONY: schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-whisper bench-onnx parity format
+format:
+	clang-format -i include/*.h docs/example/*.c runtime/*.[ch] src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
+
+.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-ddp bench-whisper bench-onnx parity format

@@ -62,7 +62,7 @@ static void fills_in_defaults(void **state) {
     assert_int_equal(c->seed, 1);
     assert_string_equal(c->precision, "float32");
     assert_string_equal(c->data.folder, "configs/mnist");
-    assert_false(c->teacher.present || c->quantize_count || c->alone);
+    assert_false(c->teacher.present || c->quantize_count || c->baseline);
     assert_true(c->loss.temperature == 1 && c->loss.kl == 0 && c->loss.hard == 1);
     assert_int_equal(c->train.epochs, 3);
     assert_int_equal(c->train.batch, 128);
@@ -78,7 +78,7 @@ static void reads_every_key(void **state) {
     (void)state;
     static const char text[] =
         "{\"$schema\": \"schema.json\", \"name\": \"full\", \"seed\": 9007199254740992,"
-        " \"precision\": \"auto\", \"alone\": true,"
+        " \"precision\": \"auto\", \"baseline\": true,"
         " \"data\": {\"kind\": \"cifar10\", \"folder\": \"/c10\", \"mean\": [0.485, 0.456, 0.406],"
         "  \"deviation\": [0.229, 0.224, 0.225], \"validation\": 5000, \"train_limit\": 100,"
         "  \"exclude\": [3, 5], \"augment\": {\"shift\": [4, 2], \"flip\": true}},"
@@ -90,7 +90,7 @@ static void reads_every_key(void **state) {
         " \"teacher\": {\"weights\": \"t.safetensors\", \"model\": {\"type\": \"resnet\","
         "  \"depth\": 56, \"width\": 8, \"shortcut\": \"B\"}, \"views\": 4,"
         "  \"targets\": {\"kind\": \"topk\", \"dtype\": \"float32\", \"k\": 5}},"
-        " \"loss\": {\"temperature\": 2.5, \"kl\": 0.7, \"hard\": 0.3, \"label_smoothing\": 0.1,"
+        " \"loss\": {\"divergence\": \"jensen_shannon\", \"temperature\": 2.5, \"kl\": 0.7, \"hard\": 0.3, \"label_smoothing\": 0.1,"
         "  \"hints\": [{\"kind\": \"cosine\", \"student\": \"conv0\", \"teacher\": \"conv1\","
         "  \"weight\": 2}, {\"kind\": \"mse\", \"student\": \"a\", \"teacher\": \"b\"}]},"
         " \"train\": {\"epochs\": 20, \"batch\": 64, \"accumulate\": 2, \"optimizer\": \"adamw\","
@@ -104,8 +104,9 @@ static void reads_every_key(void **state) {
         "  \"batch\": 32}}}";
     kd_config *c = parse(text, 0, NULL);
     assert_string_equal(c->name, "full");
-    assert_true(c->seed == 9007199254740992u && c->alone);
+    assert_true(c->seed == 9007199254740992u && c->baseline);
     assert_string_equal(c->precision, "auto");
+    assert_true(c->loss.divergence == KD_JENSEN_SHANNON && c->loss.skew == 0.5);
     assert_int_equal(c->data.kind, KD_DATA_CIFAR10);
     assert_string_equal(c->data.folder, "/c10");
     assert_true(c->data.mean_count == 3 && c->data.mean[1] == 0.456f);
@@ -137,8 +138,8 @@ static void reads_every_key(void **state) {
     assert_true(t->source[0].model.width == 8 && t->source[0].model.shortcut == KD_SHORTCUT_B);
     assert_true(t->kind == KD_STORE_TOPK && t->dtype == KD_STORE_F32 && t->k == 5);
 
-    assert_true(c->loss_alone.hard == 1 && c->loss_alone.label_smoothing == 0.1);
-    assert_true(c->loss_alone.kl == 0 && c->loss_alone.hint_count == 0);
+    assert_true(c->loss_baseline.hard == 1 && c->loss_baseline.label_smoothing == 0.1);
+    assert_true(c->loss_baseline.kl == 0 && c->loss_baseline.hint_count == 0);
     assert_true(c->loss.temperature == 2.5 && c->loss.kl == 0.7 && c->loss.hard == 0.3);
     assert_true(c->loss.label_smoothing == 0.1 && c->loss.hint_count == 2);
     assert_int_equal(c->loss.hint[0].kind, KD_HINT_COSINE);
@@ -259,6 +260,14 @@ static const struct {
 } WRONG[] = {
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 3, \"lerning_rate\": 1}}",
      "$.train.lerning_rate: unknown key; did you mean \"learning_rate\"?"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"loss\": {\"divergence\": \"reverse_kl\", \"skew\": 0.1}}",
+     "$.loss.skew: goes with jensen_shannon, skewed_kl and skewed_reverse_kl only"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"loss\": {\"divergence\": \"reverse_kl\", \"decoupled\": 8}}",
+     "$.loss.decoupled: is made of forward_kl"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"teacher\": {\"weights\": \"t.h5\", " MODEL ", \"targets\": "
+     "{\"kind\": \"topk\", \"k\": 2}}, \"loss\": {\"standardize\": true}}",
+     "$.loss.standardize: needs all logits of the teacher"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"alone\": true}", "$.alone: this key is now called \"baseline\""},
     {"{" DATA ", " MODEL ", " TRAIN ", \"zzz\": 1}", "$.zzz: unknown key; see docs"},
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": \"3\"}}",
      "$.train.epochs: expected a whole number from 1 to 1000000000, found \"3\""},
@@ -267,7 +276,7 @@ static const struct {
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 2.5}}", "found 2.5"},
     {"{" DATA ", " MODEL ", \"train\": {}}", "$.train.epochs: missing; expected a whole number"},
     {"{" DATA ", " MODEL "}", "$.train: missing; expected an object"},
-    {"{" DATA ", " MODEL ", " TRAIN ", \"alone\": 1}", "$.alone: expected true or false, found 1"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"baseline\": 1}", "$.baseline: expected true or false, found 1"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"a/b\"}", "$.name: files have this name"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"..\"}", "$.name: files have this name"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"\"}", "$.name: expected a text"},
@@ -381,7 +390,7 @@ static const struct {
     {"{" DATA ", " MODEL ", " TRAIN ", \"loss\": {\"kl\": 0.5}}", "but there is no \"teacher\""},
     {"{" DATA ", " MODEL ", " TRAIN ", \"loss\": {\"temperature\": 0}}",
      "from 0.001 to 1000, found 0"},
-    {"{" DATA ", " MODEL ", " TRAIN ", \"alone\": true}", "but there is no \"teacher\""},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"baseline\": true}", "but there is no \"teacher\""},
     {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": {\"weight_bits\": 9}}",
      "from 2 to 8, found 9"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": [{\"weight_bits\": 9}]}",
@@ -450,7 +459,7 @@ static void reports_all_at_once_in_order(void **state) {
                             "  \"model\": {\"type\": \"resnet\", \"depth\": 9},\n"
                             "  \"loss\": {\"temprature\": 4, \"kl\": 1},\n"
                             "  \"train\": {\"epochs\": -1,\n\t\"batch\": \"many\"},\n"
-                            "  \"alone\": true\n}\n",
+                            "  \"baseline\": true\n}\n",
                             1, (const char *const[]){"train.clip=x"});
     assert_int_equal(status, KD_ECONFIG);
     assert_string_equal(
@@ -461,7 +470,7 @@ static void reports_all_at_once_in_order(void **state) {
         "found -1\n"
         "configs/test.json:6:11: $.train.batch: expected a whole number from 1 to 1048576, found"
         " \"many\"\n"
-        "configs/test.json:7:12: $.alone: trains the network also without the teacher, but there is"
+        "configs/test.json:7:15: $.baseline: trains the network also without the teacher, but there is"
         " no \"teacher\"\n"
         "--set train.clip: $.train.clip: expected a number from 0 to 1000000000, found \"x\"\n");
     assert_string_equal(kd_error(), "configs/test.json: 6 errors in the configuration");

@@ -314,7 +314,7 @@ static bool is_left_out(const draw *d, const char *table, const kd_config_key *k
     if (d->speech) return strcmp(key->name, "$schema") == 0;
     const bool sound = d->data > SET_COUNT, idx = d->data < SET_COUNT;
     static const char *const never[] = {"$schema", "weights", "store", "ensemble"};
-    static const char *const of_teachers[] = {"teacher", "kl", "hints", "alone"};
+    static const char *const of_teachers[] = {"teacher", "kl", "hints", "baseline"};
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
         if (strcmp(key->name, never[i]) == 0) return true;
     if (strcmp(table, "teacher") == 0) return strcmp(key->name, "model") == 0;

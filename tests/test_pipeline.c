@@ -39,7 +39,7 @@ static int setup(void **state) {
                  CNN " \"teacher\": {\"config\": \"big.json\", \"views\": 2},\n"
                      " \"loss\": {\"temperature\": 3, \"kl\": 0.8, \"hard\": 0.2},\n" TRAIN ",\n"
                      " \"quantize\": {\"calibration_samples\": 64, \"qat\": {\"epochs\": 1, "
-                     "\"learning_rate\": 0.001}}, \"alone\": true");
+                     "\"learning_rate\": 0.001}}, \"baseline\": true");
     write_config("hinted",
                  CNN " \"teacher\": {\"config\": \"big.json\"},\n"
                      " \"loss\": {\"hints\": [{\"kind\": \"cosine\", \"student\": \"conv0\", "
@@ -84,7 +84,7 @@ static void whole_run(void **state) {
     (void)state;
     assert_int_equal(DISTILL("train", "small.json"), 0);
     cJSON *report = read_report("runs/small/report.json");
-    static const char *const kinds[] = {"teacher", "student", "alone", "ptq", "blob"};
+    static const char *const kinds[] = {"teacher", "student", "baseline", "ptq", "blob"};
     for (int i = 0; i < 5; i++) {
         const cJSON *model = find_model(report, kinds[i]);
         assert_true(number(model, "accuracy") > 0.8);

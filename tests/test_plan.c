@@ -78,7 +78,7 @@ static void stages_are_counted(void **state) {
               WIDE
               ", \"teacher\": {\"config\": \"teacher.json\", \"targets\": {\"kind\": \"topk\","
               " \"k\": 2}},\n \"quantize\": [{\"name\": \"a\"}, {\"name\": \"b\", \"qat\":"
-              " {\"epochs\": 2}}],\n \"alone\": true,\n \"train\": {\"epochs\": 3, \"batch\": 32,"
+              " {\"epochs\": 2}}],\n \"baseline\": true,\n \"train\": {\"epochs\": 3, \"batch\": 32,"
               " \"accumulate\": 3, \"learning_rate\": 0.01}");
     if (plan(folder, "pupil.json", 0, 0) != 0) fail_msg("%s", complained);
     assert_says(printed, "teacher: 400 training samples of 8x8x1, 4 classes\n"
@@ -87,7 +87,7 @@ static void stages_are_counted(void **state) {
                 "pupil: 350 training samples of 8x8x1, 4 classes\n"
                 "  train    69004 parameters, 0.07 M multiply-adds a sample; 12 updates of");
     assert_says(printed,
-                "\n  alone    69004 parameters, 0.07 M multiply-adds a sample; 12 updates");
+                "\n  baseline 69004 parameters, 0.07 M multiply-adds a sample; 12 updates");
     assert_says(printed, "multiply-adds a sample; 8 updates of");
     /* Ids and values are 16 and 4 bytes, two kept logits in float16 and their classes 12, the
      * tail 4. */
@@ -98,6 +98,21 @@ static void stages_are_counted(void **state) {
      */
     const double bytes = bytes_behind(printed, "   disk ");
     assert_true(bytes > 18 * slab() && bytes < 18.1 * slab() + 200e3);
+}
+
+static void machines_are_foreseen(void **state) {
+    test_folder *folder = *state;
+    char config[KD_PATH_MAX];
+    write_sets(folder);
+    write_run(folder, "wide", ABCD,
+              WIDE ", \"train\": {\"epochs\": 1, \"batch\": 8, \"accumulate\": 4,"
+                   " \"learning_rate\": 0.01}");
+    test_copy(config, sizeof config, test_path(folder, "wide.json"));
+    assert_int_equal(DISTILL("train", config, "--dry-run", "--network", "25"), 0);
+    assert_says(printed, "\nmachines   micro-batches   compute");
+    assert_says(printed, "\nIt bends at ");
+    assert_int_equal(DISTILL("train", config, "--network", "25"), 64);
+    assert_says(complained, "--network is for --dry-run");
 }
 
 static void samples_must_fit(void **state) {
@@ -159,6 +174,7 @@ static void the_disk_must_hold_it(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(stages_are_counted, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(machines_are_foreseen, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(samples_must_fit, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(parameters_and_activations_must_fit, test_setup,
                                         test_teardown),

@@ -31,7 +31,7 @@ static const char CLASS_NAME[CLASSES][KD_CLASS_NAME_MAX] = {
 /* Correct of each thousand, as runs on Fashion-MNIST give them. */
 static const int TEACHER[] = {885, 988, 901, 938, 903, 985, 802, 975, 989, 968};
 static const int STUDENT[] = {866, 982, 880, 921, 881, 975, 741, 968, 983, 960};
-static const int ALONE[] = {861, 979, 862, 915, 868, 972, 728, 961, 981, 961};
+static const int BASELINE[] = {861, 979, 862, 915, 868, 972, 728, 961, 981, 961};
 static const int PTQ[] = {861, 981, 874, 922, 880, 975, 731, 967, 981, 961};
 static const int BLOB[] = {868, 982, 879, 920, 884, 976, 735, 968, 983, 959};
 
@@ -68,7 +68,7 @@ static kd_report make_report(const kd_config *config, const char *folder) {
     report.result[0] = make_result("teacher", "teacher", TEACHER, 427000, 1708000, 0.412);
     report.result[1] = make_result("student float", "student", STUDENT, 23594, 94376, 0.071);
     report.result[2] =
-        make_result("student without a teacher", "alone", ALONE, 23594, 94376, 0.071);
+        make_result("student without a teacher", "baseline", BASELINE, 23594, 94376, 0.071);
     report.result[3] = make_result("student int8 (PTQ)", "ptq", PTQ, 23594, 31200, 0.019);
     report.result[4] = make_result("student int8 (QAT)", "blob", BLOB, 23594, 31200, 0.019);
     report.result[4].disagreements = 0;
@@ -193,7 +193,7 @@ static void log_survives_a_kill(void **state) {
     log_path(path);
     kd_runlog *log;
     assert_int_equal(kd_runlog_open(&log, path, 1), KD_OK);
-    write_stage(log, "alone", 1, 4, 0.8);
+    write_stage(log, "baseline", 1, 4, 0.8);
     write_stage(log, "train", 2, 10, 0.9);
     kd_runlog_close(log);
     FILE *file = fopen(path, "a");
@@ -417,7 +417,7 @@ static void html_is_whole_and_escaped(void **state) {
     kd_runlog *log;
     assert_int_equal(kd_runlog_open(&log, path, 1), KD_OK);
     write_stage(log, "train", 8, 60, 0.918);
-    write_stage(log, "alone", 8, 60, 0.911);
+    write_stage(log, "baseline", 8, 60, 0.911);
     write_stage(log, "qat.int8", 2, 60, 0.917);
     kd_runlog_close(log);
     kd_config *config = make_config();

@@ -80,10 +80,10 @@ static void plots_are_drawn_as_before(void **state) {
     kd_plot_add_lines(&out, &plot, KD_PLOT_ON_PAGE);
     compare_text("lines.svg", &out);
     static const double a[] = {91.2, 91.9, 90.7}, b[] = {88.5};
-    const kd_plot_row rows[] = {{"alone", "alone", "tell & show", 3, a, 91.27, 89.77, 92.77},
+    const kd_plot_row rows[] = {{"baseline", "baseline", "tell & show", 3, a, 91.27, 89.77, 92.77},
                                 {"<taught>", NULL, NULL, 1, b, 88.5, NAN, NAN},
                                 {NULL, "blob", NULL, 1, b, 87.5, NAN, NAN}};
-    const kd_plot_key keys[] = {{"a < b", "alone"}};
+    const kd_plot_key keys[] = {{"a < b", "baseline"}};
     kd_plot_rows side = {.title = "Accuracy",
                          .x_name = "test accuracy, %",
                          .x_format = "%.2f %%",
@@ -159,7 +159,7 @@ static void reports_are_written_as_before(void **state) {
                         .count = 5};
     report.result[0] = make_result("teacher", "teacher", 49, 28, 17);
     report.result[1] = make_result("student float", "student", 47, 27, 12);
-    report.result[2] = make_result("student without a teacher", "alone", 41, 29, 10);
+    report.result[2] = make_result("student without a teacher", "baseline", 41, 29, 10);
     report.result[3] = make_result("student int8 (PTQ)", "ptq", 46, 26, 11);
     report.result[4] = make_result("student int8 (QAT)", "blob", 47, 27, 11);
     report.result[4].disagreements = 2;
@@ -183,7 +183,7 @@ static void reports_are_written_as_before(void **state) {
 
 static const char SWEEP[] =
     "{\"name\": \"many\", \"base\": \"base.json\", \"seeds\": [1, 2, 3],"
-    " \"variants\": [{\"name\": \"alone\", \"set\": {\"teacher\": null, \"loss\": null}},"
+    " \"variants\": [{\"name\": \"baseline\", \"set\": {\"teacher\": null, \"loss\": null}},"
     " {\"name\": \"distilled\"}],"
     " \"grid\": {\"loss.temperature\": [1, 4], \"loss.kl\": [0.5, 0.9]}}";
 static const char BASE[] =

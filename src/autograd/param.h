@@ -36,6 +36,7 @@ typedef struct kd_param {
     kd_init init;
     int flags;               /* kd_param_flags, or-ed                                */
     bool by_rows;            /* only products and lookups read it: it may be a constant */
+    int head_rows;           /* rows of a head that rotary positions turn, or 0      */
     int64_t fan_in, fan_out; /* for the initialisation                              */
     int64_t offset;          /* of the first element in the slab                     */
     const int64_t *version;  /* of the list's values                                 */

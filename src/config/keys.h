@@ -50,6 +50,7 @@ typedef struct {
     const char *depends;  /* for people, when the default depends on other keys                 */
     const struct kd_config_table *table; /* objects                                              */
     const char *doc; /* one sentence, no full stop                                         */
+    const char *formerly; /* what earlier versions called it: a config that still does is told */
 } kd_config_key;
 
 struct kd_config_reader;

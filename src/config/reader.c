@@ -27,7 +27,7 @@ static void add_error(kd_config_reader *reader, int offset, char *text) {
 
 static void complain(kd_config_reader *reader, const cJSON *item, bool of_key, const char *path,
                      const char *format, va_list arguments) {
-    char place[KD_PATH_MAX + 64], message[512];
+    char place[KD_PATH_MAX + 64], message[KD_CONFIG_DESCRIPTION_MAX + 256];
     vsnprintf(message, sizeof message, format, arguments);
     kd_text text = {0};
     kd_text_add(&text, "%s: %s: %s", kd_json_place(place, sizeof place, reader->json, item, of_key),
@@ -80,15 +80,21 @@ static void refuse_strangers(kd_config_reader *reader, const cJSON *object, cons
                              const kd_config_table *table) {
     for (const cJSON *child = object->child; child; child = child->next) {
         kd_guess guess = kd_guess_begin(child->string);
+        const char *renamed = NULL;
         bool known = false;
         for (int i = 0; i < table->count && !known; i++) {
+            const char *formerly = table->key[i].formerly;
             known = strcmp(table->key[i].name, child->string) == 0;
+            if (formerly && strcmp(formerly, child->string) == 0) renamed = table->key[i].name;
             kd_guess_offer(&guess, table->key[i].name);
         }
         if (known) continue;
         char inner[KD_CONFIG_PATH_MAX];
         snprintf(inner, sizeof inner, "%s.%s", path, child->string);
-        if (guess.best)
+        if (renamed)
+            kd_config_complain(reader, child, true, inner, "this key is now called \"%s\"",
+                               renamed);
+        else if (guess.best)
             kd_config_complain(reader, child, true, inner, "unknown key; did you mean \"%s\"?",
                                guess.best);
         else
@@ -178,8 +184,8 @@ static void read_row(kd_config_reader *reader, const cJSON *object, const char *
     if (given) {
         read_value(reader, given, inner, key, base, resolved);
     } else if (key->required) {
-        char what[160];
-        kd_config_describe(what, sizeof what, key);
+        char what[KD_CONFIG_DESCRIPTION_MAX];
+        kd_config_describe(what, key);
         kd_config_complain(reader, object, false, inner, "missing; expected %s", what);
     } else {
         cJSON *item = default_of(reader, key, depending);

@@ -83,7 +83,8 @@ int kd_config_choice(const char *choices, const char *word);
 void kd_config_limit(char *out, size_t capacity, double limit);
 
 /* "a whole number from 1 to 8" for people. */
-void kd_config_describe(char *out, size_t capacity, const kd_config_key *key);
+enum { KD_CONFIG_DESCRIPTION_MAX = 512 };
+void kd_config_describe(char out[KD_CONFIG_DESCRIPTION_MAX], const kd_config_key *key);
 
 /* Fills in a leading "${NAME}" or "${NAME:-otherwise}" and makes the result relative to the
  * config's folder, unless it is absolute. NULL, or what is wrong. */

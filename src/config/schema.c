@@ -216,8 +216,8 @@ static void add_cell(kd_text *out, const char *text) {
 }
 
 static void add_row(kd_text *out, const kd_config_key *key) {
-    char what[200];
-    kd_config_describe(what, sizeof what, key);
+    char what[KD_CONFIG_DESCRIPTION_MAX];
+    kd_config_describe(what, key);
     kd_text_add(out, "| `%s` | ", key->name);
     add_cell(out, what);
     kd_text_add(out, " | ");

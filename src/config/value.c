@@ -56,8 +56,9 @@ static void describe_with_word(char *out, size_t capacity, const char *what, con
              key->choices ? key->choices : "", key->choices ? "\"" : "");
 }
 
-void kd_config_describe(char *out, size_t capacity, const kd_config_key *key) {
-    char range[96], choices[160];
+void kd_config_describe(char out[KD_CONFIG_DESCRIPTION_MAX], const kd_config_key *key) {
+    const size_t capacity = KD_CONFIG_DESCRIPTION_MAX;
+    char range[96], choices[KD_CONFIG_DESCRIPTION_MAX];
     describe_range(range, sizeof range, key);
     switch (key->type) {
     case KD_KEY_INTEGER:
@@ -208,12 +209,13 @@ static bool fits(const cJSON *item, const kd_config_key *key) {
 
 /* `"adam"` for "adamw": the choice that was meant. */
 static void guess_choice(char *out, size_t capacity, const cJSON *item, const char *choices) {
+    enum { WORDS = 64 };
     out[0] = '\0';
     if (!cJSON_IsString(item) || !choices) return;
-    char word[16][32];
+    char word[WORDS][32];
     int n = 0;
     kd_guess guess = kd_guess_begin(item->valuestring);
-    for (const char *p = choices; *p && n < 16; n++) {
+    for (const char *p = choices; *p && n < WORDS; n++) {
         size_t length = strcspn(p, "|");
         snprintf(word[n], sizeof word[n], "%.*s", (int)length, p);
         kd_guess_offer(&guess, word[n]);
@@ -224,8 +226,8 @@ static void guess_choice(char *out, size_t capacity, const cJSON *item, const ch
 
 bool kd_config_check_value(kd_config_reader *reader, const cJSON *item, const char *path,
                            const kd_config_key *key) {
-    char wanted[200], found[96], meant[64];
-    kd_config_describe(wanted, sizeof wanted, key);
+    char wanted[KD_CONFIG_DESCRIPTION_MAX], found[96], meant[64];
+    kd_config_describe(wanted, key);
     if (!fits(item, key)) {
         describe_found(found, sizeof found, item);
         guess_choice(meant, sizeof meant, item, key->choices);

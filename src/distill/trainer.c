@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/slurm.h"
 #include "distill/checkpoint.h"
 #include "distill/gradient.h"
 #include "distill/optimizer.h"
@@ -439,10 +440,11 @@ static int loop(trainer *t) {
         if (status < 0) return status;
         if (t->state.epoch < spec->epochs && stop) {
             kd_train_take_stop();
-            return kd_fail(KD_EAGAIN,
-                           "%s: stopped on request after update %lld of %lld; saved: the "
-                           "same command goes on from here",
-                           t->job->stage, (long long)t->state.step, (long long)t->total);
+            kd_fail(KD_EAGAIN,
+                    "%s: stopped on request after update %lld of %lld; saved: the "
+                    "same command goes on from here",
+                    t->job->stage, (long long)t->state.step, (long long)t->total);
+            return kd_ranks_worst(KD_EAGAIN); /* not before the first has saved */
         }
         kd_progress_show(&progress, t->state.step, detail);
     }
@@ -466,8 +468,10 @@ static int train_on(trainer *t) {
                (long long)t->state.step, (long long)t->total, (long long)t->state.epoch + 1);
     int status = kd_runlog_take_back(t->log_path, job->stage, t->state.step);
     if (status == KD_OK) status = kd_runlog_open(&t->log, t->log_path, 0);
+    char started_by[512];
+    kd_slurm_describe(started_by, sizeof started_by);
     if (status == KD_OK)
-        status = kd_runlog_write_note(t->log, "start", job->stage, t->state.step, "");
+        status = kd_runlog_write_note(t->log, "start", job->stage, t->state.step, started_by);
     if (status == KD_OK) status = open_board(t);
     if (status == KD_OK) status = loop(t);
     if (status == KD_OK)

@@ -49,7 +49,7 @@ typedef struct {
 } kd_objective;
 
 typedef struct {
-    const char *stage;  /* "train", "alone" or "qat": names the files and log lines   */
+    const char *stage;  /* "train", "baseline" or "qat": names the files and log lines   */
     const char *folder; /* the run's                                                  */
     const kd_train_spec *spec;
     kd_precision precision;

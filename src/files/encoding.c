@@ -5,11 +5,20 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "files/roles.h"
 
-const kd_number_format *kd_encoding_format(const kd_param *param, kd_format_rule *rule,
+static const kd_number_format *meant_for(const kd_params *params, int i, kd_format_rule *rule,
+                                         const kd_number_format *matrices) {
+    const kd_number_format *meant = rule(params->list[i], matrices);
+    if (!meant || !meant->mixture) return meant;
+    const kd_place place = kd_param_place(params, i);
+    return kd_mixture_format(meant, &place);
+}
+
+const kd_number_format *kd_encoding_format(const kd_params *params, int i, kd_format_rule *rule,
                                            const kd_number_format *matrices) {
-    const kd_number_format *meant = rule(param, matrices);
-    return meant ? kd_number_format_fit(meant, kd_param_rows(param).length) : NULL;
+    const kd_number_format *meant = meant_for(params, i, rule, matrices);
+    return meant ? kd_number_format_fit(meant, kd_param_rows(params->list[i]).length) : NULL;
 }
 
 int kd_encodings_nearest(kd_encoding **out, const kd_params *params, kd_format_rule *rule,
@@ -17,7 +26,7 @@ int kd_encodings_nearest(kd_encoding **out, const kd_params *params, kd_format_r
     *out = calloc((size_t)params->count, sizeof **out);
     if (!*out) return kd_fail_memory((size_t)params->count * sizeof **out, "formats of weights");
     for (int i = 0; i < params->count; i++)
-        (*out)[i].format = kd_encoding_format(params->list[i], rule, matrices);
+        (*out)[i].format = kd_encoding_format(params, i, rule, matrices);
     return KD_OK;
 }
 
@@ -27,32 +36,33 @@ uint64_t kd_encoding_bytes(const kd_encoding *how, const kd_param *param) {
 }
 
 int kd_encoding_put(unsigned char *out, const kd_encoding *how, const kd_param *param,
-                    const float *values) {
+                    kd_order order, const float *values) {
     const kd_rows_of rows = kd_param_rows(param);
     if (!how->bytes)
-        return kd_number_format_encode(out, how->format, values, rows.count, rows.length,
-                                       param->name);
-    memcpy(out, how->bytes, (size_t)kd_encoding_bytes(how, param));
+        return kd_number_format_encode(out, how->format, values, how->importance, how->groups,
+                                       rows.count, rows.length, param->name);
+    const size_t bytes = (size_t)kd_number_format_bytes(how->format, rows.length);
+    for (int64_t row = 0; row < rows.count; row++)
+        memcpy(out + (size_t)kd_param_row_place(param, order, row) * bytes,
+               how->bytes + (size_t)row * bytes, bytes);
     return KD_OK;
 }
 
 void kd_encoding_tell(const char *path, const kd_params *params, kd_format_rule *rule,
                       const kd_number_format *matrices) {
-    const kd_param *first = NULL;
-    int count = 0, all = 0;
+    int count = 0, all = 0, first = 0;
     for (int i = 0; i < params->count; i++) {
-        const kd_param *p = params->list[i];
-        if (rule(p, matrices) != matrices) continue;
+        if (rule(params->list[i], matrices) != matrices) continue;
         all++;
-        if (kd_encoding_format(p, rule, matrices) == matrices) continue;
-        if (!first) first = p;
-        count++;
+        if (kd_encoding_format(params, i, rule, matrices) == meant_for(params, i, rule, matrices))
+            continue;
+        if (count++ == 0) first = i;
     }
     if (count > 0)
         kd_log(
             "%s: %d of %d matrices are not %s, since their rows cannot be cut into blocks of %d; "
             "%s, of rows of %lld, is %s",
-            path, count, all, matrices->name, matrices->block, first->name,
-            (long long)kd_param_rows(first).length,
-            kd_encoding_format(first, rule, matrices)->name);
+            path, count, all, matrices->name, matrices->block, params->list[first]->name,
+            (long long)kd_param_rows(params->list[first]).length,
+            kd_encoding_format(params, first, rule, matrices)->name);
 }

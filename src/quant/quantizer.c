@@ -1,6 +1,18 @@
 #include "quant/quantizer.h"
 
+#include <string.h>
+
 #include "base/error.h"
+
+#define ADDRESS_OF(name) &kd_quantizer_##name,
+static const kd_quantizer *const QUANTIZERS[] = {KD_QUANTIZERS(ADDRESS_OF)};
+enum { QUANTIZER_COUNT = (int)(sizeof QUANTIZERS / sizeof *QUANTIZERS) };
+
+const kd_quantizer *kd_quantizer_named(const char *name) {
+    for (int i = 0; i < QUANTIZER_COUNT; i++)
+        if (strcmp(QUANTIZERS[i]->name, name) == 0) return QUANTIZERS[i];
+    return NULL;
+}
 
 int kd_quantized_create(kd_quantized **out, const kd_quantizable *model,
                         const kd_quantize_spec *spec) {
@@ -32,7 +44,7 @@ void kd_quantized_watch(kd_quantized *q, kd_tape *tape) {
 }
 
 void kd_quantized_unwatch(kd_tape *tape) {
-    kd_input_squares_watch(NULL, tape);
+    tape->watch = (kd_tape_watch){NULL, NULL};
 }
 
 int kd_quantized_round(kd_quantized *q) {

@@ -7,6 +7,10 @@
  *              sees nothing; its file is any that holds such formats
  *   importance likewise, but the scales are those that lose least where inputs are large; sees the
  *              inputs of matrices
+ *   gptq       each column's error is made good by the columns behind it (gptq.h); sees the
+ *              products of inputs, and rounds once: for weights that are not trained any more
+ *   awq        columns of large inputs are scaled to lose less (awq.h), and what makes those inputs is
+ *              divided by it, in the model's own values until it is freed; likewise
  *
  * Rows of the second kind, which round weights and leave the forward alone, are one function:
  * KD_ROUNDED_WEIGHTS (rounded_weights.h) brings the rest.
@@ -17,7 +21,7 @@
  *     kd_params_layout(…);                and values copied from the float model
  *     kd_quantized_start(q);              takes its memory
  *     … forward in KD_QUANT_OBSERVE …     some samples, when how->sees is not nothing
- *     kd_quantized_calibrated(q);
+ *     kd_quantized_calibrated(q);         KD_CALIBRATE_AGAIN: the samples once more, then this
  *     kd_quantized_round(q);              after every change of weights: updates, checkpoints read
  *     … kd_quantized_forward, backward, kd_optimizer_update …
  *     kd_quantized_round(q);              then written: kd_quantized_encodings, or how->write
@@ -27,7 +31,11 @@
 #define KD_QUANT_QUANTIZER_H
 
 #include "files/encoding.h"
+#include "layers/scaling.h"
+#include "quant/awq.h"
 #include "quant/blob.h"
+#include "quant/gptq.h"
+#include "quant/input_products.h"
 #include "quant/input_squares.h"
 #include "quant/qnet.h"
 
@@ -35,6 +43,7 @@
 typedef enum {
     KD_SEES_NOTHING,
     KD_SEES_INPUTS,     /* what is multiplied by each matrix (input_squares.h)          */
+    KD_SEES_PRODUCTS,   /* the same in pairs (input_products.h); rounds when calibrated  */
     KD_SEES_ACTIVATIONS /* outputs of nodes, in the quantizer's own forward */
 } kd_quantizer_sight;
 
@@ -45,13 +54,16 @@ typedef struct {
     const kd_quantizer *how;
     kd_quant_spec integers;         /* of kd_quantizer_integers                         */
     const kd_number_format *format; /* of the matrices, for those that round weights    */
+    kd_gptq_spec gptq;              /* of kd_quantizer_gptq                             */
 } kd_quantize_spec;
 
 /* A model of any task. All is borrowed. */
 typedef struct {
     kd_params *params;
-    kd_net *net;          /* NULL: the model is written as code, and computes by itself */
-    kd_format_rule *rule; /* which parameter may have which format; NULL: none has any  */
+    kd_net *net;              /* NULL: the model is written as code, and computes by itself */
+    kd_format_rule *rule;     /* which parameter may have which format; NULL: none has any  */
+    kd_scalings_of *scalings; /* where columns may be scaled; NULL: nowhere                 */
+    const void *layers;       /* what it is asked of                                        */
 } kd_quantizable;
 
 /* A model that is quantized; each row begins its own struct with it. */
@@ -62,10 +74,13 @@ typedef struct {
 } kd_quantized;
 
 /* Weights to be rounded: parameter i of the model, as float rows. */
-typedef struct {
+typedef struct kd_rounding {
     const kd_quantized *model;
     int param;
-    const kd_input_squares *seen; /* of KD_SEES_INPUTS, else NULL */
+    const kd_input_squares *seen; /* of KD_SEES_INPUTS, else NULL            */
+    const kd_real *products;      /* (groups,n,n) of KD_SEES_PRODUCTS, or NULL */
+    int groups;                   /* equal parts of the rows                 */
+    bool scores;                  /* of a matrix that makes queries or keys  */
     const kd_number_format *format;
     int64_t rows, n;
     const kd_real *w;     /* (rows,n)                                   */
@@ -76,12 +91,13 @@ typedef struct {
 struct kd_quantizer {
     const char *name;
     kd_quantizer_sight sees;
-    bool makes_network; /* it needs a net, and computes by a forward of its own */
+    bool makes_network;  /* it needs a net, and computes by a forward of its own */
+    bool scales_columns; /* by awq.h, before it rounds                           */
 
     int (*create)(kd_quantized **out, const kd_quantizable *model, const kd_quantize_spec *spec);
     void (*free)(kd_quantized *q);
     int (*start)(kd_quantized *q);      /* NULL: there is nothing to do; likewise below */
-    int (*calibrated)(kd_quantized *q); /* KD_EDATA when too little was seen            */
+    int (*calibrated)(kd_quantized *q); /* as kd_quantized_calibrated */
     int (*round)(kd_quantized *q);
     void (*leave)(kd_quantized *q);
 
@@ -98,16 +114,27 @@ struct kd_quantizer {
 };
 
 /* Every quantizer: its file defines kd_quantizer_<name>. */
-#define KD_QUANTIZERS(X)           X(integers) X(nearest) X(importance)
+#define KD_QUANTIZERS(X) X(integers) X(nearest) KD_SEEING_ROUNDINGS(X)
+/* They round weights by what they have seen. */
+#define KD_SEEING_ROUNDINGS(X)     X(importance) X(gptq) X(awq)
 #define KD_DECLARE_QUANTIZER(name) extern const kd_quantizer kd_quantizer_##name;
 KD_QUANTIZERS(KD_DECLARE_QUANTIZER)
 #undef KD_DECLARE_QUANTIZER
+
+/* For tables of keys: "nearest|…", all that round weights. */
+#define KD_ROUNDING_CHOICE(name) "|" #name
+#define KD_ROUNDING_CHOICES      "nearest" KD_SEEING_ROUNDINGS(KD_ROUNDING_CHOICE)
+
+/* NULL when there is none of this name. */
+const kd_quantizer *kd_quantizer_named(const char *name);
 
 /* KD_ECONFIG when the model is none for it. The caller frees. */
 int kd_quantized_create(kd_quantized **out, const kd_quantizable *model,
                         const kd_quantize_spec *spec);
 void kd_quantized_free(kd_quantized *q); /* leaves, too; NULL is allowed */
 int kd_quantized_start(kd_quantized *q);
+/* KD_EDATA when too little was seen; KD_CALIBRATE_AGAIN when it must see the same samples again. */
+enum { KD_CALIBRATE_AGAIN = 1 };
 int kd_quantized_calibrated(kd_quantized *q);
 
 /* Between the two the quantizer sees what passes over the tape, when that is what it must see. The

@@ -1,6 +1,7 @@
 #include "quant/rounded_weights.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/arena.h"
 #include "base/error.h"
@@ -11,7 +12,8 @@ enum { BOUNDARY = 64 };
 typedef struct {
     int param;
     kd_real *own, *rounded;
-    unsigned char *bytes; /* as the file will hold it */
+    unsigned char *bytes; /* as the file will hold it                          */
+    bool final;           /* rounded by what was seen; stays as it is          */
 } entry;
 
 typedef struct {
@@ -19,10 +21,14 @@ typedef struct {
     kd_encoding *encoding; /* (parameters)                    */
     entry *entry;          /* (count)                         */
     int count;
-    kd_real *slab;          /* of the rounded values           */
-    unsigned char *bytes;   /* of all entries                  */
-    float *scratch;         /* (KD_ROUNDING_LANES,longest row) */
-    kd_input_squares *seen; /* of KD_SEES_INPUTS, else NULL    */
+    kd_real *slab;               /* of the rounded values           */
+    unsigned char *bytes;        /* of all entries                  */
+    float *scratch;              /* (KD_ROUNDING_LANES,longest row) */
+    kd_input_squares *seen;      /* of KD_SEES_INPUTS, else NULL    */
+    kd_input_products *products; /* of KD_SEES_PRODUCTS, else NULL */
+    kd_scaling *scaling;         /* (scalings) where columns may be scaled                 */
+    int scalings;
+    kd_real *original; /* (slab_size) of the model, while its columns are scaled */
 } rounded;
 
 static rounded *rounded_of(kd_quantized *q) {
@@ -44,6 +50,15 @@ int kd_rounded_create(kd_quantized **out, const kd_quantizable *model,
     return KD_OK;
 }
 
+/* The model's own values again. */
+static void unscale(rounded *r) {
+    kd_params *params = r->base.model.params;
+    if (!r->original) return;
+    memcpy(params->value, r->original, (size_t)params->slab_size * sizeof *r->original);
+    kd_params_touch(params);
+    free(r->original);
+}
+
 void kd_rounded_free(kd_quantized *q) {
     rounded *r = rounded_of(q);
     free(r->encoding);
@@ -52,6 +67,9 @@ void kd_rounded_free(kd_quantized *q) {
     free(r->bytes);
     free(r->scratch);
     kd_input_squares_free(r->seen);
+    kd_input_products_free(r->products);
+    unscale(r);
+    free(r->scaling);
     free(r);
 }
 
@@ -104,6 +122,21 @@ static int take_memory(rounded *r, const extent *all) {
     return KD_OK;
 }
 
+/* Products are gathered of matrices whose numbers have a grid. */
+static int see_products(rounded *r) {
+    const int count = r->base.model.params->count;
+    bool *wanted = calloc((size_t)count, sizeof *wanted);
+    if (!wanted) return kd_fail_memory((unsigned long long)count, "rounded weights");
+    for (int i = 0; i < count; i++)
+        wanted[i] = r->encoding[i].format && r->encoding[i].format->grid;
+    const int status = kd_input_products_create(&r->products, r->base.model.params, wanted,
+                                                (int64_t)KD_INPUT_PRODUCTS_MIB << 20);
+    free(wanted);
+    const kd_quantizable *model = &r->base.model;
+    if (status < 0 || !r->base.how->scales_columns || !model->scalings) return status;
+    return model->scalings(&r->scaling, &r->scalings, model->layers);
+}
+
 int kd_rounded_start(kd_quantized *q) {
     rounded *r = rounded_of(q);
     const size_t count = (size_t)q->model.params->count;
@@ -114,20 +147,10 @@ int kd_rounded_start(kd_quantized *q) {
     r->entry = calloc(count, sizeof *r->entry);
     if (!r->entry) return kd_fail_memory(count * sizeof *r->entry, "rounded weights");
     if (q->how->sees == KD_SEES_INPUTS) status = kd_input_squares_create(&r->seen, q->model.params);
+    if (q->how->sees == KD_SEES_PRODUCTS) status = see_products(r);
     if (status < 0) return status;
     const extent all = list_entries(r);
     return take_memory(r, &all);
-}
-
-/* --- what it sees -----------------------------------------------------------------------------
- */
-
-void kd_rounded_watch(kd_quantized *q, kd_tape *tape) {
-    if (rounded_of(q)->seen) kd_input_squares_watch(rounded_of(q)->seen, tape);
-}
-
-int kd_rounded_calibrated(kd_quantized *q) {
-    return rounded_of(q)->seen ? kd_input_squares_finish(rounded_of(q)->seen) : KD_OK;
 }
 
 /* --- rounding ---------------------------------------------------------------------------------
@@ -160,26 +183,44 @@ static void decode_rows(const kd_rounding *m, kd_real *out) {
     }
 }
 
+static bool makes_scores(const rounded *r, const kd_param *param) {
+    for (int i = 0; i < r->scalings; i++)
+        for (int k = 0; k < r->scaling[i].scores; k++)
+            if (r->scaling[i].to[k] == param) return true;
+    return false;
+}
+
+static int round_entry(rounded *r, entry *e) {
+    kd_tensor *t = &param_of(r, e)->tensor;
+    const kd_rows_of rows = kd_param_rows(param_of(r, e));
+    kd_rounding matrix = {.model = &r->base,
+                          .param = e->param,
+                          .seen = r->seen,
+                          .format = r->encoding[e->param].format,
+                          .rows = rows.count,
+                          .n = rows.length,
+                          .w = e->own,
+                          .bytes = e->bytes,
+                          .scratch = r->scratch,
+                          .scores = makes_scores(r, param_of(r, e))};
+    if (r->products) matrix.products = kd_input_products_of(r->products, e->param, &matrix.groups);
+    const int status = r->base.how->round_matrix(&matrix);
+    if (status < 0) return status;
+    decode_rows(&matrix, e->rounded);
+    t->value = e->rounded;
+    if (matrix.format->block != 1) r->encoding[e->param].bytes = e->bytes;
+    e->final = matrix.products != NULL;
+    return KD_OK;
+}
+
 int kd_rounded_round(kd_quantized *q) {
     rounded *r = rounded_of(q);
     int status = KD_OK;
     for (entry *e = r->entry; e < r->entry + r->count && status == KD_OK; e++) {
-        kd_tensor *t = &param_of(r, e)->tensor;
-        const kd_rows_of rows = kd_param_rows(param_of(r, e));
-        const kd_rounding matrix = {.model = q,
-                                    .param = e->param,
-                                    .seen = r->seen,
-                                    .format = r->encoding[e->param].format,
-                                    .rows = rows.count,
-                                    .n = rows.length,
-                                    .w = e->own,
-                                    .bytes = e->bytes,
-                                    .scratch = r->scratch};
-        status = q->how->round_matrix(&matrix);
-        if (status < 0) break;
-        decode_rows(&matrix, e->rounded);
-        t->value = e->rounded;
-        if (matrix.format->block != 1) r->encoding[e->param].bytes = e->bytes;
+        if (e->final)
+            param_of(r, e)->tensor.value = e->rounded;
+        else
+            status = round_entry(r, e);
     }
     kd_params_touch(q->model.params);
     return status;
@@ -190,6 +231,58 @@ void kd_rounded_leave(kd_quantized *q) {
     for (entry *e = r->entry; e && e < r->entry + r->count; e++)
         param_of(r, e)->tensor.value = e->own;
     kd_params_touch(q->model.params);
+}
+
+/* --- what it sees -----------------------------------------------------------------------------
+ */
+
+void kd_rounded_watch(kd_quantized *q, kd_tape *tape) {
+    rounded *r = rounded_of(q);
+    if (r->seen) kd_input_squares_watch(r->seen, tape);
+    if (r->products) kd_input_products_watch(r->products, tape);
+}
+
+static const kd_number_format *format_of(const void *context, int param) {
+    return ((const rounded *)context)->encoding[param].format;
+}
+
+static int scale_columns(rounded *r) {
+    const kd_quantizable *model = &r->base.model;
+    const size_t bytes = (size_t)model->params->slab_size * sizeof *r->original;
+    bool *final = calloc((size_t)model->params->count, sizeof *final);
+    if (!r->original) {
+        r->original = kd_large_alloc(bytes);
+        if (r->original) memcpy(r->original, model->params->value, bytes);
+    }
+    int status = final && r->original ? KD_OK : kd_fail_memory(bytes, "rounded weights");
+    for (const entry *e = r->entry; e < r->entry + r->count && status == KD_OK; e++)
+        final[e->param] = e->final;
+    if (status == KD_OK)
+        status =
+            kd_awq_scale(model->params, r->scaling, r->scalings, r->products, final, format_of, r);
+    free(final);
+    return status;
+}
+
+/* Rounds what was gathered in this pass, so that the next one sees what follows from it. */
+static int round_seen(rounded *r) {
+    bool again;
+    int groups, status = kd_input_products_finish(r->products, &again);
+    kd_rounded_leave(&r->base);
+    if (status == KD_OK && r->base.how->scales_columns) status = scale_columns(r);
+    for (entry *e = r->entry; e < r->entry + r->count && status == KD_OK; e++) {
+        if (e->final) param_of(r, e)->tensor.value = e->rounded;
+        if (kd_input_products_of(r->products, e->param, &groups)) status = round_entry(r, e);
+    }
+    kd_input_products_release(r->products);
+    kd_params_touch(r->base.model.params);
+    return status == KD_OK && again ? KD_CALIBRATE_AGAIN : status;
+}
+
+int kd_rounded_calibrated(kd_quantized *q) {
+    rounded *r = rounded_of(q);
+    if (r->products) return round_seen(r);
+    return r->seen ? kd_input_squares_finish(r->seen) : KD_OK;
 }
 
 const kd_encoding *kd_rounded_encodings(const kd_quantized *q) {

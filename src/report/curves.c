@@ -148,7 +148,7 @@ static void add_validation_plot(kd_text *out, pool *p, const curves *c, const kd
     plot.y_format = kd_metric_format(metric);
     plot.y_bounds = (kd_plot_bounds){scale * metric->least, scale * metric->most};
     plot.line[plot.line_count++] =
-        eval_line(p, c->log, metric, "alone", 0, "student alone", "alone");
+        eval_line(p, c->log, metric, "baseline", 0, "baseline", "baseline");
     plot.line[plot.line_count++] =
         eval_line(p, c->log, metric, "train", 0, "student float", "student");
     plot.line[plot.line_count++] =

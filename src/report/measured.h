@@ -13,7 +13,7 @@ enum { KD_MEASURED_NAME_MAX = 64, KD_MEASURED_KIND_MAX = 16, KD_MEASURED_STAGE_M
 /* One model. Figures that were not measured are NAN. */
 typedef struct {
     char name[KD_MEASURED_NAME_MAX];   /* "teacher", "student int8 (QAT)"                       */
-    char kind[KD_MEASURED_KIND_MAX];   /* "teacher" | "student" | "alone" | "ptq" | "blob" …    */
+    char kind[KD_MEASURED_KIND_MAX];   /* "teacher" | "student" | "baseline" | "ptq" | "blob" …    */
     char stage[KD_MEASURED_STAGE_MAX]; /* of the run, whose best weights it has; "" for none    */
     kd_estimate *value;                /* (metrics)                                             */
     kd_estimate *group;                /* (groups, metrics), NULL without groups                */

@@ -20,7 +20,7 @@ const char *kd_plot_colour(const char *colour, int number) {
 }
 
 const char *kd_plot_model_colour(const char *kind) {
-    static const char *const known[] = {"teacher", "student", "alone", "ptq", "blob"};
+    static const char *const known[] = {"teacher", "student", "baseline", "ptq", "blob"};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(kind, known[i]) == 0) return known[i];
     return "other";

@@ -30,7 +30,7 @@ void kd_runlog_close(kd_runlog *log);
  * which is replaced whole, or left when there are none. */
 int kd_runlog_take_back(const char *path, const char *stage, int64_t step);
 
-/* Which network the line is about: "train" (student, float), "alone", "qat", "teacher" … */
+/* Which network the line is about: "train" (student, float), "baseline", "qat", "teacher" … */
 enum {
     KD_RUNLOG_STAGE_MAX = 24,
     KD_RUNLOG_EVENT_MAX = 24,

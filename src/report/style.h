@@ -7,14 +7,14 @@
 #define COLOURS                                                                                    \
     ".c0{color:#0072b2}.c1{color:#d55e00}.c2{color:#009e73}.c3{color:#cc79a7}.c4{color:#b07800}"   \
     ".c5{color:#56b4e9}.c6{color:#8b5cf6}.c7{color:#7a7f87}.c8{color:#a33b3b}.c9{color:#4d7c0f}\n" \
-    ".teacher{color:#6f7883}.student{color:#0067b1}.alone{color:#b07800}.ptq{color:#b0619a}"       \
+    ".teacher{color:#6f7883}.student{color:#0067b1}.baseline{color:#b07800}.ptq{color:#b0619a}"       \
     ".blob{color:#00866a}.total{color:#1d2126}\n"                                                  \
     ".term1{color:#0067b1}.term2{color:#c2500a}.term3{color:#b0619a}.term4{color:#00866a}\n"
 
 /* Those that would be too dark on a dark screen. */
 #define DARK_COLOURS                                                                               \
     ".c0,.student,.term1{color:#56b0ee}.c1,.term2{color:#f0864a}.c2,.blob,.term4{color:#35c29c}"   \
-    ".c3,.ptq,.term3{color:#dc93c6}.c4,.alone{color:#e3a92b}.c6{color:#a78bfa}.c7,.teacher{color:" \
+    ".c3,.ptq,.term3{color:#dc93c6}.c4,.baseline{color:#e3a92b}.c6{color:#a78bfa}.c7,.teacher{color:" \
     "#"                                                                                            \
     "98a2ad}"                                                                                      \
     ".c8{color:#e07a7a}.c9{color:#8fbf4d}.total{color:#e7eaed}"

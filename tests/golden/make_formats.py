@@ -17,8 +17,10 @@ import numpy as np
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 ROW = 512
 TYPES = {"q4_0": (2, 18, 32), "q4_1": (3, 20, 32), "q5_0": (6, 22, 32), "q5_1": (7, 24, 32), "q8_0": (8, 34, 32),
-         "q4_K": (12, 144, 256), "q6_K": (14, 210, 256)}
+         "q2_K": (10, 84, 256), "q3_K": (11, 110, 256), "q4_K": (12, 144, 256), "q5_K": (13, 176, 256),
+         "q6_K": (14, 210, 256), "iq4_nl": (20, 18, 32), "iq4_xs": (23, 136, 256)}
 DECODED = 3  # rows
+SHORT = 3  # blocks of 32
 
 library = glob.glob(os.path.join(sysconfig.get_paths()["purelib"], "libggml-base.so*"))[0]
 ggml = ctypes.CDLL(library)
@@ -37,7 +39,8 @@ def rows():
     mixed[32:64] = 0
     mixed[256:] = 0
     every = [plain, outlier, 0.02 * rng.standard_normal(ROW), np.zeros(ROW), np.full(ROW, 0.37), np.full(ROW, -2.5),
-             ties, steps, np.abs(plain) + 1, -np.abs(plain), mixed, np.full(ROW, 1e-40), plain * 3e4, plain * 1e-7]
+             ties, steps, np.abs(plain) + 1, -np.abs(plain), mixed, np.full(ROW, 1e-40), plain * 3e4, plain * 1e-7,
+             plain**3, 1e6 * outlier, 1e12 * plain]
     return np.array(every, dtype=np.float32)
 
 
@@ -56,9 +59,10 @@ def pointer(a):
 
 def encode(kind, x, importance):
     number, size, block = TYPES[kind]
-    out = np.zeros(ROW // block * size, dtype=np.uint8)
+    x = np.ascontiguousarray(x)
+    out = np.zeros(x.size // block * size, dtype=np.uint8)
     n = ggml.ggml_quantize_chunk(ctypes.c_int(number), pointer(x), out.ctypes.data_as(ctypes.c_void_p),
-                                 ctypes.c_int64(0), ctypes.c_int64(1), ctypes.c_int64(ROW),
+                                 ctypes.c_int64(0), ctypes.c_int64(1), ctypes.c_int64(x.size),
                                  None if importance is None else pointer(importance))
     assert n == out.size
     return out
@@ -86,6 +90,8 @@ for kind in TYPES:
     without = [encode(kind, x, None) for x in X]
     put(kind, np.array(without))
     put(kind + ".important", np.array([encode(kind, x, w) for x, w in zip(X, IMPORTANCE)]))
+    short = SHORT * 32 if TYPES[kind][2] == 32 else 256
+    put(kind + ".short", encode(kind, X[1][:short], np.ascontiguousarray(IMPORTANCE[0][:short])))
     put(kind + ".value", np.array([decode(kind, packed) for packed in without[:DECODED]]))
 with open(os.path.join(FOLDER, "formats.bin"), "wb") as file:
     file.write(b"".join(records))

@@ -32,6 +32,23 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     for (int64_t i = 0; i < n; i++) out[i] = d * (float)q[i];
 }
 
+static void scales(float *scale, float *offset, const unsigned char *in, int64_t n) {
+    float d;
+    memcpy(&d, in, sizeof d);
+    for (int64_t i = 0; i < n; i++) {
+        scale[i] = d;
+        offset[i] = 0;
+    }
+}
+
+static void put_codes(unsigned char *row, const uint8_t *code, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        row[sizeof(float) + (size_t)i] = (unsigned char)(code[i] - MOST);
+}
+
+static const kd_format_grid GRID = {
+    .codes = 2 * MOST + 1, .first = -MOST, .scales = scales, .put = put_codes};
+
 const kd_number_format kd_format_int8 = {.name = "int8",
                                          .ggml_type = KD_NO_GGML_TYPE,
                                          .file_type = -1,
@@ -39,4 +56,5 @@ const kd_number_format kd_format_int8 = {.name = "int8",
                                          .block = 0,
                                          .bytes = 1,
                                          .encode = encode,
-                                         .decode = decode};
+                                         .decode = decode,
+                                         .grid = &GRID};

@@ -7,50 +7,44 @@ enum { LOW = 128, HIGH = 64, SUBS = 16, SUB = 16, BYTES = LOW + HIGH + SUBS + 2,
 
 static const float NOTHING = 1e-15f; /* scales below it are 0, for ggml */
 
-/* → whether there is anything but zeros. Each sub-block's scale, and q with it. */
-static bool search(float *scale, float *extreme, uint8_t *q, const float *x,
-                   const float *importance) {
-    *extreme = 0;
-    for (int j = 0; j < SUBS; j++) {
-        float weight[SUB];
-        for (int i = 0; i < SUB; i++)
-            weight[i] = importance ? importance[j * SUB + i] : x[j * SUB + i] * x[j * SUB + i];
-        scale[j] = kd_format_search_scale(q + j * SUB, x + j * SUB, weight, SUB, MOST);
-        if (fabsf(scale[j]) > fabsf(*extreme)) *extreme = scale[j];
-    }
-    return fabsf(*extreme) >= NOTHING;
-}
-
-static void pack(unsigned char *low, unsigned char *high, const uint8_t *q) {
-    for (int half = 0; half < KD_SUPER_BLOCK; half += 128, low += 64, high += 32, q += 128)
-        for (int j = 0; j < 32; j++) {
-            low[j] = (unsigned char)((q[j] & 15) | (q[j + 64] & 15) << 4);
-            low[j + 32] = (unsigned char)((q[j + 32] & 15) | (q[j + 96] & 15) << 4);
-            high[j] = (unsigned char)(q[j] >> 4 | q[j + 32] >> 4 << 2 | q[j + 64] >> 4 << 4 |
-                                      q[j + 96] >> 4 << 6);
+static void put_codes(unsigned char *row, const uint8_t *code, int64_t n) {
+    for (; n > 0; n -= KD_SUPER_BLOCK, row += BYTES, code += KD_SUPER_BLOCK) {
+        uint8_t high[KD_SUPER_BLOCK];
+        for (int i = 0; i < KD_SUPER_BLOCK; i++) high[i] = code[i] >> 4;
+        kd_super_put_pairs(row + LOW, high);
+        for (int j = 0; j < LOW; j++) {
+            const uint8_t *q = code + j / 64 * 128 + j % 64;
+            row[j] = (unsigned char)((q[0] & 15) | (q[64] & 15) << 4);
         }
+    }
 }
 
-/* The scales as they are stored; a scale of 0 leaves the steps of the search. */
+/* Each sub-block's scale, and q with it; → the scale of largest magnitude. */
+static float search(float *scale, uint8_t *q, const float *x, const float *importance) {
+    float square[KD_SUPER_BLOCK], extreme = 0;
+    for (int i = 0; i < KD_SUPER_BLOCK; i++) square[i] = x[i] * x[i];
+    kd_super_search_scales(scale, q, x, importance ? importance : square, MOST);
+    for (int j = 0; j < SUBS; j++)
+        if (fabsf(scale[j]) > fabsf(extreme)) extreme = scale[j];
+    return extreme;
+}
+
 static void encode_block(unsigned char *out, const float *x, const float *importance) {
-    float scale[SUBS], extreme;
+    float scale[SUBS];
     uint8_t q[KD_SUPER_BLOCK];
+    const float extreme = search(scale, q, x, importance), inverse = -128.0f / extreme;
     memset(out, 0, BYTES);
-    if (!search(scale, &extreme, q, x, importance)) return;
-    const float inverse = -128.0f / extreme;
+    if (fabsf(extreme) < NOTHING) return;
     kd_format_put_half(out + LOW + HIGH + SUBS, 1 / inverse);
     const float d = kd_format_get_half(out + LOW + HIGH + SUBS);
     for (int j = 0; j < SUBS; j++) {
         const int step = kd_format_nearest(inverse * scale[j]);
         const int8_t stored = (int8_t)(step < 127 ? step : 127);
-        const float own = d * (float)stored;
         out[LOW + HIGH + j] = (unsigned char)stored;
-        for (int i = j * SUB; own != 0 && i < (j + 1) * SUB; i++) {
-            const int s = kd_format_nearest(x[i] / own);
-            q[i] = (uint8_t)((s < -MOST ? -MOST : s < MOST ? s : MOST - 1) + MOST);
-        }
+        scale[j] = d * (float)stored;
     }
-    pack(out, out + LOW, q);
+    kd_super_requantize(q, x, scale, MOST);
+    put_codes(out, q, KD_SUPER_BLOCK);
 }
 
 static void encode(unsigned char *out, const float *x, const float *importance, int64_t n) {
@@ -71,6 +65,18 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     }
 }
 
+static void scales(float *scale, float *offset, const unsigned char *in, int64_t n) {
+    for (int64_t at = 0; at < n; at += SUB) {
+        const unsigned char *block = in + at / KD_SUPER_BLOCK * BYTES;
+        const float d = kd_format_get_half(block + LOW + HIGH + SUBS);
+        const int8_t step = (int8_t)block[LOW + HIGH + at % KD_SUPER_BLOCK / SUB];
+        kd_format_fill(scale + at, offset + at, d * (float)step, 0, SUB);
+    }
+}
+
+static const kd_format_grid GRID = {
+    .codes = 2 * MOST, .first = -MOST, .scales = scales, .put = put_codes};
+
 const kd_number_format kd_format_q6_K = {.name = "q6_K",
                                          .ggml_type = 14,
                                          .file_type = 14,
@@ -79,4 +85,5 @@ const kd_number_format kd_format_q6_K = {.name = "q6_K",
                                          .bytes = BYTES,
                                          .fallback = &kd_format_q8_0,
                                          .encode = encode,
-                                         .decode = decode};
+                                         .decode = decode,
+                                         .grid = &GRID};

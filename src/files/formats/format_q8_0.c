@@ -2,7 +2,7 @@
 
 /* Half d, 32 signed bytes. d = max|x|/127; q = x/d rounded half away from zero, with the d that
  * was not yet rounded to half. */
-enum { BYTES = 34 };
+enum { BYTES = 34, MOST = 127 };
 
 /* q[j] = roundf(x[j]·inverse), |…| ≤ 127, as vector units have it: with the number in front of a
  * half, not with a half, since that would bring the number in front of a half up to 1. */
@@ -20,7 +20,7 @@ static void to_steps(int8_t q[KD_FORMAT_BLOCK], const float *x, float inverse) {
 static void encode(unsigned char *out, const float *x, const float *importance, int64_t n) {
     (void)importance; /* nor does ggml look */
     for (; n > 0; n -= KD_FORMAT_BLOCK, x += KD_FORMAT_BLOCK, out += BYTES) {
-        const float d = fabsf(kd_format_extreme(x)) / 127, inverse = d != 0 ? 1 / d : 0;
+        const float d = fabsf(kd_format_extreme(x)) / MOST, inverse = d != 0 ? 1 / d : 0;
         int8_t q[KD_FORMAT_BLOCK];
         to_steps(q, x, inverse);
         kd_format_put_half(out, d);
@@ -35,6 +35,16 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
     }
 }
 
+static void put_steps(unsigned char *out, const uint8_t *code) {
+    for (int j = 0; j < KD_FORMAT_BLOCK; j++) out[j] = (unsigned char)(code[j] - MOST);
+}
+
+KD_FORMAT_HALF_SCALES(0)
+KD_FORMAT_PUT_CODES(put_steps, 2)
+
+static const kd_format_grid GRID = {
+    .codes = 2 * MOST + 1, .first = -MOST, .scales = scales, .put = put_codes};
+
 const kd_number_format kd_format_q8_0 = {.name = "q8_0",
                                          .ggml_type = 8,
                                          .file_type = 7,
@@ -43,4 +53,5 @@ const kd_number_format kd_format_q8_0 = {.name = "q8_0",
                                          .bytes = BYTES,
                                          .fallback = &kd_format_f16,
                                          .encode = encode,
-                                         .decode = decode};
+                                         .decode = decode,
+                                         .grid = &GRID};

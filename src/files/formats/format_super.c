@@ -1,7 +1,5 @@
 #include "files/formats/format_super.h"
 
-enum { MOST_SCALE = 63, SUB = KD_FORMAT_BLOCK };
-
 void kd_super_put_scales(unsigned char *out, const kd_super_scales *s) {
     unsigned char *bits = out + 4;
     kd_format_put_half(out, s->d);
@@ -26,29 +24,39 @@ void kd_super_get_scales(kd_super_scales *out, const unsigned char *in) {
     }
 }
 
-/* What a sub-block's values cost: without importance, the larger the dearer. */
-static float weigh(float *weight, const float *x, const float *importance, float sigma2) {
-    float sum = 0;
-    if (importance) {
-        kd_format_weights(weight, importance, x, SUB, sigma2);
-    } else {
-        const float mean = sqrtf(kd_format_mean_square(x, SUB));
-        for (int i = 0; i < SUB; i++) weight[i] = mean + fabsf(x[i]);
-    }
-    for (int i = 0; i < SUB; i++) sum += weight[i];
-    return sum;
+void kd_super_fill(float *scale, float *offset, const kd_super_scales *s, int sub) {
+    for (int j = 0; j < KD_SUPER_BLOCK / sub; j++)
+        kd_format_fill(scale + j * sub, offset + j * sub, s->d * (float)s->scale[j],
+                       -(s->m * (float)s->offset[j]), sub);
 }
 
-/* Eight positive numbers as 0 … 63 times what is returned, the largest on 63. */
-static float spread(uint8_t *out, const float *value) {
-    float largest = 0;
-    for (int j = 0; j < KD_SUPER_SUBS; j++) largest = value[j] > largest ? value[j] : largest;
-    const float inverse = largest > 0 ? MOST_SCALE / largest : 0;
-    for (int j = 0; j < KD_SUPER_SUBS; j++) {
-        const uint8_t step = (uint8_t)kd_format_nearest(inverse * value[j]);
-        out[j] = step < MOST_SCALE ? step : MOST_SCALE;
+/* --- scales and offsets -------------------------------------------------------------------------
+ */
+
+/* What values cost: without importance, the larger the dearer. */
+static void weigh(float *weight, const float *x, const float *importance,
+                  const kd_super_kind *kind) {
+    if (importance) {
+        const float sigma2 = kind->sigma * kd_format_mean_square(x, KD_SUPER_BLOCK);
+        kd_format_weights(weight, importance, x, KD_SUPER_BLOCK, sigma2);
+        return;
     }
-    return largest / MOST_SCALE;
+    for (int at = 0; at < KD_SUPER_BLOCK; at += kind->sub) {
+        const float mean = kind->rms ? sqrtf(kd_format_mean_square(x + at, kind->sub)) : 0;
+        for (int i = at; i < at + kind->sub; i++) weight[i] = mean + fabsf(x[i]);
+    }
+}
+
+/* Positive numbers as 0 … most times what is returned, the largest on `most`. */
+static float spread(uint8_t *out, const float *value, int count, int most) {
+    float largest = 0;
+    for (int j = 0; j < count; j++) largest = value[j] > largest ? value[j] : largest;
+    const float inverse = largest > 0 ? (float)most / largest : 0;
+    for (int j = 0; j < count; j++) {
+        const uint8_t step = (uint8_t)kd_format_nearest(inverse * value[j]);
+        out[j] = (uint8_t)(step < most ? step : most);
+    }
+    return largest / (float)most;
 }
 
 static float halved(float x) {
@@ -57,36 +65,81 @@ static float halved(float x) {
     return kd_format_get_half(half);
 }
 
+/* Scale, offset and weight of eight sub-blocks, and q. */
+static void search(float *scale, float *offset, float *total, uint8_t *q, const float *x,
+                   const float *weight, const kd_super_kind *kind,
+                   const kd_format_candidates *candidates) {
+    kd_octet values[KD_OCTET_VALUES], weights[KD_OCTET_VALUES], s, m, sum = {0};
+    kd_octet_int steps[KD_OCTET_VALUES];
+    kd_octet_gather(values, x, kind->sub, KD_OCTET);
+    kd_octet_gather(weights, weight, kind->sub, KD_OCTET);
+    kd_format_search_offset(&s, &m, steps, values, weights, kind->sub, kind->most, candidates);
+    for (int i = 0; i < kind->sub; i++) sum += weights[i];
+    kd_octet_scatter(q, steps, kind->sub, KD_OCTET);
+    for (int k = 0; k < KD_OCTET; k++) {
+        scale[k] = s[k];
+        offset[k] = -m[k];
+        total[k] = sum[k];
+    }
+}
+
 /* Steps of the scales as they are stored; a scale of 0 leaves those of the search. */
-static void requantize(const kd_super_scales *s, uint8_t *q, const float *x, int most) {
-    for (int j = 0; j < KD_SUPER_SUBS; j++) {
+static void requantize(const kd_super_scales *s, uint8_t *q, const float *x,
+                       const kd_super_kind *kind) {
+    for (int j = 0; j < KD_SUPER_BLOCK / kind->sub; j++) {
         const float d = s->d * (float)s->scale[j], m = s->m * (float)s->offset[j];
-        for (int i = j * SUB; d != 0 && i < (j + 1) * SUB; i++) {
+        const int first = j * kind->sub, end = d != 0 ? first + kind->sub : first;
+        for (int i = first; i < end; i++) {
             const int step = kd_format_nearest((x[i] + m) / d);
-            q[i] = (uint8_t)(step < 0 ? 0 : step < most ? step : most);
+            q[i] = (uint8_t)(step < 0 ? 0 : step < kind->most ? step : kind->most);
         }
     }
 }
 
 void kd_super_quantize(kd_super_scales *s, uint8_t *q, const float *x, const float *importance,
-                       int most, const kd_super_search *search) {
-    float scale[KD_SUPER_SUBS], offset[KD_SUPER_SUBS], total[KD_SUPER_SUBS], weight[SUB];
-    const float sigma2 = importance ? 2 * kd_format_mean_square(x, KD_SUPER_BLOCK) : 0;
-    for (int j = 0; j < KD_SUPER_SUBS; j++) {
-        const float *part = importance ? importance + j * SUB : NULL;
-        float m;
-        total[j] = weigh(weight, x + j * SUB, part, sigma2);
-        scale[j] = kd_format_search_offset(q + j * SUB, &m, x + j * SUB, weight, SUB, most,
-                                           part ? search->weighted : search->plain);
-        offset[j] = -m;
-    }
+                       const kd_super_kind *kind) {
+    const int subs = KD_SUPER_BLOCK / kind->sub, most = kind->most_scale;
+    float scale[KD_SUPER_SUBS], offset[KD_SUPER_SUBS], total[KD_SUPER_SUBS];
+    float weight[KD_SUPER_BLOCK];
+    weigh(weight, x, importance, kind);
+    for (int j = 0; j < subs; j += KD_OCTET)
+        search(scale + j, offset + j, total + j, q + j * kind->sub, x + j * kind->sub,
+               weight + j * kind->sub, kind, importance ? &kind->weighted : &kind->plain);
     if (importance) {
-        s->d = halved(kd_format_search_positive(s->scale, scale, total, KD_SUPER_SUBS, MOST_SCALE));
-        s->m =
-            halved(kd_format_search_positive(s->offset, offset, total, KD_SUPER_SUBS, MOST_SCALE));
+        s->d = halved(kd_format_search_positive(s->scale, scale, total, subs, most));
+        s->m = halved(kd_format_search_positive(s->offset, offset, total, subs, most));
     } else {
-        s->d = halved(spread(s->scale, scale));
-        s->m = halved(spread(s->offset, offset));
+        s->d = halved(spread(s->scale, scale, subs, most));
+        s->m = halved(spread(s->offset, offset, subs, most));
     }
-    requantize(s, q, x, most);
+    requantize(s, q, x, kind);
+}
+
+/* --- scales alone -------------------------------------------------------------------------------
+ */
+
+void kd_super_search_scales(float *scale, uint8_t *q, const float *x, const float *weight,
+                            int most) {
+    enum { STEP = KD_OCTET * KD_SUPER_SUB };
+    for (int at = 0; at < KD_SUPER_BLOCK; at += STEP, scale += KD_OCTET) {
+        kd_octet values[KD_SUPER_SUB], weights[KD_SUPER_SUB], found;
+        kd_octet_int steps[KD_SUPER_SUB];
+        kd_octet_gather(values, x + at, KD_SUPER_SUB, KD_OCTET);
+        if (weight) {
+            kd_octet_gather(weights, weight + at, KD_SUPER_SUB, KD_OCTET);
+            kd_format_search_scale(&found, steps, values, weights, KD_SUPER_SUB, most);
+        } else {
+            kd_format_search_steps(&found, steps, values, KD_SUPER_SUB, most);
+        }
+        kd_octet_scatter(q + at, steps, KD_SUPER_SUB, KD_OCTET);
+        for (int k = 0; k < KD_OCTET; k++) scale[k] = found[k];
+    }
+}
+
+void kd_super_requantize(uint8_t *q, const float *x, const float *scale, int most) {
+    for (int j = 0; j < KD_SUPER_SUBS; j++, q += KD_SUPER_SUB, x += KD_SUPER_SUB)
+        for (int i = 0; scale[j] != 0 && i < KD_SUPER_SUB; i++) {
+            const int step = kd_format_nearest(x[i] / scale[j]);
+            q[i] = (uint8_t)((step < -most ? -most : step < most ? step : most - 1) + most);
+        }
 }

@@ -11,10 +11,14 @@
 static const kd_number_format *const FORMATS[] = {KD_NUMBER_FORMATS(ADDRESS_OF)};
 enum { FORMAT_COUNT = (int)(sizeof FORMATS / sizeof *FORMATS) };
 
+static const kd_number_format *const MIXTURES[] = {KD_MIXTURES(ADDRESS_OF)};
+enum { MIXTURE_COUNT = (int)(sizeof MIXTURES / sizeof *MIXTURES) };
+
 #define NAME_FITS(name)                                                                            \
     _Static_assert(sizeof #name <= KD_FORMAT_NAME_MAX, "the name of a format is too long");
 KD_NUMBER_FORMATS(NAME_FITS)
-_Static_assert((KD_FORMAT_NAME_MAX + 1) * (sizeof FORMATS / sizeof *FORMATS) <= KD_FORMAT_LIST_MAX,
+KD_MIXTURES(NAME_FITS)
+_Static_assert((KD_FORMAT_NAME_MAX + 1) * (FORMAT_COUNT + MIXTURE_COUNT) <= KD_FORMAT_LIST_MAX,
                "the list of formats is too long");
 
 uint64_t kd_number_format_bytes(const kd_number_format *format, int64_t n) {
@@ -27,6 +31,21 @@ const kd_number_format *kd_number_format_fit(const kd_number_format *format, int
     return format;
 }
 
+/* Whether all are numbers of at most 2¹⁴: no scale of theirs, nor offset, passes what half
+ * precision holds, however it was chosen. Compared as integers, which order magnitudes as numbers
+ * are ordered. */
+static bool are_small(const float *x, int64_t n) {
+    static const uint32_t bound = 0x46800000;
+    uint32_t largest = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7fffffff;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest <= bound;
+}
+
 /* Formats of single values keep what is no number as it is. */
 static bool comes_back(const kd_number_format *format, const float *x, const float *back,
                        int64_t n) {
@@ -35,6 +54,9 @@ static bool comes_back(const kd_number_format *format, const float *x, const flo
         good = good && (isfinite(x[i]) ? isfinite(back[i]) : format->block == 1);
     return good;
 }
+
+/* Rows are shared among so many lanes, each with its own scratch. */
+enum { WORKERS = 32 };
 
 /* Names the largest value, or the first that is none. */
 static int refuse_row(const kd_number_format *format, const float *x, int64_t n, const char *name,
@@ -47,33 +69,49 @@ static int refuse_row(const kd_number_format *format, const float *x, int64_t n,
 }
 
 int kd_number_format_encode(unsigned char *out, const kd_number_format *format, const float *x,
-                            int64_t rows, int64_t n, const char *name) {
+                            const float *importance, int groups, int64_t rows, int64_t n,
+                            const char *name) {
     const uint64_t bytes = kd_number_format_bytes(format, n);
-    int status = KD_OK;
     KD_CONTRACT(format->encode && bytes > 0, "%s: rows of %lld in %s", name, (long long)n,
                 format->name);
-    float *back = malloc((size_t)n * sizeof *back);
-    if (!back) return kd_fail_memory((size_t)n * sizeof *back, name);
-    for (int64_t row = 0; row < rows && status == KD_OK; row++, out += bytes, x += n) {
-        format->encode(out, x, NULL, n);
-        format->decode(back, out, n);
-        if (!comes_back(format, x, back, n)) status = refuse_row(format, x, n, name, row);
+    const size_t scratch = (size_t)(WORKERS * n) * sizeof(float);
+    float *back = malloc(scratch);
+    const int64_t group = importance ? rows / groups : 1;
+    int64_t bad = rows;
+    if (!back) return kd_fail_memory(scratch, name);
+#pragma omp parallel for schedule(static) reduction(min : bad)
+    for (int worker = 0; worker < WORKERS; worker++) {
+        float *own = back + worker * n;
+        for (int64_t row = worker; row < rows && bad > row; row += WORKERS) {
+            const float *cost = importance ? importance + row / group * n : NULL;
+            format->encode(out + (uint64_t)row * bytes, x + row * n, cost, n);
+            if (are_small(x + row * n, n)) continue;
+            format->decode(own, out + (uint64_t)row * bytes, n);
+            if (!comes_back(format, x + row * n, own, n)) bad = row;
+        }
     }
     free(back);
-    return status;
+    return bad >= rows ? KD_OK : refuse_row(format, x + bad * n, n, name, bad);
 }
 
 const kd_number_format *kd_number_format_at(int i) {
     return i < FORMAT_COUNT ? FORMATS[i] : NULL;
 }
 
+/* The i-th of the formats and the mixtures behind them. */
+static const kd_number_format *format_at(int i) {
+    return i < FORMAT_COUNT ? FORMATS[i] : MIXTURES[i - FORMAT_COUNT];
+}
+
 static char *list(char out[KD_FORMAT_LIST_MAX], bool written) {
     int used = 0;
     out[0] = '\0';
-    for (int i = 0; i < FORMAT_COUNT; i++)
-        if (written ? FORMATS[i]->encode != NULL : FORMATS[i]->ggml_type != KD_NO_GGML_TYPE)
+    for (int i = 0; i < FORMAT_COUNT + MIXTURE_COUNT; i++) {
+        const kd_number_format *f = format_at(i);
+        if (written ? kd_number_format_written(f) : !f->mixture && f->ggml_type != KD_NO_GGML_TYPE)
             used += snprintf(out + used, (size_t)(KD_FORMAT_LIST_MAX - used), "%s%s",
-                             used ? ", " : "", FORMATS[i]->name);
+                             used ? ", " : "", f->name);
+    }
     return out;
 }
 
@@ -86,8 +124,8 @@ char *kd_number_format_list_ggml(char out[KD_FORMAT_LIST_MAX]) {
 }
 
 const kd_number_format *kd_number_format_named(const char *name) {
-    for (int i = 0; i < FORMAT_COUNT; i++)
-        if (strcmp(FORMATS[i]->name, name) == 0) return FORMATS[i];
+    for (int i = 0; i < FORMAT_COUNT + MIXTURE_COUNT; i++)
+        if (strcmp(format_at(i)->name, name) == 0) return format_at(i);
     return NULL;
 }
 
@@ -105,9 +143,8 @@ typedef struct {
 } stored_only;
 
 static const stored_only STORED_ONLY[] = {
-    {9, 32, 36, "q8_1"},   {10, 256, 84, "q2_K"}, {11, 256, 110, "q3_K"}, {13, 256, 176, "q5_K"},
-    {24, 1, 1, "i8"},      {25, 1, 2, "i16"},     {26, 1, 4, "i32"},      {27, 1, 8, "i64"},
-    {39, 32, 17, "mxfp4"}, {40, 64, 36, "nvfp4"},
+    {9, 32, 36, "q8_1"}, {24, 1, 1, "i8"},      {25, 1, 2, "i16"},     {26, 1, 4, "i32"},
+    {27, 1, 8, "i64"},   {39, 32, 17, "mxfp4"}, {40, 64, 36, "nvfp4"},
 };
 
 static const stored_only *find_stored(uint32_t ggml_type) {

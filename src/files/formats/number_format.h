@@ -6,8 +6,12 @@
  *   q4_0  d·(q − 8)     18 bytes of 32 values        q4_1  d·q + m     20 bytes
  *   q5_0  d·(q − 16)    22 bytes                     q5_1  d·q + m     24 bytes
  *   q8_0  d·q           34 bytes
- *   q4_K  d·s·q − m·o   144 bytes of 256 values, a scale s and an offset o for each 32
- *   q6_K  d·s·(q − 32)  210 bytes of 256 values, a scale for each 16
+ *   iq4_nl  d·level(q)  18 bytes, 16 uneven levels
+ *   q2_K  d·s·q − m·o   84 bytes of 256 values, a scale s and an offset o for each 16
+ *   q4_K, q5_K          144 and 176 bytes, the same for each 32
+ *   q3_K  d·s·(q − 4)   110 bytes of 256 values, a scale for each 16
+ *   q6_K  d·s·(q − 32)  210 bytes
+ *   iq4_xs              136 bytes, d·s·level(q), a scale for each 32
  *   int8  d·q           4 bytes and one of each value: a row of any length is one block, d is a
  *                       float. Not ggml's; a GGUF file holds it as two tensors (whisper_file.h).
  *
@@ -21,6 +25,20 @@
 #include <stdint.h>
 
 #define KD_NO_GGML_TYPE UINT32_MAX
+
+/* The numbers that rows may hold once their scales stand: value = scale·(first + code) + offset, or
+ * scale·level[code] + offset; for quantizers that choose codes themselves. */
+typedef struct {
+    int codes;          /* 0 … codes − 1                */
+    float first;        /* where level is NULL          */
+    const float *level; /* (codes), or NULL             */
+    /* scale and offset (n) of the values of an encoded row */
+    void (*scales)(float *scale, float *offset, const unsigned char *in, int64_t n);
+    /* Gives an encoded row other codes (n); its scales stay. */
+    void (*put)(unsigned char *row, const uint8_t *code, int64_t n);
+} kd_format_grid;
+
+typedef struct kd_mixture kd_mixture; /* mixture.h */
 
 typedef struct kd_number_format {
     const char *name;
@@ -37,20 +55,32 @@ typedef struct kd_number_format {
      * NULL for formats only read. */
     void (*encode)(unsigned char *out, const float *x, const float *importance, int64_t n);
     void (*decode)(float *out, const unsigned char *in, int64_t n);
+    const kd_format_grid *grid; /* NULL: numbers have no scale */
+    /* Not NULL: matrices differ (kd_mixture_format), and what stands above is of most of them, but
+     * `encode`, `decode` and `grid`, which are NULL. */
+    const kd_mixture *mixture;
 } kd_number_format;
 
 /* Every format: its file defines kd_format_<name>. KD_SMALL_FORMATS are those that round; the last
  * ones are only read. */
 #define KD_NUMBER_FORMATS(X) X(f32) KD_SMALL_FORMATS(X) X(bf16) X(f64)
-#define KD_SMALL_FORMATS(X)  X(f16) X(q8_0) X(q6_K) X(q5_1) X(q5_0) X(q4_K) X(q4_1) X(q4_0) X(int8)
+#define KD_SMALL_FORMATS(X)                                                                        \
+    X(f16)                                                                                         \
+    X(q8_0)                                                                                        \
+    X(q6_K)                                                                                        \
+    X(q5_1) X(q5_K) X(q5_0) X(q4_1) X(q4_K) X(q4_0) X(iq4_nl) X(iq4_xs) X(q3_K) X(q2_K) X(int8)
+
+/* What the matrices of a file may have together: mixture.c defines them. */
+#define KD_MIXTURES(X) X(q3_K_S) X(q3_K_M) X(q3_K_L) X(q4_K_S) X(q4_K_M) X(q5_K_S) X(q5_K_M)
 
 #define KD_DECLARE_FORMAT(name) extern const kd_number_format kd_format_##name;
 KD_NUMBER_FORMATS(KD_DECLARE_FORMAT)
+KD_MIXTURES(KD_DECLARE_FORMAT)
 #undef KD_DECLARE_FORMAT
 
-/* For tables of keys: "f32|f16|…", of all formats that are written. */
+/* For tables of keys: "f32|f16|…", of all that matrices can be written in. */
 #define KD_FORMAT_CHOICE(name) "|" #name
-#define KD_FORMAT_CHOICES      "f32" KD_SMALL_FORMATS(KD_FORMAT_CHOICE)
+#define KD_FORMAT_CHOICES      "f32" KD_SMALL_FORMATS(KD_FORMAT_CHOICE) KD_MIXTURES(KD_FORMAT_CHOICE)
 
 enum { KD_FORMAT_NAME_MAX = 8 }; /* with the 0 */
 
@@ -65,10 +95,12 @@ static inline bool kd_number_format_in_gguf(const kd_number_format *format) {
     return format->ggml_type != KD_NO_GGML_TYPE || format->block == 0;
 }
 
-/* Encodes `rows` rows of n values. KD_EDATA, naming `name`, when a value would not come back as a
+/* Encodes `rows` rows of n values; importance (groups,n) of as many equal groups of rows, or NULL.
+ * KD_EDATA, naming `name`, when a value would not come back as a
  * number: it is none, in a block, or its block's scale passes what half precision holds. */
 int kd_number_format_encode(unsigned char *out, const kd_number_format *format, const float *x,
-                            int64_t rows, int64_t n, const char *name);
+                            const float *importance, int groups, int64_t rows, int64_t n,
+                            const char *name);
 
 /* Bytes of `count` values of ggml's type in rows of `row`, also of types that are only stored and
  * not computed with (integers, k-quants …); 0 when the type is unknown, does not divide the row, or
@@ -79,12 +111,17 @@ const char *kd_ggml_type_name(uint32_t ggml_type);
 
 /* The i-th of KD_NUMBER_FORMATS; NULL behind the last. */
 const kd_number_format *kd_number_format_at(int i);
-/* "f32, f16, …" of the formats that can be written, or that are types of ggml's; returns out. */
+/* Whether matrices can be written in it. */
+static inline bool kd_number_format_written(const kd_number_format *format) {
+    return format->encode || format->mixture;
+}
+
+/* "f32, f16, …" of what matrices can be written in, or of the types of ggml's; returns out. */
 enum { KD_FORMAT_LIST_MAX = 256 };
 char *kd_number_format_list_written(char out[KD_FORMAT_LIST_MAX]);
 char *kd_number_format_list_ggml(char out[KD_FORMAT_LIST_MAX]);
 
-/* NULL when there is none of this name, or ggml has none of this number. */
+/* NULL when there is none of this name, mixtures among them, or ggml has none of this number. */
 const kd_number_format *kd_number_format_named(const char *name);
 const kd_number_format *kd_number_format_typed(uint32_t ggml_type);
 

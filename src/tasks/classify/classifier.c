@@ -135,15 +135,18 @@ static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_tra
                          .kl_weight = c->job->store ? (kd_real)loss->kl : 0,
                          .temperature = (kd_real)loss->temperature,
                          .label_smoothing = (kd_real)loss->label_smoothing,
+                         .divergence = {loss->divergence, (kd_real)loss->skew},
+                         .decoupled = c->job->store ? (kd_real)loss->decoupled : 0,
+                         .standardize = loss->standardize,
                          .normalizer = normalizer};
     kd_loss_parts parts = {0};
     kd_tensor *total =
         kd_distill_loss(tape, z, batch.label, NULL, c->job->store ? &soft : NULL, spec, &parts);
     if (loss->hint_count > 0) run_teacher(c, tape, &batch, x);
     for (int i = 0; i < loss->hint_count; i++)
-        total = kd_add(tape, total,
-                       hint_loss(c, tape, i, normalizer, &sums->term[KD_CLASSIFY_HINT]),
-                       KD_ACT_NONE);
+        total =
+            kd_add(tape, total, hint_loss(c, tape, i, normalizer, &sums->term[KD_CLASSIFY_HINT]),
+                   KD_ACT_NONE);
     sums->term[KD_CLASSIFY_KL] += parts.kl;
     sums->term[KD_CLASSIFY_HARD] += parts.hard;
     sums->rows += parts.rows;
@@ -178,8 +181,8 @@ static kd_objective task_of(classifier *c) {
                           .batches = kd_loader_batches(c->loader),
                           .unit = "samples",
                           .term = kd_classify_terms,
-                          .term_count = c->job->loss->hint_count > 0 ? KD_CLASSIFY_TERMS
-                                                                     : KD_CLASSIFY_HINT,
+                          .term_count =
+                              c->job->loss->hint_count > 0 ? KD_CLASSIFY_TERMS : KD_CLASSIFY_HINT,
                           .metric = kd_classify_validation,
                           .metric_count = KD_CLASSIFY_VALIDATION,
                           .rows = task_rows,

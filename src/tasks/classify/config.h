@@ -59,8 +59,8 @@ typedef struct {
     kd_quantize_config quantize[KD_QUANTIZE_MAX];
     int correct_bias_count;    /* labels whose output biases are shifted together after training, */
     int correct_bias[16];      /* by what is best on the validation split                         */
-    bool alone;                /* also train the same network without the teacher     */
-    kd_loss_config loss_alone; /* of that: the labels at weight 1, smoothed as in `loss`; nothing
+    bool baseline;              /* also train the same network without the teacher     */
+    kd_loss_config loss_baseline; /* of that: the labels at weight 1, smoothed as in `loss`; nothing
                                   that is learnt of the teacher                   */
     char *resolved;            /* JSON text with every default filled in and --set applied */
     kd_hash hash;              /* of `resolved`                                       */

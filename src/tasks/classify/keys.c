@@ -2,6 +2,7 @@
 
 #include <stdint.h>
 
+#include "distill/quantize_keys.h"
 #include "distill/train_keys.h"
 #include "layers/node.h"
 #include "tasks/classify/config.h"
@@ -182,7 +183,12 @@ static const kd_config_key LOSS_KEYS[] = {
     {"temperature", KD_KEY_REAL, FIELD(kd_loss_config, temperature), RANGE(0.001, 1000),
      .depends = "4 with a teacher, else 1", .doc = "τ, softens both distributions"},
     {"kl", KD_KEY_REAL, FIELD(kd_loss_config, kl), RANGE(0, 1e6),
-     .depends = "0.9 with a teacher, else 0", .doc = "weight of τ²·KL(teacher ‖ student)"},
+     .depends = "0.9 with a teacher, else 0", .doc = "weight of τ²·divergence of the student from the teacher"},
+    DIVERGENCE_KEYS,
+    {"decoupled", KD_KEY_REAL, FIELD(kd_loss_config, decoupled), RANGE(0, 1e6), .fallback = "0",
+     .doc = "β of decoupled distillation: KL of the label's probability against the rest, and β times KL among the rest; 0: plain"},
+    {"standardize", KD_KEY_SWITCH, FIELD(kd_loss_config, standardize), .fallback = "false",
+     .doc = "logits are brought to mean 0 and deviation 1 before they are compared"},
     {"hard", KD_KEY_REAL, FIELD(kd_loss_config, hard), RANGE(0, 1e6),
      .depends = "0.1 with a teacher, else 1", .doc = "weight of the cross-entropy with the labels"},
     {"label_smoothing", KD_KEY_REAL, FIELD(kd_loss_config, label_smoothing), BELOW_ONE,
@@ -216,8 +222,8 @@ static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count
 static const kd_config_key QUANTIZE_KEYS[] = {
     {"format", KD_KEY_CHOICE, FIELD(kd_quantize_config, format_name), .choices = KD_FORMAT_CHOICES,
      .doc = "the weights are rounded to it and nothing else is; without, the network computes in integers, which the keys down to calibration_samples are about"},
-    {"rounding", KD_KEY_CHOICE, FIELD(kd_quantize_config, rounding), .choices = "nearest|importance",
-     .depends = "nearest", .doc = "with format: to the nearest numbers, or with the scales that lose least where the inputs of calibration_samples are large"},
+    {"rounding", KD_KEY_CHOICE, FIELD(kd_quantize_config, rounding), .choices = KD_ROUNDING_CHOICES,
+     .depends = "nearest", .doc = "with format: to the nearest numbers; or by the inputs of calibration_samples: importance, with the scales that lose least where they are large; gptq, each column's error made good by the others, without qat"},
     {"name", KD_KEY_TEXT, FIELD(kd_quantize_config, name),
      .depends = "the format, int8, or the bits, as w4a8", .doc = "of the exported files, student.<name>.gguf"},
     {"weight_bits", KD_KEY_INTEGER, FIELD(kd_quantize_config, spec.integers.weight_bits), RANGE(2, 8),
@@ -238,6 +244,7 @@ static const kd_config_key QUANTIZE_KEYS[] = {
      .doc = "weight of the old value, of the observer ema, once 1/(1 − ema) batches are averaged"},
     {"calibration_samples", KD_KEY_INTEGER, FIELD(kd_quantize_config, calibration_samples),
      RANGE(1, BILLION), .fallback = "512", .doc = "training samples the observers watch first, drawn from a fixed shuffle"},
+    GPTQ_KEYS(kd_quantize_config),
     {"qat", KD_KEY_OBJECT, .count = (ptrdiff_t)offsetof(kd_quantize_config, qat),
      .table = &QAT_TABLE,
      .doc = "quantization-aware training; without it the ranges are only calibrated"},
@@ -273,8 +280,8 @@ static const kd_config_key ROOT_KEYS[] = {
     {"correct_bias", KD_KEY_INTEGERS, LIST(kd_config, correct_bias, correct_bias_count),
      RANGE(0, 4095), .fallback = "[]",
      .doc = "labels whose output biases are shifted after training, all by what is best on the validation split; for those of data.exclude"},
-    {"alone", KD_KEY_SWITCH, FIELD(kd_config, alone), .fallback = "false",
-     .doc = "also train the same network without the teacher, for comparison"},
+    {"baseline", KD_KEY_SWITCH, FIELD(kd_config, baseline), .fallback = "false",
+     .doc = "also train the same network without the teacher, for comparison", .formerly = "alone"},
 };
 const kd_config_table kd_config_root = {.name = "", .key = ROOT_KEYS, .count = COUNT(ROOT_KEYS),
     .defaults = kd_config_root_defaults, .finish = kd_config_root_finish, .finish_always = true,

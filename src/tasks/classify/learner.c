@@ -59,7 +59,11 @@ int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec) {
         status =
             kd_model_build(&learner->net, learner->params, spec->model, spec->input, spec->classes);
     if (status == KD_OK && spec->quantize) {
-        const kd_quantizable model = {learner->params, learner->net, format_of};
+        const kd_quantizable model = {.params = learner->params,
+                                      .net = learner->net,
+                                      .rule = format_of,
+                                      .scalings = kd_net_scalings,
+                                      .layers = learner->net};
         status = kd_quantized_create(&learner->quantized, &model, spec->quantize);
     }
     if (status == KD_OK && spec->loss && spec->teacher)

@@ -11,9 +11,9 @@ enum { KD_RESULT_NAME_MAX = KD_MEASURED_NAME_MAX };
 
 /* One model measured on the test split. */
 typedef struct {
-    char name[KD_RESULT_NAME_MAX]; /* "teacher", "student float", "student alone", "student PTQ",
+    char name[KD_RESULT_NAME_MAX]; /* "teacher", "student float", "baseline", "student PTQ",
                                       "student int8" */
-    char kind[16]; /* "teacher" | "student" | "alone" | "ptq" | "blob" | "corrected"  */
+    char kind[16]; /* "teacher" | "student" | "baseline" | "ptq" | "blob" | "corrected"  */
     char stage[KD_MEASURED_STAGE_MAX]; /* whose best weights these are: "train", …; "" of none   */
     int64_t samples, correct;
     double loss; /* mean cross-entropy                                          */
@@ -35,7 +35,7 @@ void kd_result_free_counts(kd_result *result);
 /* Parameters, size, memory and time of the same network, measured elsewhere. */
 void kd_result_copy_costs(kd_result *out, const kd_result *from);
 
-/* Teacher, student, the same with biases corrected, student alone, and each way of quantizing with
+/* Teacher, student, the same with biases corrected, the baseline, and each way of quantizing with
  * and without training. */
 enum { KD_RESULTS_MAX = 4 + 2 * KD_QUANTIZE_MAX };
 

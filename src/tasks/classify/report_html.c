@@ -43,7 +43,7 @@ static bool intervals_overlap(const kd_result *a, const kd_result *b) {
 static void add_facts(kd_text *out, const kd_report *report) {
     const kd_result *teacher = kd_report_teacher(report);
     const kd_result *student = last_of_kind(report, "student");
-    const kd_result *alone = last_of_kind(report, "alone");
+    const kd_result *baseline = last_of_kind(report, "baseline");
     const kd_result *blob = last_of_kind(report, "blob");
     if (!blob) blob = last_of_kind(report, "ptq");
     const kd_result *final = blob ? blob : student;
@@ -58,11 +58,11 @@ static void add_facts(kd_text *out, const kd_report *report) {
                  intervals_overlap(final, teacher) ? "; the intervals overlap" : "");
     }
     add_fact(out, blob ? "Accuracy of the exported file" : "Accuracy of the student", value, more);
-    if (alone && student) {
-        double points = 100 * (accuracy_of(student) - accuracy_of(alone));
+    if (baseline && student) {
+        double points = 100 * (accuracy_of(student) - accuracy_of(baseline));
         snprintf(value, sizeof value, "%s%.2f points", points < 0 ? "−" : "+", fabs(points));
-        snprintf(more, sizeof more, "student float over the same network alone%s",
-                 intervals_overlap(student, alone) ? "; the intervals overlap" : "");
+        snprintf(more, sizeof more, "student float over the same network without a teacher%s",
+                 intervals_overlap(student, baseline) ? "; the intervals overlap" : "");
         add_fact(out, "What the teacher brought", value, more);
     }
     kd_format_bytes(value, sizeof value, (double) final->bytes);

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "config/defaults.h"
 #include "config/rows.h"
+#include "distill/quantize_keys.h"
 #include "distill/train_keys.h"
 #include "layers/node.h"
 #include "tasks/classify/config.h"
@@ -30,7 +31,7 @@ void kd_config_root_defaults(kd_config_reader *reader, const cJSON *object, cJSO
 void kd_config_root_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                            void *base) {
     kd_config *config = base;
-    config->loss_alone = (kd_loss_config){
+    config->loss_baseline = (kd_loss_config){
         .hard = 1, .temperature = 1, .label_smoothing = config->loss.label_smoothing};
     kd_config_check_name(reader, object, path);
     const cJSON *held = kd_json_get(kd_json_get(object, "data"), "validation");
@@ -38,8 +39,8 @@ void kd_config_root_finish(kd_config_reader *reader, const cJSON *object, const 
         !(cJSON_IsNumber(held) && held->valuedouble > 0))
         kd_config_complain_key(reader, object, path, "correct_bias",
                                "is chosen on samples held out, but \"data.validation\" is 0");
-    if (cJSON_IsTrue(kd_json_get(object, "alone")) && !kd_json_get(object, "teacher"))
-        kd_config_complain_key(reader, object, path, "alone",
+    if (cJSON_IsTrue(kd_json_get(object, "baseline")) && !kd_json_get(object, "teacher"))
+        kd_config_complain_key(reader, object, path, "baseline",
                                "trains the network also without the teacher, but there is no "
                                "\"teacher\"");
 }
@@ -248,11 +249,27 @@ void kd_config_targets_finish(kd_config_reader *reader, const cJSON *object, con
 /* --- loss, train ---------------------------------------------------------------------------- */
 
 void kd_config_loss_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
-    (void)object;
     bool taught = section_of(reader, "teacher") != NULL;
     kd_default_number(reader, out, "temperature", taught ? 4 : 1);
     kd_default_number(reader, out, "kl", taught ? 0.9 : 0);
     kd_default_number(reader, out, "hard", taught ? 0.1 : 1);
+    kd_config_divergence_defaults(reader, object, out);
+}
+
+/* Decoupled and standardized losses are of all logits, and the former has a formula of its own. */
+static void check_soft_loss(kd_config_reader *reader, const cJSON *object, const char *path,
+                            const kd_loss_config *loss) {
+    const cJSON *targets = kd_json_get(section_of(reader, "teacher"), "targets");
+    const cJSON *kind = kd_json_get(targets, "kind");
+    const bool topk = cJSON_IsString(kind) && strcmp(kind->valuestring, "topk") == 0;
+    kd_config_check_divergence(reader, object, path);
+    if (loss->decoupled > 0 && loss->divergence != KD_FORWARD_KL)
+        kd_config_complain_key(reader, object, path, "decoupled",
+                               "is made of forward_kl; there is no decoupled form of others");
+    if (topk && (loss->decoupled > 0 || loss->standardize))
+        kd_config_complain_key(reader, object, path, loss->decoupled > 0 ? "decoupled" : "standardize",
+                               "needs all logits of the teacher, but \"teacher.targets\" keeps %s",
+                               "the largest only");
 }
 
 void kd_config_loss_finish(kd_config_reader *reader, const cJSON *object, const char *path,
@@ -262,6 +279,7 @@ void kd_config_loss_finish(kd_config_reader *reader, const cJSON *object, const 
     if (!teacher && loss->kl > 0)
         kd_config_complain_key(reader, object, path, "kl",
                                "%g, but there is no \"teacher\" to be near to", loss->kl);
+    check_soft_loss(reader, object, path, loss);
     if (loss->kl <= 0 && loss->hard <= 0 && loss->hint_count == 0)
         kd_config_complain(reader, object, false, path,
                            "\"kl\" and \"hard\" are both 0: nothing is left to learn from");
@@ -297,17 +315,18 @@ static const char *const OF_INTEGERS[] = {
     "observer",    "percentile",      "ema",    "calibration_samples"};
 enum { OF_INTEGERS_COUNT = (int)(sizeof OF_INTEGERS / sizeof *OF_INTEGERS) };
 
-/* Which sees samples, too: the last of them. */
-static bool is_importance(const cJSON *object) {
-    const cJSON *rounding = kd_json_get(object, "rounding");
-    return cJSON_IsString(rounding) && strcmp(rounding->valuestring, "importance") == 0;
+/* How many of OF_INTEGERS are none of rounded weights: one that sees samples has the last, too. */
+static int count_foreign(const cJSON *object) {
+    const kd_quantizer *rounding = kd_config_rounding(object);
+    return OF_INTEGERS_COUNT - (rounding && rounding->sees != KD_SEES_NOTHING);
 }
 
 void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
     const cJSON *format = kd_json_get(object, "format");
+    kd_config_rounding_defaults(reader, object, out);
     if (cJSON_IsString(format)) {
         kd_default_text(reader, out, "name", format->valuestring);
-        for (int i = 0; i < OF_INTEGERS_COUNT - is_importance(object); i++)
+        for (int i = 0; i < count_foreign(object); i++)
             kd_default_none(reader, out, OF_INTEGERS[i]);
         return;
     }
@@ -321,14 +340,13 @@ void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, 
 /* Which quantizer it is. */
 static void choose_quantizer(kd_config_reader *reader, const cJSON *object, const char *path,
                              kd_quantize_config *quantize) {
-    const bool importance = is_importance(object);
-    quantize->spec.how = !quantize->format_name[0] ? &kd_quantizer_integers
-                         : importance              ? &kd_quantizer_importance
-                                                   : &kd_quantizer_nearest;
+    quantize->spec.how =
+        quantize->format_name[0] ? kd_config_rounding(object) : &kd_quantizer_integers;
     if (quantize->rounding[0] && !quantize->format_name[0])
         kd_config_complain_key(reader, object, path, "rounding", "goes with \"format\" only");
+    kd_config_check_rounding(reader, object, path);
     quantize->spec.format = kd_number_format_named(quantize->format_name);
-    for (int i = 0; quantize->spec.format && i < OF_INTEGERS_COUNT - importance; i++)
+    for (int i = 0; quantize->spec.format && i < count_foreign(object); i++)
         if (kd_json_get(object, OF_INTEGERS[i]))
             kd_config_complain_key(reader, object, path, OF_INTEGERS[i],
                                    "is of networks in integers; with \"format\" only weights are "

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "base/ranks.h"
 #include "distill/results.h"
 #include "tasks/classify/preflight.h"
@@ -131,30 +132,22 @@ int kd_run_look(kd_run *run, const kd_config *config, const kd_run_options *opti
     begin(run, config, options);
     run->looks = true;
     int status = read_inputs(run, options->like);
-    if (status == KD_OK) status = kd_file_lock_existing(&run->lock, run->folder);
+    if (status == KD_OK) status = kd_folder_own_existing(&run->lock, run->folder);
     return status < 0 || options->fresh ? status : kd_run_compare(run);
 }
 
-typedef struct {
-    kd_run *run;
-    const kd_config *config;
-    const kd_run_options *options;
-} opening;
-
-static int open_run(void *context) {
-    const opening *o = context;
-    kd_run *run = o->run;
-    const kd_config *config = o->config;
-    const kd_run_options *options = o->options;
+static int open_run(void *opened, const void *config, const void *how) {
+    kd_run *run = opened;
+    const kd_run_options *options = how;
     int status = kd_run_look(run, config, options);
     if (status == KD_OK)
         status = kd_results_take_folder(&run->lock, run->folder, options->fresh, RESULTS);
-    return status < 0 ? status : kd_results_write_config(run->folder, config->resolved);
+    return status < 0 ? status : kd_results_write_config(run->folder, run->config->resolved);
 }
 
 int kd_run_open_as(kd_run *run, const kd_config *config, const kd_run_options *options) {
     begin(run, config, options);
-    return kd_ranks_take_turns(open_run, &(opening){run, config, options});
+    return kd_results_open(open_run, run, config, options);
 }
 
 int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fresh) {
@@ -172,8 +165,7 @@ void kd_run_close(kd_run *run) {
         kd_dataset_free(run->test);
     }
     kd_tape_free(run->tape);
-    if (run->lock >= 0) close(run->lock);
-    run->lock = -1;
+    kd_folder_leave(&run->lock);
 }
 
 /* What decides the stage's result, and its key. */
@@ -188,15 +180,15 @@ static int describe_origin(kd_run *run, const char *stage, const kd_quantize_con
 int kd_run_job(kd_run *run, const char *stage, const kd_quantize_config *qat,
                kd_classifier_job *out) {
     const kd_config *c = run->config;
-    bool alone = strcmp(stage, "alone") == 0;
-    bool taught = !alone && run->store;
+    bool baseline = strcmp(stage, "baseline") == 0;
+    bool taught = !baseline && run->store;
     *out = (kd_classifier_job){.loop = {.stage = stage,
                                         .folder = run->folder,
                                         .spec = qat ? &qat->train : &c->train,
                                         .precision = run->precision,
                                         .seed = c->seed,
                                         .config_json = c->resolved},
-                               .loss = alone ? &c->loss_alone : &c->loss,
+                               .loss = baseline ? &c->loss_baseline : &c->loss,
                                .mode = qat ? KD_RUN_FAKE_TRAIN : KD_RUN_FLOAT,
                                .delay_steps = qat ? qat->delay_steps : 0,
                                .train = run->train,
@@ -204,7 +196,7 @@ int kd_run_job(kd_run *run, const char *stage, const kd_quantize_config *qat,
                                .augment = c->augment,
                                .views = c->teacher.views,
                                .store = taught ? run->store : NULL};
-    if (!alone && c->loss.hint_count > 0 && run->teacher.count > 0)
+    if (!baseline && c->loss.hint_count > 0 && run->teacher.count > 0)
         out->teacher = run->teacher.member[0];
     return describe_origin(run, stage, qat, &out->loop);
 }
@@ -213,9 +205,9 @@ static kd_extent sample_extent(const kd_dataset *d) {
     return (kd_extent){d->h, d->w, d->c};
 }
 
-int kd_run_train(kd_run *run, bool alone, kd_learner **out) {
+int kd_run_train(kd_run *run, bool baseline, kd_learner **out) {
     kd_classifier_job job;
-    int status = kd_run_job(run, alone ? "alone" : "train", NULL, &job);
+    int status = kd_run_job(run, baseline ? "baseline" : "train", NULL, &job);
     if (status < 0) return status;
     kd_learner_spec spec = {.model = &run->config->model,
                             .input = sample_extent(run->train),
@@ -258,15 +250,18 @@ static int calibrate(kd_run *run, kd_learner *learner, int64_t total) {
     int status = x && logits && row ? KD_OK : kd_fail_memory(bytes, "calibration samples");
     kd_rng rng = kd_rng_init(CALIBRATION_SEED, 1);
     if (status == KD_OK) kd_rng_permutation(&rng, row, d->count);
-    for (int64_t first = 0; first < total && status == KD_OK; first += CALIBRATION_BATCH) {
-        int64_t n = total - first < CALIBRATION_BATCH ? total - first : CALIBRATION_BATCH;
-        for (int64_t i = 0; i < n; i++) kd_dataset_sample(d, row[first + i], x + i * size);
-        status = kd_learner_logits(learner, KD_RUN_OBSERVE, run->tape, n, x, logits);
-    }
+    do {
+        for (int64_t first = 0; first < total && status >= 0; first += CALIBRATION_BATCH) {
+            int64_t n = total - first < CALIBRATION_BATCH ? total - first : CALIBRATION_BATCH;
+            for (int64_t i = 0; i < n; i++) kd_dataset_sample(d, row[first + i], x + i * size);
+            status = kd_learner_logits(learner, KD_RUN_OBSERVE, run->tape, n, x, logits);
+        }
+        if (status == KD_OK) status = kd_quantized_calibrated(learner->quantized);
+    } while (status == KD_CALIBRATE_AGAIN);
     free(x);
     free(logits);
     free(row);
-    return status < 0 ? status : kd_quantized_calibrated(learner->quantized);
+    return status;
 }
 
 /* Copies every parameter of the float net into the one with quantizers. */

@@ -80,7 +80,7 @@ int kd_run_look(kd_run *run, const kd_config *config, const kd_run_options *opti
 int kd_run_inputs(kd_run *run, const kd_config *config, const kd_run_options *options);
 void kd_run_close(kd_run *run);
 
-/* What decides a stage's result ("train", "alone", or with `qat` its own), the store's, a blob's;
+/* What decides a stage's result ("train", "baseline", or with `qat` its own), the store's, a blob's;
  * everything that a run's results are made from, and what its teacher and the teacher's answers to
  * the test set are. *out starts empty. Facts that a stage before brings are unknown until then. */
 void kd_run_origin_stage(kd_origin *out, const kd_run *run, const char *stage,
@@ -95,9 +95,9 @@ int kd_run_teachers(kd_run *run);
 /* Makes the store, or opens the one the config names. Needs the teachers. */
 int kd_run_teach(kd_run *run);
 
-/* Trains the config's network against the store (or, `alone`, against labels only); *out holds the
+/* Trains the config's network against the store (or, as `baseline`, against labels only); *out holds the
  * result and is the caller's. */
-int kd_run_train(kd_run *run, bool alone, kd_learner **out);
+int kd_run_train(kd_run *run, bool baseline, kd_learner **out);
 
 /* Writes <run>/student.<name>.ptq.gguf from `student` with calibration only, or with `qat` trains
  * on with fake-quant nodes and writes <run>/student.<name>.gguf. `how` is one of the config's.
@@ -115,7 +115,7 @@ void kd_run_blob_name(char out[KD_RESULT_NAME_MAX], const kd_quantize_config *ho
 int kd_run_blob_path(const kd_run *run, const kd_quantize_config *how, bool qat,
                      char out[KD_PATH_MAX]);
 
-/* The training job of a stage, "train", "alone" or with `qat` its own, for the trainer; it is valid
+/* The training job of a stage, "train", "baseline" or with `qat` its own, for the trainer; it is valid
  * until the next. */
 int kd_run_job(kd_run *run, const char *stage, const kd_quantize_config *qat,
                kd_classifier_job *out);
@@ -125,6 +125,6 @@ int kd_run_job(kd_run *run, const char *stage, const kd_quantize_config *qat,
 int kd_run_teacher_config(kd_config **out, const char *path, bool seeded, uint64_t seed);
 
 /* All stages, then report.html, report.json and, unless the run is quiet, the table on stdout. */
-int kd_run_everything(kd_run *run);
+int kd_run_pipeline(kd_run *run);
 
 #endif

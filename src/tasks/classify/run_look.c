@@ -159,7 +159,7 @@ int kd_run_compare(const kd_run *run) {
     if (status == KD_OK) status = kd_teach_compare(run);
     if (status == KD_OK) status = compare_stage(run, "train", NULL);
     if (status < 0 || run->as_teacher) return status;
-    if (config->alone) status = compare_stage(run, "alone", NULL);
+    if (config->baseline) status = compare_stage(run, "baseline", NULL);
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
         const kd_quantize_config *how = &config->quantize[i];
         status = compare_blob(run, how, false);

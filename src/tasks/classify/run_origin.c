@@ -46,7 +46,7 @@ static void add_teaching(kd_origin *out, const kd_run *run) {
 void kd_run_origin_stage(kd_origin *out, const kd_run *run, const char *stage,
                          const kd_quantize_config *qat) {
     const kd_config *config = run->config;
-    const bool taught = config->teacher.present && strcmp(stage, "alone") != 0;
+    const bool taught = config->teacher.present && strcmp(stage, "baseline") != 0;
     begin(out, run, stage);
     add_section(out, run, "seed", 0, NOTHING);
     add_section(out, run, "data", 0, NAMED_BY_CONTENT);
@@ -113,7 +113,7 @@ void kd_run_origin_whole(kd_origin *out, const kd_run *run) {
     add_section(out, run, "loss", 0, NOTHING);
     add_section(out, run, "quantize", KD_ORIGIN_ALL, DECIDES_NOTHING);
     add_section(out, run, "correct_bias", 0, NOTHING);
-    add_section(out, run, "alone", 0, NOTHING);
+    add_section(out, run, "baseline", 0, NOTHING);
     add_teaching(out, run);
 }
 

@@ -92,7 +92,7 @@ static int needs(kd_plan_needs *own, kd_plan_needs *shared, const void *config) 
     return kd_plan_measure(own, config);
 }
 
-static const char *const TIMED[] = {"data", "model", "train", "quantize", "alone", NULL};
+static const char *const TIMED[] = {"data", "model", "train", "quantize", "baseline", NULL};
 
 const kd_sweep_task kd_classify_sweep = {.load = load,
                                          .resolved = resolved,

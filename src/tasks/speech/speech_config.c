@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "config/defaults.h"
+#include "distill/quantize_keys.h"
 #include "distill/train_keys.h"
 
 static void root_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
@@ -86,12 +87,13 @@ static const kd_config_key LOSS_KEYS[] = {
     {"temperature", KD_KEY_REAL, FIELD(kd_loss_config, temperature), RANGE(0.001, 1000),
      .fallback = "2", .doc = "τ, softens both distributions"},
     {"kl", KD_KEY_REAL, FIELD(kd_loss_config, kl), RANGE(0, 1e6), .fallback = "1",
-     .doc = "weight of τ²·KL(teacher ‖ student)"},
+     .doc = "weight of τ²·divergence of the student from the teacher"},
+    DIVERGENCE_KEYS,
     {"hard", KD_KEY_REAL, FIELD(kd_loss_config, hard), RANGE(0, 1e6), .fallback = "0.8",
      .doc = "weight of the cross-entropy with the teacher's words"},
 };
 static const kd_config_table LOSS_TABLE = {.name = "loss", .key = LOSS_KEYS,
-    .count = COUNT(LOSS_KEYS), .finish = loss_finish, .doc = "What is minimised."};
+    .count = COUNT(LOSS_KEYS), .defaults = kd_config_divergence_defaults, .finish = loss_finish, .doc = "What is minimised."};
 
 static const kd_config_key TRAIN_KEYS[] = {
     EPOCHS_KEY(kd_train_spec, , .required = true),
@@ -112,6 +114,11 @@ static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count
 static const kd_config_key QUANTIZE_KEYS[] = {
     {"format", KD_KEY_CHOICE, FIELD(kd_speech_quantize, format_name), .choices = KD_FORMAT_CHOICES,
      .required = true, .doc = "of the matrices; int8 has a scale for each output channel, and is GGUF alone"},
+    {"rounding", KD_KEY_CHOICE, FIELD(kd_speech_quantize, rounding), .choices = KD_ROUNDING_CHOICES,
+     .depends = "nearest", .doc = "to the nearest numbers; or by the inputs of calibration_samples: importance, with the scales that lose least where they are large; gptq, each column's error made good by the others, without qat"},
+    {"calibration_samples", KD_KEY_INTEGER, FIELD(kd_speech_quantize, calibration_samples), RANGE(1, 1000000000),
+     .fallback = "32", .doc = "training windows that are heard first, of a fixed shuffle; of roundings that see samples"},
+    GPTQ_KEYS(kd_speech_quantize),
     {"name", KD_KEY_TEXT, FIELD(kd_speech_quantize, name), .depends = "the format, with -qat behind it when it is trained",
      .doc = "of the exported files, student.<name>.bin and .gguf"},
     {"qat", KD_KEY_OBJECT, .count = (ptrdiff_t)offsetof(kd_speech_quantize, qat),
@@ -176,6 +183,7 @@ static void teacher_finish(kd_config_reader *reader, const cJSON *object, const 
 static void loss_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                         void *base) {
     const kd_loss_config *loss = base;
+    kd_config_check_divergence(reader, object, path);
     if (loss->kl <= 0 && loss->hard <= 0)
         kd_config_complain(reader, object, false, path,
                            "\"kl\" and \"hard\" are both 0: nothing is left to learn from");
@@ -194,6 +202,10 @@ static void qat_finish(kd_config_reader *reader, const cJSON *object, const char
 
 static void quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
     const cJSON *format = kd_json_get(object, "format");
+    const kd_quantizer *rounding = kd_config_rounding(object);
+    if (rounding && rounding->sees == KD_SEES_NOTHING)
+        kd_default_none(reader, out, "calibration_samples");
+    kd_config_rounding_defaults(reader, object, out);
     char name[sizeof((kd_speech_quantize *)0)->name];
     if (!cJSON_IsString(format)) return;
     snprintf(name, sizeof name, "%.8s%s", format->valuestring,
@@ -206,8 +218,13 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
     kd_speech_quantize *quantize = base;
     const kd_speech_config *config = reader->whole;
     kd_config_check_name(reader, object, path);
-    quantize->spec = (kd_quantize_spec){.how = &kd_quantizer_nearest,
-                                        .format = kd_number_format_named(quantize->format_name)};
+    quantize->spec.how = kd_config_rounding(object);
+    quantize->spec.format = kd_number_format_named(quantize->format_name);
+    kd_config_check_rounding(reader, object, path);
+    if (quantize->spec.how && quantize->spec.how->sees == KD_SEES_NOTHING &&
+        kd_json_get(object, "calibration_samples"))
+        kd_config_complain_key(reader, object, path, "calibration_samples",
+                               "goes with a \"rounding\" that sees samples only");
     if (!kd_number_format_in_gguf(quantize->spec.format))
         kd_config_complain_key(reader, object, path, "format", "GGUF files cannot hold it");
     snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);

@@ -43,7 +43,9 @@ typedef struct {
     char stage[24]; /* "qat.<name>": of its checkpoints and log lines             */
     kd_quantize_spec spec;
     char format_name[KD_FORMAT_NAME_MAX];
-    bool qat; /* false: the float student's numbers, rounded                */
+    char rounding[16];           /* "": nearest, or one that sees samples                  */
+    int64_t calibration_samples; /* windows of the training lists, of one that sees them   */
+    bool qat;                    /* false: the float student's numbers, rounded                */
     kd_train_spec train;
 } kd_speech_quantize;
 

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/ranks.h"
+#include "tasks/speech/speech_calibrate.h"
 #include "tasks/speech/speech_look.h"
 #include "tasks/speech/speech_run.h"
 
@@ -65,11 +66,19 @@ static int write_files(const kd_speech_run *run, const kd_speech_quantize *how, 
     return status < 0 ? status : kd_whisper_bin_write(path, file, format);
 }
 
-/* The student, or a copy that may be trained, with a quantizer on it. */
-static int quantize(kd_quantized **out, kd_whisper_file *file, const kd_speech_quantize *how) {
-    const kd_quantizable model = {.params = file->model->params, .rule = kd_whisper_format_of};
+/* The student, or a copy that may be trained, with a quantizer on it that has seen what it must. */
+static int quantize(kd_quantized **out, const kd_speech_run *run, kd_whisper_file *file,
+                    const kd_speech_quantize *how) {
+    const kd_quantizable model = {.params = file->model->params,
+                                  .rule = kd_whisper_format_of,
+                                  .scalings = kd_whisper_scalings,
+                                  .layers = file->model};
     int status = kd_quantized_create(out, &model, &how->spec);
-    return status < 0 ? status : kd_quantized_start(*out);
+    if (status == KD_OK) status = kd_quantized_start(*out);
+    if (status == KD_OK && how->spec.how->sees != KD_SEES_NOTHING)
+        status =
+            kd_speech_calibrate(*out, file->model, run->train.windows, how->calibration_samples);
+    return status;
 }
 
 /* Its files: the encodings are those of the last rounding, the rest its own weights. */
@@ -87,7 +96,7 @@ static int write_quantized(kd_speech_run *run, const kd_speech_quantize *how) {
     kd_whisper_file *copy = NULL;
     kd_quantized *quantized = NULL;
     int status = kd_student_create(&copy, run->student, 0, 0, KD_WHISPER_TRAIN_DECODER);
-    if (status == KD_OK) status = quantize(&quantized, copy, how);
+    if (status == KD_OK) status = quantize(&quantized, run, copy, how);
     if (status == KD_OK && how->qat)
         status = kd_speech_run_train_rounded(run, copy->model, how, quantized);
     if (status == KD_OK) status = write_rounded(run, how, false, copy, quantized);
@@ -119,7 +128,7 @@ int kd_speech_run_quantize(kd_speech_run *run) {
     for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++) {
         const kd_speech_quantize *how = &run->config->quantize[i];
         kd_quantized *quantized = NULL;
-        status = quantize(&quantized, run->student, how);
+        status = quantize(&quantized, run, run->student, how);
         if (status == KD_OK) status = write_rounded(run, how, true, run->student, quantized);
         if (status == KD_OK) status = print_file(run, how, true);
         kd_quantized_free(quantized);

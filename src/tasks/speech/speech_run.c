@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/owner.h"
 #include "base/log.h"
 #include "base/ranks.h"
 #include "distill/checkpoint.h"
@@ -172,7 +173,7 @@ static int read_inputs(kd_speech_run *run, const char *runs) {
 }
 
 static int look_at_folder(kd_speech_run *run, bool fresh) {
-    int status = kd_file_lock_existing(&run->lock, run->folder);
+    int status = kd_folder_own_existing(&run->lock, run->folder);
     return status < 0 || fresh ? status : compare(run);
 }
 
@@ -198,25 +199,19 @@ int kd_speech_run_open_part(kd_speech_run *run, const kd_speech_config *config,
     return status < 0 || depth != KD_PART_BEGIN ? status : begin(run, how->fresh);
 }
 
-typedef struct {
-    kd_speech_run *run;
-    const kd_speech_config *config;
-    const char *runs;
-    bool fresh;
-} opening;
-
-static int open_run(void *context) {
-    const opening *o = context;
-    int status = kd_speech_run_look(o->run, o->config);
-    if (status == KD_OK) status = read_inputs(o->run, o->runs);
-    if (status == KD_OK) status = look_at_folder(o->run, o->fresh);
-    return status < 0 ? status : begin(o->run, o->fresh);
+static int open_run(void *opened, const void *config, const void *how) {
+    kd_speech_run *run = opened;
+    const kd_part_options *options = how;
+    int status = kd_speech_run_look(run, config);
+    if (status == KD_OK) status = read_inputs(run, options->runs);
+    if (status == KD_OK) status = look_at_folder(run, options->fresh);
+    return status < 0 ? status : begin(run, options->fresh);
 }
 
 int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
                        bool fresh) {
     *run = (kd_speech_run){.config = config, .lock = -1};
-    return kd_ranks_take_turns(open_run, &(opening){run, config, runs, fresh});
+    return kd_results_open(open_run, run, config, &(kd_part_options){.runs = runs, .fresh = fresh});
 }
 
 static void clear_list(kd_speech_list *list) {
@@ -233,8 +228,7 @@ void kd_speech_run_close(kd_speech_run *run) {
     kd_store_free(run->store);
     kd_whisper_file_free(run->student);
     kd_whisper_file_free(run->teacher);
-    if (run->lock >= 0) close(run->lock);
-    run->lock = -1;
+    kd_folder_leave(&run->lock);
 }
 
 /* --- what stages need ------------------------------------------------------------------------ */

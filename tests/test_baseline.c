@@ -1,4 +1,4 @@
-/* "alone": the same training without the teacher, and with all that is not the teacher's. */
+/* "baseline": the same training without the teacher, and with all that is not the teacher's. */
 #include "tiny_run.h"
 
 #include "data/h5.h"
@@ -34,7 +34,7 @@ static float *weights(const char *path, int64_t *n) {
 
 /* Temperature, weights and hints are how a teacher is followed; smoothing, augmentation, optimizer
  * and seed are not. */
-static void alone_is_the_same_training_without_the_teacher(void **state) {
+static void the_baseline_is_the_same_training_without_the_teacher(void **state) {
     (void)state;
     write_config("teacher", " \"model\": {\"type\": \"mlp\", \"hidden\": [8]},\n"
                             " \"train\": {\"epochs\": 1}");
@@ -44,16 +44,16 @@ static void alone_is_the_same_training_without_the_teacher(void **state) {
              "\"mse\", \"student\": \"linear2\", \"teacher\": \"hidden0\"}], ") ", \"teacher\": "
                                                                                 "{\"config\": "
                                                                                 "\"teacher.json\"},"
-                                                                                " \"alone\": true");
+                                                                                " \"baseline\": true");
     write_config("untaught", REST(""));
     assert_int_equal(DISTILL("train", "taught.json"), 0);
     assert_int_equal(DISTILL("train", "untaught.json"), 0);
     int64_t n, m;
-    float *alone = weights("runs/taught/alone.last.h5", &n);
+    float *baseline = weights("runs/taught/baseline.last.h5", &n);
     float *untaught = weights("runs/untaught/train.last.h5", &m);
     assert_int_equal(n, m);
-    assert_memory_equal(alone, untaught, (size_t)n * sizeof *alone);
-    free(alone);
+    assert_memory_equal(baseline, untaught, (size_t)n * sizeof *baseline);
+    free(baseline);
     free(untaught);
 }
 
@@ -64,6 +64,6 @@ static int setup(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(alone_is_the_same_training_without_the_teacher)};
+        cmocka_unit_test(the_baseline_is_the_same_training_without_the_teacher)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,0 +1,27 @@
+/* The keys of "quantize" that say how weights are rounded, and their rules, for the tables of every
+ * task. */
+#ifndef KD_DISTILL_QUANTIZE_KEYS_H
+#define KD_DISTILL_QUANTIZE_KEYS_H
+
+#include "config/reader.h"
+#include "config/rows.h"
+#include "quant/quantizer.h"
+
+/* clang-format off */
+/* The rows of the kd_quantize_spec at member `spec` of the struct `s`, of the rounding "gptq". */
+#define GPTQ_KEYS(s)                                                                               \
+    {"damping", KD_KEY_REAL, FIELD(s, spec.gptq.damping), ABOVE_ZERO, .fallback = "0.01",          \
+     .doc = "of gptq: share of the mean of its Hessian's diagonal that is added to it; as far as ten times as much where it cannot be inverted without"}, \
+    {"activation_order", KD_KEY_SWITCH, FIELD(s, spec.gptq.activation_order), .fallback = "true",  \
+     .doc = "of gptq: columns whose inputs are largest are rounded first"}
+/* clang-format on */
+
+/* What "rounding" names: the nearest numbers where nothing is said, NULL where there is none. */
+const kd_quantizer *kd_config_rounding(const cJSON *object);
+
+/* Takes the defaults of keys away that the rounding of `object` has not. */
+void kd_config_rounding_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
+/* What is wrong with the keys of the rounding. */
+void kd_config_check_rounding(kd_config_reader *reader, const cJSON *object, const char *path);
+
+#endif
