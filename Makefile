@@ -36,7 +36,7 @@ MAKEFLAGS += -j$(shell nproc)
 endif
 PACKAGES = build-essential pkg-config libopenblas-openmp-dev libhdf5-dev libsndfile1-dev \
            libsamplerate0-dev libcjson-dev libdnnl-dev libcmocka-dev zlib1g-dev libxxhash-dev \
-           libmpg123-dev libflac-dev libpng-dev libopenmpi-dev openmpi-bin libgemmlowp-dev \
+           libmpg123-dev libflac-dev libpng-dev liblzma-dev libopenmpi-dev openmpi-bin libgemmlowp-dev \
            dataset-fashion-mnist python3-h5py python3-numpy
 
 MODES    = release debug double
@@ -46,9 +46,12 @@ quiet = @$(if $(V),set -x,echo "$(1)");
 CFLAGS   = -std=c11 -D_GNU_SOURCE $(if $(filter arm i386 i686,$(TARGET)),-D_FILE_OFFSET_BITS=64) -Isrc -Iinclude -Iruntime -g $(SYSROOT:%=--sysroot=%) $(ARCH:%=-march=%) -fopenmp -fno-math-errno -MMD -MP \
            -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
            -Wmissing-prototypes -Wvla -Wno-psabi $(shell $(PKG_CONFIG) --cflags hdf5 sndfile samplerate \
-           flac libmpg123 libcjson libpng openblas 2>/dev/null)
-LDLIBS   = $(SYSROOT:%=--sysroot=%) $(shell $(PKG_CONFIG) --libs hdf5 sndfile samplerate flac libmpg123 libcjson libpng openblas \
+           flac libmpg123 libcjson libpng liblzma openblas 2>/dev/null)
+LDLIBS   = $(SYSROOT:%=--sysroot=%) $(shell $(PKG_CONFIG) --libs hdf5 sndfile samplerate flac libmpg123 libcjson libpng liblzma openblas \
            2>/dev/null) -lz -lxxhash -lm -lpthread
+# What clang does not know; its libomp has the names that OpenBLAS calls in libgomp and comes first, so that one
+# runtime is at work.
+CFLAGS  += $(if $(findstring clang,$(CC)),-Wno-unknown-pragmas)
 CFLAGS_release = -O3 -fPIC -fvisibility=hidden
 CFLAGS_debug   = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_double  = -O2 -DKD_DOUBLE
@@ -177,6 +180,13 @@ $(BUILD)/lib/distill.pc: always
 	    'Libs.private: -fopenmp $(LIBRARY_LIBS)' > $@
 
 # Every op of the headers, one X(name) a line: the op tests must have a case for each.
+# The devices that `distill plan` knows, as text of C.
+$(BUILD)/devices.inc: src/planner/devices.json
+	@mkdir -p $(@D)
+	@sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $< > $@
+$(foreach mode,$(MODES),$(BUILD)/$(mode)/planner/device.o): $(BUILD)/devices.inc
+$(foreach mode,$(MODES),$(BUILD)/$(mode)/planner/device.o): CFLAGS += -I$(BUILD)
+
 $(BUILD)/ops_list.h: src/autograd/ops.h src/distill/loss.h
 	@mkdir -p $(@D)
 	@sed -n 's/^kd_tensor \*kd_\([a-z0-9_]*\)(.*/X(\1)/p' $^ > $@

@@ -19,25 +19,13 @@ typedef struct {
     int32_t zero;
 } distill_product;
 
-#if defined(__ARM_FEATURE_MATMUL_INT8) || defined(__ARM_FEATURE_DOTPROD) ||                        \
-    defined(__AVXVNNI__) || (defined(__AVX512VNNI__) && defined(__AVX512VL__))
+#if defined(__ARM_FEATURE_MATMUL_INT8) || defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
 
 /* --- bytes: the zero goes out by Σw -------------------------------------------------------------
  */
 
-/* What a vector step takes of n values from k on; beyond them weights are 0. */
-typedef struct {
-    int8_t u[32], v[32];
-} distill_tail;
-
-static inline void distill_cut(distill_tail *tail, const distill_product *p, uint32_t k) {
-    memset(tail, 0, sizeof *tail);
-    memcpy(tail->u, p->u + k, p->n - k);
-    memcpy(tail->v, p->v + k, p->n - k);
-}
-
 #if defined(__ARM_FEATURE_MATMUL_INT8)
-#include <arm_neon.h>
 
 /* USMMLA: two rows of eight unsigned bytes times two of eight signed ones, which is all four sums.
  */
@@ -58,8 +46,7 @@ static inline void distill_finish(int32_t sum[4], const distill_sums *s, int32_t
     vst1q_s32(sum, vmlsq_n_s32(s->sum, s->weights, zero));
 }
 
-#elif defined(__ARM_FEATURE_DOTPROD)
-#include <arm_neon.h>
+#else
 
 /* SDOT: four products of signed bytes to each of four sums; activations are taken less 128. */
 static const char distill_kernel[] = "dotprod";
@@ -86,58 +73,27 @@ static inline void distill_finish(int32_t sum[4], const distill_sums *s, int32_t
     vst1q_s32(sum, vmlaq_n_s32(vpaddq_s32(x, y), both, 128 - zero));
 }
 
-#else
-#include <immintrin.h>
+#endif
 
-/* VPDPBUSD: four products of unsigned and signed bytes to each of eight sums. */
-static const char distill_kernel[] = "vnni";
-enum { STEP = 32, FLIP = 0 };
+/* What a vector step takes of n values from k on; beyond them weights are 0. */
 typedef struct {
-    __m256i sum[4], weights[2];
-} distill_sums;
+    int8_t u[STEP], v[STEP];
+} distill_tail;
 
-#ifdef __AVXVNNI__
-#define DISTILL_DOT _mm256_dpbusd_avx_epi32
-#else
-#define DISTILL_DOT _mm256_dpbusd_epi32
-#endif
-
-static inline void distill_step(distill_sums *s, const uint8_t *a, const uint8_t *b,
-                                const int8_t *u, const int8_t *v) {
-    const __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)a);
-    const __m256i y = _mm256_loadu_si256((const __m256i *)(const void *)b);
-    const __m256i w = _mm256_loadu_si256((const __m256i *)(const void *)u);
-    const __m256i z = _mm256_loadu_si256((const __m256i *)(const void *)v);
-    const __m256i one = _mm256_set1_epi8(1);
-    s->sum[0] = DISTILL_DOT(s->sum[0], x, w);
-    s->sum[1] = DISTILL_DOT(s->sum[1], x, z);
-    s->sum[2] = DISTILL_DOT(s->sum[2], y, w);
-    s->sum[3] = DISTILL_DOT(s->sum[3], y, z);
-    s->weights[0] = DISTILL_DOT(s->weights[0], one, w);
-    s->weights[1] = DISTILL_DOT(s->weights[1], one, z);
+static inline void distill_cut(distill_tail *tail, const distill_product *p, uint32_t k) {
+    memset(tail, 0, sizeof *tail);
+    memcpy(tail->u, p->u + k, p->n - k);
+    memcpy(tail->v, p->v + k, p->n - k);
 }
-
-static inline __m128i distill_add_four(__m256i a, __m256i b, __m256i c, __m256i d) {
-    const __m256i all = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
-    return _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
-}
-
-static inline void distill_finish(int32_t sum[4], const distill_sums *s, int32_t zero) {
-    const __m128i w = distill_add_four(s->weights[0], s->weights[1], s->weights[0], s->weights[1]);
-    const __m128i all = distill_add_four(s->sum[0], s->sum[1], s->sum[2], s->sum[3]);
-    _mm_storeu_si128((__m128i *)(void *)sum,
-                     _mm_sub_epi32(all, _mm_mullo_epi32(w, _mm_set1_epi32(zero))));
-}
-
-#endif
 
 static inline void distill_spread(void *to, const uint8_t *from, uint32_t n, uint32_t width,
                                   int32_t zero) {
-    uint8_t *column = to;
+    uint8_t *restrict column = to; /* n ≤ width: what is read lies behind it */
+    const uint8_t *restrict stored = from;
     uint32_t k;
     (void)zero;
-    for (k = 0; k < n; k++) column[k] = from[k] ^ FLIP;
-    for (; k < width; k++) column[k] = 0;
+    for (k = 0; k < n; k++) column[k] = stored[k] ^ FLIP;
+    memset(column + n, 0, width - n);
 }
 
 static inline void distill_multiply(int32_t sum[4], const distill_product *p) {
@@ -176,12 +132,19 @@ static inline void distill_step(__m256i s[4], const int16_t *a, const int16_t *b
     s[3] = _mm256_add_epi32(s[3], _mm256_madd_epi16(y, z));
 }
 
+/* Whole vectors, each read before its place is written: `width` is a multiple of them. What stands
+ * behind the n values meets weights of 0. */
 static inline void distill_spread(void *to, const uint8_t *from, uint32_t n, uint32_t width,
                                   int32_t zero) {
+    const __m256i less = _mm256_set1_epi16((short)zero);
     int16_t *column = to;
     uint32_t k;
-    for (k = 0; k < n; k++) column[k] = (int16_t)(from[k] - zero);
-    for (; k < width; k++) column[k] = 0;
+    (void)width;
+    for (k = 0; k < n; k += 16) {
+        const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(from + k));
+        _mm256_storeu_si256((__m256i *)(void *)(column + k),
+                            _mm256_sub_epi16(_mm256_cvtepu8_epi16(bytes), less));
+    }
 }
 
 static inline void distill_multiply(int32_t sum[4], const distill_product *p) {

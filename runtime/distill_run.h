@@ -85,7 +85,7 @@ int distill_run_best(const distill_run *run);
 /* logits (classes), with the bits that the program gives. Uses double. */
 void distill_run_logits(const distill_run *run, float *logits);
 
-/* Which products were compiled in: "portable", "smlad", "dotprod", "i8mm", "avx2" or "vnni". */
+/* Which products were compiled in: "portable", "smlad", "dotprod", "i8mm" or "avx2". */
 const char *distill_run_kernel(void);
 
 /* Multiply-adds of one sample. */

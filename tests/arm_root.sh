@@ -5,7 +5,7 @@
 # usage: arm_root.sh FOLDER
 set -e
 packages="libc6-dev libgomp1 libopenblas-openmp-dev libhdf5-dev libsndfile1-dev libsamplerate0-dev \
-    libcjson-dev libcmocka-dev zlib1g-dev libxxhash-dev libmpg123-dev libflac-dev libpng-dev libgemmlowp-dev libstdc++-12-dev"
+    libcjson-dev libcmocka-dev zlib1g-dev libxxhash-dev libmpg123-dev libflac-dev libpng-dev liblzma-dev libgemmlowp-dev libstdc++-12-dev"
 root=$1
 [ -f "$root/complete" ] && exit 0
 mkdir -p "$root/debs/partial"

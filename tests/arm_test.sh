@@ -52,7 +52,6 @@ other() {
 other musl musl-gcc "" "" musl-tools
 other 32-bit-x86 gcc -m32 "" gcc-multilib
 grep -qw avx2 /proc/cpuinfo && other avx2 gcc -mavx2 "" gcc
-grep -qw avx_vnni /proc/cpuinfo && other vnni gcc "-mavx2 -mavxvnni" "" gcc
 arm64="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
 other aarch64 aarch64-linux-gnu-gcc "" qemu-aarch64 "$arm64"
 other dotprod aarch64-linux-gnu-gcc -march=armv8.2-a+dotprod qemu-aarch64 "$arm64"

@@ -76,7 +76,8 @@ static kd_tensor *call_rotary(kd_tape *tape, kd_tensor **leaf, const void *args)
         c[i] = (kd_real)cos(angle);
         s[i] = (kd_real)sin(angle);
     }
-    return kd_rotary(tape, leaf[0], &(kd_rotary_table){ROTARY_POSITIONS, a->pairs, c, s}, a->first);
+    const int64_t first = a->first * a->pairs;
+    return kd_rotary(tape, leaf[0], &(kd_rotary_table){a->pairs, c + first, s + first});
 }
 
 /* Pair (i, i + pairs) of a head as a complex number, times e^{i·angle}. */

@@ -1,9 +1,12 @@
 /* Runs a blob over the pictures of an idx file with runtime/ alone and prints what came out, for
  * comparison between processors: plain C99 with the C library.
- * usage: runner_probe BLOB IMAGES [COUNT]     IMAGES: an idx file, not compressed */
+ * usage: runner_probe BLOB IMAGES [COUNT]     IMAGES: an idx file, not compressed
+ * On the standard error: the kernel, the arena, and how many pictures a second by the median of the
+ * times that distill_run_invoke took. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "distill_input.h"
 
@@ -28,6 +31,11 @@ static uint64_t add_bits(uint64_t hash, const void *bytes, size_t n) {
     return hash;
 }
 
+static int compare_times(const void *a, const void *b) {
+    const clock_t x = *(const clock_t *)a, y = *(const clock_t *)b;
+    return x < y ? -1 : x > y;
+}
+
 static int probe(const unsigned char *blob, size_t length, const unsigned char *images,
                  size_t bytes, unsigned long count) {
     uint32_t size[3];
@@ -35,6 +43,7 @@ static int probe(const unsigned char *blob, size_t length, const unsigned char *
     uint64_t hash = 0xcbf29ce484222325u;
     unsigned long i, classes[256] = {0};
     static float logits[256];
+    static clock_t took[10000];
     distill_picture picture;
     distill_run *run;
     void *arena;
@@ -50,7 +59,9 @@ static int probe(const unsigned char *blob, size_t length, const unsigned char *
     distill_run_extent(run, size);
     for (i = 0; i < count && 16 + (i + 1) * size[0] * size[1] * size[2] <= bytes; i++) {
         distill_picture_put(&picture, run, images + 16 + i * size[0] * size[1] * size[2]);
+        took[i % 10000] = clock();
         distill_run_invoke(run);
+        took[i % 10000] = clock() - took[i % 10000];
         distill_run_logits(run, logits);
         hash = add_bits(hash, logits, sizeof *logits * (size_t)distill_run_classes(run));
         classes[distill_run_best(run)]++;
@@ -59,7 +70,10 @@ static int probe(const unsigned char *blob, size_t length, const unsigned char *
            (unsigned long)(hash & 0xffffffffu));
     for (i = 0; i < (unsigned long)distill_run_classes(run); i++) printf(" %lu", classes[i]);
     printf("\n");
-    fprintf(stderr, "kernel %s, %lu bytes of arena\n", distill_run_kernel(), (unsigned long)need);
+    qsort(took, i < 10000 ? i : 10000, sizeof *took, compare_times);
+    fprintf(stderr, "kernel %s, %lu bytes of arena, %.0f samples/s\n", distill_run_kernel(),
+            (unsigned long)need,
+            (double)CLOCKS_PER_SEC / ((double)took[(i < 10000 ? i : 10000) / 2] + 1e-9));
     free(arena);
     return 0;
 }

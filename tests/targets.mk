@@ -11,7 +11,9 @@
 # make bench-torch  training speed beside PyTorch, in one run
 # make bench-ddp  two ranks beside one and beside PyTorch's DistributedDataParallel, in one run
 # make bench-whisper  a training step of Whisper beside PyTorch and transformers, in one run
+# make bench-tflite  int8 inference beside TensorFlow Lite, ONNX Runtime and runtime/, in one run
 # make bench-onnx   int8 inference beside ONNX Runtime, in one run; BLOB= an exported file
+# make text-parity TOKENIZERS="FOLDER|FILE.gguf …"  tokenizers beside those of PyPI, on a megabyte
 # make parity     Whisper beside transformers and whisper.cpp, from PyPI   (PYTHON=…, PARTS=numbers …)
 # make debug      build/debug/bin/distill, with address and undefined-behaviour sanitizers
 # make double     build/double/bin/distill, double precision
@@ -50,7 +52,7 @@ CLUSTER = tests/cluster/cases.py build/distill build/release/speech_folder build
 KILLS  ?= 20
 cluster-test: build/distill build/release/speech_folder
 	python3 $(CLUSTER) $(if $(CASES),--cases $(CASES))
-build/release/speech_folder: tests/cluster/speech_folder.c build/release/libdistill.a
+build/release/speech_folder build/release/scaling: build/release/%: tests/cluster/%.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) -Itests -o $@ $^ -lcmocka $(LDLIBS)
 
 # The demo on a few pictures, with the address and undefined-behaviour sanitizers.
@@ -112,6 +114,11 @@ bench-ddp: build/distill
 bench-whisper: build/distill
 	$(PYTHON) tests/bench_whisper.py build/distill $(RECIPES:%=--recipes=%) $(WINDOWS:%=--windows=%)
 
+# ai-edge-litert, tflite, onnx, onnxruntime and gguf from PyPI
+bench-tflite: build/distill
+	$(CC) -std=c99 -O2 -march=native -Iruntime -o build/runner_probe tests/runner_probe.c runtime/*.c -lm
+	$(PYTHON) tests/bench_tflite.py build/distill build/runner_probe
+
 # onnx, onnxruntime and gguf from PyPI
 bench-onnx: build/distill
 	$(PYTHON) tests/bench_onnx.py build/distill $(BLOB)
@@ -120,10 +127,12 @@ bench-onnx: build/distill
 schema: build/distill
 	build/distill schema > configs/schema.json
 	build/distill schema --task speech > configs/speech.schema.json
+	build/distill schema --task language > configs/language.schema.json
 	build/distill schema --sweep > configs/sweep.schema.json
-	sed -i '/^### The whole$$/,$$d' docs/configuration.md docs/speech.md docs/sweep.md
+	sed -i '/^### The whole$$/,$$d' docs/configuration.md docs/speech.md docs/language.md docs/sweep.md
 	build/distill schema --markdown | sed '$${/^$$/d}' >> docs/configuration.md
 	build/distill schema --task speech --markdown | sed '$${/^$$/d}' >> docs/speech.md
+	build/distill schema --task language --markdown | sed '$${/^$$/d}' >> docs/language.md
 	build/distill schema --sweep --markdown | sed '$${/^$$/d}' >> docs/sweep.md
 
 # torch, transformers, pywhispercpp and gguf from PyPI, for a python3 of your choice.
@@ -131,6 +140,12 @@ PARTS ?= numbers words files gguf speed
 parity: build/distill build/release/whisper_probe
 	$(PYTHON) tests/whisper_parity.py $^ $(or $(DISTILL_DATA),../shared/data) $(PARTS)
 build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
+	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
+
+# tokenizers, sentencepiece and llama-cpp-python from PyPI; TOKENIZERS: folders and GGUF files.
+text-parity: build/release/text_probe
+	$(PYTHON) tests/text_parity.py $< $(or $(DISTILL_DATA),../shared/data) $(TOKENIZERS)
+build/release/text_probe: tests/text_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
 ARM_TESTS = int8 blob blob_graph qnet runner_input
@@ -146,4 +161,4 @@ arm-test: build/distill
 format:
 	clang-format -i include/*.h docs/example/*.c runtime/*.[ch] src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-ddp bench-whisper bench-onnx parity format
+.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-ddp bench-whisper bench-onnx bench-tflite parity text-parity format

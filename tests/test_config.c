@@ -16,6 +16,7 @@
 #include "config/reader.h"
 #include "config/schema.h"
 #include "tasks/classify/config.h"
+#include "tasks/language/language_config.h"
 #include "tasks/registry.h"
 #include "tasks/speech/speech_config.h"
 
@@ -572,6 +573,8 @@ static void schema_and_documentation_agree(void **state) {
     check_generated(&kd_config_root, "configs/schema.json", "docs/configuration.md", "");
     check_generated(&kd_speech_config_root, "configs/speech.schema.json", "docs/speech.md",
                     " --task speech");
+    check_generated(&kd_language_config_root, "configs/language.schema.json", "docs/language.md",
+                    " --task language");
 }
 
 /* The example of the documentation, and the recipes. */
@@ -625,6 +628,7 @@ static void tables_are_sound(void **state) {
     (void)state;
     check_table(&kd_config_root);
     check_table(&kd_speech_config_root);
+    check_table(&kd_language_config_root);
 }
 
 static const kd_config_key *find_key(const kd_config_table *table, const char *name) {

@@ -56,10 +56,10 @@ static void test_sampling(void **state) {
     check_shares(share, 1, (const int[]){1, 3, 4}, 3);
     draw(share, (kd_sampling){.temperature = 1, .top_k = 1, .top_p = 1});
     assert_true(fabs(share[1] - 1) < 1e-9);
-    /* the two largest have 0.719 of the probability, with the third 0.851 */
+    /* the two largest have 0.757 of the probability, with the third 0.897 */
     draw(share, (kd_sampling){.temperature = 1, .top_p = 0.7});
     check_shares(share, 1, (const int[]){1, 3}, 2);
-    draw(share, (kd_sampling){.temperature = 1, .top_p = 0.75});
+    draw(share, (kd_sampling){.temperature = 1, .top_p = 0.8});
     check_shares(share, 1, (const int[]){1, 3, 4}, 3);
 }
 

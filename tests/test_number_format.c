@@ -17,7 +17,13 @@
 #include "files/formats/number_format.h"
 #include "quant/grid.h"
 
-enum { BLOCKS = 37, ODD_ROW = 129, ROW = 512, TYPES = 256 };
+enum {
+    BLOCKS = 37,
+    ODD_ROW = 129,
+    ROW = 512,
+    TYPES = 256,
+    BAD = 5 /* where a row has no number */
+};
 
 /* `bound`: of |x − decode(encode(x))| over the largest |x| of the block. A step of a block format
  * is max/7 … max/127, or (max − min)/15 … /31 where there is an offset; half of it, the
@@ -214,6 +220,8 @@ static void assert_rows(const char *name, const kd_number_format *f, const float
     assert_non_null(right);
     assert_int_equal(n, count * (int64_t)size);
     for (int64_t row = 0; row < count; row++) {
+        /* ggml's maximum begins anew behind what is no number; rows with such are refused. */
+        if (isnan(x[row * ROW + BAD]) && f == &kd_format_q8_0) continue;
         f->encode(found, x + row * ROW, importance ? importance + row * ROW : NULL, ROW);
         for (size_t k = 0; k < size; k++)
             if (found[k] != right[(size_t)row * size + k])

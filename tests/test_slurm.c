@@ -120,11 +120,11 @@ static void a_script_goes_on_or_ends(void **state) {
         bool queued;
         const char *end; /* NULL: no file */
     } cases[] = {
-        {75, "RUNNING None", 0, true, "0 stopped in time, exit code 75, on n1"},
-        {137, "RUNNING None", 0, true, "1 killed by signal 9, on n1"},
-        {74, "RUNNING None", 0, true, "2 exit code 74, on n1"},
-        {75, "COMPLETING None", 75, false, "0 stopped in time"}, /* scancel, scontrol requeue */
-        {143, "COMPLETING TimeLimit", 0, true, "1 killed by signal 15"},
+        {75, "RUNNING None", 0, true, "0 0 stopped, exit code 75, on n1"},
+        {137, "RUNNING None", 0, true, "1 1 killed by signal 9, on n1"},
+        {74, "RUNNING None", 0, true, "2 2 exit code 74, on n1"},
+        {75, "COMPLETING None", 75, false, "0 2 stopped"}, /* scancel, scontrol requeue */
+        {143, "COMPLETING TimeLimit", 0, true, "1 3 killed by signal 15"},
         {65, "RUNNING None", 65, false, NULL},
         {78, "RUNNING None", 78, false, NULL},
         {0, "RUNNING None", 0, false, NULL},
@@ -140,7 +140,7 @@ static void a_script_goes_on_or_ends(void **state) {
         else
             assert_false(kd_file_exists(test_path(folder, "the_run-7.end")));
         if (i > 0 && cases[i - 1].end)
-            assert_file_says(folder, "before", strchr(cases[i - 1].end, ' ') + 1);
+            assert_file_says(folder, "before", cases[i - 1].end + strlen("0 0 "));
     }
     assert_file_says(
         folder, "words",

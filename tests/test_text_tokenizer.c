@@ -366,7 +366,7 @@ static void test_bad_texts(void **state) {
     const int32_t V = kd_text_tokenizer_ids(t)->vocabulary, beyond[] = {3, V};
     assert_refused(kd_text_tokenizer_encode(&id, &count, t, "ab\xFFz", 4, true), KD_EDATA,
                    "byte 2, 0xFF, is not UTF-8");
-    assert_refused(kd_text_tokenizer_encode(&id, &count, t, "a", (size_t)10 << 30, true), KD_EDATA,
+    assert_refused(kd_text_tokenizer_encode(&id, &count, t, "a", SIZE_MAX, true), KD_EDATA,
                    "should be at most");
     assert_refused(kd_text_tokenizer_decode(&text, NULL, t, beyond, 2, true), KD_EDATA,
                    "at place 1, should be below");

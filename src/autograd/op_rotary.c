@@ -1,22 +1,16 @@
 #include "autograd/op_common.h"
 #include "autograd/ops.h"
 
-typedef struct {
-    kd_rotary_table table;
-    int64_t first;
-} rotary_record;
-
 /* Every head of every row of x turned into `out`; `sign` −1 turns back. With `adding`, out ← out +
  * that. */
-static void turn(kd_real *out, const kd_real *x, const kd_tensor *shape, const rotary_record *r,
+static void turn(kd_real *out, const kd_real *x, const kd_tensor *shape, const kd_rotary_table *r,
                  kd_real sign, bool adding) {
     const int64_t T = shape->shape[1], C = shape->shape[2], rows = shape->shape[0] * T;
-    const int64_t n = r->table.pairs;
+    const int64_t n = r->pairs;
 #pragma omp parallel for if (shape->size >= KD_PARALLEL_SIZE)
     for (int64_t row = 0; row < rows; row++) {
-        const int64_t angle = (r->first + row % T) * n;
-        const kd_real *restrict cosine = r->table.cosine + angle, *restrict sine =
-                                                                      r->table.sine + angle;
+        const int64_t angle = row % T * n;
+        const kd_real *restrict cosine = r->cosine + angle, *restrict sine = r->sine + angle;
         for (int64_t c = row * C; c < (row + 1) * C; c += 2 * n) {
             const kd_real *restrict in = x + c;
             kd_real *restrict to = out + c;
@@ -39,17 +33,14 @@ static void rotary_backward(kd_tape *tape, kd_node *node) {
     if (dx) turn(dx, node->out->grad, node->out, node->saved, -1, beta != 0);
 }
 
-kd_tensor *kd_rotary(kd_tape *tape, kd_tensor *x, const kd_rotary_table *table, int64_t first) {
+kd_tensor *kd_rotary(kd_tape *tape, kd_tensor *x, const kd_rotary_table *table) {
     char shape[96];
     KD_CONTRACT(x->rank == 3 && x->shape[2] % (2 * table->pairs) == 0,
                 "rotary: heads of %lld channels, %s", (long long)(2 * table->pairs),
                 kd_shape_text(shape, sizeof shape, x));
-    KD_CONTRACT(first >= 0 && first + x->shape[1] <= table->positions,
-                "rotary: positions %lld to %lld of %lld", (long long)first,
-                (long long)(first + x->shape[1]), (long long)table->positions);
     kd_tensor *y = kd_tape_output(tape, x->rank, x->shape);
-    rotary_record *record = kd_tape_alloc(tape, sizeof *record);
-    *record = (rotary_record){*table, first};
+    kd_rotary_table *record = kd_tape_alloc(tape, sizeof *record);
+    *record = *table;
     turn(y->value, x->value, x, record, 1, false);
     kd_tape_record(tape, "rotary", rotary_backward, y, record, 1, &x);
     return y;

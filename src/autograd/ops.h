@@ -135,17 +135,16 @@ kd_tensor *kd_pad(kd_tape *tape, kd_tensor *x, int axis, int64_t before, int64_t
 
 /* --- op_rotary.c ---------------------------------------------------------------------------- */
 
-/* Angles of rotary positions, t·w_i of position t and pair i; borrowed by the ops. */
+/* Angles of rotary positions: of each row and each pair. */
 typedef struct {
-    int64_t positions, pairs;
-    const kd_real *cosine, *sine; /* (positions, pairs) */
+    int64_t pairs;
+    const kd_real *cosine, *sine; /* (T,pairs); they outlive the backward */
 } kd_rotary_table;
 
-/* Every head of width D = 2·pairs turned by its position (Su et al. 2021, arXiv 2104.09864,
+/* Every head of width D = 2·pairs turned by its row's angles (Su et al. 2021, arXiv 2104.09864,
  * equation 34), its pairs being (i, i + D/2): y_i = x_i·cos − x_{i+D/2}·sin, y_{i+D/2} =
- * x_{i+D/2}·cos + x_i·sin, at row t the angles of position first + t. x (B,T,heads·D) → the same.
- * The table outlives the backward. */
-kd_tensor *kd_rotary(kd_tape *tape, kd_tensor *x, const kd_rotary_table *table, int64_t first);
+ * x_{i+D/2}·cos + x_i·sin. x (B,T,heads·D) → the same. */
+kd_tensor *kd_rotary(kd_tape *tape, kd_tensor *x, const kd_rotary_table *table);
 
 /* --- op_attention.c ------------------------------------------------------------------------- */
 

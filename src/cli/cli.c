@@ -32,6 +32,7 @@ static const command COMMANDS[] = {
     {"transcribe", kd_cmd_transcribe, "print what is said in sound files, with a Whisper model"},
     {"generate", kd_cmd_generate, "go on with a text, with a language model"},
     {"perplexity", kd_cmd_perplexity, "how well a language model foretells a text"},
+    {"plan", kd_cmd_plan, "in how many bits a model fits on which device, how fast"},
     {"convert", kd_cmd_convert, "write a Whisper model in another format"},
     {"imatrix", kd_cmd_imatrix, "gather an importance matrix for convert"},
     {"inspect", kd_cmd_inspect, "print what is in a file"},

@@ -92,6 +92,7 @@ int kd_cmd_export(int argc, char **argv);
 int kd_cmd_generate(int argc, char **argv);
 int kd_cmd_label(int argc, char **argv);
 int kd_cmd_perplexity(int argc, char **argv);
+int kd_cmd_plan(int argc, char **argv);
 int kd_cmd_quantize(int argc, char **argv);
 int kd_cmd_teach(int argc, char **argv);
 int kd_cmd_transcribe(int argc, char **argv);

@@ -123,16 +123,21 @@ static void add_environment(kd_text *out, const kd_slurm_job *job) {
 static void add_beginning(kd_text *out, const kd_slurm_job *job) {
     kd_text_add(
         out,
-        "\n# How the last start ended stands in this file, behind the number of those in a row "
-        "that died soon.\n"
+        "\n# How the last start ended stands in this file, behind how many in a row died soon, and "
+        "how "
+        "many in all.\n"
         "end=\"%s-$SLURM_JOB_ID.end\"\n"
-        "soon=0 before=\n"
-        "[ -f \"$end\" ] && read -r soon before <\"$end\"\n"
+        "soon=0 deaths=0 before=\n"
+        "[ -f \"$end\" ] && read -r soon deaths before <\"$end\"\n"
         "export DISTILL_PREVIOUS_END=\"$before\"\n"
-        "echo \"$soon ended without a word, on "
-        "$SLURM_JOB_NODELIST\" >\"$end\"\n"
+        "echo \"$soon $((deaths + 1)) ended without a word, on $SLURM_JOB_NODELIST\" >\"$end\"\n"
         "began=$(date +%%s)\n"
-        "trap : TERM # the ranks get it, too, and save\n\n",
+        "trap : TERM # the ranks get it, too, and save\n\n"
+        "# A node that died keeps the sockets of its steps, and begins none of the same number "
+        "again.\n"
+        "for step in $(seq \"$deaths\"); do\n"
+        "    srun --mpi=none --nodes=1 --ntasks=1 true 2>/dev/null\n"
+        "done\n\n",
         job->name);
 }
 
@@ -163,13 +168,13 @@ static const char ENDING[] =
     "    rm -f \"$end\"\n"
     "    exit $code ;;\n"
     "75)\n"
-    "    soon=0 how='stopped in time, exit code 75' ;;\n"
+    "    soon=0 how='stopped, exit code 75' ;;\n"
     "*)\n"
-    "    how=\"exit code $code\"\n"
+    "    how=\"exit code $code\" deaths=$((deaths + 1))\n"
     "    [ $code -gt 128 ] && how=\"killed by signal $((code - 128))\"\n"
     "    if [ $(($(date +%s) - began)) -lt 300 ]; then soon=$((soon + 1)); else soon=0; fi ;;\n"
     "esac\n"
-    "echo \"$soon $how, on $SLURM_JOB_NODELIST\" >\"$end\"\n"
+    "echo \"$soon $deaths $how, on $SLURM_JOB_NODELIST\" >\"$end\"\n"
     "echo \"start $((${SLURM_RESTART_COUNT:-0} + 1)): $how\"\n\n"
     "case $(squeue -h -j \"$SLURM_JOB_ID\" -o '%T %r') in\n"
     "*TimeLimit*) ;;            # it came before the ranks were done: the job goes on\n"

@@ -81,25 +81,38 @@ static int read_rotary(kd_rotary_spec *out, const kd_json *json, int context) {
 /* --- reading: the rest -------------------------------------------------------------------------
  */
 
-static int read_family(kd_llama_spec *spec, const kd_json *json, const char *path) {
+enum { LLAMA, MISTRAL, QWEN2, QWEN3, UNKNOWN };
+
+static int type_of(const kd_json *json) {
     static const char *const known[] = {"llama", "mistral", "qwen2", "qwen3"};
     const cJSON *type = kd_json_get(kd_json_root(json), "model_type");
-    int i = 0;
-    while (i < 4 && !(cJSON_IsString(type) && strcmp(type->valuestring, known[i]) == 0)) i++;
-    if (i == 4)
+    int i = LLAMA;
+    while (i < UNKNOWN && !(cJSON_IsString(type) && strcmp(type->valuestring, known[i]) == 0)) i++;
+    return i;
+}
+
+bool kd_llama_config_is(const kd_json *config) {
+    return type_of(config) != UNKNOWN;
+}
+
+static int read_family(kd_llama_spec *spec, const kd_json *json, const char *path) {
+    const cJSON *type = kd_json_get(kd_json_root(json), "model_type");
+    const int family = type_of(json);
+    if (family == UNKNOWN)
         return type ? kd_folder_refuse(json, type, "model_type",
                                        "llama, mistral, qwen2 or qwen3, which are known here")
                     : kd_fail(KD_EDATA, "%s: \"model_type\" is missing", path);
-    spec->attention_bias = i == 2;
-    spec->head_norms = i == 3;
+    spec->attention_bias = family == QWEN2;
+    spec->head_norms = family == QWEN3;
     spec->epsilon = 1e-6;
     int status = kd_folder_need_text(json, "hidden_act", "silu");
     if (status == KD_OK) status = kd_folder_check_packed(json);
-    if (status == KD_OK && i != 2) status = kd_folder_need_bool(json, "attention_bias", false);
+    if (status == KD_OK && family != QWEN2)
+        status = kd_folder_need_bool(json, "attention_bias", false);
     if (status == KD_OK) status = kd_folder_need_bool(json, "mlp_bias", false);
     if (status == KD_OK) status = kd_folder_need_bool(json, "use_sliding_window", false);
     const cJSON *window = kd_json_get(kd_json_root(json), "sliding_window");
-    if (status == KD_OK && i == 1 && window && !cJSON_IsNull(window))
+    if (status == KD_OK && family == MISTRAL && window && !cJSON_IsNull(window))
         return kd_folder_refuse(json, window, "sliding_window",
                                 "null; all positions are seen here");
     return status;

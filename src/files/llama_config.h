@@ -2,8 +2,12 @@
 #ifndef KD_FILES_LLAMA_CONFIG_H
 #define KD_FILES_LLAMA_CONFIG_H
 
+#include "base/json.h"
 #include "base/text.h"
 #include "files/llama_file.h"
+
+/* Whether its "model_type" is known here. */
+bool kd_llama_config_is(const kd_json *config);
 
 /* Sizes and ends of the folder's config.json (and generation_config.json, whose ends count more).
  * KD_EDATA where it describes a decoder that layers/llama.h is not. */

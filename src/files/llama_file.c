@@ -3,7 +3,9 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "files/folder_config.h"
 #include "files/folder_weights.h"
+#include "files/llama_config.h"
 #include "files/llama_names.h"
 
 void kd_llama_file_free(kd_llama_file *file) {
@@ -14,6 +16,30 @@ void kd_llama_file_free(kd_llama_file *file) {
     kd_file_map_close(&file->map);
     kd_folder_weights_close(file->folder);
     free(file);
+}
+
+static bool is_folder_of_one(const char *folder) {
+    char path[KD_PATH_MAX];
+    kd_json *json;
+    const int status = kd_folder_json(&json, path, folder, "config.json");
+    const bool is = status == KD_OK && kd_llama_config_is(json);
+    kd_json_free(json);
+    return is;
+}
+
+static bool is_gguf_of_one(const char *path) {
+    kd_file_map map;
+    kd_gguf *gguf = NULL;
+    if (kd_file_map_open(&map, path) < 0) return false;
+    const bool is =
+        kd_gguf_parse(&gguf, map.bytes, map.length, path) == KD_OK && kd_gguf_is_llama(gguf);
+    kd_gguf_free(gguf);
+    kd_file_map_close(&map);
+    return is;
+}
+
+bool kd_llama_file_is(const char *path) {
+    return kd_file_is_folder(path) ? is_folder_of_one(path) : is_gguf_of_one(path);
 }
 
 int kd_llama_file_open(kd_llama_file **out, const char *path, kd_llama_training training) {

@@ -38,12 +38,15 @@ typedef struct {
  * checked before use, that the weights are finite too: KD_EDATA says what is wrong and where. The
  * caller frees *out. */
 int kd_llama_file_open(kd_llama_file **out, const char *path, kd_llama_training training);
+/* Whether a file or folder says that it is one of these; false for what cannot be read. */
+bool kd_llama_file_is(const char *path);
 void kd_llama_file_free(kd_llama_file *file);
 
 /* A Hugging Face folder of model_type llama, mistral (without a sliding window), qwen2 or qwen3. */
 int kd_llama_folder_read(kd_llama_file **out, const char *folder, kd_llama_training training);
 /* Makes the folder, and in it config.json, generation_config.json and, last, model.safetensors, in
- * `format` f32 or f16. KD_EUSAGE where config.json has no word for what a GGUF said. */
+ * `format` f32 or f16, with the tokenizer's files where it has one. KD_EUSAGE where config.json has
+ * no word for what a GGUF said. */
 int kd_llama_folder_write(const char *folder, const kd_llama_file *file,
                           const kd_number_format *format);
 

@@ -70,6 +70,8 @@ int kd_llama_folder_write(const char *folder, const kd_llama_file *file,
     if (status < 0) return status;
     kd_llama_generation_text(&generation, &file->ends);
     status = kd_text_save(&generation, folder, "generation_config.json");
+    if (status == KD_OK && file->tokenizer)
+        status = kd_text_tokenizer_write(file->tokenizer, folder);
     if (status == KD_OK)
         status = kd_folder_weights_write(folder, file->model->params, &kd_llama_hugging, format);
     return status;

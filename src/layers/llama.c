@@ -119,17 +119,6 @@ static int add_all(kd_llama *m) {
     return status;
 }
 
-static int add_angles(kd_llama *m) {
-    const int64_t positions = m->spec.context;
-    const int pairs = m->spec.head_width / 2;
-    const size_t size = (size_t)(positions * pairs), bytes = 2 * size * sizeof *m->angles;
-    m->angles = malloc(bytes);
-    if (!m->angles) return kd_fail_memory(bytes, "rotary positions");
-    kd_rotary_fill(m->angles, m->angles + size, &m->spec.rotary, positions, pairs);
-    m->rotary = (kd_rotary_table){positions, pairs, m->angles, m->angles + size};
-    return KD_OK;
-}
-
 int kd_llama_create(kd_llama **out, const kd_llama_spec *spec, kd_llama_training training) {
     *out = NULL;
     kd_llama *m = calloc(1, sizeof *m);
@@ -139,7 +128,6 @@ int kd_llama_create(kd_llama **out, const kd_llama_spec *spec, kd_llama_training
     int status = m->block ? kd_params_create(&m->params)
                           : kd_fail_memory((size_t)spec->layers * sizeof *m->block, "a decoder");
     if (status == KD_OK) status = add_all(m);
-    if (status == KD_OK) status = add_angles(m);
     if (status < 0) {
         kd_llama_free(m);
         return status;
@@ -156,7 +144,6 @@ void kd_llama_free(kd_llama *model) {
     if (!model) return;
     kd_params_free(model->params);
     free(model->block);
-    free(model->angles);
     free(model);
 }
 
@@ -172,25 +159,34 @@ int kd_llama_layout_blank(kd_llama *model) {
 /* --- on the tape -------------------------------------------------------------------------------
  */
 
+kd_rotary_table kd_llama_angles(const kd_llama *m, kd_tape *tape, int64_t first, int64_t T) {
+    const int pairs = m->spec.head_width / 2;
+    KD_CONTRACT(first >= 0 && first + T <= m->spec.context, "positions %lld to %lld of %d",
+                (long long)first, (long long)(first + T), m->spec.context);
+    kd_real *angles = kd_tape_alloc(tape, 2 * (size_t)(T * pairs) * sizeof *angles);
+    kd_rotary_fill(angles, angles + T * pairs, &m->spec.rotary, first, T, pairs);
+    return (kd_rotary_table){pairs, angles, angles + T * pairs};
+}
+
 kd_tensor *kd_llama_turn(const kd_llama *m, kd_tape *tape, const kd_rms_norm_layer *norm,
-                           kd_tensor *x, int64_t position) {
+                         kd_tensor *x, const kd_rotary_table *angles) {
     const int64_t heads[2] = {x->size / m->spec.head_width, m->spec.head_width};
     if (m->spec.head_norms) {
         kd_tensor *y = kd_rms_norm_layer_forward(norm, tape, kd_reshape(tape, x, 2, heads));
         x = kd_reshape(tape, y, 3, x->shape);
     }
-    return kd_rotary(tape, x, &m->rotary, position);
+    return kd_rotary(tape, x, angles);
 }
 
 /* x + out(attention(attn_norm(x))) */
-static kd_tensor *attention(const kd_llama *m, const kd_llama_block *b, kd_tape *tape,
-                            kd_tensor *x, const int32_t *first) {
+static kd_tensor *attention(const kd_llama *m, const kd_llama_block *b, kd_tape *tape, kd_tensor *x,
+                            const kd_rotary_table *angles, const int32_t *first) {
     kd_tensor *n = kd_rms_norm_layer_forward(&b->attn_norm, tape, x);
     kd_tensor *q = kd_linear_layer_forward(&b->query, tape, n);
     kd_tensor *k = kd_linear_layer_forward(&b->key, tape, n);
     kd_tensor *v = kd_linear_layer_forward(&b->value, tape, n);
-    q = kd_llama_turn(m, tape, &b->query_norm, q, 0);
-    k = kd_llama_turn(m, tape, &b->key_norm, k, 0);
+    q = kd_llama_turn(m, tape, &b->query_norm, q, angles);
+    k = kd_llama_turn(m, tape, &b->key_norm, k, angles);
     kd_tensor *y = kd_attention(tape, q, k, v, m->spec.heads,
                                 (kd_attention_mask){.causal = true, .first = first});
     return kd_linear_layer_onto(&b->out, tape, x, y);
@@ -204,17 +200,17 @@ static kd_tensor *mlp(const kd_llama_block *b, kd_tape *tape, kd_tensor *x) {
     return kd_linear_layer_onto(&b->down, tape, x, kd_swiglu(tape, gate, up));
 }
 
-static kd_tensor *embed(const kd_llama *m, kd_tape *tape, const int32_t *id, int64_t B,
-                        int64_t T) {
+static kd_tensor *embed(const kd_llama *m, kd_tape *tape, const int32_t *id, int64_t B, int64_t T) {
     const int64_t shape[3] = {B, T, m->spec.width};
     return kd_reshape(tape, kd_embedding_layer_forward(&m->embedding, tape, id, B * T), 3, shape);
 }
 
 kd_tensor *kd_llama_hidden(const kd_llama *model, kd_tape *tape, const int32_t *id, int64_t B,
-                             int64_t T, const int32_t *first) {
+                           int64_t T, const int32_t *first) {
     kd_tensor *x = embed(model, tape, id, B, T);
+    const kd_rotary_table angles = kd_llama_angles(model, tape, 0, T);
     for (int i = 0; i < model->spec.layers; i++) {
-        x = attention(model, &model->block[i], tape, x, first);
+        x = attention(model, &model->block[i], tape, x, &angles, first);
         x = mlp(&model->block[i], tape, x);
     }
     return kd_rms_norm_layer_forward(&model->norm, tape, x);
@@ -229,18 +225,24 @@ kd_tensor *kd_llama_logits(const kd_llama *model, kd_tape *tape, kd_tensor *hidd
 /* --- without gradients -------------------------------------------------------------------------
  */
 
-int kd_llama_run(const kd_llama *m, kd_tape *scratch, kd_real *out, const int32_t *id,
-                   int64_t B, int64_t T, const int32_t *first) {
+/* The attention and the MLP of each block by turns. */
+static kd_tensor *half(const kd_llama *m, kd_tape *tape, int stage, kd_tensor *x,
+                       const int32_t *first) {
+    const kd_llama_block *b = &m->block[stage / 2];
+    if (stage % 2) return mlp(b, tape, x);
+    const kd_rotary_table angles = kd_llama_angles(m, tape, 0, x->shape[1]);
+    return attention(m, b, tape, x, &angles, first);
+}
+
+int kd_llama_run(const kd_llama *m, kd_tape *scratch, kd_real *out, const int32_t *id, int64_t B,
+                 int64_t T, const int32_t *first) {
     const int64_t width = m->spec.width;
     kd_tensor x = {.rank = 3, .shape = {B, T, width}, .size = B * T * width, .value = out};
     scratch->recording = false;
     if (kd_tape_guard(scratch)) return KD_EINTERNAL;
     for (int stage = -1; stage < 2 * m->spec.layers; stage++) {
-        const kd_llama_block *b = stage < 0 ? NULL : &m->block[stage / 2];
         kd_tape_reset(scratch);
-        kd_tensor *y = stage < 0   ? embed(m, scratch, id, B, T)
-                       : stage % 2 ? mlp(b, scratch, &x)
-                                   : attention(m, b, scratch, &x, first);
+        kd_tensor *y = stage < 0 ? embed(m, scratch, id, B, T) : half(m, scratch, stage, &x, first);
         if (stage == 2 * m->spec.layers - 1) y = kd_rms_norm_layer_forward(&m->norm, scratch, y);
         memcpy(out, y->value, (size_t)y->size * sizeof *out);
     }

@@ -48,8 +48,6 @@ typedef struct {
     kd_llama_block *block; /* (layers) */
     kd_rms_norm_layer norm;
     kd_param *output; /* (vocabulary,width): the embedding's table where they are tied */
-    kd_rotary_table rotary;
-    kd_real *angles; /* what it points to */
 } kd_llama;
 
 /* KD_EDATA, naming `source`, unless every size is sensible: at least 1, heads a multiple of those
@@ -72,7 +70,7 @@ int64_t kd_llama_size(const kd_llama_spec *spec);
  * product with the output matrix is the logits. Position t sees the tokens first[t] … t of its row;
  * `first` (B,T), which outlives the backward, is where its document begins, or NULL: 0. */
 kd_tensor *kd_llama_hidden(const kd_llama *model, kd_tape *tape, const int32_t *id, int64_t B,
-                             int64_t T, const int32_t *first);
+                           int64_t T, const int32_t *first);
 
 /* hidden (…,width) → (rows,vocabulary) */
 kd_tensor *kd_llama_logits(const kd_llama *model, kd_tape *tape, kd_tensor *hidden);
@@ -80,13 +78,14 @@ kd_tensor *kd_llama_logits(const kd_llama *model, kd_tape *tape, kd_tensor *hidd
 /* kd_llama_hidden without gradients, a half of a block after the other on `scratch`, which it
  * resets: takes the memory of one. → out (B,T,width) */
 int kd_llama_run(const kd_llama *model, kd_tape *scratch, kd_real *out, const int32_t *id,
-                   int64_t B, int64_t T, const int32_t *first);
+                 int64_t B, int64_t T, const int32_t *first);
 
 /* --- for llama_session.c ------------------------------------------------------------------- */
 
-/* x (B,T,heads·D), normed where the model has norms of heads, and turned: row t is at position
- * position + t. */
+/* The angles of T positions from `first` on, in memory of the tape. */
+kd_rotary_table kd_llama_angles(const kd_llama *model, kd_tape *tape, int64_t first, int64_t T);
+/* x (B,T,heads·D), normed where the model has norms of heads, and turned by the rows' angles. */
 kd_tensor *kd_llama_turn(const kd_llama *model, kd_tape *tape, const kd_rms_norm_layer *norm,
-                           kd_tensor *x, int64_t position);
+                         kd_tensor *x, const kd_rotary_table *angles);
 
 #endif

@@ -69,12 +69,13 @@ static kd_tensor append(const kd_llama_session *s, int layer, int which, const k
 }
 
 /* x (1,n,width) → x + out(attention(attn_norm(x))) */
-static kd_tensor *attention(kd_llama_session *s, int layer, kd_tensor *x) {
+static kd_tensor *attention(kd_llama_session *s, int layer, kd_tensor *x,
+                            const kd_rotary_table *angles) {
     const kd_llama_block *b = &s->model->block[layer];
     kd_tensor *h = kd_rms_norm_layer_forward(&b->attn_norm, s->tape, x);
     kd_tensor *q = linear(s, &b->query, h), *k = linear(s, &b->key, h);
-    q = kd_llama_turn(s->model, s->tape, &b->query_norm, q, s->length);
-    k = kd_llama_turn(s->model, s->tape, &b->key_norm, k, s->length);
+    q = kd_llama_turn(s->model, s->tape, &b->query_norm, q, angles);
+    k = kd_llama_turn(s->model, s->tape, &b->key_norm, k, angles);
     kd_tensor keys = append(s, layer, 0, k), values = append(s, layer, 1, linear(s, &b->value, h));
     kd_tensor *y = kd_attention(s->tape, q, &keys, &values, s->model->spec.heads,
                                 (kd_attention_mask){.causal = true});
@@ -97,7 +98,9 @@ static int feed_piece(kd_llama_session *s, const int32_t *id, int64_t n) {
     if (kd_tape_guard(s->tape)) return KD_EINTERNAL;
     kd_tensor *x = kd_embedding_layer_forward(&m->embedding, s->tape, id, n);
     x = kd_reshape(s->tape, x, 3, shape);
-    for (int layer = 0; layer < m->spec.layers; layer++) x = mlp(s, layer, attention(s, layer, x));
+    const kd_rotary_table angles = kd_llama_angles(m, s->tape, s->length, n);
+    for (int layer = 0; layer < m->spec.layers; layer++)
+        x = mlp(s, layer, attention(s, layer, x, &angles));
     kd_tensor *last = kd_slice(s->tape, x, 1, n - 1, n, 1);
     last = kd_rms_norm_layer_forward(&m->norm, s->tape, last);
     memcpy(s->hidden, last->value, (size_t)C * sizeof *s->hidden);

@@ -71,17 +71,18 @@ static double attention_of(const kd_rotary_spec *s) {
     return s->factor > 1 ? 0.1 * log(s->factor) + 1 : 1;
 }
 
-void kd_rotary_fill(kd_real *cosine, kd_real *sine, const kd_rotary_spec *spec, int64_t positions,
-                    int pairs) {
+void kd_rotary_fill(kd_real *cosine, kd_real *sine, const kd_rotary_spec *spec, int64_t first,
+                    int64_t positions, int pairs) {
     double divisor[KD_ROTARY_PAIRS_MAX];
     const double scale = attention_of(spec);
     kd_rotary_divisors(divisor, spec, pairs);
     for (int i = 0; i < pairs; i++) {
         /* As other programs hold it: in float. */
-        const double w = (double)(kd_real)(pow(spec->base, -(double)i / pairs) / divisor[i]);
+        const double w = (double)(float)(pow(spec->base, -(double)i / pairs) / divisor[i]);
         for (int64_t t = 0; t < positions; t++) {
-            cosine[t * pairs + i] = (kd_real)(scale * cos((double)t * w));
-            sine[t * pairs + i] = (kd_real)(scale * sin((double)t * w));
+            const double angle = (double)(first + t) * w;
+            cosine[t * pairs + i] = (kd_real)(scale * cos(angle));
+            sine[t * pairs + i] = (kd_real)(scale * sin(angle));
         }
     }
 }

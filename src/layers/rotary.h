@@ -37,8 +37,9 @@ int kd_rotary_check(const kd_rotary_spec *spec, int pairs, const char *source);
 /* out (pairs): w/w_i of the plain ones, what each is divided by. */
 void kd_rotary_divisors(double *out, const kd_rotary_spec *spec, int pairs);
 
-/* Cosines and sines of all positions, in memory of the caller: cosine, sine (positions, pairs). */
-void kd_rotary_fill(kd_real *cosine, kd_real *sine, const kd_rotary_spec *spec, int64_t positions,
-                    int pairs);
+/* Cosines and sines of the positions from `first` on, in memory of the caller: cosine, sine
+ * (positions, pairs). */
+void kd_rotary_fill(kd_real *cosine, kd_real *sine, const kd_rotary_spec *spec, int64_t first,
+                    int64_t positions, int pairs);
 
 #endif

@@ -69,12 +69,12 @@ def time_limit(c, w):
     job.kill(held, signal.SIGCONT)
     job.wait_restarts(1)
     job.finish("one")
-    need("stopped in time" in str(job.log()), "the log does not tell why the start before ended")
+    need("stopped, exit code 75" in str(job.log()), "the log does not tell why the start before ended")
 
 
 def late_time_limit(c, w):
     """A time limit that is there before the ranks could stop: they save when Slurm ends them."""
-    job = Job(c, w, "fashion_mnist", "late", time="1", signal_at="USR1@1")
+    job = Job(c, w, "fashion_mnist", "late", time="1", signal_at="USR1@1", changes={"#SBATCH --signal=USR1@1\n": ""})
     job.wait_training()
     job.kill(job.pids()[-1:], signal.SIGSTOP)  # Slurm lets it go on, for its end
     job.wait_restarts(1)
@@ -111,6 +111,16 @@ def ranks_of_a_node(c, w):
     job.finish("one")
 
 
+def hang(c, w):
+    """A rank that hangs: the others name it and end the job, which goes on."""
+    job = Job(c, w, "fashion_mnist", "hang", exports="ALL,DISTILL_WATCHDOG=20")
+    job.wait_training()
+    job.kill(job.pids("n2")[:1], signal.SIGSTOP)
+    job.wait_restarts(1)
+    job.finish("one")
+    need("hangs" in job.said(), f"nobody named the rank:\n{job.said()}")
+
+
 def daemon(c, w):
     """kill -9 of slurmd, which comes back soon: nothing happens to the job."""
     job = Job(c, w, "fashion_mnist", "daemon")
@@ -125,9 +135,9 @@ def lose_node(c, job, node):
     """A node without power: its daemon, and all it had started. It comes back once Slurm has seen it."""
     before = job.restarts()
     c.end(node, 9)
+    job.kill(c.stepds(node))  # before they can tell of the others' end
     for name in ("slurm_script", "srun", "distill"):
         job.kill(job.pids(node, name))
-    job.kill(c.stepds(node, job.id))
     job.wait_restarts(before + 1)
     c.begin_node(node)
 
@@ -174,7 +184,7 @@ def other_ranks(c, w):
         job.wait_training()
         c.run("scontrol", "requeuehold", job.id)
         job.wait_restarts(restart + 1)
-        c.run("scontrol", "update", f"JobId={job.id}", f"NumNodes={nodes}-{nodes}")
+        c.run("scontrol", "update", f"JobId={job.id}", f"NumNodes={nodes}-{nodes}", f"NumTasks={nodes}")
         c.run("scontrol", "release", job.id)
         need(job.wait_ranks_or_end(nodes), "it had ended before")
     job.finish("one")
@@ -182,6 +192,7 @@ def other_ranks(c, w):
     need(all(f"{n} ranks on" in log for n in (4, 2, 3)), f"not 4, 2 and 3 ranks: {log}")
 
 
+PATIENT = {'"$soon" -ge 5': '"$soon" -ge 500'}  # many deaths soon after a start are what is tried
 HOW_OFTEN = {"a rank": 60, "a node's ranks": 12, "all ranks": 10, "scontrol requeue": 8, "a node": 10}
 
 
@@ -190,7 +201,7 @@ def kills(c, w, count, seed):
     chance, done, runs, counted = random.Random(seed), 0, 0, {}
     while done < count:
         runs += 1
-        job, deaths = Job(c, w, "fashion_mnist", f"kills{runs}", patient=True), []
+        job, deaths = Job(c, w, "fashion_mnist", f"kills{runs}", changes=PATIENT), []
         while done < count and job.wait_ranks_or_end(4):
             time.sleep(chance.uniform(0.5, 8))
             of, step = job.place()
@@ -227,7 +238,7 @@ def hit(c, job, what, chance):
     return True
 
 
-CASES = [demo, strangers, requeue, cancel, time_limit, late_time_limit, preemption, rank, ranks_of_a_node, daemon, node, first_node,
+CASES = [demo, strangers, requeue, cancel, time_limit, late_time_limit, preemption, rank, ranks_of_a_node, hang, daemon, node, first_node,
          full_disk, other_ranks]
 
 

@@ -172,17 +172,17 @@ class Cluster:
                 found.append(pid)
         return found
 
-    def stepds(self, node, job):
-        """The daemons of a job's steps on a node, which forget the environment: by their names."""
+    def stepds(self, node):
+        """The daemons of a node's steps: nothing of theirs names it but the log they write to."""
         found = []
-        for path in glob.glob("/proc/[0-9]*/cmdline"):
+        for pid in self.all_pids():
             try:
-                line = open(path).read().replace("\0", " ")
-                parent = open(path.replace("cmdline", "environ")).read()
+                files = [os.readlink(f) for f in glob.glob(f"/proc/{pid}/fd/*")]
+                comm = open(f"/proc/{pid}/comm").read().strip()
             except OSError:
                 continue
-            if line.startswith(f"slurmstepd: [{job}.") and self.folder in parent and node in parent:
-                found.append(int(path.split("/")[2]))
+            if comm == "slurmstepd" and f"{self.folder}/slurmd.{node}.log" in files:
+                found.append(pid)
         return found
 
     def end(self, name, number):

@@ -51,7 +51,7 @@ class Work:
 
 class Job:
     def __init__(self, cluster, work, config, runs, *sets, nodes=2, ranks_per_node=2, time="30", signal_at="USR1@60",
-                 partition="night", patient=False):
+                 partition="night", changes=None, exports="ALL"):
         self.cluster, self.work, self.config, self.runs = cluster, work, config, runs
         script = f"{work.folder}/{runs}.sh"
         words = [work.program, "slurm", f"{config}.json", "--nodes", str(nodes), "--time", time, "--threads", "1",
@@ -60,12 +60,15 @@ class Job:
         for s in sets:
             words += ["--set", s]
         subprocess.run(words, cwd=work.folder, check=True, capture_output=True)
-        if patient:  # many deaths soon after a start are what the test makes
-            with open(script) as file:
-                text = file.read()
-            with open(script, "w") as file:
-                file.write(text.replace('"$soon" -ge 5', '"$soon" -ge 500'))
-        self.id = re.search(r"\d+", cluster.run("sbatch", script, cwd=work.folder)).group()
+        with open(script) as file:
+            text = file.read()
+        for old, new in (changes or {}).items():
+            if old not in text:
+                raise RuntimeError(f"{script} lacks {old}")
+            text = text.replace(old, new)
+        with open(script, "w") as file:
+            file.write(text)
+        self.id = re.search(r"\d+", cluster.run("sbatch", f"--export={exports}", script, cwd=work.folder)).group()
         self.out = f"{work.folder}/{config}-{self.id}.out"
 
     def show(self):
@@ -145,7 +148,11 @@ class Job:
         wait_for(f"job {self.id} to train", there, PATIENCE)
 
     def wait_restarts(self, count):
-        wait_for(f"restart {count} of job {self.id}", lambda: self.restarts() >= count, PATIENCE)
+        def there():
+            if self.state() in ENDED_BADLY:
+                raise RuntimeError(f"job {self.id}: {self.state()}\n{self.said()[-2000:]}")
+            return self.restarts() >= count
+        wait_for(f"restart {count} of job {self.id}", there, PATIENCE)
 
     def finish(self, reference):
         """Waits for the end and compares; what is wrong is raised."""

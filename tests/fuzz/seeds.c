@@ -176,6 +176,7 @@ static void put_blob(const char *folder) {
     quant_case c = case_create(build_grouped, (kd_extent){4, 4, 2}, &int8);
     case_calibrate(&c);
     case_write(&c, seed_path(folder, "gguf", "blob"));
+    case_write(&c, seed_path(folder, "runner", "blob"));
     case_free(&c);
 }
 

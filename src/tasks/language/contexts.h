@@ -1,27 +1,28 @@
-/* Text as a language model learns from it: the tokens of all documents one behind another, cut into
- * contexts of one length. A context may hold several documents, and parts of them; none sees
- * another.
- */
+/* The contexts of one list of texts (data/text_contexts.h), with what is foretold in each. */
 #ifndef KD_TASKS_LANGUAGE_CONTEXTS_H
 #define KD_TASKS_LANGUAGE_CONTEXTS_H
 
-#include "data/text_tokenizer.h"
+#include "data/text_contexts.h"
 #include "tasks/language/language_config.h"
 
-typedef struct kd_contexts kd_contexts;
+typedef struct {
+    kd_text_tokens *tokens;
+    kd_text_contexts *text;
+    uint8_t *learnt; /* (length) of the context read last */
+} kd_contexts;
 
-/* Of all files of `paths`, each of which is a document; tokens end with the tokenizer's end, where
- * it has one. What is left behind the last whole context is left out. KD_EDATA, naming the list,
- * when there is not one context. The caller closes. */
+/* Of all files of `paths` (data/text_documents.h); a document ends with the tokenizer's end, where
+ * it has one. The tokens lie in a nameless file, so that a start that is refused leaves nothing
+ * behind. Errors as kd_text_tokens_open; `name` is that of the list, "train". The caller closes. */
 int kd_contexts_open(kd_contexts **out, const kd_text_paths *paths, const char *name,
                      const kd_text_tokenizer *tokenizer, int64_t length);
 void kd_contexts_close(kd_contexts *contexts);
 
 int64_t kd_contexts_count(const kd_contexts *contexts);
 int64_t kd_contexts_length(const kd_contexts *contexts);
-/* Of all that is learnt from: tokens and borders of all contexts. */
+/* Names all that is learnt from. */
 kd_hash kd_contexts_hash(const kd_contexts *contexts);
-/* Bytes of text in the contexts' tokens. */
+/* Bytes of text in the contexts. */
 double kd_contexts_bytes(const kd_contexts *contexts);
 
 /* Context i: token (length); first (length): where in the context the document of each begins; and

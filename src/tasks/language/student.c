@@ -32,8 +32,7 @@ int kd_language_student_spec(kd_llama_spec *out, const kd_language_model *model,
     if (model->start == KD_START_TEACHER && out->layers > teacher->layers)
         return kd_fail(KD_ECONFIG, "model.layers: %d, but the teacher has only %d", out->layers,
                        teacher->layers);
-    const int status = kd_llama_spec_check(out, "model");
-    return status < 0 ? kd_fail(KD_ECONFIG, "%s", kd_error()) : KD_OK;
+    return kd_llama_spec_check(out, "model") < 0 ? KD_ECONFIG : KD_OK;
 }
 
 /* The teacher's name of a student's parameter: "layers.1.…" may be its "layers.5.…". */

@@ -46,11 +46,15 @@ static int check_inputs(const kd_speech_config *config) {
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (int k = 0; k < lists[i].list->count; k++)
             recordings += missing(lists[i].list->path[k], lists[i].what);
-    if (teacher + recordings == 0) return KD_OK;
+    int others = 0;
+    for (int i = 0; i < config->quantize_count; i++)
+        if (config->quantize[i].imatrix[0])
+            others += missing(config->quantize[i].imatrix, "the importance matrix");
+    if (teacher + recordings + others == 0) return KD_OK;
     if (teacher) say_source("the teacher comes from", config->teacher.source);
     if (recordings) say_source("the recordings come from", data->source);
     return kd_fail(KD_ENOINPUT, "%s: %d of the files it names %s missing", config->path,
-                   teacher + recordings, teacher + recordings > 1 ? "are" : "is");
+                   teacher + recordings + others, teacher + recordings + others > 1 ? "are" : "is");
 }
 
 static int read_list(kd_speech_list *out, const char *name, const kd_manifests *manifests) {
