@@ -289,10 +289,10 @@ int32_t distill_graph_find(const distill_file *f, distill_text *list, uint32_t *
     if (!distill_pass(list, '[')) return DISTILL_RUN_GRAPH;
     *count = 0;
     t = *list;
-    do
-        if (!distill_pass_any(&t) || ++*count > DISTILL_RUN_NODES)
-            return *count > DISTILL_RUN_NODES ? DISTILL_RUN_TOO_LARGE : DISTILL_RUN_GRAPH;
-    while (distill_pass(&t, ','));
+    do {
+        if (++*count > DISTILL_RUN_NODES) return DISTILL_RUN_TOO_LARGE;
+        if (!distill_pass_any(&t)) return DISTILL_RUN_GRAPH;
+    } while (distill_pass(&t, ','));
     return distill_pass(&t, ']') && distill_peek(&t) == 0 && *count >= 2 ? DISTILL_RUN_OK
                                                                          : DISTILL_RUN_GRAPH;
 }

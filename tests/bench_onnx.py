@@ -4,7 +4,7 @@
 usage: bench_onnx.py DISTILL [BLOB] [--rounds 5]       (needs onnx, onnxruntime and gguf; see
                                                         `make bench-onnx`)
 
-BLOB is any exported file of convolutions, sums, means and linear layers; without one, an untrained
+BLOB is any exported file of convolutions, sums, pools and linear layers; without one, an untrained
 ResNet-8. Its weights, biases, scales and zero-points become an ONNX model in the QuantizeLinear/DequantizeLinear
 form that ONNX Runtime fuses into its integer kernels. Same threads, batch and inputs, warm-up,
 medians; both take and give float32 in memory. ONNX Runtime rounds its sums through float and not
@@ -46,7 +46,7 @@ class Model:
         self.model.ir_version = 8
 
     def constant(self, name, value):
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def node(self, kind, inputs, name, **attributes):
@@ -58,7 +58,8 @@ class Model:
         name, tensors, o = node["name"], self.blob.tensors, node["out"][2]
         scale = tensors[name + ".scale"].astype(np.float32)
         if node["kind"] == "linear":
-            weight = self.blob.weight(node, (o, -1))
+            h, w, c = self.blob.graph[node["in"][0]]["out"]
+            weight = self.blob.weight(node, (o, h, w, c)).transpose(0, 3, 1, 2).reshape(o, -1)
         else:
             inner = len(self.real) and self.blob.graph[node["in"][0]]["out"][2] // node["groups"]
             weight = self.blob.weight(node, (o, *node["kernel"], inner)).transpose(0, 3, 1, 2)
@@ -97,6 +98,19 @@ class Model:
 
     def add(self, index, node):
         self.store(node, self.node("Add", [self.real[i] for i in node["in"]], node["name"]))
+
+    def pool(self, kind, node, **attributes):
+        p = node["padding"]
+        # A pool on its input's grid is stored once more, or ONNX Runtime would leave integers behind it.
+        self.store({"grid": self.grids[node["in"][0]], **node},
+                   self.node(kind, [self.real[node["in"][0]]], node["name"], strides=node["stride"],
+                             kernel_shape=node["kernel"], pads=[*p, *p], **attributes))
+
+    def max_pool(self, index, node):
+        self.pool("MaxPool", node)
+
+    def avg_pool(self, index, node):
+        self.pool("AveragePool", node, count_include_pad=1)
 
     def global_avg_pool(self, index, node):
         self.store(node, self.node("GlobalAveragePool", [self.real[node["in"][0]]], node["name"]))

@@ -173,7 +173,7 @@ def run(words, **options):
 def copy_tree():
     """Brings TREE up to date, leaving alone what did not change."""
     keep = set()
-    for folder in ("src", "include", "tests", "configs", "docs", "tools", "experiments"):
+    for folder in ("src", "runtime", "include", "tests", "configs", "docs", "tools", "experiments"):
         for here, folders, names in os.walk(folder):
             folders[:] = [f for f in folders if f != "__pycache__"]
             for name in names:

@@ -5,6 +5,8 @@
 #include <math.h>
 
 #include "distill/trainer.h"
+#include "files/gguf.h"
+#include "run_cli.h"
 #include "tasks/language/score.h"
 #include "tasks/language/student.h"
 
@@ -253,13 +255,46 @@ static void test_config(void **state) {
     kd_language_config_free(config);
 }
 
+/* distill imatrix over a text, then convert by it: by llama.cpp's names, other bytes than without.
+ */
+static void test_imatrix(void **state) {
+    test_folder *folder = *state;
+    char model[KD_PATH_MAX], text[KD_PATH_MAX], matrix[KD_PATH_MAX], out[KD_PATH_MAX], *a, *b;
+    size_t length, again;
+    kd_gguf *file;
+    write_teacher(folder, 3);
+    write_texts(folder);
+    write_tokenizer(folder, "teacher");
+    test_copy(model, sizeof model, test_path(folder, "teacher"));
+    test_copy(text, sizeof text, test_path(folder, "a.txt"));
+    test_copy(matrix, sizeof matrix, test_path(folder, "m.gguf"));
+    test_copy(out, sizeof out, test_path(folder, "out.gguf"));
+    if (DISTILL("imatrix", model, text, matrix) != 0) fail_msg("%s", complained);
+    assert_ok(kd_gguf_open(&file, matrix));
+    const kd_gguf_tensor *sums = kd_gguf_find_tensor(file, "blk.0.ffn_down.weight.in_sum2");
+    assert_non_null(sums);
+    assert_int_equal(sums->count, 32);
+    assert_int_equal(file->tensor_count, 2 * (7 * TINY_LAYERS + 1));
+    kd_gguf_free(file);
+    assert_int_equal(DISTILL("convert", model, out, "--type", "q4_0"), 0);
+    assert_ok(kd_file_read(&a, &length, out, 1 << 24));
+    if (DISTILL("convert", model, out, "--type", "q4_0", "--imatrix", matrix) != 0)
+        fail_msg("%s", complained);
+    assert_ok(kd_file_read(&b, &again, out, 1 << 24));
+    assert_int_equal(length, again);
+    assert_memory_not_equal(a, b, length);
+    free(a);
+    free(b);
+    assert_int_equal(DISTILL("imatrix", model, test_path(folder, "none.txt"), matrix), 66);
+}
+
 int main(void) {
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, test_teardown)
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(test_targets_agree), WITH_FOLDER(test_resumes),
         WITH_FOLDER(test_everything),    WITH_FOLDER(test_layers),
         WITH_FOLDER(test_refused),       WITH_FOLDER(test_another_origin),
-        WITH_FOLDER(test_config),
+        WITH_FOLDER(test_config),        WITH_FOLDER(test_imatrix),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

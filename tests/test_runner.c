@@ -8,7 +8,7 @@
 
 #include "base/file.h"
 #include "distill_run.h"
-#include "quant/blob_internal.h"
+#include "quant/node.h"
 
 static const kd_quant_spec INT8 = {.weight_bits = 8,
                                    .activation_bits = 8,
@@ -118,6 +118,21 @@ static const struct {
     {"large sums", build_wide, {20, 20, 4}},
 };
 enum { NET_COUNT = sizeof NETS / sizeof *NETS };
+
+/* A kind that blobs have is in one of the networks, which the runner then must run. */
+static void every_kind_is_tried(void **state) {
+    (void)state;
+    bool seen[KD_NODE_KIND_COUNT] = {0};
+    for (int i = 0; i < NET_COUNT; i++) {
+        quant_case c = case_create(NETS[i].build, NETS[i].input, &INT8);
+        for (int k = 0; k < c.net->count; k++) seen[c.net->node[k].spec.kind] = true;
+        case_free(&c);
+    }
+    for (int k = 0; k < KD_NODE_KIND_COUNT; k++)
+        if (kd_qnode_class_of((kd_node_kind)k)->run && !seen[k])
+            fail_msg("no network here has %s: runtime/ may not know it",
+                     kd_node_kind_name((kd_node_kind)k));
+}
 
 static void check_nets(kd_quant_spec spec, int64_t n) {
     for (int i = 0; i < NET_COUNT; i++) {
@@ -280,9 +295,8 @@ static void every_flipped_bit_is_borne(void **state) {
 int main(void) {
     omp_set_num_threads(1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_bits_are_the_programs),
-        cmocka_unit_test(any_alignment_will_do),
-        cmocka_unit_test(every_truncation_is_refused),
+        cmocka_unit_test(every_kind_is_tried),        cmocka_unit_test(the_bits_are_the_programs),
+        cmocka_unit_test(any_alignment_will_do),      cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(every_flipped_bit_is_borne),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

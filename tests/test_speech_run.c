@@ -295,6 +295,7 @@ static void importance_is_seen(void **state) {
 static void importance_comes_from_a_file(void **state) {
     test_folder *folder = *state;
     char student[KD_PATH_MAX], list[KD_PATH_MAX], matrix[KD_PATH_MAX];
+    if (sizeof(kd_real) > sizeof(float)) skip(); /* a folder does not hold all of a double */
     static const char *const quantize = ", \"quantize\": {\"format\": \"q4_0\", \"rounding\": "
                                         "\"importance\", \"imatrix\": \"m.gguf\"}";
     assert_carried_out(folder, "train", "runs", NULL);

@@ -188,10 +188,11 @@ static void schema_and_documentation_agree(void **state) {
     char path[KD_PATH_MAX], *file;
     size_t length;
     kd_text schema = {0}, tables = {0};
-    const kd_config_table *configs[] = {kd_task_at(0)->keys, kd_task_at(1)->keys};
-    assert_null(kd_task_at(2));
-    kd_config_add_schema(&schema, kd_sweep_keys(configs, 2));
-    kd_config_add_markdown(&tables, kd_sweep_keys(configs, 2));
+    const kd_config_table *configs[8];
+    int tasks = 0;
+    for (const kd_task *task; (task = kd_task_at(tasks));) configs[tasks++] = task->keys;
+    kd_config_add_schema(&schema, kd_sweep_keys(configs, tasks));
+    kd_config_add_markdown(&tables, kd_sweep_keys(configs, tasks));
     assert_int_equal(kd_text_finish(&schema, "test"), KD_OK);
     assert_int_equal(kd_text_finish(&tables, "test"), KD_OK);
     kd_json *json;

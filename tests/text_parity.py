@@ -126,7 +126,8 @@ def compare(probe, tokenizer, text, folder):
     if title == "llama.cpp":  # it does not compose characters, nor does it pass a byte 0
         text = unicodedata.normalize("NFC", text)
     if title == "sentencepiece":  # for which control pieces in a text are text
-        text = text.replace("<s>", "")
+        for piece in ("<s>", "</s>", "<unk>"):
+            text = text.replace(piece, "")
     ids, back, seconds, written = ours(probe, tokenizer, text, folder)
     right = True
     report = f"{tokenizer}: {len(ids)} tokens, {len(text.encode()) / seconds / 1e6:.2f} MB/s"

@@ -149,15 +149,15 @@ typedef struct {
 } buffer;
 
 static void put(buffer *b, const char *bytes, size_t length) {
+    if (b->failed) return;
     if (b->length + length + 1 > b->capacity) {
         const size_t capacity = 2 * (b->length + length) + 64;
         char *more = realloc(b->bytes, capacity);
-        if (!more) b->failed = true;
-        if (b->failed) return;
+        b->failed = !more;
+        if (!more) return;
         b->bytes = more;
         b->capacity = capacity;
     }
-    if (b->failed) return;
     if (length) memcpy(b->bytes + b->length, bytes, length);
     b->length += length;
     b->bytes[b->length] = '\0';

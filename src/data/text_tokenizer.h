@@ -32,7 +32,7 @@ typedef struct {
     int32_t unknown, padding, mask, separator, classify;
 } kd_text_token_ids;
 
-enum { KD_TEXT_VOCABULARY_MAX = 1 << 24, KD_TEXT_BYTES_MAX = 1 << 28 };
+enum { KD_TEXT_VOCABULARY_MAX = 1 << 22, KD_TEXT_BYTES_MAX = 1 << 28 };
 
 typedef struct kd_text_tokenizer kd_text_tokenizer;
 

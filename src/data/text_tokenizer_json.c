@@ -87,7 +87,7 @@ static const cJSON *added_content(const cJSON *item) {
 static int check_id(const json_reader *r, const cJSON *id) {
     if (!id || !kd_json_is_integer(id) || id->valuedouble < 0 ||
         id->valuedouble >= KD_TEXT_VOCABULARY_MAX)
-        return kd_text_json_fail(r->json, id ? id : r->root, "an id, a whole number below 2^24");
+        return kd_text_json_fail(r->json, id ? id : r->root, "an id, a whole number below 2^22");
     return KD_OK;
 }
 

@@ -198,9 +198,13 @@ typedef struct {
     uint64_t *start, *bytes; /* (capacity) of the documents */
 } maker;
 
+static int fail_to_write(const maker *m) {
+    if (errno == ENOMEM) return kd_fail_memory(BUFSIZ, m->path);
+    return kd_fail(KD_EIO, "%s: cannot write: %s", m->path, strerror(errno));
+}
+
 static int put(maker *m, const void *bytes, size_t length) {
-    if (length && fwrite(bytes, 1, length, m->file) != length)
-        return kd_fail(KD_EIO, "%s: cannot write: %s", m->path, strerror(errno));
+    if (length && fwrite(bytes, 1, length, m->file) != length) return fail_to_write(m);
     if (m->checksum) kd_checksum_add(m->checksum, bytes, length);
     return KD_OK;
 }
@@ -273,7 +277,7 @@ static int put_rest(maker *m, const char *key) {
     head.checksum = kd_checksum_value(m->checksum);
     if (fseek(m->file, 0, SEEK_SET) != 0 || fwrite(&head, 1, sizeof head, m->file) != sizeof head ||
         fflush(m->file) != 0)
-        return kd_fail(KD_EIO, "%s: cannot write: %s", m->path, strerror(errno));
+        return fail_to_write(m);
     return KD_OK;
 }
 
@@ -297,16 +301,17 @@ static int make_file(int fd, const char *path, const kd_text_files *files,
         snprintf(begin, sizeof begin, "%.*s", (int)bos.length, bos.bytes);
         writing.bos = begin;
     }
-    m.file = fdopen(dup(fd), "r+b");
-    int status = m.file ? KD_OK : kd_fail(KD_EIO, "%s: %s", path, strerror(errno));
+    const int own = dup(fd); /* a FILE closes its descriptor */
+    m.file = own < 0 ? NULL : fdopen(own, "r+b");
+    int status = m.file ? KD_OK : fail_to_write(&m);
+    if (!m.file && own >= 0) close(own);
     if (status == KD_OK) status = put(&m, &empty, sizeof empty);
     if (status == KD_OK) status = kd_checksum_create(&m.checksum);
     if (status == KD_OK) status = kd_text_documents_visit(files, &writing, tokenize, &m);
     if (status == KD_OK && m.documents == 0)
         status = kd_fail(KD_EDATA, "no document in %lld files", (long long)files->count);
     if (status == KD_OK) status = put_rest(&m, key);
-    if (m.file && fclose(m.file) != 0 && status == KD_OK)
-        status = kd_fail(KD_EIO, "%s: cannot write: %s", path, strerror(errno));
+    if (m.file && fclose(m.file) != 0 && status == KD_OK) status = fail_to_write(&m);
     kd_checksum_free(m.checksum);
     free(m.start);
     free(m.bytes);

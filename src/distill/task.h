@@ -91,8 +91,10 @@ typedef struct kd_task {
     /* Prints the table of one model; changes nothing. */
     int (*measure)(const void *config, const kd_measurement *what);
 
-    /* Gathers an importance matrix of `model` over the samples that `data` lists (quant/imatrix.h);
-     * NULL: the task has none. */
+    /* Whether the file or folder is a model of this task; NULL: whatever no other task knows is. */
+    bool (*knows_model)(const char *path);
+    /* Gathers an importance matrix of `model` over the samples that `data` lists, or is
+     * (quant/imatrix.h); NULL: the task has none. */
     int (*imatrix)(const char *model, const char *data, const char *language, const char *out);
 
     /* KD_ECONFIG when the config gives the stage nothing to do; asked before a run is opened. */

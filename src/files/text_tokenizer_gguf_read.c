@@ -108,7 +108,7 @@ static int gather(gguf_reader *r, kd_token_model model, bool letters) {
         status = kd_fail(KD_EDATA, "%s: has no tokenizer.ggml.tokens", r->name);
     if (status < 0) return status;
     if (r->tokens->count < 1 || r->tokens->count > KD_TEXT_VOCABULARY_MAX)
-        return fail(r, "tokens", "1 to 2^24 texts");
+        return fail(r, "tokens", "1 to 2^22 texts");
     r->count = (int64_t)r->tokens->count;
     status = find_list(&r->types, r, "token_type", KD_GGUF_I32, r->count);
     if (status < 0) return status;

@@ -3,7 +3,9 @@
 
 #include "base/error.h"
 #include "distill/task.h"
+#include "files/llama_file.h"
 #include "tasks/language/language.h"
+#include "tasks/language/language_imatrix.h"
 #include "tasks/language/language_run.h"
 #include "tasks/language/metrics.h"
 
@@ -91,6 +93,8 @@ const kd_task kd_task_language = {.name = "language",
                                   .check = check,
                                   .open = open_run,
                                   .close = close_run,
+                                  .knows_model = kd_llama_file_is,
+                                  .imatrix = kd_language_imatrix,
                                   .stage = {[KD_STAGE_TEACH] = teach,
                                             [KD_STAGE_QUANTIZE] = quantize,
                                             [KD_STAGE_EXPORT] = export,
