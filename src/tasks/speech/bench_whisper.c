@@ -155,7 +155,7 @@ static void print(const bench *b, const char *name) {
     const double sound = (double)(SECONDS * b->windows);
     getrusage(RUSAGE_SELF, &usage);
     kd_format_bytes(memory, sizeof memory, 1024.0 * (double)usage.ru_maxrss);
-    kd_format_bytes(activations, sizeof activations, (double)kd_arena_reserved(b->tape->arena));
+    kd_format_bytes(activations, sizeof activations, (double)kd_tape_reserved(b->tape));
     printf("%-16s %3d windows of %d s, %d tokens each: encoder %.0f ms a window, a step behind it "
            "%.0f ms; seconds of sound per second %.1f, with stored encoder outputs %.1f; %s of "
            "activations, peak memory %s\n",
@@ -184,9 +184,10 @@ int kd_bench_whisper(const char *name, int64_t windows, kd_precision precision) 
 }
 
 int kd_bench_whisper_costs(kd_whisper_costs *out, const kd_whisper_spec *spec, int64_t windows,
-                           kd_precision precision) {
+                           kd_precision precision, bool recompute) {
     bench b = {.windows = windows};
     int status = create(&b, spec, precision);
+    if (status == KD_OK) b.tape->recompute = recompute;
     if (status == KD_OK) status = measure(&b);
     if (status == KD_OK) {
         const kd_params *params = b.model->params;
@@ -198,7 +199,7 @@ int kd_bench_whisper_costs(kd_whisper_costs *out, const kd_whisper_spec *spec, i
         out->bytes =
             (double)sizeof(kd_real) *
                 (double)(params->slab_size + (1 + KD_OPTIMIZER_MOMENTS) * params->trained_size) +
-            (double)kd_arena_reserved(b.tape->arena);
+            (double)kd_tape_reserved(b.tape);
     }
     clear(&b);
     return status;
