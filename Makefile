@@ -184,8 +184,9 @@ $(BUILD)/lib/distill.pc: always
 $(BUILD)/devices.inc: src/planner/devices.json
 	@mkdir -p $(@D)
 	@sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $< > $@
-$(foreach mode,$(MODES),$(BUILD)/$(mode)/planner/device.o): $(BUILD)/devices.inc
-$(foreach mode,$(MODES),$(BUILD)/$(mode)/planner/device.o): CFLAGS += -I$(BUILD)
+DEVICE_OBJECTS = $(patsubst %,$(BUILD)/%/planner/device.o,$(MODES) fuzz)
+$(DEVICE_OBJECTS): $(BUILD)/devices.inc
+$(DEVICE_OBJECTS): CFLAGS += -I$(BUILD)
 
 $(BUILD)/ops_list.h: src/autograd/ops.h src/distill/loss.h
 	@mkdir -p $(@D)

@@ -9,6 +9,7 @@
 # make bench      this machine's matrix-product peak and what training makes of it; build/bench.json
 # make bench-compare OLD=… [TOLERANCE=0.1]  that file beside an older one: no share of the peak fell
 # make bench-torch  training speed beside PyTorch, in one run
+# make bench-ddp  two ranks beside one and beside PyTorch's DistributedDataParallel, in one run
 # make bench-whisper  a training step of Whisper beside PyTorch and transformers, in one run
 # make bench-tflite  int8 inference beside TensorFlow Lite, ONNX Runtime and runtime/, in one run
 # make bench-onnx   int8 inference beside ONNX Runtime, in one run; BLOB= an exported file
@@ -106,6 +107,9 @@ PYTHON ?= python3
 bench-torch: build/distill
 	$(PYTHON) tests/bench_torch.py build/distill
 
+bench-ddp: build/distill
+	$(PYTHON) tests/bench_ddp.py build/distill
+
 # torch and transformers from PyPI; RECIPES=whisper_base_en or whisper_small alone, WINDOWS=N a step
 bench-whisper: build/distill
 	$(PYTHON) tests/bench_whisper.py build/distill $(RECIPES:%=--recipes=%) $(WINDOWS:%=--windows=%)
@@ -157,4 +161,4 @@ arm-test: build/distill
 format:
 	clang-format -i include/*.h docs/example/*.c runtime/*.[ch] src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-whisper bench-onnx bench-tflite parity text-parity format
+.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-ddp bench-whisper bench-onnx bench-tflite parity text-parity format

@@ -87,6 +87,23 @@ static void test_resumes(void **state) {
     free(parts);
 }
 
+/* Blocks that are run again on the way back give the bits of those that were kept. */
+static void test_recomputes(void **state) {
+    test_folder *folder = *state;
+    size_t size;
+    kd_real *kept = trained(folder, "kept", &size);
+    kd_language_config *config;
+    kd_language_run run;
+    assert_ok(kd_language_config_load(&config, test_path(folder, "tiny.json"), 1,
+                                      (const char *const[]){"train.recompute=true"}));
+    open_run(&run, folder, config, "again");
+    assert_ok(kd_language_run_train(&run));
+    assert_memory_equal(run.student->model->params->value, kept, size * sizeof *kept);
+    kd_language_run_close(&run);
+    kd_language_config_free(config);
+    free(kept);
+}
+
 static double perplexity_of(const char *path, const kd_language_run *run) {
     char full[KD_PATH_MAX];
     kd_llama_file *file;
@@ -414,12 +431,12 @@ static void test_chat(void **state) {
 int main(void) {
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, test_teardown)
     const struct CMUnitTest tests[] = {
-        WITH_FOLDER(test_targets_agree), WITH_FOLDER(test_resumes),
-        WITH_FOLDER(test_everything),    WITH_FOLDER(test_layers),
-        WITH_FOLDER(test_refused),       WITH_FOLDER(test_another_origin),
-        WITH_FOLDER(test_config),        WITH_FOLDER(test_tokenizes_once),
-        WITH_FOLDER(test_imatrix),       WITH_FOLDER(test_chat),
-        WITH_FOLDER(test_inspected),
+        WITH_FOLDER(test_targets_agree),  WITH_FOLDER(test_resumes),
+        WITH_FOLDER(test_recomputes),     WITH_FOLDER(test_everything),
+        WITH_FOLDER(test_layers),         WITH_FOLDER(test_refused),
+        WITH_FOLDER(test_another_origin), WITH_FOLDER(test_config),
+        WITH_FOLDER(test_tokenizes_once), WITH_FOLDER(test_imatrix),
+        WITH_FOLDER(test_chat),           WITH_FOLDER(test_inspected),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

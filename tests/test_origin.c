@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "asserts.h"
+#include "base/owner.h"
 #include "store_answers.h"
 #include "test_data.h"
 #include "tiny.h"
@@ -534,23 +535,57 @@ static void teachers_of_one_name_are_refused(void **state) {
 
 /* --- locks and logs ------------------------------------------------------------------------- */
 
+/* Writes into the file that is there. */
+static void write_text(const char *path, const char *text) {
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
 static void errors_of_locks_are_told_apart(void **state) {
     (void)state;
-    int lock, other;
-    assert_ok(kd_file_lock(&lock, "."));
-    assert_refused(kd_file_lock(&other, "."), KD_EIO, "another distill process is at work");
-    assert_refused(kd_file_lock_existing(&other, "."), KD_EIO, "another distill process");
-    close(lock);
+    int lock = -1, other = -1;
+    assert_ok(kd_folder_own(&lock, "."));
+    assert_refused(kd_folder_own(&other, "."), KD_EIO, "another distill process is at work");
+    assert_refused(kd_folder_own_existing(&other, "."), KD_EIO, "another distill process");
+    kd_folder_leave(&lock);
     lock_error = ENOLCK;
-    assert_refused(kd_file_lock(&lock, "."), KD_EIO, "./lock: cannot lock: No locks available");
+    assert_ok(kd_folder_own(&lock, ".")); /* the record alone */
+    assert_ok(kd_file_replace("mine", "1", 1));
+    write_text("lock", "elsewhere 0f 12\nsince then\n");
+    assert_refused(kd_file_replace("mine", "2", 1), KD_EIO, "another process has taken over");
+    kd_folder_leave(&lock);
     lock_error = 0;
-    assert_int_equal(lock, -1);
-    assert_ok(kd_file_lock(&lock, "."));
-    close(lock);
     assert_int_equal(mkdir("empty", 0755), 0);
-    assert_ok(kd_file_lock_existing(&lock, "empty"));
+    assert_ok(kd_folder_own_existing(&lock, "empty"));
     assert_int_equal(lock, -1);
     assert_int_equal(rmdir("empty"), 0); /* it stayed so */
+}
+
+/* A record of another machine: long silent, it is taken over; renewed meanwhile, it is refused. */
+static void a_record_of_another_machine_decides(void **state) {
+    static const char record[] = "elsewhere 0f 12\nsince then\n";
+    const struct timespec long_ago[2] = {{.tv_sec = 1000000}, {.tv_sec = 1000000}};
+    (void)state;
+    int lock = -1;
+    write_text("lock", record);
+    assert_int_equal(utimensat(AT_FDCWD, "lock", long_ago, 0), 0);
+    assert_ok(kd_folder_own(&lock, "."));
+    kd_folder_leave(&lock);
+    write_text("lock", record);
+    const pid_t owner = fork();
+    for (int i = 0; owner == 0 && i < 300; i++) {
+        usleep(100 * 1000);
+        utimensat(AT_FDCWD, "lock", NULL, 0);
+    }
+    if (owner == 0) _exit(0);
+    assert_refused(kd_folder_own(&lock, "."), KD_EIO,
+                   "another distill process is at work in this folder: process 12 on elsewhere, "
+                   "since then");
+    kill(owner, SIGKILL);
+    waitpid(owner, NULL, 0);
+    write_text("lock", "");
 }
 
 /* No step of a stage stands twice in the file. */
@@ -630,9 +665,10 @@ int main(int argc, char **argv) {
         TEST(a_sweep_over_seeds_refuses_a_store_of_one),
         TEST(a_foreign_run_in_a_sweep_is_refused_first),
         TEST(teachers_of_one_name_are_refused),
-        TEST(errors_of_locks_are_told_apart),
+        TEST(a_record_of_another_machine_decides),
         TEST(a_killed_run_logs_every_step_once),
         TEST(a_log_is_taken_back),
+        TEST(errors_of_locks_are_told_apart), /* last: it loses a folder */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

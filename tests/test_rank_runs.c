@@ -63,6 +63,35 @@ static int train(test_folder *folder, const char *config, const char *runs, int 
     return run(folder, "train", config, runs, ranks, how);
 }
 
+/* Takes the values of a key that is a time out of a report. */
+static void drop_times(char *text, const char *key) {
+    const size_t length = strlen(key);
+    for (char *at = text; (at = strstr(at, key)); at += length)
+        memmove(at + length, at + length + strcspn(at + length, ",}"),
+                strlen(at + length + strcspn(at + length, ",}")) + 1);
+}
+
+/* What was measured is the same, but for times. */
+static void assert_same_report(test_folder *folder, const char *a, const char *b,
+                               const char *name) {
+    char file[KD_PATH_MAX], *text[2];
+    size_t length;
+    for (int i = 0; i < 2; i++) {
+        snprintf(file, sizeof file, "%s/%s/report.json", i ? b : a, name);
+        assert_ok(kd_file_read(&text[i], &length, test_path(folder, file), 1 << 20));
+        drop_times(text[i], "\"seconds\":");
+        drop_times(text[i], "\"real_time\":");
+        drop_times(text[i], "\"ms_per_sample\":");
+    }
+    size_t at = 0;
+    while (text[0][at] && text[0][at] == text[1][at]) at++;
+    const size_t from = at > 100 ? at - 100 : 0;
+    if (text[0][at] != text[1][at])
+        fail_msg("%s: %.200s\nis in %s: %.200s", name, text[0] + from, b, text[1] + from);
+    free(text[0]);
+    free(text[1]);
+}
+
 static void assert_same(test_folder *folder, const char *a, const char *b, const char *name) {
     char file[KD_PATH_MAX], path[2][KD_PATH_MAX], *bytes[2];
     size_t length[2];
@@ -140,6 +169,7 @@ static void a_classifier_is_the_same_on_any_ranks(void **state) {
         assert_same(folder, "one", runs[i], "student/student.lsq.gguf");
         assert_same(folder, "one", runs[i], "student/student.lsq.ptq.gguf");
         assert_same(folder, "one", runs[i], "student/store/shard-00000.h5");
+        assert_same_report(folder, "one", runs[i], "student");
     }
 }
 
@@ -184,14 +214,23 @@ static void ranks_may_change_on_the_way(void **state) {
     assert_same(folder, "one", "stopped", "student/student.lsq.gguf");
 }
 
+static const char MEASURED[] =
+    "{\"data\": {\"kind\": \"speech\", \"train\": [\"train.tsv\"],\n"
+    "  \"validation\": [\"held.tsv\"], \"test\": [\"train.tsv\"], \"source\": \"here\"},\n"
+    " \"model\": {\"type\": \"whisper\", \"decoder_layers\": 2},\n"
+    " \"teacher\": {\"weights\": \"teacher.bin\", \"source\": \"the attic\", \"wer\": 1e6},\n"
+    " \"train\": {\"epochs\": 4, \"batch\": 2, \"accumulate\": 2, \"learning_rate\": 0.01}}";
+
 static void a_recogniser_is_the_same_on_any_ranks(void **state) {
     test_folder *folder = *state;
     need_mpi();
+    test_write(test_path(folder, "tiny.json"), MEASURED, strlen(MEASURED));
     assert_int_equal(train(folder, "tiny.json", "one", 1, ""), 0);
     assert_int_equal(train(folder, "tiny.json", "two", 2, "stop"), 75);
     assert_int_equal(train(folder, "tiny.json", "two", 2, ""), 0);
     assert_same(folder, "one", "two", "tiny/student.bin");
     assert_same(folder, "one", "two", "tiny/store/shard-00000.h5");
+    assert_same_report(folder, "one", "two", "tiny");
 }
 
 /* One window for each recording. */

@@ -209,7 +209,7 @@ static void stopped_or_without_sound(void **state) {
     begin(&f, *state);
     kd_train_request_stop();
     assert_refused(kd_speech_evaluate(&r, f.subject, 1, &f.utterances, NULL, &OPTIONS), KD_EAGAIN,
-                   "stopped after 0 of 8");
+                   "stopped after 6 of 8");
     kd_speech_result_clear(&r);
     assert_int_equal(remove(f.utterances.item[7].audio), 0);
     assert_refused(kd_speech_evaluate(&r, f.subject, 1, &f.utterances, NULL, &OPTIONS), KD_EDATA,

@@ -141,7 +141,7 @@ static void test_dense(void **state) {
         assert_string_equal(read->data.hex, "");
         assert_string_equal(read->description, "a test");
         assert_true(read->augmented);
-        assert_int_equal(kd_store_temperature_index(s, 1), -1);
+        assert_int_equal(kd_store_temperature_index(kd_store_describe(s), 1), -1);
         uint64_t none = 100002;
         float logits[10];
         assert_refused(kd_store_read(s, 1, 0, &none, logits), KD_EDATA,
@@ -160,8 +160,8 @@ static void test_topk(void **state) {
         make_store(&h, SAMPLES);
         kd_store *s;
         assert_ok(kd_store_open(&s, path));
-        assert_int_equal(kd_store_temperature_index(s, 4), 1);
-        assert_int_equal(kd_store_temperature_index(s, 2), -1);
+        assert_int_equal(kd_store_temperature_index(kd_store_describe(s), 4), 1);
+        assert_int_equal(kd_store_temperature_index(kd_store_describe(s), 2), -1);
         for (int64_t i = 0; i < SAMPLES; i++)
             for (int t = 0; t < 2; t++) {
                 uint64_t id = sample_id(i);

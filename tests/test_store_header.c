@@ -130,8 +130,8 @@ static void every_attribute_is_read(void **state) {
     assert_int_equal(kd_store_length(s, 0, 11), 2);
     assert_int_equal(kd_store_length(s, 1, 12), 1);
     assert_true(kd_store_length(s, 1, 11) < 0);
-    assert_int_equal(kd_store_temperature_index(s, 4), 1);
-    assert_int_equal(kd_store_temperature_index(s, 2), -1);
+    assert_int_equal(kd_store_temperature_index(kd_store_describe(s), 4), 1);
+    assert_int_equal(kd_store_temperature_index(kd_store_describe(s), 2), -1);
     int32_t index[2 * K];
     float kept[2 * K], tail[2];
     assert_ok(kd_store_read_topk_run(s, 0, 11, 2, 1, index, kept, tail));
@@ -321,6 +321,27 @@ static void shards_state_the_same(void **state) {
     assert_refused(kd_store_open(&s, path), KD_EDATA, "begins with row 2, must begin with 3");
 }
 
+static int judge(const void *context, const kd_store_header *header, const char *where) {
+    assert_int_equal(header->classes, CLASSES);
+    assert_string_equal(header->origin, "{\"teacher\": 1}");
+    assert_string_equal(where, path);
+    const int status = *(const int *)context;
+    return status < 0 ? kd_fail(status, "of no use") : KD_OK;
+}
+
+/* What a header already tells is told before any number is read: damage behind it is not met. */
+static void a_header_is_judged_first(void **state) {
+    (void)state;
+    static const int refusal = KD_ECONFIG, none = KD_OK;
+    kd_store *s;
+    usual_columns();
+    id_of[1] = id_of[0]; /* two rows of one sample */
+    make(path, 0, NULL);
+    assert_int_equal(kd_store_open_fitting(&s, path, judge, &refusal), KD_ECONFIG);
+    assert_null(s);
+    assert_int_equal(kd_store_open_fitting(&s, path, judge, &none), KD_EDATA);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_attribute_is_read, setup, remove_folder),
@@ -328,6 +349,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(every_attribute_has_its_bounds, setup, remove_folder),
         cmocka_unit_test_setup_teardown(every_number_has_its_bounds, setup, remove_folder),
         cmocka_unit_test_setup_teardown(shards_state_the_same, setup, remove_folder),
+        cmocka_unit_test_setup_teardown(a_header_is_judged_first, setup, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

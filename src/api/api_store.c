@@ -105,7 +105,7 @@ int distill_store_topk(const distill_store *store, int64_t view, uint64_t id, in
         return kd_fail(KD_EUSAGE,
                        "the store is not one of the largest logits; distill_store_logits "
                        "reads it");
-    const int at = kd_store_temperature_index(store->store, temperature);
+    const int at = kd_store_temperature_index(h, temperature);
     if (at < 0)
         return kd_fail(KD_EUSAGE, "temperature %g: the store's tails were not summed at it",
                        temperature);

@@ -30,6 +30,7 @@ int kd_tape_create(kd_tape **out, uint64_t seed) {
 
 void kd_tape_free(kd_tape *tape) {
     if (!tape) return;
+    kd_tape_free(tape->inner);
     kd_arena_free(tape->arena);
     free(tape);
 }
@@ -38,14 +39,39 @@ void kd_tape_reset(kd_tape *tape) {
     kd_arena_reset(tape->arena);
     tape->last = NULL;
     tape->pool = NULL;
+    if (tape->inner) kd_tape_reset(tape->inner);
+}
+
+size_t kd_tape_reserved(const kd_tape *tape) {
+    return kd_arena_reserved(tape->arena) + (tape->inner ? kd_tape_reserved(tape->inner) : 0);
+}
+
+/* With a message that is set: to the guard. */
+static _Noreturn void escape(kd_tape *tape) {
+    while (tape->outer) tape = tape->outer;
+    KD_CONTRACT(tape->guarded, "%s, outside kd_tape_guard", kd_error());
+    longjmp(tape->escape, 1);
+}
+
+kd_tape *kd_tape_inner(kd_tape *tape) {
+    if (!tape->inner && kd_tape_create(&tape->inner, 0) < 0) escape(tape);
+    kd_tape *inner = tape->inner;
+    inner->outer = tape;
+    inner->training = tape->training;
+    inner->recording = tape->recording;
+    inner->precision = tape->precision;
+    inner->full_batch = tape->full_batch;
+    inner->rng = tape->rng;
+    inner->watch = tape->watch;
+    kd_tape_reset(inner);
+    return inner;
 }
 
 void *kd_tape_alloc(kd_tape *tape, size_t bytes) {
     void *memory = kd_arena_alloc(tape->arena, bytes);
     if (memory) return memory;
     kd_fail_memory(bytes, "the tape");
-    KD_CONTRACT(tape->guarded, "%s, outside kd_tape_guard", kd_error());
-    longjmp(tape->escape, 1);
+    escape(tape);
 }
 
 /* Puts a block into the pool, which is sorted by size. */
@@ -114,19 +140,28 @@ bool kd_tape_record(kd_tape *tape, const char *op, void (*backward)(kd_tape *, k
     if (!tape->recording || !needed) return false;
     for (int i = 0; i < n; i++)
         KD_CONTRACT(!in[i] || !in[i]->constant, "%s: there is no way back through a constant", op);
+    kd_tape_push(tape, op, backward, out, saved, n, in);
+    return true;
+}
+
+void kd_tape_push(kd_tape *tape, const char *op, void (*backward)(kd_tape *, kd_node *),
+                  kd_tensor *out, void *saved, int n, kd_tensor *const *in) {
     kd_node *node = kd_tape_alloc(tape, sizeof *node);
     *node = (kd_node){.backward = backward, .op = op, .out = out, .saved = saved};
     for (int i = 0; i < n; i++) node->in[i] = in[i];
     node->previous = tape->last;
     tape->last = node;
     out->needs_grad = true;
-    return true;
+}
+
+void kd_tape_grad_room(kd_tape *tape, kd_tensor *x) {
+    if (x->needs_grad && !x->grad) x->grad = kd_tape_take(tape, (size_t)x->size * sizeof(kd_real));
 }
 
 kd_real *kd_tape_grad_beta(kd_tape *tape, kd_tensor *x, kd_real *beta) {
     *beta = 0;
     if (!x || !x->needs_grad) return NULL;
-    if (!x->grad) x->grad = kd_tape_take(tape, (size_t)x->size * sizeof(kd_real));
+    kd_tape_grad_room(tape, x);
     *beta = x->grad_written;
     x->grad_written = true;
     return x->grad;
@@ -143,6 +178,10 @@ void kd_tape_backward(kd_tape *tape, kd_tensor *loss) {
     KD_CONTRACT(loss->size == 1, "the loss has %lld elements", (long long)loss->size);
     if (!loss->needs_grad) return;
     *kd_tape_grad(tape, loss) = 1;
+    kd_tape_run_back(tape);
+}
+
+void kd_tape_run_back(kd_tape *tape) {
     for (kd_node *node = tape->last; node; node = node->previous) {
         kd_tensor *out = node->out;
         if (out->grad && out->grad_written) { /* something downstream used it */

@@ -66,6 +66,8 @@ struct kd_tape {
     jmp_buf escape;
     bool guarded;
     struct kd_pool_block *pool; /* free blocks, largest last                         */
+    bool recompute;             /* segments are run again on the way back (segment.h) */
+    kd_tape *inner, *outer;     /* the tape they run on, and there: whose it is      */
 };
 
 int kd_tape_create(kd_tape **out, uint64_t seed);
@@ -77,6 +79,9 @@ void kd_tape_reset(kd_tape *tape);
 /* `if (kd_tape_guard(tape)) return KD_EINTERNAL;` - true only when an op later escapes for want of
  * memory (kd_error is set). Must be written in the function that runs the step. */
 #define kd_tape_guard(tape) ((tape)->guarded = true, setjmp((tape)->escape) != 0)
+
+/* Bytes held from the system. */
+size_t kd_tape_reserved(const kd_tape *tape);
 
 /* Seeds the gradient of the scalar `loss` with 1 and runs every node backward. */
 void kd_tape_backward(kd_tape *tape, kd_tensor *loss);
@@ -96,6 +101,16 @@ kd_tensor *kd_tape_output(kd_tape *tape, int rank, const int64_t *shape);
 bool kd_tape_record(kd_tape *tape, const char *op, void (*backward)(kd_tape *, kd_node *),
                     kd_tensor *out, void *saved, int n, kd_tensor *const *in);
 
+/* The same without asking whether an input needs a gradient. */
+void kd_tape_push(kd_tape *tape, const char *op, void (*backward)(kd_tape *, kd_node *),
+                  kd_tensor *out, void *saved, int n, kd_tensor *const *in);
+
+/* Runs every node backward whose result has a gradient. */
+void kd_tape_run_back(kd_tape *tape);
+
+/* An empty tape with memory of its own and this one's settings, where it may escape to. */
+kd_tape *kd_tape_inner(kd_tape *tape);
+
 /* Memory that lives until the reset. Aligned to 64, uninitialised. */
 void *kd_tape_alloc(kd_tape *tape, size_t bytes);
 
@@ -105,6 +120,9 @@ void kd_tape_give(kd_tape *tape, void *memory);
 
 /* The gradient of `x` to add into (zeroed when nothing was written yet); NULL when x needs none. */
 kd_real *kd_tape_grad(kd_tape *tape, kd_tensor *x);
+
+/* Makes room for the gradient of `x`, when it needs one, and writes nothing. */
+void kd_tape_grad_room(kd_tape *tape, kd_tensor *x);
 
 /* The same for ops that can overwrite: *beta is 0 when the buffer is uninitialised and must be
  * overwritten, 1 when the contribution must be added. The caller writes every element. */

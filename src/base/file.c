@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/owner.h"
 #include "base/ranks.h"
 
 static int fail_errno(const char *path, const char *doing) {
@@ -149,6 +150,10 @@ static int sync_folder(const char *path) {
 
 int kd_file_commit(const char *part, const char *path) {
     if (!kd_rank_writes()) return KD_OK;
+    if (kd_folder_check_owned() < 0) {
+        unlink(part);
+        return KD_EIO;
+    }
     int fd = open(part, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         int status = fail_errno(part, "open");
@@ -201,36 +206,6 @@ int kd_file_make_folders(const char *path) {
         partial[i] = keep;
     }
     return KD_OK;
-}
-
-static int take_lock(int *out, const char *folder, int flags) {
-    char path[KD_PATH_MAX];
-    *out = -1;
-    if (!kd_rank_writes()) return KD_OK;
-    int status = kd_path_join(path, folder, "lock");
-    if (status < 0) return status;
-    int fd = open(path, flags | O_RDWR | O_CLOEXEC, 0644);
-    if (fd < 0 && errno == ENOENT && !(flags & O_CREAT)) return KD_OK;
-    if (fd < 0) return kd_fail(KD_EIO, "%s: cannot create: %s", path, strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        const int error = errno;
-        close(fd);
-        if (error == EWOULDBLOCK)
-            return kd_fail(KD_EIO, "%s: another distill process is at work in this folder", folder);
-        return kd_fail(KD_EIO,
-                       "%s: cannot lock: %s; the folder must be on a file system that has locks",
-                       path, strerror(error));
-    }
-    *out = fd;
-    return KD_OK;
-}
-
-int kd_file_lock(int *out, const char *folder) {
-    return take_lock(out, folder, O_CREAT);
-}
-
-int kd_file_lock_existing(int *out, const char *folder) {
-    return take_lock(out, folder, 0);
 }
 
 bool kd_file_exists(const char *path) {

@@ -2,8 +2,9 @@
  * half of one.
  *
  * Of several ranks (ranks.h) the first changes what is on the disk, and each the files of its own
- * pieces (kd_rank_writes): on the others the functions that write, remove, lock or make folders do
- * nothing, and succeed. */
+ * pieces (kd_rank_writes): on the others the functions that write, remove or make folders do
+ * nothing, and succeed. Once another process has taken over a folder (owner.h), nothing is replaced
+ * any more: KD_EIO. */
 #ifndef KD_BASE_FILE_H
 #define KD_BASE_FILE_H
 
@@ -43,13 +44,6 @@ int kd_file_commit(const char *part, const char *path);
 
 /* mkdir -p, and fsync of the folders that hold the new ones. */
 int kd_file_make_folders(const char *path);
-
-/* Takes the lock of a folder, its file "lock", until *out is closed or the process ends; KD_EIO
- * when another process has it, or when it cannot be taken, with the reason. *out is −1 after an
- * error. */
-int kd_file_lock(int *out, const char *folder);
-/* The same without making that file: where there is none, nobody is at work, and *out stays −1. */
-int kd_file_lock_existing(int *out, const char *folder);
 
 bool kd_file_exists(const char *path);
 bool kd_file_is_folder(const char *path);

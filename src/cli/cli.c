@@ -64,7 +64,7 @@ static int unknown_command(const char *name) {
 }
 
 /* What all ranks of a job work on together. */
-static const char *const JOINT[] = {"train", "label", "teach", "quantize", "export"};
+static const char *const JOINT[] = {"train", "label", "teach", "quantize", "export", "bench"};
 
 static int run_one(const command *c, int argc, char **argv) {
     bool joint = kd_rank_count() == 1;

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/order.h"
+#include "base/ranks.h"
 #include "cli/bench_int8.h"
 #include "cli/bench_loss.h"
 #include "cli/cli.h"
@@ -197,12 +198,12 @@ static int measure_step(const step_case *c, int64_t batch, kd_precision precisio
                         const record *r) {
     kd_dataset data;
     kd_learner *learner = NULL;
-    int status = make_dataset(&data, batch * (STEPS + 2), c->input);
+    int status = make_dataset(&data, batch * (STEPS + 2) * kd_rank_count(), c->input);
     kd_learner_spec spec = {.model = &c->model, .input = c->input, .classes = 10, .seed = 1};
     if (status == KD_OK) status = kd_learner_create(&learner, &spec);
     kd_train_spec train = {.epochs = 1,
                            .batch = batch,
-                           .accumulate = 1,
+                           .accumulate = kd_rank_count(), /* a micro-batch for each */
                            .optimizer = KD_OPTIMIZER_SGD,
                            .learning_rate = 0.01,
                            .momentum = 0.9,
@@ -228,8 +229,8 @@ static int measure_step(const step_case *c, int64_t batch, kd_precision precisio
         kd_format_bytes(memory, sizeof memory, (double)arena);
         record_share(r, c->name, precision, flop, step, peak);
         printf("%-20s %-8s %9.0f samples/s  %8.2f ms a step  products %3.0f %% of the time, ",
-               c->text, precision_name(precision), (double)batch / step, 1e3 * step,
-               100 * products / step);
+               c->text, precision_name(precision), (double)(batch * kd_rank_count()) / step,
+               1e3 * step, 100 * products / step);
         if (peak > 0)
             printf("at %3.0f %% of the peak", 100 * flop / products / peak);
         else

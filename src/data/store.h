@@ -91,6 +91,11 @@ typedef struct kd_store kd_store;
  * chunk of a dataset, and a matrix of hidden states' teacher. The caller frees. Errors:
  * KD_ENOINPUT, KD_EDATA, KD_EIO, KD_EINTERNAL (memory). */
 int kd_store_open(kd_store **out, const char *path);
+/* The same, but `fits` is asked with the header of the first file before any number is read: what
+ * it refuses with a negative status costs no more than that. */
+typedef int kd_store_fits(const void *context, const kd_store_header *header, const char *path);
+int kd_store_open_fitting(kd_store **out, const char *path, kd_store_fits *fits,
+                          const void *context);
 void kd_store_free(kd_store *store);
 const kd_store_header *kd_store_describe(const kd_store *store);
 /* Of all its numbers, ids, labels and temperatures, however they are cut into shards: stores of the
@@ -120,7 +125,7 @@ int kd_store_read(const kd_store *store, int64_t n, int64_t view, const uint64_t
  * stores have the kept logits in falling order. */
 int kd_store_read_topk(const kd_store *store, int64_t n, int64_t view, const uint64_t *id,
                        int temperature_index, int32_t *index, float *kept, float *tail);
-int kd_store_temperature_index(const kd_store *store, double temperature); /* or −1 */
+int kd_store_temperature_index(const kd_store_header *header, double temperature); /* or −1 */
 
 /* One row, position by position, whatever the store's layout (without sequences its length is 1):
  * its logits (length,V), its top-k (length,k) and tails (length), its hidden states (length,width).

@@ -48,7 +48,7 @@ static int restore(const kd_store *s, int64_t view, uint64_t id, int64_t length,
         status = kd_fail_memory(numbers * sizeof *values, "a stored row");
     else if (h->kind == KD_STORE_TOPK)
         status = kd_store_read_topk_run(
-            s, view, id, length, kd_store_temperature_index(s, temperature), index, values, tail);
+            s, view, id, length, kd_store_temperature_index(h, temperature), index, values, tail);
     else
         status = kd_store_read_hidden(s, view, id, length, values);
     if (status == KD_OK && h->kind == KD_STORE_HIDDEN) multiply(out, h, length, values);

@@ -11,6 +11,8 @@
 typedef struct {
     kd_store *store;
     kd_hasher *hasher[KD_COLUMN_COUNT]; /* of the columns of positions, over all shards */
+    kd_store_fits *fits;                /* or NULL */
+    const void *context;                /* for it  */
 } opening;
 
 /* --- what stays in memory ------------------------------------------------------------------- */
@@ -153,6 +155,8 @@ static int read_shard(opening *o, const char *path, const kd_shard_head *first,
         s->header = head->header;
         s->header.origin = s->origin = origin;
         origin = NULL;
+        if (o->fits) status = o->fits(o->context, &s->header, s->path);
+        if (status < 0) goto done;
     }
     if (!first && s->header.kind == KD_STORE_HIDDEN) {
         status = kd_store_output_read(file, path, head, &s->output);
@@ -243,10 +247,15 @@ static int read_store(opening *o) {
 }
 
 int kd_store_open(kd_store **out, const char *path) {
+    return kd_store_open_fitting(out, path, NULL, NULL);
+}
+
+int kd_store_open_fitting(kd_store **out, const char *path, kd_store_fits *fits,
+                          const void *context) {
     *out = NULL;
     kd_store *s = calloc(1, sizeof *s);
     if (!s) return kd_fail_memory(sizeof *s, "the teacher store");
-    opening o = {.store = s};
+    opening o = {.store = s, .fits = fits, .context = context};
     int status = KD_OK;
     if (strlen(path) >= sizeof s->path)
         status = kd_fail(KD_EIO, "%s: path too long", path);

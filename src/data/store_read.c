@@ -22,9 +22,9 @@ int64_t kd_store_positions(const kd_store *s) {
     return s->positions;
 }
 
-int kd_store_temperature_index(const kd_store *s, double temperature) {
-    for (int i = 0; i < s->header.temperature_count; i++)
-        if (kd_store_same_temperature(s->header.temperature[i], temperature)) return i;
+int kd_store_temperature_index(const kd_store_header *h, double temperature) {
+    for (int i = 0; i < h->temperature_count; i++)
+        if (kd_store_same_temperature(h->temperature[i], temperature)) return i;
     return -1;
 }
 

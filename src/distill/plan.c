@@ -73,9 +73,10 @@ static int print_ranks(const kd_plan_request *request, const kd_plan_needs *need
         kd_format_bytes(node, sizeof node, memory * ranks_here);
         printf("%d ranks, %d of them on this machine, of whose memory they take %s; each computes "
                "%lld "
-               "of an update's %lld micro-batches and sends %s\n",
+               "of an update's %lld micro-batches, sends %s, and keeps 1/%d of the optimizer's "
+               "moments\n",
                ranks, ranks_here, node, (long long)((update->micro_batches + ranks - 1) / ranks),
-               (long long)update->micro_batches, sent);
+               (long long)update->micro_batches, sent, ranks);
         if (f.idle > 0)
             kd_warn(
                 "%lld of %d ranks have no micro-batch to compute: raise train.accumulate, and make "

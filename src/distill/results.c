@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/owner.h"
 #include "base/log.h"
 #include "base/ranks.h"
 #include "data/store.h"
@@ -70,7 +71,7 @@ static int remove_results(const char *folder, const char *const *results) {
 
 int kd_results_take_folder(int *lock, const char *folder, bool fresh, const char *const *results) {
     int status = kd_file_make_folders(folder);
-    if (status == KD_OK && *lock < 0) status = kd_file_lock(lock, folder);
+    if (status == KD_OK) status = kd_folder_own(lock, folder);
     return status == KD_OK && fresh ? remove_results(folder, results) : status;
 }
 

@@ -22,7 +22,7 @@ int kd_results_check_store(const char *path, const kd_origin *now);
 /* An exported GGUF; a damaged one passes with a warning, and is made again. */
 int kd_results_check_gguf(const char *path, const kd_origin *now);
 
-/* Makes the folder and locks it, unless *lock is held already (kd_file_lock_existing); with `fresh`
+/* Makes the folder and owns it; *lock is −1, or of kd_folder_own_existing; with `fresh`
  * removes the files that match `results` and the store. */
 int kd_results_take_folder(int *lock, const char *folder, bool fresh, const char *const *results);
 /* Opens a run by `open` on all ranks, on the first before the others: it makes the folder. */

@@ -31,7 +31,8 @@ static int take_output(kd_soft_runs *r) {
 int kd_soft_runs_create(kd_soft_runs *out, const kd_store *store, double temperature, int64_t rows,
                         int64_t longest) {
     *out = (kd_soft_runs){.store = store,
-                          .temperature = kd_store_temperature_index(store, temperature)};
+                          .temperature =
+                              kd_store_temperature_index(kd_store_describe(store), temperature)};
     const size_t n = (size_t)rows, width = (size_t)width_of(out), run = (size_t)longest;
     const bool topk = !is_hidden(out);
     out->stored = malloc(run * width * sizeof *out->stored);

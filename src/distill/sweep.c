@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/owner.h"
 #include "base/log.h"
 #include "distill/sweep_parts.h"
 #include "distill/trainer.h"
@@ -197,16 +198,16 @@ int kd_sweep_carry_out(const kd_sweep *sweep, const char *runs, bool fresh) {
     char folder[KD_PATH_MAX];
     kd_sweep_results results = {0};
     int lock = -1, status = kd_path_join(folder, runs, sweep->name);
-    if (status == KD_OK) status = kd_file_lock_existing(&lock, folder);
+    if (status == KD_OK) status = kd_folder_own_existing(&lock, folder);
     if (status == KD_OK) status = kd_sweep_results_create(&results, sweep);
     if (status == KD_OK) status = kd_sweep_results_look(&results, folder, fresh);
     if (status == KD_OK) status = kd_file_make_folders(folder);
-    if (status == KD_OK && lock < 0) status = kd_file_lock(&lock, folder);
+    if (status == KD_OK) status = kd_folder_own(&lock, folder);
     if (status == KD_OK) status = carry_out_missing(&results, folder, fresh);
     if (status == KD_OK) status = kd_sweep_results_write(&results, folder);
     if (status == KD_OK) status = print_table(&results);
     if (status == KD_OK) kd_log("sweep: %s/sweep.html", folder);
     kd_sweep_results_free(&results);
-    if (lock >= 0) close(lock);
+    kd_folder_leave(&lock);
     return status;
 }

@@ -58,6 +58,10 @@
      .fallback = "1", .depends = d, .doc = "epochs between measurements on the validation split"}, \
     {"checkpoint_seconds", KD_KEY_REAL, FIELD(s, p checkpoint_seconds), RANGE(0, 86400),           \
      .fallback = "60", .depends = d, .doc = "longest work a crash can lose"}
+/* Of models whose blocks are segments. */
+#define RECOMPUTE_KEY(s, p, d)                                                                     \
+    {"recompute", KD_KEY_SWITCH, FIELD(s, p recompute), .fallback = "false", .depends = d,         \
+     .doc = "keep a block's inputs alone and run it again on the way back: less memory, more time"}
 /* clang-format on */
 
 /* What is wrong with a section that says how a network is trained, "train" or "qat". */

@@ -25,6 +25,7 @@ typedef struct {
     double clip;               /* global gradient norm; 0: no clipping                    */
     double max_norm;           /* bound on the L2 norm of each unit's incoming weights; 0: none */
     int64_t evaluate_every;    /* epochs between evaluations on the validation split      */
+    bool recompute;            /* of blocks only the inputs are kept (segment.h)          */
     double checkpoint_seconds; /* at most this long between "last" checkpoints, default 60 */
 } kd_train_spec;
 

@@ -114,6 +114,7 @@ static int trainer_init(trainer *t, const kd_objective *task, const kd_train_job
     if (status < 0) return status;
     t->dropout = t->tape->rng.key;
     t->tape->precision = job->precision;
+    t->tape->recompute = job->spec->recompute;
     t->updates = (task->batches + job->spec->accumulate - 1) / job->spec->accumulate;
     t->total = t->updates * job->spec->epochs;
     t->warmup = (int64_t)llround(job->spec->warmup_epochs * (double)t->updates);
@@ -520,7 +521,7 @@ int kd_train_measure(const kd_objective *task, const kd_train_job *job, int step
     }
     if (status == KD_OK) {
         *seconds_per_step = kd_median(seconds, steps);
-        *arena_bytes = kd_arena_reserved(t.tape->arena);
+        *arena_bytes = kd_tape_reserved(t.tape);
     }
     trainer_clear(&t);
     return status;

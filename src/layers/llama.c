@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/segment.h"
 #include "base/error.h"
 
 /* --- the parameters ----------------------------------------------------------------------------
@@ -205,13 +206,26 @@ static kd_tensor *embed(const kd_llama *m, kd_tape *tape, const int32_t *id, int
     return kd_reshape(tape, kd_embedding_layer_forward(&m->embedding, tape, id, B * T), 3, shape);
 }
 
+typedef struct {
+    const kd_llama *model;
+    const kd_llama_block *block;
+    kd_rotary_table angles;
+    const int32_t *first;
+} block_run;
+
+static kd_tensor *run_block(kd_tape *tape, const void *context, kd_tensor *const *in) {
+    const block_run *r = context;
+    return mlp(r->block, tape, attention(r->model, r->block, tape, in[0], &r->angles, r->first));
+}
+
 kd_tensor *kd_llama_hidden(const kd_llama *model, kd_tape *tape, const int32_t *id, int64_t B,
                            int64_t T, const int32_t *first) {
     kd_tensor *x = embed(model, tape, id, B, T);
     const kd_rotary_table angles = kd_llama_angles(model, tape, 0, T);
+    block_run *run = kd_tape_alloc(tape, (size_t)model->spec.layers * sizeof *run);
     for (int i = 0; i < model->spec.layers; i++) {
-        x = attention(model, &model->block[i], tape, x, &angles, first);
-        x = mlp(&model->block[i], tape, x);
+        run[i] = (block_run){model, &model->block[i], angles, first};
+        x = kd_segment(tape, run_block, &run[i], 1, &x);
     }
     return kd_rms_norm_layer_forward(&model->norm, tape, x);
 }

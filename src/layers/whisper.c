@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/segment.h"
 #include "base/error.h"
 
 enum { NAME = 2 * KD_NAME_MAX };
@@ -209,6 +210,16 @@ static kd_tensor *cross_attention(const kd_whisper_block *b, kd_tape *tape, kd_t
     return kd_attention_layer_onto(&b->cross, tape, x, h, memory, false, NULL);
 }
 
+static kd_tensor *audio_block(kd_tape *tape, const void *block, kd_tensor *const *in) {
+    return mlp(block, tape, self_attention(block, tape, in[0], false));
+}
+
+/* From x and the encoder's output. */
+static kd_tensor *text_block(kd_tape *tape, const void *block, kd_tensor *const *in) {
+    kd_tensor *x = self_attention(block, tape, in[0], true);
+    return mlp(block, tape, cross_attention(block, tape, x, in[1]));
+}
+
 static kd_tensor *encoder_stem(const kd_whisper *m, kd_tape *tape, kd_tensor *mel) {
     KD_CONTRACT(mel->rank == 3 && mel->shape[2] == m->spec.mels && mel->shape[1] % 2 == 0,
                 "mel of %lld frames and %lld bands; the model has %d bands",
@@ -220,10 +231,8 @@ static kd_tensor *encoder_stem(const kd_whisper *m, kd_tape *tape, kd_tensor *me
 
 kd_tensor *kd_whisper_encoder(const kd_whisper *model, kd_tape *tape, kd_tensor *mel) {
     kd_tensor *x = encoder_stem(model, tape, mel);
-    for (int i = 0; i < model->spec.audio_layers; i++) {
-        x = self_attention(&model->audio_block[i], tape, x, false);
-        x = mlp(&model->audio_block[i], tape, x);
-    }
+    for (int i = 0; i < model->spec.audio_layers; i++)
+        x = kd_segment(tape, audio_block, &model->audio_block[i], 1, &x);
     return kd_norm_layer_forward(&model->audio_norm, tape, x);
 }
 
@@ -237,11 +246,8 @@ kd_tensor *kd_whisper_embed(const kd_whisper *model, kd_tape *tape, const int32_
 kd_tensor *kd_whisper_decoder(const kd_whisper *model, kd_tape *tape, const int32_t *id, int64_t B,
                               int64_t T, kd_tensor *memory) {
     kd_tensor *x = kd_whisper_embed(model, tape, id, B, T, 0);
-    for (int i = 0; i < model->spec.text_layers; i++) {
-        x = self_attention(&model->text_block[i], tape, x, true);
-        x = cross_attention(&model->text_block[i], tape, x, memory);
-        x = mlp(&model->text_block[i], tape, x);
-    }
+    for (int i = 0; i < model->spec.text_layers; i++)
+        x = kd_segment(tape, text_block, &model->text_block[i], 2, (kd_tensor *[]){x, memory});
     return kd_norm_layer_forward(&model->text_norm, tape, x);
 }
 

@@ -251,8 +251,9 @@ float kd_format_search_positive(uint8_t *q, const float *x, const float *weight,
     }
     float xq = 0, qq = 0;
     for (int i = 0; i < n; i++) {
-        const float step = (float)positive_step(x[i], chosen, most);
-        q[i] = (uint8_t)step;
+        const int whole = positive_step(x[i], chosen, most);
+        const float step = (float)whole;
+        q[i] = (uint8_t)whole; /* of a scale below 0 what ggml makes of it */
         xq += weight[i] * x[i] * step;
         qq += weight[i] * step * step;
     }

@@ -50,7 +50,8 @@ static int classifier_init(classifier *c, kd_learner *learner, const kd_classifi
                            .seed = job->loop.seed,
                            .store = job->store};
     if (job->store)
-        spec.temperature_index = kd_store_temperature_index(job->store, job->loss->temperature);
+        spec.temperature_index =
+            kd_store_temperature_index(kd_store_describe(job->store), job->loss->temperature);
     /* The folded batch norm of a network in integers knows no batch. */
     const bool folded = job->mode != KD_RUN_FLOAT && learner->quantized->how->makes_network;
     int status = folded ? KD_OK : kd_net_check_batch(learner->net, full_batch(job));

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/order.h"
+#include "base/ranks.h"
 
 enum { EVALUATION_BATCH = 100 };
 
@@ -107,37 +108,71 @@ static float *sample_buffer(const kd_dataset *dataset) {
     return x;
 }
 
+/* An evaluation in rounds of a batch for each rank. */
+typedef struct {
+    kd_logits_function run;
+    void *context;
+    const kd_dataset *dataset;
+    int64_t classes, batches;
+    float *x, *logits; /* a batch; (ranks · EVALUATION_BATCH, classes) of a round        */
+    double *seconds;   /* for a sample, of each batch of this rank: `batches` of them    */
+} evaluation;
+
+/* This rank's batch of the round that begins with sample `first`. */
+static int run_batch(evaluation *e, int64_t first) {
+    const int64_t at = first + (int64_t)kd_rank() * EVALUATION_BATCH;
+    if (at >= e->dataset->count) return KD_OK;
+    const int64_t n = batch_size(e->dataset, at);
+    float *logits = e->logits + (int64_t)kd_rank() * EVALUATION_BATCH * e->classes;
+    gather(e->dataset, at, n, e->x);
+    int status = KD_OK;
+    if (e->batches == 0) /* what starts a model is not its time */
+        status = e->run(e->context, n, e->x, logits);
+    if (status < 0) return status;
+    const double began = kd_clock();
+    status = e->run(e->context, n, e->x, logits);
+    e->seconds[e->batches++] = (kd_clock() - began) / (double)n;
+    return status;
+}
+
+/* The answers of all ranks are counted by each, in the order of the samples. */
+static int run_round(evaluation *e, kd_result *out, int64_t first, float *logits) {
+    const int64_t ranks = kd_rank_count();
+    const int64_t n = kd_smaller(ranks * EVALUATION_BATCH, e->dataset->count - first);
+    int status = kd_ranks_worst(run_batch(e, first));
+    if (status < 0) return status;
+    kd_ranks_gather_parts(e->logits, ranks,
+                          (size_t)(EVALUATION_BATCH * e->classes) * sizeof *e->logits);
+    for (int64_t i = 0; i < n && status == KD_OK; i++)
+        status = count_row(out, e->logits + i * e->classes, e->dataset, first + i);
+    if (logits)
+        memcpy(logits + first * e->classes, e->logits, (size_t)(n * e->classes) * sizeof *logits);
+    return status;
+}
+
 int kd_evaluate_with(kd_result *out, kd_logits_function run, void *context,
                      const kd_dataset *dataset, float *logits) {
+    const int64_t round = (int64_t)kd_rank_count() * EVALUATION_BATCH;
     int status = begin_result(out, dataset);
     if (status < 0) return status;
-    const int64_t classes = dataset->classes;
-    float *x = sample_buffer(dataset);
-    float *batch = malloc((size_t)(EVALUATION_BATCH * classes) * sizeof *batch);
-    double *seconds = malloc((size_t)(dataset->count / EVALUATION_BATCH + 1) *
-                             sizeof *seconds); /* for a sample */
-    if (!x || !batch || !seconds) status = kd_fail_memory(4096, "an evaluation batch");
-    int64_t batches = 0;
-    for (int64_t first = 0; first < dataset->count && status == KD_OK; first += EVALUATION_BATCH) {
-        int64_t n = batch_size(dataset, first);
-        gather(dataset, first, n, x);
-        if (first == 0)
-            status = run(context, n, x, batch); /* what starts a model is not its time */
-        if (status < 0) break;
-        const double began = kd_clock();
-        status = run(context, n, x, batch);
-        seconds[batches++] = (kd_clock() - began) / (double)n;
-        for (int64_t i = 0; i < n && status == KD_OK; i++)
-            status = count_row(out, batch + i * classes, dataset, first + i);
-        if (logits) memcpy(logits + first * classes, batch, (size_t)(n * classes) * sizeof *logits);
-    }
+    evaluation e = {.run = run,
+                    .context = context,
+                    .dataset = dataset,
+                    .classes = dataset->classes,
+                    .x = sample_buffer(dataset),
+                    .logits = malloc((size_t)(round * dataset->classes) * sizeof *e.logits),
+                    .seconds = malloc((size_t)(dataset->count / round + 1) * sizeof *e.seconds)};
+    if (!e.x || !e.logits || !e.seconds) status = kd_fail_memory(4096, "an evaluation batch");
+    status = kd_ranks_worst(status);
+    for (int64_t first = 0; first < dataset->count && status == KD_OK; first += round)
+        status = run_round(&e, out, first, logits);
     if (status < 0)
         kd_result_free_counts(out);
     else /* a batch during which the machine did something else says nothing of the model */
-        finish_result(out, kd_median(seconds, batches));
-    free(x);
-    free(batch);
-    free(seconds);
+        finish_result(out, kd_median(e.seconds, e.batches));
+    free(e.x);
+    free(e.logits);
+    free(e.seconds);
     return status;
 }
 

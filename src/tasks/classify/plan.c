@@ -28,10 +28,11 @@ typedef struct {
 } outlook;
 
 static outlook look_ahead(const kd_learner *learner, int64_t batch) {
-    enum { SLABS = 4, ROUNDED_SLABS = 2, BATCHES_AHEAD = 4 };
+    enum { SLABS = 2, MOMENTS = 2, ROUNDED_SLABS = 2, BATCHES_AHEAD = 4 };
     const kd_net *net = learner->net;
     const bool rounds = learner->quantized && !learner->quantized->how->makes_network;
-    const int slabs = SLABS + (rounds ? ROUNDED_SLABS : 0);
+    const double slabs =
+        SLABS + MOMENTS / (double)kd_rank_count() + (rounds ? ROUNDED_SLABS : 0);
     const kd_extent in = net->node[0].out;
     outlook o = {.loader = (double)(BATCHES_AHEAD * batch) * (double)(in.h * in.w * in.c) *
                            sizeof(float)};

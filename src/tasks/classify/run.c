@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "base/ranks.h"
 #include "distill/results.h"
 #include "tasks/classify/preflight.h"
@@ -131,7 +132,7 @@ int kd_run_look(kd_run *run, const kd_config *config, const kd_run_options *opti
     begin(run, config, options);
     run->looks = true;
     int status = read_inputs(run, options->like);
-    if (status == KD_OK) status = kd_file_lock_existing(&run->lock, run->folder);
+    if (status == KD_OK) status = kd_folder_own_existing(&run->lock, run->folder);
     return status < 0 || options->fresh ? status : kd_run_compare(run);
 }
 
@@ -164,8 +165,7 @@ void kd_run_close(kd_run *run) {
         kd_dataset_free(run->test);
     }
     kd_tape_free(run->tape);
-    if (run->lock >= 0) close(run->lock);
-    run->lock = -1;
+    kd_folder_leave(&run->lock);
 }
 
 /* What decides the stage's result, and its key. */

@@ -104,8 +104,8 @@ static int check_views(const kd_run *run, const kd_store_header *h, const char *
                    h->data.hex, run->taught_data.hex);
 }
 
-static int check_store(const kd_run *run, const char *path) {
-    const kd_store_header *h = kd_store_describe(run->store);
+static int check_header(const void *context, const kd_store_header *h, const char *path) {
+    const kd_run *run = context;
     if (h->sequences || h->kind == KD_STORE_HIDDEN)
         return kd_fail(KD_EDATA,
                        "%s: holds %s: images and sounds of one class need logits, a row a sample",
@@ -121,13 +121,15 @@ static int check_store(const kd_run *run, const char *path) {
         return kd_fail(KD_ECONFIG, "%s: holds the %d largest logits, but loss.%s needs all of them",
                        path, h->k, loss->decoupled > 0 ? "decoupled" : "standardize");
     if (h->kind == KD_STORE_TOPK &&
-        kd_store_temperature_index(run->store, run->config->loss.temperature) < 0)
+        kd_store_temperature_index(h, run->config->loss.temperature) < 0)
         return kd_fail(KD_ECONFIG,
                        "%s: its tails were not summed at loss.temperature = %g; `distill inspect` "
                        "lists the temperatures it has",
                        path, run->config->loss.temperature);
-    int status = check_views(run, h, path);
-    if (status < 0) return status;
+    return check_views(run, h, path);
+}
+
+static int check_rows(const kd_run *run) {
     return kd_store_check(run->store, run->train->count, run->train->id, run->train->label);
 }
 
@@ -138,12 +140,13 @@ int kd_teach_open_named(kd_run *run, const kd_run *like) {
         run->store = like->store;
         run->stored = like->stored;
         run->borrowed_store = true;
-        return check_store(run, path);
+        int status = check_header(run, kd_store_describe(run->store), path);
+        return status < 0 ? status : check_rows(run);
     }
-    int status = kd_store_open(&run->store, path);
+    int status = kd_store_open_fitting(&run->store, path, check_header, run);
     if (status < 0) return status;
     run->stored = kd_store_hash(run->store);
-    return check_store(run, path);
+    return check_rows(run);
 }
 
 void kd_teach_tell_unstated(const kd_run *run) {

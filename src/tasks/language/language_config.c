@@ -101,6 +101,7 @@ static const kd_config_table LOSS_TABLE = {.name = "loss", .key = LOSS_KEYS,
 static const kd_config_key TRAIN_KEYS[] = {
     EPOCHS_KEY(kd_train_spec, , .required = true),
     TRAIN_KEYS_BEHIND_EPOCHS(kd_train_spec, , "4", "\"adamw\"", "\"cosine\"", "1", "2e-4", NULL, NULL),
+    RECOMPUTE_KEY(kd_train_spec, , NULL),
 };
 static const kd_config_table TRAIN_TABLE = {.name = "train", .key = TRAIN_KEYS,
     .count = COUNT(TRAIN_KEYS), .defaults = train_defaults, .finish = kd_config_train_finish,
@@ -110,6 +111,7 @@ static const kd_config_key QAT_KEYS[] = {
     EPOCHS_KEY(kd_language_quantize, train., .required = true),
     TRAIN_KEYS_BEHIND_EPOCHS(kd_language_quantize, train., "4", "\"adamw\"", "\"cosine\"", "1",
                              "a tenth of train's", NULL, "as in train"),
+    RECOMPUTE_KEY(kd_language_quantize, train., "as in train"),
 };
 static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count = COUNT(QAT_KEYS),
     .defaults = kd_config_qat_defaults, .finish = qat_finish,

@@ -10,7 +10,7 @@ static const char ALGORITHM[] = "distill-language-1";
 /* Texts, which are named by their tokens, what people read, and where numbers are kept. */
 static const char *const DATA_WITHOUT[] = {"train", "validation", "test", "source", NULL};
 static const char *const TEACHER_WITHOUT[] = {"weights", "source", NULL};
-static const char *const DECIDES_NOTHING[] = {"checkpoint_seconds", NULL};
+static const char *const DECIDES_NOTHING[] = {"checkpoint_seconds", "recompute", NULL};
 static const char *const NOTHING[] = {NULL};
 
 static void begin(kd_origin *out, const char *stage) {

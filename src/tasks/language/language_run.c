@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "base/ranks.h"
 #include "distill/checkpoint.h"
 #include "distill/results.h"
@@ -115,7 +116,7 @@ static int open_run(void *context) {
     if (status == KD_OK) status = look(run, o->config, run->folder);
     if (status == KD_OK)
         status = kd_results_check_input(o->config->teacher.weights, run->folder, written);
-    if (status == KD_OK) status = kd_file_lock_existing(&run->lock, run->folder);
+    if (status == KD_OK) status = kd_folder_own_existing(&run->lock, run->folder);
     if (status == KD_OK && !o->fresh) status = kd_language_compare(run);
     if (status == KD_OK)
         status = kd_results_take_folder(&run->lock, run->folder, o->fresh, RESULTS);
@@ -136,8 +137,7 @@ void kd_language_run_close(kd_language_run *run) {
     kd_store_free(run->store);
     kd_llama_file_free(run->student); /* which borrows of the teacher */
     kd_llama_file_free(run->teacher);
-    if (run->lock >= 0) close(run->lock);
-    run->lock = -1;
+    kd_folder_leave(&run->lock);
 }
 
 /* --- teach -------------------------------------------------------------------------------------

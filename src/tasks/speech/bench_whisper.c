@@ -9,7 +9,9 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/order.h"
+#include "base/ranks.h"
 #include "base/text.h"
+#include "distill/gradient.h"
 #include "distill/loss.h"
 #include "distill/optimizer.h"
 #include "layers/whisper.h"
@@ -31,6 +33,7 @@ typedef struct {
     int64_t windows, tokens, frames; /* tokens and frames of each window */
     kd_whisper *model;
     kd_optimizer optimizer;
+    kd_gradient gradient;     /* of a micro-batch for each rank */
     kd_tape *tape;            /* of the encoder, then of the step behind it */
     kd_real *mel;             /* (windows,frames,mels)                                    */
     kd_tensor memory;         /* (windows,frames/2,width), the encoder's outputs          */
@@ -75,6 +78,9 @@ static int create(bench *b, const kd_whisper_spec *spec, kd_precision precision)
     int status = kd_whisper_create(&b->model, spec, KD_WHISPER_TRAIN_DECODER);
     if (status == KD_OK) status = kd_whisper_layout(b->model, 1);
     if (status == KD_OK) status = kd_optimizer_init(&b->optimizer, b->model->params, &TRAIN);
+    if (status == KD_OK)
+        status = kd_gradient_init(&b->gradient, b->model->params, &b->optimizer.deal,
+                                  kd_rank_count(), kd_rank_count());
     if (status == KD_OK) status = kd_tape_create(&b->tape, 1);
     if (status < 0) return status;
     b->tape->precision = precision;
@@ -85,6 +91,7 @@ static int create(bench *b, const kd_whisper_spec *spec, kd_precision precision)
 
 static void clear(bench *b) {
     kd_tape_free(b->tape);
+    kd_gradient_clear(&b->gradient);
     kd_optimizer_clear(&b->optimizer);
     kd_whisper_free(b->model);
     free(b->mel);
@@ -106,7 +113,8 @@ static int listen(bench *b) {
     return status;
 }
 
-static int learn(bench *b) {
+/* Forward and backward of this rank's micro-batch. */
+static int find_gradient(bench *b) {
     const int64_t rows = b->windows * b->tokens;
     const kd_soft_targets soft = {
         .hidden = b->hidden, .output = b->output, .width = b->model->spec.width};
@@ -115,17 +123,26 @@ static int learn(bench *b) {
     if (kd_tape_guard(b->tape)) return KD_EINTERNAL;
     kd_tape_reset(b->tape);
     b->tape->recording = true;
-    kd_params_begin_step(b->model->params);
+    kd_gradient_enter(&b->gradient);
     kd_tensor *h = kd_whisper_decoder(b->model, b->tape, b->id, b->windows, b->tokens, &b->memory);
     kd_tensor *loss = kd_vocab_loss(b->tape, h, &b->model->tokens.table->tensor, b->label, NULL,
                                     &soft, spec, NULL);
-    kd_tape_backward(b->tape, loss);
-    kd_params_finish_grads(b->model->params);
-    const double learnt = kd_clock();
-    double norm;
-    kd_optimizer_update(&b->optimizer, 1e-4, &norm);
-    b->updating = kd_clock() - learnt;
+    kd_gradient_backward(&b->gradient, b->tape, loss);
     return KD_OK;
+}
+
+static int learn(bench *b) {
+    int64_t first, end;
+    double norm;
+    kd_gradient_begin(&b->gradient, kd_rank_count(), &first, &end);
+    int status = find_gradient(b);
+    kd_gradient_exchange(&b->gradient, status < 0);
+    status = kd_ranks_worst(status);
+    if (status == KD_OK) status = kd_gradient_finish(&b->gradient);
+    const double learnt = kd_clock();
+    if (status == KD_OK) status = kd_optimizer_update(&b->optimizer, 1e-4, &norm);
+    b->updating = kd_clock() - learnt;
+    return status;
 }
 
 /* The first step warms up. */
@@ -152,10 +169,10 @@ static int measure(bench *b) {
 static void print(const bench *b, const char *name) {
     struct rusage usage;
     char memory[32], activations[32];
-    const double sound = (double)(SECONDS * b->windows);
+    const double sound = (double)(SECONDS * b->windows * kd_rank_count());
     getrusage(RUSAGE_SELF, &usage);
     kd_format_bytes(memory, sizeof memory, 1024.0 * (double)usage.ru_maxrss);
-    kd_format_bytes(activations, sizeof activations, (double)kd_arena_reserved(b->tape->arena));
+    kd_format_bytes(activations, sizeof activations, (double)kd_tape_reserved(b->tape));
     printf("%-16s %3d windows of %d s, %d tokens each: encoder %.0f ms a window, a step behind it "
            "%.0f ms; seconds of sound per second %.1f, with stored encoder outputs %.1f; %s of "
            "activations, peak memory %s\n",
@@ -184,9 +201,10 @@ int kd_bench_whisper(const char *name, int64_t windows, kd_precision precision) 
 }
 
 int kd_bench_whisper_costs(kd_whisper_costs *out, const kd_whisper_spec *spec, int64_t windows,
-                           kd_precision precision) {
+                           kd_precision precision, bool recompute) {
     bench b = {.windows = windows};
     int status = create(&b, spec, precision);
+    if (status == KD_OK) b.tape->recompute = recompute;
     if (status == KD_OK) status = measure(&b);
     if (status == KD_OK) {
         const kd_params *params = b.model->params;
@@ -198,7 +216,7 @@ int kd_bench_whisper_costs(kd_whisper_costs *out, const kd_whisper_spec *spec, i
         out->bytes =
             (double)sizeof(kd_real) *
                 (double)(params->slab_size + (1 + KD_OPTIMIZER_MOMENTS) * params->trained_size) +
-            (double)kd_arena_reserved(b.tape->arena);
+            (double)kd_tape_reserved(b.tape);
     }
     clear(&b);
     return status;

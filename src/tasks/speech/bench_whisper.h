@@ -22,8 +22,9 @@ typedef struct {
     int64_t parameters, trained;
 } kd_whisper_costs;
 
-/* Measures students of `spec` with random weights, a few updates from batches of `windows`. */
+/* Measures students of `spec` with random weights, a few updates from batches of `windows`; with
+ * `recompute` as train.recompute has it. */
 int kd_bench_whisper_costs(kd_whisper_costs *out, const kd_whisper_spec *spec, int64_t windows,
-                           kd_precision precision);
+                           kd_precision precision, bool recompute);
 
 #endif

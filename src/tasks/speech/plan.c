@@ -166,16 +166,19 @@ static int check_teacher(const kd_speech_run *run) {
 }
 
 /* What an update of a large batch takes, from small ones: memory grows with the batch. */
-static int check_batch(const outlook *o, int64_t batch, kd_precision precision) {
+static int check_batch(const outlook *o, const kd_train_spec *train, kd_precision precision) {
     enum { SMALL = 1, LARGER = 2, LARGE = 8 };
     kd_whisper_costs small, larger;
-    if (batch <= LARGE) return KD_OK;
-    int status = kd_bench_whisper_costs(&small, &o->student, SMALL, precision);
-    if (status == KD_OK) status = kd_bench_whisper_costs(&larger, &o->student, LARGER, precision);
+    if (train->batch <= LARGE) return KD_OK;
+    int status = kd_bench_whisper_costs(&small, &o->student, SMALL, precision, train->recompute);
+    if (status == KD_OK)
+        status = kd_bench_whisper_costs(&larger, &o->student, LARGER, precision, train->recompute);
     if (status < 0) return status;
-    const double more = (double)(batch - LARGER) * (larger.bytes - small.bytes) / (LARGER - SMALL);
-    return kd_plan_check_memory("train", larger.bytes + more, "a batch's activations", more,
-                                "lower train.batch and raise train.accumulate");
+    const double more =
+        (double)(train->batch - LARGER) * (larger.bytes - small.bytes) / (LARGER - SMALL);
+    return kd_plan_check_memory(
+        "train", larger.bytes + more, "a batch's activations", more,
+        "lower train.batch and raise train.accumulate, or set train.recompute");
 }
 
 static int measure(outlook *o, kd_speech_run *run) {
@@ -184,9 +187,11 @@ static int measure(outlook *o, kd_speech_run *run) {
     if (status < 0) return status;
     kd_whisper_file_free(run->teacher);
     run->teacher = NULL;
-    status = check_batch(o, run->config->train.batch, run->precision);
+    const kd_train_spec *train = &run->config->train;
+    status = check_batch(o, train, run->precision);
     if (status < 0) return status;
-    return kd_bench_whisper_costs(&o->costs, &o->student, run->config->train.batch, run->precision);
+    return kd_bench_whisper_costs(&o->costs, &o->student, train->batch, run->precision,
+                                  train->recompute);
 }
 
 /* Nothing is printed without a `request`. */

@@ -6,11 +6,15 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/flow.h"
 #include "base/log.h"
+#include "base/order.h"
+#include "base/ranks.h"
 #include "distill/trainer.h"
 #include "tasks/speech/fallback.h"
 #include "tasks/speech/features.h"
 #include "tasks/speech/greedy.h"
+#include "tasks/speech/said.h"
 #include "tasks/speech/transcribe.h"
 
 static const double CONFIDENCE = 0.95;
@@ -30,7 +34,13 @@ typedef struct {
     kd_real *mel;    /* (KD_GREEDY_MOST, frames, mels)     */
     kd_real *memory; /* (KD_GREEDY_MOST, positions, width) */
     kd_progress progress;
+    int64_t samples; /* of the utterances that this rank heard */
+    int again;       /* the model that hears bad ones again, and those … */
+    int64_t *bad, bad_count;
+    kd_decoder decoder; /* … by this */
 } job;
+
+enum { AHEAD = 2 }; /* batches, or utterances, that a rank may be ahead of another */
 
 void kd_speech_result_clear(kd_speech_result *result) {
     for (int64_t i = 0; i < result->count && result->said; i++) free(result->said[i]);
@@ -175,8 +185,7 @@ static int hear_long(job *j, int m, int64_t i) {
     if (status == KD_OK) status = keep_said(&j->out[m].said[i], said);
     j->out[m].loops += loops;
     j->out[m].seconds += kd_clock() - began;
-    if (status == KD_OK)
-        j->out[m].audio_seconds += (double)kd_whisper_sound_samples(sound) / KD_WHISPER_RATE;
+    if (status == KD_OK && m == 0) j->samples += kd_whisper_sound_samples(sound);
     free(said);
     kd_transcript_clear(&transcript);
     if (decoder.model) kd_decoder_clear(&decoder);
@@ -203,26 +212,90 @@ static int hear_batch(job *j, int64_t first, int n) {
         memmove(j->mel + windows * j->features.values, j->mel + i * j->features.values,
                 (size_t)j->features.values * sizeof *j->mel);
         which[windows++] = first + i;
-        for (int m = 0; m < j->count; m++)
-            j->out[m].audio_seconds += (double)samples[i] / KD_WHISPER_RATE;
+        j->samples += samples[i];
     }
     return status == KD_OK && windows > 0 ? hear_windows(j, which, windows) : status;
 }
 
+/* The utterances of a batch, by number. */
+static int list_batch(const job *j, int64_t batch, int64_t which[KD_GREEDY_MOST]) {
+    const int64_t first = batch * KD_GREEDY_MOST;
+    const int n = (int)kd_smaller(KD_GREEDY_MOST, j->utterances->count - first);
+    for (int i = 0; i < n; i++) which[i] = first + i;
+    return n;
+}
+
+static int make_batch(void *context, int64_t batch, kd_flow_bytes *out) {
+    job *j = context;
+    int64_t which[KD_GREEDY_MOST];
+    const int n = list_batch(j, batch, which);
+    KD_CONTRACT(n > 0, "an empty batch");
+    int status = hear_batch(j, which[0], n);
+    return status < 0 ? status : kd_said_pack(out, j->out, 0, j->count - 1, false, which, n);
+}
+
+static int keep_batch(void *context, int64_t batch, const void *texts, size_t length) {
+    job *j = context;
+    int64_t which[KD_GREEDY_MOST];
+    const int n = list_batch(j, batch, which);
+    (void)length;
+    return kd_said_unpack(j->out, 0, j->count - 1, false, which, n, texts);
+}
+
+static void show_batches(void *context, int64_t batches) {
+    job *j = context;
+    kd_progress_show(&j->progress, kd_smaller(batches * KD_GREEDY_MOST, j->utterances->count), "");
+}
+
+/* Sums over the ranks; those of whole numbers are exact. */
+static void join_counts(job *j) {
+    double sum[2 * KD_SPEECH_SUBJECTS_MAX + 1];
+    for (int m = 0; m < j->count; m++) {
+        sum[2 * m] = (double)j->out[m].loops;
+        sum[2 * m + 1] = j->out[m].seconds;
+    }
+    sum[2 * j->count] = (double)j->samples;
+    kd_ranks_join_doubles(sum, 2 * (size_t)j->count + 1);
+    for (int m = 0; m < j->count; m++) {
+        j->out[m].loops = (int64_t)sum[2 * m];
+        j->out[m].seconds = sum[2 * m + 1];
+        j->out[m].audio_seconds = sum[2 * j->count] / KD_WHISPER_RATE;
+    }
+}
+
+static int share_all(job *j) {
+    const int64_t total = j->utterances->count;
+    const size_t bytes = (size_t)total * sizeof(int64_t);
+    int64_t *which = malloc(bytes);
+    int status = kd_ranks_worst(which ? KD_OK : kd_fail_memory(bytes, "transcripts"));
+    for (int64_t i = 0; i < total && status == KD_OK; i++) which[i] = i;
+    if (status == KD_OK) status = kd_said_share(j->out, 0, j->count - 1, false, which, total);
+    free(which);
+    return status;
+}
+
 static int hear_all(job *j) {
     const int64_t total = j->utterances->count;
-    int status = KD_OK;
+    const kd_flow flow = {.count = (total + KD_GREEDY_MOST - 1) / KD_GREEDY_MOST,
+                          .ahead = AHEAD,
+                          .context = j,
+                          .make = make_batch,
+                          .keep = keep_batch,
+                          .stop = kd_train_stop_asked,
+                          .show = show_batches};
+    int64_t done;
     kd_progress_begin(&j->progress, "eval", "utterances", 1, 0, total);
-    for (int64_t i = 0; i < total && status == KD_OK; i += KD_GREEDY_MOST) {
-        const int n = total - i < KD_GREEDY_MOST ? (int)(total - i) : KD_GREEDY_MOST;
-        if (kd_train_take_stop())
-            status = kd_fail(KD_EAGAIN, "eval: stopped after %lld of %lld utterances", (long long)i,
-                             (long long)total);
-        if (status == KD_OK) status = hear_batch(j, i, n);
-        if (status == KD_OK) kd_progress_show(&j->progress, i + n, "");
-    }
+    int status = kd_flow_run(&flow, &done);
     kd_progress_end(&j->progress);
-    return status;
+    if (status == KD_OK) {
+        join_counts(j);
+        return share_all(j);
+    }
+    if (status != KD_EAGAIN) return status;
+    kd_train_take_stop();
+    return kd_ranks_worst(kd_fail(KD_EAGAIN, "eval: stopped after %lld of %lld utterances",
+                                  (long long)kd_smaller(done * KD_GREEDY_MOST, total),
+                                  (long long)total));
 }
 
 /* --- once more ---------------------------------------------------------------------------------
@@ -246,31 +319,66 @@ static int hear_again(job *j, int m, kd_decoder *decoder, int64_t i) {
                        kd_decoded_is_silence(&d) ? 0 : d.count);
 }
 
+static int make_again(void *context, int64_t k, kd_flow_bytes *out) {
+    job *j = context;
+    int status = hear_again(j, j->again, &j->decoder, j->bad[k]);
+    return status < 0 ? status : kd_said_pack(out, j->out, j->again, j->again, true, &j->bad[k], 1);
+}
+
+static int keep_again(void *context, int64_t k, const void *text, size_t length) {
+    job *j = context;
+    (void)length;
+    return kd_said_unpack(j->out, j->again, j->again, true, &j->bad[k], 1, text);
+}
+
+static void show_again(void *context, int64_t done) {
+    kd_progress_show(&((job *)context)->progress, done, "");
+}
+
+static int hear_listed(job *j) {
+    const kd_flow flow = {.count = j->bad_count,
+                          .ahead = AHEAD,
+                          .context = j,
+                          .make = make_again,
+                          .keep = keep_again,
+                          .stop = kd_train_stop_asked,
+                          .show = show_again};
+    const char *name = j->out[j->again].name;
+    int64_t done;
+    kd_progress_begin(&j->progress, name, "utterances with the fallback", 1, 0, j->bad_count);
+    int status = kd_flow_run(&flow, &done);
+    kd_progress_end(&j->progress);
+    if (status == KD_OK)
+        return kd_said_share(j->out, j->again, j->again, true, j->bad, j->bad_count);
+    if (status != KD_EAGAIN) return status;
+    kd_train_take_stop();
+    return kd_ranks_worst(kd_fail(KD_EAGAIN, "eval: stopped while %s heard once more", name));
+}
+
 /* All utterances whose greedy text of model m is bad. */
 static int hear_bad(job *j, int m) {
     const kd_decode_options options = {
         .language = j->options->language, .task = j->options->task, .beam = 1};
     kd_speech_result *out = &j->out[m];
-    kd_decoder decoder = {0};
-    kd_progress progress;
-    int64_t bad = 0;
+    const kd_whisper_file *file = j->subject[m].file;
+    const size_t bytes = (size_t)out->count * sizeof *j->bad;
     out->again = -1;
     if (strcmp(out->kind, "initial") == 0) return KD_OK;
-    for (int64_t i = 0; i < out->count; i++) bad += out->bad[i];
-    out->again = bad;
-    if (bad == 0) return KD_OK;
-    const kd_whisper_file *file = j->subject[m].file;
-    int status = kd_decoder_init(&decoder, file->model, file->tokenizer, &options);
-    kd_progress_begin(&progress, out->name, "utterances with the fallback", 1, 0, bad);
-    for (int64_t i = 0, done = 0; i < out->count && status == KD_OK; i++) {
-        if (!out->bad[i]) continue;
-        if (kd_train_take_stop())
-            status = kd_fail(KD_EAGAIN, "eval: stopped while %s heard once more", out->name);
-        if (status == KD_OK) status = hear_again(j, m, &decoder, i);
-        kd_progress_show(&progress, ++done, "");
-    }
-    kd_progress_end(&progress);
-    if (decoder.model) kd_decoder_clear(&decoder);
+    j->again = m;
+    j->bad_count = 0;
+    j->bad = malloc(bytes);
+    int status = j->bad ? KD_OK : kd_fail_memory(bytes, "transcripts");
+    for (int64_t i = 0; i < out->count && status == KD_OK; i++)
+        if (out->bad[i]) j->bad[j->bad_count++] = i;
+    out->again = j->bad_count;
+    if (status == KD_OK && j->bad_count > 0)
+        status = kd_decoder_init(&j->decoder, file->model, file->tokenizer, &options);
+    status = kd_ranks_worst(status);
+    if (status == KD_OK && j->bad_count > 0) status = hear_listed(j);
+    if (j->decoder.model) kd_decoder_clear(&j->decoder);
+    j->decoder = (kd_decoder){0};
+    free(j->bad);
+    j->bad = NULL;
     return status;
 }
 
@@ -412,6 +520,7 @@ int kd_speech_evaluate(kd_speech_result *out, const kd_speech_subject *subject, 
         if (status == KD_OK) status = made;
     }
     if (status == KD_OK) status = begin(&j);
+    status = kd_ranks_worst(status);
     if (status == KD_OK) status = hear_all(&j);
     for (int m = 0; m < count && status == KD_OK; m++) status = hear_bad(&j, m);
     if (status == KD_OK) status = measure(&j, teacher);

@@ -16,7 +16,7 @@ static const char ALGORITHM[] = "distill-speech-1";
 static const char *const DATA_WITHOUT[] = {"train",  "validation",    "test",
                                            "source", "encoder_cache", NULL};
 static const char *const TEACHER_WITHOUT[] = {"weights", "source", NULL};
-static const char *const DECIDES_NOTHING[] = {"checkpoint_seconds", NULL};
+static const char *const DECIDES_NOTHING[] = {"checkpoint_seconds", "recompute", NULL};
 static const size_t IMATRIX_MOST = (size_t)1 << 30;
 static const char *const NOTHING[] = {NULL};
 

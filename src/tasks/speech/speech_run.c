@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/owner.h"
 #include "base/log.h"
 #include "base/ranks.h"
 #include "distill/checkpoint.h"
@@ -176,7 +177,7 @@ static int read_inputs(kd_speech_run *run, const char *runs) {
 }
 
 static int look_at_folder(kd_speech_run *run, bool fresh) {
-    int status = kd_file_lock_existing(&run->lock, run->folder);
+    int status = kd_folder_own_existing(&run->lock, run->folder);
     return status < 0 || fresh ? status : compare(run);
 }
 
@@ -231,8 +232,7 @@ void kd_speech_run_close(kd_speech_run *run) {
     kd_store_free(run->store);
     kd_whisper_file_free(run->student);
     kd_whisper_file_free(run->teacher);
-    if (run->lock >= 0) close(run->lock);
-    run->lock = -1;
+    kd_folder_leave(&run->lock);
 }
 
 /* --- what stages need ------------------------------------------------------------------------ */

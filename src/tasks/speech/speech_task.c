@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/order.h"
+#include "base/ranks.h"
 #include "distill/soft_runs.h"
 #include "tasks/speech/metrics.h"
 
@@ -30,7 +31,7 @@ typedef struct {
     int32_t *token, *label;      /* (batch,longest) */
     uint8_t *valid;
     kd_soft_runs soft; /* empty without a teacher */
-    double *row_loss;  /* of a window's targets                                    */
+    double *row_loss;  /* of the targets of a window of each rank */
     bool *row_right;
 } speech;
 
@@ -162,8 +163,11 @@ static double score_row(const kd_real *z, int64_t V, int32_t label, bool *right)
     return log(sum) - (double)(z[label] - z[top]);
 }
 
-/* Adds one window's targets to the sums: cross-entropy and right ones. */
-static int score_window(speech *s, kd_tape *tape, int64_t i, double *loss, double *right) {
+/* The targets of window i, this rank's of a round: their cross-entropy, and which are right. */
+static int score_window(speech *s, kd_tape *tape, int64_t i) {
+    const int64_t place = (int64_t)kd_rank() * s->job->validation->longest;
+    double *row_loss = s->row_loss + place;
+    bool *row_right = s->row_right + place;
     const kd_whisper_spec *spec = &s->student->spec;
     const kd_window *w = &s->job->validation->item[i];
     const int64_t shape[3] = {1, spec->audio_context, spec->width}, V = spec->vocabulary;
@@ -178,24 +182,36 @@ static int score_window(speech *s, kd_tape *tape, int64_t i, double *loss, doubl
     const int32_t *label = kd_window_labels(w);
 #pragma omp parallel for
     for (int64_t t = 0; t < kd_window_targets(w); t++)
-        s->row_loss[t] = score_row(z->value + t * V, V, label[t], &s->row_right[t]);
-    for (int64_t t = 0; t < kd_window_targets(w); t++) {
-        *loss += s->row_loss[t];
-        *right += s->row_right[t];
-    }
+        row_loss[t] = score_row(z->value + t * V, V, label[t], &row_right[t]);
     return KD_OK;
+}
+
+/* Adds a window's targets, whose scores begin at `place`, to the sums; → how many. */
+static double add_window(const speech *s, int64_t i, size_t place, double *loss, double *right) {
+    const int64_t targets = kd_window_targets(&s->job->validation->item[i]);
+    for (int64_t t = 0; t < targets; t++) {
+        *loss += s->row_loss[place + (size_t)t];
+        *right += s->row_right[place + (size_t)t];
+    }
+    return (double)targets;
 }
 
 static int task_evaluate(kd_estimate *out, void *context, kd_tape *tape) {
     speech *s = context;
     const kd_windows *windows = s->job->validation;
+    const size_t longest = (size_t)windows->longest;
     double loss = 0, right = 0, rows = 0;
     int status = s->job->quantized ? kd_quantized_round(s->job->quantized) : KD_OK;
     const bool recording = tape->recording;
     tape->recording = tape->training = false;
-    for (int64_t i = 0; i < windows->count && status == KD_OK; i++) {
-        status = score_window(s, tape, i, &loss, &right);
-        rows += (double)kd_window_targets(&windows->item[i]);
+    for (int64_t first = 0; first < windows->count && status == KD_OK; first += kd_rank_count()) {
+        const int64_t own = first + kd_rank(), end = first + kd_rank_count();
+        status = kd_ranks_worst(own < windows->count ? score_window(s, tape, own) : KD_OK);
+        if (status < 0) break;
+        kd_ranks_gather_parts(s->row_loss, kd_rank_count(), longest * sizeof *s->row_loss);
+        kd_ranks_gather_parts(s->row_right, kd_rank_count(), longest * sizeof *s->row_right);
+        for (int64_t i = first; i < kd_smaller(end, windows->count); i++)
+            rows += add_window(s, i, (size_t)(i - first) * longest, &loss, &right);
     }
     tape->recording = tape->training = recording;
     out[KD_SPEECH_ACCURACY] = kd_estimate_plain(right / rows, (int64_t)rows);
@@ -220,7 +236,8 @@ static int check_store(const speech *s) {
 static int allocate(speech *s) {
     const kd_speech_job *job = s->job;
     const size_t rows = (size_t)(job->train->longest * job->loop.spec->batch);
-    const size_t scored = job->validation ? (size_t)job->validation->longest : 1;
+    const size_t scored =
+        (size_t)(job->validation ? job->validation->longest : 1) * (size_t)kd_rank_count();
     s->order = malloc((size_t)job->train->count * sizeof *s->order);
     s->token = malloc(rows * sizeof *s->token);
     s->label = malloc(rows * sizeof *s->label);
