@@ -11,6 +11,7 @@ typedef struct {
     const unsigned char *bytes; /* its rows (kd_param_rows) behind each other; NULL: whoever writes
                                    takes the nearest numbers. Always NULL for formats of single
                                    values, f32 and f16, whose order in a file may be another    */
+    float scale; /* of the tensor, beside bytes of a format that has one (number_format.h) */
 } kd_encoding;
 
 /* A model's rule: the format a parameter is meant to have when the matrices are asked for in
@@ -29,6 +30,9 @@ int kd_encodings_nearest(kd_encoding **out, const kd_params *params, kd_format_r
 
 /* Bytes of the whole parameter. */
 uint64_t kd_encoding_bytes(const kd_encoding *how, const kd_param *param);
+
+/* The tensor's scale of such a format; `values` as below. */
+float kd_encoding_scale(const kd_encoding *how, const kd_param *param, const float *values);
 
 /* Puts them into out; `values` are the parameter's, in the order of the file. Fails as
  * kd_number_format_encode. */
