@@ -5,53 +5,81 @@
 # make install    program, library, header, manual page; PREFIX=/usr/local
 # make deps       only the Debian packages that are missing
 # make help       everything else
+#
+# For another processor: make CROSS=aarch64-linux-gnu- SYSROOT=…; what is made lies in
+# build/aarch64-linux-gnu. SYSROOT is a folder with that processor's libraries (`make arm-root` fetches
+# Debian's), or left out where they are installed beside this one's.
 
 PREFIX ?= /usr/local
-ARCH   ?= $(if $(filter x86_64,$(shell uname -m)),x86-64,native)
-CC     ?= gcc
+CROSS  ?=
+ifeq ($(origin CC),default)
+CC      = $(CROSS)gcc
+endif
+ifneq ($(CROSS),)
+CXX     = $(CROSS)g++ $(SYSROOT:%=--sysroot=%)
+AR      = $(CROSS)ar
+LD      = $(CROSS)ld
+endif
+NM      = $(CROSS)nm
+OBJCOPY = $(CROSS)objcopy
+BUILD   = build$(CROSS:%-=/%)
+TARGET := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+# What the compiler may use: on x86-64 every processor's (ISAS), elsewhere this one's, and for another
+# machine what all of its kind have.
+ARCH   ?= $(if $(filter x86_64,$(TARGET)),x86-64,$(if $(CROSS),,native))
+SYSROOT ?=
+PKG_CONFIG ?= $(if $(CROSS),PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) \
+    PKG_CONFIG_LIBDIR=$(SYSROOT)/usr/lib/$(CROSS:%-=%)/pkgconfig:$(SYSROOT)/usr/share/pkgconfig) pkg-config
 # One job for each core, unless the user or a make above says how many.
 ifeq ($(findstring -j,$(shell printenv MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc)
 endif
 PACKAGES = build-essential pkg-config libopenblas-openmp-dev libhdf5-dev libsndfile1-dev \
            libsamplerate0-dev libcjson-dev libdnnl-dev libcmocka-dev zlib1g-dev libxxhash-dev \
-           libmpg123-dev libflac-dev libpng-dev libopenmpi-dev openmpi-bin libgemmlowp-dev \
+           libmpg123-dev libflac-dev libpng-dev liblzma-dev libopenmpi-dev openmpi-bin libgemmlowp-dev \
            dataset-fashion-mnist python3-h5py python3-numpy
 
 MODES    = release debug double
 
 # One short line for each file; make V=1 shows the commands.
 quiet = @$(if $(V),set -x,echo "$(1)");
-CFLAGS   = -std=c11 -D_GNU_SOURCE -Isrc -Iinclude -g -march=$(ARCH) -fopenmp -fno-math-errno -MMD -MP \
+CFLAGS   = -std=c11 -D_GNU_SOURCE $(if $(filter arm i386 i686,$(TARGET)),-D_FILE_OFFSET_BITS=64) -Isrc -Iinclude -Iruntime -g $(SYSROOT:%=--sysroot=%) $(ARCH:%=-march=%) -fopenmp -fno-math-errno -MMD -MP \
            -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
-           -Wmissing-prototypes -Wvla -Wno-psabi $(shell pkg-config --cflags hdf5 sndfile samplerate \
-           flac libmpg123 libcjson libpng openblas 2>/dev/null)
-LDLIBS   = $(shell pkg-config --libs hdf5 sndfile samplerate flac libmpg123 libcjson libpng openblas \
+           -Wmissing-prototypes -Wvla -Wno-psabi $(shell $(PKG_CONFIG) --cflags hdf5 sndfile samplerate \
+           flac libmpg123 libcjson libpng liblzma openblas 2>/dev/null)
+LDLIBS   = $(SYSROOT:%=--sysroot=%) $(shell $(PKG_CONFIG) --libs hdf5 sndfile samplerate flac libmpg123 libcjson libpng liblzma openblas \
            2>/dev/null) -lz -lxxhash -lm -lpthread
+# What clang does not know; its libomp has the names that OpenBLAS calls in libgomp and comes first, so that one
+# runtime is at work.
+CFLAGS  += $(if $(findstring clang,$(CC)),-Wno-unknown-pragmas)
 CFLAGS_release = -O3 -fPIC -fvisibility=hidden
 CFLAGS_debug   = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_double  = -O2 -DKD_DOUBLE
 
 # oneDNN is optional: without it products are float32 only. WITH_DNNL=0 leaves it out.
-WITH_DNNL = $(shell test -f /usr/include/oneapi/dnnl/dnnl.h && echo 1 || echo 0)
+WITH_DNNL = $(shell test -f $(SYSROOT)/usr/include/oneapi/dnnl/dnnl.h && \
+                { test -z "$(CROSS)" || test -f $(SYSROOT)/usr/lib/$(CROSS:%-=%)/libdnnl.so; } && \
+                echo 1 || echo 0)
 CFLAGS   += $(if $(filter 1,$(WITH_DNNL)),-DKD_HAVE_DNNL)
 LDLIBS   += $(if $(filter 1,$(WITH_DNNL)),-ldnnl)
 
 # MPI is optional: without it one process trains alone. WITH_MPI=0 leaves it out. Debian: libopenmpi-dev.
-WITH_MPI = $(shell pkg-config --exists ompi-c 2>/dev/null && echo 1 || echo 0)
-CFLAGS  += $(if $(filter 1,$(WITH_MPI)),-DKD_HAVE_MPI $(shell pkg-config --cflags ompi-c 2>/dev/null | sed 's/-I/-isystem /g'))
-MPI      = $(if $(filter 1,$(WITH_MPI)),$(shell pkg-config --libs ompi-c 2>/dev/null))
+WITH_MPI = $(shell $(PKG_CONFIG) --exists ompi-c 2>/dev/null && echo 1 || echo 0)
+CFLAGS  += $(if $(filter 1,$(WITH_MPI)),-DKD_HAVE_MPI $(shell $(PKG_CONFIG) --cflags ompi-c 2>/dev/null | sed 's/-I/-isystem /g'))
+MPI      = $(if $(filter 1,$(WITH_MPI)),$(shell $(PKG_CONFIG) --libs ompi-c 2>/dev/null))
 LDLIBS  += $(MPI)
 
 # FFmpeg's libraries are optional: without them m4a, webm, aac … are refused. WITH_FFMPEG=0 leaves them
 # out. Debian: libavformat-dev libavcodec-dev.
-WITH_FFMPEG = $(shell pkg-config --atleast-version=59.24 libavcodec 2>/dev/null && \
-                  pkg-config --exists libavformat libavutil && echo 1 || echo 0)
+WITH_FFMPEG = $(shell $(PKG_CONFIG) --atleast-version=59.24 libavcodec 2>/dev/null && \
+                  $(PKG_CONFIG) --exists libavformat libavutil && echo 1 || echo 0)
 FFMPEG      = $(if $(filter 1,$(WITH_FFMPEG)),libavformat libavcodec libavutil)
-CFLAGS     += $(if $(FFMPEG),-DKD_HAVE_FFMPEG $(shell pkg-config --cflags $(FFMPEG) 2>/dev/null))
-LDLIBS     += $(if $(FFMPEG),$(shell pkg-config --libs $(FFMPEG) 2>/dev/null))
+CFLAGS     += $(if $(FFMPEG),-DKD_HAVE_FFMPEG $(shell $(PKG_CONFIG) --cflags $(FFMPEG) 2>/dev/null))
+LDLIBS     += $(if $(FFMPEG),$(shell $(PKG_CONFIG) --libs $(FFMPEG) 2>/dev/null))
 
 SOURCES = $(filter-out src/main.c,$(wildcard src/*/*.c src/*/*/*.c))
+# What firmwares take into their own trees; the program has it for `distill run --runner`.
+RUNTIME = $(wildcard runtime/*.c)
 
 # One build serves every x86-64 processor: the numeric loops are compiled once for each of ISAS, and
 # src/base/isa.c chooses at start. ARCH=native (or another) builds for one kind of processor only.
@@ -61,61 +89,64 @@ march_avx2     = -march=x86-64-v3
 march_avx512   = -march=x86-64-v4 -mprefer-vector-width=512
 march_avx512bf16 = $(march_avx512) -mavx512bf16
 KERNELS = $(filter-out %/gemm.c %/gemm_onednn.c %/gemm_openblas.c %/gemm_cholesky.c,$(wildcard src/autograd/op_*.c src/autograd/gemm*.c)) \
-          src/autograd/attention_blocks.c src/autograd/compact.c $(wildcard src/distill/loss*.c) \
+          src/autograd/attention_blocks.c src/autograd/compact.c $(wildcard src/distill/loss*.c src/distill/divergence.c) \
           src/distill/optimizer.c src/quant/fake_quant.c src/quant/requantize.c src/quant/observer.c \
           src/quant/int8_ops.c src/tasks/speech/decode_rules.c src/data/fft.c src/data/logmel.c \
           src/data/whisper_mel.c src/files/formats/format_search.c
 TESTS   = $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 
-all: build/distill
+all: $(BUILD)/distill
 
-build/distill: build/release/bin/distill
+$(BUILD)/distill: $(BUILD)/release/bin/distill
 	@ln -f $< $@
 
 # The kernels of one mode for one of ISAS, in one object whose functions end in _<isa>. They share
 # no data with the rest of the program.
 define ISA_RULES
-KERNELS_$(1)_$(2) = $$(KERNELS:src/%.c=build/$(1)/$(2)/%.o)
-build/$(1)/$(2)/%.o: src/%.c Makefile | deps
+KERNELS_$(1)_$(2) = $$(KERNELS:src/%.c=$(BUILD)/$(1)/$(2)/%.o)
+$(BUILD)/$(1)/$(2)/%.o: src/%.c Makefile | $(DEPS)
 	@mkdir -p $$(@D)
 	$$(call quiet,compile $$@) $$(CC) $$(CFLAGS) $$(march_$(2)) $$(CFLAGS_$(1)) -c -o $$@ $$<
-build/$(1)/kernels_$(2).o: $$(KERNELS_$(1)_$(2))
+$(BUILD)/$(1)/kernels_$(2).o: $$(KERNELS_$(1)_$(2))
 	$$(call quiet,join $$@) $$(LD) -r -o $$@.joined $$^ && \
-	    nm -g --defined-only $$@.joined | awk '$$$$2 == "T" {print $$$$3, $$$$3 "_$(2)"; next} \
+	    $(NM) -g --defined-only $$@.joined | awk '$$$$2 == "T" {print $$$$3, $$$$3 "_$(2)"; next} \
 	        $$$$3 !~ /^__odr_asan/ {print "kernels share the symbol " $$$$3 >"/dev/stderr"; exit 1}' >$$@.names && \
-	    objcopy --redefine-syms=$$@.names $$@.joined $$@
+	    $(OBJCOPY) --redefine-syms=$$@.names $$@.joined $$@
 -include $$(KERNELS_$(1)_$(2):.o=.d)
 endef
 
 # One set of rules for each mode: objects, the library, the program, the tests (some of which stand in
 # front of the libraries' calls, so their functions must be seen).
 define MODE_RULES
-OBJECTS_$(1) = $$(patsubst src/%.c,build/$(1)/%.o,$$(if $$(ISAS),$$(filter-out $$(KERNELS),$$(SOURCES)),$$(SOURCES))) \
-               $$(ISAS:%=build/$(1)/kernels_%.o)
-build/$(1)/%.o: src/%.c Makefile | deps
+OBJECTS_$(1) = $$(patsubst src/%.c,$(BUILD)/$(1)/%.o,$$(if $$(ISAS),$$(filter-out $$(KERNELS),$$(SOURCES)),$$(SOURCES))) \
+               $$(ISAS:%=$(BUILD)/$(1)/kernels_%.o) $$(RUNTIME:%.c=$(BUILD)/$(1)/%.o)
+$(BUILD)/$(1)/runtime/%.o: runtime/%.c Makefile | $(DEPS)
+	@mkdir -p $$(@D)
+	$$(call quiet,compile $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -c -o $$@ $$<
+$(BUILD)/$(1)/%.o: src/%.c Makefile | $(DEPS)
 	@mkdir -p $$(@D)
 	$$(call quiet,compile $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -c -o $$@ $$<
 $$(foreach isa,$$(ISAS),$$(eval $$(call ISA_RULES,$(1),$$(isa))))
 ifneq ($$(ISAS),)
-build/$(1)/kernels.inc: build/$(1)/kernels_portable.o
-	@nm -g --defined-only $$< | sed -n 's/.* T \(.*\)_portable$$$$/X(\1)/p' >$$@
-build/$(1)/base/isa.o: build/$(1)/kernels.inc
-build/$(1)/base/isa.o: CFLAGS += -DKD_KERNELS='"../../build/$(1)/kernels.inc"'
+$(BUILD)/$(1)/kernels.inc: $(BUILD)/$(1)/kernels_portable.o
+	@$(NM) -g --defined-only $$< | sed -n 's/.* T \(.*\)_portable$$$$/X(\1)/p' >$$@
+$(BUILD)/$(1)/base/isa.o: $(BUILD)/$(1)/kernels.inc
+$(BUILD)/$(1)/base/isa.o: CFLAGS += -DKD_KERNELS='"../../$(BUILD)/$(1)/kernels.inc"'
 endif
-build/$(1)/libdistill.a: $$(OBJECTS_$(1))
+$(BUILD)/$(1)/libdistill.a: $$(OBJECTS_$(1))
 	@rm -f $$@
-	$$(call quiet,archive $$@) ar rcs $$@ $$^
-build/$(1)/bin/distill: build/$(1)/main.o build/$(1)/libdistill.a
+	$$(call quiet,archive $$@) $(AR) rcs $$@ $$^
+$(BUILD)/$(1)/bin/distill: $(BUILD)/$(1)/main.o $(BUILD)/$(1)/libdistill.a
 	@mkdir -p $$(@D)
 	$$(call quiet,link $$@) $$(CC) $$(CFLAGS_$(1)) -fopenmp -o $$@ $$^ $$(LDLIBS)
-build/$(1)/test_%: tests/test_%.c build/$(1)/libdistill.a build/ops_list.h
+$(BUILD)/$(1)/test_%: tests/test_%.c $(BUILD)/$(1)/libdistill.a $(BUILD)/ops_list.h
 	$$(call quiet,test $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -fvisibility=default -Itests -Ibuild -o $$@ $$< $$(filter %.o %.a,$$^) \
 	    -lcmocka $$(LDLIBS)
-build/$(1)/test_int8: build/$(1)/gemmlowp_reference.o
-build/$(1)/gemmlowp_reference.o: tests/gemmlowp_reference.cc | deps
+$(BUILD)/$(1)/test_int8: $(BUILD)/$(1)/gemmlowp_reference.o
+$(BUILD)/$(1)/gemmlowp_reference.o: tests/gemmlowp_reference.cc | $(DEPS)
 	@mkdir -p $$(@D)
 	$$(call quiet,compile $$@) $$(CXX) -O2 -c -o $$@ $$<
--include $$(OBJECTS_$(1):.o=.d) build/$(1)/main.d $$(TESTS:%=build/$(1)/%.d)
+-include $$(OBJECTS_$(1):.o=.d) $(BUILD)/$(1)/main.d $$(TESTS:%=$(BUILD)/$(1)/%.d)
 endef
 $(foreach mode,$(MODES),$(eval $(call MODE_RULES,$(mode))))
 
@@ -123,25 +154,25 @@ $(foreach mode,$(MODES),$(eval $(call MODE_RULES,$(mode))))
 VERSION = $(shell sed -n 's/^.define DISTILL_VERSION "\(.*\)"/\1/p' include/distill.h)
 SONAME  = libdistill.so.$(word 1,$(subst ., ,$(VERSION))).$(word 2,$(subst ., ,$(VERSION)))
 # The library is for programs that are alone: without MPI.
-LIBRARY_OBJECTS = $(filter-out build/release/cli/% build/release/base/ranks.o,$(OBJECTS_release)) \
-                  build/lib/ranks.o
+LIBRARY_OBJECTS = $(filter-out $(BUILD)/release/cli/% $(BUILD)/release/runtime/% $(BUILD)/release/base/ranks.o,$(OBJECTS_release)) \
+                  $(BUILD)/lib/ranks.o
 LIBRARY_LIBS    = $(filter-out $(MPI),$(LDLIBS))
 
-library: build/lib/libdistill.so build/lib/libdistill.a
-build/lib/ranks.o: src/base/ranks.c Makefile | deps
+library: $(BUILD)/lib/libdistill.so $(BUILD)/lib/libdistill.a
+$(BUILD)/lib/ranks.o: src/base/ranks.c Makefile | $(DEPS)
 	@mkdir -p $(@D)
 	$(call quiet,compile $@) $(CC) $(CFLAGS) $(CFLAGS_release) -UKD_HAVE_MPI -c -o $@ $<
-build/lib/$(SONAME): $(LIBRARY_OBJECTS)
+$(BUILD)/lib/$(SONAME): $(LIBRARY_OBJECTS)
 	@mkdir -p $(@D)
 	$(call quiet,link $@) $(CC) -shared -fopenmp -Wl,-soname,$(SONAME) -o $@ $^ $(LIBRARY_LIBS)
-build/lib/libdistill.so: build/lib/$(SONAME)
+$(BUILD)/lib/libdistill.so: $(BUILD)/lib/$(SONAME)
 	@ln -sf $(SONAME) $@
-build/lib/libdistill.a: $(LIBRARY_OBJECTS)
+$(BUILD)/lib/libdistill.a: $(LIBRARY_OBJECTS)
 	@mkdir -p $(@D)
-	$(call quiet,archive $@) rm -f $@ && ld -r -o build/lib/distill.o $^ && \
-	    objcopy --localize-hidden build/lib/distill.o && ar rcs $@ build/lib/distill.o
+	$(call quiet,archive $@) rm -f $@ && $(LD) -r -o $(BUILD)/lib/distill.o $^ && \
+	    $(OBJCOPY) --localize-hidden $(BUILD)/lib/distill.o && $(AR) rcs $@ $(BUILD)/lib/distill.o
 # For the PREFIX of this call.
-build/lib/distill.pc: always
+$(BUILD)/lib/distill.pc: always
 	@mkdir -p $(@D)
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' \
 	    'Name: distill' 'Description: runs distilled students, reads soft targets, distillation losses' \
@@ -149,7 +180,14 @@ build/lib/distill.pc: always
 	    'Libs.private: -fopenmp $(LIBRARY_LIBS)' > $@
 
 # Every op of the headers, one X(name) a line: the op tests must have a case for each.
-build/ops_list.h: src/autograd/ops.h src/distill/loss.h
+# The devices that `distill plan` knows, as text of C.
+$(BUILD)/devices.inc: configs/devices.json
+	@mkdir -p $(@D)
+	@sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $< > $@
+$(foreach mode,$(MODES),$(BUILD)/$(mode)/planner/device.o): $(BUILD)/devices.inc
+$(foreach mode,$(MODES),$(BUILD)/$(mode)/planner/device.o): CFLAGS += -I$(BUILD)
+
+$(BUILD)/ops_list.h: src/autograd/ops.h src/distill/loss.h
 	@mkdir -p $(@D)
 	@sed -n 's/^kd_tensor \*kd_\([a-z0-9_]*\)(.*/X(\1)/p' $^ > $@
 
@@ -169,6 +207,8 @@ define need_packages
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing
 endef
 
+# Debian's packages are asked for by builds for this machine only.
+DEPS = $(if $(CROSS),,deps)
 deps:
 	$(call need_packages,$(PACKAGES))
 

@@ -19,10 +19,11 @@ allowed() {
     files) echo "base data autograd layers files" ;;
     quant) echo "base data autograd layers files quant" ;;
     config | report) echo "base config report" ;;
+    planner) echo "base config planner" ;;
     distill) echo "base data autograd layers files quant config report distill" ;;
     tasks) echo "base data autograd layers files quant config report distill tasks" ;;
     api) echo "base data autograd layers files quant config report distill tasks api" ;;
-    cli) echo "base data autograd layers files quant config report distill tasks cli" ;;
+    cli) echo "base data autograd layers files quant config report planner distill tasks cli" ;;
     esac
 }
 

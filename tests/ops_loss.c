@@ -66,7 +66,67 @@ static kd_tensor *call_loss_behind(kd_tape *tape, kd_tensor **leaf, const void *
              .label_smoothing = KD_REAL(eps),                                                      \
              .normalizer = 7}
 
+#define DIVERGENCE(which, s, tau)                                                                  \
+    .spec = {.kl_weight = 1,                                                                       \
+             .temperature = KD_REAL(tau),                                                          \
+             .normalizer = 7,                                                                      \
+             .divergence = {.kind = KD_##which, .skew = KD_REAL(s)}}
+#define DENSE(title, which, s)                                                                     \
+    {.name = title,                                                                                \
+     .call = call_distill_loss,                                                                    \
+     .args = &(loss_args){DIVERGENCE(which, s, 2.0), .valid = loss_valid},                         \
+     .leaf = {LEAF(5, 7)}}
+#define TOPK(title, which, s)                                                                      \
+    {.name = title,                                                                                \
+     .call = call_distill_loss,                                                                    \
+     .args = &(loss_args){DIVERGENCE(which, s, 1.5), .topk = 3},                                   \
+     .leaf = {LEAF(5, 7)}}
+#define VOCABULARY(title, which, s, k)                                                             \
+    {.name = title,                                                                                \
+     .call = call_vocab_loss,                                                                      \
+     .args = &(loss_args){DIVERGENCE(which, s, 1.5), .topk = k, .valid = loss_valid},              \
+     .leaf = {LEAF(5, 4), LEAF(7, 4)}}
+
 static const op_variant distill_loss_variants[] = {
+    DENSE("reverse KL", REVERSE_KL, 0.0),
+    DENSE("symmetric KL", SYMMETRIC_KL, 0.0),
+    DENSE("Jensen-Shannon", JENSEN_SHANNON, 0.3),
+    DENSE("skewed KL", SKEWED_KL, 0.1),
+    DENSE("skewed reverse KL", SKEWED_REVERSE_KL, 0.2),
+    DENSE("total variation", TOTAL_VARIATION, 0.0),
+    TOPK("top 3, reverse KL", REVERSE_KL, 0.0),
+    TOPK("top 3, symmetric KL", SYMMETRIC_KL, 0.0),
+    TOPK("top 3, Jensen-Shannon", JENSEN_SHANNON, 0.5),
+    TOPK("top 3, skewed KL", SKEWED_KL, 0.4),
+    TOPK("top 3, skewed reverse KL", SKEWED_REVERSE_KL, 0.1),
+    TOPK("top 3, total variation", TOTAL_VARIATION, 0.0),
+    {.name = "reverse KL, many classes",
+     .call = call_distill_loss,
+     .tolerance = 1e-5,
+     .args = &(loss_args){DIVERGENCE(REVERSE_KL, 0.0, 2.0)},
+     .leaf = {LEAF(LOSS_ROWS, LOSS_CLASSES)}},
+    {.name = "decoupled",
+     .call = call_distill_loss,
+     .args = &(loss_args){.spec = {.hard_weight = KD_REAL(0.5), .kl_weight = 1, .temperature = 4,
+                                   .normalizer = 5, .decoupled = 8},
+                          .valid = loss_valid},
+     .leaf = {LEAF(5, 7)}},
+    {.name = "standardized",
+     .call = call_distill_loss,
+     .args = &(loss_args){.spec = {.hard_weight = KD_REAL(0.1), .kl_weight = 1, .temperature = 2,
+                                   .normalizer = 5, .standardize = true}},
+     .leaf = {LEAF(5, 7)}},
+    {.name = "standardized, decoupled",
+     .call = call_distill_loss,
+     .args = &(loss_args){.spec = {.hard_weight = KD_REAL(0.1), .kl_weight = 1, .temperature = 2,
+                                   .normalizer = 5, .decoupled = 2, .standardize = true}},
+     .leaf = {LEAF(5, 7)}},
+    {.name = "standardized, Jensen-Shannon",
+     .call = call_distill_loss,
+     .args = &(loss_args){.spec = {.kl_weight = 1, .temperature = 2, .normalizer = 5,
+                                   .divergence = {KD_JENSEN_SHANNON, KD_REAL(0.5)},
+                                   .standardize = true}},
+     .leaf = {LEAF(5, 7)}},
     {.name = "hard",
      .call = call_distill_loss,
      .args = &(loss_args){SPEC(1.0, 0.0, 1.0, 0.0)},
@@ -139,6 +199,20 @@ static kd_tensor *call_vocab_behind(kd_tape *tape, kd_tensor **leaf, const void 
 }
 
 static const op_variant vocab_loss_variants[] = {
+    VOCABULARY("reverse KL", REVERSE_KL, 0.0, 0),
+    VOCABULARY("symmetric KL", SYMMETRIC_KL, 0.0, 0),
+    VOCABULARY("Jensen-Shannon", JENSEN_SHANNON, 0.3, 0),
+    VOCABULARY("skewed KL", SKEWED_KL, 0.1, 0),
+    VOCABULARY("skewed reverse KL", SKEWED_REVERSE_KL, 0.2, 0),
+    VOCABULARY("total variation", TOTAL_VARIATION, 0.0, 0),
+    VOCABULARY("top 3, reverse KL", REVERSE_KL, 0.0, 3),
+    VOCABULARY("top 3, Jensen-Shannon", JENSEN_SHANNON, 0.3, 3),
+    VOCABULARY("top 3, total variation", TOTAL_VARIATION, 0.0, 3),
+    {.name = "skewed KL, many classes",
+     .call = call_vocab_loss,
+     .tolerance = 1e-5,
+     .args = &(loss_args){DIVERGENCE(SKEWED_KL, 0.1, 2.0)},
+     .leaf = {LEAF(LOSS_ROWS, 33), LEAF(LOSS_CLASSES, 33)}},
     {.name = "hard",
      .call = call_vocab_loss,
      .args = &(loss_args){SPEC(1.0, 0.0, 1.0, 0.0)},

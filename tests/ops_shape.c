@@ -205,36 +205,42 @@ OP_CASE(pad, pad_variants);
 typedef struct {
     int heads;
     bool causal;
-    const int32_t *valid;
+    const int32_t *valid, *first;
 } attention_args;
+
+static kd_attention_mask mask_of(const attention_args *a) {
+    return (kd_attention_mask){a->causal, a->valid, a->first};
+}
 
 static kd_tensor *call_attention(kd_tape *tape, kd_tensor **leaf, const void *args) {
     const attention_args *a = args;
-    return kd_attention(tape, leaf[0], leaf[1], leaf[2], a->heads, a->causal, a->valid);
+    return kd_attention(tape, leaf[0], leaf[1], leaf[2], a->heads, mask_of(a));
 }
 
 static kd_tensor *call_attention_self(kd_tape *tape, kd_tensor **leaf, const void *args) {
     const attention_args *a = args;
-    return kd_attention(tape, leaf[0], leaf[0], leaf[0], a->heads, a->causal, a->valid);
+    return kd_attention(tape, leaf[0], leaf[0], leaf[0], a->heads, mask_of(a));
 }
 
 /* The definition, number by number. */
 static void check_attended(kd_tensor *const *leaf, const kd_tensor *out, const void *args) {
     const attention_args *a = args;
     const int64_t T = out->shape[1], C = out->shape[2], S = leaf[1]->shape[1], D = C / a->heads;
+    const int64_t CG = leaf[1]->shape[2], shared = C / CG;
     for (int64_t i = 0; i < out->size; i++) {
         int64_t b = i / (T * C), t = i / C % T, h = i % C / D;
         double sum = 0, weighted = 0;
         for (int64_t s = 0; s < S; s++) {
             if (a->causal && s > t + S - T) continue;
             if (a->valid && s >= a->valid[b]) continue;
+            if (a->first && s < a->first[b * T + t]) continue;
             double score = 0;
             for (int64_t d = 0; d < D; d++)
                 score += (double)leaf[0]->value[(b * T + t) * C + h * D + d] *
-                         (double)leaf[1]->value[(b * S + s) * C + h * D + d];
+                         (double)leaf[1]->value[(b * S + s) * CG + h / shared * D + d];
             double p = exp(score / sqrt((double)D));
             sum += p;
-            weighted += p * (double)leaf[2]->value[(b * S + s) * C + i % C];
+            weighted += p * (double)leaf[2]->value[(b * S + s) * CG + h / shared * D + i % D];
         }
         assert_true(fabs((double)out->value[i] - weighted / sum) <
                     (sizeof(kd_real) == 4 ? 1e-5 : 1e-12));
@@ -246,52 +252,52 @@ static const int32_t attention_valid[] = {3, 1, 7}, block_lengths[] = {192, 193,
 static const op_variant attention_variants[] = {
     {.name = "one head",
      .call = call_attention,
-     .args = &(attention_args){1, false, NULL},
+     .args = &(attention_args){1, false, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(2, 3, 5), LEAF(2, 7, 5), LEAF(2, 7, 5)}},
     {.name = "heads",
      .call = call_attention,
-     .args = &(attention_args){3, false, NULL},
+     .args = &(attention_args){3, false, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(2, 5, 6), LEAF(2, 1, 6), LEAF(2, 1, 6)}},
     {.name = "causal",
      .call = call_attention,
-     .args = &(attention_args){2, true, NULL},
+     .args = &(attention_args){2, true, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(2, 7, 4), LEAF(2, 7, 4), LEAF(2, 7, 4)}},
     {.name = "causal, behind a cache",
      .call = call_attention,
-     .args = &(attention_args){2, true, NULL},
+     .args = &(attention_args){2, true, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(1, 3, 2), LEAF(1, 7, 2), LEAF(1, 7, 2)}},
     {.name = "lengths",
      .call = call_attention,
-     .args = &(attention_args){2, false, attention_valid},
+     .args = &(attention_args){2, false, attention_valid, NULL},
      .check = check_attended,
      .leaf = {LEAF(3, 5, 6), LEAF(3, 7, 6), LEAF(3, 7, 6)}},
     {.name = "lengths, causal",
      .call = call_attention,
-     .args = &(attention_args){1, true, attention_valid},
+     .args = &(attention_args){1, true, attention_valid, NULL},
      .check = check_attended,
      .leaf = {LEAF(3, 7, 3), LEAF(3, 7, 3), LEAF(3, 7, 3)}},
     {.name = "several tiles",
      .call = call_attention,
-     .args = &(attention_args){3, true, NULL},
+     .args = &(attention_args){3, true, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(2, 129, 21), LEAF(2, 129, 21), LEAF(2, 129, 21)}},
     {.name = "several blocks, causal",
      .call = call_attention,
-     .args = &(attention_args){1, true, NULL},
+     .args = &(attention_args){1, true, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(1, 270, 7), LEAF(1, 400, 7), LEAF(1, 400, 7)}},
     {.name = "several blocks, lengths",
      .call = call_attention,
-     .args = &(attention_args){1, false, block_lengths},
+     .args = &(attention_args){1, false, block_lengths, NULL},
      .check = check_attended,
      .leaf = {LEAF(3, 17, 4), LEAF(3, 390, 4), LEAF(3, 390, 4)}},
     {.name = "q = k = v",
      .call = call_attention_self,
-     .args = &(attention_args){2, false, NULL},
+     .args = &(attention_args){2, false, NULL, NULL},
      .leaf = {LEAF(2, 5, 4)}},
 };
 OP_CASE(attention, attention_variants);

@@ -43,9 +43,7 @@ static inline void write_teacher(test_folder *folder, kd_real change) {
     kd_whisper_file_free(teacher);
 }
 
-static inline int setup(void **state) {
-    if (test_setup(state) != 0) return -1;
-    test_folder *folder = *state;
+static inline void fill_folder(test_folder *folder) {
     for (int k = 0; k < RECORDINGS; k++) {
         char name[32];
         snprintf(name, sizeof name, "k%d.wav", k);
@@ -55,6 +53,11 @@ static inline int setup(void **state) {
     write_list(folder, "held.tsv", TRAINING, HELD_OUT);
     write_teacher(folder, 0);
     write_config(folder, "");
+}
+
+static inline int setup(void **state) {
+    if (test_setup(state) != 0) return -1;
+    fill_folder(*state);
     return 0;
 }
 

@@ -1,12 +1,16 @@
 # make gradcheck  the op tests in double precision
 # make lint       the laws a compiler does not check
 # make check      longer tests: kills, every fault, the demo under sanitizers        (an hour)
+# make cluster-test  jobs under a real Slurm that are killed in every way; KILLS=100 SEED=1 CASES=…   (half an hour)
 # make mutants    small faults in src/ that no test notices; SAMPLE=50 SEED=1 FILES=…         (an hour)
 # make fuzz       every parser under sanitizers; FUZZ_RUNS executions each           (an hour)
+# make arm-root   Debian's libraries for 64-bit Arm, in build/arm64-root
+# make arm-test   the runner on other processors, and tests of the program on Arm, under qemu     (minutes)
 # make bench      this machine's matrix-product peak and what training makes of it; build/bench.json
 # make bench-compare OLD=… [TOLERANCE=0.1]  that file beside an older one: no share of the peak fell
 # make bench-torch  training speed beside PyTorch, in one run
 # make bench-whisper  a training step of Whisper beside PyTorch and transformers, in one run
+# make bench-tflite  int8 inference beside TensorFlow Lite, ONNX Runtime and runtime/, in one run
 # make bench-onnx   int8 inference beside ONNX Runtime, in one run; BLOB= an exported file
 # make parity     Whisper beside transformers and whisper.cpp, from PyPI   (PYTHON=…, PARTS=numbers …)
 # make debug      build/debug/bin/distill, with address and undefined-behaviour sanitizers
@@ -40,6 +44,15 @@ check: test
 	DISTILL_ISA=portable sh tests/run.sh $(TESTS:%=build/release/%)
 	$(MAKE) sanitized-demo
 
+# A real Slurm of two nodes on this machine, in build/cluster; CASES="rank node" of tests/cluster/cases.py
+# only. It starts and ends its own processes, as any user; without Slurm's packages it says so.
+CLUSTER = tests/cluster/cases.py build/distill build/release/speech_folder build/cluster --kills $(KILLS) --seed $(SEED)
+KILLS  ?= 20
+cluster-test: build/distill build/release/speech_folder
+	python3 $(CLUSTER) $(if $(CASES),--cases $(CASES))
+build/release/speech_folder: tests/cluster/speech_folder.c build/release/libdistill.a
+	$(call quiet,program $@) $(CC) $(CFLAGS) -Itests -o $@ $^ -lcmocka $(LDLIBS)
+
 # The demo on a few pictures, with the address and undefined-behaviour sanitizers.
 sanitized-demo: build/debug/bin/distill
 	sh tests/sanitized_demo.sh $<
@@ -68,13 +81,16 @@ build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libdistill.a
 build/fuzz/seeds: tests/fuzz/seeds.c build/fuzz/libdistill.a
 	$(call quiet,link $@) clang $(filter-out -MMD -MP,$(CFLAGS)) -Itests $(CFLAGS_fuzz) -fopenmp \
 	    -w -o $@ $< build/fuzz/libdistill.a -lcmocka $(LDLIBS)
-build/fuzz/libdistill.a: $(SOURCES:src/%.c=build/fuzz/%.o)
+build/fuzz/libdistill.a: $(SOURCES:src/%.c=build/fuzz/%.o) $(RUNTIME:%.c=build/fuzz/%.o)
 	@rm -f $@
 	$(call quiet,archive $@) ar rcs $@ $^
+build/fuzz/runtime/%.o: runtime/%.c | fuzz-deps
+	@mkdir -p $(@D)
+	$(call quiet,compile $@) clang $(CFLAGS) $(CFLAGS_fuzz) -w -c -o $@ $<
 build/fuzz/%.o: src/%.c | fuzz-deps
 	@mkdir -p $(@D)
 	$(call quiet,compile $@) clang $(CFLAGS) $(CFLAGS_fuzz) -w -c -o $@ $<
--include $(SOURCES:src/%.c=build/fuzz/%.d)
+-include $(SOURCES:src/%.c=build/fuzz/%.d) $(RUNTIME:%.c=build/fuzz/%.d)
 
 fuzz-deps: deps
 	@$(MAKE) --no-print-directory deps PACKAGES="$(fuzz_packages)"
@@ -93,6 +109,11 @@ bench-torch: build/distill
 bench-whisper: build/distill
 	$(PYTHON) tests/bench_whisper.py build/distill $(RECIPES:%=--recipes=%) $(WINDOWS:%=--windows=%)
 
+# ai-edge-litert, tflite, onnx, onnxruntime and gguf from PyPI
+bench-tflite: build/distill
+	$(CC) -std=c99 -O2 -march=native -Iruntime -o build/runner_probe tests/runner_probe.c runtime/*.c -lm
+	$(PYTHON) tests/bench_tflite.py build/distill build/runner_probe
+
 # onnx, onnxruntime and gguf from PyPI
 bench-onnx: build/distill
 	$(PYTHON) tests/bench_onnx.py build/distill $(BLOB)
@@ -101,10 +122,12 @@ bench-onnx: build/distill
 schema: build/distill
 	build/distill schema > configs/schema.json
 	build/distill schema --task speech > configs/speech.schema.json
+	build/distill schema --task language > configs/language.schema.json
 	build/distill schema --sweep > configs/sweep.schema.json
-	sed -i '/^### The whole$$/,$$d' docs/configuration.md docs/speech.md docs/sweep.md
+	sed -i '/^### The whole$$/,$$d' docs/configuration.md docs/speech.md docs/language.md docs/sweep.md
 	build/distill schema --markdown | sed '$${/^$$/d}' >> docs/configuration.md
 	build/distill schema --task speech --markdown | sed '$${/^$$/d}' >> docs/speech.md
+	build/distill schema --task language --markdown | sed '$${/^$$/d}' >> docs/language.md
 	build/distill schema --sweep --markdown | sed '$${/^$$/d}' >> docs/sweep.md
 
 # torch, transformers, pywhispercpp and gguf from PyPI, for a python3 of your choice.
@@ -114,7 +137,17 @@ parity: build/distill build/release/whisper_probe
 build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
-format:
-	clang-format -i include/*.h docs/example/*.c src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
+ARM_TESTS = int8 blob blob_graph qnet runner_input
+ARM_MAKE  = $(MAKE) CROSS=aarch64-linux-gnu- SYSROOT=$(CURDIR)/build/arm64-root
+arm-root:
+	sh tests/arm_root.sh build/arm64-root
+arm-test: build/distill
+	@if [ -f build/arm64-root/complete ]; then \
+	    $(ARM_MAKE) $(ARM_TESTS:%=build/aarch64-linux-gnu/release/test_%); fi
+	sh tests/arm_test.sh build/distill runs/fashion_mnist/student.int8.gguf \
+	    /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz
 
-.PHONY: schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-whisper bench-onnx parity format
+format:
+	clang-format -i include/*.h docs/example/*.c runtime/*.[ch] src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
+
+.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-whisper bench-onnx bench-tflite parity format

@@ -97,7 +97,8 @@ static void check_near(op *make, double share) {
     const kd_real *a = exact.value, *b = rounded.value;
     for (int t = 0; t <= INPUTS; a += exact.size[t], b += exact.size[t], t++) {
         double largest = 0;
-        for (int64_t i = 0; i < exact.size[t]; i++) largest = fmax(largest, fabs((double)a[i]));
+        for (int64_t i = 0; i < exact.size[t]; i++)
+            if (fabs((double)a[i]) > largest) largest = fabs((double)a[i]);
         for (int64_t i = 0; i < exact.size[t]; i++)
             if (!(fabs((double)(a[i] - b[i])) <= share * largest))
                 fail_msg("tensor %d, number %d: %g in float32, %g in bfloat16, largest %g", t,
@@ -179,7 +180,8 @@ static kd_tensor *make_attention(kd_tape *tape, bool magnitudes, kd_tensor *in[I
     for (int i = 0; i < 3; i++)
         in[i] = input(tape, (uint64_t)i, magnitudes, 3,
                       (int64_t[]){B, i ? attention.S : attention.T, HEADS * attention.D});
-    return kd_attention(tape, in[0], in[1], in[2], HEADS, attention.causal, attention.valid);
+    return kd_attention(tape, in[0], in[1], in[2], HEADS,
+                        (kd_attention_mask){.causal = attention.causal, .valid = attention.valid});
 }
 
 static void check_attention(int64_t T, int64_t S, int64_t D, bool causal, const int32_t *valid) {

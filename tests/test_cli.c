@@ -3,6 +3,7 @@
 
 #include <sndfile.h>
 
+#include "base/file.h"
 #include "distill/checkpoint.h"
 #include "quant_nets.h"
 #include "run_cli.h"
@@ -48,9 +49,9 @@ static void help_is_given(void **state) {
     assert_says(printed, "verify");
     assert_int_equal(DISTILL("--version"), 0);
     assert_int_equal(strncmp(printed, "distill ", 8), 0);
-    static const char *const commands[] = {"train",  "teach",  "quantize", "export",
-                                           "eval",   "run",    "bench",    "inspect",
-                                           "verify", "schema", "sweep",    "selftest"};
+    static const char *const commands[] = {"train", "teach",    "quantize", "export", "eval",
+                                           "run",   "bench",    "inspect",  "verify", "schema",
+                                           "sweep", "selftest", "slurm"};
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         assert_int_equal(DISTILL(commands[i], "--help"), 0);
         assert_says(printed, "usage: distill ");
@@ -312,6 +313,41 @@ static void models_are_run(void **state) {
     assert_int_equal(DISTILL("run", model, "/nowhere.png"), 66);
 }
 
+/* The runner's answers are the program's, and a model in C holds every byte of its file. */
+static void models_go_to_devices(void **state) {
+    char model[KD_PATH_MAX], picture[KD_PATH_MAX], header[KD_PATH_MAX], answer[sizeof printed];
+    strcpy(model, test_path(*state, "device.gguf"));
+    strcpy(picture, test_path(*state, "device.pgm"));
+    strcpy(header, test_path(*state, "my-model.h"));
+    write_blob(model, &(kd_data_spec){.kind = KD_DATA_IDX});
+    write_picture(picture, SIDE);
+    assert_int_equal(DISTILL("run", model, picture), 0);
+    snprintf(answer, sizeof answer, "%s", printed);
+    assert_int_equal(DISTILL("run", "--runner", model, picture), 0);
+    assert_string_equal(printed, answer);
+    assert_int_equal(DISTILL("export", model, "--c-array", header), 0);
+    char *text, *bytes;
+    size_t length, size, at = 0;
+    ASSERT_OK(kd_file_read(&text, &length, header, 1 << 20));
+    ASSERT_OK(kd_file_read(&bytes, &size, model, 1 << 20));
+    assert_says(text, "MY_MODEL_ARENA = ");
+    assert_says(text, "static const uint8_t my_model[");
+    for (char *p = strchr(strstr(text, "my_model["), '{') + 1; *p && *p != '}'; at++) {
+        const long value = strtol(p, &p, 10);
+        assert_true(*p == ',' && at < size && value == (uint8_t)bytes[at]);
+        p += 1 + strspn(p + 1, " \n");
+    }
+    assert_int_equal(at, size);
+    assert_int_equal(DISTILL("export", picture, "--c-array", header), 65);
+    assert_int_equal(DISTILL("export", model, "--c-array", test_path(*state, "9.h")), 64);
+    assert_says(complained, "no name in C");
+    bytes[size / 2] ^= 1;
+    test_write(model, bytes, size);
+    assert_int_equal(DISTILL("export", model, "--c-array", header), 65);
+    free(text);
+    free(bytes);
+}
+
 /* One bad file does not take the answers of the others with it. */
 static void bad_files_are_named_and_the_others_answered(void **state) {
     char model[KD_PATH_MAX], good[KD_PATH_MAX], small[KD_PATH_MAX], config[KD_PATH_MAX];
@@ -391,6 +427,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(configs_are_shown_and_verified, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(networks_are_shown_node_by_node, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(other_files_are_refused, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(models_go_to_devices, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(models_are_run, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(bad_files_are_named_and_the_others_answered, test_setup,
                                         test_teardown),

@@ -16,6 +16,7 @@
 #include "config/reader.h"
 #include "config/schema.h"
 #include "tasks/classify/config.h"
+#include "tasks/language/language_config.h"
 #include "tasks/registry.h"
 #include "tasks/speech/speech_config.h"
 
@@ -90,7 +91,7 @@ static void reads_every_key(void **state) {
         " \"teacher\": {\"weights\": \"t.safetensors\", \"model\": {\"type\": \"resnet\","
         "  \"depth\": 56, \"width\": 8, \"shortcut\": \"B\"}, \"views\": 4,"
         "  \"targets\": {\"kind\": \"topk\", \"dtype\": \"float32\", \"k\": 5}},"
-        " \"loss\": {\"temperature\": 2.5, \"kl\": 0.7, \"hard\": 0.3, \"label_smoothing\": 0.1,"
+        " \"loss\": {\"divergence\": \"jensen_shannon\", \"temperature\": 2.5, \"kl\": 0.7, \"hard\": 0.3, \"label_smoothing\": 0.1,"
         "  \"hints\": [{\"kind\": \"cosine\", \"student\": \"conv0\", \"teacher\": \"conv1\","
         "  \"weight\": 2}, {\"kind\": \"mse\", \"student\": \"a\", \"teacher\": \"b\"}]},"
         " \"train\": {\"epochs\": 20, \"batch\": 64, \"accumulate\": 2, \"optimizer\": \"adamw\","
@@ -106,6 +107,7 @@ static void reads_every_key(void **state) {
     assert_string_equal(c->name, "full");
     assert_true(c->seed == 9007199254740992u && c->baseline);
     assert_string_equal(c->precision, "auto");
+    assert_true(c->loss.divergence == KD_JENSEN_SHANNON && c->loss.skew == 0.5);
     assert_int_equal(c->data.kind, KD_DATA_CIFAR10);
     assert_string_equal(c->data.folder, "/c10");
     assert_true(c->data.mean_count == 3 && c->data.mean[1] == 0.456f);
@@ -259,6 +261,13 @@ static const struct {
 } WRONG[] = {
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 3, \"lerning_rate\": 1}}",
      "$.train.lerning_rate: unknown key; did you mean \"learning_rate\"?"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"loss\": {\"divergence\": \"reverse_kl\", \"skew\": 0.1}}",
+     "$.loss.skew: goes with jensen_shannon, skewed_kl and skewed_reverse_kl only"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"loss\": {\"divergence\": \"reverse_kl\", \"decoupled\": 8}}",
+     "$.loss.decoupled: is made of forward_kl"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"teacher\": {\"weights\": \"t.h5\", " MODEL ", \"targets\": "
+     "{\"kind\": \"topk\", \"k\": 2}}, \"loss\": {\"standardize\": true}}",
+     "$.loss.standardize: needs all logits of the teacher"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"alone\": true}", "$.alone: this key is now called \"baseline\""},
     {"{" DATA ", " MODEL ", " TRAIN ", \"zzz\": 1}", "$.zzz: unknown key; see docs"},
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": \"3\"}}",
@@ -564,6 +573,8 @@ static void schema_and_documentation_agree(void **state) {
     check_generated(&kd_config_root, "configs/schema.json", "docs/configuration.md", "");
     check_generated(&kd_speech_config_root, "configs/speech.schema.json", "docs/speech.md",
                     " --task speech");
+    check_generated(&kd_language_config_root, "configs/language.schema.json", "docs/language.md",
+                    " --task language");
 }
 
 /* The example of the documentation, and the recipes. */
@@ -617,6 +628,7 @@ static void tables_are_sound(void **state) {
     (void)state;
     check_table(&kd_config_root);
     check_table(&kd_speech_config_root);
+    check_table(&kd_language_config_root);
 }
 
 static const kd_config_key *find_key(const kd_config_table *table, const char *name) {

@@ -65,10 +65,8 @@ static void compare(const kd_decode_rules *rules, const kd_token_ids *ids, const
     double text = -INFINITY, times = 0, top = -INFINITY;
     for (int32_t i = 0; i < V; i++) {
         if (!allowed(ids, rules->timestamps, said, count, i)) continue;
-        if (i < ids->timestamp)
-            text = fmax(text, (double)before[i]);
-        else
-            top = fmax(top, (double)before[i]);
+        double *most = i < ids->timestamp ? &text : &top;
+        if ((double)before[i] > *most) *most = (double)before[i];
     }
     for (int32_t i = ids->timestamp; i < V; i++)
         if (allowed(ids, rules->timestamps, said, count, i)) times += exp((double)before[i] - top);

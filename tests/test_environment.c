@@ -2,8 +2,10 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -71,11 +73,49 @@ static void test_levels(void **state) {
     assert_true(kd_isa_may_use(KD_ISA_PORTABLE));
 }
 
-int main(void) {
+/* What OpenMP says it read from the environment, and what settling leaves there, in a process of
+ * its own: this program, started with `before` in front. */
+static void settle(const char *before, char *out, size_t capacity) {
+    char path[256], command[512];
+    const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    assert_true(length > 0);
+    path[length] = 0;
+    snprintf(command, sizeof command,
+             "env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=verbose %s %s settle 2>&1",
+             before, path);
+    FILE *child = popen(command, "r");
+    assert_non_null(child);
+    out[fread(out, 1, capacity - 1, child)] = 0;
+    assert_int_equal(pclose(child), 0);
+}
+
+/* Threads that wait soon sleep, unless the user says how they wait; children inherit nothing. */
+static void test_waiting(void **state) {
+    (void)state;
+    static const char read[] = "GOMP_SPINCOUNT = '3000'";
+    char text[16384];
+    settle("", text, sizeof text);
+    assert_non_null(strstr(text, read));
+    assert_non_null(strstr(text, "left (none)"));
+    settle("OMP_WAIT_POLICY=active", text, sizeof text);
+    assert_null(strstr(text, read));
+    assert_non_null(strstr(text, "left (none)"));
+    settle("GOMP_SPINCOUNT=77", text, sizeof text);
+    assert_null(strstr(text, read));
+    assert_non_null(strstr(text, "left 77"));
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "settle") == 0) {
+        kd_environment_settle(argv);
+        const char *left = getenv("GOMP_SPINCOUNT");
+        return printf("left %s\n", left ? left : "(none)") < 0;
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_stacks),
         cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_waiting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

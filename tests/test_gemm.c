@@ -87,9 +87,27 @@ static kd_real *copy_of(const kd_real *x, int64_t n) {
     return y;
 }
 
+/* What the product of p's numbers is, written to C. */
+static kd_matrix_product described(const problem *p, kd_real *C) {
+    return (kd_matrix_product){.M = p->M,
+                               .N = p->N,
+                               .K = p->K,
+                               .A = {.at = p->A, .ld = p->lda, .trans = p->ta},
+                               .B = {.at = p->B, .ld = p->ldb, .trans = p->tb},
+                               .alpha = p->alpha,
+                               .beta = p->beta,
+                               .C = C,
+                               .ldc = p->ldc};
+}
+
 static void run_gemm(const problem *p) {
-    kd_gemm(p->ta, p->tb, p->M, p->N, p->K, p->alpha, p->A, p->lda, p->B, p->ldb, p->beta, p->C,
-            p->ldc);
+    const kd_matrix_product product = described(p, p->C);
+    kd_gemm(&product);
+}
+
+static void run_tape(kd_tape *tape, const problem *p) {
+    const kd_matrix_product product = described(p, p->C);
+    kd_gemm_tape(tape, &product);
 }
 
 static void check_gemm(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K) {
@@ -150,8 +168,11 @@ static void test_compact(void **state) {
         if (!c) continue; /* a processor without the conversions, or double precision */
         assert_true(kind == 3 ? c->half != NULL : c->step != NULL);
         for (int64_t M = 1; M <= 6; M++) {
-            kd_gemm_few(KD_TRANSPOSED, M, N, K, 1, A, K, p->tensor.value, K, 0, C, N);
-            kd_gemm_few_compact(M, N, K, A, K, c, D, N);
+            kd_matrix_product product = kd_product_of(
+                M, N, K, kd_plain(A, K), kd_factor_of(&p->tensor, KD_TRANSPOSED), C, N);
+            kd_gemm_few(&product);
+            product.C = D;
+            kd_gemm_few_compact(&product, c);
             assert_memory_equal(C, D, (size_t)(M * N) * sizeof *C);
         }
         free(c);
@@ -186,14 +207,14 @@ static void run_every_way(const problem *p, kd_tape *tape, kd_real *out) {
     for (int way = 0; way < 4; way++, out += p->c_size) {
         memcpy(out, p->C, (size_t)p->c_size * sizeof *out);
         tape->precision = way == 2 ? KD_PRECISION_BFLOAT16 : KD_PRECISION_FLOAT32;
+        kd_matrix_product product = described(p, out);
+        product.beta = 1;
         if (way == 0)
-            kd_gemm(p->ta, p->tb, p->M, p->N, p->K, 1, p->A, p->lda, p->B, p->ldb, 1, out, p->ldc);
+            kd_gemm(&product);
         else if (way < 3)
-            kd_gemm_tape(tape, p->ta, p->tb, p->M, p->N, p->K, 1, p->A, p->lda, p->B, p->ldb, NULL,
-                         1, out, p->ldc);
+            kd_gemm_tape(tape, &product);
         else
-            kd_gemm_batched(1, p->ta, p->tb, p->M, p->N, p->K, 1, p->A, p->lda, 0, p->B, p->ldb, 0,
-                            1, out, p->ldc, 0);
+            kd_gemm_batched(&product, (kd_product_batch){.count = 1});
     }
     kd_tape_reset(tape);
 }
@@ -275,8 +296,8 @@ static uint64_t bfloat16_digest(void) {
     tape->precision = KD_PRECISION_BFLOAT16;
     for (int t = 0; t < 8; t++) {
         problem p = make_problem(t & 1, t >> 1 & 1, t & 4 ? 130 : 21, 260, 141, t & 3);
-        kd_gemm_tape(tape, p.ta, p.tb, p.M, p.N, p.K, 1, p.A, p.lda, p.B, p.ldb, NULL, 1, p.C,
-                     p.ldc);
+        p.beta = 1;
+        run_tape(tape, &p);
         digest = kd_checksum64(p.C, (size_t)p.c_size * sizeof *p.C) + 31 * digest;
         free_problem(&p);
     }
@@ -335,10 +356,11 @@ static void test_batch(void **state) {
     enum { COUNT = 3, M = 5, N = 7, K = 3 };
     kd_real *A = random_numbers(COUNT * M * K, 1), *B = random_numbers(K * N, 2);
     kd_real batch[COUNT * M * N], single[M * N];
-    kd_gemm_batched(COUNT, KD_PLAIN, KD_PLAIN, M, N, K, 1, A, K, M * K, B, N, 0, 0, batch, N,
-                    M * N);
-    for (int i = 0; i < COUNT; i++) {
-        kd_gemm(KD_PLAIN, KD_PLAIN, M, N, K, 1, A + i * M * K, K, B, N, 0, single, N);
+    kd_matrix_product p = kd_product_of(M, N, K, kd_plain(A, K), kd_plain(B, N), batch, N);
+    kd_gemm_batched(&p, (kd_product_batch){COUNT, M * K, 0, M * N});
+    p.C = single;
+    for (int i = 0; i < COUNT; i++, p.A.at += M * K) {
+        kd_gemm(&p);
         assert_memory_equal(batch + i * M * N, single, sizeof single);
     }
     free(A);
@@ -388,8 +410,7 @@ static void test_bfloat16_product(void **state) {
         for (int threads = 1; threads <= 3; threads++) {
             omp_set_num_threads(threads);
             memcpy(p.C, before, (size_t)p.c_size * sizeof *before);
-            kd_gemm_tape(tape, p.ta, p.tb, p.M, p.N, p.K, p.alpha, p.A, p.lda, p.B, p.ldb, NULL,
-                         p.beta, p.C, p.ldc);
+            run_tape(tape, &p);
             if (!alone) alone = copy_of(p.C, p.c_size);
             assert_memory_equal(p.C, alone, (size_t)p.c_size * sizeof *alone);
         }
@@ -419,10 +440,12 @@ static void test_packed_parameter(void **state) {
     for (int i = 0; i < N * K; i++) x[i] = (kd_real)(i % 7) / 3;
     for (int version = 0; version < 3; version++) {
         for (int use = 0; use < 2; use++) {
-            kd_gemm_tape(tape, KD_PLAIN, KD_TRANSPOSED, N, M, K, 1, x, K, w->tensor.value, K, w, 0,
-                         kept, M);
-            kd_gemm_tape(tape, KD_PLAIN, KD_TRANSPOSED, N, M, K, 1, x, K, w->tensor.value, K, NULL,
-                         0, fresh, M);
+            kd_matrix_product p = kd_product_of(N, M, K, kd_plain(x, K),
+                                                kd_factor_of(&w->tensor, KD_TRANSPOSED), kept, M);
+            kd_gemm_tape(tape, &p);
+            p.B = kd_transposed(w->tensor.value, K);
+            p.C = fresh;
+            kd_gemm_tape(tape, &p);
             assert_memory_equal(kept, fresh, sizeof kept);
         }
         for (int64_t i = 0; i < w->tensor.size; i++) w->tensor.value[i] *= KD_REAL(1.37);
@@ -440,8 +463,7 @@ static void test_float32_product(void **state) {
     problem p = make_problem(KD_PLAIN, KD_TRANSPOSED, 65, 67, 33, 1);
     run_gemm(&p);
     kd_real *expected = copy_of(p.C, p.c_size);
-    kd_gemm_tape(tape, p.ta, p.tb, p.M, p.N, p.K, p.alpha, p.A, p.lda, p.B, p.ldb, NULL, p.beta,
-                 p.C, p.ldc);
+    run_tape(tape, &p);
     assert_memory_equal(p.C, expected, (size_t)p.c_size * sizeof *expected);
     free(expected);
     free_problem(&p);
@@ -463,8 +485,7 @@ static void test_batch_sized_product(void **state) {
         for (int threads = 1; threads <= 3; threads++) {
             omp_set_num_threads(threads);
             memcpy(p.C, before, (size_t)p.c_size * sizeof *before);
-            kd_gemm_tape(tape, p.ta, p.tb, p.M, p.N, p.K, p.alpha, p.A, p.lda, p.B, p.ldb, NULL,
-                         p.beta, p.C, p.ldc);
+            run_tape(tape, &p);
             if (!alone) alone = copy_of(p.C, p.c_size);
             assert_memory_equal(p.C, alone, (size_t)p.c_size * sizeof *alone);
         }

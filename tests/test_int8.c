@@ -235,9 +235,10 @@ static void check_store(const kd_int8_kernel *kernel) {
 
 static void test_kernels(void **state) {
     (void)state;
-    static const char *const names[] = {"portable", "avx2", "avxvnni", "avx512vnni"};
+    static const char *const names[] = {"portable",   "avx2",    "avxvnni",
+                                        "avx512vnni", "dotprod", "i8mm"};
     static const int64_t lengths[] = {1, 2, 3, 4, 5, 7, 8, 9, 27, 64, 127, 129, 576, 1201};
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const kd_int8_kernel *kernel = kd_int8_kernel_find(names[i]);
         if (!kernel) {
             assert_int_not_equal(i, 0);

@@ -2,6 +2,7 @@
  * for every argument that cannot be. */
 #include <math.h>
 
+#include "store_answers.h"
 #include "test_data.h"
 
 #include "quant_nets.h"
@@ -213,7 +214,7 @@ static void write_store(const char *path, const kd_store_header *header, const f
     int64_t done;
     const uint64_t id[ROWS] = {5, 6, 9};
     assert_ok(kd_store_writer_open(&writer, path, header, ROWS, &done));
-    assert_ok(kd_store_writer_append(writer, ROWS, 0, id, LABEL, values));
+    assert_ok(append_answers(writer, header, ROWS, 0, id, LABEL, values));
     assert_ok(kd_store_writer_close(writer));
 }
 

@@ -73,7 +73,8 @@ static void run_all(scene *s, kd_loss_spec spec) {
 
 static double largest(const kd_real *x) {
     double max = 0;
-    for (int i = 0; i < SIZE; i++) max = fmax(max, fabs((double)x[i]));
+    for (int i = 0; i < SIZE; i++)
+        if (fabs((double)x[i]) > max) max = fabs((double)x[i]);
     return max;
 }
 

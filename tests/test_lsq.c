@@ -28,7 +28,8 @@ static void every_scale_has_a_gradient(net_builder build, kd_extent extent) {
         if (strcmp(p->name, "twice.scale") == 0) continue; /* x + x is exact: nothing to learn */
         double largest = 0;
         for (int64_t k = 0; k < p->tensor.size; k++)
-            largest = fmax(largest, fabs((double)p->tensor.grad[k]));
+            if (fabs((double)p->tensor.grad[k]) > largest)
+                largest = fabs((double)p->tensor.grad[k]);
         if (!(largest > 0)) fail_msg("%s learns nothing", p->name);
         scales++;
     }

@@ -17,7 +17,13 @@
 #include "files/formats/number_format.h"
 #include "quant/grid.h"
 
-enum { BLOCKS = 37, ODD_ROW = 129, ROW = 512, TYPES = 256 };
+enum {
+    BLOCKS = 37,
+    ODD_ROW = 129,
+    ROW = 512,
+    TYPES = 256,
+    BAD = 5 /* where a row has no number */
+};
 
 /* `bound`: of |x − decode(encode(x))| over the largest |x| of the block. A step of a block format
  * is max/7 … max/127, or (max − min)/15 … /31 where there is an offset; half of it, the
@@ -136,8 +142,9 @@ static void numbers_come_back(void **state) {
             f->encode(bytes, x + b * n, NULL, n);
             f->decode(y, bytes, n);
             for (int j = 0; j < n; j++) {
-                largest = fmax(largest, fabs((double)x[b * n + j]));
-                error = fmax(error, fabs((double)x[b * n + j] - (double)y[j]));
+                if (fabs((double)x[b * n + j]) > largest) largest = fabs((double)x[b * n + j]);
+                if (fabs((double)x[b * n + j] - (double)y[j]) > error)
+                    error = fabs((double)x[b * n + j] - (double)y[j]);
             }
             if (error > rows[i].bound * largest)
                 fail_msg("%s, block %d: error %g of %g", rows[i].name, b, error, largest);
@@ -215,6 +222,8 @@ static void assert_rows(const char *name, const kd_number_format *f, const float
     assert_non_null(right);
     assert_int_equal(n, count * (int64_t)size);
     for (int64_t row = 0; row < count; row++) {
+        /* ggml's maximum begins anew behind what is no number; rows with such are refused. */
+        if (isnan(x[row * ROW + BAD]) && f == &kd_format_q8_0) continue;
         f->encode(found, x + row * ROW, importance ? importance + row * ROW : NULL, ROW);
         for (size_t k = 0; k < size; k++)
             if (found[k] != right[(size_t)row * size + k])
@@ -372,19 +381,20 @@ static void what_does_not_fit_is_refused(void **state) {
     (void)state;
     float x[2 * 32] = {1, 2, 3};
     unsigned char bytes[2 * 4 * 32];
-    assert_ok(kd_number_format_encode(bytes, &kd_format_q4_0, x, 2, 32, "w"));
+    assert_ok(kd_number_format_encode(bytes, &kd_format_q4_0, x, NULL, 1, 2, 32, "w"));
     x[40] = NAN;
-    assert_refused(kd_number_format_encode(bytes, &kd_format_q4_0, x, 2, 32, "w"), KD_EDATA,
-                   "w: value 8 of row 1 is nan, which q4_0 cannot hold");
+    assert_refused(kd_number_format_encode(bytes, &kd_format_q4_0, x, NULL, 1, 2, 32, "w"),
+                   KD_EDATA, "w: value 8 of row 1 is nan, which q4_0 cannot hold");
     x[40] = 1e6f;
-    assert_refused(kd_number_format_encode(bytes, &kd_format_q4_0, x, 2, 32, "w"), KD_EDATA,
-                   "row 1 is 1e+06, which q4_0 cannot hold");
-    assert_refused(kd_number_format_encode(bytes, &kd_format_f16, x, 2, 32, "w"), KD_EDATA,
+    assert_refused(kd_number_format_encode(bytes, &kd_format_q4_0, x, NULL, 1, 2, 32, "w"),
+                   KD_EDATA, "row 1 is 1e+06, which q4_0 cannot hold");
+    assert_refused(kd_number_format_encode(bytes, &kd_format_f16, x, NULL, 1, 2, 32, "w"), KD_EDATA,
                    "which f16 cannot hold");
     x[40] = NAN;
-    assert_ok(kd_number_format_encode(bytes, &kd_format_f16, x, 2, 32, "w")); /* as it is */
+    assert_ok(
+        kd_number_format_encode(bytes, &kd_format_f16, x, NULL, 1, 2, 32, "w")); /* as it is */
     x[40] = 1e6f;
-    assert_ok(kd_number_format_encode(bytes, &kd_format_int8, x, 2, 32, "w"));
+    assert_ok(kd_number_format_encode(bytes, &kd_format_int8, x, NULL, 1, 2, 32, "w"));
 }
 
 /* A type has one size and one name, wherever it is asked for. */

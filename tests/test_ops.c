@@ -6,6 +6,7 @@
 /* clang-format off */
 #include "ops_basic.c"
 #include "ops_shape.c"
+#include "ops_text.c"
 #include "ops_loss.c"
 #include "ops_vision.c"
 #include "ops_golden.c"
@@ -22,6 +23,7 @@ int main(void) {
 #define X(op) {#op, test_case, NULL, NULL, (void *)&case_##op},
 #include "ops_list.h"
 #undef X
+        {"attention over text", test_case, NULL, NULL, (void *)&case_text_attention},
         {"golden values", test_case, NULL, NULL, (void *)&case_golden},
         cmocka_unit_test(test_misfits),
         cmocka_unit_test(test_dropout_consumes_the_generator),

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "asserts.h"
+#include "store_answers.h"
 #include "test_data.h"
 #include "tiny.h"
 
@@ -286,7 +287,8 @@ static void old_and_foreign_results_are_refused(void **state) {
     assert_int_equal(mkdir("runs/talk", 0755), 0);
     static const char talk[] = "{\"data\": {\"kind\": \"speech\"}}";
     test_write("runs/talk/config.json", talk, strlen(talk));
-    REFUSED(65, "is of a run on data of the kind \"speech\"", "train", "big.json", "--set", "name=talk");
+    REFUSED(65, "is of a run on data of the kind \"speech\"", "train", "big.json", "--set",
+            "name=talk");
 }
 
 static void blobs_and_stores_state_their_origin(void **state) {
@@ -328,7 +330,7 @@ static void write_store(const char *path, kd_store_header header, float liking) 
     for (int i = 0; i < TRAINING; i++) logits[i * header.classes + d.label[i]] = liking;
     assert_ok(kd_store_writer_open(&w, path, &header, header.views * TRAINING, &done));
     for (int64_t v = 0; v < header.views; v++)
-        assert_ok(kd_store_writer_append(w, TRAINING, v, d.id, d.label, logits));
+        assert_ok(append_answers(w, &header, TRAINING, v, d.id, d.label, logits));
     assert_ok(kd_store_writer_close(w));
     free(logits);
     tiny_dataset_clear(&d);

@@ -100,6 +100,21 @@ static void stages_are_counted(void **state) {
     assert_true(bytes > 18 * slab() && bytes < 18.1 * slab() + 200e3);
 }
 
+static void machines_are_foreseen(void **state) {
+    test_folder *folder = *state;
+    char config[KD_PATH_MAX];
+    write_sets(folder);
+    write_run(folder, "wide", ABCD,
+              WIDE ", \"train\": {\"epochs\": 1, \"batch\": 8, \"accumulate\": 4,"
+                   " \"learning_rate\": 0.01}");
+    test_copy(config, sizeof config, test_path(folder, "wide.json"));
+    assert_int_equal(DISTILL("train", config, "--dry-run", "--network", "25"), 0);
+    assert_says(printed, "\nmachines   micro-batches   compute");
+    assert_says(printed, "\nIt bends at ");
+    assert_int_equal(DISTILL("train", config, "--network", "25"), 64);
+    assert_says(complained, "--network is for --dry-run");
+}
+
 static void samples_must_fit(void **state) {
     test_folder *folder = *state;
     write_sets(folder);
@@ -159,6 +174,7 @@ static void the_disk_must_hold_it(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(stages_are_counted, test_setup, test_teardown),
+        cmocka_unit_test_setup_teardown(machines_are_foreseen, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(samples_must_fit, test_setup, test_teardown),
         cmocka_unit_test_setup_teardown(parameters_and_activations_must_fit, test_setup,
                                         test_teardown),

@@ -21,6 +21,7 @@
 #include "disk.c"
 #include "files/gguf.h"
 #include "speech_tiny.h"
+#include "store_answers.h"
 #include "tiny.h"
 
 enum { TRAINING = 96, TESTING = 40, SECONDS_MAX = 120, BROKEN_ORDER = 98 };
@@ -85,7 +86,7 @@ static int write_store(int version) {
     int status = version == 1 ? KD_OK : kd_store_writer_open(&w, "disk/it", &h, 20, &done);
     if (version == 1 || status < 0) return status;
     for (uint64_t id = (uint64_t)done; id < 20 && status == KD_OK; id++)
-        status = kd_store_writer_append(w, 1, 0, &id, &(int32_t){0}, (float[]){1, 2, (float)id});
+        status = append_answers(w, &h, 1, 0, &id, &(int32_t){0}, (float[]){1, 2, (float)id});
     if (status == KD_OK) return kd_store_writer_close(w);
     kd_store_writer_abort(w);
     return status;

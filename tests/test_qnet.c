@@ -43,7 +43,7 @@ static void test_folding(void **state) {
     kd_real *plain = gradients(&c, -1, x), *folded = gradients(&c, KD_QUANT_OBSERVE, x);
     double largest = 0;
     for (int64_t i = 0; i < c.params->trained_size; i++)
-        largest = fmax(largest, fabs((double)plain[i]));
+        if (fabs((double)plain[i]) > largest) largest = fabs((double)plain[i]);
     const double tolerance = sizeof(kd_real) == 8 ? 1e-12 : 2e-6;
     for (int64_t i = 0; i < c.params->trained_size; i++)
         assert_near("gradient", (double)folded[i] / largest, (double)plain[i] / largest,

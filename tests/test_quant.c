@@ -146,7 +146,7 @@ static void test_observers(void **state) {
     double min = 0, max = 0;
     for (int i = 0; i < WATCHED; i++) {
         min = fmin(min, (double)x[i]);
-        max = fmax(max, (double)x[i]);
+        if ((double)x[i] > max) max = (double)x[i];
     }
     watch(KD_OBSERVER_MINMAX, x, 3, range);
     assert_near("min", (double)range[KD_RANGE_MIN], 3 * min, 1e-6);
@@ -187,7 +187,8 @@ static void test_mse_observer(void **state) {
     kd_real *x = normal_values(2), range[KD_RANGE_SIZE];
     watch(KD_OBSERVER_MSE, x, 1, range);
     double best = INFINITY, ours = 0, largest = 0;
-    for (int i = 0; i < WATCHED; i++) largest = fmax(largest, fabs((double)x[i]));
+    for (int i = 0; i < WATCHED; i++)
+        if (fabs((double)x[i]) > largest) largest = fabs((double)x[i]);
     for (int step = -1; step < 60; step++) {
         const double part = largest * (60 - step) / 60;
         kd_grid g = step < 0 ? kd_grid_from_range((double)range[0], (double)range[1], 4, false)

@@ -1,6 +1,7 @@
 /* Sums over micro-batches have the same bits on every number of ranks, and ranks agree on how work
  * ended. The program starts itself under mpirun: "test_ranks WORK" is what a rank does. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include "base/hash.h"
 #include "base/ranks.h"
 #include "base/rng.h"
+#include "data/loader.h"
 #include "distill/reduction.h"
 #include "under_mpi.h"
 
@@ -29,18 +31,24 @@ static void fill(kd_real *out, int64_t size, int64_t n, int64_t leaf) {
 /* The sum of n leaves by this job, hashed. */
 static uint64_t reduced(int64_t size, int64_t n, kd_real *values) {
     kd_reduction *r;
+    kd_deal deal;
     int64_t first, end;
-    assert_ok(kd_reduction_create(&r, size, n, 1 + n / 2));
-    kd_reduction_share(n, &first, &end);
+    assert_ok(kd_deal_init(&deal, size, NULL, 0));
+    assert_ok(kd_reduction_create(&r, &deal, n, 1 + n / 2));
+    kd_ranks_part(kd_rank(), n, &first, &end);
     for (int again = 0; again < 2; again++) { /* an update after another */
         kd_reduction_begin(r, n);
         for (int64_t leaf = first; leaf < end; leaf++) {
             fill(values, size, n, leaf);
+            for (int64_t from = size - size / 3; again && leaf + 1 == end && from > 0; from -= 4000)
+                kd_reduction_ready(r, values, from); /* piece by piece, before it is whole */
             kd_reduction_add(r, values);
         }
         kd_reduction_finish(r, values);
+        assert_ok(kd_deal_gather(&deal, values));
     }
     kd_reduction_free(r);
+    kd_deal_clear(&deal);
     return kd_checksum64(values, (size_t)size * sizeof *values);
 }
 
@@ -100,6 +108,38 @@ static void a_failure_of_one_ends_the_others(void **state) {
     assert_int_equal(run_ranks(found, sizeof found, 3, "alone"), 65);
 }
 
+/* One rank stands still for ever, and another says now and then that it is at work. */
+static void a_rank_that_hangs_is_named(void **state) {
+    (void)state;
+    need_mpi();
+    char found[4096];
+    setenv("DISTILL_WATCHDOG", "1.5", 1);
+    assert_int_equal(run_ranks(found, sizeof found, 3, "hang"), 75);
+    unsetenv("DISTILL_WATCHDOG");
+    assert_non_null(strstr(found, "distill: rank 1 of 3 (host "));
+    assert_non_null(strstr(found, "rank 0 waited for it, in teach after 7"));
+    assert_null(strstr(found, "distill: rank 2"));
+}
+
+/* What it has of an update is exchanged without sense, so that all hear of it. */
+static void a_failure_amid_an_update_ends_all(void **state) {
+    (void)state;
+    need_mpi();
+    char found[4096];
+    assert_int_equal(run_ranks(found, sizeof found, 3, "break"), 65);
+    assert_non_null(strstr(found, "the sample of rank 1"));
+}
+
+static void a_loader_gives_a_rank_its_share(void **state) {
+    (void)state;
+    need_mpi();
+    char found[4096];
+    for (int ranks = 1; ranks <= 8; ranks = 2 * ranks + 1) {
+        const int code = run_ranks(found, sizeof found, ranks, "loader");
+        if (code != 0) fail_msg("%d ranks: code %d, '%s'", ranks, code, found);
+    }
+}
+
 static void alone_nothing_is_needed(void **state) {
     (void)state;
     assert_ok(kd_ranks_join());
@@ -135,10 +175,89 @@ static int work_sums(void) {
     return KD_OK;
 }
 
+/* Two epochs in updates of a few batches, without putting the loader anywhere. */
+static int check_share(const kd_dataset *d, int64_t update) {
+    const kd_loader_spec spec = {.batch = 4, .update = update, .shuffle = true, .seed = 3};
+    kd_loader *loader;
+    kd_batch batch;
+    int status = kd_loader_create(&loader, d, &spec);
+    if (status < 0) return status;
+    const int64_t batches = kd_loader_batches(loader);
+    for (int64_t at = 0, n; at < 2 * batches && status == KD_OK; at += n) {
+        const int64_t epoch = at / batches, left = batches - at % batches;
+        int64_t first, end;
+        n = left < update ? left : update;
+        kd_ranks_part(kd_rank(), n, &first, &end);
+        for (int64_t i = first; i < end && status == KD_OK; i++) {
+            status = kd_loader_next(loader, &batch);
+            if (status == KD_OK && (batch.epoch != epoch || batch.index != at % batches + i))
+                status = kd_fail(KD_EDATA, "rank %d: batch %lld of epoch %lld in place of %lld",
+                                 kd_rank(), (long long)batch.index, (long long)batch.epoch,
+                                 (long long)(at % batches + i));
+        }
+    }
+    kd_loader_free(loader);
+    return status;
+}
+
+static int work_loader(void) {
+    enum { COUNT = 75 }; /* 19 batches, the last of three */
+    static uint8_t pixels[COUNT];
+    static int32_t labels[COUNT];
+    static uint64_t ids[COUNT];
+    const kd_dataset d = {.count = COUNT,
+                          .h = 1,
+                          .w = 1,
+                          .c = 1,
+                          .classes = 2,
+                          .bytes = pixels,
+                          .label = labels,
+                          .id = ids,
+                          .normaliser = {.unit = 1}};
+    int status = KD_OK;
+    for (int64_t update = 1; update < 24 && status == KD_OK; update++)
+        status = check_share(&d, update);
+    return kd_ranks_worst(status);
+}
+
 static int work_worst(void) {
     if (kd_ranks_worst(KD_OK) != KD_OK) return KD_EINTERNAL;
     int status = kd_rank() == 1 ? kd_fail(KD_EIO, "the disk of rank 1") : KD_OK;
     return kd_ranks_worst(status);
+}
+
+static int work_break(void) {
+    static kd_real values[LARGEST];
+    kd_reduction *r;
+    kd_deal deal;
+    int64_t first, end;
+    int status = kd_deal_init(&deal, LARGEST, NULL, 0);
+    if (status == KD_OK) status = kd_reduction_create(&r, &deal, 7, 7);
+    if (status < 0) return status;
+    kd_reduction_begin(r, 7);
+    kd_ranks_part(kd_rank(), 7, &first, &end);
+    for (int64_t leaf = first; leaf < end && status == KD_OK; leaf++) {
+        fill(values, LARGEST, 7, leaf);
+        if (leaf + 1 == end) kd_reduction_ready(r, values, LARGEST / 2);
+        if (kd_rank() == 1 && leaf > first) status = kd_fail(KD_EDATA, "the sample of rank 1");
+        if (status == KD_OK) kd_reduction_add(r, values);
+    }
+    if (status < 0) kd_reduction_break(r);
+    kd_reduction_finish(r, values);
+    status = kd_ranks_worst(status);
+    kd_reduction_free(r);
+    kd_deal_clear(&deal);
+    return status;
+}
+
+static int work_hang(void) {
+    kd_ranks_alive("teach", 7);
+    if (kd_rank() == 1) raise(SIGSTOP);
+    for (int i = 0; i < 30 && kd_rank() == 2; i++) {
+        usleep(100 * 1000);
+        kd_ranks_alive("teach", 8);
+    }
+    return kd_ranks_worst(KD_OK);
 }
 
 static int work_alone(void) {
@@ -149,9 +268,12 @@ static int work_alone(void) {
 static int work(const char *what) {
     int status = kd_ranks_join();
     if (status == KD_OK)
-        status = strcmp(what, "sums") == 0    ? work_sums()
-                 : strcmp(what, "worst") == 0 ? work_worst()
-                                              : work_alone();
+        status = strcmp(what, "sums") == 0     ? work_sums()
+                 : strcmp(what, "loader") == 0 ? work_loader()
+                 : strcmp(what, "worst") == 0  ? work_worst()
+                 : strcmp(what, "hang") == 0   ? work_hang()
+                 : strcmp(what, "break") == 0  ? work_break()
+                                               : work_alone();
     if (status < 0) fprintf(stderr, "%s\n", kd_error());
     kd_ranks_leave(status);
     return -status;
@@ -163,6 +285,9 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sum_follows_its_tree),
         cmocka_unit_test(every_number_of_ranks_gives_the_same_bits),
+        cmocka_unit_test(a_rank_that_hangs_is_named),
+        cmocka_unit_test(a_failure_amid_an_update_ends_all),
+        cmocka_unit_test(a_loader_gives_a_rank_its_share),
         cmocka_unit_test(ranks_agree_on_the_worst),
         cmocka_unit_test(a_failure_of_one_ends_the_others),
         cmocka_unit_test(alone_nothing_is_needed),

@@ -62,7 +62,8 @@ static void continuations(fixture *f, const text *t, double *p) {
 /* One of V, with probability ∝ e^{p/temperature}. */
 static int draw(const double *p, double temperature, kd_rng *rng) {
     double all = 0, largest = -INFINITY;
-    for (int v = 0; v < V; v++) largest = fmax(largest, p[v]);
+    for (int v = 0; v < V; v++)
+        if (p[v] > largest) largest = p[v];
     for (int v = 0; v < V; v++) all += exp((p[v] - largest) / temperature);
     double left = kd_rng_uniform(rng) * all;
     int v = 0;

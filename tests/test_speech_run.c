@@ -312,6 +312,34 @@ static void roundings_see(void **state) {
     }
 }
 
+/* The same by an importance matrix that was gathered of this very student; of another it is
+ * refused, and so is another file in its place. */
+static void importance_comes_from_a_file(void **state) {
+    test_folder *folder = *state;
+    char student[KD_PATH_MAX], list[KD_PATH_MAX], matrix[KD_PATH_MAX];
+    static const char *const quantize = ", \"quantize\": {\"format\": \"q4_0\", \"rounding\": "
+                                        "\"importance\", \"imatrix\": \"m.gguf\"}";
+    assert_carried_out(folder, "train", "runs", NULL);
+    test_copy(student, sizeof student, test_path(folder, "runs/tiny/student"));
+    test_copy(list, sizeof list, test_path(folder, "held.tsv"));
+    test_copy(matrix, sizeof matrix, test_path(folder, "m.gguf"));
+    write_config(folder, quantize);
+    assert_int_equal(carry_out(folder, "quantize", "runs", NULL), -KD_ENOINPUT);
+    assert_says(complained, "m.gguf: the importance matrix is not there");
+    if (DISTILL("imatrix", student, list, matrix) != 0) fail_msg("%s", complained);
+    assert_carried_out(folder, "quantize", "runs", NULL);
+    assert_true(kd_file_exists(test_path(folder, "runs/tiny/student.q4_0.gguf")));
+    test_copy(student, sizeof student, test_path(folder, "teacher.bin"));
+    if (DISTILL("imatrix", student, list, matrix) != 0) fail_msg("%s", complained);
+    assert_int_equal(carry_out(folder, "quantize", "runs", NULL), 65);
+    assert_says(complained, "quantize.imatrix.content");
+    assert_int_equal(unlink(test_path(folder, "runs/tiny/student.q4_0.gguf")), 0);
+    assert_int_equal(unlink(test_path(folder, "runs/tiny/student.q4_0.bin")), 0);
+    assert_int_equal(carry_out(folder, "quantize", "runs", NULL), 65);
+    assert_says(complained, "made from another model");
+    assert_int_equal(carry_out(folder, "quantize", "runs", "quantize.rounding=nearest"), 78);
+}
+
 /* A teacher of English alone would write down German as English. */
 static void another_language_is_refused(void **state) {
     test_folder *folder = *state;
@@ -629,6 +657,7 @@ int main(void) {
         TEST(rows_have_their_own_targets),
         TEST(files_are_quantized),
         TEST(roundings_see),
+        TEST(importance_comes_from_a_file),
         TEST(a_test_set_is_whole),
         TEST(another_language_is_refused),
         TEST(a_list_with_faults),

@@ -6,6 +6,7 @@
 #include "data/half.h"
 #include "data/store.h"
 #include "hdf5_folder.h"
+#include "store_answers.h"
 
 enum { SEAL_BYTES = 512 }; /* in front of the HDF5 data */
 
@@ -61,7 +62,7 @@ static int append_rows(kd_store_writer *w, const kd_store_header *h, int64_t sam
             for (int v = 0; v < h->classes; v++)
                 logits[i * h->classes + v] = teacher_logit(id[i], view, v);
         }
-        status = kd_store_writer_append(w, n, view, id, label, logits);
+        status = append_answers(w, h, n, view, id, label, logits);
         from += n;
     }
     free(logits);
@@ -198,7 +199,7 @@ static void test_topk_of_equals(void **state) {
     int64_t done;
     kd_store_writer *w;
     assert_ok(kd_store_writer_open(&w, path, &h, 1, &done));
-    assert_ok(kd_store_writer_append(w, 1, 0, &id, &(int32_t){1}, logits));
+    assert_ok(append_answers(w, &h, 1, 0, &id, &(int32_t){1}, logits));
     assert_ok(kd_store_writer_close(w));
     kd_store *s;
     int32_t index[4];
@@ -217,7 +218,7 @@ static int append_one(const kd_store_header *h, const float *logits) {
     int64_t done;
     uint64_t id = 77;
     assert_ok(kd_store_writer_open(&w, path, h, 2, &done));
-    int status = kd_store_writer_append(w, 1, 0, &id, &(int32_t){0}, logits);
+    int status = append_answers(w, h, 1, 0, &id, &(int32_t){0}, logits);
     kd_store_writer_abort(w);
     return status;
 }
@@ -242,7 +243,7 @@ static void test_logits_that_do_not_fit(void **state) {
     int64_t done;
     float read[3];
     assert_ok(kd_store_writer_open(&w, path, &half, 1, &done));
-    assert_ok(kd_store_writer_append(w, 1, 0, &(uint64_t){1}, &(int32_t){0}, masked));
+    assert_ok(append_answers(w, &half, 1, 0, &(uint64_t){1}, &(int32_t){0}, masked));
     assert_ok(kd_store_writer_close(w));
     assert_ok(kd_store_open(&s, path));
     assert_ok(kd_store_read(s, 1, 0, &(uint64_t){1}, read));
@@ -286,7 +287,7 @@ static void test_resume(void **state) {
     for (int64_t row = 0; row < 100000; row += 4000) {
         for (int64_t i = 0; i < 4000; i++) id[i] = (uint64_t)(row + i);
         for (int64_t i = 0; i < 4000; i++) logits[10 * i] = (float)(row + i) / 8;
-        assert_ok(kd_store_writer_append(w, 4000, 0, id, label, logits));
+        assert_ok(append_answers(w, &h, 4000, 0, id, label, logits));
     }
     kd_store_writer_abort(w); /* as a kill would */
     test_write(shard(7), "not ours", 8);
@@ -303,7 +304,7 @@ static void test_resume(void **state) {
         int64_t n = total - row < 4096 ? total - row : 4096;
         for (int64_t i = 0; i < n; i++) id[i] = (uint64_t)(row + i);
         for (int64_t i = 0; i < n; i++) logits[10 * i] = (float)(row + i) / 8;
-        assert_ok(kd_store_writer_append(w, n, 0, id, label, logits));
+        assert_ok(append_answers(w, &h, n, 0, id, label, logits));
         row += n;
     }
     assert_ok(kd_store_writer_close(w));
@@ -589,7 +590,7 @@ static void test_stores_from_python(void **state) {
     assert_ok(kd_store_check(s, ROWS, id, label));
     strcat(path, "-ours");
     assert_ok(kd_store_writer_open(&w, path, kd_store_describe(s), ROWS, &done));
-    assert_ok(kd_store_writer_append(w, ROWS, 0, id, label, logits));
+    assert_ok(append_answers(w, kd_store_describe(s), ROWS, 0, id, label, logits));
     assert_ok(kd_store_writer_close(w));
     assert_ok(kd_store_open(&ours, path));
     for (int i = 0; i < 2 * ROWS; i++) {

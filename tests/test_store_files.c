@@ -12,6 +12,7 @@
 #include "data/store.h"
 #include "data/store_format.h"
 #include "hdf5_folder.h"
+#include "store_answers.h"
 
 static int setup(void **state) {
     (void)state;
@@ -155,7 +156,7 @@ static void test_wide_rows(void **state) {
     for (int64_t i = 0; i < (int64_t)FEW * WIDE; i++) values[i] = logit(i / WIDE, i % WIDE);
     for (uint64_t i = 0; i < FEW; i++) id[i] = i;
     assert_ok(kd_store_writer_open(&w, path, &h, FEW, &done));
-    assert_ok(kd_store_writer_append(w, FEW, 0, id, label, values));
+    assert_ok(append_answers(w, &h, FEW, 0, id, label, values));
     assert_ok(kd_store_writer_close(w));
     assert_ok(kd_store_open(&s, path));
     for (int i = FEW - 1; i >= 0; i--) {
@@ -322,7 +323,7 @@ static kd_store *open_small(kd_store_kind kind) {
     for (uint64_t id = 0; id < SAMPLES; id++) {
         float values[CLASSES];
         for (int v = 0; v < CLASSES; v++) values[v] = logit((int64_t)id, v) + (float)id;
-        assert_ok(kd_store_writer_append(w, 1, 0, &id, &(int32_t){0}, values));
+        assert_ok(append_answers(w, &h, 1, 0, &id, &(int32_t){0}, values));
     }
     assert_ok(kd_store_writer_close(w));
     assert_ok(kd_store_open(&s, path));

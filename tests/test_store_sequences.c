@@ -6,6 +6,7 @@
 #include "data/half.h"
 #include "data/store.h"
 #include "hdf5_folder.h"
+#include "store_answers.h"
 
 enum { V = 37, WIDTH = 5, SAMPLES = 40, LONGEST = 9 };
 
@@ -80,8 +81,8 @@ static int append(kd_store_writer *w, const kd_store_header *h, int64_t row) {
     const uint64_t id = sample_id(row % SAMPLES);
     make_labels(id, label);
     make_run(id, view, hidden, logits);
-    return kd_store_writer_append_run(w, view, id, length_of(id), label,
-                                      h->kind == KD_STORE_HIDDEN ? hidden : logits);
+    return append_run_answers(w, h, view, id, length_of(id), label,
+                              h->kind == KD_STORE_HIDDEN ? hidden : logits);
 }
 
 static void make_store(const kd_store_header *h) {
@@ -151,7 +152,7 @@ static void test_topk_runs(void **state) {
         float hidden[LONGEST * WIDTH], logits[LONGEST * V];
         make_run(sample_id(i), 0, hidden, logits);
         for (int64_t t = 0; t < length_of(sample_id(i)); t++, next++)
-            assert_ok(kd_store_writer_append(w, 1, 0, &next, &(int32_t){-1}, logits + t * V));
+            assert_ok(append_answers(w, &h, 1, 0, &next, &(int32_t){-1}, logits + t * V));
     }
     assert_ok(kd_store_writer_close(w));
     assert_ok(kd_store_open(&rows, path));
@@ -186,7 +187,7 @@ static void test_hidden_rows(void **state) {
     const float hidden[2 * WIDTH] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
     float read[WIDTH];
     assert_ok(kd_store_writer_open(&w, path, &h, 2, &done));
-    assert_ok(kd_store_writer_append(w, 2, 0, id, (int32_t[]){1, 2}, hidden));
+    assert_ok(append_answers(w, &h, 2, 0, id, (int32_t[]){1, 2}, hidden));
     assert_ok(kd_store_writer_close(w));
     assert_ok(kd_store_open(&s, path));
     assert_memory_equal(kd_store_describe(s)->output, output, sizeof output);
@@ -264,7 +265,7 @@ static void test_refused_by_the_writer(void **state) {
     assert_refused(kd_store_writer_open(&w, path, &h, 1, &done), KD_ECONFIG, "an output matrix");
     h.output = output;
     assert_ok(kd_store_writer_open(&w, path, &h, 1, &done));
-    assert_refused(kd_store_writer_append_run(w, 0, 77, 1, &(int32_t){0}, large), KD_EDATA,
+    assert_refused(append_run_answers(w, &h, 0, 77, 1, &(int32_t){0}, large), KD_EDATA,
                    "hidden number of the teacher for sample 77 does not fit float16");
     assert_refused(kd_store_writer_append_run(w, 0, 77, (int64_t)1 << 40, NULL, NULL), KD_EDATA,
                    "positions, a shard holds");
@@ -292,14 +293,14 @@ static void test_resume(void **state) {
     assert_ok(kd_store_writer_open(&w, path, &h, RUNS, &done));
     for (int64_t i = 0; i < 700; i++) {
         values[0] = (float)i;
-        assert_ok(kd_store_writer_append_run(w, 0, (uint64_t)i, LENGTH, label, values));
+        assert_ok(append_run_answers(w, &h, 0, (uint64_t)i, LENGTH, label, values));
     }
     kd_store_writer_abort(w); /* as a kill would */
     assert_ok(kd_store_writer_open(&w, path, &h, RUNS, &kept));
     assert_true(kept > 400 && kept < 700);
     for (int64_t i = kept; i < RUNS; i++) {
         values[0] = (float)i;
-        assert_ok(kd_store_writer_append_run(w, 0, (uint64_t)i, LENGTH, label, values));
+        assert_ok(append_run_answers(w, &h, 0, (uint64_t)i, LENGTH, label, values));
     }
     assert_ok(kd_store_writer_close(w));
     assert_ok(kd_store_open(&s, path));

@@ -71,6 +71,17 @@ static void test_sigmoid(void **state) {
     check(vsigmoid, sigmoid, 80, 3);
 }
 
+/* Over the normal numbers, and close around 1, where it is exactly 0. */
+static void test_log(void **state) {
+    (void)state;
+    for (double at = -87; at <= 87; at += 10 * STEP) {
+        const kd_real x = (kd_real)exp(at), near = (kd_real)(1 + at / 1e4);
+        assert_true(units(kd_vlog(x), log((double)x)) <= 2);
+        if (near != 1) assert_true(units(kd_vlog(near), log((double)near)) <= 2);
+    }
+    assert_true(kd_vlog(1) == 0);
+}
+
 static void test_ends(void **state) {
     (void)state;
     const kd_real inf = (kd_real)INFINITY, nan = (kd_real)NAN;
@@ -99,7 +110,7 @@ static void test_vector_and_scalar_agree(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exp),  cmocka_unit_test(test_tanh),
-        cmocka_unit_test(test_erf),  cmocka_unit_test(test_sigmoid),
+        cmocka_unit_test(test_erf),  cmocka_unit_test(test_sigmoid), cmocka_unit_test(test_log),
         cmocka_unit_test(test_ends), cmocka_unit_test(test_vector_and_scalar_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

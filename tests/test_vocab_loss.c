@@ -82,8 +82,10 @@ static kd_loss_spec make_spec(double hard, double kl, double smoothing) {
 
 static kd_real *teacher_logits(const scene *s) {
     kd_real *v = take((size_t)(s->N * s->V), sizeof *v);
-    kd_gemm(KD_PLAIN, KD_TRANSPOSED, s->N, s->V, s->width, 1, s->hidden, s->width, s->output,
-            s->width, 0, v, s->V);
+    const kd_matrix_product logits =
+        kd_product_of(s->N, s->V, s->width, kd_plain(s->hidden, s->width),
+                      kd_transposed(s->output, s->width), v, s->V);
+    kd_gemm(&logits);
     return v;
 }
 
@@ -214,7 +216,8 @@ static void test_whisper_vocabulary(void **state) {
 
 static double largest(const kd_real *x, int64_t size) {
     double max = 0;
-    for (int64_t i = 0; i < size; i++) max = fmax(max, fabs((double)x[i]));
+    for (int64_t i = 0; i < size; i++)
+        if (fabs((double)x[i]) > max) max = fabs((double)x[i]);
     return max;
 }
 

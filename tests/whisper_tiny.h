@@ -104,6 +104,9 @@ static inline double error_bound(const kd_number_format *format) {
            : format == &kd_format_f16                               ? 1.0 / 2048
            : format == &kd_format_q8_0 || format == &kd_format_int8 ? 0.6 / 127
            : format == &kd_format_q5_0 || format == &kd_format_q5_1 ? 1.1 / 16
+           : format == &kd_format_q2_K || format == &kd_format_q3_K ? 1.1 / 3
+           : format == &kd_format_iq4_nl                            ? 1.3 / 8
+           : format == &kd_format_iq4_xs                            ? 1.3 / 8
                                                                     : 1.1 / 8;
 }
 

@@ -71,19 +71,36 @@ def lower():
 
 
 def decompositions():
-    """Compatibility decompositions, complete: characters, where each one's text starts, texts."""
-    key, start, text = [], [], []
+    """Compatibility decompositions, complete: characters << 2 | what the canonical one is (0: the
+    character itself, 1: the same, 2: another, in the last table), where each one's text starts, texts;
+    (character, first, second or 0) of the others."""
+    key, start, text, other = [], [], [], []
     for c in range(LAST):
         if c in HANGUL or 0xD800 <= c < 0xE000:
             continue
         full = u.normalize("NFKD", chr(c))
         if full == chr(c):
             continue
-        key.append(c)
+        canonical = u.normalize("NFD", chr(c))
+        kind = 0 if canonical == chr(c) else 1 if canonical == full else 2
+        key.append(c << 2 | kind)
         start.append(len(text))
         text += [ord(x) for x in full]
+        if kind == 2:
+            other += [c, ord(canonical[0]), ord(canonical[1]) if len(canonical) > 1 else 0]
     start.append(len(text))
-    return key, start, text
+    return key, start, text, other
+
+
+def edges(category):
+    """Where the characters of categories that begin so begin and end, in turns."""
+    out, before = [], False
+    for c in range(LAST):
+        now = u.category(chr(c)).startswith(category)
+        if now != before:
+            out.append(c)
+            before = now
+    return out
 
 
 def compositions():
@@ -129,11 +146,14 @@ table("uint8_t", "ascii_class", [class_of(c) for c in range(128)])
 table("uint32_t", "class_start", classes())
 table("int32_t", "lower_runs", lower())
 table("uint32_t", "sigma_start", sigma_neighbours())
-key, start, text = decompositions()
+key, start, text, other = decompositions()
 table("uint32_t", "decomposed", key)
 table("uint16_t", "decomposition_at", start)
 table("uint32_t", "decomposition", text)
+table("uint32_t", "canonical_other", other)
 table("uint32_t", "composed", compositions())
 table("uint32_t", "combining_start", combining())
+table("uint32_t", "punctuation_edge", edges("P"))
+table("uint32_t", "format_edge", edges("Cf"))
 assert len(text) < 65536, len(text)
 sys.stdout.flush()

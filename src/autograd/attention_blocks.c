@@ -21,6 +21,10 @@
 
 enum { QUERIES = 256, KEYS = 192 };
 
+/* The largest score of a query that has met no key it sees: less than all, and finite, so that −∞
+ * in place of a score is as far from it as from any other. */
+static const kd_real NOTHING_SEEN = KD_REAL(-1e30);
+
 /* One thread's memory. */
 typedef struct {
     kd_real *k, *v;     /* the block: (KEYS,D) and (D,KEYS) packed by tiles of rows */
@@ -33,6 +37,7 @@ typedef struct {
 typedef struct {
     int64_t b, t, rows;    /* sample, first query, how many */
     int64_t query, memory; /* offsets in q and y, in k and v */
+    int64_t first, keys;   /* the first key and the end of those that one of the queries sees */
     kd_real *log_sum;
 } job;
 
@@ -62,12 +67,14 @@ static workspace lay_out(kd_real *memory, int64_t D) {
 }
 
 static job make_job(const kd_attention_task *at, int64_t head, int64_t t) {
-    const int64_t b = head / at->H, h = head % at->H;
+    const int64_t b = head / at->H, h = head % at->H, rows = kd_smaller(QUERIES, at->T - t);
     return (job){.b = b,
                  .t = t,
-                 .rows = kd_smaller(QUERIES, at->T - t),
+                 .rows = rows,
                  .query = (b * at->T + t) * at->C + h * at->D,
-                 .memory = b * at->S * at->C + h * at->D,
+                 .memory = b * at->S * at->CG + h * at->G / at->H * at->D,
+                 .first = kd_attention_first_of(at, b, t, rows),
+                 .keys = kd_attention_visible(at, b, t + rows - 1),
                  .log_sum = at->log_sum + head * at->T + t};
 }
 
@@ -85,18 +92,23 @@ static void begin_job(const kd_attention_task *at, const job *j, const workspace
         for (int64_t i = 0; i < size; i++) w->q[i] *= at->scale;
     memset(w->out, 0, (size_t)size * sizeof *w->out);
     for (int64_t i = 0; i < QUERIES; i++) {
-        w->max[i] = -(kd_real)INFINITY;
+        w->max[i] = NOTHING_SEEN;
         w->sum[i] = 0;
     }
 }
 
 /* --- a block and a panel --------------------------------------------------------------------- */
 
-/* −∞ in place of what a query does not see: `seen` of the n keys, in each lane. */
-static void hide(kd_real *p, int64_t n, const int64_t seen[KD_PANEL]) {
-    for (int lane = 0; lane < KD_PANEL; lane++)
+/* −∞ in place of what a query does not see: of the n keys it sees those from `first` to `seen`, in
+ * each lane. */
+static void hide(kd_real *p, int64_t n, const int64_t first[KD_PANEL],
+                 const int64_t seen[KD_PANEL]) {
+    for (int lane = 0; lane < KD_PANEL; lane++) {
+        for (int64_t i = 0; i < kd_smaller(first[lane], n); i++)
+            p[i * KD_PANEL + lane] = -(kd_real)INFINITY;
         for (int64_t i = seen[lane] < 0 ? 0 : seen[lane]; i < n; i++)
             p[i * KD_PANEL + lane] = -(kd_real)INFINITY;
+    }
 }
 
 /* p ← e^{(p − max')·rate}, max' the new maximum; *keep is what the sums so far are multiplied with.
@@ -139,14 +151,16 @@ static void join_rows(kd_real *p, int64_t n) {
 /* Adds the first n of the block's `packed` keys, which begin at `first`, to a panel of queries. */
 static void add_keys(const kd_attention_task *at, const job *j, const workspace *w, int64_t panel,
                      int64_t first, int64_t packed) {
-    int64_t seen[KD_PANEL], least = packed, n = 0;
+    int64_t seen[KD_PANEL], from[KD_PANEL], least = packed, latest = 0, n = 0;
     for (int lane = 0; lane < KD_PANEL; lane++) {
         const int64_t t = j->t + kd_smaller(panel * KD_PANEL + lane, j->rows - 1);
         seen[lane] = kd_attention_visible(at, j->b, t) - first;
+        from[lane] = kd_attention_first(at, j->b, t) - first;
         least = kd_smaller(least, seen[lane]);
+        latest = from[lane] > latest ? from[lane] : latest;
         n = seen[lane] > n ? seen[lane] : n;
     }
-    if (n == 0) return;
+    if (n <= 0) return;
     n = kd_smaller(n, packed);
     const kd_tile_kind kind = kind_of(at);
     const int64_t depth = kd_tile_elements(at->D, kind), stored = kd_tile_elements(packed, kind);
@@ -158,7 +172,7 @@ static void add_keys(const kd_attention_task *at, const job *j, const workspace 
                                 (kd_tile_target){w->p + i * KD_PANEL, KD_PANEL,
                                                  kd_smaller(KD_TILE, n - i), KD_PANEL, false, 1},
                                 kind);
-    if (least < n) hide(w->p, n, seen);
+    if (least < n || latest > 0) hide(w->p, n, from, seen);
     if (kind == KD_PAIRS) {
         exponentials(w->p, n, max, sum, keep, at->scale);
         join_rows(w->p, n);
@@ -193,13 +207,12 @@ static void finish_panel(const kd_attention_task *at, const job *j, const worksp
 
 static void run_job(const kd_attention_task *at, const job *j, const workspace *w) {
     const int64_t panels = (j->rows + KD_PANEL - 1) / KD_PANEL;
-    const int64_t keys = kd_attention_visible(at, j->b, j->t + j->rows - 1);
     begin_job(at, j, w);
-    for (int64_t first = 0; first < keys; first += KEYS) {
-        const int64_t n = kd_smaller(KEYS, keys - first), begin = j->memory + first * at->C;
-        kd_tile_pack(w->k, KD_TILE, (kd_tile_operand){at->k + begin, at->C, 1}, 0, n, at->D,
+    for (int64_t first = j->first / KEYS * KEYS; first < j->keys; first += KEYS) {
+        const int64_t n = kd_smaller(KEYS, j->keys - first), begin = j->memory + first * at->CG;
+        kd_tile_pack(w->k, KD_TILE, (kd_tile_operand){at->k + begin, at->CG, 1}, 0, n, at->D,
                      kind_of(at));
-        kd_tile_pack(w->v, KD_TILE, (kd_tile_operand){at->v + begin, 1, at->C}, 0, at->D, n,
+        kd_tile_pack(w->v, KD_TILE, (kd_tile_operand){at->v + begin, 1, at->CG}, 0, at->D, n,
                      kind_of(at));
         for (int64_t panel = 0; panel < panels; panel++) add_keys(at, j, w, panel, first, n);
     }

@@ -38,20 +38,11 @@ void kd_gemm_count_end(double began, double flop) {
     counters.flop += flop;
 }
 
-void kd_gemm_serial(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
-                    const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
-                    kd_real *C, int64_t ldc) {
-    const bool few = M <= KD_FEW_ROWS && ta == KD_PLAIN;
-    const bool small = M * N * K < SERIAL_MACS;
-    (few || small || !kd_openblas_is_used() ? kd_gemm_own : kd_openblas_gemm)(
-        ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
-}
-
-void kd_gemm_serial_at(kd_precision precision, kd_trans ta, kd_trans tb, int64_t M, int64_t N,
-                       int64_t K, kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B,
-                       int64_t ldb, kd_real beta, kd_real *C, int64_t ldc) {
-    (precision == KD_PRECISION_BFLOAT16 ? kd_gemm_bfloat16 : kd_gemm_serial)(
-        ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+void kd_gemm_serial(const kd_matrix_product *p) {
+    const bool few = p->M <= KD_FEW_ROWS && p->A.trans == KD_PLAIN;
+    const bool small = p->M * p->N * p->K < SERIAL_MACS;
+    const bool rounded = p->precision == KD_PRECISION_BFLOAT16;
+    (few || small || rounded || !kd_openblas_is_used() ? kd_gemm_own : kd_openblas_gemm)(p);
 }
 
 /* How a product is cut: `rows` × `columns` tiles of `row_step` × `column_step`. A function of the
@@ -85,86 +76,75 @@ static tiling choose_tiling(int64_t M, int64_t N, int64_t K) {
     return t;
 }
 
-typedef void multiply(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
-                      const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
-                      kd_real *C, int64_t ldc);
+/* The product of rows i … i + row_step − 1 and columns j … j + column_step − 1 of C. */
+static kd_matrix_product tile_of(const kd_matrix_product *p, const tiling *t, int64_t i,
+                                 int64_t j) {
+    kd_matrix_product tile = *p;
+    tile.M = kd_smaller(t->row_step, p->M - i);
+    tile.N = kd_smaller(t->column_step, p->N - j);
+    tile.A.at += p->A.trans == KD_PLAIN ? i * p->A.ld : i;
+    if (!p->B.constant) tile.B.at += p->B.trans == KD_PLAIN ? j : j * p->B.ld;
+    tile.C += i * p->ldc + j;
+    return tile;
+}
 
-/* `one` multiplies all of a product that is not shared out, `part` a tile of one that is. */
-static void run_tiles(multiply *one, multiply *part, int64_t count, kd_trans ta, kd_trans tb,
-                      int64_t M, int64_t N, int64_t K, kd_real alpha, const kd_real *A, int64_t lda,
-                      int64_t stride_a, const kd_real *B, int64_t ldb, int64_t stride_b,
-                      kd_real beta, kd_real *C, int64_t ldc, int64_t stride_c) {
-    KD_CONTRACT(M <= INT32_MAX && N <= INT32_MAX && K <= INT32_MAX, "product %lld x %lld x %lld",
-                (long long)M, (long long)N, (long long)K);
+void kd_gemm_batched(const kd_matrix_product *p, kd_product_batch batch) {
+    KD_CONTRACT(!p->B.constant, "a product of a constant; kd_gemm_tape takes one");
+    KD_CONTRACT(p->M <= INT32_MAX && p->N <= INT32_MAX && p->K <= INT32_MAX,
+                "product %lld x %lld x %lld", (long long)p->M, (long long)p->N, (long long)p->K);
     const double began = kd_gemm_count_begin();
-    tiling t = choose_tiling(M, N, K);
-    int64_t tiles = count * t.rows * t.columns;
-    const bool shared = tiles > 1 && count * M * N * K >= SERIAL_MACS;
+    const tiling t = choose_tiling(p->M, p->N, p->K);
+    const int64_t tiles = batch.count * t.rows * t.columns;
+    const bool shared = tiles > 1 && batch.count * p->M * p->N * p->K >= SERIAL_MACS;
 #pragma omp parallel for schedule(dynamic, 1) if (shared)
-    for (int64_t tile = 0; tile < tiles; tile++) {
-        int64_t which = tile / (t.rows * t.columns), place = tile % (t.rows * t.columns);
-        int64_t i = place / t.columns * t.row_step, j = place % t.columns * t.column_step;
-        const kd_real *a = A + which * stride_a + (ta == KD_PLAIN ? i * lda : i);
-        const kd_real *b = B + which * stride_b + (tb == KD_PLAIN ? j : j * ldb);
-        (shared ? part : one)(ta, tb, kd_smaller(t.row_step, M - i),
-                              kd_smaller(t.column_step, N - j), K, alpha, a, lda, b, ldb, beta,
-                              C + which * stride_c + i * ldc + j, ldc);
+    for (int64_t n = 0; n < tiles; n++) {
+        const int64_t which = n / (t.rows * t.columns), place = n % (t.rows * t.columns);
+        kd_matrix_product tile =
+            tile_of(p, &t, place / t.columns * t.row_step, place % t.columns * t.column_step);
+        tile.A.at += which * batch.stride_a;
+        tile.B.at += which * batch.stride_b;
+        tile.C += which * batch.stride_c;
+        (shared ? kd_gemm_serial : kd_gemm_own)(&tile);
     }
-    kd_gemm_count_end(began, 2.0 * (double)count * (double)M * (double)N * (double)K);
+    kd_gemm_count_end(began,
+                      2.0 * (double)batch.count * (double)p->M * (double)p->N * (double)p->K);
 }
 
-void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
-                     kd_real alpha, const kd_real *A, int64_t lda, int64_t stride_a,
-                     const kd_real *B, int64_t ldb, int64_t stride_b, kd_real beta, kd_real *C,
-                     int64_t ldc, int64_t stride_c) {
-    run_tiles(kd_gemm_own, kd_gemm_serial, count, ta, tb, M, N, K, alpha, A, lda, stride_a, B, ldb,
-              stride_b, beta, C, ldc, stride_c);
-}
-
-void kd_gemm_at(kd_precision precision, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
-                kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb,
-                kd_real beta, kd_real *C, int64_t ldc) {
-    const bool rounded = precision == KD_PRECISION_BFLOAT16;
-    run_tiles(rounded ? kd_gemm_bfloat16 : kd_gemm_own, rounded ? kd_gemm_bfloat16 : kd_gemm_serial,
-              1, ta, tb, M, N, K, alpha, A, lda, 0, B, ldb, 0, beta, C, ldc, 0);
-}
-
-void kd_gemm(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
-             const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta, kd_real *C,
-             int64_t ldc) {
-    kd_gemm_at(KD_PRECISION_FLOAT32, ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+void kd_gemm(const kd_matrix_product *p) {
+    kd_gemm_batched(p, (kd_product_batch){.count = 1});
 }
 
 /* Tile by tile, as kd_gemm cuts the product; each thread makes the rows of B that its tile needs.
  */
-static void tiles_of_constant(kd_tape *tape, int64_t M, int64_t N, int64_t K, const kd_real *A,
-                              int64_t lda, const kd_constant *B, kd_real *C, int64_t ldc) {
+static void tiles_of_constant(kd_tape *tape, const kd_matrix_product *p) {
     const double began = kd_gemm_count_begin();
-    const tiling t = choose_tiling(M, N, K);
-    const int64_t tiles = t.rows * t.columns, room = kd_smaller(t.column_step, N) * K;
+    const tiling t = choose_tiling(p->M, p->N, p->K);
+    const int64_t tiles = t.rows * t.columns, room = kd_smaller(t.column_step, p->N) * p->K;
     const int64_t lanes = tiles > 1 ? omp_get_max_threads() : 1;
     kd_real *rows = kd_tape_take(tape, (size_t)(lanes * room) * sizeof *rows);
 #pragma omp parallel for schedule(dynamic, 1) if (tiles > 1)
-    for (int64_t tile = 0; tile < tiles; tile++) {
-        const int64_t i = tile / t.columns * t.row_step, j = tile % t.columns * t.column_step;
-        const int64_t n = kd_smaller(t.column_step, N - j);
+    for (int64_t n = 0; n < tiles; n++) {
+        const int64_t j = n % t.columns * t.column_step;
+        kd_matrix_product tile = tile_of(p, &t, n / t.columns * t.row_step, j);
         kd_real *b = rows + omp_get_thread_num() * room;
-        B->read(B, b, j, n);
-        (tiles > 1 ? kd_gemm_serial : kd_gemm_own)(KD_PLAIN, KD_TRANSPOSED,
-                                                   kd_smaller(t.row_step, M - i), n, K, 1,
-                                                   A + i * lda, lda, b, K, 0, C + i * ldc + j, ldc);
+        p->B.constant->read(p->B.constant, b, j, tile.N);
+        tile.B = kd_transposed(b, p->K);
+        (tiles > 1 ? kd_gemm_serial : kd_gemm_own)(&tile);
     }
     kd_tape_give(tape, rows);
-    kd_gemm_count_end(began, 2.0 * (double)M * (double)N * (double)K);
+    kd_gemm_count_end(began, 2.0 * (double)p->M * (double)p->N * (double)p->K);
 }
 
-void kd_gemm_constant(kd_tape *tape, int64_t M, int64_t N, int64_t K, const kd_real *A, int64_t lda,
-                      const kd_constant *B, kd_real *C, int64_t ldc) {
-    if (N * K > KD_CONSTANT_WHOLE) {
-        tiles_of_constant(tape, M, N, K, A, lda, B, C, ldc);
-        return;
+void kd_gemm_constant(kd_tape *tape, const kd_matrix_product *p) {
+    if (!p->B.constant) {
+        kd_gemm(p);
+    } else if (p->N * p->K > KD_CONSTANT_WHOLE) {
+        tiles_of_constant(tape, p);
+    } else {
+        kd_matrix_product whole = *p;
+        kd_real *rows = kd_constant_rows(tape, p->B.constant, 0, p->N, p->K);
+        whole.B = kd_transposed(rows, p->K);
+        kd_gemm(&whole);
+        kd_tape_give(tape, rows);
     }
-    kd_real *rows = kd_constant_rows(tape, B, 0, N, K);
-    kd_gemm(KD_PLAIN, KD_TRANSPOSED, M, N, K, 1, A, lda, rows, K, 0, C, ldc);
-    kd_tape_give(tape, rows);
 }

@@ -1,9 +1,5 @@
 /* Matrix products. The only place that includes OpenBLAS or oneDNN.
  *
- * All matrices are row-major; ld is the distance between rows. With op(A) = A or Aᵀ:
- *
- *     C (M,N) = alpha · op(A) (M,K) · op(B) (K,N) + beta · C        beta = 0: C is only written
- *
  * Same bits at any thread count: the work is cut into tiles whose sizes depend on M, N and K only,
  * and each tile is one thread's.
  */
@@ -15,45 +11,74 @@
 
 typedef enum { KD_PLAIN, KD_TRANSPOSED } kd_trans;
 
+/* One side of a product: a matrix in memory, row-major, and whether its transpose is meant. */
+typedef struct {
+    const kd_real *at;
+    int64_t ld; /* from one row to the next */
+    kd_trans trans;
+    kd_param *param;             /* that `at` belongs to, or NULL */
+    const kd_constant *constant; /* in place of `at`; NULL otherwise */
+} kd_factor;
+
+static inline kd_factor kd_plain(const kd_real *at, int64_t ld) {
+    return (kd_factor){.at = at, .ld = ld};
+}
+static inline kd_factor kd_transposed(const kd_real *at, int64_t ld) {
+    return (kd_factor){.at = at, .ld = ld, .trans = KD_TRANSPOSED};
+}
+/* The matrix of a tensor's last axis; its parameter and constant come along. */
+static inline kd_factor kd_factor_of(const kd_tensor *x, kd_trans trans) {
+    return (kd_factor){x->value, kd_channels(x), trans, x->param, x->constant};
+}
+static inline kd_factor kd_flipped(kd_factor x) {
+    x.trans = x.trans == KD_PLAIN ? KD_TRANSPOSED : KD_PLAIN;
+    return x;
+}
+
+/* C (M,N) = alpha · A (M,K) · B (K,N) + beta · C        beta = 0: C is only written
+ *
+ * At bfloat16, A and B are rounded (vec_pair.h) and summed in float32; in double precision they are
+ * not rounded. */
+typedef struct {
+    int64_t M, N, K;
+    kd_factor A, B;
+    kd_real alpha, beta;
+    kd_real *C;
+    int64_t ldc;
+    kd_precision precision;
+} kd_matrix_product;
+
+/* With alpha 1, beta 0, in float32. */
+static inline kd_matrix_product kd_product_of(int64_t M, int64_t N, int64_t K, kd_factor A,
+                                              kd_factor B, kd_real *C, int64_t ldc) {
+    return (kd_matrix_product){
+        .M = M, .N = N, .K = K, .A = A, .B = B, .alpha = 1, .C = C, .ldc = ldc};
+}
+
 /* Threaded; call from outside parallel regions. */
-void kd_gemm(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
-             const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta, kd_real *C,
-             int64_t ldc);
+void kd_gemm(const kd_matrix_product *p);
 
 /* One product on the calling thread; safe inside OpenMP regions. For ops that tile themselves. */
-void kd_gemm_serial(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
-                    const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
-                    kd_real *C, int64_t ldc);
+void kd_gemm_serial(const kd_matrix_product *p);
 
-/* The same at a precision: with bfloat16, A and B are rounded (vec_pair.h) and summed in float32;
- * in double precision they are not rounded. */
-void kd_gemm_serial_at(kd_precision precision, kd_trans ta, kd_trans tb, int64_t M, int64_t N,
-                       int64_t K, kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B,
-                       int64_t ldb, kd_real beta, kd_real *C, int64_t ldc);
+/* `count` products of one shape, of which `p` is the first; the strides are between successive
+ * matrices, 0 to reuse one (never C). */
+typedef struct {
+    int64_t count, stride_a, stride_b, stride_c;
+} kd_product_batch;
+void kd_gemm_batched(const kd_matrix_product *p, kd_product_batch batch);
 
-/* `count` products of one shape; stride_* is the distance between successive matrices, 0 to reuse
- * one (never stride_c). */
-void kd_gemm_batched(int64_t count, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
-                     kd_real alpha, const kd_real *A, int64_t lda, int64_t stride_a,
-                     const kd_real *B, int64_t ldb, int64_t stride_b, kd_real beta, kd_real *C,
-                     int64_t ldc, int64_t stride_c);
+/* The product at the tape's precision, whatever p->precision says. With bfloat16: by oneDNN where
+ * the processor has AMX (a lower DISTILL_ISA in the environment leaves it out), else by our own
+ * loops, in AVX512-BF16 or in float32. These give the same bits on every processor but for
+ * subnormal numbers (vec_pair.h); oneDNN sums in another order. Where a factor is the whole value
+ * of its parameter, oneDNN's rounded copy of it is made once per version of the parameters (once
+ * per step), not once per product. B may be a constant (transposed, alpha 1, beta 0): the same bits
+ * as with all of B in memory, of which only a part is at a time where B is large. */
+void kd_gemm_tape(kd_tape *tape, const kd_matrix_product *p);
 
-/* The product at the tape's precision. With bfloat16, A and B are rounded to bfloat16 and summed in
- * float32: by oneDNN where the processor has AMX (a lower DISTILL_ISA in the environment leaves it
- * out), else by our own loops, in AVX512-BF16 or in float32. These give the same bits on every
- * processor but for subnormal numbers (vec_pair.h); oneDNN sums in another order. When `b_param` is
- * not NULL and B is its whole value, oneDNN's rounded copy of it is made once per version of the
- * parameters (once per step), not once per product. */
-void kd_gemm_tape(kd_tape *tape, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
-                  kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb,
-                  kd_param *b_param, kd_real beta, kd_real *C, int64_t ldc);
-
-/* C (M,N) = A (M,K) · Bᵀ, B (N,K) a constant: the bits of kd_gemm and of kd_gemm_tape with all of B
- * in memory, of which only a part is at a time where B is large. */
-void kd_gemm_constant(kd_tape *tape, int64_t M, int64_t N, int64_t K, const kd_real *A, int64_t lda,
-                      const kd_constant *B, kd_real *C, int64_t ldc);
-void kd_gemm_tape_constant(kd_tape *tape, int64_t M, int64_t N, int64_t K, const kd_real *A,
-                           int64_t lda, const kd_constant *B, kd_real *C, int64_t ldc);
+/* kd_gemm where B may be a constant as above; the tape lends memory. */
+void kd_gemm_constant(kd_tape *tape, const kd_matrix_product *p);
 
 /* "float32", "bfloat16" or "auto" (bfloat16 where it is fast, else float32) → *out. A request for
  * bfloat16 on a processor without it is granted through rounding and float32 products. */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/gemm_openblas.h"
+#include "autograd/gemm_constant.h"
 #include "autograd/gemm_panels.h"
 #include "autograd/op_common.h"
 #include "autograd/vec_pair.h"
@@ -101,59 +101,61 @@ static bool is_whole(const kd_param *param, const operand *x) {
 
 /* --- the product ----------------------------------------------------------------------------- */
 
-#ifndef KD_DOUBLE
-/* Whether the processor's own product did it: C (M,N) (+)= op(A)·op(B). */
-static bool fast_product(kd_tape *tape, kd_bf16_product *p, const operand *left,
-                         const operand *right) {
+/* By our own loops or OpenBLAS. */
+static void own_product(kd_tape *tape, const kd_matrix_product *p) {
+    if (kd_panels_pay(p))
+        kd_panels_run(tape, p);
+    else
+        kd_gemm(p);
+}
+
+/* What is stored of a factor whose result has `rows` and `columns`. */
+static operand stored(kd_factor x, int64_t rows, int64_t columns) {
+    const bool plain = x.trans == KD_PLAIN;
+    operand o = {x.at, plain ? rows : columns, plain ? columns : rows, x.ld, NULL};
+    if (is_whole(x.param, &o)) o.param = x.param;
+    return o;
+}
+
+#ifdef KD_DOUBLE
+static void rounded_product(kd_tape *tape, const kd_matrix_product *p) {
+    kd_matrix_product rounded = *p;
+    const operand left = stored(p->A, p->M, p->K), right = stored(p->B, p->K, p->N);
+    const void *a = pack(tape, &left, false), *b = pack(tape, &right, false);
+    rounded.A = (kd_factor){.at = a, .ld = left.columns, .trans = p->A.trans};
+    rounded.B = (kd_factor){.at = b, .ld = right.columns, .trans = p->B.trans};
+    rounded.precision = KD_PRECISION_FLOAT32;
+    kd_gemm(&rounded);
+    give_packed(tape, &right, b);
+    give_packed(tape, &left, a);
+}
+#else
+/* Whether the processor's own product did it. */
+static bool fast_product(kd_tape *tape, const kd_matrix_product *p) {
+    if (!kd_onednn_is_live() || p->alpha != 1 || (p->beta != 0 && p->beta != 1)) return false;
     const double began = kd_gemm_count_begin();
-    p->A = pack(tape, left, true);
-    p->B = pack(tape, right, true);
-    const bool done = kd_onednn_bf16(p);
-    give_packed(tape, right, p->B);
-    give_packed(tape, left, p->A);
+    const operand left = stored(p->A, p->M, p->K), right = stored(p->B, p->K, p->N);
+    const void *a = pack(tape, &left, true), *b = pack(tape, &right, true);
+    const bool done = kd_onednn_bf16(p, a, b);
+    give_packed(tape, &right, b);
+    give_packed(tape, &left, a);
     kd_gemm_count_end(began, 2.0 * (double)p->M * (double)p->N * (double)p->K);
     return done;
 }
-#endif
 
-/* The product of kd_gemm_tape by our own loops or OpenBLAS. */
-static void own_product(kd_tape *tape, const kd_panels_product *p, kd_real alpha) {
-    if (alpha == 1 && (p->beta == 0 || p->beta == 1) && kd_panels_pay(p))
-        kd_panels_run(tape, p);
-    else
-        kd_gemm_at(tape->precision, p->ta, p->tb, p->M, p->N, p->K, alpha, p->A, p->lda, p->B,
-                   p->ldb, p->beta, p->C, p->ldc);
+static void rounded_product(kd_tape *tape, const kd_matrix_product *p) {
+    if (!fast_product(tape, p)) own_product(tape, p);
 }
-
-void kd_gemm_tape(kd_tape *tape, kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K,
-                  kd_real alpha, const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb,
-                  kd_param *b_param, kd_real beta, kd_real *C, int64_t ldc) {
-    const kd_panels_product own = {ta, tb, M, N, K, A, B, lda, ldb, beta, C, ldc};
-    if (tape->precision == KD_PRECISION_FLOAT32) {
-        own_product(tape, &own, alpha);
-        return;
-    }
-    operand left = {A, ta == KD_PLAIN ? M : K, ta == KD_PLAIN ? K : M, lda, NULL};
-    operand right = {B, tb == KD_PLAIN ? K : N, tb == KD_PLAIN ? N : K, ldb, NULL};
-    if (is_whole(b_param, &right)) right.param = b_param;
-#ifndef KD_DOUBLE
-    kd_bf16_product p = {.ta = ta,
-                         .tb = tb,
-                         .M = M,
-                         .N = N,
-                         .K = K,
-                         .lda = left.columns,
-                         .ldb = right.columns,
-                         .adding = beta == 1,
-                         .C = C,
-                         .ldc = ldc};
-    const bool simple = alpha == 1 && (beta == 0 || beta == 1);
-    if (kd_onednn_is_live() && simple && fast_product(tape, &p, &left, &right)) return;
-    own_product(tape, &own, alpha);
-#else
-    const void *a = pack(tape, &left, false), *b = pack(tape, &right, false);
-    kd_gemm(ta, tb, M, N, K, alpha, a, left.columns, b, right.columns, beta, C, ldc);
-    give_packed(tape, &right, b);
-    give_packed(tape, &left, a);
 #endif
+
+void kd_gemm_tape(kd_tape *tape, const kd_matrix_product *product) {
+    kd_matrix_product p = *product;
+    p.precision = tape->precision;
+    KD_CONTRACT(!p.B.constant || p.B.trans == KD_TRANSPOSED, "a constant that is not transposed");
+    if (p.B.constant)
+        kd_gemm_tape_constant(tape, &p);
+    else if (p.precision == KD_PRECISION_BFLOAT16)
+        rounded_product(tape, &p);
+    else
+        own_product(tape, &p);
 }

@@ -7,22 +7,12 @@
 
 #include "autograd/gemm.h"
 
-/* C (M,N) = op(A) (M,K) · op(B) (K,N) + beta · C; A and B are bfloat16 bits, sums are float32. */
-typedef struct {
-    kd_trans ta, tb;
-    int64_t M, N, K;
-    const uint16_t *A, *B;
-    int64_t lda, ldb;
-    bool adding; /* beta is 1, else 0 */
-    float *C;
-    int64_t ldc;
-} kd_bf16_product;
-
 /* True when oneDNN is built in, the processor has AMX and DISTILL_ISA allows it, and
  * a small product came out right. Decided at the first call. */
 bool kd_onednn_is_live(void);
 
-/* False, with C untouched, when oneDNN refuses this product. */
-bool kd_onednn_bf16(const kd_bf16_product *p);
+/* The product whose factors are the bfloat16 bits A and B, dense in the order of p->A and p->B;
+ * alpha is 1, beta 0 or 1. False, with C untouched, when oneDNN refuses it. */
+bool kd_onednn_bf16(const kd_matrix_product *p, const uint16_t *A, const uint16_t *B);
 
 #endif

@@ -61,30 +61,16 @@ static void multiply(product p, int64_t N, int64_t K, kd_real beta) {
                       k > 0 || beta != 0);
 }
 
-static product describe(kd_trans ta, kd_trans tb, int64_t M, kd_real alpha, const kd_real *A,
-                        int64_t lda, const kd_real *B, int64_t ldb, kd_real *C, int64_t ldc) {
-    return (product){.a = {A, ta == KD_PLAIN ? lda : 1, ta == KD_PLAIN ? 1 : lda},
-                     .b = {B, tb == KD_PLAIN ? 1 : ldb, tb == KD_PLAIN ? ldb : 1},
-                     .alpha = alpha,
-                     .C = C,
-                     .M = M,
-                     .ldc = ldc,
-                     .kind = KD_NUMBERS};
-}
-
-void kd_gemm_own(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
-                 const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
-                 kd_real *C, int64_t ldc) {
-    if (M <= KD_FEW_ROWS && ta == KD_PLAIN)
-        kd_gemm_few(tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+void kd_gemm_own(const kd_matrix_product *p) {
+    if (p->M <= KD_FEW_ROWS && p->A.trans == KD_PLAIN && p->precision == KD_PRECISION_FLOAT32)
+        kd_gemm_few(p);
     else
-        multiply(describe(ta, tb, M, alpha, A, lda, B, ldb, C, ldc), N, K, beta);
-}
-
-void kd_gemm_bfloat16(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
-                      const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
-                      kd_real *C, int64_t ldc) {
-    product p = describe(ta, tb, M, alpha, A, lda, B, ldb, C, ldc);
-    p.kind = kd_tile_kind_of(KD_PRECISION_BFLOAT16);
-    multiply(p, N, K, beta);
+        multiply((product){.a = kd_tile_rows_of(p->A),
+                           .b = kd_tile_rows_of(kd_flipped(p->B)),
+                           .alpha = p->alpha,
+                           .C = p->C,
+                           .M = p->M,
+                           .ldc = p->ldc,
+                           .kind = kd_tile_kind_of(p->precision)},
+                 p->N, p->K, p->beta);
 }

@@ -17,30 +17,27 @@ kd_real *kd_constant_rows(kd_tape *tape, const kd_constant *B, int64_t first, in
 
 /* Where panels pay, an element is one chain of multiply-adds whatever else is in the product
  * (gemm_panels.c), so that a large B may come in parts. */
-static void panels(kd_tape *tape, kd_panels_product p, const kd_constant *B) {
-    const int64_t N = p.N, most = N * p.K > KD_CONSTANT_WHOLE ? KD_CONSTANT_WHOLE / p.K : N;
-    kd_real *C = p.C;
-    for (int64_t first = 0; first < N; first += most) {
-        p.N = first + most < N ? most : N - first;
-        kd_real *rows = kd_constant_rows(tape, B, first, p.N, p.K);
-        p.B = rows;
-        p.C = C + first;
-        kd_panels_run(tape, &p);
+static void panels(kd_tape *tape, const kd_matrix_product *p) {
+    const int64_t most = p->N * p->K > KD_CONSTANT_WHOLE ? KD_CONSTANT_WHOLE / p->K : p->N;
+    for (int64_t first = 0; first < p->N; first += most) {
+        kd_matrix_product part = *p;
+        part.N = first + most < p->N ? most : p->N - first;
+        kd_real *rows = kd_constant_rows(tape, p->B.constant, first, part.N, p->K);
+        part.B = kd_transposed(rows, p->K);
+        part.C += first;
+        kd_panels_run(tape, &part);
         kd_tape_give(tape, rows);
     }
 }
 
-void kd_gemm_tape_constant(kd_tape *tape, int64_t M, int64_t N, int64_t K, const kd_real *A,
-                           int64_t lda, const kd_constant *B, kd_real *C, int64_t ldc) {
-    const kd_panels_product p = {KD_PLAIN, KD_TRANSPOSED, M, N, K, A, NULL, lda, K, 0, C, ldc};
-    if (tape->precision == KD_PRECISION_FLOAT32) {
-        if (kd_panels_pay(&p))
-            panels(tape, p, B);
-        else
-            kd_gemm_constant(tape, M, N, K, A, lda, B, C, ldc);
+void kd_gemm_tape_constant(kd_tape *tape, const kd_matrix_product *p) {
+    if (p->precision == KD_PRECISION_FLOAT32) {
+        (kd_panels_pay(p) ? panels : kd_gemm_constant)(tape, p);
         return;
     }
-    kd_real *rows = kd_constant_rows(tape, B, 0, N, K);
-    kd_gemm_tape(tape, KD_PLAIN, KD_TRANSPOSED, M, N, K, 1, A, lda, rows, K, NULL, 0, C, ldc);
+    kd_matrix_product whole = *p;
+    kd_real *rows = kd_constant_rows(tape, p->B.constant, 0, p->N, p->K);
+    whole.B = kd_transposed(rows, p->K);
+    kd_gemm_tape(tape, &whole);
     kd_tape_give(tape, rows);
 }

@@ -14,6 +14,19 @@ typedef struct {
     kd_real *C;
 } product;
 
+static product describe(const kd_matrix_product *p) {
+    return (product){.N = p->N,
+                     .K = p->K,
+                     .lda = p->A.ld,
+                     .ldb = p->B.ld,
+                     .ldc = p->ldc,
+                     .alpha = p->alpha,
+                     .beta = p->beta,
+                     .A = p->A.at,
+                     .B = p->B.at,
+                     .C = p->C};
+}
+
 /* How B (N,K) is stored. */
 typedef enum { REALS, HALVES, BLOCKS } storage;
 
@@ -117,40 +130,29 @@ KD_INLINE void columns(const product *p, const int M) {
         break;                                                                                     \
     }
 
-void kd_gemm_few(kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha, const kd_real *A,
-                 int64_t lda, const kd_real *B, int64_t ldb, kd_real beta, kd_real *C,
-                 int64_t ldc) {
-    const product p = {.N = N,
-                       .K = K,
-                       .lda = lda,
-                       .ldb = ldb,
-                       .ldc = ldc,
-                       .alpha = alpha,
-                       .beta = beta,
-                       .A = A,
-                       .B = B,
-                       .C = C};
-    KD_CONTRACT(M >= 1 && M <= KD_FEW_ROWS, "%lld rows", (long long)M);
-    if (tb == KD_TRANSPOSED)
-        FOR_EACH_M(M, dots, &p, REALS, 0, N)
+void kd_gemm_few(const kd_matrix_product *p) {
+    const product few = describe(p);
+    KD_CONTRACT(p->M >= 1 && p->M <= KD_FEW_ROWS, "%lld rows", (long long)p->M);
+    if (p->B.trans == KD_TRANSPOSED)
+        FOR_EACH_M(p->M, dots, &few, REALS, 0, p->N)
     else
-        FOR_EACH_M(M, columns, &p)
+        FOR_EACH_M(p->M, columns, &few)
 }
 
 /* Columns go to threads in pieces whose number depends on N alone; each column is one sum. */
-void kd_gemm_few_compact(int64_t M, int64_t N, int64_t K, const kd_real *A, int64_t lda,
-                         const kd_compact *W, kd_real *C, int64_t ldc) {
+void kd_gemm_few_compact(const kd_matrix_product *p, const kd_compact *W) {
     enum { PIECES = 16, ALIGN = 4 };
-    const product p = {.N = N, .K = K, .lda = lda, .ldc = ldc, .alpha = 1, .A = A, .W = W, .C = C};
-    const int64_t step = (N / PIECES / ALIGN + 1) * ALIGN;
-    KD_CONTRACT(M >= 1 && M <= KD_FEW_ROWS && K % KD_COMPACT_BLOCK == 0, "%lld rows of %lld",
-                (long long)M, (long long)K);
-#pragma omp parallel for schedule(dynamic, 1) if (N * K >= 1 << 16)
-    for (int64_t begin = 0; begin < N; begin += step) {
-        const int64_t end = begin + step < N ? begin + step : N;
+    product few = describe(p);
+    few.W = W;
+    const int64_t step = (p->N / PIECES / ALIGN + 1) * ALIGN;
+    KD_CONTRACT(p->M >= 1 && p->M <= KD_FEW_ROWS && p->K % KD_COMPACT_BLOCK == 0,
+                "%lld rows of %lld", (long long)p->M, (long long)p->K);
+#pragma omp parallel for schedule(dynamic, 1) if (p->N * p->K >= 1 << 16)
+    for (int64_t begin = 0; begin < p->N; begin += step) {
+        const int64_t end = begin + step < p->N ? begin + step : p->N;
         if (W->half)
-            FOR_EACH_M(M, dots, &p, HALVES, begin, end)
+            FOR_EACH_M(p->M, dots, &few, HALVES, begin, end)
         else
-            FOR_EACH_M(M, dots, &p, BLOCKS, begin, end)
+            FOR_EACH_M(p->M, dots, &few, BLOCKS, begin, end)
     }
 }

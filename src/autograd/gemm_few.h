@@ -8,13 +8,12 @@
 
 enum { KD_FEW_ROWS = 6 };
 
-/* C (M,N) = alpha · A (M,K) · op(B) (K,N) + beta · C, M ≤ KD_FEW_ROWS, on the calling thread. */
-void kd_gemm_few(kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha, const kd_real *A,
-                 int64_t lda, const kd_real *B, int64_t ldb, kd_real beta, kd_real *C, int64_t ldc);
+/* M ≤ KD_FEW_ROWS, A plain; on the calling thread, in float32 (double). */
+void kd_gemm_few(const kd_matrix_product *p);
 
-/* C (M,N) = A (M,K) · Wᵀ where W (N,K) is a parameter with a compact copy. The values are the same,
- * and so is the order of the sums, so that this gives the bits of kd_gemm_few. Threaded. */
-void kd_gemm_few_compact(int64_t M, int64_t N, int64_t K, const kd_real *A, int64_t lda,
-                         const kd_compact *W, kd_real *C, int64_t ldc);
+/* The product with Wᵀ in place of B, W (N,K) a parameter with a compact copy; alpha is 1 and beta
+ * 0. The values are the same, and so is the order of the sums, so that this gives the bits of
+ * kd_gemm_few. Threaded. */
+void kd_gemm_few_compact(const kd_matrix_product *p, const kd_compact *W);
 
 #endif

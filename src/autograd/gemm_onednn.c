@@ -11,8 +11,8 @@ bool kd_onednn_is_live(void) {
     return false;
 }
 
-bool kd_onednn_bf16(const kd_bf16_product *p) {
-    (void)p;
+bool kd_onednn_bf16(const kd_matrix_product *p, const uint16_t *A, const uint16_t *B) {
+    (void)p, (void)A, (void)B;
     return false;
 }
 
@@ -132,18 +132,26 @@ static int64_t extent(int64_t total, int64_t tile, int64_t index) {
     return total - index * tile < tile ? total - index * tile : tile;
 }
 
-static bool make_plan(tile_plan *out, const kd_bf16_product *p) {
+/* Between rows of the dense copies. */
+static int64_t a_ld(const kd_matrix_product *p) {
+    return p->A.trans == KD_PLAIN ? p->K : p->M;
+}
+static int64_t b_ld(const kd_matrix_product *p) {
+    return p->B.trans == KD_PLAIN ? p->N : p->K;
+}
+
+static bool make_plan(tile_plan *out, const kd_matrix_product *p) {
     out->rows = (p->M + TILE_ROWS - 1) / TILE_ROWS;
     out->columns = (p->N + TILE_COLUMNS - 1) / TILE_COLUMNS;
     make_room();
     for (int bottom = 0; bottom < 2; bottom++)
         for (int right = 0; right < 2; right++) {
-            tile_key key = {.K = p->K, .lda = p->lda, .ldb = p->ldb, .ldc = p->ldc};
+            tile_key key = {.K = p->K, .lda = a_ld(p), .ldb = b_ld(p), .ldc = p->ldc};
             key.M = extent(p->M, TILE_ROWS, bottom ? out->rows - 1 : 0);
             key.N = extent(p->N, TILE_COLUMNS, right ? out->columns - 1 : 0);
-            key.ta = p->ta;
-            key.tb = p->tb;
-            key.adding = p->adding;
+            key.ta = p->A.trans;
+            key.tb = p->B.trans;
+            key.adding = p->beta != 0;
             out->tile[bottom][right] = find_primitive(&key);
             if (!out->tile[bottom][right]) return false;
             const size_t bytes = dnnl_memory_desc_get_size(&out->tile[bottom][right]->scratch);
@@ -199,7 +207,7 @@ static bool execute(const worker *w, const tile_product *t, const uint16_t *a, c
     return status == dnnl_success;
 }
 
-bool kd_onednn_bf16(const kd_bf16_product *p) {
+bool kd_onednn_bf16(const kd_matrix_product *p, const uint16_t *A, const uint16_t *B) {
     tile_plan plan = {0};
     const int threads = omp_get_max_threads();
     omp_set_num_threads(1); /* what a primitive is created for is what it runs with, below */
@@ -214,8 +222,8 @@ bool kd_onednn_bf16(const kd_bf16_product *p) {
         const int64_t row = n / plan.columns, column = n % plan.columns;
         const int64_t i = row * TILE_ROWS, j = column * TILE_COLUMNS;
         const tile_product *t = plan.tile[row == plan.rows - 1][column == plan.columns - 1];
-        const uint16_t *a = p->A + (p->ta == KD_PLAIN ? i * p->lda : i);
-        const uint16_t *b = p->B + (p->tb == KD_PLAIN ? j : j * p->ldb);
+        const uint16_t *a = A + (p->A.trans == KD_PLAIN ? i * p->K : i);
+        const uint16_t *b = B + (p->B.trans == KD_PLAIN ? j : j * p->K);
         done = execute(&workers[omp_get_thread_num()], t, a, b, p->C + i * p->ldc + j) && done;
     }
     KD_CONTRACT(done, "oneDNN failed inside a bfloat16 product %lld x %lld x %lld", (long long)p->M,
@@ -235,9 +243,8 @@ static bool product_is_right(void) {
     for (int i = 0; i < K * N; i++) b[i] = kd_round_bfloat16((float)kd_rng_normal(&rng));
     for (int i = 0; i < M * K; i++) memcpy(&A[i], (const char *)&a[i] + 2, 2);
     for (int i = 0; i < K * N; i++) memcpy(&B[i], (const char *)&b[i] + 2, 2);
-    const kd_bf16_product p = {
-        .M = M, .N = N, .K = K, .A = A, .lda = K, .B = B, .ldb = N, .C = C, .ldc = N};
-    if (!kd_onednn_bf16(&p)) return false;
+    const kd_matrix_product p = {.M = M, .N = N, .K = K, .alpha = 1, .C = C, .ldc = N};
+    if (!kd_onednn_bf16(&p, A, B)) return false;
     for (int i = 0; i < M; i++)
         for (int j = 0; j < N; j++) {
             double sum = 0, size = 0;

@@ -15,53 +15,55 @@
 
 #include "base/isa.h"
 
+static pthread_once_t decided = PTHREAD_ONCE_INIT;
+static bool used;
+
+static void multiply(const kd_matrix_product *p) {
+    const enum CBLAS_TRANSPOSE a = p->A.trans == KD_PLAIN ? CblasNoTrans : CblasTrans;
+    const enum CBLAS_TRANSPOSE b = p->B.trans == KD_PLAIN ? CblasNoTrans : CblasTrans;
+#ifdef KD_DOUBLE
+    cblas_dgemm(CblasRowMajor, a, b, (int)p->M, (int)p->N, (int)p->K, p->alpha, p->A.at,
+                (int)p->A.ld, p->B.at, (int)p->B.ld, p->beta, p->C, (int)p->ldc);
+#else
+    cblas_sgemm(CblasRowMajor, a, b, (int)p->M, (int)p->N, (int)p->K, p->alpha, p->A.at,
+                (int)p->A.ld, p->B.at, (int)p->B.ld, p->beta, p->C, (int)p->ldc);
+#endif
+}
+
+void kd_openblas_gemm(const kd_matrix_product *p) {
+    if (omp_in_parallel() || omp_get_max_threads() == 1) {
+        multiply(p);
+        return;
+    }
+#pragma omp parallel num_threads(2)
+#pragma omp master
+    multiply(p);
+}
+
+#ifdef __x86_64__
+
 /* Which of our sets of loops (kd_isa_kernels) an OpenBLAS core is like. */
 static const struct {
     const char *core, *kernels;
 } CORES[] = {{"SkylakeX", "avx512"}, {"Cooperlake", "avx512"}, {"Sapphirerapids", "avx512"},
              {"Haswell", "avx2"},    {"Zen", "avx2"},          {"Excavator", "avx2"}};
 
-static pthread_once_t decided = PTHREAD_ONCE_INIT;
-static bool used;
-
-static void multiply(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
-                     const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
-                     kd_real *C, int64_t ldc) {
-    enum CBLAS_TRANSPOSE a = ta == KD_PLAIN ? CblasNoTrans : CblasTrans;
-    enum CBLAS_TRANSPOSE b = tb == KD_PLAIN ? CblasNoTrans : CblasTrans;
-#ifdef KD_DOUBLE
-    cblas_dgemm(CblasRowMajor, a, b, (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, beta,
-                C, (int)ldc);
-#else
-    cblas_sgemm(CblasRowMajor, a, b, (int)M, (int)N, (int)K, alpha, A, (int)lda, B, (int)ldb, beta,
-                C, (int)ldc);
-#endif
-}
-
-void kd_openblas_gemm(kd_trans ta, kd_trans tb, int64_t M, int64_t N, int64_t K, kd_real alpha,
-                      const kd_real *A, int64_t lda, const kd_real *B, int64_t ldb, kd_real beta,
-                      kd_real *C, int64_t ldc) {
-    if (omp_in_parallel() || omp_get_max_threads() == 1) {
-        multiply(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
-        return;
-    }
-#pragma omp parallel num_threads(2)
-#pragma omp master
-    multiply(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
-}
-
 /* Whether its kernels are those of our level. */
 static bool knows_processor(void) {
-#ifdef __x86_64__
     const char *core = openblas_get_corename(), *kernels = kd_isa_kernels();
     for (size_t i = 0; i < sizeof CORES / sizeof *CORES; i++)
         if (strcasecmp(core, CORES[i].core) == 0)
             return strncmp(kernels, CORES[i].kernels, strlen(CORES[i].kernels)) == 0;
     return false;
-#else
-    return true;
-#endif
 }
+
+#else
+
+static bool knows_processor(void) {
+    return true;
+}
+
+#endif
 
 /* A product by both; some releases compute wrong numbers on some processors. */
 static bool is_right(void) {
@@ -70,8 +72,10 @@ static bool is_right(void) {
     if (!A) return false;
     kd_real *B = A + M * K, *C = B + K * N, *D = C + M * N;
     for (int i = 0; i < M * K + K * N; i++) A[i] = (kd_real)(i * 37 % 101) / 50 - 1;
-    kd_openblas_gemm(KD_PLAIN, KD_TRANSPOSED, M, N, K, 1, A, K, B, K, 0, C, N);
-    kd_gemm_own(KD_PLAIN, KD_TRANSPOSED, M, N, K, 1, A, K, B, K, 0, D, N);
+    kd_matrix_product p = {M, N, K, kd_plain(A, K), kd_transposed(B, K), 1, 0, C, N, 0};
+    kd_openblas_gemm(&p);
+    p.C = D;
+    kd_gemm_own(&p);
     bool right = true;
     for (int i = 0; i < M * N; i++) right = right && fabs((double)(C[i] - D[i])) < 1e-3;
     free(A);

@@ -24,7 +24,8 @@ enum { SHARES = 4 };
 /* Where it pays: the smallest side is that of a batch; below and above, kd_gemm is as good. */
 static const int64_t LEAST_MACS = 1 << 22, LEAST_SIDE = 64, MOST_SIDE = 512;
 
-bool kd_panels_pay(const kd_panels_product *p) {
+bool kd_panels_pay(const kd_matrix_product *p) {
+    if (p->alpha != 1 || (p->beta != 0 && p->beta != 1)) return false;
     const int64_t side = kd_smaller(kd_smaller(p->M, p->N), p->K);
     return side >= LEAST_SIDE && side <= MOST_SIDE && p->M * p->N * p->K >= LEAST_MACS;
 }
@@ -112,11 +113,9 @@ static void run_job(const plan *p, int64_t first, int64_t rows, int64_t column, 
 
 /* --- the product ----------------------------------------------------------------------------- */
 
-static plan make_plan(const kd_panels_product *p, kd_tile_kind kind) {
-    const kd_tile_operand a =
-        p->ta == KD_PLAIN ? (kd_tile_operand){p->A, p->lda, 1} : (kd_tile_operand){p->A, 1, p->lda};
-    const kd_tile_operand b =
-        p->tb == KD_PLAIN ? (kd_tile_operand){p->B, 1, p->ldb} : (kd_tile_operand){p->B, p->ldb, 1};
+static plan make_plan(const kd_matrix_product *p) {
+    const kd_tile_operand a = kd_tile_rows_of(p->A), b = kd_tile_rows_of(kd_flipped(p->B));
+    const kd_tile_kind kind = kd_tile_kind_of(p->precision);
     const bool swapped = 2 * p->M <= p->N;
     return (plan){.x = swapped ? b : a,
                   .y = swapped ? a : b,
@@ -131,9 +130,9 @@ static plan make_plan(const kd_panels_product *p, kd_tile_kind kind) {
                   .ldc = p->ldc};
 }
 
-void kd_panels_run(kd_tape *tape, const kd_panels_product *product) {
+void kd_panels_run(kd_tape *tape, const kd_matrix_product *product) {
     const double began = kd_gemm_count_begin();
-    plan p = make_plan(product, kd_tile_kind_of(tape->precision));
+    plan p = make_plan(product);
     const int64_t panels = (p.columns + KD_PANEL - 1) / KD_PANEL;
     const int64_t width = p.swapped ? SWAPPED_COLUMNS : p.columns;
     const int64_t parts = (p.columns + width - 1) / width;

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "autograd/tape.h"
+#include "autograd/gemm.h"
 #include "autograd/vec_pair.h"
 #include "autograd/vec_transpose.h"
 #include "base/order.h"
@@ -41,6 +41,12 @@ typedef struct {
     const kd_real *at;
     int64_t row, step;
 } kd_tile_operand;
+
+/* By (row, k) of a factor. */
+KD_INLINE kd_tile_operand kd_tile_rows_of(kd_factor x) {
+    return x.trans == KD_PLAIN ? (kd_tile_operand){x.at, x.ld, 1}
+                               : (kd_tile_operand){x.at, 1, x.ld};
+}
 
 /* How operands are packed for products at `precision`. */
 KD_INLINE kd_tile_kind kd_tile_kind_of(kd_precision precision) {

@@ -123,6 +123,24 @@ kd_tensor *kd_silu(kd_tape *tape, kd_tensor *x) {
     return y;
 }
 
+/* --- swiglu ---------------------------------------------------------------------------------- */
+
+/* ∂g ← ∂g + ∂y ∘ u ∘ silu'(g),  ∂u ← ∂u + ∂y ∘ silu(g), both recomputed from g */
+static void swiglu_backward(kd_tape *tape, kd_node *node) {
+    const kd_real *restrict g = node->in[0]->value, *restrict u = node->in[1]->value;
+    const kd_real *restrict dy = node->out->grad;
+    KD_ADD_GRAD(tape, node->in[0], dy[i] * u[i] * silu_slope(g[i]));
+    KD_ADD_GRAD(tape, node->in[1], dy[i] * (g[i] * kd_vsigmoid(g[i])));
+}
+
+kd_tensor *kd_swiglu(kd_tape *tape, kd_tensor *gate, kd_tensor *up) {
+    KD_FIT(kd_same_shape(gate, up), "swiglu", gate, up);
+    const kd_real *restrict u = up->value;
+    MAP(tape, gate, y, in[i] * kd_vsigmoid(in[i]) * u[i]);
+    kd_tape_record(tape, "swiglu", swiglu_backward, y, NULL, 2, (kd_tensor *[]){gate, up});
+    return y;
+}
+
 /* --- tanh ------------------------------------------------------------------------------------ */
 
 /* ∂x ← ∂x + ∂y ∘ (1 − y²) */

@@ -18,31 +18,59 @@
 
 #include "autograd/attention.h"
 #include "autograd/gemm_few.h"
-#include "autograd/op_common.h"
-#include "autograd/ops.h"
 #include "autograd/vector_math.h"
 
 enum { TILE = 64 };
 
-/* A tile: rows t … t+rows−1 of head h of sample b, and the keys its last row sees. */
+/* A tile: rows t … t+rows−1 of head h of sample b, and as many keys from `first` on as one of the
+ * rows sees. */
 typedef struct {
-    int64_t b, h, t, rows, keys;
-    int64_t q, k; /* offsets of the head's first number in q-like and k-like tensors */
+    int64_t b, h, t, rows, first, keys;
+    int64_t q, k; /* offsets of the head's first numbers in q-like and k-like tensors */
 } tile;
 
 static tile make_tile(const kd_attention_task *at, int64_t head, int64_t t) {
     tile i = {.b = head / at->H, .h = head % at->H, .t = t};
     i.rows = at->T - t < TILE ? at->T - t : TILE;
-    i.keys = kd_attention_visible(at, i.b, t + i.rows - 1);
+    i.first = kd_attention_first_of(at, i.b, t, i.rows);
+    i.keys = kd_attention_visible(at, i.b, t + i.rows - 1) - i.first;
     i.q = (i.b * at->T + t) * at->C + i.h * at->D;
-    i.k = i.b * at->S * at->C + i.h * at->D;
+    i.k = (i.b * at->S + i.first) * at->CG + i.h * at->G / at->H * at->D;
     return i;
+}
+
+static void multiply(const kd_attention_task *at, kd_matrix_product p) {
+    p.precision = at->precision;
+    kd_gemm_serial(&p);
+}
+
+static void multiply_onto(const kd_attention_task *at, kd_matrix_product p) {
+    p.beta = 1;
+    multiply(at, p);
+}
+
+/* The keys that a row of the tile sees, counted from the tile's first. */
+typedef struct {
+    int64_t begin, end;
+} seen;
+
+static seen seen_by(const kd_attention_task *at, const tile *i, int64_t row) {
+    return (seen){kd_attention_first(at, i->b, i->t + row) - i->first,
+                  kd_attention_visible(at, i->b, i->t + row) - i->first};
+}
+
+/* Zero where a row sees nothing. */
+static void hide(kd_real *p, seen s, int64_t keys) {
+    for (int64_t j = 0; j < s.begin; j++) p[j] = 0;
+    for (int64_t j = s.end; j < keys; j++) p[j] = 0;
 }
 
 /* s = scale · q·kᵀ over the keys of the tile, (rows, keys) with row distance `keys` */
 static void tile_scores(const kd_attention_task *at, const tile *i, kd_real *s) {
-    kd_gemm_serial_at(at->precision, KD_PLAIN, KD_TRANSPOSED, i->rows, i->keys, at->D, at->scale,
-                      at->q + i->q, at->C, at->k + i->k, at->C, 0, s, i->keys);
+    kd_matrix_product p = kd_product_of(i->rows, i->keys, at->D, kd_plain(at->q + i->q, at->C),
+                                        kd_transposed(at->k + i->k, at->CG), s, i->keys);
+    p.alpha = at->scale;
+    multiply(at, p);
 }
 
 /* x ← e^{x − max}; returns the sum */
@@ -68,16 +96,17 @@ static void forward_few(const kd_attention_task *at, int64_t head, kd_real *s) {
     kd_real inverse[KD_FEW_ROWS];
     tile_scores(at, &i, s);
     for (int64_t row = 0; row < i.rows; row++) {
-        const int64_t n = kd_attention_visible(at, i.b, row);
+        const seen own = seen_by(at, &i, row);
+        const int64_t n = own.end - own.begin;
         kd_real *restrict p = s + row * i.keys;
-        const kd_real max = kd_row_max(p, n);
-        const double sum = exponentials(p, n, max);
-        for (int64_t j = n; j < i.keys; j++) p[j] = 0;
+        const kd_real max = kd_row_max(p + own.begin, n);
+        const double sum = exponentials(p + own.begin, n, max);
+        hide(p, own, i.keys);
         inverse[row] = (kd_real)(1 / sum);
         at->log_sum[head * at->T + row] = max + (kd_real)log(sum);
     }
-    kd_gemm_serial_at(at->precision, KD_PLAIN, KD_PLAIN, i.rows, at->D, i.keys, 1, s, i.keys,
-                      at->v + i.k, at->C, 0, at->y + i.q, at->C);
+    multiply(at, kd_product_of(i.rows, at->D, i.keys, kd_plain(s, i.keys),
+                               kd_plain(at->v + i.k, at->CG), at->y + i.q, at->C));
     for (int64_t row = 0; row < i.rows; row++) {
         kd_real *restrict out = at->y + i.q + row * at->C;
 #pragma omp simd
@@ -100,30 +129,30 @@ static void score_grads(const kd_attention_task *at, const tile *i, const kd_ten
 /* One tile's contributions; gradients that nobody wants are NULL. p and dp are scratch. */
 static void backward_tile(const kd_attention_task *at, const tile *i, kd_tensor *const *qkv,
                           const kd_tensor *y, kd_real *const *grad, kd_real *p, kd_real *dp) {
-    const int64_t C = at->C, D = at->D, keys = i->keys;
+    const int64_t C = at->C, CG = at->CG, D = at->D, keys = i->keys;
     tile_scores(at, i, p);
     for (int64_t row = 0; row < i->rows; row++) {
-        const int64_t n = kd_attention_visible(at, i->b, i->t + row);
+        const seen own = seen_by(at, i, row);
         const kd_real l = at->log_sum[(i->b * at->H + i->h) * at->T + i->t + row];
         kd_real *restrict prob = p + row * keys;
 #pragma omp simd
-        for (int64_t j = 0; j < n; j++) prob[j] = kd_vexp(prob[j] - l);
-        for (int64_t j = n; j < keys; j++) prob[j] = 0;
+        for (int64_t j = own.begin; j < own.end; j++) prob[j] = kd_vexp(prob[j] - l);
+        hide(prob, own, keys);
     }
     const kd_real *g = y->grad + i->q;
     if (grad[2])
-        kd_gemm_serial_at(at->precision, KD_TRANSPOSED, KD_PLAIN, keys, D, i->rows, 1, p, keys, g,
-                          C, 1, grad[2] + i->k, C);
+        multiply_onto(at, kd_product_of(keys, D, i->rows, kd_transposed(p, keys), kd_plain(g, C),
+                                        grad[2] + i->k, CG));
     if (!grad[0] && !grad[1]) return;
-    kd_gemm_serial_at(at->precision, KD_PLAIN, KD_TRANSPOSED, i->rows, keys, D, 1, g, C,
-                      qkv[2]->value + i->k, C, 0, dp, keys);
+    multiply(at, kd_product_of(i->rows, keys, D, kd_plain(g, C),
+                               kd_transposed(qkv[2]->value + i->k, CG), dp, keys));
     score_grads(at, i, y, p, dp);
     if (grad[0])
-        kd_gemm_serial_at(at->precision, KD_PLAIN, KD_PLAIN, i->rows, D, keys, 1, dp, keys,
-                          qkv[1]->value + i->k, C, 1, grad[0] + i->q, C);
+        multiply_onto(at, kd_product_of(i->rows, D, keys, kd_plain(dp, keys),
+                                        kd_plain(qkv[1]->value + i->k, CG), grad[0] + i->q, C));
     if (grad[1])
-        kd_gemm_serial_at(at->precision, KD_TRANSPOSED, KD_PLAIN, keys, D, i->rows, 1, dp, keys,
-                          qkv[0]->value + i->q, C, 1, grad[1] + i->k, C);
+        multiply_onto(at, kd_product_of(keys, D, i->rows, kd_transposed(dp, keys),
+                                        kd_plain(qkv[0]->value + i->q, C), grad[1] + i->k, CG));
 }
 
 /* Numbers in a tile of scores, rounded up so that every thread's scratch is aligned alike. */
@@ -131,9 +160,9 @@ static int64_t scratch_size(const kd_attention_task *at) {
     return ((at->T < TILE ? at->T : TILE) * at->S + 15) / 16 * 16;
 }
 
-/* A head of a sample is one thread's, which goes through its tiles in order: ∂k and ∂v collect
- * them. The gradients start from zeros, not from a first overwriting product, since q, k and v may
- * be one tensor. */
+/* A head of the keys of a sample is one thread's, which goes through the heads that share it and
+ * their tiles in order: ∂k and ∂v collect them. The gradients start from zeros, not from a first
+ * overwriting product, since q, k and v may be one tensor. */
 static void attention_backward(kd_tape *tape, kd_node *node) {
     const kd_attention_task *at = node->saved;
     kd_real *grad[3];
@@ -142,27 +171,36 @@ static void attention_backward(kd_tape *tape, kd_node *node) {
     const size_t threads = (size_t)omp_get_max_threads();
     kd_real *scratch = kd_tape_take(tape, threads * 2 * (size_t)tile_size * sizeof *scratch);
 #pragma omp parallel for schedule(dynamic, 1) if (kd_attention_threaded(at))
-    for (int64_t head = 0; head < at->B * at->H; head++) {
+    for (int64_t shared = 0; shared < at->B * at->G; shared++) {
         kd_real *p = scratch + omp_get_thread_num() * 2 * tile_size;
-        for (int64_t t = 0; t < at->T; t += TILE) {
-            const tile i = make_tile(at, head, t);
-            backward_tile(at, &i, node->in, node->out, grad, p, p + tile_size);
-        }
+        const int64_t heads = at->H / at->G;
+        for (int64_t head = shared * heads; head < (shared + 1) * heads; head++)
+            for (int64_t t = 0; t < at->T; t += TILE) {
+                const tile i = make_tile(at, head, t);
+                backward_tile(at, &i, node->in, node->out, grad, p, p + tile_size);
+            }
     }
     kd_tape_give(tape, scratch);
 }
 
 static void check_attention(const kd_tensor *q, const kd_tensor *k, const kd_tensor *v, int heads,
-                            bool causal, const int32_t *valid) {
-    KD_FIT(q->rank == 3 && k->rank == 3 && q->shape[0] == k->shape[0] && q->shape[2] == k->shape[2],
+                            kd_attention_mask mask) {
+    KD_CONTRACT(heads >= 1 && kd_channels(q) % heads == 0, "attention: %d heads of %lld channels",
+                heads, (long long)kd_channels(q));
+    const int64_t D = kd_channels(q) / heads, T = q->shape[1], S = k->shape[1];
+    KD_FIT(q->rank == 3 && k->rank == 3 && q->shape[0] == k->shape[0] && k->shape[2] % D == 0 &&
+               k->shape[2] <= q->shape[2] && q->shape[2] % k->shape[2] == 0,
            "attention", q, k);
     KD_FIT(kd_same_shape(k, v), "attention", k, v);
-    KD_FIT(!causal || k->shape[1] >= q->shape[1], "attention (causal)", q, k);
-    KD_CONTRACT(heads >= 1 && q->shape[2] % heads == 0, "attention: %d heads of %lld channels",
-                heads, (long long)q->shape[2]);
-    for (int64_t b = 0; valid && b < q->shape[0]; b++)
-        KD_CONTRACT(valid[b] >= 1 && valid[b] <= k->shape[1], "attention: valid[%lld] = %d of %lld",
-                    (long long)b, (int)valid[b], (long long)k->shape[1]);
+    KD_FIT(!mask.causal || S >= T, "attention (causal)", q, k);
+    for (int64_t b = 0; mask.valid && b < q->shape[0]; b++)
+        KD_CONTRACT(mask.valid[b] >= 1 && mask.valid[b] <= S, "attention: valid[%lld] = %d of %lld",
+                    (long long)b, (int)mask.valid[b], (long long)S);
+    for (int64_t i = 0; mask.first && i < q->shape[0] * T; i++)
+        KD_CONTRACT(mask.first[i] >= 0 && mask.first[i] < (mask.valid ? mask.valid[i / T] : S) &&
+                        (!mask.causal || mask.first[i] <= i % T + S - T),
+                    "attention: query %lld of sample %lld sees nothing: first %d",
+                    (long long)(i % T), (long long)(i / T), (int)mask.first[i]);
 }
 
 /* A head of a sample is one thread's. */
@@ -177,8 +215,8 @@ static void few_queries(kd_tape *tape, const kd_attention_task *at) {
 }
 
 kd_tensor *kd_attention(kd_tape *tape, kd_tensor *q, kd_tensor *k, kd_tensor *v, int heads,
-                        bool causal, const int32_t *valid) {
-    check_attention(q, k, v, heads, causal, valid);
+                        kd_attention_mask mask) {
+    check_attention(q, k, v, heads, mask);
     kd_tensor *y = kd_tape_output(tape, 3, q->shape);
     kd_attention_task *at = kd_tape_alloc(tape, sizeof *at);
     *at = (kd_attention_task){.B = q->shape[0],
@@ -187,12 +225,13 @@ kd_tensor *kd_attention(kd_tape *tape, kd_tensor *q, kd_tensor *k, kd_tensor *v,
                               .C = q->shape[2],
                               .H = heads,
                               .D = q->shape[2] / heads,
-                              .causal = causal,
-                              .valid = valid,
+                              .CG = k->shape[2],
+                              .mask = mask,
                               .q = q->value,
                               .k = k->value,
                               .v = v->value,
                               .y = y->value};
+    at->G = at->CG / at->D;
     at->precision = tape->precision;
     at->scale = 1 / kd_sqrt((kd_real)at->D);
     at->log_sum = kd_tape_alloc(tape, (size_t)(at->B * at->H * at->T) * sizeof(kd_real));

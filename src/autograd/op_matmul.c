@@ -3,78 +3,75 @@
 
 /* --- C = op(A)·op(B) ------------------------------------------------------------------------- */
 
-/* The sizes of one product: C (M,N) = op(A) (M,K) · op(B) (K,N), `batch` times. */
+/* What is saved: the product that made C, of a batch the first one. stride_b 0: B is shared. */
 typedef struct {
-    kd_trans ta, tb;
-    int64_t batch, M, N, K;
-    int64_t stride_a, stride_b; /* between matrices of the batch; stride_b 0: B is shared */
-} product;
-
-static kd_trans flipped(kd_trans t) {
-    return t == KD_PLAIN ? KD_TRANSPOSED : KD_PLAIN;
-}
-
-static int64_t leading(const kd_tensor *x) {
-    return kd_channels(x);
-}
+    kd_matrix_product product;
+    kd_product_batch batch;
+} matmul;
 
 /* A plain A in front of a shared B is one tall matrix. */
-static product measure(const kd_tensor *a, const kd_tensor *b, kd_trans ta, kd_trans tb) {
+static matmul measure(const kd_tensor *a, const kd_tensor *b, kd_trans ta, kd_trans tb) {
     const int64_t *sa = a->shape + a->rank - 2, *sb = b->shape + b->rank - 2;
     KD_FIT((a->rank == 2 || a->rank == 3) && (b->rank == 2 || b->rank == 3), "matmul", a, b);
     KD_FIT(b->rank == 2 || (a->rank == 3 && a->shape[0] == b->shape[0]), "matmul", a, b);
-    product p = {.ta = ta, .tb = tb, .batch = a->rank == 3 ? a->shape[0] : 1};
-    p.M = ta == KD_PLAIN ? sa[0] : sa[1];
-    p.K = ta == KD_PLAIN ? sa[1] : sa[0];
-    p.N = tb == KD_PLAIN ? sb[1] : sb[0];
-    KD_FIT(p.K == (tb == KD_PLAIN ? sb[0] : sb[1]), "matmul", a, b);
+    int64_t count = a->rank == 3 ? a->shape[0] : 1, M = ta == KD_PLAIN ? sa[0] : sa[1];
+    const int64_t K = ta == KD_PLAIN ? sa[1] : sa[0], N = tb == KD_PLAIN ? sb[1] : sb[0];
+    KD_FIT(K == (tb == KD_PLAIN ? sb[0] : sb[1]), "matmul", a, b);
     if (b->rank == 2 && ta == KD_PLAIN) {
-        p.M *= p.batch;
-        p.batch = 1;
+        M *= count;
+        count = 1;
     }
-    p.stride_a = p.M * p.K;
-    p.stride_b = b->rank == 3 ? p.K * p.N : 0;
-    return p;
+    return (matmul){
+        kd_product_of(M, N, K, kd_factor_of(a, ta), kd_factor_of(b, tb), NULL, N),
+        {count, M * K, b->rank == 3 ? K * N : 0, M * N},
+    };
+}
+
+static void multiply(kd_tape *tape, const kd_matrix_product *p, kd_product_batch batch) {
+    if (batch.count == 1)
+        kd_gemm_tape(tape, p);
+    else
+        kd_gemm_batched(p, batch);
 }
 
 /* dA ← dA + G·op(B)ᵀ, or its transpose op(B)·Gᵀ when A was transposed. */
-static void matmul_grad_a(kd_tape *tape, kd_node *node, const product *p) {
-    kd_tensor *a = node->in[0], *b = node->in[1];
-    const kd_real *G = node->out->grad;
+static void matmul_grad_a(kd_tape *tape, kd_node *node, const matmul *m) {
+    const int64_t M = m->product.M, N = m->product.N, K = m->product.K;
+    const kd_product_batch s = m->batch;
+    const kd_factor B = m->product.B, G = kd_plain(node->out->grad, N);
     kd_real beta;
-    kd_real *dA = kd_tape_grad_beta(tape, a, &beta);
+    kd_real *dA = kd_tape_grad_beta(tape, node->in[0], &beta);
     if (!dA) return;
-    if (p->ta == KD_TRANSPOSED)
-        kd_gemm_batched(p->batch, p->tb, KD_TRANSPOSED, p->K, p->M, p->N, 1, b->value, leading(b),
-                        p->stride_b, G, p->N, p->M * p->N, beta, dA, p->M, p->stride_a);
-    else if (p->batch == 1)
-        kd_gemm_tape(tape, KD_PLAIN, flipped(p->tb), p->M, p->K, p->N, 1, G, p->N, b->value,
-                     leading(b), b->param, beta, dA, p->K);
-    else
-        kd_gemm_batched(p->batch, KD_PLAIN, flipped(p->tb), p->M, p->K, p->N, 1, G, p->N,
-                        p->M * p->N, b->value, leading(b), p->stride_b, beta, dA, p->K,
-                        p->stride_a);
+    if (m->product.A.trans == KD_TRANSPOSED) {
+        kd_matrix_product p = kd_product_of(K, M, N, B, kd_flipped(G), dA, M);
+        p.beta = beta;
+        kd_gemm_batched(&p, (kd_product_batch){s.count, s.stride_b, s.stride_c, s.stride_a});
+    } else {
+        kd_matrix_product p = kd_product_of(M, K, N, G, kd_flipped(B), dA, K);
+        p.beta = beta;
+        multiply(tape, &p, (kd_product_batch){s.count, s.stride_c, s.stride_b, s.stride_a});
+    }
 }
 
 /* dB ← dB + op(A)ᵀ·G, or its transpose Gᵀ·op(A) when B was transposed; a shared B collects the
  * batch in order. */
-static void matmul_grad_b(kd_tape *tape, kd_node *node, const product *p) {
-    kd_tensor *a = node->in[0], *b = node->in[1];
+static void matmul_grad_b(kd_tape *tape, kd_node *node, const matmul *m) {
+    const int64_t M = m->product.M, N = m->product.N, K = m->product.K;
+    const kd_product_batch s = m->batch;
+    const bool shared = s.stride_b == 0, plain = m->product.B.trans == KD_PLAIN;
+    const int64_t rounds = shared ? s.count : 1, count = shared ? 1 : s.count;
+    kd_factor A = m->product.A, G = kd_plain(node->out->grad, N);
     kd_real beta;
-    kd_real *dB = kd_tape_grad_beta(tape, b, &beta);
+    kd_real *dB = kd_tape_grad_beta(tape, node->in[1], &beta);
     if (!dB) return;
-    const bool shared = p->stride_b == 0;
-    const int64_t rounds = shared ? p->batch : 1, count = shared ? 1 : p->batch;
     for (int64_t round = 0; round < rounds; round++) {
-        const kd_real *A = a->value + round * p->stride_a;
-        const kd_real *G = node->out->grad + round * p->M * p->N;
-        if (p->tb == KD_PLAIN)
-            kd_gemm_batched(count, flipped(p->ta), KD_PLAIN, p->K, p->N, p->M, 1, A, leading(a),
-                            p->stride_a, G, p->N, p->M * p->N, round ? 1 : beta, dB, p->N,
-                            p->stride_b);
-        else
-            kd_gemm_batched(count, KD_TRANSPOSED, p->ta, p->N, p->K, p->M, 1, G, p->N, p->M * p->N,
-                            A, leading(a), p->stride_a, round ? 1 : beta, dB, p->K, p->stride_b);
+        kd_matrix_product p = plain ? kd_product_of(K, N, M, kd_flipped(A), G, dB, N)
+                                    : kd_product_of(N, K, M, kd_flipped(G), A, dB, K);
+        p.beta = round ? 1 : beta;
+        kd_gemm_batched(&p, plain ? (kd_product_batch){count, s.stride_a, s.stride_c, s.stride_b}
+                                  : (kd_product_batch){count, s.stride_c, s.stride_a, s.stride_b});
+        A.at += s.stride_a;
+        G.at += s.stride_c;
     }
 }
 
@@ -85,18 +82,14 @@ static void matmul_backward(kd_tape *tape, kd_node *node) {
 
 kd_tensor *kd_matmul(kd_tape *tape, kd_tensor *a, kd_tensor *b, kd_trans ta, kd_trans tb) {
     KD_CONTRACT(!a->constant && !b->constant, "matmul: of a constant; linear takes one");
-    product *p = kd_tape_alloc(tape, sizeof *p);
-    *p = measure(a, b, ta, tb);
-    const int64_t M = a->shape[a->rank - (ta == KD_PLAIN ? 2 : 1)];
-    kd_tensor *c = a->rank == 3 ? kd_tape_output(tape, 3, (int64_t[]){a->shape[0], M, p->N})
-                                : kd_tape_output(tape, 2, (int64_t[]){M, p->N});
-    if (p->batch == 1)
-        kd_gemm_tape(tape, ta, tb, p->M, p->N, p->K, 1, a->value, leading(a), b->value, leading(b),
-                     b->param, 0, c->value, p->N);
-    else
-        kd_gemm_batched(p->batch, ta, tb, p->M, p->N, p->K, 1, a->value, leading(a), p->stride_a,
-                        b->value, leading(b), p->stride_b, 0, c->value, p->N, p->M * p->N);
-    kd_tape_record(tape, "matmul", matmul_backward, c, p, 2, (kd_tensor *[]){a, b});
+    matmul *m = kd_tape_alloc(tape, sizeof *m);
+    *m = measure(a, b, ta, tb);
+    const int64_t M = a->shape[a->rank - (ta == KD_PLAIN ? 2 : 1)], N = m->product.N;
+    kd_tensor *c = a->rank == 3 ? kd_tape_output(tape, 3, (int64_t[]){a->shape[0], M, N})
+                                : kd_tape_output(tape, 2, (int64_t[]){M, N});
+    m->product.C = c->value;
+    multiply(tape, &m->product, m->batch);
+    kd_tape_record(tape, "matmul", matmul_backward, c, m, 2, (kd_tensor *[]){a, b});
     return c;
 }
 
@@ -116,13 +109,13 @@ static void linear_backward(kd_tape *tape, kd_node *node) {
     if (*act == KD_ACT_RELU) kd_relu_gate(g, node->out->value, node->out->size);
     KD_ADD_GRAD(tape, node->in[3], g[i]);
     kd_real *dx = kd_tape_grad_beta(tape, x, &beta);
-    if (dx)
-        kd_gemm_tape(tape, KD_PLAIN, KD_PLAIN, N, K, M, 1, g, M, w->value, K, w->param, beta, dx,
-                     K);
+    kd_matrix_product p = kd_product_of(N, K, M, kd_plain(g, M), kd_factor_of(w, KD_PLAIN), dx, K);
+    p.beta = beta;
+    if (dx) kd_gemm_tape(tape, &p);
     kd_real *dw = kd_tape_grad_beta(tape, w, &beta);
-    if (dw)
-        kd_gemm_tape(tape, KD_TRANSPOSED, KD_PLAIN, M, K, N, 1, g, M, x->value, K, NULL, beta, dw,
-                     K);
+    p = kd_product_of(M, K, N, kd_transposed(g, M), kd_plain(x->value, K), dw, K);
+    p.beta = beta;
+    if (dw) kd_gemm_tape(tape, &p);
     if (b) kd_add_column_sums(tape, b, g, N);
 }
 
@@ -160,11 +153,9 @@ static kd_tensor *linear(kd_tape *tape, kd_tensor *r, kd_tensor *x, kd_tensor *w
     kd_tensor *y = kd_tape_output(tape, x->rank, shape);
     KD_FIT(!r || kd_same_shape(r, y), "linear", r, y);
     if (tape->watch.tell) tape->watch.tell(tape->watch.context, weight, x, NULL, NULL, 1);
-    if (weight->constant)
-        kd_gemm_tape_constant(tape, N, M, K, x->value, K, weight->constant, y->value, M);
-    else
-        kd_gemm_tape(tape, KD_PLAIN, KD_TRANSPOSED, N, M, K, 1, x->value, K, weight->value, K,
-                     weight->param, 0, y->value, M);
+    const kd_matrix_product p = kd_product_of(N, M, K, kd_plain(x->value, K),
+                                              kd_factor_of(weight, KD_TRANSPOSED), y->value, M);
+    kd_gemm_tape(tape, &p);
     finish_rows(y, bias, r, act);
     kd_act *saved = kd_tape_alloc(tape, sizeof *saved);
     *saved = act;

@@ -126,6 +126,69 @@ kd_tensor *kd_layer_norm(kd_tape *tape, kd_tensor *x, kd_tensor *gamma, kd_tenso
     return y;
 }
 
+/* --- rms norm -------------------------------------------------------------------------------- */
+
+/* y = γ∘x̂, x̂ = x·r, r = 1/√(mean(x²) + ε), over the last axis of x (N,C).
+ *
+ *     ∂x ← r·(g − x̂·mean(g∘x̂)),  g = γ∘∂y        ∂γ ← Σ_rows ∂y∘x̂
+ *
+ * Saved: r of every row. */
+static void rms_norm_row(kd_real *restrict dx, kd_real beta, kd_real *restrict sum,
+                         const kd_real *restrict x, const kd_real *restrict dy,
+                         const kd_real *restrict gamma, kd_real r, int64_t C) {
+    kd_real along_x = 0;
+#pragma omp simd reduction(+ : along_x)
+    for (int64_t c = 0; c < C; c++) {
+        const kd_real normed = x[c] * r;
+        along_x += dy[c] * gamma[c] * normed;
+        sum[c] += dy[c] * normed;
+    }
+    if (!dx) return;
+    along_x /= (kd_real)C;
+    for (int64_t c = 0; c < C; c++) {
+        const kd_real g = r * (dy[c] * gamma[c] - x[c] * r * along_x);
+        dx[c] = beta == 0 ? g : dx[c] + g;
+    }
+}
+
+static void rms_norm_backward(kd_tape *tape, kd_node *node) {
+    kd_tensor *x = node->in[0], *gamma = node->in[1];
+    const kd_real *r = node->saved, *dy = node->out->grad;
+    const int64_t N = kd_rows(x), C = kd_channels(x), step = tile_rows(N);
+    const int64_t tiles = (N + step - 1) / step;
+    kd_real beta;
+    kd_real *dx = kd_tape_grad_beta(tape, x, &beta);
+    kd_real *sums = kd_tape_take(tape, (size_t)(tiles * C) * sizeof *sums);
+    memset(sums, 0, (size_t)(tiles * C) * sizeof *sums);
+#pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
+    for (int64_t tile = 0; tile < tiles; tile++)
+        for (int64_t row = tile * step; row < kd_smaller(N, (tile + 1) * step); row++)
+            rms_norm_row(dx ? dx + row * C : NULL, beta, sums + tile * C, x->value + row * C,
+                         dy + row * C, gamma->value, r[row], C);
+    double *total = kd_tape_take(tape, (size_t)C * sizeof *total);
+    add_tiles(total, sums, tiles, C, C);
+    add_sums(tape, gamma, total, NULL);
+    kd_tape_give(tape, total);
+    kd_tape_give(tape, sums);
+}
+
+kd_tensor *kd_rms_norm(kd_tape *tape, kd_tensor *x, kd_tensor *gamma, kd_real epsilon) {
+    const int64_t N = kd_rows(x), C = kd_channels(x);
+    KD_FIT(gamma->size == C, "rms_norm", x, gamma);
+    kd_tensor *y = kd_tape_output(tape, x->rank, x->shape);
+    kd_real *saved = kd_tape_alloc(tape, (size_t)N * sizeof *saved);
+#pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
+    for (int64_t row = 0; row < N; row++) {
+        const kd_real *restrict in = x->value + row * C;
+        kd_real *restrict out = y->value + row * C;
+        const kd_real r = saved[row] =
+            (kd_real)(1 / sqrt(kd_row_dot(in, in, C) / (double)C + (double)epsilon));
+        for (int64_t c = 0; c < C; c++) out[c] = in[c] * r * gamma->value[c];
+    }
+    kd_tape_record(tape, "rms_norm", rms_norm_backward, y, saved, 2, (kd_tensor *[]){x, gamma});
+    return y;
+}
+
 /* --- batch norm ------------------------------------------------------------------------------ */
 
 /* y = act(z), z = (x − μ)·scale + β, scale = γ/√(σ² + ε), per channel of x (N,C).

@@ -51,6 +51,9 @@ kd_tensor *kd_sigmoid(kd_tape *tape, kd_tensor *x);
 kd_tensor *kd_silu(kd_tape *tape, kd_tensor *x);
 /* y = tanh x */
 kd_tensor *kd_tanh(kd_tape *tape, kd_tensor *x);
+/* y = g/(1 + e^−g) ∘ u, same shapes: SwiGLU's middle (Shazeer 2020, arXiv 2002.05202, equation 6)
+ */
+kd_tensor *kd_swiglu(kd_tape *tape, kd_tensor *gate, kd_tensor *up);
 
 /* --- op_softmax.c --------------------------------------------------------------------------- */
 
@@ -64,6 +67,9 @@ kd_tensor *kd_log_softmax(kd_tape *tape, kd_tensor *x);
 /* y = γ(x − μ)/√(σ² + ε) + β, μ and σ² over the last axis; γ, β (C) */
 kd_tensor *kd_layer_norm(kd_tape *tape, kd_tensor *x, kd_tensor *gamma, kd_tensor *beta,
                          kd_real epsilon);
+/* y = γ ∘ x/√(mean(x²) + ε), the mean over the last axis; γ (C) (Zhang and Sennrich 2019, arXiv
+ * 1910.07467, equation 4) */
+kd_tensor *kd_rms_norm(kd_tape *tape, kd_tensor *x, kd_tensor *gamma, kd_real epsilon);
 /* y = act(γ(x − μ)/√(σ² + ε) + β), per channel of the last axis. Training: μ, σ² (biased) of the
  * batch, and running ← (1−m')·running + m'·batch (unbiased variance), written when the forward
  * runs, m' = m·min(1, 4·B/F) for a batch of B samples where a full one has F = tape->full_batch:
@@ -81,7 +87,8 @@ kd_tensor *kd_dropout(kd_tape *tape, kd_tensor *x, kd_real p);
 
 /* --- op_embedding.c ------------------------------------------------------------------------- */
 
-/* y[i] = table[id[i]]. table (V,C), id: `n` integers in 0 … V−1 that outlive the backward → (n,C) */
+/* y[i] = table[id[i]]. table (V,C), id: `n` integers in 0 … V−1 that outlive the backward → (n,C)
+ */
 kd_tensor *kd_embedding(kd_tape *tape, kd_tensor *table, const int32_t *id, int64_t n);
 
 /* --- op_conv.c ------------------------------------------------------------------------------ */
@@ -126,13 +133,34 @@ kd_tensor *kd_concat(kd_tape *tape, kd_tensor *a, kd_tensor *b, int axis);
 /* x with `before` and `after` zeros put around `axis` */
 kd_tensor *kd_pad(kd_tape *tape, kd_tensor *x, int axis, int64_t before, int64_t after);
 
+/* --- op_rotary.c ---------------------------------------------------------------------------- */
+
+/* Angles of rotary positions: of each row and each pair. */
+typedef struct {
+    int64_t pairs;
+    const kd_real *cosine, *sine; /* (T,pairs); they outlive the backward */
+} kd_rotary_table;
+
+/* Every head of width D = 2·pairs turned by its row's angles (Su et al. 2021, arXiv 2104.09864,
+ * equation 34), its pairs being (i, i + D/2): y_i = x_i·cos − x_{i+D/2}·sin, y_{i+D/2} =
+ * x_{i+D/2}·cos + x_i·sin. x (B,T,heads·D) → the same. */
+kd_tensor *kd_rotary(kd_tape *tape, kd_tensor *x, const kd_rotary_table *table);
+
 /* --- op_attention.c ------------------------------------------------------------------------- */
 
-/* Per head h of width D = C/heads: y_h = softmax(q_h·k_hᵀ/√D + mask)·v_h. q (B,T,C); k, v (B,S,C)
- * → (B,T,C). causal: position t sees s ≤ t + (S − T). valid: NULL, or per batch row the number of
- * keys that exist (1 … S); it outlives the backward. */
+/* Which of the S keys each of the T queries sees. All zero: all. Arrays outlive the backward. */
+typedef struct {
+    bool causal;          /* query t sees s ≤ t + (S − T)                                     */
+    const int32_t *valid; /* (B) how many keys exist, 1 … S; NULL: S                          */
+    const int32_t *first; /* (B,T) the first key a query sees, where a text begins that others lie
+                             in front of; never beyond the last it sees; NULL: 0              */
+} kd_attention_mask;
+
+/* Per head h of width D = C/heads: y_h = softmax(q_h·k_gᵀ/√D + mask)·v_g. q (B,T,C); k, v
+ * (B,S,G·D) → (B,T,C). As many heads as keys have (G = heads), or fewer of the keys, of which
+ * heads/G neighbours share one: g = ⌊h·G/heads⌋ (Ainslie et al. 2023, arXiv 2305.13245). */
 kd_tensor *kd_attention(kd_tape *tape, kd_tensor *q, kd_tensor *k, kd_tensor *v, int heads,
-                        bool causal, const int32_t *valid);
+                        kd_attention_mask mask);
 
 /* --- op_reduce.c ---------------------------------------------------------------------------- */
 

@@ -145,11 +145,14 @@ void kd_params_begin_step(kd_params *params) {
     for (int i = 0; i < params->count; i++) params->list[i]->tensor.grad_written = false;
 }
 
+void kd_param_finish_grad(kd_param *param) {
+    kd_tensor *t = &param->tensor;
+    if (t->grad && !t->grad_written) memset(t->grad, 0, (size_t)t->size * sizeof *t->grad);
+    t->grad_written = true;
+}
+
 void kd_params_finish_grads(kd_params *params) {
-    for (int i = 0; i < params->count; i++) {
-        kd_tensor *t = &params->list[i]->tensor;
-        if (t->grad && !t->grad_written) memset(t->grad, 0, (size_t)t->size * sizeof *t->grad);
-    }
+    for (int i = 0; i < params->count; i++) kd_param_finish_grad(params->list[i]);
 }
 
 void kd_params_touch(kd_params *params) {

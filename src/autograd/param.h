@@ -36,11 +36,13 @@ typedef struct kd_param {
     kd_init init;
     int flags;               /* kd_param_flags, or-ed                                */
     bool by_rows;            /* only products and lookups read it: it may be a constant */
+    int head_rows;           /* rows of a head that rotary positions turn, or 0      */
     int64_t fan_in, fan_out; /* for the initialisation                              */
     int64_t offset;          /* of the first element in the slab                     */
     const int64_t *version;  /* of the list's values                                 */
     void *packed;            /* gemm_bf16.c: the rounded copy that products use, or NULL */
     int64_t packed_version;  /* of the values `packed` was made from                 */
+    int uses;                /* distill/gradient.c: nodes that may still add to the gradient */
 } kd_param;
 
 typedef struct kd_params {
@@ -71,8 +73,9 @@ kd_param *kd_params_find(const kd_params *params, const char *name); /* or NULL 
 
 /* Marks every gradient as unwritten: the next backward pass overwrites. */
 void kd_params_begin_step(kd_params *params);
-/* Zeroes the gradients no backward pass wrote since kd_params_begin_step. */
+/* Zeroes the gradients no backward pass wrote since kd_params_begin_step; or one of them. */
 void kd_params_finish_grads(kd_params *params);
+void kd_param_finish_grad(kd_param *param);
 /* Call after changing values. */
 void kd_params_touch(kd_params *params);
 

@@ -145,10 +145,12 @@ void kd_tape_backward(kd_tape *tape, kd_tensor *loss) {
     *kd_tape_grad(tape, loss) = 1;
     for (kd_node *node = tape->last; node; node = node->previous) {
         kd_tensor *out = node->out;
-        if (!out->grad || !out->grad_written) continue; /* nothing downstream used it */
-        node->backward(tape, node);
-        kd_tape_give(tape, out->grad);
-        out->grad = NULL;
-        out->grad_written = false;
+        if (out->grad && out->grad_written) { /* something downstream used it */
+            node->backward(tape, node);
+            kd_tape_give(tape, out->grad);
+            out->grad = NULL;
+            out->grad_written = false;
+        }
+        if (tape->after.tell) tape->after.tell(tape->after.context, node);
     }
 }

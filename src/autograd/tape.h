@@ -47,6 +47,12 @@ typedef struct {
     void *context;
 } kd_tape_watch;
 
+/* Who is told after each node has run backward, or was passed over. */
+typedef struct {
+    void (*tell)(void *context, const kd_node *node);
+    void *context;
+} kd_tape_after;
+
 struct kd_tape {
     kd_arena *arena;
     kd_node *last;          /* newest node                                           */
@@ -56,6 +62,7 @@ struct kd_tape {
     int64_t full_batch;     /* samples of a full batch, for batch norm; 0: each is full */
     kd_rng rng;             /* dropout                                               */
     kd_tape_watch watch;    /* tell NULL: nobody                                     */
+    kd_tape_after after;    /* the same                                              */
     jmp_buf escape;
     bool guarded;
     struct kd_pool_block *pool; /* free blocks, largest last                         */

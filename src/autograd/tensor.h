@@ -21,6 +21,7 @@ struct kd_param;
 typedef struct kd_constant {
     /* Rows first … first + count − 1 → out, dense; from any thread. */
     void (*read)(const struct kd_constant *constant, kd_real *out, int64_t first, int64_t count);
+    int64_t bytes;        /* that they take where they lie */
     const uint16_t *half; /* where they lie as IEEE halves, dense, maybe unaligned; else NULL */
 } kd_constant;
 

@@ -24,6 +24,9 @@ static inline kd_real kd_vtanh(kd_real x) {
 static inline kd_real kd_verf(kd_real x) {
     return erf(x);
 }
+static inline kd_real kd_vlog(kd_real x) {
+    return log(x);
+}
 
 #else
 
@@ -107,6 +110,30 @@ static inline float kd_verf(float x) {
     q = kd_vfma(q, t, 3.12459742e-4f);
     float far = 1.0f - kd_vexp(-q);
     return kd_vselect(t < 1.0f, kd_vfma(p, x, x), copysignf(far, x));
+}
+
+/* x = 2^e · m with √½ ≤ m < √2: e·ln 2 + f − f²/2 + f³·P(f), f = m − 1; exactly 0 at 1. For normal
+ * numbers above 0. */
+static inline float kd_vlog(float x) {
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const int32_t exponent = (bits - 0x3F3504F3) >> 23;
+    bits -= (int32_t)((uint32_t)exponent << 23);
+    float f, n = (float)exponent;
+    memcpy(&f, &bits, sizeof f);
+    f -= 1.0f;
+    float p = 0.0674653349f;
+    p = kd_vfma(p, f, -0.116756121f);
+    p = kd_vfma(p, f, 0.118881902f);
+    p = kd_vfma(p, f, -0.124055977f);
+    p = kd_vfma(p, f, 0.142195495f);
+    p = kd_vfma(p, f, -0.166679952f);
+    p = kd_vfma(p, f, 0.200021188f);
+    p = kd_vfma(p, f, -0.250000096f);
+    p = kd_vfma(p, f, 0.333333126f);
+    p = kd_vfma(p * f, f * f, -0.5f * f * f);
+    p = kd_vfma(n, -2.12194440e-4f, p);
+    return kd_vfma(n, 0.693359375f, p + f);
 }
 
 #endif

@@ -96,6 +96,9 @@ int kd_file_map_open(kd_file_map *out, const char *path) {
         status = fail_errno(path, "examine");
     else if (!S_ISREG(info.st_mode))
         status = kd_fail(KD_ENOINPUT, "%s: is not a regular file", path);
+    else if ((unsigned long long)info.st_size != (size_t)info.st_size)
+        status = kd_fail(KD_EDATA, "%s: %lld bytes, more than 32-bit addresses reach", path,
+                         (long long)info.st_size);
     else if (info.st_size > 0) {
         void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (bytes == MAP_FAILED)

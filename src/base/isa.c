@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/text.h"
 
-static const char *const NAMES[KD_ISA_COUNT] = {"portable",   "avx2",       "avxvnni", "avx512",
-                                                "avx512vnni", "avx512bf16", "amx"};
+static const char *const NAMES[KD_ISA_COUNT] = {
+    "portable", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512bf16", "amx", "dotprod", "i8mm"};
 
 const char *kd_isa_name(kd_isa isa) {
     return NAMES[isa];
@@ -56,10 +56,23 @@ int kd_isa_has(kd_isa isa) {
         return avx512 && leaf7_bit(1, 0, 5);
     case KD_ISA_AMX:
         return avx512 && leaf7_bit(0, 3, 24) && system_saves_tiles();
+    case KD_ISA_DOTPROD:
+    case KD_ISA_I8MM:
     case KD_ISA_COUNT:
         break;
     }
     return false;
+}
+
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+
+int kd_isa_has(kd_isa isa) {
+    const bool dotprod = getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+    if (isa == KD_ISA_DOTPROD) return dotprod;
+    if (isa == KD_ISA_I8MM) return dotprod && getauxval(AT_HWCAP2) & HWCAP2_I8MM;
+    return isa == KD_ISA_PORTABLE;
 }
 
 #else

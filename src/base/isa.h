@@ -2,9 +2,9 @@
  *
  * The numeric loops are compiled once for every x86-64 processor, once for AVX2 (x86-64-v3), once
  * for AVX-512 (x86-64-v4) and once for that with bfloat16 products, see KERNELS in the Makefile;
- * which of the four runs is decided when the program starts. DISTILL_ISA in the environment names the highest level allowed, and
- * gives the bits that a processor of that level gives. A build for one processor (`make
- * ARCH=native`) has one set.
+ * which of the four runs is decided when the program starts. DISTILL_ISA in the environment names
+ * the highest level allowed, and gives the bits that a processor of that level gives. A build for
+ * one processor (`make ARCH=native`) has one set.
  */
 #ifndef KD_BASE_ISA_H
 #define KD_BASE_ISA_H
@@ -18,6 +18,8 @@ typedef enum {
     KD_ISA_AVX512VNNI, /* and int8 products in 512-bit registers          */
     KD_ISA_AVX512BF16, /* and bfloat16 products                           */
     KD_ISA_AMX,        /* and both on tiles                               */
+    KD_ISA_DOTPROD,    /* Arm: dot products of bytes (Armv8.2)            */
+    KD_ISA_I8MM,       /* Arm: and matrix products of bytes (Armv8.6)     */
     KD_ISA_COUNT
 } kd_isa;
 

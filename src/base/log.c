@@ -89,6 +89,7 @@ void kd_progress_begin(kd_progress *progress, const char *what, const char *unit
 }
 
 void kd_progress_show(kd_progress *progress, int64_t done, const char *detail) {
+    kd_ranks_alive(progress->what, done);
     if (!kd_rank_first()) return;
     bool terminal = isatty(STDERR_FILENO);
     double now = kd_clock(), elapsed = now - progress->began;

@@ -212,3 +212,31 @@ bool kd_ends_with(const char *text, const char *end) {
     const size_t n = strlen(text), m = strlen(end);
     return n >= m && strcmp(text + n - m, end) == 0;
 }
+
+static int base64_value(char c) {
+    return c >= 'A' && c <= 'Z'   ? c - 'A'
+           : c >= 'a' && c <= 'z' ? c - 'a' + 26
+           : c >= '0' && c <= '9' ? c - '0' + 52
+           : c == '+'             ? 62
+           : c == '/'             ? 63
+                                  : -1;
+}
+
+int64_t kd_base64_decode(char *out, const char *text, size_t length) {
+    size_t digits = length;
+    while (digits > 0 && length - digits < 2 && text[digits - 1] == '=') digits--;
+    if (digits % 4 == 1) return -1;
+    uint32_t bits = 0;
+    int64_t done = 0;
+    int held = 0;
+    for (size_t i = 0; i < digits; i++) {
+        int value = base64_value(text[i]);
+        if (value < 0) return -1;
+        bits = bits << 6 | (uint32_t)value;
+        held += 6;
+        if (held < 8) continue;
+        held -= 8;
+        out[done++] = (char)(bits >> held & 0xFF);
+    }
+    return done;
+}

@@ -60,4 +60,8 @@ int kd_text_save(kd_text *text, const char *folder, const char *name);
 /* Whether `text` has `end` at its end. */
 bool kd_ends_with(const char *text, const char *end);
 
+/* Base64 → bytes in out, never more than `length`, with or without the "=" at the end; how many, or
+ * −1 when it is not base64. */
+int64_t kd_base64_decode(char *out, const char *text, size_t length);
+
 #endif

@@ -1,6 +1,7 @@
 #include "base/unicode.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -35,6 +36,14 @@ int kd_char_digit(uint32_t c) {
     if (c > 0x10FFFF) return -1;
     uint32_t run = class_start[find_last(class_start, COUNT(class_start), 1, c << 3 | 7)];
     return (run & 7) == KD_CHAR_DIGIT ? (int)((c - (run >> 3)) % 10) : -1;
+}
+
+bool kd_char_is_punctuation(uint32_t c) {
+    return find_last(punctuation_edge, COUNT(punctuation_edge), 1, c) % 2 == 0;
+}
+
+bool kd_char_is_format(uint32_t c) {
+    return find_last(format_edge, COUNT(format_edge), 1, c) % 2 == 0;
 }
 
 uint32_t kd_utf8_next(const char *text, size_t length, size_t *at) {
@@ -74,6 +83,22 @@ int kd_utf8_broken(const char *text, size_t length) {
     return n;
 }
 
+size_t kd_utf8_mend(char *out, const char *bytes, size_t length) {
+    size_t to = 0;
+    for (size_t at = 0; at < length;) {
+        int n = kd_utf8_length(bytes + at, length - at);
+        if (n > 0) {
+            memcpy(out + to, bytes + at, (size_t)n);
+            to += (size_t)n;
+        } else {
+            n = kd_utf8_broken(bytes + at, length - at);
+            to += (size_t)kd_utf8_put(out + to, 0xFFFD);
+        }
+        at += (size_t)n;
+    }
+    return to;
+}
+
 int kd_chars_add(kd_chars *chars, uint32_t c) {
     if (chars->count == chars->capacity) {
         size_t capacity = chars->capacity ? 2 * chars->capacity : 64;
@@ -102,7 +127,7 @@ int kd_chars_decode(kd_chars *out, const char *text, size_t length) {
 
 /* --- lower case ------------------------------------------------------------------------------ */
 
-static uint32_t lower_of(uint32_t c) {
+uint32_t kd_char_lower(uint32_t c) {
     enum { RUN = 4 }; /* start, how many, step, difference */
     int i = find_last((const uint32_t *)lower_runs, COUNT(lower_runs) / RUN, RUN, c);
     if (i < 0) return c;
@@ -136,7 +161,7 @@ int kd_chars_lower(kd_chars *chars) {
         } else if (c == SIGMA && letter_beside(chars, i, -1) && !letter_beside(chars, i, 1)) {
             status = kd_chars_add(&out, FINAL_SIGMA);
         } else {
-            status = kd_chars_add(&out, lower_of(c));
+            status = kd_chars_add(&out, kd_char_lower(c));
         }
     }
     free(chars->at);
@@ -151,7 +176,8 @@ static int combining_class(uint32_t c) {
     return (int)(combining_start[i] & 0xFF);
 }
 
-static int add_decomposed(kd_chars *out, uint32_t c) {
+static int add_decomposed(kd_chars *out, uint32_t c, bool compatible) {
+    enum { ITSELF, THE_SAME, OTHER, TRIPLE };
     int status = KD_OK;
     if (c >= S_BASE && c < S_BASE + S_COUNT) {
         uint32_t s = c - S_BASE, t = s % T_COUNT;
@@ -160,8 +186,17 @@ static int add_decomposed(kd_chars *out, uint32_t c) {
         if (status == KD_OK && t) status = kd_chars_add(out, T_BASE + t);
         return status;
     }
-    int i = find_last(decomposed, COUNT(decomposed), 1, c);
-    if (i < 0 || decomposed[i] != c) return kd_chars_add(out, c);
+    const int i = find_last(decomposed, COUNT(decomposed), 1, c << 2 | 3);
+    const uint32_t canonical = i < 0 ? ITSELF : decomposed[i] & 3;
+    if (i < 0 || decomposed[i] >> 2 != c || (!compatible && canonical == ITSELF))
+        return kd_chars_add(out, c);
+    if (!compatible && canonical == OTHER) {
+        const int at =
+            TRIPLE * find_last(canonical_other, COUNT(canonical_other) / TRIPLE, TRIPLE, c);
+        status = kd_chars_add(out, canonical_other[at + 1]);
+        if (status < 0 || canonical_other[at + 2] == 0) return status;
+        return kd_chars_add(out, canonical_other[at + 2]);
+    }
     for (int j = decomposition_at[i]; j < decomposition_at[i + 1] && status == KD_OK; j++)
         status = kd_chars_add(out, decomposition[j]);
     return status;
@@ -240,11 +275,11 @@ static void compose_all(kd_chars *text) {
     text->count = n;
 }
 
-int kd_chars_normalize(kd_chars *chars, bool compose) {
+int kd_chars_normalize(kd_chars *chars, bool compose, bool compatible) {
     kd_chars out = {0};
     int status = KD_OK;
     for (size_t i = 0; i < chars->count && status == KD_OK; i++)
-        status = add_decomposed(&out, chars->at[i]);
+        status = add_decomposed(&out, chars->at[i], compatible);
     if (status == KD_OK) status = order_marks(&out);
     if (status == KD_OK && compose) compose_all(&out);
     free(chars->at);

@@ -1,4 +1,4 @@
-/* What the tokenizer and the text normalisers need of Unicode (version 14). */
+/* What the tokenizers and the text normalisers need of Unicode (version 14). */
 #ifndef KD_BASE_UNICODE_H
 #define KD_BASE_UNICODE_H
 
@@ -23,6 +23,14 @@ kd_char_class kd_char_class_of(uint32_t c);
 /* The value of a decimal digit of any script (KD_CHAR_DIGIT), else −1. */
 int kd_char_digit(uint32_t c);
 
+/* Whether its category is one of P*: symbols ("+", "€") are not. */
+bool kd_char_is_punctuation(uint32_t c);
+/* Whether its category is Cf: joiners, marks of direction, the soft hyphen. */
+bool kd_char_is_format(uint32_t c);
+
+/* The lower case of one character by itself; "İ", whose lower case is two, stays. */
+uint32_t kd_char_lower(uint32_t c);
+
 /* Not a character: what kd_utf8_next says of bytes that are not UTF-8. */
 #define KD_CHAR_INVALID UINT32_MAX
 
@@ -36,6 +44,10 @@ int kd_utf8_put(char out[4], uint32_t c);
 /* The length of the bytes at the start of `text`, 1 to 3, that make one broken character: those of
  * a character that ends too early, else one. text[0] must not begin a valid character. */
 int kd_utf8_broken(const char *text, size_t length);
+
+/* Copies valid UTF-8, and U+FFFD for each broken character, at most 3·length bytes; returns how
+ * many. */
+size_t kd_utf8_mend(char *out, const char *bytes, size_t length);
 
 /* Characters that grow. Start with {0}; free(at). */
 typedef struct {
@@ -51,7 +63,8 @@ int kd_chars_decode(kd_chars *out, const char *text, size_t length);
 /* Lower case in place, with the special cases of Unicode that depend on no language. */
 int kd_chars_lower(kd_chars *chars);
 
-/* In place: compatibility decomposition (NFKD), composed again where `compose` (NFKC). */
-int kd_chars_normalize(kd_chars *chars, bool compose);
+/* In place: canonical decomposition (NFD), or that by compatibility (NFKD); composed again where
+ * `compose` (NFC, NFKC). */
+int kd_chars_normalize(kd_chars *chars, bool compose, bool compatible);
 
 #endif

@@ -73,7 +73,9 @@ static int run(bench *b, form how, double *seconds) {
         loss = kd_vocab_loss(tape, h, &b->E, b->label, NULL, &soft, spec, NULL);
     } else {
         kd_real *v = kd_tape_alloc(tape, (size_t)N * V * sizeof *v);
-        kd_gemm(KD_PLAIN, KD_TRANSPOSED, N, V, C, 1, b->hidden, C, b->output, C, 0, v, V);
+        const kd_matrix_product logits =
+            kd_product_of(N, V, C, kd_plain(b->hidden, C), kd_transposed(b->output, C), v, V);
+        kd_gemm(&logits);
         kd_soft_targets soft = {.logits = v};
         loss = kd_distill_loss(tape, kd_linear(tape, h, &b->E, NULL, KD_ACT_NONE), b->label, NULL,
                                &soft, spec, NULL);

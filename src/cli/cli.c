@@ -9,6 +9,7 @@
 
 #include "base/ranks.h"
 #include "base/text.h"
+#include "cli/environment.h"
 #include "distill.h"
 
 typedef struct {
@@ -21,6 +22,7 @@ typedef struct {
 static const command COMMANDS[] = {
     {"train", kd_cmd_train, "run the stages of a config that are missing, measure every model"},
     {"sweep", kd_cmd_sweep, "run a config in variants over several seeds, one table of them all"},
+    {"slurm", kd_cmd_slurm, "write a batch script that trains a config on several machines"},
     {"label", kd_cmd_label, "write down what the teacher hears in recordings"},
     {"teach", kd_cmd_teach, "write the teacher's soft targets to the store"},
     {"quantize", kd_cmd_quantize, "int8 by calibration alone (PTQ)"},
@@ -28,7 +30,11 @@ static const command COMMANDS[] = {
     {"eval", kd_cmd_eval, "measure one model on the test set, class by class"},
     {"run", kd_cmd_run, "say what an exported model sees in pictures or hears in sounds"},
     {"transcribe", kd_cmd_transcribe, "print what is said in sound files, with a Whisper model"},
+    {"generate", kd_cmd_generate, "go on with a text, with a language model"},
+    {"perplexity", kd_cmd_perplexity, "how well a language model foretells a text"},
+    {"plan", kd_cmd_plan, "in how many bits a model fits on which device, how fast"},
     {"convert", kd_cmd_convert, "write a Whisper model in another format"},
+    {"imatrix", kd_cmd_imatrix, "gather an importance matrix for convert"},
     {"inspect", kd_cmd_inspect, "print what is in a file"},
     {"verify", kd_cmd_verify, "check that files are whole"},
     {"bench", kd_cmd_bench, "matrix-product peak of this machine, and training's share of it"},
@@ -64,7 +70,10 @@ static int run_one(const command *c, int argc, char **argv) {
     bool joint = kd_rank_count() == 1;
     for (size_t i = 0; i < sizeof JOINT / sizeof *JOINT; i++)
         joint = joint || strcmp(c->name, JOINT[i]) == 0;
-    if (joint) return c->run(argc, argv);
+    if (joint) {
+        const int status = kd_environment_agree();
+        return status < 0 ? status : c->run(argc, argv);
+    }
     return kd_ranks_worst(kd_fail(KD_EUSAGE, "distill %s is one process's work; this job has %d",
                                   c->name, kd_rank_count()));
 }

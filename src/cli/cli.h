@@ -86,9 +86,13 @@ int kd_cli_main(int argc, char **argv);
 
 int kd_cmd_bench(int argc, char **argv);
 int kd_cmd_convert(int argc, char **argv);
+int kd_cmd_imatrix(int argc, char **argv);
 int kd_cmd_eval(int argc, char **argv);
 int kd_cmd_export(int argc, char **argv);
+int kd_cmd_generate(int argc, char **argv);
 int kd_cmd_label(int argc, char **argv);
+int kd_cmd_perplexity(int argc, char **argv);
+int kd_cmd_plan(int argc, char **argv);
 int kd_cmd_quantize(int argc, char **argv);
 int kd_cmd_teach(int argc, char **argv);
 int kd_cmd_transcribe(int argc, char **argv);
@@ -97,6 +101,7 @@ int kd_cmd_inspect(int argc, char **argv);
 int kd_cmd_run(int argc, char **argv);
 int kd_cmd_schema(int argc, char **argv);
 int kd_cmd_selftest(int argc, char **argv);
+int kd_cmd_slurm(int argc, char **argv);
 int kd_cmd_sweep(int argc, char **argv);
 int kd_cmd_verify(int argc, char **argv);
 

@@ -106,11 +106,12 @@ static int measure_peak(kd_precision precision, double *out) {
         a->value[i] = (kd_real)(i % 13) - 6;
         b->value[i] = (kd_real)(i % 7) - 3;
     }
+    const kd_matrix_product square = kd_product_of(n, n, n, kd_factor_of(a, KD_PLAIN),
+                                                   kd_factor_of(b, KD_TRANSPOSED), c->value, n);
     double seconds[REPEATS];
     for (int r = -1; r < REPEATS; r++) {
         double began = kd_clock();
-        kd_gemm_tape(tape, KD_PLAIN, KD_TRANSPOSED, n, n, n, 1, a->value, n, b->value, n, NULL, 0,
-                     c->value, n);
+        kd_gemm_tape(tape, &square);
         if (r >= 0) seconds[r] = kd_clock() - began;
     }
     *out = 2.0 * (double)n * (double)n * (double)n / kd_median(seconds, REPEATS);

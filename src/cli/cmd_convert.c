@@ -1,15 +1,23 @@
-/* `distill convert`: Whisper models between the formats of other programs. */
+/* `distill convert`: Whisper and language models between the formats of other programs. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "cli/cli.h"
+#include "distill/checkpoint.h"
+#include "files/llama_file.h"
+#include "files/llama_names.h"
 #include "files/whisper_file.h"
+#include "files/whisper_names.h"
+#include "quant/imatrix.h"
 
 static const kd_option OPTIONS[] = {
     {"type", "TYPE",
      "of the matrices: " KD_FORMAT_CHOICES "\n"
      "(default: f16, in a folder f32; a folder has f32 or f16, int8 is GGUF alone)"},
+    {"imatrix", "FILE",
+     "of distill imatrix or llama-imatrix: scales of blocks lose least where inputs are large"},
     {NULL, NULL, NULL}};
 
 static const kd_usage USAGE = {
@@ -18,14 +26,18 @@ static const kd_usage USAGE = {
     .least = 2,
     .most = 2,
     .summary =
-        "Writes a Whisper model (whisper.cpp's .bin, GGUF or a Hugging Face folder) in another\n"
-        "format: a .bin or GGUF when OUT ends in .bin or .gguf, else a Hugging Face folder.\n"
-        "Tokens, mel filters and the settings of text generation go along; a .bin has no place for "
-        "the\n"
-        "last, and a warning says what is lost.",
+        "Writes a Whisper model (whisper.cpp's .bin, GGUF or a Hugging Face folder) or a language\n"
+        "model (GGUF or a folder of Llama, SmolLM, Mistral, Qwen2, Qwen3) in another format: a "
+        ".bin\n"
+        "or GGUF when OUT ends in .bin or .gguf, else a Hugging Face folder. Tokens and, of "
+        "Whisper,\n"
+        "mel filters and the settings of text generation go along; a .bin has no place for the "
+        "last,\n"
+        "and a warning says what is lost.",
     .options = OPTIONS,
     .example = "distill convert whisper-small.en ggml-small.en-q8_0.bin --type q8_0\n"
-               "distill convert ggml-base.en.bin whisper-base.en"};
+               "distill convert ggml-base.en.bin whisper-base.en\n"
+               "distill convert SmolLM2-135M smollm2-q8_0.gguf --type q8_0"};
 
 /* Where a model goes. */
 typedef struct {
@@ -43,6 +55,57 @@ static bool ends_in(const char *path, const char *ending) {
     return length > n && strcmp(path + length - n, ending) == 0;
 }
 
+/* How the parameters of a model are encoded: as an importance matrix has it. */
+typedef struct {
+    const char *path; /* of the importance matrix; NULL: none, and nothing is done */
+    kd_input_squares *seen;
+    kd_encoding *how;
+} importance;
+
+static int weigh(const kd_encoding **encoding, importance *by, const kd_params *params,
+                 const kd_names *names, kd_format_rule rule, const kd_number_format *format) {
+    kd_hash model;
+    if (!by->path) return KD_OK;
+    int status = kd_params_hash(&model, params);
+    if (status == KD_OK) status = kd_imatrix_read(&by->seen, by->path, params, names, model);
+    if (status == KD_OK) status = kd_encodings_nearest(&by->how, params, rule, format);
+    if (status < 0) return status;
+    kd_imatrix_weigh(by->how, by->seen, params);
+    *encoding = by->how;
+    return KD_OK;
+}
+
+static int convert_whisper(const char *in, const char *out, const destination *to,
+                           const kd_number_format *format, importance *by) {
+    if (to->write == kd_whisper_bin_write && format == &kd_format_f32)
+        kd_warn("%s: whisper.cpp itself does not run f32 files, since its convolutions are f16",
+                out);
+    kd_whisper_file *file;
+    int status = kd_whisper_file_open(&file, in, KD_WHISPER_TRAIN_NOTHING);
+    if (status < 0) return status;
+    status = weigh(&file->encoding, by, file->model->params, &kd_whisper_ggml, kd_whisper_format_of,
+                   format);
+    if (status == KD_OK) status = to->write(out, file, format);
+    kd_whisper_file_free(file);
+    return status;
+}
+
+static int convert_llama(const char *in, const char *out, const destination *to,
+                         const kd_number_format *format, importance *by) {
+    if (to->write == kd_whisper_bin_write)
+        return kd_fail(KD_EUSAGE, "%s: a language model is written as GGUF or as a folder", out);
+    kd_llama_file *file;
+    int status = kd_llama_file_open(&file, in, KD_LLAMA_FROZEN);
+    if (status < 0) return status;
+    status = weigh(&file->encoding, by, file->model->params,
+                   kd_llama_ggml(kd_llama_family_of(&file->model->spec)), kd_llama_format_of, format);
+    if (status == KD_OK)
+        status = to->ending ? kd_llama_gguf_write(out, file, format)
+                            : kd_llama_folder_write(out, file, format);
+    kd_llama_file_free(file);
+    return status;
+}
+
 int kd_cmd_convert(int argc, char **argv) {
     kd_arguments arguments;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
@@ -55,14 +118,14 @@ int kd_cmd_convert(int argc, char **argv) {
     if (!format || !kd_number_format_written(format))
         return kd_fail(KD_EUSAGE, "--type %s: there are %s", type,
                        kd_number_format_list_written(list));
-    if (to->write == kd_whisper_bin_write && format == &kd_format_f32)
-        kd_warn("%s: whisper.cpp itself does not run f32 files, since its convolutions are f16",
-                out);
-    kd_whisper_file *file;
-    status = kd_whisper_file_open(&file, arguments.positional[0], KD_WHISPER_TRAIN_NOTHING);
-    if (status < 0) return status;
-    status = to->write(out, file, format);
-    kd_whisper_file_free(file);
+    importance by = {.path = kd_arguments_value(&arguments, "imatrix")};
+    if (by.path && !format->grid && !format->mixture)
+        return kd_fail(KD_EUSAGE, "--imatrix: %s has no scales to choose", format->name);
+    const char *in = arguments.positional[0];
+    status = kd_llama_file_is(in) ? convert_llama(in, out, to, format, &by)
+                                  : convert_whisper(in, out, to, format, &by);
+    kd_input_squares_free(by.seen);
+    free(by.how);
     if (status == KD_OK) puts(out);
     return status;
 }

@@ -6,11 +6,14 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#include "cli/device.h"
 #include "data/dataset_source.h"
 #include "quant/blob_sample.h"
 
 static const kd_option OPTIONS[] = {
-    {"top", "N", "how many classes to name for each file (default: 3)"}, {NULL, NULL, NULL}};
+    {"top", "N", "how many classes to name for each file (default: 3)"},
+    {"runner", NULL, "compute as a device does, by runtime/distill_run.c: the same answers"},
+    {NULL, NULL, NULL}};
 
 static const kd_usage USAGE = {
     .command = "run",
@@ -25,7 +28,7 @@ static const kd_usage USAGE = {
     .example = "distill run runs/fashion_mnist/student.int8.gguf boot.png\n"
                "distill run student.int8.gguf t10k-images-idx3-ubyte.gz:0"};
 
-static const size_t FILE_LIMIT = (size_t)1 << 32;
+static const size_t FILE_LIMIT = (size_t)1 << (sizeof(size_t) > 4 ? 32 : 30);
 
 /* What is needed to bring one file before the model. */
 typedef struct {
@@ -36,7 +39,8 @@ typedef struct {
     float *x;     /* (size) */
     float *logits;
     int top;
-    kd_text rows; /* of the answers */
+    kd_device device; /* with --runner, else its run is NULL */
+    kd_text rows;     /* of the answers */
 } runner;
 
 /* "file:12" → the file and 12; false when there is no number behind a colon. */
@@ -117,7 +121,8 @@ static int read_file(runner *r, const char *path) {
 static void add_answer(const runner *r, kd_text *rows, const char *path) {
     int classes = kd_blob_classes(r->blob);
     double sum = 0, largest = -INFINITY;
-    for (int i = 0; i < classes; i++) largest = fmax(largest, (double)r->logits[i]);
+    for (int i = 0; i < classes; i++)
+        largest = (double)r->logits[i] > largest ? (double)r->logits[i] : largest;
     for (int i = 0; i < classes; i++) sum += exp((double)r->logits[i] - largest);
     kd_text_add_plain(rows, path, strlen(path));
     for (int rank = 0; rank < r->top && rank < classes; rank++) {
@@ -137,7 +142,10 @@ static void add_answer(const runner *r, kd_text *rows, const char *path) {
 static int answer(void *context, char *path) {
     runner *r = context;
     int status = read_file(r, path);
-    if (status == KD_OK) status = kd_blob_run(r->blob, 1, r->x, r->logits);
+    if (status == KD_OK && r->device.run)
+        kd_device_run(&r->device, r->x, r->logits);
+    else if (status == KD_OK)
+        status = kd_blob_run(r->blob, 1, r->x, r->logits);
     if (status == KD_OK) add_answer(r, &r->rows, path);
     return status;
 }
@@ -178,7 +186,10 @@ int kd_cmd_run(int argc, char **argv) {
     r.top = (int)top;
     status = kd_blob_open(&r.blob, arguments.positional[0]);
     if (status == KD_OK) status = make_room(&r, arguments.positional[0]);
+    if (status == KD_OK && kd_arguments_has(&arguments, "runner"))
+        status = kd_device_open(&r.device, arguments.positional[0]);
     if (status == KD_OK) status = answer_all(&r, &arguments);
+    kd_device_close(&r.device);
     free(r.rows.text);
     free(r.raw);
     free(r.x);

@@ -4,6 +4,8 @@ static const kd_option OPTIONS[] = {
     KD_STAGE_OPTIONS,
     {"dry-run", NULL,
      "say what would be done, how long it takes and whether it fits; train nothing"},
+    {"network", "GBITS",
+     "with --dry-run: training on 1 to 64 machines whose network has so many Gbit/s"},
     {NULL, NULL, NULL}};
 
 static const kd_usage USAGE = {
@@ -22,9 +24,14 @@ static const kd_usage USAGE = {
                "distill train configs/fashion_mnist.json --set train.epochs=3 --set name=short"};
 
 static int plan(kd_arguments *arguments) {
-    kd_stage_config config;
-    int status = kd_stage_config_load(&config, arguments);
-    if (status == KD_OK) status = config.task->plan(config.config, kd_stage_runs(arguments));
+    enum { GIGABITS_MAX = 100000 };
+    kd_stage_config config = {0};
+    int64_t gigabits;
+    int status = kd_arguments_integer(&gigabits, arguments, "network", 1, GIGABITS_MAX, 0);
+    const kd_plan_request request = {kd_stage_runs(arguments), (double)gigabits};
+    kd_plan_count_ranks();
+    if (status == KD_OK) status = kd_stage_config_load(&config, arguments);
+    if (status == KD_OK) status = config.task->plan(config.config, &request);
     kd_stage_config_clear(&config);
     return status;
 }
@@ -33,6 +40,8 @@ int kd_cmd_train(int argc, char **argv) {
     kd_arguments arguments;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
     if (status != KD_OK) return status;
+    if (kd_arguments_has(&arguments, "network") && !kd_arguments_has(&arguments, "dry-run"))
+        return kd_fail(KD_EUSAGE, "distill train: --network is for --dry-run");
     return kd_arguments_has(&arguments, "dry-run") ? plan(&arguments)
                                                    : kd_stage_carry_out(&arguments, KD_STAGE_ALL);
 }

@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "base/slurm.h"
 #include "distill/trainer.h"
 #include "tasks/registry.h"
 
@@ -40,12 +42,19 @@ const char *kd_stage_runs(const kd_arguments *arguments) {
     return runs ? runs : "runs";
 }
 
+static void tell_job(void) {
+    char job[512];
+    kd_slurm_describe(job, sizeof job);
+    if (*job) kd_log("%s", job);
+}
+
 static int carry_out(const kd_stage_config *c, kd_arguments *arguments, kd_stage_kind stage) {
     void *run = NULL;
     const kd_task *task = c->task;
     int status = task->check(c->config, stage);
     if (status < 0) return status;
     kd_stage_catch_signals();
+    tell_job();
     status =
         task->open(&run, c->config, kd_stage_runs(arguments), kd_arguments_has(arguments, "fresh"));
     if (status == KD_OK) status = task->stage[stage](run);

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/ranks.h"
 
 enum { RING = 4 }; /* one in the caller's hands, the others ahead */
 
@@ -98,10 +99,30 @@ static void fill(kd_loader *loader, batch_slot *slot, int64_t epoch, int64_t ind
     if (spec->store) fill_soft(loader, slot);
 }
 
+/* Whether a batch of an epoch is this rank's. */
+static bool is_own(const kd_loader *loader, int64_t index) {
+    const int64_t most = loader->spec.update;
+    int64_t first, end;
+    if (most == 0) return true;
+    const int64_t at = index % most, left = loader->batches - index + at;
+    kd_ranks_part(kd_rank(), left < most ? left : most, &first, &end);
+    return at >= first && at < end;
+}
+
 static void advance(kd_loader *loader) {
-    if (++loader->index < loader->batches) return;
-    loader->index = 0;
-    loader->epoch++;
+    do {
+        if (++loader->index == loader->batches) {
+            loader->index = 0;
+            loader->epoch++;
+        }
+    } while (!is_own(loader, loader->index));
+}
+
+/* A rank that has no batch in any epoch is asked for none, and keeps the first ones. */
+static void go_to_first(kd_loader *loader) {
+    while (loader->index < loader->batches && !is_own(loader, loader->index)) loader->index++;
+    if (loader->index < loader->batches) return;
+    loader->index = loader->spec.update = 0;
 }
 
 static void *fill_ahead(void *argument) {
@@ -141,7 +162,7 @@ static int start_thread(kd_loader *loader) {
 }
 
 static int check_spec(const kd_dataset *d, const kd_loader_spec *spec) {
-    KD_CONTRACT(spec->batch >= 1 && spec->views >= 0 && d->count >= 1,
+    KD_CONTRACT(spec->batch >= 1 && spec->update >= 0 && spec->views >= 0 && d->count >= 1,
                 "batch %lld, views %lld, samples %lld", (long long)spec->batch,
                 (long long)spec->views, (long long)d->count);
     const kd_augment *a = &spec->augment;
@@ -202,6 +223,7 @@ int kd_loader_create(kd_loader **out, const kd_dataset *dataset, const kd_loader
     loader->order_epoch = -1;
     loader->sample = dataset->h * dataset->w * dataset->c;
     loader->batches = (dataset->count + spec->batch - 1) / spec->batch;
+    go_to_first(loader);
     if (dataset->bytes) kd_normalise_table(loader->table, &dataset->normaliser);
     status = allocate(loader);
     if (status == KD_OK) status = start_thread(loader);
@@ -240,19 +262,27 @@ int64_t kd_loader_batches(const kd_loader *loader) {
     return loader->batches;
 }
 
+static bool comes_next(const kd_loader *loader, int64_t epoch, int64_t index) {
+    const batch_slot *slot = &loader->slot[loader->first];
+    return loader->ready > 0 ? slot->epoch == epoch && slot->index == index
+                             : loader->epoch == epoch && loader->index == index;
+}
+
 void kd_loader_seek(kd_loader *loader, int64_t epoch, int64_t index) {
     KD_CONTRACT(epoch >= 0 && index >= 0 && index <= loader->batches, "batch %lld of epoch %lld",
                 (long long)index, (long long)epoch);
-    pthread_mutex_lock(&loader->lock);
-    while (loader->filling) pthread_cond_wait(&loader->changed, &loader->lock);
-    loader->first = loader->ready = loader->held = 0;
-    loader->epoch = epoch;
-    loader->index = index;
     if (index == loader->batches) {
-        loader->epoch++;
-        loader->index = 0;
+        epoch++;
+        index = 0;
     }
-    pthread_cond_broadcast(&loader->changed);
+    pthread_mutex_lock(&loader->lock);
+    if (!comes_next(loader, epoch, index)) {
+        while (loader->filling) pthread_cond_wait(&loader->changed, &loader->lock);
+        loader->first = loader->ready = loader->held = 0;
+        loader->epoch = epoch;
+        loader->index = index;
+        pthread_cond_broadcast(&loader->changed);
+    }
     pthread_mutex_unlock(&loader->lock);
 }
 

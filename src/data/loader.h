@@ -14,6 +14,8 @@
 
 typedef struct {
     int64_t batch;
+    int64_t update; /* batches of an update, of which a rank gets its share (kd_ranks_part);
+                       0: every batch */
     bool shuffle;
     kd_augment augment;
     int64_t views; /* 0: each epoch draws new augmentations (view = epoch); V > 0: epoch e uses
@@ -44,13 +46,14 @@ void kd_loader_free(kd_loader *loader);
 
 int64_t kd_loader_batches(const kd_loader *loader); /* per epoch */
 
-/* The next kd_loader_next returns batch `index` of `epoch`; an index equal to kd_loader_batches
- * means the first batch of the following epoch. Pointers handed out before become invalid. */
+/* The next kd_loader_next returns batch `index` of `epoch`, which must be one of this rank's; an
+ * index equal to kd_loader_batches means the first batch of the following epoch. Pointers handed
+ * out before become invalid. Costs nothing where that batch would come next anyway. */
 void kd_loader_seek(kd_loader *loader, int64_t epoch, int64_t index);
 
-/* The next batch; after the last of an epoch comes the first of the next. Pointers are valid until
- * the following call. Allocates nothing. Without a store it always succeeds; with one it fails as
- * kd_store_read does. */
+/* The next batch of this rank; after the last of an epoch comes the first of the next. Pointers are
+ * valid until the following call. Allocates nothing. Without a store it always succeeds; with one
+ * it fails as kd_store_read does. */
 int kd_loader_next(kd_loader *loader, kd_batch *out);
 
 /* One augmented view of a sample, the function behind the loader, for the teacher's stage. */

@@ -59,18 +59,22 @@ typedef struct kd_store_writer kd_store_writer;
  * Errors: KD_ECONFIG (an impossible header), KD_EDATA, KD_EIO, KD_EINTERNAL. */
 int kd_store_writer_open(kd_store_writer **out, const char *path, const kd_store_header *header,
                          int64_t total_rows, int64_t *rows_done);
-/* Appends n rows: ids, labels (−1: not known) and full-width teacher logits (n,V), of which the
- * writer does the top-k, or hidden states (n,width). Not for sequences. Logits that are not finite,
- * or do not fit float16 in a float16 store, are refused with KD_EDATA; in float16 a logit below
- * −65504 becomes −65504 when it is a probability of 0 either way (the row's largest is ≥ −32768).
- */
+/* What a store keeps of n positions, as it keeps it: its bytes, and made of full-width teacher
+ * logits (n,V), of which the top-k is taken, or hidden states (n,width), of the samples id[0],
+ * id[id_step], …, which are for messages. Any rank may do it. Logits that are not finite, or do not
+ * fit float16 in a float16 store, are refused with KD_EDATA; in float16 a logit below −65504
+ * becomes −65504 when it is a probability of 0 either way (the row's largest is ≥ −32768). */
+size_t kd_store_packed_bytes(const kd_store_header *header, int64_t n);
+int kd_store_pack(void *out, const kd_store_header *header, int64_t n, const uint64_t *id,
+                  int64_t id_step, const float *values);
+/* Appends n rows: ids, labels (−1: not known) and what is kept of them. Not for sequences. */
 int kd_store_writer_append(kd_store_writer *writer, int64_t n, int64_t view, const uint64_t *id,
-                           const int32_t *label, const float *values);
+                           const int32_t *label, const void *packed);
 /* SEQUENCES: appends one row of `length` ≥ 1 positions: the label tokens (length) that the teacher
- * was asked for, of which a checksum is stored, and its logits (length,V) or hidden states
- * (length,width) there. KD_EDATA also when a run is too long for a shard (64 MB). */
+ * was asked for, of which a checksum is stored, and what is kept of its answers there. KD_EDATA
+ * when a run is too long for a shard (64 MB). */
 int kd_store_writer_append_run(kd_store_writer *writer, int64_t view, uint64_t id, int64_t length,
-                               const int32_t *label, const float *values);
+                               const int32_t *label, const void *packed);
 /* Commits the last shard and frees the writer; all rows must have been appended (contract). Without
  * it, whole shards stay and the rest is lost. */
 int kd_store_writer_close(kd_store_writer *writer);

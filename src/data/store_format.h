@@ -45,6 +45,9 @@ const char *kd_column_name(kd_column c);
 bool kd_column_is_positional(kd_column c);
 /* The column that holds the teacher's logits or hidden states. */
 kd_column kd_column_values(const kd_store_header *h);
+/* The columns that kd_store_pack makes, in the order in which they lie in its bytes. */
+enum { KD_STORE_PACKED = 5 };
+extern const kd_column kd_store_packed_column[KD_STORE_PACKED];
 /* Numbers per row or position; 0: this kind of store does not have the column. */
 int64_t kd_column_width(const kd_store_header *h, kd_column c);
 /* Bytes of one number. */

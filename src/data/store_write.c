@@ -9,9 +9,8 @@
 #include "data/half.h"
 #include "data/store_format.h"
 
-/* A shard is what a killed run may lose. Fewer numbers than SERIAL_NUMBERS are not worth waking
- * other threads for. */
-enum { SHARD_BYTES = 1 << 26, SHARD_ROWS_MAX = 1 << 16, SERIAL_NUMBERS = 1 << 14 };
+/* A shard is what a killed run may lose. */
+enum { SHARD_BYTES = 1 << 26, SHARD_ROWS_MAX = 1 << 16 };
 
 struct kd_store_writer {
     kd_shards shards;
@@ -160,119 +159,18 @@ int kd_store_writer_open(kd_store_writer **out, const char *path, const kd_store
 
 /* --- appending ------------------------------------------------------------------------------ */
 
-/* Numbers the teacher gives for a position: logits, or a hidden state. */
-static int64_t given_width(const kd_store_header *h) {
-    return h->kind == KD_STORE_HIDDEN ? h->width : h->classes;
-}
-
-/* What is wrong with a position's numbers; NULL when nothing is. */
-static const char *fault_of(const kd_store_header *h, const float *values) {
-    float low = values[0], high = values[0];
-    bool finite = true;
-    for (int64_t v = 0; v < given_width(h); v++) {
-        finite &= isfinite(values[v]);
-        low = values[v] < low ? values[v] : low;
-        high = values[v] > high ? values[v] : high;
-    }
-    if (!finite) return "is not finite";
-    if (h->dtype == KD_STORE_F32) return NULL;
-    const bool harmless = h->kind != KD_STORE_HIDDEN && high >= -32768;
-    return high > KD_HALF_MAX || (low < -KD_HALF_MAX && !harmless)
-               ? "does not fit float16; store them as float32"
-               : NULL;
-}
-
-/* n positions, of the samples id[0], id[id_step], … */
-static int check_values(const kd_store_writer *w, int64_t n, const uint64_t *id, int64_t id_step,
-                        const float *values) {
+/* n of `of` packed positions, from `from` on, behind those already there. */
+static void store_packed(kd_store_writer *w, int64_t n, const void *packed, int64_t from,
+                         int64_t of) {
     const kd_store_header *h = &w->head.header;
-    const int64_t width = given_width(h);
-    int64_t bad = n;
-#pragma omp parallel for reduction(min : bad) if (n * width > SERIAL_NUMBERS)
-    for (int64_t i = 0; i < n; i++)
-        if (i < bad && fault_of(h, values + i * width)) bad = i;
-    if (bad == n) return KD_OK;
-    return kd_fail(KD_EDATA, "%s: a %s of the teacher for sample %llu %s", w->shards.folder,
-                   h->kind == KD_STORE_HIDDEN ? "hidden number" : "logit",
-                   (unsigned long long)id[bad * id_step], fault_of(h, values + bad * width));
-}
-
-static void store_numbers(const kd_store_header *h, void *column, int64_t at, const float *values,
-                          int64_t n) {
-    if (h->dtype == KD_STORE_F32) {
-        memcpy((float *)column + at, values, (size_t)n * sizeof *values);
-        return;
+    for (int i = 0; i < KD_STORE_PACKED; i++) {
+        const kd_column column = kd_store_packed_column[i];
+        const size_t bytes = (size_t)kd_column_width(h, column) * kd_column_element(h, column);
+        if (bytes > 0)
+            memcpy((char *)w->column[column] + (size_t)w->head.positions * bytes,
+                   (const char *)packed + (size_t)from * bytes, (size_t)n * bytes);
+        packed = (const char *)packed + (size_t)of * bytes;
     }
-    uint16_t *out = (uint16_t *)column + at;
-    kd_half_encode(out, values, n);
-    for (int64_t i = 0; i < n; i++)
-        if (out[i] == 0xfc00) out[i] = 0xfbff; /* −infinity → −65504 */
-}
-
-/* Classes in falling order of their logits, the lower class first among equals. */
-static inline bool ranks_before(const float *logits, int32_t a, int32_t b) {
-    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
-}
-
-/* Restores the heap `class` of n, whose root ranks last, after class[i] changed. */
-static void sift(int32_t *class, int n, int i, const float *logits) {
-    for (int child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && ranks_before(logits, class[child], class[child + 1])) child++;
-        if (ranks_before(logits, class[child], class[i])) return;
-        int32_t swap = class[i];
-        class[i] = class[child];
-        class[child] = swap;
-    }
-}
-
-/* The k classes that rank first, in order. */
-static void select_top(int32_t *class, int k, const float *logits, int classes) {
-    for (int i = 0; i < k; i++) class[i] = i;
-    for (int i = k / 2; i-- > 0;) sift(class, k, i, logits);
-    for (int32_t v = k; v < classes; v++) {
-        if (!ranks_before(logits, v, class[0])) continue;
-        class[0] = v;
-        sift(class, k, 0, logits);
-    }
-    for (int n = k; n-- > 1;) {
-        int32_t last = class[0];
-        class[0] = class[n];
-        class[n] = last;
-        sift(class, n, 0, logits);
-    }
-}
-
-/* log Σ_{dropped} e^{v/τ}; dropped is what ranks behind `last`, the last class kept. */
-static float tail_of(const float *logits, int classes, int32_t last, double temperature) {
-    double top = -INFINITY, sum = 0;
-    for (int32_t v = 0; v < classes; v++)
-        if (ranks_before(logits, last, v) && logits[v] > top) top = logits[v];
-    for (int32_t v = 0; v < classes; v++)
-        if (ranks_before(logits, last, v)) sum += exp((logits[v] - top) / temperature);
-    return (float)(top / temperature + log(sum));
-}
-
-static void store_topk(kd_store_writer *w, int64_t row, const float *logits) {
-    const kd_store_header *h = &w->head.header;
-    int32_t *class = (int32_t *)w->column[KD_COLUMN_INDEX] + row * h->k;
-    float *tail = (float *)w->column[KD_COLUMN_TAIL] + row * h->temperature_count;
-    select_top(class, h->k, logits, h->classes);
-    for (int i = 0; i < h->k; i++)
-        store_numbers(h, w->column[KD_COLUMN_KEPT], row * h->k + i, logits + class[i], 1);
-    for (int i = 0; i < h->temperature_count; i++)
-        tail[i] = tail_of(logits, h->classes, class[h->k - 1], h -> temperature[i]);
-}
-
-/* n positions behind those already there */
-static void store_values(kd_store_writer *w, int64_t n, const float *values) {
-    const kd_store_header *h = &w->head.header;
-    const int64_t width = given_width(h), at = w->head.positions;
-    if (h->kind != KD_STORE_TOPK) {
-        store_numbers(h, w->column[kd_column_values(h)], at * width, values, n * width);
-        return;
-    }
-#pragma omp parallel for if (n * width > SERIAL_NUMBERS)
-    for (int64_t i = 0; i < n; i++) store_topk(w, at + i, values + i * width);
 }
 
 static int write_column(hid_t file, const kd_store_writer *w, kd_column c) {
@@ -320,30 +218,29 @@ static void check_append(const kd_store_writer *w, int64_t n, int64_t view, bool
 }
 
 int kd_store_writer_append(kd_store_writer *w, int64_t n, int64_t view, const uint64_t *id,
-                           const int32_t *label, const float *values) {
+                           const int32_t *label, const void *packed) {
     if (!w) return KD_OK;
     check_append(w, n, view, false);
-    int status = check_values(w, n, id, 1, values);
-    while (n > 0 && status == KD_OK) {
-        int64_t at = w->head.rows, room = full_shard(w) - at, take = n < room ? n : room;
-        memcpy((uint64_t *)w->column[KD_COLUMN_ID] + at, id, (size_t)take * sizeof *id);
-        memcpy((int32_t *)w->column[KD_COLUMN_LABEL] + at, label, (size_t)take * sizeof *label);
+    int status = KD_OK;
+    for (int64_t done = 0; done < n && status == KD_OK;) {
+        int64_t at = w->head.rows, room = full_shard(w) - at;
+        const int64_t take = n - done < room ? n - done : room;
+        memcpy((uint64_t *)w->column[KD_COLUMN_ID] + at, id + done, (size_t)take * sizeof *id);
+        memcpy((int32_t *)w->column[KD_COLUMN_LABEL] + at, label + done,
+               (size_t)take * sizeof *label);
         for (int64_t i = 0; i < take; i++)
             ((int32_t *)w->column[KD_COLUMN_VIEW])[at + i] = (int32_t)view;
-        store_values(w, take, values);
+        store_packed(w, take, packed, done, n);
         w->head.rows += take;
         w->head.positions += take;
         if (take == room) status = commit_shard(w);
-        n -= take;
-        id += take;
-        label += take;
-        values += take * given_width(&w->head.header);
+        done += take;
     }
     return status;
 }
 
 int kd_store_writer_append_run(kd_store_writer *w, int64_t view, uint64_t id, int64_t length,
-                               const int32_t *label, const float *values) {
+                               const int32_t *label, const void *packed) {
     if (!w) return KD_OK;
     check_append(w, 1, view, true);
     KD_CONTRACT(length >= 1, "%s: a run of %lld positions", w->shards.folder, (long long)length);
@@ -351,15 +248,14 @@ int kd_store_writer_append_run(kd_store_writer *w, int64_t view, uint64_t id, in
         return kd_fail(KD_EDATA, "%s: sample %llu has %lld positions, a shard holds %lld",
                        w->shards.folder, (unsigned long long)id, (long long)length,
                        (long long)w->shard_rows);
-    int status = check_values(w, length, &id, 0, values);
-    if (status == KD_OK && w->head.positions + length > w->shard_rows) status = commit_shard(w);
+    int status = w->head.positions + length > w->shard_rows ? commit_shard(w) : KD_OK;
     if (status < 0) return status;
     const int64_t at = w->head.rows;
     ((uint64_t *)w->column[KD_COLUMN_ID])[at] = id;
     ((int32_t *)w->column[KD_COLUMN_VIEW])[at] = (int32_t)view;
     ((int32_t *)w->column[KD_COLUMN_LENGTH])[at] = (int32_t)length;
     ((uint32_t *)w->column[KD_COLUMN_TOKENS])[at] = kd_store_tokens_crc(length, label);
-    store_values(w, length, values);
+    store_packed(w, length, packed, 0, length);
     w->head.rows++;
     w->head.positions += length;
     return w->head.first_row + w->head.rows == w->head.total_rows ? commit_shard(w) : KD_OK;

@@ -385,7 +385,7 @@ int kd_normalize_english(char **out, const char *text) {
     if (status == KD_OK) status = RUN(before);
     if (status == KD_OK) status = write_out_short_forms(&chars);
     if (status == KD_OK) status = RUN(middle);
-    if (status == KD_OK) status = kd_chars_normalize(&chars, false);
+    if (status == KD_OK) status = kd_chars_normalize(&chars, false, true);
     if (status == KD_OK) status = kd_pass_run(&chars, drop_symbols_and_accents);
     if (status == KD_OK) status = run_all(&chars, kd_number_passes, kd_number_pass_count);
     if (status == KD_OK) status = RUN(after);
@@ -398,7 +398,7 @@ static int normalize_basic(char **out, const char *text, bool letters) {
     int status = kd_chars_decode(&chars, text, strlen(text));
     if (status == KD_OK) status = kd_chars_lower(&chars);
     if (status == KD_OK) status = RUN(before);
-    if (status == KD_OK) status = kd_chars_normalize(&chars, true);
+    if (status == KD_OK) status = kd_chars_normalize(&chars, true, true);
     if (status == KD_OK) status = kd_pass_run(&chars, drop_symbols_and_marks);
     if (status == KD_OK) status = kd_chars_lower(&chars);
     if (status == KD_OK && letters) status = kd_pass_run(&chars, part_letters);

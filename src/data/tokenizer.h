@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/hash.h"
+#include "data/token_table.h"
 
 enum {
     KD_TIMESTAMPS = 1501,
@@ -29,11 +30,6 @@ enum {
 };
 
 #define KD_TIMESTAMP_SECONDS 0.02
-
-typedef struct {
-    const char *bytes; /* any bytes; not 0-terminated */
-    size_t length;
-} kd_token_bytes;
 
 typedef struct {
     int32_t vocabulary; /* V: ids are 0 … V−1                              */

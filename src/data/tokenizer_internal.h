@@ -6,11 +6,7 @@
 
 struct kd_tokenizer {
     kd_token_ids ids;
-    char *bytes;     /* of all tokens, one behind the other               */
-    uint32_t *start; /* (vocabulary + 1) where each token's bytes begin   */
-    int32_t *slot;   /* (slots) ids of ordinary tokens by hash, −1: empty */
-    uint32_t slots;  /* a power of two                                    */
-    size_t longest;  /* of the ordinary tokens                            */
+    kd_token_table table; /* of all; the ordinary ones are indexed */
     int32_t byte[256];
 };
 
@@ -26,8 +22,5 @@ int kd_token_special_text(char out[KD_SPECIAL_TEXT_MAX], const kd_token_ids *ids
 
 /* The ordinary token of these bytes, or −1. */
 int32_t kd_tokenizer_find(const kd_tokenizer *tokenizer, const char *bytes, size_t length);
-
-/* Where the piece ends that begins at text[at], at < length. */
-size_t kd_tokenizer_piece(const char *text, size_t length, size_t at);
 
 #endif

@@ -50,35 +50,6 @@ static int list_put(token_list *list, int64_t id, size_t length) {
 
 /* --- tiktoken --------------------------------------------------------------------------------- */
 
-static int base64_value(char c) {
-    return c >= 'A' && c <= 'Z'   ? c - 'A'
-           : c >= 'a' && c <= 'z' ? c - 'a' + 26
-           : c >= '0' && c <= '9' ? c - '0' + 52
-           : c == '+'             ? 62
-           : c == '/'             ? 63
-                                  : -1;
-}
-
-/* Bytes of base64 text, which may be "=" for none; −1 when it is not base64. */
-static int64_t decode_base64(char *out, const char *text, size_t length) {
-    size_t digits = length;
-    while (digits > 0 && length - digits < 2 && text[digits - 1] == '=') digits--;
-    if (digits % 4 == 1) return -1;
-    uint32_t bits = 0;
-    int64_t done = 0;
-    int held = 0;
-    for (size_t i = 0; i < digits; i++) {
-        int value = base64_value(text[i]);
-        if (value < 0) return -1;
-        bits = bits << 6 | (uint32_t)value;
-        held += 6;
-        if (held < 8) continue;
-        held -= 8;
-        out[done++] = (char)(bits >> held & 0xFF);
-    }
-    return done;
-}
-
 static int64_t parse_rank(const char *text, size_t length) {
     int64_t rank = 0;
     if (length == 0 || length > 9) return -1;
@@ -93,7 +64,7 @@ static int parse_line(token_list *list, const char *line, size_t length) {
     const char *space = memchr(line, ' ', length);
     size_t code = space ? (size_t)(space - line) : 0;
     int64_t rank = space ? parse_rank(space + 1, length - code - 1) : -1;
-    int64_t n = rank >= 0 ? decode_base64(list->bytes + list->used, line, code) : -1;
+    int64_t n = rank >= 0 ? kd_base64_decode(list->bytes + list->used, line, code) : -1;
     if (n < 0)
         return kd_fail(KD_EDATA, "'%.*s' should be base64, a space and a rank",
                        (int)(length < 40 ? length : 40), line);

@@ -135,10 +135,10 @@ static int save(const char *folder, const char *name, kd_text *text, int status)
 }
 
 static int scratch_create(scratch *s, const kd_tokenizer *t) {
-    *s = (scratch){.room = 16 * (t->longest + 1)};
+    *s = (scratch){.room = 16 * (t->table.longest + 1)};
     s->letters = malloc(s->room);
     s->quoted = malloc(s->room);
-    s->begin = malloc((t->longest + 2) * sizeof *s->begin);
+    s->begin = malloc((t->table.longest + 2) * sizeof *s->begin);
     return s->letters && s->quoted && s->begin ? KD_OK : kd_fail_memory(s->room, "a token");
 }
 

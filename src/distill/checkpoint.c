@@ -108,8 +108,8 @@ int kd_params_hash(kd_hash *out, const kd_params *params) {
         if (p->tensor.constant)
             status = hash_constant(&part[2 * i + 1], &p->tensor);
         else
-            part[2 * i + 1] = kd_hash_bytes(params->value + p->offset,
-                                            (size_t)p->tensor.size * sizeof(kd_real));
+            part[2 * i + 1] =
+                kd_hash_bytes(params->value + p->offset, (size_t)p->tensor.size * sizeof(kd_real));
     }
     if (status == KD_OK) *out = kd_hash_join(part, 2 * params->count);
     free(part);
@@ -245,10 +245,11 @@ static int open_checkpoint(hid_t *out, const char *path) {
                        "%s: checkpoint of version %lld; this program reads versions %d to %d", path,
                        (long long)version, OLDEST, VERSION);
     if (!kd_h5_is_sealed(*out))
-        return kd_fail(KD_EDATA,
-                       "%s: has no seal, as every checkpoint is written with: another program wrote "
-                       "it anew, or its first 512 bytes were cut off",
-                       path);
+        return kd_fail(
+            KD_EDATA,
+            "%s: has no seal, as every checkpoint is written with: another program wrote "
+            "it anew, or its first 512 bytes were cut off",
+            path);
     status = kd_h5_get_string(*out, "dtype", text, sizeof text);
     if (status < 0) return status;
     if (strcmp(text, DTYPE) != 0)

@@ -7,6 +7,7 @@
 #define KD_DISTILL_LOSS_H
 
 #include "autograd/tape.h"
+#include "distill/divergence.h"
 
 typedef struct {
     kd_real hard_weight;     /* w_hard                                         */
@@ -14,6 +15,9 @@ typedef struct {
     kd_real temperature;     /* τ > 0                                          */
     kd_real label_smoothing; /* ε: the hard target is (1−ε)·onehot + ε/V       */
     double normalizer;       /* valid rows of the whole batch, > 0             */
+    kd_divergence divergence; /* D of the soft part; 0: forward KL              */
+    kd_real decoupled; /* β > 0: D is decoupled, KL(a ‖ b) + β·KL(p̂ ‖ q̂); 0: it is not   */
+    bool standardize;  /* the softmaxes see logits of mean 0 and deviation 1             */
 } kd_loss_spec;
 
 /* What the soft targets are: dense logits, or the k largest and the rest's mass, or the teacher's
@@ -32,12 +36,16 @@ typedef struct {
 /* Sums over the valid rows, for the log: parts of the same loss, before weighting. */
 typedef struct {
     double hard; /* Σ CE                                */
-    double kl;   /* Σ τ²·KL                             */
+    double kl;   /* Σ τ²·D                              */
     double rows; /* number of valid rows                */
 } kd_loss_parts;
 
-/* L = Σ_valid [w_hard·CE(z, y) + w_kl·τ²·KL(softmax(v/τ) ‖ softmax(z/τ))] / normalizer
+/* L = Σ_valid [w_hard·CE(z, y) + w_kl·τ²·D(softmax(v/τ), softmax(z/τ))] / normalizer, and with
+ * D(p, q) = KL(p ‖ q), the first of divergence.h,
  * ∂L/∂z = [w_hard(q_1 − target) + w_kl·τ(q_τ − p_τ)] / normalizer
+ * Decoupled (Zhao et al. 2022): a, b are the label's probability against the rest, p̂, q̂ the
+ * distributions among the rest; it needs labels. Standardized (Sun et al. 2024): of z and v. Both are
+ * for dense logits.
  * With top-k targets the dropped classes are one bucket in both p and q (the bucket of q is
  * Σ_{dropped} q_τ), a lower bound of the dense KL by the log-sum inequality.
  * z (N,V); label (N), or NULL when w_hard is 0; soft NULL when w_kl is 0; valid (N) of 0/1 or NULL

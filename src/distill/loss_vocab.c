@@ -64,6 +64,8 @@ static void check_vocab_loss(const kd_tensor *h, const kd_tensor *E, const int32
                 (double)spec->temperature);
     KD_CONTRACT(label || spec->hard_weight == 0, "vocab_loss: a hard part without labels");
     KD_CONTRACT(soft || spec->kl_weight == 0, "vocab_loss: a soft part without a teacher");
+    KD_CONTRACT(spec->decoupled == 0 && !spec->standardize,
+                "vocab_loss: decoupled and standardized losses are for distill_loss");
     KD_CONTRACT(!soft || !soft->logits, "vocab_loss: dense teacher logits are for distill_loss");
     KD_CONTRACT(!soft || (soft->hidden ? soft->output && soft->width >= 1
                                        : soft->k >= 1 && soft->k <= E->shape[0]),

@@ -15,14 +15,17 @@ typedef struct {
     double teacher; /* Σ e^{(v − max_v)/τ}                                          */
     double cross;   /* Σ e^{(v − max_v)/τ} · ((v − max_v) − (z − max_z))            */
     double plain;   /* Σ z, for label smoothing                                     */
+    double value;   /* Σ φ and Σ q·g of a divergence (divergence.h) of hidden states    */
+    double mean;
 } kd_vocab_sums;
 
 /* Of one row: what its gradient needs. Logarithms of sums relative to the row's maxima. */
 typedef struct {
     kd_real max_z, max_v, log_hard, log_soft, log_v;
     kd_real own;         /* z of the label                                               */
-    kd_real drop_factor; /* top-k: of e^{(z − max_z)/τ} in the gradient of a dropped class */
     double hard, kl;     /* the losses                                                   */
+    double mean;         /* Σ q·g of a divergence of hidden states                       */
+    kd_topk_row topk;    /* top-k only                                                   */
 } kd_vocab_row;
 
 /* A class that a top-k row keeps: entry j of row r of the panel. */
@@ -52,6 +55,12 @@ typedef struct {
     int64_t *kept_first;  /* (tiles+1) the first of each tile                              */
     kd_real *kept_logits; /* (rows,k) z of the kept classes                                */
 } kd_vocab;
+
+/* Whether the divergence of hidden states needs a visit of its own, between the two passes; forward
+ * KL comes out of the first. */
+static inline bool kd_vocab_is_measured(const kd_vocab *c) {
+    return c->soft && c->soft->hidden && c->spec.divergence.kind != KD_FORWARD_KL;
+}
 
 static inline bool kd_vocab_is_topk(const kd_vocab *c) {
     return c->soft && !c->soft->hidden;

@@ -20,12 +20,16 @@ static bool worth_threads(const kd_vocab *c) {
     return c->rows * c->V * c->C >= 8 * KD_PARALLEL_SIZE;
 }
 
+static bool keeps_tiles(const kd_vocab *c) {
+    return wants_gradient(c) || kd_vocab_is_measured(c);
+}
+
 size_t kd_vocab_stored_tiles(const kd_vocab *c) {
-    return wants_gradient(c) ? (size_t)c->tiles : (size_t)omp_get_max_threads();
+    return keeps_tiles(c) ? (size_t)c->tiles : (size_t)omp_get_max_threads();
 }
 
 static kd_real *tile_memory(const kd_vocab *c, kd_real *panel, int64_t t) {
-    return panel + (wants_gradient(c) ? t : omp_get_thread_num()) * c->most * KD_VOCAB_TILE;
+    return panel + (keeps_tiles(c) ? t : omp_get_thread_num()) * c->most * KD_VOCAB_TILE;
 }
 
 static kd_real hard_scale(const kd_vocab *c) {
@@ -72,16 +76,22 @@ static void take_out_kept(const kd_vocab *c, int64_t t, kd_real *z) {
     }
 }
 
+static void multiply(const kd_vocab *c, kd_matrix_product p) {
+    p.precision = c->precision;
+    kd_gemm_serial(&p);
+}
+
 static void first_pass(const kd_vocab *c, int64_t t) {
     const int64_t n = tile_classes(c, t), begin = t * KD_VOCAB_TILE;
     const kd_real rate = 1 / c->spec.temperature;
     kd_real *z = tile_memory(c, c->z, t), *v = c->v ? tile_memory(c, c->v, t) : NULL;
     kd_vocab_sums *sums = c->sums + t * c->most;
-    kd_gemm_serial_at(c->precision, KD_PLAIN, KD_TRANSPOSED, c->rows, n, c->C, 1, c->h, c->C,
-                      c->E + begin * c->C, c->C, 0, z, n);
+    multiply(c, kd_product_of(c->rows, n, c->C, kd_plain(c->h, c->C),
+                              kd_transposed(c->E + begin * c->C, c->C), z, n));
     if (v)
-        kd_gemm_serial_at(c->precision, KD_PLAIN, KD_TRANSPOSED, c->rows, n, c->width, 1, c->hidden,
-                          c->width, c->teacher_output + begin * c->width, c->width, 0, v, n);
+        multiply(c, kd_product_of(c->rows, n, c->width, kd_plain(c->hidden, c->width),
+                                  kd_transposed(c->teacher_output + begin * c->width, c->width), v,
+                                  n));
     for (int64_t r = 0; r < c->rows && c->label; r++) {
         const int64_t own = c->label[c->row[r]] - begin;
         if (own >= 0 && own < n) c->state[r].own = z[r * n + own];
@@ -130,24 +140,51 @@ static double hidden_divergence(const kd_vocab *c, int64_t r, double log_soft, d
 }
 
 /* The same over the kept classes and one bucket; `dropped` is Σ e^{(z − max_z)/τ} of the others.
- * See topk_row of loss.c. */
-static double topk_divergence(const kd_vocab *c, int64_t r, double dropped, double total,
-                              double *log_v) {
+ * See topk_row of loss_soft.c. */
+static double topk_divergence(const kd_vocab *c, int64_t r, double dropped, double total) {
     const int64_t i = c->row[r];
     const int k = c->soft->k;
-    const kd_real *kept = c->soft->kept + i * k, *z = c->kept_logits + r * k;
-    const double rate = 1 / (double)c->spec.temperature, log_z = log(total);
-    *log_v = kd_topk_log_sum(kept, k, c->soft->tail[i], rate);
-    const double tail = exp((double)c->soft->tail[i] - *log_v);
-    double kl = 0;
-    if (tail > 0) kl += tail * ((double)c->soft->tail[i] - *log_v - (log(dropped) - log_z));
-    for (int j = 0; j < k; j++) {
-        const double log_p = (double)kept[j] * rate - *log_v;
-        const double log_q = (double)(z[j] - c->state[r].max_z) * rate - log_z;
-        kl += exp(log_p) * (log_p - log_q);
+    kd_topk_row *row = &c->state[r].topk;
+    *row = (kd_topk_row){.kept = c->soft->kept + i * k,
+                         .k = k,
+                         .tail = (double)c->soft->tail[i],
+                         .dropped = dropped,
+                         .total = total,
+                         .max_z = c->state[r].max_z,
+                         .rate = 1 / c->spec.temperature};
+    return kd_topk_divergence(row, &c->spec.divergence, c->kept_logits + r * k);
+}
+
+static kd_divergence_row measured_row(const kd_vocab *c, const kd_vocab_row *s) {
+    return (kd_divergence_row){1 / c->spec.temperature, s->max_v, s->log_v, s->max_z, s->log_soft};
+}
+
+/* Between the passes, where the divergence is not forward KL: its sums in a tile … */
+static void measure_tile(const kd_vocab *c, int64_t t) {
+    const int64_t n = tile_classes(c, t);
+    const kd_real *z = tile_memory(c, c->z, t), *v = tile_memory(c, c->v, t);
+    for (int64_t r = 0; r < c->rows; r++) {
+        kd_vocab_sums *sums = &c->sums[t * c->most + r];
+        const kd_divergence_row row = measured_row(c, &c->state[r]);
+        sums->value = sums->mean = 0;
+        kd_divergence_sums(&c->spec.divergence, &row, v + r * n, z + r * n, n, &sums->value,
+                           &sums->mean);
     }
-    c->state[r].drop_factor = (kd_real)(soft_slope(c) * (1 / total - tail / dropped));
-    return kl;
+}
+
+/* … and of a row. */
+static void measure(const kd_vocab *c, bool threaded) {
+#pragma omp parallel for schedule(dynamic, 1) if (threaded)
+    for (int64_t t = 0; t < c->tiles; t++) measure_tile(c, t);
+    const double tau = (double)c->spec.temperature;
+    for (int64_t r = 0; r < c->rows; r++) {
+        kd_vocab_row *s = &c->state[r];
+        s->kl = s->mean = 0;
+        for (int64_t t = 0; t < c->tiles; t++) {
+            s->kl += tau * tau * c->sums[t * c->most + r].value;
+            s->mean += c->sums[t * c->most + r].mean;
+        }
+    }
 }
 
 static void finish_row(const kd_vocab *c, int64_t r) {
@@ -184,7 +221,7 @@ static void finish_row(const kd_vocab *c, int64_t r) {
         s->hard = log(hard) - (1 - eps) * (double)(s->own - s->max_z) -
                   (eps > 0 ? eps * (plain / (double)c->V - (double)s->max_z) : 0);
     if (k)
-        s->kl = tau * tau * topk_divergence(c, r, dropped, soft, &log_v);
+        s->kl = tau * tau * topk_divergence(c, r, dropped, soft);
     else if (c->soft)
         s->kl = tau * tau * hidden_divergence(c, r, log(soft), &log_v);
     s->log_hard = (kd_real)log(hard);
@@ -201,14 +238,19 @@ static void row_gradient(const kd_vocab *c, const kd_vocab_row *s, kd_real *rest
     const kd_real weight = hard_scale(c), share = c->spec.label_smoothing / (kd_real)c->V;
     const kd_real max_z = s->max_z, max_v = s->max_v, log_soft = s->log_soft, log_v = s->log_v;
     kd_real g[KD_VOCAB_TILE];
-    if (v) {
+    if (kd_vocab_is_measured(c)) {
+        const kd_divergence_row row = measured_row(c, s);
+        memset(g, 0, sizeof g);
+        kd_divergence_gradient(&c->spec.divergence, &row, v, z, n, s->mean, slope, g);
+    } else if (v) {
 #pragma omp simd
         for (int64_t i = 0; i < n; i++)
             g[i] = slope * (kd_vexp((z[i] - max_z) * rate - log_soft) -
                             kd_vexp((v[i] - max_v) * rate - log_v));
     } else if (c->soft) {
+        const kd_real factor = (kd_real)(soft_slope(c) * s->topk.drop_factor);
 #pragma omp simd
-        for (int64_t i = 0; i < n; i++) g[i] = s->drop_factor * kd_vexp((z[i] - max_z) * rate);
+        for (int64_t i = 0; i < n; i++) g[i] = factor * kd_vexp((z[i] - max_z) * rate);
     } else {
         memset(g, 0, sizeof g);
     }
@@ -223,18 +265,17 @@ static void row_gradient(const kd_vocab *c, const kd_vocab_row *s, kd_real *rest
 /* The kept classes of tile t: what row_gradient could not see. */
 static void kept_gradient(const kd_vocab *c, int64_t t, kd_real *z) {
     const int k = c->soft->k;
-    const double rate = 1 / (double)c->spec.temperature, slope = soft_slope(c);
+    const double slope = soft_slope(c);
     for (int64_t i = c->kept_first[t]; i < c->kept_first[t + 1]; i++) {
         const kd_vocab_kept *kept = &c->kept[i];
         const kd_vocab_row *s = &c->state[kept->r];
         const int64_t entry = c->row[kept->r] * k + kept->j;
-        const double above = (double)(c->kept_logits[kept->r * k + kept->j] - s->max_z);
-        const double q = exp(above * rate - (double)s->log_soft);
-        const double p = exp((double)c->soft->kept[entry] * rate - (double)s->log_v);
+        const kd_real own = c->kept_logits[kept->r * k + kept->j];
+        const double above = (double)(own - s->max_z);
         const double hard =
             hard_scale(c) != 0 ? (double)hard_scale(c) * exp(above - (double)s->log_hard) : 0;
         z[kept->r * tile_classes(c, t) + c->soft->index[entry] - t * KD_VOCAB_TILE] +=
-            (kd_real)(slope * (q - p) + hard);
+            (kd_real)(slope * kd_topk_slope(&s->topk, &c->spec.divergence, kept->j, own) + hard);
     }
 }
 
@@ -242,9 +283,11 @@ static void kept_gradient(const kd_vocab *c, int64_t t, kd_real *z) {
 static void embedding_gradient(const kd_vocab *c, int64_t t, kd_real alpha, kd_real beta,
                                kd_real *dE) {
     const int64_t n = tile_classes(c, t);
-    kd_gemm_serial_at(c->precision, KD_TRANSPOSED, KD_PLAIN, n, c->C, c->rows, alpha,
-                      tile_memory(c, c->z, t), n, c->h, c->C, beta, dE + t * KD_VOCAB_TILE * c->C,
-                      c->C);
+    kd_matrix_product p = kd_product_of(n, c->C, c->rows, kd_transposed(tile_memory(c, c->z, t), n),
+                                        kd_plain(c->h, c->C), dE + t * KD_VOCAB_TILE * c->C, c->C);
+    p.alpha = alpha;
+    p.beta = beta;
+    multiply(c, p);
 }
 
 /* The tile's G, its part of ∂E, and its contribution to ∂h (begins it when `opens`). */
@@ -259,9 +302,10 @@ static void second_pass(const kd_vocab *c, int64_t t, kd_real *partial, bool ope
     }
     if (kd_vocab_is_topk(c)) kept_gradient(c, t, z);
     if (c->dE && !c->last) embedding_gradient(c, t, 1, c->first ? 0 : 1, c->dE);
-    if (partial)
-        kd_gemm_serial_at(c->precision, KD_PLAIN, KD_PLAIN, c->rows, c->C, n, 1, z, n,
-                          c->E + begin * c->C, c->C, opens ? 0 : 1, partial, c->C);
+    kd_matrix_product p = kd_product_of(c->rows, c->C, n, kd_plain(z, n),
+                                        kd_plain(c->E + begin * c->C, c->C), partial, c->C);
+    p.beta = opens ? 0 : 1;
+    if (partial) multiply(c, p);
 }
 
 static void gradients(const kd_vocab *c, kd_real *dh, bool threaded) {
@@ -319,6 +363,7 @@ void kd_vocab_panel(const kd_vocab *c, kd_real *dh, kd_loss_parts *sum) {
     for (int64_t t = 0; t < c->tiles; t++) first_pass(c, t);
 #pragma omp parallel for if (threaded)
     for (int64_t r = 0; r < c->rows; r++) finish_row(c, r);
+    if (kd_vocab_is_measured(c)) measure(c, threaded);
     if (wants_gradient(c)) gradients(c, dh, threaded);
     for (int64_t r = 0; r < c->rows; r++) {
         sum->hard += c->state[r].hard;

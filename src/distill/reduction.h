@@ -4,34 +4,39 @@
  *     S(a, b) = leaf a                       if b = a + 1
  *             = S(a, a + h) + S(a + h, b)    h the largest power of two below b − a
  *
- * Rank r of R computes the leaves ⌊r·n/R⌋ … ⌊(r+1)·n/R⌋ − 1, adds what lies whole in its share, and
- * the ranks exchange the rest: each adds up its part of the elements from all others, then all
- * gather the parts; 2·size·(R − 1)/R numbers go out of each rank when the shares are powers of two.
+ * A rank computes its share of the leaves (kd_ranks_part), adds what lies whole in its share, and
+ * the ranks exchange the rest, round by round of a deal (deal.h) from the end of the array: each
+ * adds up its block from all others. A round leaves as soon as its numbers of a rank's last leaf
+ * are known, while the rank computes the others; size·(R − 1)/R numbers go out of each rank when
+ * the shares are powers of two.
  */
 #ifndef KD_DISTILL_REDUCTION_H
 #define KD_DISTILL_REDUCTION_H
 
-#include <stdint.h>
-
-#include "autograd/real.h"
+#include "distill/deal.h"
 
 typedef struct kd_reduction kd_reduction;
 
-/* For arrays of `size` numbers and updates of `full` leaves, or `last` (the end of an epoch). Takes
- * memory for the blocks that a rank holds at once: none for one leaf, an array for two or three,
- * about log2 of them for more. The caller frees. */
-int kd_reduction_create(kd_reduction **out, int64_t size, int64_t full, int64_t last);
+/* For arrays of the deal's size, which is borrowed, and updates of `full` leaves, or `last` (the
+ * end of an epoch). Takes memory for the blocks of leaves that a rank holds at once: none for one
+ * leaf, an array for two or three, about log2 of them for more; and for a few rounds. The caller
+ * frees. */
+int kd_reduction_create(kd_reduction **out, const kd_deal *deal, int64_t full, int64_t last);
 void kd_reduction_free(kd_reduction *reduction); /* NULL is allowed */
 
-/* The leaves of a rank, or of this one, in an update of n: first … end − 1; maybe none. */
-void kd_reduction_share_of(int rank, int64_t n, int64_t *first, int64_t *end);
-void kd_reduction_share(int64_t n, int64_t *first, int64_t *end);
-
-/* One update of n leaves: begin; for each of this rank's leaves in order, its numbers in `values`
- * (size), which are changed; finish, which leaves the sum of all in `values`. `values` is one array
- * throughout, and what a leaf finds in it means nothing. */
+/* One update of n leaves: begin; add for each of this rank's leaves in order, its numbers in
+ * `values`, which are changed; finish. `values` is one array throughout, and what a leaf finds in
+ * it means nothing. Then this rank's blocks of it hold the sums of all ranks. */
 void kd_reduction_begin(kd_reduction *reduction, int64_t n);
 void kd_reduction_add(kd_reduction *reduction, kd_real *values);
 void kd_reduction_finish(kd_reduction *reduction, kd_real *values);
+
+/* Whether the next leaf is this rank's last; of that one, the numbers from `from` on are known
+ * already: what can leaves. */
+bool kd_reduction_is_last(const kd_reduction *reduction);
+void kd_reduction_ready(kd_reduction *reduction, kd_real *values, int64_t from);
+/* A leaf of this rank failed: its part of the exchange is carried out without sense, so that no
+ * rank waits for it. kd_reduction_finish follows. */
+void kd_reduction_break(kd_reduction *reduction);
 
 #endif

@@ -35,7 +35,7 @@ bool kd_selftest_passed(const kd_selftest *check) {
 /* log softmax(x/τ), in double. */
 static void log_softmax(const double *x, double temperature, double *out) {
     double max = x[0], sum = 0;
-    for (int c = 1; c < CLASSES; c++) max = fmax(max, x[c]);
+    for (int c = 1; c < CLASSES; c++) max = x[c] > max ? x[c] : max;
     for (int c = 0; c < CLASSES; c++) sum += exp((x[c] - max) / temperature);
     for (int c = 0; c < CLASSES; c++) out[c] = (x[c] - max) / temperature - log(sum);
 }
@@ -158,7 +158,8 @@ static void check_equal(bench *b) {
     memcpy(keep, b->z, sizeof keep);
     memcpy(b->z, b->v, sizeof keep);
     call_all(b, &spec, NULL);
-    for (int i = 0; i < SIZE; i++) largest = fmax(largest, fabs(b->grad[i]));
+    for (int i = 0; i < SIZE; i++)
+        if (fabs(b->grad[i]) > largest) largest = fabs(b->grad[i]);
     add_check(b, fabs(b->loss), 0, "loss of a student that equals its teacher");
     add_check(b, largest, 0, "its gradient");
     memcpy(b->z, keep, sizeof keep);
@@ -192,11 +193,12 @@ static void check_mask(bench *b) {
     memcpy(all, b->grad, sizeof all);
     for (int i = 0; i < ROWS; i++) valid[i] = i % MASKED != 0;
     call_all(b, &spec, valid);
-    for (int i = 0; i < SIZE; i++)
-        if (valid[i / CLASSES])
-            others = fmax(others, fabs(b->grad[i] - all[i]));
-        else
-            masked = fmax(masked, fabs(b->grad[i]));
+    for (int i = 0; i < SIZE; i++) {
+        const bool counts = valid[i / CLASSES];
+        const double differs = counts ? fabs(b->grad[i] - all[i]) : fabs(b->grad[i]);
+        double *most = counts ? &others : &masked;
+        if (differs > *most) *most = differs;
+    }
     add_check(b, masked, 0, "gradient of masked rows");
     add_check(b, others, 0, "what a mask changes in other rows");
 }

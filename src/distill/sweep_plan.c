@@ -148,7 +148,8 @@ static int print_plan(plan *p, const char *runs) {
     status = kd_text_finish(&text, "the plan");
     if (status == KD_OK) fputs(text.text, stdout);
     free(text.text);
-    return status < 0 ? status : kd_plan_conclude(runs, &p->total);
+    const kd_plan_request request = {.runs = runs};
+    return status < 0 ? status : kd_plan_conclude(&request, &p->total);
 }
 
 int kd_sweep_plan(const kd_sweep *sweep, const char *runs) {

@@ -11,6 +11,7 @@
 #include "config/reader.h"
 #include "distill/origin.h"
 #include "distill/plan.h"
+#include "distill/train_spec.h"
 #include "report/metric.h"
 
 /* What a command may ask of a run. Each does what is missing of the stages before it. */
@@ -83,11 +84,16 @@ typedef struct kd_task {
     int (*load)(void **config, const char *path, int set_count, const char *const *sets);
     void (*free_config)(void *config);
     const char *(*run_name)(const void *config);
+    const kd_train_spec *(*training)(const void *config); /* of the student */
     int (*inspect)(kd_text *out, const void *config);
-    /* --dry-run: prints what a run in the folder `runs` takes; changes nothing. */
-    int (*plan)(const void *config, const char *runs);
+    /* --dry-run: prints what a run takes; changes nothing. */
+    int (*plan)(const void *config, const kd_plan_request *request);
     /* Prints the table of one model; changes nothing. */
     int (*measure)(const void *config, const kd_measurement *what);
+
+    /* Gathers an importance matrix of `model` over the samples that `data` lists (quant/imatrix.h);
+     * NULL: the task has none. */
+    int (*imatrix)(const char *model, const char *data, const char *language, const char *out);
 
     /* KD_ECONFIG when the config gives the stage nothing to do; asked before a run is opened. */
     int (*check)(const void *config, kd_stage_kind stage);

@@ -14,18 +14,20 @@ typedef struct {
     void *context;
     /* Rows that are answered together, from `row` on; at least 1. */
     int64_t (*batch)(const void *context, int64_t row);
-    /* The teacher's answers to n rows → `answers`. A negative status ends the stage. */
-    int (*answer)(void *context, int64_t row, int64_t n);
-    float *answers; /* room for a batch's                      */
-    int64_t (*numbers)(const void *context, int64_t row, int64_t n); /* in it, of n rows */
-    /* What lies in `answers` to the writer. */
-    int (*append)(void *context, kd_store_writer *writer, int64_t row, int64_t n);
+    int64_t (*positions)(const void *context, int64_t row, int64_t n); /* of n rows */
+    /* The teacher's answers to n rows → what the store keeps of them (kd_store_pack). A negative
+     * status ends the stage. */
+    int (*answer)(void *context, const kd_store_header *header, int64_t row, int64_t n,
+                  void *packed);
+    /* That to the writer. */
+    int (*append)(void *context, kd_store_writer *writer, int64_t row, int64_t n,
+                  const void *packed);
 } kd_teaching;
 
 /* Makes what is missing of the store in the folder `path` and opens it; *content is its hash. Ranks
  * answer a batch each and the first stores them in their order: the bytes are those of one. Whole
  * shards of earlier starts are kept. KD_EAGAIN after kd_train_request_stop. The caller frees *out.
  */
-int kd_teach(kd_store **out, kd_hash *content, const char *path, const kd_teaching *teaching);
+int kd_teach(kd_store **out, kd_hash *content, const char *path, const kd_teaching *how);
 
 #endif

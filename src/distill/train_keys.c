@@ -31,3 +31,21 @@ void kd_config_qat_defaults(kd_config_reader *reader, const cJSON *object, cJSON
     const cJSON *rate = kd_json_get(train, "learning_rate");
     kd_default_number(reader, out, "learning_rate", rate ? rate->valuedouble / 10 : 0.01);
 }
+
+/* 0: the divergence has no mixture. */
+static double usual_skew(const cJSON *loss) {
+    const cJSON *divergence = kd_json_get(loss, "divergence");
+    const char *name = cJSON_IsString(divergence) ? divergence->valuestring : "";
+    if (strcmp(name, "jensen_shannon") == 0) return 0.5;
+    return strncmp(name, "skewed_", 7) == 0 ? 0.1 : 0;
+}
+
+void kd_config_divergence_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
+    if (usual_skew(object) > 0) kd_default_number(reader, out, "skew", usual_skew(object));
+}
+
+void kd_config_check_divergence(kd_config_reader *reader, const cJSON *object, const char *path) {
+    if (kd_json_get(object, "skew") && usual_skew(object) <= 0)
+        kd_config_complain_key(reader, object, path, "skew",
+                               "goes with jensen_shannon, skewed_kl and skewed_reverse_kl only");
+}

@@ -6,7 +6,17 @@
 #include "config/rows.h"
 #include "distill/train_spec.h"
 
+#define KD_DIVERGENCE_CHOICE(NAME, name) "|" #name
 /* clang-format off */
+/* Which divergence the soft part of a kd_loss_config has; with kd_config_divergence_defaults and
+ * kd_config_check_divergence. */
+#define DIVERGENCE_KEYS                                                                            \
+    {"divergence", KD_KEY_CHOICE, FIELD(kd_loss_config, divergence),                               \
+     .choices = "forward_kl" KD_OTHER_DIVERGENCES(KD_DIVERGENCE_CHOICE), .fallback = "\"forward_kl\"", \
+     .doc = "what kl weighs: KL(teacher ‖ student), or another distance of the two"},              \
+    {"skew", KD_KEY_REAL, FIELD(kd_loss_config, skew), .low = 0, .high = 0.999999, .above = true,  \
+     .depends = "0.5 for jensen_shannon, 0.1 for the skewed ones",                                 \
+     .doc = "share of the teacher in the mixture that is compared with; for skewed_reverse_kl of the student"}
 /* The rows of a kd_train_spec at member `p` of the struct `s`. Their defaults: epochs as given, JSON
  * of batch (size), optimizer (who), schedule (falls) and clip (norm); for people, what learning_rate,
  * warmup_epochs and, when other keys decide, the rest depend on. */
@@ -59,5 +69,9 @@ void kd_config_train_finish(kd_config_reader *reader, const cJSON *object, const
                             void *base);
 /* The `defaults` of "qat": what is not said is as in "train", but for epochs, rate and warm-up. */
 void kd_config_qat_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
+
+/* The skew of a "loss" that has one, and what is wrong with one that has none. */
+void kd_config_divergence_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out);
+void kd_config_check_divergence(kd_config_reader *reader, const cJSON *object, const char *path);
 
 #endif

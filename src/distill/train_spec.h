@@ -3,6 +3,7 @@
 #define KD_DISTILL_TRAIN_SPEC_H
 
 #include "autograd/param.h"
+#include "distill/divergence.h"
 
 enum { KD_HINTS_MAX = 4 };
 
@@ -40,6 +41,9 @@ typedef struct {
 
 typedef struct {
     double temperature, kl, hard, label_smoothing;
+    kd_divergence_kind divergence;
+    double skew, decoupled; /* NAN and 0 where they are not said */
+    bool standardize;
     int hint_count;
     kd_hint_spec hint[KD_HINTS_MAX];
 } kd_loss_config;

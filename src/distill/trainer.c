@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/slurm.h"
 #include "distill/checkpoint.h"
 #include "distill/gradient.h"
 #include "distill/optimizer.h"
@@ -27,8 +29,12 @@ void kd_train_request_stop(void) {
     stop_requested = 1;
 }
 
+bool kd_train_stop_asked(void) {
+    return stop_requested != 0;
+}
+
 bool kd_train_take_stop(void) {
-    bool asked = stop_requested != 0;
+    const bool asked = kd_train_stop_asked();
     stop_requested = 0;
     return asked;
 }
@@ -44,10 +50,11 @@ typedef struct {
     kd_tape *tape;
     kd_gradient gradient;
     kd_optimizer optimizer;
-    uint64_t dropout;   /* key of its streams, one for each micro-batch */
-    loss_sums *leaf;    /* of each micro-batch of an update             */
-    size_t *leaf_bytes; /* of each rank's                              */
-    kd_runlog *log;     /* this and the board: of the first rank */
+    uint64_t dropout; /* key of its streams, one for each micro-batch */
+    kd_real
+        *whole[KD_OPTIMIZER_MOMENTS]; /* moments of all ranks, on the first, to save and resume */
+    loss_sums *leaf;                  /* of each micro-batch of an update             */
+    kd_runlog *log;                   /* this and the board: of the first rank */
     kd_tensorboard *board;
     kd_progress_state state;
     int64_t updates, total, warmup; /* per epoch; in all; of them with a rising rate */
@@ -63,7 +70,6 @@ static void trainer_clear(trainer *t) {
     kd_gradient_clear(&t->gradient);
     kd_optimizer_clear(&t->optimizer);
     free(t->leaf);
-    free(t->leaf_bytes);
     kd_runlog_close(t->log);
     kd_tensorboard_close(t->board);
 }
@@ -84,11 +90,11 @@ static int make_paths(trainer *t) {
 static int make_leaves(trainer *t) {
     const int64_t batches = t->task->batches, most = t->job->spec->accumulate;
     const int64_t full = most < batches ? most : batches, rest = batches % full;
-    int status = kd_gradient_init(&t->gradient, t->task->params, full, rest ? rest : full);
+    int status = kd_gradient_init(&t->gradient, t->task->params, &t->optimizer.deal, full,
+                                  rest ? rest : full);
     if (status < 0) return status;
     t->leaf = malloc((size_t)full * sizeof *t->leaf);
-    t->leaf_bytes = malloc((size_t)kd_rank_count() * sizeof *t->leaf_bytes);
-    if (t->leaf && t->leaf_bytes) return KD_OK;
+    if (t->leaf) return KD_OK;
     return kd_fail_memory((size_t)full * sizeof *t->leaf, "the losses of an update");
 }
 
@@ -103,8 +109,8 @@ static int trainer_init(trainer *t, const kd_objective *task, const kd_train_job
         snprintf(t->state.best_metric, sizeof t->state.best_metric, "%s", task->metric[0].name);
     int status = make_paths(t);
     if (status == KD_OK) status = kd_tape_create(&t->tape, job->seed);
-    if (status == KD_OK) status = make_leaves(t);
     if (status == KD_OK) status = kd_optimizer_init(&t->optimizer, task->params, job->spec);
+    if (status == KD_OK) status = make_leaves(t);
     if (status < 0) return status;
     t->dropout = t->tape->rng.key;
     t->tape->precision = job->precision;
@@ -122,19 +128,49 @@ static kd_checkpoint describe_checkpoint(trainer *t) {
                        .origin = t->job->origin,
                        .config_json = t->job->config_json,
                        .stage = t->job->stage};
-    for (int m = 0; m < c.moment_count; m++) c.moment[m] = t->optimizer.moment[m];
+    for (int m = 0; m < c.moment_count; m++) c.moment[m] = t->whole[m];
     c.state.dropout = (kd_rng){.key = t->dropout};
     c.state.optimizer_step = t->optimizer.step;
     c.state.elapsed += kd_clock() - t->began;
     return c;
 }
 
-/* By the first rank: all have the same. */
-static int save(trainer *t, const char *path) {
-    if (!kd_rank_first()) return KD_OK;
+/* Room for the moments of all ranks on the first; alone, they are there. */
+static int make_whole(trainer *t) {
+    const size_t bytes = (size_t)t->task->params->trained_size * sizeof(kd_real);
+    int status = KD_OK;
+    for (int m = 0; m < t->optimizer.moment_count && status == KD_OK; m++) {
+        if (kd_rank_count() == 1) t->whole[m] = t->optimizer.moment[m];
+        if (kd_rank_count() == 1 || !kd_rank_first()) continue;
+        t->whole[m] = kd_large_alloc(bytes + 1);
+        if (t->whole[m])
+            memset(t->whole[m], 0, bytes);
+        else
+            status = kd_fail_memory(bytes, "the optimizer's moments of all ranks");
+    }
+    return kd_ranks_worst(status);
+}
+
+static void drop_whole(trainer *t) {
+    for (int m = 0; m < KD_OPTIMIZER_MOMENTS; m++) {
+        if (kd_rank_count() > 1) free(t->whole[m]);
+        t->whole[m] = NULL;
+    }
+}
+
+static int save_first(trainer *t, const char *path) {
     kd_checkpoint c = describe_checkpoint(t);
     int status = kd_params_check(c.params, t->job->stage); /* the file before stays good */
-    if (status == KD_OK) status = kd_checkpoint_save(path, &c);
+    return status < 0 ? status : kd_checkpoint_save(path, &c);
+}
+
+/* By the first rank, who asks the others for their moments. */
+static int save(trainer *t, const char *path) {
+    int status = make_whole(t);
+    for (int m = 0; m < t->optimizer.moment_count && status == KD_OK && kd_rank_count() > 1; m++)
+        kd_optimizer_collect(&t->optimizer, m, t->whole[m]);
+    if (status == KD_OK && kd_rank_first()) status = save_first(t, path);
+    drop_whole(t);
     t->last_saved = kd_clock();
     return status;
 }
@@ -173,15 +209,17 @@ static void share_weights(kd_params *params) {
 
 /* What the first rank read, on all. */
 static int resume(trainer *t) {
-    int status = kd_ranks_worst(kd_rank_first() ? read_last(t) : KD_OK);
-    if (status < 0) return status;
-    const size_t moment = (size_t)t->task->params->trained_size * sizeof(kd_real);
-    kd_ranks_share(&t->state, sizeof t->state);
-    kd_ranks_share(&t->optimizer.step, sizeof t->optimizer.step);
-    for (int m = 0; m < t->optimizer.moment_count; m++)
-        kd_ranks_share(t->optimizer.moment[m], moment);
-    share_weights(t->task->params);
-    return KD_OK;
+    int status = make_whole(t);
+    if (status == KD_OK) status = kd_ranks_worst(kd_rank_first() ? read_last(t) : KD_OK);
+    if (status == KD_OK) {
+        kd_ranks_share(&t->state, sizeof t->state);
+        kd_ranks_share(&t->optimizer.step, sizeof t->optimizer.step);
+        for (int m = 0; m < t->optimizer.moment_count && kd_rank_count() > 1; m++)
+            kd_optimizer_spread(&t->optimizer, m, t->whole[m]);
+        share_weights(t->task->params);
+    }
+    drop_whole(t);
+    return status;
 }
 
 /* Forward and backward of one micro-batch; its gradient is in the slab, its losses in *losses. */
@@ -200,20 +238,13 @@ static int micro_step(trainer *t, const kd_train_place *at, double normalizer, l
                        "train.clip",
                        t->job->stage, (double)loss->value[0], (long long)t->state.step);
     losses->total = (double)loss->value[0] * normalizer;
-    kd_tape_backward(t->tape, loss);
-    kd_gradient_leave(&t->gradient);
+    kd_gradient_backward(&t->gradient, t->tape, loss);
     return KD_OK;
 }
 
-/* The losses of all micro-batches, this rank's first … among them, into `recent`, in their order.
- */
-static void add_losses(trainer *t, int64_t n, int64_t first) {
-    for (int r = 0; r < kd_rank_count(); r++) {
-        int64_t from, end;
-        kd_reduction_share_of(r, n, &from, &end);
-        t->leaf_bytes[r] = (size_t)(end - from) * sizeof *t->leaf;
-    }
-    kd_ranks_gather(t->leaf, t->leaf + first, t->leaf_bytes);
+/* The losses of all micro-batches into `recent`, in their order. */
+static void add_losses(trainer *t, int64_t n) {
+    kd_ranks_gather_parts(t->leaf, n, sizeof *t->leaf);
     for (int64_t i = 0; i < n; i++) {
         for (int k = 0; k < t->task->term_count; k++)
             t->recent.parts.term[k] += t->leaf[i].parts.term[k];
@@ -222,24 +253,37 @@ static void add_losses(trainer *t, int64_t n, int64_t first) {
     }
 }
 
+/* The micro-batches of the update that begins with `batch`. */
+static int64_t batches_of_update(const trainer *t, int64_t batch) {
+    return kd_smaller(t->job->spec->accumulate, t->task->batches - batch);
+}
+
+/* This rank's first of the update that begins with `batch`, −1 when it has none. */
+static int64_t first_of_update(const trainer *t, int64_t batch) {
+    int64_t first, end;
+    kd_ranks_part(kd_rank(), batches_of_update(t, batch), &first, &end);
+    return first < end ? batch + first : -1;
+}
+
 /* The gradient of `accumulate` micro-batches, those of all ranks; → how many there were. */
 static int find_gradient(trainer *t, int64_t *count) {
     const kd_objective *task = t->task;
-    const kd_train_place begin = {t->state.epoch, t->state.batch, t->state.step};
-    const int64_t most = t->job->spec->accumulate, left = task->batches - begin.batch;
-    const int64_t n = most < left ? most : left;
+    kd_train_place at = {t->state.epoch, t->state.batch, t->state.step, -1};
+    const int64_t begin = at.batch, n = batches_of_update(t, begin);
     int64_t first, end;
-    const double normalizer = task->rows(task->context, &begin, n);
+    const double normalizer = task->rows(task->context, &at, n);
     int status = KD_OK;
     kd_gradient_begin(&t->gradient, n, &first, &end);
     for (int64_t i = first; i < end && status == KD_OK; i++) {
-        const kd_train_place at = {begin.epoch, begin.batch + i, begin.step};
+        at.batch = begin + i;
+        at.after = i + 1 < end ? at.batch + 1 : first_of_update(t, begin + n);
         status = micro_step(t, &at, normalizer, &t->leaf[i]);
     }
+    kd_gradient_exchange(&t->gradient, status < 0);
     status = kd_ranks_worst(status);
+    if (status == KD_OK) status = kd_gradient_finish(&t->gradient);
     if (status < 0) return status;
-    kd_gradient_finish(&t->gradient);
-    add_losses(t, n, first);
+    add_losses(t, n);
     *count = n;
     return KD_OK;
 }
@@ -249,7 +293,9 @@ static int update(trainer *t) {
     int status = find_gradient(t, &n);
     if (status < 0) return status;
     double rate = kd_schedule_rate(t->job->spec, t->state.step, t->warmup, t->total);
-    double norm = kd_optimizer_update(&t->optimizer, rate);
+    double norm;
+    status = kd_optimizer_update(&t->optimizer, rate, &norm);
+    if (status < 0) return status;
     if (!isfinite(norm))
         return kd_fail(
             KD_EDATA,
@@ -386,17 +432,19 @@ static int loop(trainer *t) {
         }
         bool epoch_ended = t->state.batch == 0;
         if (status == KD_OK && epoch_ended) status = evaluate_epoch(t);
-        bool due = kd_clock() - t->last_saved >= spec->checkpoint_seconds;
+        const bool waited = kd_clock() - t->last_saved >= spec->checkpoint_seconds;
+        const bool due = kd_ranks_any(waited && kd_rank_first());
         const bool stop = kd_ranks_any(stop_requested);
         if (status == KD_OK && (due || stop || t->state.epoch == spec->epochs))
             status = save(t, t->last_path);
         if (status < 0) return status;
         if (t->state.epoch < spec->epochs && stop) {
             kd_train_take_stop();
-            return kd_fail(KD_EAGAIN,
-                           "%s: stopped on request after update %lld of %lld; saved: the "
-                           "same command goes on from here",
-                           t->job->stage, (long long)t->state.step, (long long)t->total);
+            kd_fail(KD_EAGAIN,
+                    "%s: stopped on request after update %lld of %lld; saved: the "
+                    "same command goes on from here",
+                    t->job->stage, (long long)t->state.step, (long long)t->total);
+            return kd_ranks_worst(KD_EAGAIN); /* not before the first has saved */
         }
         kd_progress_show(&progress, t->state.step, detail);
     }
@@ -420,8 +468,10 @@ static int train_on(trainer *t) {
                (long long)t->state.step, (long long)t->total, (long long)t->state.epoch + 1);
     int status = kd_runlog_take_back(t->log_path, job->stage, t->state.step);
     if (status == KD_OK) status = kd_runlog_open(&t->log, t->log_path, 0);
+    char started_by[512];
+    kd_slurm_describe(started_by, sizeof started_by);
     if (status == KD_OK)
-        status = kd_runlog_write_note(t->log, "start", job->stage, t->state.step, "");
+        status = kd_runlog_write_note(t->log, "start", job->stage, t->state.step, started_by);
     if (status == KD_OK) status = open_board(t);
     if (status == KD_OK) status = loop(t);
     if (status == KD_OK)

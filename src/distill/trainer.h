@@ -11,9 +11,10 @@
 #include "distill/train_spec.h"
 #include "report/metric.h"
 
-/* Where the loop stands: the micro-batch to take next, and the updates done so far. */
+/* Where the loop stands: the micro-batch to take next, and the updates done so far; and the
+ * micro-batch of the epoch that this rank takes after that, −1 when there is none. */
 typedef struct {
-    int64_t epoch, batch, step;
+    int64_t epoch, batch, step, after;
 } kd_train_place;
 
 enum { KD_TERMS_MAX = 8 };
@@ -72,7 +73,9 @@ int kd_train_measure(const kd_objective *task, const kd_train_job *job, int step
 
 /* Asks the loop to save and stop at the next update; safe in a signal handler. */
 void kd_train_request_stop(void);
-/* Whether a stop was asked for and not yet carried out; carries it out. For other long loops. */
+/* Whether a stop was asked for and not yet carried out; the second carries it out. For other long
+ * loops. */
+bool kd_train_stop_asked(void);
 bool kd_train_take_stop(void);
 
 #endif

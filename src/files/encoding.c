@@ -41,12 +41,15 @@ float kd_encoding_scale(const kd_encoding *how, const kd_param *param, const flo
 }
 
 int kd_encoding_put(unsigned char *out, const kd_encoding *how, const kd_param *param,
-                    const float *values) {
+                    kd_order order, const float *values) {
     const kd_rows_of rows = kd_param_rows(param);
     if (!how->bytes)
-        return kd_number_format_encode(out, how->format, values, rows.count, rows.length,
-                                       param->name);
-    memcpy(out, how->bytes, (size_t)kd_encoding_bytes(how, param));
+        return kd_number_format_encode(out, how->format, values, how->importance, how->groups,
+                                       rows.count, rows.length, param->name);
+    const size_t bytes = (size_t)kd_number_format_bytes(how->format, rows.length);
+    for (int64_t row = 0; row < rows.count; row++)
+        memcpy(out + (size_t)kd_param_row_place(param, order, row) * bytes,
+               how->bytes + (size_t)row * bytes, bytes);
     return KD_OK;
 }
 

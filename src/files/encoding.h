@@ -8,9 +8,13 @@
 /* Of one parameter. */
 typedef struct {
     const kd_number_format *format; /* NULL: it is no part of the file */
-    const unsigned char *bytes; /* its rows (kd_param_rows) behind each other; NULL: whoever writes
-                                   takes the nearest numbers. Always NULL for formats of single
-                                   values, f32 and f16, whose order in a file may be another    */
+    const unsigned char *bytes;     /* its rows (kd_param_rows) in our order; NULL: whoever writes
+                                       takes the nearest numbers. Always NULL for formats of single
+                                       values, f32 and f16, whose order in a file may be another    */
+    /* (groups, length of a row) of as many equal groups of rows: what errors cost
+     * (number_format.h), where there are no bytes; NULL: all alike. */
+    const float *importance;
+    int groups;
     float scale; /* of the tensor, beside bytes of a format that has one (number_format.h) */
 } kd_encoding;
 
@@ -34,10 +38,10 @@ uint64_t kd_encoding_bytes(const kd_encoding *how, const kd_param *param);
 /* The tensor's scale of such a format; `values` as below. */
 float kd_encoding_scale(const kd_encoding *how, const kd_param *param, const float *values);
 
-/* Puts them into out; `values` are the parameter's, in the order of the file. Fails as
+/* Puts them into out in the order of the file, in which `values` are, too. Fails as
  * kd_number_format_encode. */
 int kd_encoding_put(unsigned char *out, const kd_encoding *how, const kd_param *param,
-                    const float *values);
+                    kd_order order, const float *values);
 
 /* A line of the log about what is written to `path`: how many matrices cannot have the format they
  * are meant to have, and what the first has instead; nothing when all can. */

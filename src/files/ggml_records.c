@@ -118,7 +118,7 @@ static void write_record(kd_ggml_sink *s, const kd_param *p, const kd_named *nam
     unsigned char *encoded = malloc(bytes);
     if (values && encoded) {
         kd_param_get(values, p, named->order);
-        s->status = kd_encoding_put(encoded, how, p, values);
+        s->status = kd_encoding_put(encoded, how, p, named->order, values);
         kd_ggml_put_int(s, rank);
         kd_ggml_put_int(s, (int64_t)strlen(named->name));
         kd_ggml_put_int(s, how->format->ggml_type);

@@ -53,6 +53,7 @@ int kd_gguf_writer_create(kd_gguf_writer **out, const char *architecture);
 void kd_gguf_writer_free(kd_gguf_writer *writer);
 
 void kd_gguf_add_u32(kd_gguf_writer *writer, const char *key, uint32_t value);
+void kd_gguf_add_bool(kd_gguf_writer *writer, const char *key, bool value);
 void kd_gguf_add_f32(kd_gguf_writer *writer, const char *key, float value);
 void kd_gguf_add_f64(kd_gguf_writer *writer, const char *key, double value);
 void kd_gguf_add_string(kd_gguf_writer *writer, const char *key, const char *value);

@@ -145,7 +145,7 @@ static int fill_part(const content *c, const piece *made, unsigned char *out) {
     const kd_rows_of rows = kd_param_rows(made->param);
     const size_t C = (size_t)rows.length, begin = made->scales ? 0 : sizeof(float);
     const size_t n = made->scales ? sizeof(float) : C;
-    const int status = kd_encoding_put(c->bytes, made->how, made->param, c->values);
+    const int status = kd_encoding_put(c->bytes, made->how, made->param, made->order, c->values);
     for (size_t row = 0; row < (size_t)rows.count && status == KD_OK; row++)
         memcpy(out + row * n, c->bytes + row * (sizeof(float) + C) + begin, n);
     return status;
@@ -166,8 +166,9 @@ static int fill(void *context, uint64_t index, void *out) {
         memcpy(out, &scale, sizeof scale);
         return KD_OK;
     }
-    return made->how->format->block == 0 ? fill_part(c, made, out)
-                                         : kd_encoding_put(out, made->how, made->param, c->values);
+    return made->how->format->block == 0
+               ? fill_part(c, made, out)
+               : kd_encoding_put(out, made->how, made->param, made->order, c->values);
 }
 
 /* Room for all tensors, and for making one. */

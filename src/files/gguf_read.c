@@ -265,7 +265,7 @@ done:
 }
 
 int kd_gguf_open(kd_gguf **out, const char *path) {
-    static const size_t limit = (size_t)1 << 36;
+    static const size_t limit = (size_t)1 << (sizeof(size_t) > 4 ? 36 : 30);
     char *bytes;
     size_t length;
     *out = NULL;

@@ -100,6 +100,12 @@ void kd_gguf_add_u32(kd_gguf_writer *w, const char *key, uint32_t value) {
     append_u32(w, &w->keys, value);
 }
 
+void kd_gguf_add_bool(kd_gguf_writer *w, const char *key, bool value) {
+    const unsigned char byte = value;
+    begin_key(w, key, KD_GGUF_BOOL);
+    append(w, &w->keys, &byte, sizeof byte);
+}
+
 void kd_gguf_add_f32(kd_gguf_writer *w, const char *key, float value) {
     begin_key(w, key, KD_GGUF_F32);
     append(w, &w->keys, &value, sizeof value);

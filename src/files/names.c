@@ -102,8 +102,19 @@ kd_rows_of kd_param_rows(const kd_param *param) {
     return (kd_rows_of){count, t->size / count};
 }
 
+/* Where row i, or number i of a vector, of heads lies in theirs. */
+static int64_t place_of_pairs(const kd_param *param, int64_t i) {
+    const int64_t D = param->head_rows, within = i % D;
+    return i - within + within % (D / 2) * 2 + within / (D / 2);
+}
+
+int64_t kd_param_row_place(const kd_param *param, kd_order order, int64_t row) {
+    return order == KD_ORDER_PAIRS && param->tensor.rank > 1 ? place_of_pairs(param, row) : row;
+}
+
 /* Where number i of one of our rows lies in theirs. */
 static int64_t place(const kd_param *param, kd_order order, int64_t i, int64_t length) {
+    if (order == KD_ORDER_PAIRS && param->tensor.rank == 1) return place_of_pairs(param, i);
     if (order != KD_ORDER_CHANNELS_FIRST) return i;
     const int64_t C = kd_channels(&param->tensor), positions = length / C;
     return i % C * positions + i / C;
@@ -124,5 +135,6 @@ void kd_param_get_row(float *values, const kd_param *param, kd_order order, int6
 void kd_param_get(float *values, const kd_param *param, kd_order order) {
     const kd_rows_of rows = kd_param_rows(param);
     for (int64_t row = 0; row < rows.count; row++)
-        kd_param_get_row(values + row * rows.length, param, order, row);
+        kd_param_get_row(values + kd_param_row_place(param, order, row) * rows.length, param, order,
+                         row);
 }

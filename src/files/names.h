@@ -18,7 +18,9 @@ enum { KD_FILE_NAME_MAX = 128 };
 typedef enum {
     KD_ORDER_OURS,
     KD_ORDER_CHANNELS_FIRST, /* ours (out,kernel…,in), theirs (out,in,kernel…): convolutions */
-    KD_ORDER_COLUMN          /* ours (n), theirs (n,1)                                      */
+    KD_ORDER_COLUMN,         /* ours (n), theirs (n,1)                                      */
+    KD_ORDER_PAIRS           /* of a head's D rows (kd_param.head_rows) i and i + D/2, which rotary
+                                positions turn, are theirs 2i and 2i + 1                    */
 } kd_order;
 
 /* In what they are written beside matrices of some format. */
@@ -63,6 +65,9 @@ typedef struct {
     int64_t count, length;
 } kd_rows_of;
 kd_rows_of kd_param_rows(const kd_param *param);
+
+/* Where row `row` of a parameter lies in the file. */
+int64_t kd_param_row_place(const kd_param *param, kd_order order, int64_t row);
 
 /* Between row `row` of a parameter and the same row in the file's order. */
 void kd_param_set_row(kd_param *param, kd_order order, int64_t row, const float *values);

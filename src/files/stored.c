@@ -40,13 +40,15 @@ int kd_stored_keep(void **out, kd_params *params, const kd_stored *list) {
 typedef struct {
     kd_constant constant; /* first: a pointer to it is one to the whole */
     kd_stored stored;
+    const kd_param *param;
     int64_t length; /* of a row */
 } kept;
 
 static void read_rows(const kd_constant *constant, kd_real *out, int64_t first, int64_t count) {
     const kept *k = (const kept *)(const void *)constant;
     for (int64_t i = 0; i < count; i++)
-        kd_stored_row(out + i * k->length, &k->stored, first + i, k->length);
+        kd_stored_row(out + i * k->length, &k->stored,
+                      kd_param_row_place(k->param, k->stored.order, first + i), k->length);
 }
 
 int kd_stored_keep(void **out, kd_params *params, const kd_stored *list) {
@@ -55,10 +57,16 @@ int kd_stored_keep(void **out, kd_params *params, const kd_stored *list) {
     if (!all) return kd_fail_memory((size_t)params->count * sizeof *all, "weights in their file");
     for (int i = 0; i < params->count; i++) {
         kd_param *p = params->list[i];
-        if (!p->by_rows || list[i].order != KD_ORDER_OURS) continue;
-        all[i] = (kept){
-            .constant = {.read = read_rows}, .stored = list[i], .length = kd_param_rows(p).length};
-        if (list[i].format == &kd_format_f16)
+        if (!p->by_rows || (list[i].order != KD_ORDER_OURS && list[i].order != KD_ORDER_PAIRS))
+            continue;
+        const kd_rows_of rows = kd_param_rows(p);
+        const int64_t bytes =
+            rows.count * (int64_t)kd_number_format_bytes(list[i].format, rows.length);
+        all[i] = (kept){.constant = {.read = read_rows, .bytes = bytes},
+                        .stored = list[i],
+                        .param = p,
+                        .length = rows.length};
+        if (list[i].format == &kd_format_f16 && list[i].order == KD_ORDER_OURS)
             all[i].constant.half = (const uint16_t *)(const void *)list[i].bytes;
         p->tensor.constant = &all[i].constant;
     }
@@ -79,7 +87,7 @@ int kd_stored_load(kd_params *params, const kd_stored *list, const char *source)
         const kd_rows_of rows = kd_param_rows(p);
         if (p->tensor.constant) continue;
         for (int64_t row = 0; row < rows.count; row++) {
-            kd_stored_row(values, &list[i], row, rows.length);
+            kd_stored_row(values, &list[i], kd_param_row_place(p, list[i].order, row), rows.length);
             kd_param_set_row(p, list[i].order, row, values);
         }
     }

@@ -13,11 +13,11 @@ typedef struct {
     kd_order order;
 } kd_stored;
 
-/* Row `row` of n numbers in the file's order → out. */
+/* The file's row `row` of n numbers, in the file's order → out. */
 void kd_stored_row(float *out, const kd_stored *stored, int64_t row, int64_t n);
 
 /* Matrices stay in the file: before the layout, those parameters that may be constants
- * (kd_param.by_rows) and lie there in our order become such, whose rows are decoded when they are
+ * (kd_param.by_rows) and lie there in our order, but for that of rows, become such, whose rows are decoded when they are
  * read. *out holds what that takes; the caller frees it, after the parameters and before the bytes
  * of the file. In double precision nothing stays. */
 int kd_stored_keep(void **out, kd_params *params, const kd_stored *list);

@@ -6,10 +6,6 @@
 #include "base/json.h"
 #include "files/whisper_file.h"
 
-/* An object of the folder, whose path goes into `path`; freed by the caller, on errors too. */
-int kd_whisper_folder_json(kd_json **out, char path[KD_PATH_MAX], const char *folder,
-                           const char *name);
-
 /* How text is generated → file->model->generation, and the alignment heads. Model and tokenizer
  * are there. */
 int kd_whisper_generation_read(kd_whisper_file *file, const char *folder);

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "files/folder_config.h"
 #include "files/whisper_folder.h"
 
 enum { HEADS_MAX = 4096, OWN_MOST = 1024, LENGTH_MOST = 1 << 20 };
@@ -282,7 +283,7 @@ static int open_source(source *s, const kd_whisper_file *file, const char *folde
     *s = (source){.tokenizer = file->tokenizer,
                   .ids = kd_tokenizer_ids(file->tokenizer),
                   .to = &file->model->generation};
-    int status = kd_whisper_folder_json(&s->json, s->path, folder, name);
+    int status = kd_folder_json(&s->json, s->path, folder, name);
     if (status == KD_OK) s->root = kd_json_root(s->json);
     return status;
 }

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "data/token_letters.h"
 #include "files/gguf_params.h"
+#include "files/gguf_values.h"
 #include "files/whisper_gguf.h"
 #include "files/whisper_names.h"
 
@@ -15,24 +16,6 @@ enum { VOCABULARY_MAX = 1 << 20, BINS_MAX = 1 << 16, HEADS_MAX = 4096 };
 
 /* --- keys ---------------------------------------------------------------------------------------
  */
-
-/* A size of any integer type that sizes come in. */
-static int read_size(int *out, const kd_gguf *g, const char *key, const char *name) {
-    static const unsigned char bytes[KD_GGUF_KIND_COUNT] = {[KD_GGUF_U16] = 2,
-                                                            [KD_GGUF_U32] = 4,
-                                                            [KD_GGUF_I32] = 4,
-                                                            [KD_GGUF_U64] = 8,
-                                                            [KD_GGUF_I64] = 8};
-    const kd_gguf_key *k = kd_gguf_find_key(g, key);
-    uint64_t value = 0;
-    *out = 0;
-    if (!k) return kd_fail(KD_EDATA, "%s: has no key %s", name, key);
-    if (bytes[k->kind] == 0) return kd_fail(KD_EDATA, "%s: %s should be an integer", name, key);
-    memcpy(&value, k->value, bytes[k->kind]);
-    if (value > INT32_MAX) return kd_fail(KD_EDATA, "%s: %s is out of range", name, key);
-    *out = (int)value;
-    return KD_OK;
-}
 
 static int read_spec(kd_whisper_spec *spec, const kd_gguf *g, const char *name) {
     *spec = (kd_whisper_spec){0};
@@ -44,7 +27,7 @@ static int read_spec(kd_whisper_spec *spec, const kd_gguf *g, const char *name) 
     spec->vocabulary = (int)tokens->count;
     for (int i = 0; i < KD_WHISPER_GGUF_SIZES; i++) {
         int size, known;
-        int status = read_size(&size, g, kd_whisper_gguf_size[i].key, name);
+        int status = kd_gguf_size(&size, g, kd_whisper_gguf_size[i].key, name);
         if (status < 0) return status;
         char *place = (char *)spec + kd_whisper_gguf_size[i].place;
         memcpy(&known, place, sizeof known);
@@ -180,7 +163,7 @@ static int read_list(kd_token_list *out, const kd_gguf *g, const char *key, int3
 static int read_number(int *out, const kd_gguf *g, const char *key, int least, int most,
                        const char *name) {
     if (!kd_gguf_find_key(g, key)) return KD_OK;
-    int status = read_size(out, g, key, name);
+    int status = kd_gguf_size(out, g, key, name);
     if (status == KD_OK && (*out < least || *out > most))
         status =
             kd_fail(KD_EDATA, "%s: %s is %d, should be %d to %d", name, key, *out, least, most);
@@ -275,12 +258,7 @@ static int read_weights(kd_whisper_file *file, const kd_gguf *g, const char *nam
  */
 
 bool kd_gguf_is_whisper(const kd_gguf *gguf) {
-    static const char whisper[] = "whisper";
-    const kd_gguf_key *k = kd_gguf_find_key(gguf, "general.architecture");
-    if (!k || k->kind != KD_GGUF_STRING) return false;
-    const unsigned char *at = k->value;
-    const kd_gguf_string text = kd_gguf_next_string(&at);
-    return text.length == sizeof whisper - 1 && memcmp(text.text, whisper, sizeof whisper - 1) == 0;
+    return kd_gguf_says(gguf, "general.architecture", "whisper");
 }
 
 static int check_kind(const kd_gguf *g, const char *name) {

@@ -63,6 +63,17 @@ kd_tensor *kd_norm_layer_forward(const kd_norm_layer *layer, kd_tape *tape, kd_t
     return kd_layer_norm(tape, x, &layer->gamma->tensor, &layer->beta->tensor, layer->epsilon);
 }
 
+int kd_rms_norm_layer_init(kd_rms_norm_layer *out, kd_params *params, const char *name, int64_t C,
+                           kd_real epsilon) {
+    *out = (kd_rms_norm_layer){.epsilon = epsilon};
+    out->gamma = add(params, name, "weight", 1, &C, KD_INIT_ONE, 0, 0);
+    return out->gamma ? KD_OK : KD_EINTERNAL;
+}
+
+kd_tensor *kd_rms_norm_layer_forward(const kd_rms_norm_layer *layer, kd_tape *tape, kd_tensor *x) {
+    return kd_rms_norm(tape, x, &layer->gamma->tensor, layer->epsilon);
+}
+
 int kd_embedding_layer_init(kd_embedding_layer *out, kd_params *params, const char *name, int64_t V,
                             int64_t C) {
     const int64_t shape[2] = {V, C};
@@ -105,6 +116,7 @@ kd_tensor *kd_attention_layer_onto(const kd_attention_layer *layer, kd_tape *tap
     kd_tensor *q = kd_linear_layer_forward(&layer->query, tape, x);
     kd_tensor *k = kd_linear_layer_forward(&layer->key, tape, from);
     kd_tensor *v = kd_linear_layer_forward(&layer->value, tape, from);
-    kd_tensor *y = kd_attention(tape, q, k, v, layer->heads, causal, valid);
+    kd_tensor *y = kd_attention(tape, q, k, v, layer->heads,
+                                (kd_attention_mask){.causal = causal, .valid = valid});
     return kd_linear_layer_onto(&layer->out, tape, residual, y);
 }

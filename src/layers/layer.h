@@ -40,6 +40,15 @@ int kd_norm_layer_init(kd_norm_layer *out, kd_params *params, const char *name, 
                        kd_real epsilon);
 kd_tensor *kd_norm_layer_forward(const kd_norm_layer *layer, kd_tape *tape, kd_tensor *x);
 
+/* y = γ ∘ x/√(mean(x²) + ε) over the last axis. x (…,C) → (…,C) */
+typedef struct {
+    kd_param *gamma; /* "<name>.weight", (C) */
+    kd_real epsilon;
+} kd_rms_norm_layer;
+int kd_rms_norm_layer_init(kd_rms_norm_layer *out, kd_params *params, const char *name, int64_t C,
+                           kd_real epsilon);
+kd_tensor *kd_rms_norm_layer_forward(const kd_rms_norm_layer *layer, kd_tape *tape, kd_tensor *x);
+
 /* y[i] = table[id[i]]. id (n) → (n,C) */
 typedef struct {
     kd_param *table; /* "<name>.weight", (V,C) */

@@ -110,3 +110,34 @@ int kd_whisper_scalings(kd_scaling **out, int *count, const void *model) {
     *count = (int)(next - *out);
     return KD_OK;
 }
+
+/* Values pass to the columns of `out` one by one where no heads share them, and SwiGLU is linear in
+ * `up`. */
+static void add_llama_block(kd_scaling **next, const kd_llama *m, const kd_llama_block *b) {
+    kd_scaling *s = add(next, b->attn_norm.gamma, NULL);
+    s->to[s->count++] = b->query.weight;
+    s->to[s->count++] = b->key.weight;
+    s->scores = s->count;
+    s->to[s->count++] = b->value.weight;
+    if (m->spec.heads == m->spec.key_heads) {
+        s = add(next, b->value.weight, b->value.bias);
+        s->to[s->count++] = b->out.weight;
+    }
+    s = add(next, b->mlp_norm.gamma, NULL);
+    s->to[s->count++] = b->gate.weight;
+    s->to[s->count++] = b->up.weight;
+    s = add(next, b->up.weight, NULL);
+    s->to[s->count++] = b->down.weight;
+}
+
+int kd_llama_scalings(kd_scaling **out, int *count, const void *model) {
+    const kd_llama *m = model;
+    enum { OF_BLOCK = 4 };
+    *count = 0;
+    *out = allocate(OF_BLOCK * m->spec.layers);
+    if (!*out) return KD_EINTERNAL;
+    kd_scaling *next = *out;
+    for (int i = 0; i < m->spec.layers; i++) add_llama_block(&next, m, &m->block[i]);
+    *count = (int)(next - *out);
+    return KD_OK;
+}

@@ -6,6 +6,7 @@
 #ifndef KD_LAYERS_SCALING_H
 #define KD_LAYERS_SCALING_H
 
+#include "layers/llama.h"
 #include "layers/net.h"
 #include "layers/whisper.h"
 
@@ -24,5 +25,6 @@ typedef struct {
 typedef int kd_scalings_of(kd_scaling **out, int *count, const void *model);
 kd_scalings_of kd_net_scalings;     /* of a kd_net     */
 kd_scalings_of kd_whisper_scalings; /* of a kd_whisper */
+kd_scalings_of kd_llama_scalings;   /* of a kd_llama   */
 
 #endif

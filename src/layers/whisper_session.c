@@ -3,9 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/compact.h"
-#include "autograd/gemm_few.h"
 #include "base/error.h"
+#include "layers/few_rows.h"
 
 struct kd_whisper_session {
     const kd_whisper *model;
@@ -22,8 +21,7 @@ struct kd_whisper_session {
                           /* the first `heard` positions of each sample lie dense            */
     kd_real *own[2];      /* keys and values (layers, samples·most, text_context, C)         */
     kd_real *spare;       /* (samples·most, text_context, C), for reordering rows            */
-    kd_compact **compact; /* (compact_count), of the decoder's matrices                     */
-    int compact_count;
+    kd_few_rows few;      /* of the decoder's matrices                                       */
     const kd_tensor *hidden; /* (samples·width, n, C) of the last step                        */
 };
 
@@ -34,20 +32,6 @@ static int take(kd_real **out, int64_t a, int64_t b, int64_t c, int64_t d) {
     const size_t bytes = (size_t)(a * b * c * d) * sizeof **out;
     *out = malloc(bytes);
     return *out ? KD_OK : kd_fail_memory(bytes, "decoding with Whisper");
-}
-
-/* The decoder's matrices, where they fit into fewer bytes. */
-static int make_compact(kd_whisper_session *s) {
-    const kd_params *params = s->model->params;
-    s->compact = calloc((size_t)params->count, sizeof *s->compact);
-    if (!s->compact) return kd_fail_memory((size_t)params->count * sizeof *s->compact, "decoding");
-    for (int i = 0; i < params->count; i++) {
-        if (strncmp(params->list[i]->name, "decoder.", 8) != 0) continue;
-        int status = kd_compact_create(&s->compact[s->compact_count], params->list[i]);
-        if (status < 0) return status;
-        if (s->compact[s->compact_count]) s->compact_count++;
-    }
-    return KD_OK;
 }
 
 int kd_whisper_session_create(kd_whisper_session **out, const kd_whisper *model, int samples,
@@ -71,7 +55,7 @@ int kd_whisper_session_create(kd_whisper_session **out, const kd_whisper *model,
         if (status == KD_OK)
             status = take(&s->own[i], spec->text_layers, rows, spec->text_context, spec->width);
     }
-    if (status == KD_OK) status = make_compact(s);
+    if (status == KD_OK) status = kd_few_rows_create(&s->few, model->params, "decoder.");
     if (status == KD_OK) status = take(&s->spare, 1, rows, spec->text_context, spec->width);
     if (status < 0) {
         kd_whisper_session_free(s);
@@ -91,8 +75,7 @@ void kd_whisper_session_free(kd_whisper_session *session) {
         free(session->cross[i]);
         free(session->own[i]);
     }
-    for (int i = 0; i < session->compact_count; i++) free(session->compact[i]);
-    free(session->compact);
+    kd_few_rows_clear(&session->few);
     free(session->spare);
     free(session);
 }
@@ -171,26 +154,8 @@ void kd_whisper_session_restart(kd_whisper_session *session) {
 /* --- stepping ----------------------------------------------------------------------------------
  */
 
-/* C (rows,N) = A (rows,K), lda apart, · Wᵀ: few rows read the compact copy, if there is one. */
-static void product(const kd_whisper_session *s, const kd_param *W, int64_t rows, const kd_real *A,
-                    int64_t lda, kd_real *C) {
-    const int64_t N = W->tensor.shape[0], K = W->tensor.shape[1];
-    const kd_compact *compact = NULL;
-    for (int i = 0; i < s->compact_count && rows <= KD_FEW_ROWS && !compact; i++)
-        if (s->compact[i]->param == W) compact = s->compact[i];
-    if (compact && compact->version == *W->version)
-        kd_gemm_few_compact(rows, N, K, A, lda, compact, C, N);
-    else if (W->tensor.constant)
-        kd_gemm_constant(s->tape, rows, N, K, A, lda, W->tensor.constant, C, N);
-    else
-        kd_gemm(KD_PLAIN, KD_TRANSPOSED, rows, N, K, 1, A, lda, W->tensor.value, K, 0, C, N);
-}
-
 static kd_tensor *linear(const kd_whisper_session *s, const kd_linear_layer *layer, kd_tensor *x) {
-    const int64_t shape[3] = {x->shape[0], x->shape[1], layer->weight->tensor.shape[0]};
-    kd_tensor *y = kd_tape_output(s->tape, 3, shape);
-    product(s, layer->weight, kd_rows(x), x->value, kd_channels(x), y->value);
-    return layer->bias ? kd_bias(s->tape, y, &layer->bias->tensor) : y;
+    return kd_few_rows_linear(&s->few, s->tape, layer, x);
 }
 
 /* x + W2·GELU(W1·norm(x)) */
@@ -224,11 +189,14 @@ static kd_tensor *self_attention(kd_whisper_session *s, int layer, kd_tensor *x)
     append(s, layer, 0, k);
     append(s, layer, 1, v);
     if (s->length == 0)
-        return linear(s, &a->out, kd_attention(s->tape, q, k, v, a->heads, true, NULL));
+        return linear(
+            s, &a->out,
+            kd_attention(s->tape, q, k, v, a->heads, (kd_attention_mask){.causal = true}));
     const int64_t rows = x->shape[0], context = s->model->spec.text_context, C = x->shape[2];
     kd_tensor keys = view(own_of(s, layer, 0), rows, context, C);
     kd_tensor values = view(own_of(s, layer, 1), rows, context, C);
-    kd_tensor *y = kd_attention(s->tape, q, &keys, &values, a->heads, false, s->visible);
+    kd_tensor *y = kd_attention(s->tape, q, &keys, &values, a->heads,
+                                (kd_attention_mask){.valid = s->visible});
     return linear(s, &a->out, y);
 }
 
@@ -239,7 +207,7 @@ static kd_tensor *cross_attention(kd_whisper_session *s, int layer, kd_tensor *x
     kd_tensor keys = cross_of(s, layer, 0), values = cross_of(s, layer, 1);
     kd_tensor *q = linear(s, &a->query, x);
     q = kd_reshape(s->tape, q, 3, shape);
-    kd_tensor *y = kd_attention(s->tape, q, &keys, &values, a->heads, false, NULL);
+    kd_tensor *y = kd_attention(s->tape, q, &keys, &values, a->heads, (kd_attention_mask){0});
     y = linear(s, &a->out, y);
     return kd_reshape(s->tape, y, 3, x->shape);
 }
@@ -272,7 +240,8 @@ int kd_whisper_session_logits(kd_whisper_session *s, kd_real *out, int64_t at) {
                 (long long)at);
     const int64_t rows = s->hidden->shape[0], n = s->hidden->shape[1], C = s->hidden->shape[2];
     if (kd_tape_guard(s->tape)) return KD_EINTERNAL;
-    product(s, s->model->tokens.table, rows, s->hidden->value + at * C, n * C, out);
+    kd_few_rows_product(&s->few, s->tape, s->model->tokens.table, rows, s->hidden->value + at * C,
+                        n * C, out);
     return KD_OK;
 }
 

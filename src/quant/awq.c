@@ -100,7 +100,9 @@ static double matrix_error(const search *k, const kd_param *param, const kd_numb
 #pragma omp parallel for schedule(static)
         for (int64_t row = 0; row < count; row++)
             row_error(k, format, param->tensor.value + (first + row) * n, row, whole);
-        kd_gemm(KD_PLAIN, KD_PLAIN, count, n, n, 1, k->error, n, k->H, n, 0, k->Hx, n);
+        const kd_matrix_product p =
+            kd_product_of(count, n, n, kd_plain(k->error, n), kd_plain(k->H, n), k->Hx, n);
+        kd_gemm(&p);
 #pragma omp parallel for schedule(static)
         for (int64_t row = 0; row < count; row++) {
             k->sum[row] = 0;

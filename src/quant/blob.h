@@ -44,8 +44,8 @@ int64_t kd_blob_parameters(const kd_blob *blob);
  * Threaded over samples. Scratch for up to n samples is kept from the first call. */
 int kd_blob_run(kd_blob *blob, int64_t n, const float *x, float *logits);
 
-/* The kernels in use: "portable", "avx2", "avxvnni" or "avx512vnni". Chosen at run time;
- * DISTILL_ISA names the highest level to use (base/isa.h). All give the same bits. */
+/* The kernels in use: "portable", "avx2", "avxvnni", "avx512vnni", "dotprod" or "i8mm". Chosen at
+ * run time; DISTILL_ISA names the highest level to use (base/isa.h). All give the same bits. */
 const char *kd_int8_kernel_name(void);
 
 #endif

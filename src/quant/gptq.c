@@ -163,6 +163,16 @@ static void begin_row(const work *k, int64_t from, int64_t row) {
     k->grid->scales(k->scale + row * n, k->offset + row * n, m->bytes + (from + row) * bytes, n);
 }
 
+/* w[:, end:] ← w[:, end:] − error·U[first:end, end:] */
+static void make_good(const work *k, int64_t rows, int64_t first, int64_t end) {
+    const int64_t n = k->n;
+    kd_matrix_product p = kd_product_of(rows, n - end, end - first, kd_plain(k->error, BLOCK),
+                                        kd_plain(k->U + first * n + end, n), k->w + end, n);
+    p.alpha = -1;
+    p.beta = 1;
+    kd_gemm(&p);
+}
+
 static void round_strip(const work *k, int64_t from, int64_t rows) {
     const kd_rounding *m = k->matrix;
     const int64_t n = k->n, bytes = (int64_t)kd_number_format_bytes(m->format, n);
@@ -172,9 +182,7 @@ static void round_strip(const work *k, int64_t from, int64_t rows) {
         const int64_t end = first + BLOCK < n ? first + BLOCK : n;
 #pragma omp parallel for schedule(static)
         for (int64_t row = 0; row < rows; row++) round_columns(k, row, first, end);
-        if (end < n)
-            kd_gemm(KD_PLAIN, KD_PLAIN, rows, n - end, end - first, -1, k->error, BLOCK,
-                    k->U + first * n + end, n, 1, k->w + end, n);
+        if (end < n) make_good(k, rows, first, end);
     }
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++)

@@ -64,8 +64,10 @@ static void add(entry *e, int g, const kd_real *x, int64_t rows, int64_t distanc
         for (int64_t row = 0; row < rows; row++)
             for (int64_t j = first; j < n && j < first + COLUMNS; j++)
                 e->size[g * n + j] += fabs((double)x[row * distance + j]);
-    kd_gemm(KD_TRANSPOSED, KD_PLAIN, n, n, rows, 1, x, distance, x, distance, 1, e->sum + g * n * n,
-            n);
+    kd_matrix_product p = kd_product_of(n, n, rows, kd_transposed(x, distance),
+                                        kd_plain(x, distance), e->sum + g * n * n, n);
+    p.beta = 1;
+    kd_gemm(&p);
 }
 
 /* --- windows ------------------------------------------------------------------------------------

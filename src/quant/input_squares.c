@@ -128,6 +128,25 @@ int kd_input_squares_finish(kd_input_squares *s) {
                                     "batch");
 }
 
+bool kd_input_squares_sum(kd_squares_sum *out, const kd_input_squares *s, int param) {
+    const entry *e = &s->entry[param];
+    *out = (kd_squares_sum){e->sum, e->rows, e->groups, kd_param_rows(e->param).length};
+    return e->sum != NULL;
+}
+
+int kd_input_squares_set(kd_input_squares *s, int param, int groups, const float *sums,
+                         const float *counts) {
+    entry *e = &s->entry[param];
+    const int64_t length = kd_param_rows(e->param).length, size = groups * length;
+    free(e->mean);
+    e->groups = groups;
+    e->mean = malloc((size_t)size * sizeof *e->mean);
+    if (!e->mean) return kd_fail_memory((size_t)size * sizeof *e->mean, "squares of inputs");
+    for (int64_t i = 0; i < size; i++)
+        e->mean[i] = counts[i / length] > 0 ? sums[i] / counts[i / length] : 1;
+    return KD_OK;
+}
+
 const float *kd_input_squares_of(const kd_input_squares *s, int param, int *groups) {
     *groups = s->entry[param].groups;
     return s->entry[param].mean;

@@ -24,6 +24,21 @@ void kd_input_squares_watch(kd_input_squares *squares, kd_tape *tape);
 /* (groups, length of a row) of parameter `param`; NULL when nothing was multiplied by it. */
 const float *kd_input_squares_of(const kd_input_squares *squares, int param, int *groups);
 
+/* What was counted before it is means: sum (groups, length of a row), borrowed, of so many rows.
+ * False when nothing was. */
+typedef struct {
+    const double *sum;
+    double rows;
+    int groups;
+    int64_t length;
+} kd_squares_sum;
+bool kd_input_squares_sum(kd_squares_sum *out, const kd_input_squares *squares, int param);
+
+/* Means that come from elsewhere: sums (groups, length of a row) over counts (groups); all alike
+ * where a count is 0. */
+int kd_input_squares_set(kd_input_squares *squares, int param, int groups, const float *sums,
+                         const float *counts);
+
 /* Turns what was counted into means; KD_EDATA when there is nothing, KD_EINTERNAL when memory was
  * out while it was counted. */
 int kd_input_squares_finish(kd_input_squares *squares);

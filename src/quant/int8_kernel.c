@@ -67,7 +67,7 @@ void kd_int8_pack(const kd_int8_kernel *kernel, int8_t *out, const int8_t *w, in
 
 /* --- choosing --------------------------------------------------------------------------------- */
 
-enum { CHECK_K = 12 };
+enum { CHECK_K = 16 }; /* whole groups of every kernel */
 
 static bool sums_are_right(const kd_int8_kernel *kernel, int rows, uint8_t a[][CHECK_K],
                            uint16_t wide[][CHECK_K], int8_t w[][CHECK_K]) {
@@ -139,10 +139,9 @@ static const struct {
     kd_isa isa;
     const kd_int8_kernel *(*get)(void);
 } candidate[] = {
-    {KD_ISA_PORTABLE, portable_kernel},
-    {KD_ISA_AVX2, kd_int8_kernel_avx2},
-    {KD_ISA_AVXVNNI, kd_int8_kernel_avxvnni},
-    {KD_ISA_AVX512VNNI, kd_int8_kernel_avx512vnni},
+    {KD_ISA_PORTABLE, portable_kernel},       {KD_ISA_AVX2, kd_int8_kernel_avx2},
+    {KD_ISA_AVXVNNI, kd_int8_kernel_avxvnni}, {KD_ISA_AVX512VNNI, kd_int8_kernel_avx512vnni},
+    {KD_ISA_DOTPROD, kd_int8_kernel_dotprod}, {KD_ISA_I8MM, kd_int8_kernel_i8mm},
 };
 enum { CANDIDATES = sizeof candidate / sizeof *candidate };
 

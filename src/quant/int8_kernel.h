@@ -37,7 +37,7 @@ typedef struct {
 
 typedef struct {
     const char *name;
-    int group; /* 2 or 4                                                             */
+    int group; /* 2, 4 or 8                                                          */
     bool wide; /* activations are handed over as 16-bit numbers, not 8               */
     /* c[r][j] = Σ_k window_r[k]·w[j][k] (mod 2^32) for one panel of weights */
     void (*tile)(const kd_int8_windows *in, const int8_t *weight,
@@ -51,7 +51,7 @@ typedef struct {
 const kd_int8_kernel *kd_int8_kernel_choose(void);
 
 /* The kernel called so if this processor can run it, else NULL: "portable", "avx2", "avxvnni",
- * "avx512vnni". */
+ * "avx512vnni"; on Arm "dotprod", "i8mm". */
 const kd_int8_kernel *kd_int8_kernel_find(const char *name);
 
 /* Groups of a segment of `length` values. */
@@ -71,6 +71,8 @@ void kd_int8_pack(const kd_int8_kernel *kernel, int8_t *out, const int8_t *w, in
 const kd_int8_kernel *kd_int8_kernel_avx2(void);
 const kd_int8_kernel *kd_int8_kernel_avxvnni(void);
 const kd_int8_kernel *kd_int8_kernel_avx512vnni(void);
+const kd_int8_kernel *kd_int8_kernel_dotprod(void);
+const kd_int8_kernel *kd_int8_kernel_i8mm(void);
 
 /* The rounding: portable, and with AVX2 (all x86 kernels). */
 void kd_int8_store_portable(int rows, int32_t sum[KD_INT8_ROWS][KD_INT8_COLUMNS],

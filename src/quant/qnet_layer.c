@@ -203,9 +203,11 @@ static void layer_extrema(kd_tape *tape, const kd_tensor *acc, const kd_qlayer *
     *min = INFINITY;
     *max = -INFINITY;
     for (int64_t c = 0; c < C; c++) {
-        double step = (double)scale_in * (double)layer->scale[c];
-        *min = fmin(*min, step * ((double)low[c] + layer->bias[c]));
-        *max = fmax(*max, step * ((double)high[c] + layer->bias[c]));
+        const double step = (double)scale_in * (double)layer->scale[c];
+        const double least = step * ((double)low[c] + layer->bias[c]);
+        const double most = step * ((double)high[c] + layer->bias[c]);
+        *min = least < *min ? least : *min;
+        *max = most > *max ? most : *max;
     }
     kd_tape_give(tape, low);
 }

@@ -47,6 +47,12 @@ void kd_quantized_unwatch(kd_tape *tape) {
     tape->watch = (kd_tape_watch){NULL, NULL};
 }
 
+void kd_quantized_show(kd_quantized *q, kd_input_squares *seen) {
+    KD_CONTRACT(q->how->show && q->how->sees == KD_SEES_INPUTS, "%s goes by no squares of inputs",
+                q->how->name);
+    q->how->show(q, seen);
+}
+
 int kd_quantized_round(kd_quantized *q) {
     return q->how->round ? q->how->round(q) : KD_OK;
 }

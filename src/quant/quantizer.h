@@ -9,8 +9,8 @@
  *              inputs of matrices
  *   gptq       each column's error is made good by the columns behind it (gptq.h); sees the
  *              products of inputs, and rounds once: for weights that are not trained any more
- *   awq        columns of large inputs are scaled to lose less (awq.h), and what makes those inputs is
- *              divided by it, in the model's own values until it is freed; likewise
+ *   awq        columns of large inputs are scaled to lose less (awq.h), and what makes those inputs
+ * is divided by it, in the model's own values until it is freed; likewise
  *
  * Rows of the second kind, which round weights and leave the forward alone, are one function:
  * KD_ROUNDED_WEIGHTS (rounded_weights.h) brings the rest.
@@ -103,7 +103,8 @@ struct kd_quantizer {
 
     /* Those that round weights: a whole matrix. Called in every training step, too. */
     int (*round_matrix)(const kd_rounding *matrix);
-    void (*watch)(kd_quantized *q, kd_tape *tape); /* see kd_quantized_watch */
+    void (*watch)(kd_quantized *q, kd_tape *tape);         /* see kd_quantized_watch */
+    void (*show)(kd_quantized *q, kd_input_squares *seen); /* see kd_quantized_show  */
     const kd_encoding *(*encodings)(const kd_quantized *q);
 
     /* Those that make a network. */
@@ -141,6 +142,10 @@ int kd_quantized_calibrated(kd_quantized *q);
  * net of a model is watched by itself in KD_QUANT_OBSERVE; this is for models written as code. */
 void kd_quantized_watch(kd_quantized *q, kd_tape *tape);
 void kd_quantized_unwatch(kd_tape *tape);
+
+/* What was seen elsewhere, in place of samples and kd_quantized_calibrated: of KD_SEES_INPUTS.
+ * `seen` is finished, and the quantizer's from now on. */
+void kd_quantized_show(kd_quantized *q, kd_input_squares *seen);
 
 /* From now on the model computes with numbers made of its present weights. Allocates nothing. */
 int kd_quantized_round(kd_quantized *q);

@@ -297,6 +297,12 @@ static int round_seen(rounded *r) {
     return status == KD_OK && again ? KD_CALIBRATE_AGAIN : status;
 }
 
+void kd_rounded_show(kd_quantized *q, kd_input_squares *seen) {
+    rounded *r = rounded_of(q);
+    kd_input_squares_free(r->seen);
+    r->seen = seen;
+}
+
 int kd_rounded_calibrated(kd_quantized *q) {
     rounded *r = rounded_of(q);
     if (r->products) return round_seen(r);

@@ -31,13 +31,14 @@ void kd_rounded_watch(kd_quantized *q, kd_tape *tape);
 int kd_rounded_calibrated(kd_quantized *q);
 int kd_rounded_round(kd_quantized *q);
 void kd_rounded_leave(kd_quantized *q);
+void kd_rounded_show(kd_quantized *q, kd_input_squares *seen);
 const kd_encoding *kd_rounded_encodings(const kd_quantized *q);
 
 /* What a row of KD_QUANTIZERS has besides its name, what it sees and round_matrix. */
 #define KD_ROUNDED_WEIGHTS                                                                         \
     .create = kd_rounded_create, .free = kd_rounded_free, .start = kd_rounded_start,               \
-    .watch = kd_rounded_watch, .calibrated = kd_rounded_calibrated, .round = kd_rounded_round,     \
-    .leave = kd_rounded_leave, .encodings = kd_rounded_encodings
+    .watch = kd_rounded_watch, .show = kd_rounded_show, .calibrated = kd_rounded_calibrated,       \
+    .round = kd_rounded_round, .leave = kd_rounded_leave, .encodings = kd_rounded_encodings
 
 /* Encodes every row of the matrix by itself, in parallel. `importance` (groups,n) as in
  * number_format.h, of as many equal groups of rows; or NULL. */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../store_answers.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "data/h5.h"
@@ -145,8 +146,8 @@ static const char *sound_file(size_t *length) {
         int64_t done;
         uint64_t id[2] = {1, 2};
         if (kd_store_writer_open(&w, folder, &h, runs ? 1 : 2, &done) < 0 ||
-            (runs ? kd_store_writer_append_run(w, 0, 1, 2, (int32_t[]){0, 1}, numbers)
-                  : kd_store_writer_append(w, 2, 0, id, (int32_t[]){0, 1}, numbers)) < 0 ||
+            (runs ? append_run_answers(w, &h, 0, 1, 2, (int32_t[]){0, 1}, numbers)
+                  : append_answers(w, &h, 2, 0, id, (int32_t[]){0, 1}, numbers)) < 0 ||
             kd_store_writer_close(w) < 0 || kd_file_read(&bytes, &size, shard, SIZE_MAX) < 0)
             abort();
         unlink(shard);

@@ -12,6 +12,7 @@
 
 #include "base/file.h"
 #include "data/dataset_source.h"
+#include "files/gguf.h"
 #include "quant_nets.h"
 
 static char path[KD_PATH_MAX];
@@ -175,6 +176,7 @@ static void put_blob(const char *folder) {
     quant_case c = case_create(build_grouped, (kd_extent){4, 4, 2}, &int8);
     case_calibrate(&c);
     case_write(&c, seed_path(folder, "gguf", "blob"));
+    case_write(&c, seed_path(folder, "runner", "blob"));
     case_free(&c);
 }
 
@@ -200,6 +202,45 @@ static void put_whisper_folder(const char *folder) {
         put_text(folder, "whisper_folder", (char[]){(char)('0' + i), '\0'}, text[i]);
 }
 
+/* For fuzz_imatrix's small model. */
+static void put_imatrix(const char *folder) {
+    kd_gguf_writer *w;
+    static const float sums[4] = {1, 2, 3, 4}, count = 2;
+    ASSERT_OK(kd_gguf_writer_create(&w, "imatrix"));
+    kd_gguf_add_string(w, "general.type", "imatrix");
+    kd_gguf_add_tensor(w, "decoder.blocks.0.attn.query.weight.in_sum2", KD_GGUF_TENSOR_F32, 2,
+                       (const uint64_t[]){4, 1}, sums);
+    kd_gguf_add_tensor(w, "decoder.blocks.0.attn.query.weight.counts", KD_GGUF_TENSOR_F32, 2,
+                       (const uint64_t[]){1, 1}, &count);
+    ASSERT_OK(kd_gguf_write(seed_path(folder, "imatrix", "one"), w));
+    kd_gguf_writer_free(w);
+}
+
+/* The small tokenizers of the tests, and a text for each of those that the fuzzer knows. */
+static void put_text_tokenizers(const char *folder) {
+    static const char *const file[] = {
+        "gpt2.json",     "smollm.json", "unigram.json", "cased.json", "sentencepiece_bpe.json",
+        "unigram.model", "bpe.model"};
+    char from[128], *bytes, *seed;
+    size_t length;
+    for (size_t i = 0; i < sizeof file / sizeof *file; i++) {
+        snprintf(from, sizeof from, "tests/golden/text_tokenizers/%s", file[i]);
+        ASSERT_OK(kd_file_read(&bytes, &length, from, 1 << 20));
+        seed = malloc(length + 1);
+        if (!seed) fail_msg("no memory");
+        seed[0] = strstr(file[i], ".model") ? 1 : 0;
+        memcpy(seed + 1, bytes, length);
+        put(folder, "text_tokenizer", file[i], seed, length + 1);
+        free(seed);
+        free(bytes);
+    }
+    for (char way = 2; way < 10; way++) {
+        char text[] = "? The fox's  2nd caf\u00e9\n\n\u4f60\u597d <|im_end|> e\u0301 \u00bd 1234";
+        text[0] = way;
+        put_text(folder, "text_tokenizer", (char[]){(char)('0' + way), '\0'}, text);
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) return 64;
     const char *folder = argv[1];
@@ -209,6 +250,7 @@ int main(int argc, char **argv) {
     put_pictures(folder);
     put_safetensors(folder);
     put_blob(folder);
+    put_imatrix(folder);
     put_text(folder, "manifest", "list",
              "a.wav\tyes\r\n\n/b.wav\tno\tspeaker\nc.wav\t10\nd.wav\t9\n");
     put_text(folder, "utterances", "plain", "0a.wav\tyes it is\r\n\n/b.wav\tno\tspeaker\n");
@@ -236,6 +278,7 @@ int main(int argc, char **argv) {
             (const size_t[]){10, 22, 31}[way]);
     put_text(folder, "tokenizer", "added",
              "\2{\"a\": 0, \"<|endoftext|>\": 1, \"<|notimestamps|>\": 9, \"<|new|>\": 1511}");
+    put_text_tokenizers(folder);
     put_whisper_folder(folder);
     for (int way = 0; way < 3; way++)
         put(folder, "store", (char[]){(char)('0' + way), '\0'}, (char[]){(char)way, 3, 3, 3}, 4);

@@ -28,6 +28,12 @@ ggml.ggml_quantize_chunk.restype = ctypes.c_size_t
 floats = ctypes.POINTER(ctypes.c_float)
 
 
+def with_value(row, value):
+    row = row.copy()
+    row[5] = value
+    return row
+
+
 def rows():
     rng = np.random.default_rng(8)
     plain = rng.standard_normal(ROW)
@@ -40,7 +46,8 @@ def rows():
     mixed[256:] = 0
     every = [plain, outlier, 0.02 * rng.standard_normal(ROW), np.zeros(ROW), np.full(ROW, 0.37), np.full(ROW, -2.5),
              ties, steps, np.abs(plain) + 1, -np.abs(plain), mixed, np.full(ROW, 1e-40), plain * 3e4, plain * 1e-7,
-             plain**3, 1e6 * outlier, 1e12 * plain]
+             plain**3, 1e6 * outlier, 1e12 * plain, 1e30 * plain, 3e38 * np.sign(plain), with_value(plain, np.nan),
+             with_value(plain, -np.inf)]
     return np.array(every, dtype=np.float32)
 
 

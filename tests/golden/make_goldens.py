@@ -180,9 +180,32 @@ def losses():
     record("hint_cosine", lambda x: (0.5 * (1 - F.cosine_similarity(x, target, 1)).sum() / 3).reshape(1), z)
 
 
+def rotary(x, pairs, first):
+    """As transformers does it (rotate_half), angles position * 10^-i."""
+    heads = x.reshape(*x.shape[:2], -1, 2 * pairs)
+    angle = torch.outer(torch.arange(first, first + x.shape[1]), 10.0 ** -torch.arange(pairs))
+    angle = torch.cat([angle, angle], 1)[:, None]
+    half = torch.cat([-heads[..., pairs:], heads[..., :pairs]], -1)
+    return (heads * angle.cos() + half * angle.sin()).reshape(x.shape)
+
+
+def document_attention(q, k, v):
+    """Four heads over two of keys; documents begin at 0, 2, 5 and at 0, 4."""
+    document = torch.tensor([[0, 0, 1, 1, 1, 2, 2], [0, 0, 0, 0, 1, 1, 1]])
+    mask = (document[:, :, None] == document[:, None, :]) & torch.ones(7, 7, dtype=torch.bool).tril()
+    split = lambda x: x.reshape(2, 7, -1, 2).transpose(1, 2)
+    y = F.scaled_dot_product_attention(split(q), split(k), split(v), attn_mask=mask[:, None], enable_gqa=True)
+    return y.transpose(1, 2).reshape(q.shape)
+
+
 def added():
     """Behind the others, whose random numbers stay as they are."""
     record("silu", F.silu, random(5, 13, low=-6, high=6))
+    record("rms_norm", lambda x, g: F.rms_norm(x, x.shape[-1:], g, 1e-5), random(2, 3, 7), random(7))
+    record("swiglu", lambda g, u: F.silu(g) * u, random(5, 13, low=-6, high=6), random(5, 13))
+    record("rotary", lambda x: rotary(x, 3, 2), random(2, 5, 12))
+    record("attention_documents", document_attention, random(2, 7, 8, low=-3, high=3),
+           random(2, 7, 4, low=-3, high=3), random(2, 7, 4))
 
 
 def main():

@@ -83,15 +83,23 @@ static void put_steps(uint8_t *q, const float *x, float low, float inverse, floa
     for (int j = 0; j < BLOCK; j++) q[j] = (uint8_t)step[j];
 }
 
-static void encode_plain(unsigned char *block, const float *x, kd_nibbles how) {
-    uint8_t q[BLOCK];
-    float high = x[0], low = x[0], d, m = 0;
+/* → the largest − the least, which is *low. */
+static float span(const float *x, float *low) {
+    float high = x[0], least = x[0];
+#pragma omp simd reduction(max : high) reduction(min : least)
     for (int j = 1; j < BLOCK; j++) {
         high = x[j] > high ? x[j] : high;
-        low = x[j] < low ? x[j] : low;
+        least = x[j] < least ? x[j] : least;
     }
+    *low = least;
+    return high - least;
+}
+
+static void encode_plain(unsigned char *block, const float *x, kd_nibbles how) {
+    uint8_t q[BLOCK];
+    float d, m = 0;
     if (how.offset)
-        d = (high - (m = low)) / (float)how.most;
+        d = span(x, &m) / (float)how.most;
     else
         d = kd_format_extreme(x) / -(float)how.most;
     const float inverse = d != 0 ? 1 / d : 0, middle = how.offset ? 0 : (float)how.most;

@@ -38,6 +38,21 @@ float kd_number_format_scale(const kd_number_format *format, const float *x, int
     return scale > 0 && isfinite(scale) ? scale : 1;
 }
 
+/* Whether all are numbers of at most 2¹⁴: no scale of theirs, nor offset, passes what half
+ * precision holds, however it was chosen. Compared as integers, which order magnitudes as numbers
+ * are ordered. */
+static bool are_small(const float *x, int64_t n) {
+    static const uint32_t bound = 0x46800000;
+    uint32_t largest = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7fffffff;
+        largest = bits > largest ? bits : largest;
+    }
+    return largest <= bound;
+}
+
 /* Formats of single values keep what is no number as it is. */
 static bool comes_back(const kd_number_format *format, const float *x, const float *back,
                        int64_t n) {
@@ -61,21 +76,25 @@ static int refuse_row(const kd_number_format *format, const float *x, int64_t n,
 }
 
 int kd_number_format_encode(unsigned char *out, const kd_number_format *format, const float *x,
-                            int64_t rows, int64_t n, const char *name) {
+                            const float *importance, int groups, int64_t rows, int64_t n,
+                            const char *name) {
     const uint64_t bytes = kd_number_format_bytes(format, n);
     KD_CONTRACT(format->encode && bytes > 0, "%s: rows of %lld in %s", name, (long long)n,
                 format->name);
     const size_t scratch = 2 * (size_t)(WORKERS * n) * sizeof(float);
     const float scale = kd_number_format_scale(format, x, rows * n);
     float *back = malloc(scratch);
+    const int64_t group = importance ? rows / groups : 1;
     int64_t bad = rows;
     if (!back) return kd_fail_memory(scratch, name);
 #pragma omp parallel for schedule(static) reduction(min : bad)
     for (int worker = 0; worker < WORKERS; worker++) {
         float *own = back + 2 * worker * n, *scaled = own + n;
         for (int64_t row = worker; row < rows && bad > row; row += WORKERS) {
+            const float *cost = importance ? importance + row / group * n : NULL;
             for (int64_t i = 0; i < n; i++) scaled[i] = x[row * n + i] / scale;
-            format->encode(out + (uint64_t)row * bytes, scaled, NULL, n);
+            format->encode(out + (uint64_t)row * bytes, scaled, cost, n);
+            if (are_small(x + row * n, n)) continue;
             format->decode(own, out + (uint64_t)row * bytes, n);
             if (!comes_back(format, x + row * n, own, n)) bad = row;
         }

@@ -106,10 +106,12 @@ static inline bool kd_number_format_in_gguf(const kd_number_format *format) {
 /* The scale of a tensor of `count` values: 1 where the format has none of its own. */
 float kd_number_format_scale(const kd_number_format *format, const float *x, int64_t count);
 
-/* Encodes `rows` rows of n values. KD_EDATA, naming `name`, when a value would not come back as a
+/* Encodes `rows` rows of n values; importance (groups,n) of as many equal groups of rows, or NULL.
+ * KD_EDATA, naming `name`, when a value would not come back as a
  * number: it is none, in a block, or its block's scale passes what half precision holds. */
 int kd_number_format_encode(unsigned char *out, const kd_number_format *format, const float *x,
-                            int64_t rows, int64_t n, const char *name);
+                            const float *importance, int groups, int64_t rows, int64_t n,
+                            const char *name);
 
 /* Bytes of `count` values of ggml's type in rows of `row`, also of types that are only stored and
  * not computed with (integers, k-quants …); 0 when the type is unknown, does not divide the row, or

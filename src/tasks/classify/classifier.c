@@ -11,7 +11,6 @@ typedef struct {
     kd_learner *learner;
     const kd_classifier_job *job;
     kd_loader *loader;
-    int64_t epoch, index;                   /* of the batch the loader gives next              */
     int64_t rounded_step;                   /* the update whose weights are rounded, or −1     */
     kd_tensor **student_tap, **teacher_tap; /* per node, when there are hints                  */
 } classifier;
@@ -44,6 +43,7 @@ static int64_t full_batch(const kd_classifier_job *job) {
 static int classifier_init(classifier *c, kd_learner *learner, const kd_classifier_job *job) {
     *c = (classifier){.learner = learner, .job = job, .rounded_step = -1};
     kd_loader_spec spec = {.batch = job->loop.spec->batch,
+                           .update = job->loop.spec->accumulate,
                            .shuffle = true,
                            .augment = job->augment,
                            .views = job->views,
@@ -59,12 +59,8 @@ static int classifier_init(classifier *c, kd_learner *learner, const kd_classifi
 }
 
 /* The loader runs ahead in the order of training, and is put elsewhere after a resumption. */
-static int next_batch(classifier *c, const kd_train_place *at, kd_batch *out) {
-    if (at->epoch != c->epoch || at->batch != c->index)
-        kd_loader_seek(c->loader, at->epoch, at->batch);
-    bool last = at->batch + 1 == kd_loader_batches(c->loader);
-    c->epoch = at->epoch + last;
-    c->index = last ? 0 : at->batch + 1;
+static int next_batch(const classifier *c, const kd_train_place *at, kd_batch *out) {
+    kd_loader_seek(c->loader, at->epoch, at->batch);
     return kd_loader_next(c->loader, out);
 }
 
@@ -139,15 +135,18 @@ static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_tra
                          .kl_weight = c->job->store ? (kd_real)loss->kl : 0,
                          .temperature = (kd_real)loss->temperature,
                          .label_smoothing = (kd_real)loss->label_smoothing,
+                         .divergence = {loss->divergence, (kd_real)loss->skew},
+                         .decoupled = c->job->store ? (kd_real)loss->decoupled : 0,
+                         .standardize = loss->standardize,
                          .normalizer = normalizer};
     kd_loss_parts parts = {0};
     kd_tensor *total =
         kd_distill_loss(tape, z, batch.label, NULL, c->job->store ? &soft : NULL, spec, &parts);
     if (loss->hint_count > 0) run_teacher(c, tape, &batch, x);
     for (int i = 0; i < loss->hint_count; i++)
-        total = kd_add(tape, total,
-                       hint_loss(c, tape, i, normalizer, &sums->term[KD_CLASSIFY_HINT]),
-                       KD_ACT_NONE);
+        total =
+            kd_add(tape, total, hint_loss(c, tape, i, normalizer, &sums->term[KD_CLASSIFY_HINT]),
+                   KD_ACT_NONE);
     sums->term[KD_CLASSIFY_KL] += parts.kl;
     sums->term[KD_CLASSIFY_HARD] += parts.hard;
     sums->rows += parts.rows;
@@ -182,8 +181,8 @@ static kd_objective task_of(classifier *c) {
                           .batches = kd_loader_batches(c->loader),
                           .unit = "samples",
                           .term = kd_classify_terms,
-                          .term_count = c->job->loss->hint_count > 0 ? KD_CLASSIFY_TERMS
-                                                                     : KD_CLASSIFY_HINT,
+                          .term_count =
+                              c->job->loss->hint_count > 0 ? KD_CLASSIFY_TERMS : KD_CLASSIFY_HINT,
                           .metric = kd_classify_validation,
                           .metric_count = KD_CLASSIFY_VALIDATION,
                           .rows = task_rows,

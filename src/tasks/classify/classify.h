@@ -13,7 +13,7 @@ int kd_classify_inspect(kd_text *out, const void *config);
 /* Prints parameters, memory against the machine's (or cgroup's) limit, disk, and an ETA from a few
  * measured updates. Refuses like kd_preflight (preflight.h), and with KD_ECONFIG what cannot fit,
  * before it takes the memory. Writes nothing into the runs folder. */
-int kd_classify_plan(const void *config, const char *runs);
+int kd_classify_plan(const void *config, const kd_plan_request *request);
 
 /* What the training stages of a config will take, its teachers' not counted, from a few measured
  * updates. Refuses like kd_preflight, and what cannot fit into memory before it takes it. */

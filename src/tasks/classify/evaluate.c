@@ -183,9 +183,10 @@ static void compare_logits(kd_result *out, int64_t rows, const float *a, const f
     out->disagreements = 0;
     for (int64_t i = 0; i < rows; i++, a += out->classes, b += out->classes) {
         out->disagreements += argmax(a, out->classes) != argmax(b, out->classes);
-        for (int v = 0; v < out->classes; v++)
-            out->largest_difference =
-                fmax(out->largest_difference, fabs((double)a[v] - (double)b[v]));
+        for (int v = 0; v < out->classes; v++) {
+            const double difference = fabs((double)a[v] - (double)b[v]);
+            if (difference > out->largest_difference) out->largest_difference = difference;
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 /* clang-format off */
 const kd_metric kd_classify_terms[] = {
-    [KD_CLASSIFY_KL]   = {.name = "kl", .title = "τ²·KL: teacher", .unit = KD_UNIT_NUMBER},
+    [KD_CLASSIFY_KL]   = {.name = "kl", .title = "τ²·divergence: teacher", .unit = KD_UNIT_NUMBER},
     [KD_CLASSIFY_HARD] = {.name = "hard", .title = "hard: labels", .unit = KD_UNIT_NUMBER},
     [KD_CLASSIFY_HINT] = {.name = "hint", .title = "hints", .unit = KD_UNIT_NUMBER},
 };

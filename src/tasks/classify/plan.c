@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/ranks.h"
 #include "distill/plan.h"
 #include "tasks/classify/preflight.h"
 #include "tasks/classify/run.h"
@@ -118,6 +119,18 @@ static void print_stage(const kd_learner *learner, const char *stage, int64_t up
            (double)kd_net_macs(learner->net) / 1e6, (long long)updates, 1e3 * step, eta, bytes);
 }
 
+/* Of updates of `step` seconds, the optimizer's share of which is small. */
+static kd_update_costs update_costs(const kd_params *params, const kd_train_spec *spec,
+                                    int64_t count, int64_t updates, double step) {
+    const int64_t batches = (count + spec->batch - 1) / spec->batch, ranks = kd_rank_count();
+    const int64_t n = spec->accumulate < batches ? spec->accumulate : batches;
+    return (kd_update_costs){.micro_batches = n,
+                             .micro_seconds = step / (double)((n + ranks - 1) / ranks),
+                             .bytes = (double)(params->trained_size + params->running_size) *
+                                      sizeof(kd_real),
+                             .updates = (double)updates};
+}
+
 /* One training stage of `config`, measured on the real data. */
 static int plan_training(planner *p, const kd_config *config, const kd_run *run, const char *stage,
                          const kd_quantize_config *qat) {
@@ -143,6 +156,7 @@ static int plan_training(planner *p, const kd_config *config, const kd_run *run,
         p->all.seconds += step * (double)updates;
         if (memory > p->all.memory) p->all.memory = memory;
         p->all.disk += 2 * 3 * (double)learner->params->slab_size * sizeof(kd_real);
+        if (!qat) p->all.update = update_costs(learner->params, spec, count, updates, step);
     }
     kd_learner_free(learner);
     return status;
@@ -213,7 +227,8 @@ static int plan_config(planner *p, const kd_config *config) {
                (long long)run.train->count, (long long)run.train->h, (long long)run.train->w,
                (long long)run.train->c, run.train->classes);
     if (status == KD_OK) status = plan_training(p, config, &run, "train", NULL);
-    if (status == KD_OK && config->baseline) status = plan_training(p, config, &run, "baseline", NULL);
+    if (status == KD_OK && config->baseline)
+        status = plan_training(p, config, &run, "baseline", NULL);
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
         const kd_quantize_config *quantize = &config->quantize[i];
         if (quantize->qat) status = plan_training(p, config, &run, quantize->stage, quantize);
@@ -230,9 +245,9 @@ int kd_plan_measure(kd_plan_needs *out, const kd_config *config) {
     return status;
 }
 
-int kd_classify_plan(const void *config, const char *runs) {
+int kd_classify_plan(const void *config, const kd_plan_request *request) {
     planner p = {0};
     int status = kd_preflight(config);
     if (status == KD_OK) status = plan_config(&p, config);
-    return status < 0 ? status : kd_plan_conclude(runs, &p.all);
+    return status < 0 ? status : kd_plan_conclude(request, &p.all);
 }

@@ -249,11 +249,27 @@ void kd_config_targets_finish(kd_config_reader *reader, const cJSON *object, con
 /* --- loss, train ---------------------------------------------------------------------------- */
 
 void kd_config_loss_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
-    (void)object;
     bool taught = section_of(reader, "teacher") != NULL;
     kd_default_number(reader, out, "temperature", taught ? 4 : 1);
     kd_default_number(reader, out, "kl", taught ? 0.9 : 0);
     kd_default_number(reader, out, "hard", taught ? 0.1 : 1);
+    kd_config_divergence_defaults(reader, object, out);
+}
+
+/* Decoupled and standardized losses are of all logits, and the former has a formula of its own. */
+static void check_soft_loss(kd_config_reader *reader, const cJSON *object, const char *path,
+                            const kd_loss_config *loss) {
+    const cJSON *targets = kd_json_get(section_of(reader, "teacher"), "targets");
+    const cJSON *kind = kd_json_get(targets, "kind");
+    const bool topk = cJSON_IsString(kind) && strcmp(kind->valuestring, "topk") == 0;
+    kd_config_check_divergence(reader, object, path);
+    if (loss->decoupled > 0 && loss->divergence != KD_FORWARD_KL)
+        kd_config_complain_key(reader, object, path, "decoupled",
+                               "is made of forward_kl; there is no decoupled form of others");
+    if (topk && (loss->decoupled > 0 || loss->standardize))
+        kd_config_complain_key(reader, object, path, loss->decoupled > 0 ? "decoupled" : "standardize",
+                               "needs all logits of the teacher, but \"teacher.targets\" keeps %s",
+                               "the largest only");
 }
 
 void kd_config_loss_finish(kd_config_reader *reader, const cJSON *object, const char *path,
@@ -263,6 +279,7 @@ void kd_config_loss_finish(kd_config_reader *reader, const cJSON *object, const 
     if (!teacher && loss->kl > 0)
         kd_config_complain_key(reader, object, path, "kl",
                                "%g, but there is no \"teacher\" to be near to", loss->kl);
+    check_soft_loss(reader, object, path, loss);
     if (loss->kl <= 0 && loss->hard <= 0 && loss->hint_count == 0)
         kd_config_complain(reader, object, false, path,
                            "\"kl\" and \"hard\" are both 0: nothing is left to learn from");

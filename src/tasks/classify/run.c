@@ -135,26 +135,18 @@ int kd_run_look(kd_run *run, const kd_config *config, const kd_run_options *opti
     return status < 0 || options->fresh ? status : kd_run_compare(run);
 }
 
-typedef struct {
-    kd_run *run;
-    const kd_config *config;
-    const kd_run_options *options;
-} opening;
-
-static int open_run(void *context) {
-    const opening *o = context;
-    kd_run *run = o->run;
-    const kd_config *config = o->config;
-    const kd_run_options *options = o->options;
+static int open_run(void *opened, const void *config, const void *how) {
+    kd_run *run = opened;
+    const kd_run_options *options = how;
     int status = kd_run_look(run, config, options);
     if (status == KD_OK)
         status = kd_results_take_folder(&run->lock, run->folder, options->fresh, RESULTS);
-    return status < 0 ? status : kd_results_write_config(run->folder, config->resolved);
+    return status < 0 ? status : kd_results_write_config(run->folder, run->config->resolved);
 }
 
 int kd_run_open_as(kd_run *run, const kd_config *config, const kd_run_options *options) {
     begin(run, config, options);
-    return kd_ranks_take_turns(open_run, &(opening){run, config, options});
+    return kd_results_open(open_run, run, config, options);
 }
 
 int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fresh) {

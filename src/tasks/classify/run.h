@@ -125,6 +125,6 @@ int kd_run_job(kd_run *run, const char *stage, const kd_quantize_config *qat,
 int kd_run_teacher_config(kd_config **out, const char *path, bool seeded, uint64_t seed);
 
 /* All stages, then report.html, report.json and, unless the run is quiet, the table on stdout. */
-int kd_run_everything(kd_run *run);
+int kd_run_pipeline(kd_run *run);
 
 #endif

@@ -21,6 +21,10 @@ static const char *run_name(const void *config) {
     return ((const kd_config *)config)->name;
 }
 
+static const kd_train_spec *training(const void *config) {
+    return &((const kd_config *)config)->train;
+}
+
 static int check(const void *config, kd_stage_kind stage) {
     const kd_config *c = config;
     bool trained = false;
@@ -90,8 +94,8 @@ static int export(void *run) {
     return quantize_all(run, true);
 }
 
-static int everything(void *run) {
-    return kd_run_everything(run);
+static int pipeline(void *run) {
+    return kd_run_pipeline(run);
 }
 
 extern const kd_task kd_task_classify;
@@ -104,6 +108,7 @@ const kd_task kd_task_classify = {.name = "classify",
                                   .load = load,
                                   .free_config = free_config,
                                   .run_name = run_name,
+                                  .training = training,
                                   .inspect = kd_classify_inspect,
                                   .plan = kd_classify_plan,
                                   .measure = kd_classify_measure,
@@ -113,5 +118,5 @@ const kd_task kd_task_classify = {.name = "classify",
                                   .stage = {[KD_STAGE_TEACH] = teach,
                                             [KD_STAGE_QUANTIZE] = quantize,
                                             [KD_STAGE_EXPORT] = export,
-                                            [KD_STAGE_ALL] = everything},
+                                            [KD_STAGE_ALL] = pipeline},
                                   .sweep = &kd_classify_sweep};

@@ -158,12 +158,14 @@ static int64_t rows_in_batch(const void *context, int64_t row) {
     return kd_smaller(count - row % count, TEACH_BATCH);
 }
 
-static int64_t numbers_in_batch(const void *context, int64_t row, int64_t n) {
+static int64_t positions_in_batch(const void *context, int64_t row, int64_t n) {
+    (void)context;
     (void)row;
-    return n * ((const teaching *)context)->run->train->classes;
+    return n;
 }
 
-static int answer_batch(void *context, int64_t row, int64_t n) {
+static int answer_batch(void *context, const kd_store_header *header, int64_t row, int64_t n,
+                        void *packed) {
     teaching *t = context;
     kd_run *run = t->run;
     const kd_dataset *d = run->train;
@@ -174,15 +176,18 @@ static int answer_batch(void *context, int64_t row, int64_t n) {
     for (int64_t i = 0; i < n; i++)
         kd_augmented_sample(d, first + i, augmented ? &run->config->augment : &none,
                             run->config->seed, view, t->x + i * size);
-    return kd_ensemble_logits(&run->teacher, n, t->x, t->logits);
+    int status = kd_ensemble_logits(&run->teacher, n, t->x, t->logits);
+    if (status < 0) return status;
+    return kd_store_pack(packed, header, n, d->id + first, 1, t->logits);
 }
 
-static int append_batch(void *context, kd_store_writer *writer, int64_t row, int64_t n) {
+static int append_batch(void *context, kd_store_writer *writer, int64_t row, int64_t n,
+                        const void *packed) {
     const teaching *t = context;
     const kd_dataset *d = t->run->train;
     const int64_t first = row % d->count;
     return kd_store_writer_append(writer, n, row / d->count, d->id + first, d->label + first,
-                                  t->logits);
+                                  packed);
 }
 
 /* Makes the run's own store, or what is missing of it, and opens it. */
@@ -199,8 +204,7 @@ static int make_and_open(kd_run *run) {
                        .context = &t,
                        .batch = rows_in_batch,
                        .answer = answer_batch,
-                       .answers = t.logits,
-                       .numbers = numbers_in_batch,
+                       .positions = positions_in_batch,
                        .append = append_batch};
     describe_store(&job.header, run);
     job.rows = job.header.views * d->count;

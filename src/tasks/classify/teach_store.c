@@ -116,6 +116,10 @@ static int check_store(const kd_run *run, const char *path) {
     if (h->class_list.hex[0] && !same(&h->class_list, &run->classes))
         return kd_fail(KD_EDATA, "%s: made for another class list (hash %s, the data's is %s)",
                        path, h->class_list.hex, run->classes.hex);
+    const kd_loss_config *loss = &run->config->loss;
+    if (h->kind == KD_STORE_TOPK && (loss->decoupled > 0 || loss->standardize))
+        return kd_fail(KD_ECONFIG, "%s: holds the %d largest logits, but loss.%s needs all of them",
+                       path, h->k, loss->decoupled > 0 ? "decoupled" : "standardize");
     if (h->kind == KD_STORE_TOPK &&
         kd_store_temperature_index(run->store, run->config->loss.temperature) < 0)
         return kd_fail(KD_ECONFIG,

@@ -36,7 +36,7 @@ typedef struct {
     kd_tensor memory;         /* (windows,frames/2,width), the encoder's outputs          */
     kd_real *hidden, *output; /* (windows·tokens,width), (vocabulary,width): the teacher's */
     int32_t *id, *label;      /* (windows·tokens)                                         */
-    double listening, learning;
+    double listening, learning, updating;
 } bench;
 
 static int fill_noise(kd_real **out, int64_t n, double scale) {
@@ -121,13 +121,16 @@ static int learn(bench *b) {
                                     &soft, spec, NULL);
     kd_tape_backward(b->tape, loss);
     kd_params_finish_grads(b->model->params);
-    kd_optimizer_update(&b->optimizer, 1e-4);
+    const double learnt = kd_clock();
+    double norm;
+    kd_optimizer_update(&b->optimizer, 1e-4, &norm);
+    b->updating = kd_clock() - learnt;
     return KD_OK;
 }
 
 /* The first step warms up. */
 static int measure(bench *b) {
-    double listening[REPEATS], learning[REPEATS];
+    double listening[REPEATS], learning[REPEATS], updating[REPEATS];
     int status = KD_OK;
     for (int r = -1; r < REPEATS && status == KD_OK; r++) {
         const double began = kd_clock();
@@ -137,10 +140,12 @@ static int measure(bench *b) {
         if (r < 0) continue;
         listening[r] = heard - began;
         learning[r] = kd_clock() - heard;
+        updating[r] = b->updating;
     }
     if (status < 0) return status;
     b->listening = kd_median(listening, REPEATS);
     b->learning = kd_median(learning, REPEATS);
+    b->updating = kd_median(updating, REPEATS);
     return KD_OK;
 }
 
@@ -187,6 +192,7 @@ int kd_bench_whisper_costs(kd_whisper_costs *out, const kd_whisper_spec *spec, i
         const kd_params *params = b.model->params;
         *out = (kd_whisper_costs){.listening = b.listening / (double)windows,
                                   .learning = b.learning,
+                                  .updating = b.updating,
                                   .parameters = params->slab_size,
                                   .trained = params->trained_size};
         out->bytes =

@@ -17,6 +17,7 @@ int kd_bench_whisper(const char *name, int64_t windows, kd_precision precision);
 typedef struct {
     double listening; /* seconds of the frozen encoder for one window                            */
     double learning;  /* seconds of an update behind it: decoder, loss, backward, AdamW          */
+    double updating;  /* of them, those of AdamW                                                 */
     double bytes;     /* of parameters, gradients, moments and activations                       */
     int64_t parameters, trained;
 } kd_whisper_costs;

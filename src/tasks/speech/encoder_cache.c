@@ -9,11 +9,14 @@
 
 #include "autograd/gemm.h"
 #include "base/error.h"
+#include "base/flow.h"
 #include "base/log.h"
 #include "base/open_files.h"
 #include "base/ranks.h"
 #include "base/shards.h"
 #include "distill/trainer.h"
+
+enum { AHEAD = 8 }; /* windows that a rank may be ahead of another */
 
 static const char MAGIC[8] = {'k', 'd', 'e', 'n', 'c', 'o', 'd', '1'};
 
@@ -213,61 +216,96 @@ static int make_record(kd_encoder_cache *e, int64_t i) {
     return KD_OK;
 }
 
-/* The shards that are missing, rising; the ranks share them. */
+/* The windows of the missing shards, which the ranks share; each shard is one rank's to write. */
 typedef struct {
     kd_encoder_cache *e;
-    int64_t *missing, count;
+    int64_t *missing, count; /* the numbers of those shards, rising      */
+    int64_t before, windows; /* that were there; that are missing        */
+    char *shard;             /* the one that is being put together here  */
     kd_progress progress;
-    int64_t done; /* windows, on all ranks: as many on each as here */
 } filling;
 
-/* The whole shard in memory (a few dozen megabytes), then on disk. */
-static int make_shard(void *context, int64_t number) {
-    filling *f = context;
+static int64_t shard_of(const filling *f, int64_t piece) {
+    return f->missing[piece / KD_ENCODER_CACHE_IN_SHARD];
+}
+
+static int make_window(void *context, int64_t piece, kd_flow_bytes *out) {
+    const filling *f = context;
     kd_encoder_cache *e = f->e;
-    const int64_t shard = f->missing[number], bytes = record_bytes(e->values);
-    const shard_header h = header_of(e, shard);
-    const size_t length = sizeof h + (size_t)(h.records * bytes);
-    char *all = malloc(length);
-    if (!all) return kd_fail_memory(length, "an encoder's outputs");
-    memcpy(all, &h, sizeof h);
-    int status = KD_OK;
-    for (int64_t r = 0; r < h.records && status == KD_OK; r++) {
-        status = make_record(e, shard * KD_ENCODER_CACHE_IN_SHARD + r);
-        memcpy(all + sizeof h + r * bytes, e->record, (size_t)bytes);
-        if (status == KD_OK && kd_train_take_stop()) /* the shards before this round are whole */
-            status =
-                kd_fail(KD_EAGAIN, "%s: stopped after %lld of %lld windows; run again to go on",
-                        e->cache.folder,
-                        (long long)(f->missing[number - kd_rank()] * KD_ENCODER_CACHE_IN_SHARD),
-                        (long long)e->windows->count);
-        f->done += kd_rank_count();
-        if (f->done > e->windows->count) f->done = e->windows->count;
-        if (status == KD_OK) kd_progress_show(&f->progress, f->done, "");
-    }
-    if (status == KD_OK) status = kd_shards_write(&e->cache, shard, all, length);
-    e->there[shard] = status == KD_OK;
-    free(all);
+    const size_t bytes = (size_t)record_bytes(e->values);
+    const int64_t first = shard_of(f, piece) * KD_ENCODER_CACHE_IN_SHARD;
+    char *record = kd_flow_room(out, bytes);
+    int status = record ? make_record(e, first + piece % KD_ENCODER_CACHE_IN_SHARD) : KD_EINTERNAL;
+    if (status == KD_OK) memcpy(record, e->record, bytes);
     return status;
 }
 
+static int writer_of(const void *context, int64_t piece) {
+    (void)context;
+    return (int)(piece / KD_ENCODER_CACHE_IN_SHARD % kd_rank_count());
+}
+
+/* The whole shard in memory (a few dozen megabytes), then on disk. */
+static int keep_window(void *context, int64_t piece, const void *record, size_t length) {
+    filling *f = context;
+    kd_encoder_cache *e = f->e;
+    const int64_t shard = shard_of(f, piece), at = piece % KD_ENCODER_CACHE_IN_SHARD;
+    const shard_header h = header_of(e, shard);
+    memcpy(f->shard + sizeof h + (size_t)at * length, record, length);
+    if (at + 1 < h.records) return KD_OK;
+    memcpy(f->shard, &h, sizeof h);
+    return kd_shards_write(&e->cache, shard, f->shard, sizeof h + (size_t)h.records * length);
+}
+
+static void show_windows(void *context, int64_t done) {
+    filling *f = context;
+    kd_progress_show(&f->progress, f->before + done, "");
+}
+
+static int fill_missing(filling *f) {
+    kd_encoder_cache *e = f->e;
+    const kd_flow flow = {.count = f->windows,
+                          .ahead = AHEAD,
+                          .context = f,
+                          .make = make_window,
+                          .keeper = writer_of,
+                          .keep = keep_window,
+                          .stop = kd_train_stop_asked,
+                          .show = show_windows};
+    int64_t done;
+    kd_progress_begin(&f->progress, "encode", "windows", 1, f->before, e->windows->count);
+    int status = kd_flow_run(&flow, &done);
+    kd_progress_end(&f->progress);
+    if (status == KD_OK)
+        for (int64_t i = 0; i < f->count; i++) e->there[f->missing[i]] = true;
+    if (status != KD_EAGAIN) return status;
+    kd_train_take_stop();
+    done -= done % KD_ENCODER_CACHE_IN_SHARD;
+    return kd_ranks_worst(
+        kd_fail(KD_EAGAIN, "%s: stopped after %lld of %lld windows; run again to go on",
+                e->cache.folder, (long long)(f->before + done), (long long)e->windows->count));
+}
+
 int kd_encoder_cache_fill(kd_encoder_cache *encoded) {
-    const size_t bytes = (size_t)encoded->shards * sizeof(int64_t);
-    filling f = {.e = encoded, .missing = malloc(bytes)};
+    const size_t numbers = (size_t)encoded->shards * sizeof(int64_t);
+    const size_t bytes =
+        sizeof(shard_header) + KD_ENCODER_CACHE_IN_SHARD * (size_t)record_bytes(encoded->values);
+    filling f = {.e = encoded, .missing = malloc(numbers), .shard = malloc(bytes)};
     KD_CONTRACT(encoded->cache.folder[0], "no folder to fill");
-    int status = kd_ranks_worst(f.missing ? KD_OK : kd_fail_memory(bytes, "numbers of shards"));
+    int status = kd_ranks_worst(
+        f.missing && f.shard ? KD_OK : kd_fail_memory(numbers + bytes, "an encoder's outputs"));
     kd_ranks_share(encoded->there, (size_t)encoded->shards * sizeof *encoded->there);
     for (int64_t s = 0; s < encoded->shards && status == KD_OK; s++) {
-        if (encoded->there[s])
-            f.done += in_shard(encoded, s);
-        else
+        if (encoded->there[s]) {
+            f.before += in_shard(encoded, s);
+        } else {
             f.missing[f.count++] = s;
+            f.windows += in_shard(encoded, s);
+        }
     }
-    kd_progress_begin(&f.progress, "encode", "windows", 1, f.done, encoded->windows->count);
-    if (status == KD_OK) status = kd_ranks_divide(f.count, make_shard, &f);
-    kd_progress_end(&f.progress);
-    for (int64_t i = 0; i < f.count && status == KD_OK; i++) encoded->there[f.missing[i]] = true;
+    if (status == KD_OK) status = fill_missing(&f);
     free(f.missing);
+    free(f.shard);
     return status;
 }
 

@@ -6,7 +6,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/flow.h"
 #include "base/log.h"
+#include "base/order.h"
 #include "base/ranks.h"
 #include "data/text_normalizer.h"
 #include "distill/trainer.h"
@@ -19,6 +21,8 @@
 /* Bumped when the same sound and teacher would give another label. */
 static const char *const DECODING = "greedy-1";
 
+/* Batches that a rank may be ahead of another. */
+enum { AHEAD = 2 };
 static const double SAVE_SECONDS = 10; /* of features that a crash can lose */
 /* Recordings that cannot be read end the stage when there are so many, and more than one in so many
  * of the list. */
@@ -38,8 +42,10 @@ typedef struct {
     kd_greedy *greedy;
     kd_real *mel; /* (KD_GREEDY_MOST, frames, mels) */
     kd_progress progress;
-    int64_t done, total; /* different sounds with labels, and in all */
-    double saved;        /* when */
+    int64_t done, total;             /* different sounds with labels, and in all */
+    int64_t *missing, missing_count; /* utterances to be heard */
+    const kd_label *last;            /* that was kept          */
+    double saved;                    /* when                   */
 } job;
 
 static void clear_label(kd_label *label) {
@@ -208,77 +214,98 @@ static int load(job *j, const int64_t *which, int n, kd_label **heard, int *hear
     return status;
 }
 
-/* Hears n utterances; *out is appended what the other ranks are to know of them. */
-static int label_batch(job *j, const int64_t *which, int n, kd_text *out) {
+/* The batch that begins with utterance `at` of those that are missing. */
+static const int64_t *batch_of(const job *j, int64_t batch, int *n) {
+    const int64_t at = batch * KD_GREEDY_MOST;
+    *n = (int)kd_smaller(KD_GREEDY_MOST, j->missing_count - at);
+    return j->missing + at;
+}
+
+/* The labels of n utterances as text → *out. */
+static int write_text(kd_text *out, const job *j, const int64_t *which, int64_t n) {
+    const kd_label **label = malloc((size_t)(n + 1) * sizeof *label);
+    if (!label) return kd_fail_memory((size_t)n * sizeof *label, "labels");
+    for (int64_t i = 0; i < n; i++) label[i] = &j->out->item[which[i]];
+    const int status = kd_label_files_text(out, j->files, label, (int)n);
+    free(label);
+    return status;
+}
+
+static int label_batch(void *context, int64_t batch, kd_flow_bytes *out) {
+    job *j = context;
     kd_label *heard[KD_GREEDY_MOST];
-    const kd_label *all[KD_GREEDY_MOST];
-    kd_greedy_text text[KD_GREEDY_MOST];
-    int count;
-    if (n == 0) return KD_OK;
+    kd_greedy_text said[KD_GREEDY_MOST];
+    kd_text text = {0};
+    int n, count;
+    const int64_t *which = batch_of(j, batch, &n);
+    KD_CONTRACT(n > 0, "an empty batch");
     int status = load(j, which, n, heard, &count);
     if (status == KD_OK && count > 0) {
         status = kd_greedy_listen(j->greedy, j->mel, count, j->features.frames);
-        if (status == KD_OK) status = kd_greedy_run(j->greedy, text);
+        if (status == KD_OK) status = kd_greedy_run(j->greedy, said);
     }
-    for (int i = 0; i < count && status == KD_OK; i++) status = keep_text(j, heard[i], &text[i]);
-    for (int i = 0; i < n; i++) all[i] = &j->out->item[which[i]];
-    return status < 0 ? status : kd_label_files_text(out, j->files, all, n);
+    for (int i = 0; i < count && status == KD_OK; i++) status = keep_text(j, heard[i], &said[i]);
+    if (status == KD_OK) status = write_text(&text, j, which, n);
+    char *bytes = status == KD_OK ? kd_flow_room(out, text.length) : NULL;
+    if (bytes) memcpy(bytes, text.text, text.length);
+    free(text.text);
+    return status == KD_OK && !bytes ? KD_EINTERNAL : status;
 }
 
-/* Adds n labels to the shards: those of another rank come as text. */
-static int add_batch(job *j, const int64_t *which, int n, const char *text, size_t length) {
+/* What is not known here yet of n utterances, from their text. */
+static int take_text(job *j, const int64_t *which, int64_t n, const char *text, size_t length) {
     kd_labels heard = {0};
-    if (n == 0) return KD_OK;
-    int status = text ? kd_label_files_parse(&heard, j->files, text, length) : KD_OK;
-    for (int i = 0; i < n && status == KD_OK; i++) {
-        const kd_label *label = &j->out->item[which[i]];
-        const char *slash = strrchr(label->utterance->audio, '/');
-        if (text) status = copy_heard(j, which[i], &heard.item[i]);
-        if (status == KD_OK)
-            status =
-                kd_label_files_add(j->files, label, slash ? slash + 1 : label->utterance->audio);
-    }
+    int status = kd_label_files_parse(&heard, j->files, text, length);
+    if (status == KD_OK && heard.count != n)
+        status = kd_fail(KD_EINTERNAL, "%lld labels in place of %lld", (long long)heard.count,
+                         (long long)n);
+    for (int64_t i = 0; i < n && status == KD_OK; i++)
+        if (!is_known(&j->out->item[which[i]])) status = copy_heard(j, which[i], &heard.item[i]);
     kd_labels_clear(&heard);
     return status;
 }
 
-/* Rank r's batch of the n utterances of a round. */
-static int batch_of(int r, int64_t n) {
-    const int64_t left = n - (int64_t)r * KD_GREEDY_MOST;
-    return left <= 0 ? 0 : left < KD_GREEDY_MOST ? (int)left : KD_GREEDY_MOST;
+/* Adds a batch to the shards, which are saved now and then. */
+static int keep_batch(void *context, int64_t batch, const void *text, size_t length) {
+    job *j = context;
+    int n;
+    const int64_t *which = batch_of(j, batch, &n);
+    int status = take_text(j, which, n, text, length);
+    for (int i = 0; i < n && status == KD_OK; i++) {
+        const kd_label *label = &j->out->item[which[i]];
+        const char *slash = strrchr(label->utterance->audio, '/');
+        status = kd_label_files_add(j->files, label, slash ? slash + 1 : label->utterance->audio);
+        j->last = label;
+    }
+    if (status == KD_OK) status = check_faults(j);
+    if (status < 0 || kd_clock() - j->saved < SAVE_SECONDS) return status;
+    j->saved = kd_clock();
+    return kd_label_files_save(j->files);
 }
 
-/* What every rank heard, own of it here, to all; added to the shards in order. length has room for
- * two numbers for each rank. */
-static int share_round(job *j, const int64_t *which, int64_t n, const kd_text *own,
-                       size_t *length) {
-    const int ranks = kd_rank_count();
-    size_t total = 0;
-    for (int r = 0; r < ranks; r++) length[ranks + r] = sizeof *length;
-    kd_ranks_gather(length, &own->length, length + ranks);
-    for (int r = 0; r < ranks; r++) total += length[r];
-    char *all = malloc(total + 1), *at = all;
-    int status = kd_ranks_worst(all ? KD_OK : kd_fail_memory(total + 1, "labels"));
-    if (status == KD_OK) kd_ranks_gather(all, own->text, length);
-    for (int r = 0; r < ranks && status == KD_OK; at += length[r++])
-        status = add_batch(j, which + r * KD_GREEDY_MOST, batch_of(r, n),
-                           r == kd_rank() ? NULL : at, length[r]);
+static void show_batches(void *context, int64_t batches) {
+    job *j = context;
+    char detail[64];
+    snprintf(detail, sizeof detail, "%.48s", j->last && j->last->said ? j->last->said : "");
+    kd_progress_show(&j->progress, j->done + kd_smaller(batches * KD_GREEDY_MOST, j->missing_count),
+                     detail);
+}
+
+/* The labels of the first n missing utterances, which the first rank has, to all. */
+static int share_labels(job *j, int64_t n) {
+    kd_text text = {0};
+    if (kd_rank_count() == 1) return KD_OK;
+    int status = kd_ranks_worst(kd_rank_first() ? write_text(&text, j, j->missing, n) : KD_OK);
+    size_t length = text.length;
+    if (status < 0) return status;
+    kd_ranks_share(&length, sizeof length);
+    char *all = kd_rank_first() ? text.text : malloc(length + 1);
+    status = kd_ranks_worst(all ? KD_OK : kd_fail_memory(length, "labels"));
+    if (status == KD_OK) {
+        kd_ranks_share(all, length);
+        status = kd_ranks_worst(take_text(j, j->missing, n, all, length));
+    }
     free(all);
-    return status;
-}
-
-/* The n utterances of a round, a batch of them by each rank. */
-static int label_round(job *j, const int64_t *which, int64_t n) {
-    kd_text own = {0};
-    const int64_t first = (int64_t)kd_rank() * KD_GREEDY_MOST;
-    const size_t bytes = 2 * (size_t)kd_rank_count() * sizeof(size_t);
-    size_t *length = malloc(bytes);
-    int status = length ? label_batch(j, which + first, batch_of(kd_rank(), n), &own)
-                        : kd_fail_memory(bytes, "labels");
-    status = kd_ranks_worst(status);
-    if (status == KD_OK) status = share_round(j, which, n, &own, length);
-    free(length);
-    free(own.text);
     return status;
 }
 
@@ -292,29 +319,19 @@ static int prepare(job *j) {
     return j->mel ? KD_OK : kd_fail_memory(bytes, "what the teacher hears");
 }
 
-/* The utterances to be heard, each sound once: as the first rank sees them. The caller frees *out.
- */
-static int find_missing(const job *j, int64_t **out, int64_t *count) {
-    const size_t bytes = (size_t)j->out->count * sizeof **out;
-    int64_t n = 0, *missing = *out = malloc(bytes);
-    if (!missing) return kd_fail_memory(bytes, "labels");
+/* The utterances to be heard, each sound once: as the first rank sees them. */
+static int find_missing(job *j) {
+    const size_t bytes = (size_t)j->out->count * sizeof *j->missing;
+    int64_t n = 0;
+    j->missing = malloc(bytes);
+    int status = kd_ranks_worst(j->missing ? KD_OK : kd_fail_memory(bytes, "labels"));
+    if (status < 0) return status;
     for (int64_t i = 0; i < j->out->count; i++)
-        if (!is_known(&j->out->item[i]) && j->first[i] == i) missing[n++] = i;
+        if (!is_known(&j->out->item[i]) && j->first[i] == i) j->missing[n++] = i;
     kd_ranks_share(&n, sizeof n);
-    kd_ranks_share(missing, (size_t)n * sizeof *missing);
-    *count = n;
+    kd_ranks_share(j->missing, (size_t)n * sizeof *j->missing);
+    j->missing_count = n;
     return KD_OK;
-}
-
-/* After a round: progress, and what was heard is saved now and then. */
-static int end_round(job *j, const kd_label *last) {
-    char detail[64];
-    snprintf(detail, sizeof detail, "%.48s", last->said ? last->said : "");
-    kd_progress_show(&j->progress, j->done, detail);
-    int status = check_faults(j);
-    if (status < 0 || kd_clock() - j->saved < SAVE_SECONDS) return status;
-    j->saved = kd_clock();
-    return kd_label_files_save(j->files);
 }
 
 /* When nothing may be heard: names what would have to be. */
@@ -331,35 +348,36 @@ static int refuse_missing(const job *j) {
                    place, j->utterances->item[i].audio, (long long)missing, (long long)j->total);
 }
 
-static int hear(job *j, const int64_t *missing, int64_t count) {
-    const int64_t most = (int64_t)kd_rank_count() * KD_GREEDY_MOST;
-    int status = KD_OK;
-    for (int64_t at = 0, n; at < count && status == KD_OK; at += n) {
-        n = count - at < most ? count - at : most;
-        status = label_round(j, missing + at, n);
-        j->done += n;
-        if (status == KD_OK) status = end_round(j, &j->out->item[missing[at + n - 1]]);
-        if (at + n < count && status == KD_OK && kd_train_take_stop())
-            status = kd_fail(KD_EAGAIN,
-                             "%s: stopped with %lld of %lld recordings labelled; run "
-                             "again to go on",
-                             j->folder, (long long)j->done, (long long)j->total);
-        status = kd_ranks_worst(status);
-    }
-    return status;
+static int hear(job *j) {
+    const kd_flow flow = {.count = (j->missing_count + KD_GREEDY_MOST - 1) / KD_GREEDY_MOST,
+                          .ahead = AHEAD,
+                          .context = j,
+                          .make = label_batch,
+                          .keep = keep_batch,
+                          .stop = kd_train_stop_asked,
+                          .show = show_batches};
+    int64_t batches;
+    int status = kd_flow_run(&flow, &batches);
+    const int64_t heard = kd_smaller(batches * KD_GREEDY_MOST, j->missing_count);
+    j->done += heard;
+    if (status == KD_OK) status = share_labels(j, heard);
+    if (status != KD_EAGAIN) return status;
+    kd_train_take_stop();
+    return kd_ranks_worst(kd_fail(KD_EAGAIN,
+                                  "%s: stopped with %lld of %lld recordings labelled; run again "
+                                  "to go on",
+                                  j->folder, (long long)j->done, (long long)j->total));
 }
 
 static int hear_missing(job *j) {
-    int64_t *missing, count = 0;
-    int status = find_missing(j, &missing, &count);
-    if (status == KD_OK && count > 0) {
-        status = prepare(j);
+    int status = find_missing(j);
+    if (status == KD_OK && j->missing_count > 0) {
+        status = kd_ranks_worst(prepare(j));
         kd_progress_begin(&j->progress, "label", "recordings", 1, j->done, j->total);
         j->saved = kd_clock();
-        if (status == KD_OK) status = hear(j, missing, count);
+        if (status == KD_OK) status = hear(j);
         kd_progress_end(&j->progress);
     }
-    free(missing);
     /* Whatever ended it: the error that did stays. */
     if (status == KD_OK) return kd_label_files_save(j->files);
     char why[1024];
@@ -504,6 +522,7 @@ int kd_label_run(kd_labels *out, const char *folder, const kd_utterances *uttera
     kd_greedy_free(j.greedy);
     kd_features_clear(&j.features);
     free(j.first);
+    free(j.missing);
     free(j.mel);
     return status;
 }

@@ -4,7 +4,7 @@
 
 /* clang-format off */
 const kd_metric kd_speech_terms[] = {
-    [KD_SPEECH_KL]   = {.name = "kl", .title = "τ²·KL: teacher", .unit = KD_UNIT_NUMBER},
+    [KD_SPEECH_KL]   = {.name = "kl", .title = "τ²·divergence: teacher", .unit = KD_UNIT_NUMBER},
     [KD_SPEECH_HARD] = {.name = "hard", .title = "hard: labels", .unit = KD_UNIT_NUMBER},
 };
 

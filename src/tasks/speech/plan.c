@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/ranks.h"
 #include "distill/plan.h"
 #include "tasks/speech/bench_whisper.h"
 #include "tasks/speech/speech.h"
@@ -48,8 +49,19 @@ typedef struct {
     kd_whisper_costs costs; /* of the student */
     double teacher_bytes;
     double clips, seconds, windows; /* of training and validation recordings */
+    double gigabits;                /* a second out of a machine, or 0       */
     bool quiet;                     /* nothing is printed                    */
 } outlook;
+
+/* Numbers in memory, and what of matrices that stay in their file is mapped. */
+static double bytes_of(const kd_params *params) {
+    double bytes = 0;
+    for (int i = 0; i < params->count; i++) {
+        const kd_tensor *t = &params->list[i]->tensor;
+        bytes += t->constant ? (double)t->constant->bytes : (double)t->size * sizeof(kd_real);
+    }
+    return bytes;
+}
 
 static int look(outlook *o, kd_speech_run *run) {
     double train, held = 0;
@@ -60,10 +72,7 @@ static int look(outlook *o, kd_speech_run *run) {
     o->teacher = o->student = run->teacher->model->spec;
     if (run->config->encoder_layers > 0) o->student.audio_layers = run->config->encoder_layers;
     if (run->config->decoder_layers > 0) o->student.text_layers = run->config->decoder_layers;
-    o->teacher_bytes = 0; /* as numbers, which the student starts as */
-    for (int i = 0; i < run->teacher->model->params->count; i++)
-        o->teacher_bytes +=
-            (double)run->teacher->model->params->list[i]->tensor.size * sizeof(kd_real);
+    o->teacher_bytes = bytes_of(run->teacher->model->params);
     o->clips = (double)(run->train.utterances.count + run->validation.utterances.count);
     status = estimate_seconds(&train, &run->train.utterances, &o->teacher);
     if (status == KD_OK) status = estimate_seconds(&held, &run->validation.utterances, &o->teacher);
@@ -93,9 +102,19 @@ static double print_stage(const outlook *o, const char *name, double seconds, co
     return seconds;
 }
 
+static kd_update_costs update_costs(const outlook *o, const kd_train_spec *spec) {
+    return (kd_update_costs){.micro_batches = spec->accumulate,
+                             .micro_seconds = o->costs.learning - o->costs.updating,
+                             .update_seconds = o->costs.updating,
+                             .bytes = (double)o->costs.trained * sizeof(kd_real),
+                             .updates = updates(o, spec)};
+}
+
 static double print_training(const outlook *o, const char *name, const kd_train_spec *spec) {
     char what[96];
-    const double step = (double)spec->accumulate * o->costs.learning, count = updates(o, spec);
+    const kd_update_costs costs = update_costs(o, spec);
+    const kd_update_forecast f = kd_scaling_forecast(&costs, kd_rank_count(), o->gigabits);
+    const double step = f.compute + f.network, count = costs.updates;
     snprintf(what, sizeof what, "%.0f updates of %.2f s", count, step);
     return print_stage(o, name, step * count, what, 0);
 }
@@ -104,7 +123,7 @@ static double print_training(const outlook *o, const char *name, const kd_train_
  * student takes to *own. */
 static void print_stages(const outlook *o, kd_plan_needs *own, kd_plan_needs *shared) {
     const kd_speech_config *c = o->config;
-    const double heard = o->windows * o->costs.listening;
+    const double ranks = kd_rank_count(), heard = o->windows * o->costs.listening / ranks;
     const double cache = c->data.encoder_cache == KD_CACHE_OFF
                              ? 0
                              : o->windows * 2.0 * o->student.audio_context * o->student.width;
@@ -115,14 +134,16 @@ static void print_stages(const outlook *o, kd_plan_needs *own, kd_plan_needs *sh
     const double checkpoints = 6.0 * sizeof(kd_real) * (double)o->costs.parameters;
     char what[96];
     snprintf(what, sizeof what, "%.0f recordings, %.1f hours", o->clips, o->seconds / 3600);
-    shared->seconds = print_stage(o, "label", o->clips * o->costs.listening, what, 0);
+    shared->seconds = print_stage(o, "label", o->clips * o->costs.listening / ranks, what, 0);
     shared->seconds +=
         print_stage(o, "hear", heard, "what the encoder makes of the windows", cache);
     shared->seconds +=
-        print_stage(o, "teach", o->windows * forward, "the teacher's targets", store);
+        print_stage(o, "teach", o->windows * forward / ranks, "the teacher's targets", store);
     shared->disk = cache + store;
-    shared->memory = 2 * o->teacher_bytes;
+    shared->memory =
+        o->teacher_bytes + sizeof(kd_real) * (double)(o->costs.parameters + o->costs.trained);
     own->seconds = print_training(o, "train", &c->train);
+    own->update = update_costs(o, &c->train);
     own->disk = checkpoints;
     /* Of the store only the output matrix stays in memory. */
     own->memory = o->costs.bytes + kd_speech_teach_bytes(&c->teacher, &o->teacher, 0);
@@ -168,10 +189,12 @@ static int measure(outlook *o, kd_speech_run *run) {
     return kd_bench_whisper_costs(&o->costs, &o->student, run->config->train.batch, run->precision);
 }
 
-static int plan(const kd_speech_config *config, bool quiet, kd_plan_needs *own,
+/* Nothing is printed without a `request`. */
+static int plan(const kd_speech_config *config, const kd_plan_request *request, kd_plan_needs *own,
                 kd_plan_needs *shared) {
     kd_speech_run run;
-    outlook o = {.quiet = quiet};
+    const bool quiet = !request;
+    outlook o = {.quiet = quiet, .gigabits = request ? request->gigabits : 0};
     *own = *shared = (kd_plan_needs){0};
     int status = kd_speech_run_look(&run, config);
     if (status == KD_OK) status = measure(&o, &run);
@@ -189,16 +212,16 @@ static int plan(const kd_speech_config *config, bool quiet, kd_plan_needs *own,
     return status;
 }
 
-int kd_speech_plan(const void *config, const char *runs) {
+int kd_speech_plan(const void *config, const kd_plan_request *request) {
     kd_plan_needs own, shared;
-    int status = plan(config, false, &own, &shared);
+    int status = plan(config, request, &own, &shared);
     if (status < 0) return status;
     own.seconds += shared.seconds;
     own.disk += shared.disk;
     if (shared.memory > own.memory) own.memory = shared.memory;
-    return kd_plan_conclude(runs, &own);
+    return kd_plan_conclude(request, &own);
 }
 
 int kd_speech_needs(kd_plan_needs *own, kd_plan_needs *shared, const void *config) {
-    return plan(config, true, own, shared);
+    return plan(config, NULL, own, shared);
 }

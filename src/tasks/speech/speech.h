@@ -11,7 +11,7 @@ int kd_speech_inspect(kd_text *out, const void *config);
 
 /* Prints the stages, what they take, and whether it fits. KD_ENOINPUT after saying which files are
  * missing. */
-int kd_speech_plan(const void *config, const char *runs);
+int kd_speech_plan(const void *config, const kd_plan_request *request);
 
 /* What training takes, and what labels, the encoder's outputs and the store take, which runs with
  * the same recordings and teacher share; nothing is printed. Errors as kd_speech_plan. */

@@ -1,6 +1,7 @@
 #include "tasks/speech/speech_calibrate.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -29,16 +30,15 @@ static int allocate(hearing *h) {
     return kd_tape_create(&h->tape, 0);
 }
 
-/* The decoder and the output matrix over all tokens that a window's decoder reads. */
-static int say(hearing *h, const kd_window *w) {
-    const kd_whisper_spec *spec = &h->model->spec;
-    const int64_t shape[3] = {1, spec->audio_context, spec->width};
-    if (kd_tape_guard(h->tape)) return KD_EINTERNAL;
-    kd_tape_reset(h->tape);
-    kd_tensor *memory = kd_tape_input(h->tape, 3, shape);
-    for (int64_t k = 0; k < memory->size; k++) memory->value[k] = h->memory[k];
-    kd_tensor *x = kd_whisper_decoder(h->model, h->tape, w->token, 1, w->length - 1, memory);
-    kd_whisper_logits(h->model, h->tape, x);
+int kd_speech_say(const kd_whisper *model, kd_tape *tape, const kd_real *memory,
+                  const int32_t *token, int length) {
+    const int64_t shape[3] = {1, model->spec.audio_context, model->spec.width};
+    if (kd_tape_guard(tape)) return KD_EINTERNAL;
+    kd_tape_reset(tape);
+    kd_tensor *heard = kd_tape_input(tape, 3, shape);
+    memcpy(heard->value, memory, (size_t)heard->size * sizeof *memory);
+    kd_tensor *x = kd_whisper_decoder(model, tape, token, 1, length - 1, heard);
+    kd_whisper_logits(model, tape, x);
     return KD_OK;
 }
 
@@ -47,7 +47,8 @@ static int hear(hearing *h, int64_t i) {
     if (status == KD_OK)
         status =
             kd_whisper_encode(h->model, h->tape, h->memory, h->mel, 1, h->windows->features.frames);
-    return status < 0 ? status : say(h, &h->windows->item[i]);
+    const kd_window *w = &h->windows->item[i];
+    return status < 0 ? status : kd_speech_say(h->model, h->tape, h->memory, w->token, w->length);
 }
 
 static int hear_all(hearing *h, int64_t samples) {

@@ -11,4 +11,15 @@
 int kd_speech_calibrate(kd_quantized *q, const kd_whisper *model, const kd_windows *windows,
                         int64_t samples);
 
+/* The decoder and the output matrix over all tokens but the last, on a tape that is watched; memory
+ * (positions,width) is what the encoder made of a window. */
+int kd_speech_say(const kd_whisper *model, kd_tape *tape, const kd_real *memory,
+                  const int32_t *token, int length);
+
+/* `distill imatrix` of a Whisper model: every recording that the list names passes its encoder and,
+ * with what the model itself says, its decoder; what is longer than it hears at once is left out.
+ * `language` for multilingual models. Writes quant/imatrix.h's file to `out`. KD_EDATA when nothing
+ * can be heard; KD_EAGAIN after kd_train_request_stop. */
+int kd_speech_imatrix(const char *model, const char *list, const char *language, const char *out);
+
 #endif

@@ -87,12 +87,13 @@ static const kd_config_key LOSS_KEYS[] = {
     {"temperature", KD_KEY_REAL, FIELD(kd_loss_config, temperature), RANGE(0.001, 1000),
      .fallback = "2", .doc = "τ, softens both distributions"},
     {"kl", KD_KEY_REAL, FIELD(kd_loss_config, kl), RANGE(0, 1e6), .fallback = "1",
-     .doc = "weight of τ²·KL(teacher ‖ student)"},
+     .doc = "weight of τ²·divergence of the student from the teacher"},
+    DIVERGENCE_KEYS,
     {"hard", KD_KEY_REAL, FIELD(kd_loss_config, hard), RANGE(0, 1e6), .fallback = "0.8",
      .doc = "weight of the cross-entropy with the teacher's words"},
 };
 static const kd_config_table LOSS_TABLE = {.name = "loss", .key = LOSS_KEYS,
-    .count = COUNT(LOSS_KEYS), .finish = loss_finish, .doc = "What is minimised."};
+    .count = COUNT(LOSS_KEYS), .defaults = kd_config_divergence_defaults, .finish = loss_finish, .doc = "What is minimised."};
 
 static const kd_config_key TRAIN_KEYS[] = {
     EPOCHS_KEY(kd_train_spec, , .required = true),
@@ -117,6 +118,8 @@ static const kd_config_key QUANTIZE_KEYS[] = {
      .depends = "nearest", .doc = "to the nearest numbers; or by the inputs of calibration_samples: importance, with the scales that lose least where they are large; gptq, each column's error made good by the others, without qat"},
     {"calibration_samples", KD_KEY_INTEGER, FIELD(kd_speech_quantize, calibration_samples), RANGE(1, 1000000000),
      .fallback = "32", .doc = "training windows that are heard first, of a fixed shuffle; of roundings that see samples"},
+    {"imatrix", KD_KEY_PATH, FIELD(kd_speech_quantize, imatrix),
+     .doc = "of distill imatrix, or llama.cpp's: what rounding importance goes by, in place of calibration_samples"},
     GPTQ_KEYS(kd_speech_quantize),
     {"name", KD_KEY_TEXT, FIELD(kd_speech_quantize, name), .depends = "the format, with -qat behind it when it is trained",
      .doc = "of the exported files, student.<name>.bin and .gguf"},
@@ -182,6 +185,7 @@ static void teacher_finish(kd_config_reader *reader, const cJSON *object, const 
 static void loss_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                         void *base) {
     const kd_loss_config *loss = base;
+    kd_config_check_divergence(reader, object, path);
     if (loss->kl <= 0 && loss->hard <= 0)
         kd_config_complain(reader, object, false, path,
                            "\"kl\" and \"hard\" are both 0: nothing is left to learn from");
@@ -201,7 +205,7 @@ static void qat_finish(kd_config_reader *reader, const cJSON *object, const char
 static void quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
     const cJSON *format = kd_json_get(object, "format");
     const kd_quantizer *rounding = kd_config_rounding(object);
-    if (rounding && rounding->sees == KD_SEES_NOTHING)
+    if ((rounding && rounding->sees == KD_SEES_NOTHING) || kd_json_get(object, "imatrix"))
         kd_default_none(reader, out, "calibration_samples");
     kd_config_rounding_defaults(reader, object, out);
     char name[sizeof((kd_speech_quantize *)0)->name];
@@ -223,6 +227,12 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
         kd_json_get(object, "calibration_samples"))
         kd_config_complain_key(reader, object, path, "calibration_samples",
                                "goes with a \"rounding\" that sees samples only");
+    if (quantize->imatrix[0] && quantize->spec.how != &kd_quantizer_importance)
+        kd_config_complain_key(reader, object, path, "imatrix",
+                               "goes with \"rounding\": \"importance\" only");
+    if (quantize->imatrix[0] && kd_json_get(object, "calibration_samples"))
+        kd_config_complain_key(reader, object, path, "calibration_samples",
+                               "stands beside \"imatrix\", in place of which it would be");
     if (!kd_number_format_in_gguf(quantize->spec.format))
         kd_config_complain_key(reader, object, path, "format", "GGUF files cannot hold it");
     snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);

@@ -45,6 +45,7 @@ typedef struct {
     char format_name[KD_FORMAT_NAME_MAX];
     char rounding[16];           /* "": nearest, or one that sees samples                  */
     int64_t calibration_samples; /* windows of the training lists, of one that sees them   */
+    char imatrix[KD_PATH_MAX];   /* what was seen elsewhere, or ""                         */
     bool qat;                    /* false: the float student's numbers, rounded                */
     kd_train_spec train;
 } kd_speech_quantize;

@@ -5,6 +5,9 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/ranks.h"
+#include "distill/checkpoint.h"
+#include "files/whisper_names.h"
+#include "quant/imatrix.h"
 #include "tasks/speech/speech_calibrate.h"
 #include "tasks/speech/speech_look.h"
 #include "tasks/speech/speech_run.h"
@@ -66,6 +69,17 @@ static int write_files(const kd_speech_run *run, const kd_speech_quantize *how, 
     return status < 0 ? status : kd_whisper_bin_write(path, file, format);
 }
 
+/* What was seen elsewhere of this very student. */
+static int show(kd_quantized *q, const kd_whisper *model, const char *path) {
+    kd_input_squares *seen;
+    kd_hash own;
+    int status = kd_params_hash(&own, model->params);
+    if (status == KD_OK)
+        status = kd_imatrix_read(&seen, path, model->params, &kd_whisper_ggml, own);
+    if (status == KD_OK) kd_quantized_show(q, seen);
+    return status;
+}
+
 /* The student, or a copy that may be trained, with a quantizer on it that has seen what it must. */
 static int quantize(kd_quantized **out, const kd_speech_run *run, kd_whisper_file *file,
                     const kd_speech_quantize *how) {
@@ -75,10 +89,9 @@ static int quantize(kd_quantized **out, const kd_speech_run *run, kd_whisper_fil
                                   .layers = file->model};
     int status = kd_quantized_create(out, &model, &how->spec);
     if (status == KD_OK) status = kd_quantized_start(*out);
-    if (status == KD_OK && how->spec.how->sees != KD_SEES_NOTHING)
-        status =
-            kd_speech_calibrate(*out, file->model, run->train.windows, how->calibration_samples);
-    return status;
+    if (status < 0 || how->spec.how->sees == KD_SEES_NOTHING) return status;
+    if (how->imatrix[0]) return show(*out, file->model, how->imatrix);
+    return kd_speech_calibrate(*out, file->model, run->train.windows, how->calibration_samples);
 }
 
 /* Its files: the encodings are those of the last rounding, the rest its own weights. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "distill/results.h"
 
 /* Bumped when the same inputs would give another result. */
@@ -16,7 +17,11 @@ static const char *const DATA_WITHOUT[] = {"train",  "validation",    "test",
                                            "source", "encoder_cache", NULL};
 static const char *const TEACHER_WITHOUT[] = {"weights", "source", NULL};
 static const char *const DECIDES_NOTHING[] = {"checkpoint_seconds", NULL};
+static const size_t IMATRIX_MOST = (size_t)1 << 30;
 static const char *const NOTHING[] = {NULL};
+
+/* A file of a quantizer goes by its content. */
+static const char *const QUANTIZE_WITHOUT[] = {"checkpoint_seconds", "imatrix", NULL};
 
 static void begin(kd_origin *out, const char *stage) {
     *out = (kd_origin){0};
@@ -41,6 +46,25 @@ static void add_teacher(kd_origin *out, const kd_speech_run *run) {
     kd_origin_add(out, "teacher.tokens", "%s", run->tokens_hash.hex);
 }
 
+/* An entry of "quantize", or with NULL all of them. */
+static void add_quantize(kd_origin *out, const kd_speech_run *run, const kd_speech_quantize *how) {
+    const kd_speech_config *config = run->config;
+    const int which = how ? (int)(how - config->quantize) : KD_ORIGIN_ALL;
+    add_section(out, run, "quantize", which, QUANTIZE_WITHOUT);
+    for (int i = 0; i < config->quantize_count; i++) {
+        kd_hash hash = {""};
+        char key[48], *bytes;
+        size_t length;
+        if (!config->quantize[i].imatrix[0] || (how && how != &config->quantize[i])) continue;
+        if (kd_file_read(&bytes, &length, config->quantize[i].imatrix, IMATRIX_MOST) == KD_OK) {
+            hash = kd_hash_bytes(bytes, length);
+            free(bytes);
+        }
+        snprintf(key, sizeof key, "quantize[%d].imatrix.content", i);
+        kd_origin_add(out, how ? "quantize.imatrix.content" : key, "%s", hash.hex);
+    }
+}
+
 /* The windows are made by these keys; they stand here for the message. */
 static void add_teaching(kd_origin *out, const kd_speech_run *run) {
     add_section(out, run, "seed", 0, NOTHING);
@@ -61,7 +85,7 @@ void kd_speech_origin_stage(kd_origin *out, const kd_speech_run *run,
     add_section(out, run, "model", 0, NOTHING);
     add_section(out, run, "train", 0, DECIDES_NOTHING);
     add_section(out, run, "loss", 0, NOTHING);
-    if (how) add_section(out, run, "quantize", (int)(how - run->config->quantize), DECIDES_NOTHING);
+    if (how) add_quantize(out, run, how);
 }
 
 /* One that several runs share says nothing of what made the windows, but the windows. */
@@ -91,7 +115,7 @@ void kd_speech_origin_whole(kd_origin *out, const kd_speech_run *run) {
     add_section(out, run, "model", 0, NOTHING);
     add_section(out, run, "train", 0, DECIDES_NOTHING);
     add_section(out, run, "loss", 0, NOTHING);
-    add_section(out, run, "quantize", KD_ORIGIN_ALL, DECIDES_NOTHING);
+    add_quantize(out, run, NULL);
 }
 
 int kd_speech_store_path(const kd_speech_run *run, char out[KD_PATH_MAX]) {
@@ -111,7 +135,7 @@ void kd_speech_origin_file(kd_origin *out, const kd_speech_run *run, const kd_sp
                            bool ptq) {
     kd_origin made;
     begin(out, "export");
-    if (how) add_section(out, run, "quantize", (int)(how - run->config->quantize), DECIDES_NOTHING);
+    if (how) add_quantize(out, run, how);
     kd_speech_origin_stage(&made, run, how && how->qat && !ptq ? how : NULL);
     kd_origin_add_key(out, "student", &made);
     kd_origin_clear(&made);

@@ -45,11 +45,15 @@ static int check_inputs(const kd_speech_config *config) {
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (int k = 0; k < lists[i].list->count; k++)
             recordings += missing(lists[i].list->path[k], lists[i].what);
-    if (teacher + recordings == 0) return KD_OK;
+    int others = 0;
+    for (int i = 0; i < config->quantize_count; i++)
+        if (config->quantize[i].imatrix[0])
+            others += missing(config->quantize[i].imatrix, "the importance matrix");
+    if (teacher + recordings + others == 0) return KD_OK;
     if (teacher) say_source("the teacher comes from", config->teacher.source);
     if (recordings) say_source("the recordings come from", data->source);
     return kd_fail(KD_ENOINPUT, "%s: %d of the files it names %s missing", config->path,
-                   teacher + recordings, teacher + recordings > 1 ? "are" : "is");
+                   teacher + recordings + others, teacher + recordings + others > 1 ? "are" : "is");
 }
 
 static int read_list(kd_speech_list *out, const char *name, const kd_manifests *manifests) {
@@ -198,25 +202,19 @@ int kd_speech_run_open_part(kd_speech_run *run, const kd_speech_config *config,
     return status < 0 || depth != KD_PART_BEGIN ? status : begin(run, how->fresh);
 }
 
-typedef struct {
-    kd_speech_run *run;
-    const kd_speech_config *config;
-    const char *runs;
-    bool fresh;
-} opening;
-
-static int open_run(void *context) {
-    const opening *o = context;
-    int status = kd_speech_run_look(o->run, o->config);
-    if (status == KD_OK) status = read_inputs(o->run, o->runs);
-    if (status == KD_OK) status = look_at_folder(o->run, o->fresh);
-    return status < 0 ? status : begin(o->run, o->fresh);
+static int open_run(void *opened, const void *config, const void *how) {
+    kd_speech_run *run = opened;
+    const kd_part_options *options = how;
+    int status = kd_speech_run_look(run, config);
+    if (status == KD_OK) status = read_inputs(run, options->runs);
+    if (status == KD_OK) status = look_at_folder(run, options->fresh);
+    return status < 0 ? status : begin(run, options->fresh);
 }
 
 int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
                        bool fresh) {
     *run = (kd_speech_run){.config = config, .lock = -1};
-    return kd_ranks_take_turns(open_run, &(opening){run, config, runs, fresh});
+    return kd_results_open(open_run, run, config, &(kd_part_options){.runs = runs, .fresh = fresh});
 }
 
 static void clear_list(kd_speech_list *list) {

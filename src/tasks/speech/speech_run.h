@@ -104,7 +104,7 @@ int kd_speech_run_language(const kd_speech_run *run, kd_label_options *out);
 int kd_speech_run_check_test(kd_speech_run *run);
 
 /* All stages, then report.html, report.json and, unless the run is quiet, the table on stdout. */
-int kd_speech_run_everything(kd_speech_run *run);
+int kd_speech_run_pipeline(kd_speech_run *run);
 
 /* The teacher and the model in `path`, measured on the test recordings: the table on stdout. The
  * run needs no folder. */

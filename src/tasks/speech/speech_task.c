@@ -5,7 +5,8 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "distill/loss.h"
+#include "base/order.h"
+#include "distill/soft_runs.h"
 #include "tasks/speech/metrics.h"
 
 static const uint64_t ORDER_STREAM = 0x73706565636864; /* "speechd" */
@@ -26,16 +27,10 @@ typedef struct {
     const kd_speech_job *job;
     int64_t *order, order_epoch; /* the permutation of the windows in an epoch, −1: none yet */
     int64_t rounded_step;        /* QAT: the update since which weights have not changed     */
-    int temperature;             /* top-k: the place of the loss's τ in the store            */
     int32_t *token, *label;      /* (batch,longest) */
     uint8_t *valid;
-    float *stored;             /* (longest,width), or kept logits (longest,k)              */
-    float *tail;               /* (longest)                                                */
-    kd_real *soft, *soft_tail; /* (batch,longest,width or k), (batch,longest)              */
-    int32_t *soft_index;       /* (batch,longest,k)                                        */
-    const kd_real *output;     /* (V,width) of the teacher                                 */
-    kd_real *converted;        /* the same in double, in that build                        */
-    double *row_loss;          /* of a window's targets                                    */
+    kd_soft_runs soft; /* empty without a teacher */
+    double *row_loss;  /* of a window's targets                                    */
     bool *row_right;
 } speech;
 
@@ -49,7 +44,8 @@ static kd_tensor *batch_loss(const speech *s, kd_tape *tape, const batch *b, dou
     const kd_loss_spec spec = {.hard_weight = (kd_real)loss->hard,
                                .kl_weight = (kd_real)loss->kl,
                                .temperature = (kd_real)loss->temperature,
-                               .normalizer = normalizer};
+                               .normalizer = normalizer,
+                               .divergence = {loss->divergence, (kd_real)loss->skew}};
     kd_loss_parts parts = {0};
     kd_tensor *total = kd_vocab_loss(tape, h, &s->student->tokens.table->tensor, b->label, b->valid,
                                      loss->kl > 0 ? &b->soft : NULL, spec, &parts);
@@ -74,22 +70,6 @@ static int64_t window_at(speech *s, int64_t epoch, int64_t place) {
     return s->order[place];
 }
 
-/* Row b of the batch: what the store has of a window, at its first target. */
-static int read_soft(speech *s, const kd_window *w, int64_t row) {
-    const kd_store *store = s->job->store;
-    const kd_store_header *header = kd_store_describe(store);
-    const int64_t n = kd_window_targets(w);
-    const bool hidden = header->kind == KD_STORE_HIDDEN;
-    const int64_t width = hidden ? header->width : header->k;
-    int status = hidden ? kd_store_read_hidden(store, 0, w->id, n, s->stored)
-                        : kd_store_read_topk_run(store, 0, w->id, n, s->temperature,
-                                                 s->soft_index + row * width, s->stored, s->tail);
-    if (status < 0) return status;
-    for (int64_t i = 0; i < n * width; i++) s->soft[row * width + i] = (kd_real)s->stored[i];
-    for (int64_t i = 0; i < n && !hidden; i++) s->soft_tail[row + i] = (kd_real)s->tail[i];
-    return KD_OK;
-}
-
 /* Row b of a batch of T tokens. */
 static int fill_row(speech *s, const kd_window *w, int64_t b, int64_t T) {
     const int64_t inputs = inputs_of(w), first = w->first_target, row = b * T;
@@ -97,23 +77,17 @@ static int fill_row(speech *s, const kd_window *w, int64_t b, int64_t T) {
     memcpy(s->label + row, w->token + 1, (size_t)inputs * sizeof *s->label);
     for (int64_t t = inputs; t < T; t++) s->token[row + t] = s->label[row + t] = 0;
     for (int64_t t = 0; t < T; t++) s->valid[row + t] = t >= first && t < inputs;
-    return s->job->loss->kl > 0 ? read_soft(s, w, row + first) : KD_OK;
+    return s->job->loss->kl > 0
+               ? kd_soft_runs_read(&s->soft, w->id, kd_window_targets(w), row + first)
+               : KD_OK;
 }
 
-static kd_soft_targets soft_targets(const speech *s) {
-    if (s->job->loss->kl <= 0) return (kd_soft_targets){0};
-    const kd_store_header *header = kd_store_describe(s->job->store);
-    if (header->kind == KD_STORE_HIDDEN)
-        return (kd_soft_targets){.hidden = s->soft, .output = s->output, .width = header->width};
-    return (kd_soft_targets){
-        .k = header->k, .index = s->soft_index, .kept = s->soft, .tail = s->soft_tail};
-}
-
-/* Lets the system fetch the next batch of the epoch while this one is learnt from. */
+/* Lets the system fetch this rank's next batch while this one is learnt from. */
 static void expect_next(speech *s, const kd_train_place *at) {
     const int64_t size = s->job->loop.spec->batch, count = s->job->train->count;
-    for (int64_t place = (at->batch + 1) * size; place < (at->batch + 2) * size && place < count;
-         place++) {
+    if (at->after < 0) return;
+    const int64_t end = kd_smaller((at->after + 1) * size, count);
+    for (int64_t place = at->after * size; place < end; place++) {
         const int64_t i = window_at(s, at->epoch, place);
         kd_encoder_cache_expect(s->job->encoder_cache, i);
         if (s->job->loss->kl > 0) kd_store_expect(s->job->store, 0, s->job->train->item[i].id);
@@ -137,8 +111,8 @@ static int fill_batch(speech *s, kd_tape *tape, const kd_train_place *at, batch 
                    .token = s->token,
                    .label = s->label,
                    .valid = s->valid,
-                   .soft = soft_targets(s),
                    .memory = kd_tape_input(tape, 3, shape)};
+    if (s->job->loss->kl > 0) out->soft = kd_soft_runs_targets(&s->soft);
     for (int64_t b = 0; b < B; b++) {
         const int64_t i = window_at(s, at->epoch, first + b);
         int status = fill_row(s, &windows->item[i], b, T);
@@ -245,49 +219,26 @@ static int check_store(const speech *s) {
 /* All there is to allocate besides the tape. */
 static int allocate(speech *s) {
     const kd_speech_job *job = s->job;
-    const kd_store_header *h = job->loss->kl > 0 ? kd_store_describe(job->store) : NULL;
-    const size_t longest = (size_t)job->train->longest;
-    const size_t rows = longest * (size_t)job->loop.spec->batch;
+    const size_t rows = (size_t)(job->train->longest * job->loop.spec->batch);
     const size_t scored = job->validation ? (size_t)job->validation->longest : 1;
-    const size_t width = !h ? 1 : (size_t)(h->kind == KD_STORE_HIDDEN ? h->width : h->k);
     s->order = malloc((size_t)job->train->count * sizeof *s->order);
     s->token = malloc(rows * sizeof *s->token);
     s->label = malloc(rows * sizeof *s->label);
     s->valid = malloc(rows * sizeof *s->valid);
-    s->stored = malloc(longest * width * sizeof *s->stored);
-    s->tail = malloc(longest * sizeof *s->tail);
-    s->soft = malloc(rows * width * sizeof *s->soft);
-    s->soft_tail = malloc(rows * sizeof *s->soft_tail);
-    s->soft_index = malloc(rows * width * sizeof *s->soft_index);
     s->row_loss = malloc(scored * sizeof *s->row_loss);
     s->row_right = malloc(scored * sizeof *s->row_right);
-    if (s->order && s->token && s->label && s->valid && s->stored && s->tail && s->soft &&
-        s->soft_tail && s->soft_index && s->row_loss && s->row_right)
-        return KD_OK;
-    return kd_fail_memory(rows * width * sizeof *s->soft, "batches of soft targets");
-}
-
-/* The teacher's output matrix as the loss wants it: the store's own, but in the double build. */
-static int take_output(speech *s) {
-    const kd_store_header *h = kd_store_describe(s->job->store);
-    if (h->kind != KD_STORE_HIDDEN) return KD_OK;
-    s->output = (const void *)h->output;
-    if (sizeof(kd_real) == sizeof(float)) return KD_OK;
-    const size_t size = (size_t)h->classes * (size_t)h->width;
-    s->converted = malloc(size * sizeof *s->converted);
-    if (!s->converted) return kd_fail_memory(size * sizeof *s->converted, "an output matrix");
-    for (size_t i = 0; i < size; i++) s->converted[i] = (kd_real)h->output[i];
-    s->output = s->converted;
-    return KD_OK;
+    if (!(s->order && s->token && s->label && s->valid && s->row_loss && s->row_right))
+        return kd_fail_memory(rows * sizeof *s->token, "batches of tokens");
+    return job->loss->kl > 0 ? kd_soft_runs_create(&s->soft, job->store, job->loss->temperature,
+                                                   (int64_t)rows, job->train->longest)
+                             : KD_OK;
 }
 
 static int speech_init(speech *s, kd_whisper *student, const kd_speech_job *job) {
     *s = (speech){.student = student, .job = job, .order_epoch = -1, .rounded_step = -1};
     int status = allocate(s);
     if (status < 0 || job->loss->kl <= 0) return status;
-    s->temperature = kd_store_temperature_index(job->store, job->loss->temperature);
-    status = check_store(s);
-    return status < 0 ? status : take_output(s);
+    return check_store(s);
 }
 
 static void speech_clear(speech *s) {
@@ -295,14 +246,9 @@ static void speech_clear(speech *s) {
     free(s->token);
     free(s->label);
     free(s->valid);
-    free(s->stored);
-    free(s->tail);
-    free(s->soft);
-    free(s->soft_tail);
-    free(s->soft_index);
+    kd_soft_runs_clear(&s->soft);
     free(s->row_loss);
     free(s->row_right);
-    free(s->converted);
 }
 
 int kd_speech_train(kd_whisper *student, const kd_speech_job *job) {

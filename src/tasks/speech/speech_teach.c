@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/ranks.h"
 #include "distill/teach.h"
 
 /* Windows that are compared with the teacher once more. */
@@ -93,44 +94,54 @@ static int64_t one_window(const void *context, int64_t row) {
     return 1;
 }
 
-static int64_t numbers_of_window(const void *context, int64_t row, int64_t n) {
-    const teaching *t = context;
-    const bool hidden = t->job->how->kind == KD_STORE_HIDDEN;
+static int64_t positions_of_window(const void *context, int64_t row, int64_t n) {
     (void)n;
-    return kd_window_targets(&t->job->windows->item[row]) *
-           (hidden ? spec_of(t)->width : spec_of(t)->vocabulary);
+    return kd_window_targets(&((const teaching *)context)->job->windows->item[row]);
 }
 
-static int answer_window(void *context, int64_t row, int64_t n) {
+static int answer_window(void *context, const kd_store_header *header, int64_t row, int64_t n,
+                         void *packed) {
     teaching *t = context;
+    const kd_window *w = &t->job->windows->item[row];
     (void)n;
-    return answer(t, row, t->job->how->kind != KD_STORE_HIDDEN);
+    int status = answer(t, row, header->kind != KD_STORE_HIDDEN);
+    if (status < 0) return status;
+    return kd_store_pack(packed, header, kd_window_targets(w), &w->id, 0, t->values);
 }
 
-static int append_window(void *context, kd_store_writer *writer, int64_t row, int64_t n) {
+static int append_window(void *context, kd_store_writer *writer, int64_t row, int64_t n,
+                         const void *packed) {
     const teaching *t = context;
     const kd_window *w = &t->job->windows->item[row];
     (void)n;
     return kd_store_writer_append_run(writer, 0, w->id, kd_window_targets(w), kd_window_labels(w),
-                                      t->values);
+                                      packed);
 }
 
-/* KL(teacher ‖ store) per token, over some windows all through the store. */
+/* KL(teacher ‖ store) per token, over some windows all through the store, which the ranks share. */
 static int report_divergence(teaching *t, const kd_store *store) {
     const kd_windows *windows = t->job->windows;
     const int64_t sampled = windows->count < SAMPLED ? windows->count : SAMPLED;
-    double sum = 0, tokens = 0;
-    for (int64_t k = 0; k < sampled; k++) {
+    double mean[SAMPLED], sum = 0, tokens = 0;
+    int64_t first, end;
+    int status = KD_OK;
+    kd_ranks_part(kd_rank(), sampled, &first, &end);
+    for (int64_t k = first; k < end && status == KD_OK; k++) {
         const int64_t i = k * windows->count / sampled;
         const kd_window *w = &windows->item[i];
-        double mean;
-        int status = answer(t, i, true);
+        status = answer(t, i, true);
         if (status == KD_OK)
-            status = kd_store_divergence(&mean, store, 0, w->id, kd_window_targets(w),
+            status = kd_store_divergence(&mean[k], store, 0, w->id, kd_window_targets(w),
                                          t->job->temperature, t->values);
-        if (status < 0) return status;
-        sum += mean * (double)kd_window_targets(w);
-        tokens += (double)kd_window_targets(w);
+    }
+    status = kd_ranks_worst(status);
+    if (status < 0) return status;
+    kd_ranks_gather_parts(mean, sampled, sizeof *mean);
+    for (int64_t k = 0; k < sampled; k++) {
+        const int64_t i = k * windows->count / sampled;
+        const double targets = (double)kd_window_targets(&windows->item[i]);
+        sum += mean[k] * targets;
+        tokens += targets;
     }
     kd_log(
         "teach: KL(teacher ‖ store) %.2g nats a token at temperature %g, on %lld of %lld windows",
@@ -149,8 +160,7 @@ int kd_speech_teach(kd_store **out, kd_hash *content, const char *path,
                         .context = &t,
                         .batch = one_window,
                         .answer = answer_window,
-                        .answers = t.values,
-                        .numbers = numbers_of_window,
+                        .positions = positions_of_window,
                         .append = append_window};
     if (status == KD_OK) {
         rows.header = describe(&t);

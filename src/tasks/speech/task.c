@@ -5,6 +5,7 @@
 #include "distill/task.h"
 #include "tasks/speech/metrics.h"
 #include "tasks/speech/speech.h"
+#include "tasks/speech/speech_calibrate.h"
 #include "tasks/speech/speech_run.h"
 
 static int load(void **config, const char *path, int set_count, const char *const *sets) {
@@ -17,6 +18,10 @@ static void free_config(void *config) {
 
 static const char *run_name(const void *config) {
     return ((const kd_speech_config *)config)->name;
+}
+
+static const kd_train_spec *training(const void *config) {
+    return &((const kd_speech_config *)config)->train;
 }
 
 static int measure(const void *config, const kd_measurement *what) {
@@ -64,8 +69,8 @@ static int export(void *run) {
     return status < 0 ? status : kd_speech_run_print_files(run);
 }
 
-static int everything(void *run) {
-    return kd_speech_run_everything(run);
+static int pipeline(void *run) {
+    return kd_speech_run_pipeline(run);
 }
 
 extern const kd_task kd_task_speech;
@@ -78,6 +83,7 @@ const kd_task kd_task_speech = {.name = "speech",
                                 .load = load,
                                 .free_config = free_config,
                                 .run_name = run_name,
+                                .training = training,
                                 .inspect = kd_speech_inspect,
                                 .plan = kd_speech_plan,
                                 .measure = measure,
@@ -88,5 +94,6 @@ const kd_task kd_task_speech = {.name = "speech",
                                           [KD_STAGE_TEACH] = teach,
                                           [KD_STAGE_QUANTIZE] = quantize,
                                           [KD_STAGE_EXPORT] = export,
-                                          [KD_STAGE_ALL] = everything},
+                                           [KD_STAGE_ALL] = pipeline},
+                                .imatrix = kd_speech_imatrix,
                                 .sweep = &kd_speech_sweep};

@@ -155,7 +155,7 @@ static int measure(models *m, bool written) {
     return status;
 }
 
-int kd_speech_run_everything(kd_speech_run *run) {
+int kd_speech_run_pipeline(kd_speech_run *run) {
     models m = {.run = run};
     const bool measured = run->test.utterances.count > 0;
     int status = kd_speech_run_check_test(run);

@@ -1,0 +1,154 @@
+/* `distill generate`: a language model goes on with a text. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "cli/cli.h"
+#include "tasks/language/generate.h"
+
+static const kd_option OPTIONS[] = {
+    {"tokens", "N", "at most this many are generated (default 256)"},
+    {"temperature", "T", "how freely: 0 (default) always takes the likeliest token"},
+    {"top-k", "K", "only the K likeliest tokens are drawn from (default 0: all)"},
+    {"top-p", "P", "only the likeliest, of together this probability (default 1)"},
+    {"seed", "N", "of the draws (default 0): the same seed gives the same text"},
+    {NULL, NULL, NULL}};
+
+static const kd_usage USAGE = {
+    .command = "generate",
+    .positional = "MODEL PROMPT",
+    .least = 2,
+    .most = 2,
+    .summary =
+        "Prints how a language model goes on with a text (- is the standard input). MODEL is a\n"
+        "Hugging Face folder or a GGUF of the LLaMA architecture (Llama, SmolLM, Mistral, Qwen2,\n"
+        "Qwen3). It ends with the token that ends a text, after --tokens, or with the model's\n"
+        "context. How many tokens a second there were goes to stderr.",
+    .options = OPTIONS,
+    .example = "distill generate SmolLM2-135M \"The capital of France is\" --tokens 32\n"
+               "distill generate student.gguf - --temperature 0.8 --top-p 0.95 < prompt.txt"};
+
+/* Prints tokens as text, whole characters only. */
+typedef struct {
+    const kd_text_tokenizer *tokenizer;
+    int32_t *id; /* (capacity) those generated */
+    int64_t count, capacity;
+    size_t printed; /* bytes of their text */
+} printer;
+
+static int print_token(void *context, int32_t id) {
+    printer *p = context;
+    char *text;
+    size_t length;
+    if (p->count == p->capacity) {
+        const int64_t capacity = p->capacity ? 2 * p->capacity : 256;
+        int32_t *grown = realloc(p->id, (size_t)capacity * sizeof *grown);
+        if (!grown) return kd_fail_memory((size_t)capacity * sizeof *grown, "tokens");
+        p->id = grown;
+        p->capacity = capacity;
+    }
+    p->id[p->count++] = id;
+    int status = kd_text_tokenizer_decode(&text, &length, p->tokenizer, p->id, p->count, false);
+    if (status < 0) return status;
+    /* The end may be the beginning of a character, which is U+FFFD as long as it is not whole. */
+    static const char broken[] = "\xef\xbf\xbd";
+    const bool whole = length < 3 || memcmp(text + length - 3, broken, 3) != 0;
+    if (whole && length > p->printed) {
+        fwrite(text + p->printed, 1, length - p->printed, stdout);
+        fflush(stdout);
+        p->printed = length;
+    }
+    free(text);
+    return KD_OK;
+}
+
+static int read_number(double *out, const kd_arguments *arguments, const char *name, double least,
+                       double most, double otherwise) {
+    const char *text = kd_arguments_value(arguments, name);
+    char *end;
+    *out = text ? strtod(text, &end) : otherwise;
+    if (text && (end == text || *end || !(*out >= least && *out <= most)))
+        return kd_fail(KD_EUSAGE, "--%s %s: should be a number from %g to %g", name, text, least,
+                       most);
+    return KD_OK;
+}
+
+static int read_options(kd_generating *out, const kd_arguments *arguments) {
+    int64_t top_k, seed;
+    int status = kd_arguments_integer(&out->tokens, arguments, "tokens", 1, 1 << 20, 256);
+    if (status == KD_OK)
+        status = read_number(&out->sampling.temperature, arguments, "temperature", 0, 100, 0);
+    if (status == KD_OK) status = kd_arguments_integer(&top_k, arguments, "top-k", 0, 1 << 20, 0);
+    if (status == KD_OK) status = read_number(&out->sampling.top_p, arguments, "top-p", 0, 1, 1);
+    if (status == KD_OK) status = kd_arguments_integer(&seed, arguments, "seed", 0, INT64_MAX, 0);
+    if (status < 0) return status;
+    out->sampling.top_k = (int)top_k;
+    out->seed = (uint64_t)seed;
+    return KD_OK;
+}
+
+/* The prompt, or all of the standard input, without the newline at its end. The caller frees. */
+static int read_prompt(char **out, const char *argument) {
+    kd_text text = {0};
+    char buffer[4096];
+    size_t n;
+    if (strcmp(argument, "-") != 0) {
+        *out = strdup(argument);
+        return *out ? KD_OK : kd_fail_memory(strlen(argument), "the prompt");
+    }
+    while ((n = fread(buffer, 1, sizeof buffer, stdin)) > 0)
+        kd_text_add(&text, "%.*s", (int)n, buffer);
+    int status = kd_text_finish(&text, "the prompt");
+    if (status == KD_OK && text.length > 0 && text.text[text.length - 1] == '\n')
+        text.text[text.length - 1] = '\0';
+    *out = text.text;
+    return status;
+}
+
+static void tell_speed(const kd_generated *g) {
+    kd_log("prompt: %lld tokens, %.1f tokens/s; generated: %lld tokens, %.1f tokens/s%s",
+           (long long)g->prompt, (double)g->prompt / g->prompt_seconds, (long long)g->tokens,
+           (double)g->tokens / (g->tokens_seconds > 0 ? g->tokens_seconds : 1),
+           g->stopped ? "; the text ended" : "");
+}
+
+static int generate(const kd_llama_file *file, const char *prompt, const kd_generating *how) {
+    int32_t *id = NULL;
+    int64_t n = 0;
+    kd_generated done;
+    printer p = {.tokenizer = file->tokenizer};
+    int status = kd_text_tokenizer_encode(&id, &n, file->tokenizer, prompt, strlen(prompt), true);
+    if (status == KD_OK && n == 0)
+        status = kd_fail(KD_EUSAGE, "%s", "the prompt is empty; there is nothing to go on with");
+    if (status == KD_OK) {
+        fputs(prompt, stdout);
+        status = kd_generate(&done, file, id, n, how, print_token, &p);
+    }
+    if (status == KD_OK) {
+        putchar('\n');
+        tell_speed(&done);
+    }
+    free(id);
+    free(p.id);
+    return status;
+}
+
+int kd_cmd_generate(int argc, char **argv) {
+    kd_arguments arguments;
+    int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
+    if (status != KD_OK) return status;
+    kd_generating how;
+    kd_llama_file *file = NULL;
+    char *prompt = NULL;
+    const char *path = arguments.positional[0];
+    status = read_options(&how, &arguments);
+    if (status == KD_OK) status = read_prompt(&prompt, arguments.positional[1]);
+    if (status == KD_OK) status = kd_llama_file_open(&file, path, KD_LLAMA_ONLY_READ);
+    if (status == KD_OK) status = kd_llama_file_need_tokenizer(file, path);
+    if (status == KD_OK) status = generate(file, prompt, &how);
+    free(prompt);
+    kd_llama_file_free(file);
+    return status;
+}

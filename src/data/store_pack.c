@@ -1,0 +1,144 @@
+/* What a store keeps of a teacher's answers. */
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "data/half.h"
+#include "data/store_format.h"
+
+/* Fewer numbers are not worth waking other threads for. */
+enum { SERIAL_NUMBERS = 1 << 14 };
+
+/* Those of two bytes last, so that each lies at a multiple of its numbers' size. */
+const kd_column kd_store_packed_column[KD_STORE_PACKED] = {
+    KD_COLUMN_INDEX, KD_COLUMN_TAIL, KD_COLUMN_LOGITS, KD_COLUMN_KEPT, KD_COLUMN_HIDDEN};
+
+/* Numbers the teacher gives for a position: logits, or a hidden state. */
+static int64_t given_width(const kd_store_header *h) {
+    return h->kind == KD_STORE_HIDDEN ? h->width : h->classes;
+}
+
+/* What is wrong with a position's numbers; NULL when nothing is. */
+static const char *fault_of(const kd_store_header *h, const float *values) {
+    float low = values[0], high = values[0];
+    bool finite = true;
+    for (int64_t v = 0; v < given_width(h); v++) {
+        finite &= isfinite(values[v]);
+        low = values[v] < low ? values[v] : low;
+        high = values[v] > high ? values[v] : high;
+    }
+    if (!finite) return "is not finite";
+    if (h->dtype == KD_STORE_F32) return NULL;
+    const bool harmless = h->kind != KD_STORE_HIDDEN && high >= -32768;
+    return high > KD_HALF_MAX || (low < -KD_HALF_MAX && !harmless)
+               ? "does not fit float16; store them as float32"
+               : NULL;
+}
+
+/* n positions, of the samples id[0], id[id_step], … */
+static int check_values(const kd_store_header *h, int64_t n, const uint64_t *id, int64_t id_step,
+                        const float *values) {
+    const int64_t width = given_width(h);
+    int64_t bad = n;
+#pragma omp parallel for reduction(min : bad) if (n * width > SERIAL_NUMBERS)
+    for (int64_t i = 0; i < n; i++)
+        if (i < bad && fault_of(h, values + i * width)) bad = i;
+    if (bad == n) return KD_OK;
+    return kd_fail(KD_EDATA, "a %s of the teacher for sample %llu %s",
+                   h->kind == KD_STORE_HIDDEN ? "hidden number" : "logit",
+                   (unsigned long long)id[bad * id_step], fault_of(h, values + bad * width));
+}
+
+static void store_numbers(const kd_store_header *h, void *column, int64_t at, const float *values,
+                          int64_t n) {
+    if (h->dtype == KD_STORE_F32) {
+        memcpy((float *)column + at, values, (size_t)n * sizeof *values);
+        return;
+    }
+    uint16_t *out = (uint16_t *)column + at;
+    kd_half_encode(out, values, n);
+    for (int64_t i = 0; i < n; i++)
+        if (out[i] == 0xfc00) out[i] = 0xfbff; /* −infinity → −65504 */
+}
+
+/* Classes in falling order of their logits, the lower class first among equals. */
+static inline bool ranks_before(const float *logits, int32_t a, int32_t b) {
+    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+}
+
+/* Restores the heap `class` of n, whose root ranks last, after class[i] changed. */
+static void sift(int32_t *class, int n, int i, const float *logits) {
+    for (int child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && ranks_before(logits, class[child], class[child + 1])) child++;
+        if (ranks_before(logits, class[child], class[i])) return;
+        int32_t swap = class[i];
+        class[i] = class[child];
+        class[child] = swap;
+    }
+}
+
+/* The k classes that rank first, in order. */
+static void select_top(int32_t *class, int k, const float *logits, int classes) {
+    for (int i = 0; i < k; i++) class[i] = i;
+    for (int i = k / 2; i-- > 0;) sift(class, k, i, logits);
+    for (int32_t v = k; v < classes; v++) {
+        if (!ranks_before(logits, v, class[0])) continue;
+        class[0] = v;
+        sift(class, k, 0, logits);
+    }
+    for (int n = k; n-- > 1;) {
+        int32_t last = class[0];
+        class[0] = class[n];
+        class[n] = last;
+        sift(class, n, 0, logits);
+    }
+}
+
+/* log Σ_{dropped} e^{v/τ}; dropped is what ranks behind `last`, the last class kept. */
+static float tail_of(const float *logits, int classes, int32_t last, double temperature) {
+    double top = -INFINITY, sum = 0;
+    for (int32_t v = 0; v < classes; v++)
+        if (ranks_before(logits, last, v) && logits[v] > top) top = logits[v];
+    for (int32_t v = 0; v < classes; v++)
+        if (ranks_before(logits, last, v)) sum += exp((logits[v] - top) / temperature);
+    return (float)(top / temperature + log(sum));
+}
+
+static void pack_topk(const kd_store_header *h, void *const *column, int64_t row,
+                      const float *logits) {
+    int32_t *class = (int32_t *)column[KD_COLUMN_INDEX] + row * h->k;
+    float *tail = (float *)column[KD_COLUMN_TAIL] + row * h->temperature_count;
+    select_top(class, h->k, logits, h->classes);
+    for (int i = 0; i < h->k; i++)
+        store_numbers(h, column[KD_COLUMN_KEPT], row * h->k + i, logits + class[i], 1);
+    for (int i = 0; i < h->temperature_count; i++)
+        tail[i] = tail_of(logits, h->classes, class[h->k - 1], h -> temperature[i]);
+}
+
+size_t kd_store_packed_bytes(const kd_store_header *h, int64_t n) {
+    size_t bytes = 0;
+    for (int i = 0; i < KD_STORE_PACKED; i++)
+        bytes += (size_t)kd_column_width(h, kd_store_packed_column[i]) *
+                 kd_column_element(h, kd_store_packed_column[i]);
+    return (size_t)n * bytes;
+}
+
+int kd_store_pack(void *out, const kd_store_header *h, int64_t n, const uint64_t *id,
+                  int64_t id_step, const float *values) {
+    const int64_t width = given_width(h);
+    void *column[KD_COLUMN_COUNT];
+    int status = check_values(h, n, id, id_step, values);
+    if (status < 0) return status;
+    for (int i = 0; i < KD_STORE_PACKED; i++) {
+        const kd_column c = kd_store_packed_column[i];
+        column[c] = out;
+        out = (char *)out + (size_t)(n * kd_column_width(h, c)) * kd_column_element(h, c);
+    }
+    if (h->kind != KD_STORE_TOPK) {
+        store_numbers(h, column[kd_column_values(h)], 0, values, n * width);
+        return KD_OK;
+    }
+#pragma omp parallel for if (n * width > SERIAL_NUMBERS)
+    for (int64_t i = 0; i < n; i++) pack_topk(h, column, i, values + i * width);
+    return KD_OK;
+}

@@ -1,0 +1,137 @@
+#include "layers/llama_session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "layers/few_rows.h"
+
+/* Tokens that go through the blocks together. */
+enum { PIECE = 256 };
+
+struct kd_llama_session {
+    const kd_llama *model;
+    kd_tape *tape;     /* scratch                                                 */
+    int64_t most;      /* tokens                                                  */
+    int64_t length;    /* now                                                     */
+    kd_real *cache[2]; /* keys, turned, and values: (layers, most, key_heads·D)   */
+    kd_real *hidden;   /* (width) of the last token, behind the last norm         */
+    kd_few_rows few;
+};
+
+static int64_t key_width(const kd_llama_session *s) {
+    return (int64_t)s->model->spec.key_heads * s->model->spec.head_width;
+}
+
+int kd_llama_session_create(kd_llama_session **out, const kd_llama *model, int64_t most) {
+    *out = NULL;
+    KD_CONTRACT(most >= 1 && most <= model->spec.context, "%lld tokens of %d", (long long)most,
+                model->spec.context);
+    kd_llama_session *s = calloc(1, sizeof *s);
+    if (!s) return kd_fail_memory(sizeof *s, "decoding");
+    s->model = model;
+    s->most = most;
+    const size_t bytes = (size_t)(model->spec.layers * most * key_width(s)) * sizeof(kd_real);
+    int status = kd_tape_create(&s->tape, 0);
+    for (int i = 0; i < 2; i++) s->cache[i] = malloc(bytes);
+    s->hidden = malloc((size_t)model->spec.width * sizeof *s->hidden);
+    if (status == KD_OK && !(s->cache[0] && s->cache[1] && s->hidden))
+        status = kd_fail_memory(2 * bytes, "keys and values");
+    if (status == KD_OK) status = kd_few_rows_create(&s->few, model->params, "");
+    if (status < 0) {
+        kd_llama_session_free(s);
+        return status;
+    }
+    s->tape->recording = s->tape->training = false;
+    *out = s;
+    return KD_OK;
+}
+
+void kd_llama_session_free(kd_llama_session *session) {
+    if (!session) return;
+    kd_tape_free(session->tape);
+    for (int i = 0; i < 2; i++) free(session->cache[i]);
+    free(session->hidden);
+    kd_few_rows_clear(&session->few);
+    free(session);
+}
+
+static kd_tensor *linear(const kd_llama_session *s, const kd_linear_layer *layer, kd_tensor *x) {
+    return kd_few_rows_linear(&s->few, s->tape, layer, x);
+}
+
+/* Appends x (1,n,key_width) to the cache; → all of it, with the new ones. */
+static kd_tensor append(const kd_llama_session *s, int layer, int which, const kd_tensor *x) {
+    const int64_t C = key_width(s), n = x->shape[1], S = s->length + n;
+    kd_real *all = s->cache[which] + layer * s->most * C;
+    memcpy(all + s->length * C, x->value, (size_t)x->size * sizeof *all);
+    return (kd_tensor){.rank = 3, .shape = {1, S, C}, .size = S * C, .value = all};
+}
+
+/* x (1,n,width) → x + out(attention(attn_norm(x))) */
+static kd_tensor *attention(kd_llama_session *s, int layer, kd_tensor *x,
+                            const kd_rotary_table *angles) {
+    const kd_llama_block *b = &s->model->block[layer];
+    kd_tensor *h = kd_rms_norm_layer_forward(&b->attn_norm, s->tape, x);
+    kd_tensor *q = linear(s, &b->query, h), *k = linear(s, &b->key, h);
+    q = kd_llama_turn(s->model, s->tape, &b->query_norm, q, angles);
+    k = kd_llama_turn(s->model, s->tape, &b->key_norm, k, angles);
+    kd_tensor keys = append(s, layer, 0, k), values = append(s, layer, 1, linear(s, &b->value, h));
+    kd_tensor *y = kd_attention(s->tape, q, &keys, &values, s->model->spec.heads,
+                                (kd_attention_mask){.causal = true});
+    return kd_add(s->tape, x, linear(s, &b->out, y), KD_ACT_NONE);
+}
+
+/* x + down(silu(gate(n)) ∘ up(n)), n = mlp_norm(x) */
+static kd_tensor *mlp(const kd_llama_session *s, int layer, kd_tensor *x) {
+    const kd_llama_block *b = &s->model->block[layer];
+    kd_tensor *h = kd_rms_norm_layer_forward(&b->mlp_norm, s->tape, x);
+    h = kd_swiglu(s->tape, linear(s, &b->gate, h), linear(s, &b->up, h));
+    return kd_add(s->tape, x, linear(s, &b->down, h), KD_ACT_NONE);
+}
+
+/* n ≤ PIECE tokens. */
+static int feed_piece(kd_llama_session *s, const int32_t *id, int64_t n) {
+    const kd_llama *m = s->model;
+    const int64_t C = m->spec.width, shape[3] = {1, n, C};
+    kd_tape_reset(s->tape);
+    if (kd_tape_guard(s->tape)) return KD_EINTERNAL;
+    kd_tensor *x = kd_embedding_layer_forward(&m->embedding, s->tape, id, n);
+    x = kd_reshape(s->tape, x, 3, shape);
+    const kd_rotary_table angles = kd_llama_angles(m, s->tape, s->length, n);
+    for (int layer = 0; layer < m->spec.layers; layer++)
+        x = mlp(s, layer, attention(s, layer, x, &angles));
+    kd_tensor *last = kd_slice(s->tape, x, 1, n - 1, n, 1);
+    last = kd_rms_norm_layer_forward(&m->norm, s->tape, last);
+    memcpy(s->hidden, last->value, (size_t)C * sizeof *s->hidden);
+    s->length += n;
+    return KD_OK;
+}
+
+int kd_llama_session_feed(kd_llama_session *s, const int32_t *id, int64_t n) {
+    KD_CONTRACT(n >= 1 && s->length + n <= s->most, "%lld tokens behind %lld of %lld", (long long)n,
+                (long long)s->length, (long long)s->most);
+    int status = KD_OK;
+    for (int64_t i = 0; i < n && status == KD_OK; i += PIECE)
+        status = feed_piece(s, id + i, n - i < PIECE ? n - i : PIECE);
+    return status;
+}
+
+int kd_llama_session_logits(kd_llama_session *s, kd_real *out) {
+    KD_CONTRACT(s->length > 0, "%s", "nothing was fed");
+    kd_tape_reset(s->tape);
+    if (kd_tape_guard(s->tape)) return KD_EINTERNAL;
+    kd_few_rows_product(&s->few, s->tape, s->model->output, 1, s->hidden, s->model->spec.width,
+                        out);
+    return KD_OK;
+}
+
+int64_t kd_llama_session_length(const kd_llama_session *session) {
+    return session->length;
+}
+
+void kd_llama_session_shorten(kd_llama_session *session, int64_t length) {
+    KD_CONTRACT(length >= 0 && length <= session->length, "%lld of %lld tokens", (long long)length,
+                (long long)session->length);
+    session->length = length;
+}

@@ -1,0 +1,16 @@
+/* What a quantizer sees of a language model before it rounds: training contexts on their way
+ * through it.
+ */
+#ifndef KD_TASKS_LANGUAGE_CALIBRATE_H
+#define KD_TASKS_LANGUAGE_CALIBRATE_H
+
+#include "layers/llama.h"
+#include "quant/quantizer.h"
+#include "tasks/language/contexts.h"
+
+/* The first `samples` contexts of a fixed shuffle, or all; with progress on stderr. Then `q`, which
+ * is on `model`, may round. KD_EAGAIN after kd_train_request_stop. */
+int kd_language_calibrate(kd_quantized *q, const kd_llama *model, kd_contexts *contexts,
+                          int64_t samples);
+
+#endif

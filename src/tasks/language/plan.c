@@ -1,0 +1,106 @@
+/* --dry-run of a language config. */
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "distill/plan.h"
+#include "tasks/language/language.h"
+#include "tasks/language/language_run.h"
+#include "tasks/language/language_task.h"
+#include "tasks/language/language_teach.h"
+#include "tasks/language/student.h"
+
+/* Measured on this machine. */
+typedef struct {
+    double update; /* seconds of one, with the teacher where it runs beside */
+    double bytes;  /* of its tape                                           */
+    double parameters;
+} costs;
+
+static int measure(costs *out, kd_language_run *run, const kd_train_spec *spec) {
+    const kd_language_config *config = run->config;
+    const bool online = kd_language_is_taught(config) && !kd_language_has_store(config);
+    kd_loss_config loss = config->loss;
+    kd_llama_file *student = NULL;
+    size_t bytes = 0;
+    if (kd_language_has_store(
+            config)) { /* there is none yet; what it gives costs next to nothing */
+        loss.kl = 0;
+        loss.hard = 1;
+    }
+    const kd_language_job job = {
+        .loop = {.stage = "train", .spec = spec, .precision = run->precision, .seed = config->seed},
+        .loss = &loss,
+        .train = run->train,
+        .teacher = online ? run->teacher->model : NULL};
+    int status = kd_language_student_create(&student, run->teacher, &config->model, config->seed,
+                                            KD_LLAMA_TRAIN);
+    if (status == KD_OK)
+        status = kd_language_measure_step(student->model, &job, &out->update, &bytes);
+    out->bytes = (double)bytes;
+    if (status == KD_OK) out->parameters = (double)kd_llama_size(&student->model->spec);
+    kd_llama_file_free(student);
+    return status;
+}
+
+/* One line; returns the seconds. */
+static double print_stage(const char *name, double seconds, const char *what, double bytes) {
+    char eta[32], size[40] = "";
+    kd_format_duration(eta, sizeof eta, seconds);
+    if (bytes > 0) kd_format_bytes(size, (int)sizeof size, bytes);
+    printf("  %-14s %-14s %s%s%s\n", name, eta, what, bytes > 0 ? ", " : "", size);
+    return seconds;
+}
+
+static double print_training(const kd_language_run *run, const char *name,
+                             const kd_train_spec *spec, double update) {
+    char what[96];
+    const double contexts = (double)kd_contexts_count(run->train);
+    const double count = (double)spec->epochs * contexts / (double)(spec->batch * spec->accumulate);
+    snprintf(what, sizeof what, "%.0f updates of %.2f s", count, update);
+    return print_stage(name, update * count, what, 0);
+}
+
+static void print_stages(const kd_language_run *run, const costs *c, kd_plan_needs *needs) {
+    const kd_language_config *config = run->config;
+    const kd_train_spec *spec = &config->train;
+    const kd_llama_spec *teacher = &run->teacher->model->spec;
+    const double tokens = (double)(kd_contexts_count(run->train) * kd_contexts_length(run->train));
+    const double sample = c->update / (double)(spec->batch * spec->accumulate);
+    const double numbers = c->parameters * sizeof(kd_real);
+    if (kd_language_has_store(config)) {
+        /* a forward is a third of a step; and the teacher's parameters to the student's */
+        const double share = (double)kd_llama_size(teacher) / c->parameters / 3;
+        needs->disk = kd_language_teach_bytes(&config->teacher, teacher, tokens);
+        needs->seconds +=
+            print_stage("teach", (double)kd_contexts_count(run->train) * sample * share,
+                        "the teacher's targets", needs->disk);
+    }
+    needs->seconds += print_training(run, "train", spec, c->update);
+    needs->disk += 6 * numbers;
+    for (int i = 0; i < config->quantize_count; i++) {
+        const kd_language_quantize *how = &config->quantize[i];
+        if (!how->qat) continue;
+        const double update = sample * (double)(how->train.batch * how->train.accumulate);
+        needs->seconds += print_training(run, how->stage, &how->train, update);
+        needs->disk += 6 * numbers;
+    }
+    needs->memory = c->bytes + 4 * numbers + (double)kd_llama_size(teacher) * sizeof(kd_real);
+}
+
+int kd_language_plan(const void *config, const kd_plan_request *request) {
+    const kd_language_config *c = config;
+    kd_language_run run;
+    kd_plan_needs needs = {0};
+    costs cost = {0};
+    int status = kd_language_run_look(&run, c);
+    if (status == KD_OK) status = measure(&cost, &run, &c->train);
+    if (status == KD_OK) {
+        printf("%s: %lld contexts of %lld tokens, a student of %.1f million parameters\n", c->name,
+               (long long)kd_contexts_count(run.train), (long long)kd_contexts_length(run.train),
+               cost.parameters / 1e6);
+        print_stages(&run, &cost, &needs);
+    }
+    kd_language_run_close(&run);
+    return status == KD_OK ? kd_plan_conclude(request, &needs) : status;
+}

@@ -1,0 +1,80 @@
+#include "tasks/language/score.h"
+
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "distill/loss.h"
+
+/* A context, and what the two make of it. */
+typedef struct {
+    const kd_llama *model, *teacher;
+    int64_t length;
+    int32_t *token, *first, *label; /* (length)                                  */
+    uint8_t *valid;                 /* (length)                                  */
+    kd_real *hidden, *taught;       /* (length,width of the model, the teacher)  */
+} work;
+
+static int work_init(work *w, const kd_llama *model, const kd_llama *teacher, int64_t length) {
+    const size_t n = (size_t)length, width = (size_t)model->spec.width;
+    const size_t wide = teacher ? (size_t)teacher->spec.width : 1;
+    *w = (work){.model = model, .teacher = teacher, .length = length};
+    w->token = malloc(n * sizeof *w->token);
+    w->first = malloc(n * sizeof *w->first);
+    w->label = malloc(n * sizeof *w->label);
+    w->valid = malloc(n);
+    w->hidden = malloc(n * width * sizeof *w->hidden);
+    w->taught = malloc(n * wide * sizeof *w->taught);
+    return w->token && w->first && w->label && w->valid && w->hidden && w->taught
+               ? KD_OK
+               : kd_fail_memory(n * width * sizeof *w->hidden, "a context");
+}
+
+static void work_clear(work *w) {
+    free(w->token);
+    free(w->first);
+    free(w->label);
+    free(w->valid);
+    free(w->hidden);
+    free(w->taught);
+}
+
+/* The logits of neither exist as a whole (kd_vocab_loss). */
+static int score(kd_language_score *out, work *w, kd_tape *tape) {
+    const int64_t T = w->length, width = w->model->spec.width;
+    int status = kd_llama_run(w->model, tape, w->hidden, w->token, 1, T, w->first);
+    if (status == KD_OK && w->teacher)
+        status = kd_llama_run(w->teacher, tape, w->taught, w->token, 1, T, w->first);
+    if (status < 0) return status;
+    if (kd_tape_guard(tape)) return KD_EINTERNAL;
+    kd_tensor h = {.rank = 2, .shape = {T, width}, .size = T * width, .value = w->hidden};
+    kd_soft_targets soft = {.hidden = w->taught};
+    if (w->teacher) {
+        soft.output = w->teacher->output->tensor.value;
+        soft.width = w->teacher->spec.width;
+    }
+    const kd_loss_spec spec = {
+        .hard_weight = 1, .kl_weight = w->teacher != NULL, .temperature = 1, .normalizer = 1};
+    kd_loss_parts parts = {0};
+    kd_vocab_loss(tape, &h, &w->model->output->tensor, w->label, w->valid,
+                  w->teacher ? &soft : NULL, spec, &parts);
+    out->nats += parts.hard;
+    out->divergence += parts.kl;
+    out->targets += parts.rows;
+    return KD_OK;
+}
+
+int kd_language_score_of(kd_language_score *out, const kd_llama *model, const kd_llama *teacher,
+                         kd_contexts *contexts, kd_tape *tape) {
+    work w;
+    const bool recording = tape->recording, training = tape->training;
+    *out = (kd_language_score){0};
+    int status = work_init(&w, model, teacher, kd_contexts_length(contexts));
+    tape->recording = tape->training = false;
+    for (int64_t i = 0; i < kd_contexts_count(contexts) && status == KD_OK; i++)
+        if (kd_contexts_read(contexts, i, w.token, w.first, w.label, w.valid) > 0)
+            status = score(out, &w, tape);
+    tape->recording = recording;
+    tape->training = training;
+    work_clear(&w);
+    return status;
+}

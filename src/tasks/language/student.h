@@ -1,0 +1,23 @@
+/* Students of a language model: layers of the teacher, or a decoder of its own sizes. */
+#ifndef KD_TASKS_LANGUAGE_STUDENT_H
+#define KD_TASKS_LANGUAGE_STUDENT_H
+
+#include "files/llama_file.h"
+#include "tasks/language/language_config.h"
+
+/* Which layers of the teacher a student of n of them has: evenly, the first and the last among
+ * them. out (n), 1 ≤ n ≤ layers. */
+void kd_language_layers(int *out, int n, int layers);
+
+/* The student's sizes. KD_ECONFIG, naming the key, where the teacher has too few layers or the
+ * sizes are no decoder's; so a config is checked without weights. */
+int kd_language_student_spec(kd_llama_spec *out, const kd_language_model *model,
+                             const kd_llama_spec *teacher);
+
+/* A student as a model says it, with the teacher's tokenizer and ends, which are borrowed and
+ * copied. The caller frees. */
+int kd_language_student_create(kd_llama_file **out, const kd_llama_file *teacher,
+                               const kd_language_model *model, uint64_t seed,
+                               kd_llama_training training);
+
+#endif

@@ -1,0 +1,265 @@
+/* A run of a language model, from texts to files. */
+#include "language_folder.h"
+
+#include <fcntl.h>
+#include <math.h>
+
+#include "distill/trainer.h"
+#include "tasks/language/score.h"
+#include "tasks/language/student.h"
+
+static kd_language_config *load(test_folder *folder) {
+    kd_language_config *config;
+    assert_ok(kd_language_config_load(&config, test_path(folder, "tiny.json"), 0, NULL));
+    return config;
+}
+
+static void open_run(kd_language_run *run, test_folder *folder, const kd_language_config *config,
+                     const char *runs) {
+    char path[KD_PATH_MAX];
+    snprintf(path, sizeof path, "%s", test_path(folder, runs));
+    assert_ok(kd_language_run_open(run, config, path, false));
+}
+
+/* The student's numbers after the stage "train"; the caller frees. */
+static kd_real *trained(test_folder *folder, const char *runs, size_t *size) {
+    kd_language_config *config = load(folder);
+    kd_language_run run;
+    open_run(&run, folder, config, runs);
+    assert_ok(kd_language_run_train(&run));
+    const kd_params *params = run.student->model->params;
+    *size = (size_t)params->slab_size;
+    kd_real *value = malloc(*size * sizeof *value);
+    memcpy(value, params->value, *size * sizeof *value);
+    kd_language_run_close(&run);
+    kd_language_config_free(config);
+    return value;
+}
+
+static double distance(const kd_real *a, const kd_real *b, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += pow((double)a[i] - (double)b[i], 2);
+    return sqrt(sum / (double)n);
+}
+
+/* The teacher beside the student, its hidden states in a store, and all of its logits but one teach
+ * the same; five of them something else. */
+static void test_targets_agree(void **state) {
+    static const char *const how[] = {"\"kind\": \"online\"",
+                                      "\"kind\": \"hidden\", \"dtype\": \"float32\"",
+                                      "\"kind\": \"topk\", \"dtype\": \"float32\", \"k\": 256",
+                                      "\"kind\": \"topk\", \"dtype\": \"float32\", \"k\": 5"};
+    test_folder *folder = *state;
+    kd_real *value[4];
+    size_t size;
+    for (int i = 0; i < 4; i++) {
+        char runs[16];
+        snprintf(runs, sizeof runs, "runs%d", i);
+        write_config(folder, ", \"layers\": 2", how[i], "");
+        value[i] = trained(folder, runs, &size);
+    }
+    assert_true(distance(value[0], value[1], size) < 1e-4);
+    assert_true(distance(value[0], value[2], size) < 1e-3);
+    assert_true(distance(value[0], value[3], size) > 1e-3);
+    for (int i = 0; i < 4; i++) free(value[i]);
+}
+
+/* Stopped after an epoch and gone on with: the bits of never having stopped. */
+static void test_resumes(void **state) {
+    test_folder *folder = *state;
+    size_t size;
+    kd_real *whole = trained(folder, "whole", &size);
+    kd_language_config *config = load(folder);
+    kd_language_run run;
+    for (int i = 0; i < 3; i++) { /* a stop is carried out at the next update */
+        open_run(&run, folder, config, "parts");
+        kd_train_request_stop();
+        assert_int_equal(kd_language_run_train(&run), KD_EAGAIN);
+        kd_language_run_close(&run);
+    }
+    kd_language_config_free(config);
+    kd_real *parts = trained(folder, "parts", &size);
+    assert_memory_equal(whole, parts, size * sizeof *whole);
+    free(whole);
+    free(parts);
+}
+
+static double perplexity_of(const char *path, const kd_language_run *run) {
+    char full[KD_PATH_MAX];
+    kd_llama_file *file;
+    kd_language_score score;
+    kd_tape *tape;
+    assert_ok(kd_path_join(full, run->folder, path));
+    assert_ok(kd_tape_create(&tape, 0));
+    assert_ok(kd_llama_file_open(&file, full, KD_LLAMA_FROZEN));
+    assert_non_null(file->tokenizer);
+    assert_int_equal(file->ends.stop[0], TINY_END);
+    assert_ok(kd_language_score_of(&score, file->model, NULL, run->test, tape));
+    kd_llama_file_free(file);
+    kd_tape_free(tape);
+    return exp(score.nats / score.targets);
+}
+
+/* It learns, and all its files can be read and are nearly as good. */
+static void test_everything(void **state) {
+    test_folder *folder = *state;
+    write_config(folder, ", \"keep\": [0, 2]", "",
+                 ", \"quantize\": [{\"format\": \"q8_0\"}, "
+                 "{\"format\": \"q4_0\", \"qat\": {\"epochs\": 1}}]");
+    kd_language_config *config = load(folder);
+    kd_language_run run;
+    char path[KD_PATH_MAX];
+    open_run(&run, folder, config, "runs");
+    assert_ok(kd_language_run_everything(&run));
+    assert_ok(kd_path_join(path, run.folder, "report.json"));
+    assert_true(kd_file_exists(path));
+    kd_tape *tape;
+    kd_language_score score, before;
+    kd_llama_file *initial;
+    assert_ok(kd_tape_create(&tape, 0));
+    assert_ok(kd_language_score_of(&score, run.student->model, run.teacher->model, run.test, tape));
+    assert_ok(
+        kd_language_student_create(&initial, run.teacher, &config->model, 1, KD_LLAMA_FROZEN));
+    assert_ok(kd_language_score_of(&before, initial->model, run.teacher->model, run.test, tape));
+    assert_true(score.nats < before.nats);
+    assert_true(score.divergence < before.divergence);
+    const double own = exp(score.nats / score.targets);
+    assert_true(fabs(perplexity_of("student.gguf", &run) / own - 1) < 0.01);
+    assert_true(fabs(perplexity_of("student.q8_0.gguf", &run) / own - 1) < 0.02);
+    assert_true(fabs(perplexity_of("student.q4_0-qat.gguf", &run) / own - 1) < 0.3);
+    kd_llama_file_free(initial);
+    kd_tape_free(tape);
+    kd_language_run_close(&run);
+    open_run(&run, folder, config, "runs"); /* nothing is left to do, nothing refused */
+    assert_ok(kd_language_run_export(&run));
+    kd_language_run_close(&run);
+    kd_language_config_free(config);
+}
+
+/* The layers that a student keeps are the teacher's own. */
+static void test_layers(void **state) {
+    int layer[30];
+    kd_language_layers(layer, 4, 30);
+    assert_int_equal(layer[0], 0);
+    assert_int_equal(layer[1], 9);
+    assert_int_equal(layer[2], 19);
+    assert_int_equal(layer[3], 29);
+    kd_llama_file *teacher, *student;
+    assert_ok(kd_llama_file_open(&teacher, test_path(*state, "teacher"), KD_LLAMA_FROZEN));
+    const kd_language_model model = {.keep_count = 2, .keep = {1, 2}};
+    assert_ok(kd_language_student_create(&student, teacher, &model, 1, KD_LLAMA_TRAIN));
+    const kd_tensor *a = &student->model->block[0].up.weight->tensor;
+    const kd_tensor *b = &teacher->model->block[1].up.weight->tensor;
+    assert_memory_equal(a->value, b->value, (size_t)a->size * sizeof *a->value);
+    assert_int_equal(student->model->params->count, 2 + 2 * 9);
+    kd_llama_file_free(student);
+    const kd_language_model narrow = {.start = KD_START_RANDOM, .width = 8, .heads = 1};
+    assert_ok(kd_language_student_create(&student, teacher, &narrow, 1, KD_LLAMA_TRAIN));
+    assert_int_equal(student->model->spec.width, 8);
+    assert_int_equal(student->model->spec.layers, TINY_LAYERS);
+    kd_llama_file_free(student);
+    kd_llama_file_free(teacher);
+}
+
+/* What a start refuses, before it changes anything. */
+static void test_refused(void **state) {
+    static const struct {
+        const char *model, *more, *message;
+        int status;
+    } bad[] = {
+        {", \"layers\": 4", "", "model.layers: 4, but the teacher has only 3", KD_ECONFIG},
+        {", \"keep\": [1, 3]", "", "model.keep: layer 3, but the teacher has 0 to 2", KD_ECONFIG},
+        {", \"start\": \"random\", \"heads\": 3, \"key_heads\": 2", "", "must be a multiple",
+         KD_ECONFIG},
+    };
+    test_folder *folder = *state;
+    char runs[KD_PATH_MAX];
+    snprintf(runs, sizeof runs, "%s", test_path(folder, "runs"));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        kd_language_run run;
+        write_config(folder, bad[i].model, "", bad[i].more);
+        kd_language_config *config = load(folder);
+        assert_refused(kd_language_run_open(&run, config, runs, false), bad[i].status,
+                       bad[i].message);
+        kd_language_run_close(&run);
+        kd_language_config_free(config);
+        assert_false(kd_file_exists(runs));
+    }
+}
+
+/* Learnt from another text, or by another teacher: refused by the name of what differs. */
+static void test_another_origin(void **state) {
+    test_folder *folder = *state;
+    size_t size;
+    char runs[KD_PATH_MAX];
+    kd_language_run run;
+    free(trained(folder, "runs", &size));
+    snprintf(runs, sizeof runs, "%s", test_path(folder, "runs"));
+    test_write(test_path(folder, "b.txt"), "something else", 14);
+    kd_language_config *config = load(folder);
+    assert_refused(kd_language_run_open(&run, config, runs, false), KD_EDATA, "contexts.train");
+    kd_language_run_close(&run);
+    kd_language_config_free(config);
+}
+
+/* --- the config --------------------------------------------------------------------------------
+ */
+
+/* Loads what must be refused; → what was said. */
+static const char *complaint(test_folder *folder) {
+    static char said[4096];
+    char file[KD_PATH_MAX];
+    kd_language_config *config;
+    snprintf(file, sizeof file, "%s", test_path(folder, "said"));
+    const int to = open(file, O_RDWR | O_CREAT | O_TRUNC, 0600), keep = dup(STDERR_FILENO);
+    fflush(stderr);
+    dup2(to, STDERR_FILENO);
+    const int status = kd_language_config_load(&config, test_path(folder, "tiny.json"), 0, NULL);
+    fflush(stderr);
+    dup2(keep, STDERR_FILENO);
+    const ssize_t length = pread(to, said, sizeof said - 1, 0);
+    said[length > 0 ? length : 0] = '\0';
+    close(keep);
+    close(to);
+    assert_int_equal(status, KD_ECONFIG);
+    return said;
+}
+
+static void test_config(void **state) {
+    static const struct {
+        const char *model, *targets, *more, *message;
+    } bad[] = {
+        {", \"layers\": 2, \"keep\": [0]", "", "", "says the layers by itself"},
+        {", \"keep\": [1, 1]", "", "", "expected rising numbers"},
+        {", \"width\": 8", "", "", "goes with \"start\": \"random\" only"},
+        {"", "\"k\": 3", "", "goes with kind \"topk\" only"},
+        {"", "", ", \"quantize\": [{\"format\": \"q8_0\"}, {\"format\": \"q8_0\"}]",
+         "two files with the name \"q8_0\""},
+        {"", "", ", \"quantize\": {\"format\": \"q8_0\", \"calibration_samples\": 3}",
+         "that sees samples only"},
+    };
+    test_folder *folder = *state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        write_config(folder, bad[i].model, bad[i].targets, bad[i].more);
+        const char *said = complaint(folder);
+        if (!strstr(said, bad[i].message)) fail_msg("'%s' should say '%s'", said, bad[i].message);
+    }
+    write_config(folder, "", "", "");
+    kd_language_config *config = load(folder);
+    assert_string_equal(config->name, "tiny");
+    assert_int_equal(config->teacher.targets, KD_TEACHER_ONLINE);
+    assert_int_equal(config->data.context, TINY_CONTEXT);
+    assert_false(kd_language_has_store(config));
+    kd_language_config_free(config);
+}
+
+int main(void) {
+#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, test_teardown)
+    const struct CMUnitTest tests[] = {
+        WITH_FOLDER(test_targets_agree), WITH_FOLDER(test_resumes),
+        WITH_FOLDER(test_everything),    WITH_FOLDER(test_layers),
+        WITH_FOLDER(test_refused),       WITH_FOLDER(test_another_origin),
+        WITH_FOLDER(test_config),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
