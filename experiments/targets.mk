@@ -73,3 +73,12 @@ whisper-base-en: build/distill whisper-base-en-lists
 	build/distill train configs/whisper_base_en.json
 
 .PHONY: whisper-base-en whisper-base-en-lists whisper-base-en-packages
+
+# make rounding     what nearest, importance, GPTQ and AWQ lose on trained models     (an hour; MODEL=… LIST=…)
+
+# MODEL: a Whisper file; LIST: recordings with their texts; ROUNDINGS: as measure.c has them.
+ROUNDINGS ?= nearest:q4_0 importance:q4_0 gptq:q4_0 awq:q4_0
+rounding: build/experiments/rounding
+	build/experiments/rounding $(LIST) $(MODEL) 48 8 $(ROUNDINGS)
+
+.PHONY: rounding

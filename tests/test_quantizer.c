@@ -28,6 +28,11 @@ static int setup(void **state) {
                              "  {\"format\": \"int8\", \"name\": \"rows\"}, {\"format\": \"q5_1\", "
                              "\"rounding\": \"importance\", "
                              "\"calibration_samples\": 96},\n  {\"calibration_samples\": 64}]");
+    write_config("seen",
+                 MODEL TRAIN ",\n \"quantize\": [{\"format\": \"q4_1\", \"rounding\": \"gptq\", "
+                             "\"calibration_samples\": 96, \"activation_order\": false},\n"
+                             "  {\"format\": \"nvfp4\", \"rounding\": \"awq\", "
+                             "\"calibration_samples\": 96}, {\"format\": \"mxfp4\", " QAT "}]");
     return 0;
 }
 
@@ -38,11 +43,9 @@ static char *read_text(const char *path, size_t *length) {
 }
 
 /* Every file says what the network it was written from says, and nearly what the float one does. */
-static void files_are_what_was_trained(void **state) {
-    (void)state;
+static void check_files(const char *path, int files) {
     size_t length;
-    assert_int_equal(DISTILL("train", "rounded.json"), 0);
-    char *text = read_text("runs/rounded/report.json", &length);
+    char *text = read_text(path, &length);
     kd_json *report;
     assert_ok(kd_json_parse(&report, text, length, "report.json"));
     const cJSON *model;
@@ -57,9 +60,17 @@ static void files_are_what_was_trained(void **state) {
         assert_true(kd_json_get(model, "largest_difference")->valuedouble <=
                     (sizeof(kd_real) == 4 ? 0 : 1e-4));
     }
-    assert_int_equal(exported, 5);
+    assert_int_equal(exported, files);
     kd_json_free(report);
     free(text);
+}
+
+static void files_are_what_was_trained(void **state) {
+    (void)state;
+    assert_int_equal(DISTILL("train", "rounded.json"), 0);
+    check_files("runs/rounded/report.json", 5);
+    assert_int_equal(DISTILL("train", "seen.json"), 0);
+    check_files("runs/seen/report.json", 4);
 }
 
 static void files_are_used_by_commands(void **state) {
@@ -144,6 +155,8 @@ static void wrong_configs_are_refused(void **state) {
     static const char *const wrong[] = {
         "{\"format\": \"q4_0\", \"weight_bits\": 4}",
         "{\"rounding\": \"importance\"}",
+        "{\"format\": \"q4_0\", \"rounding\": \"awq\", \"qat\": {\"epochs\": 1}}",
+        "{\"format\": \"q4_0\", \"rounding\": \"awq\", \"damping\": 0.1}",
         "{\"format\": \"q4_0\", \"calibration_samples\": 4}",
         "{\"format\": \"q4_0\", \"observer\": \"mse\"}",
         "{\"format\": \"q3_0\"}",

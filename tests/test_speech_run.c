@@ -254,40 +254,62 @@ static void a_test_set_is_whole(void **state) {
     assert_says(complained, "data.test: 2 of 3 recordings cannot be read");
 }
 
-/* Scales that look at what the model hears: other bytes than the nearest numbers, the same at any
- * number of threads, and every matrix is seen. */
-static void importance_is_seen(void **state) {
-    test_folder *folder = *state;
-    write_config(folder, ", \"quantize\": [{\"format\": \"q4_0\"},"
-                         " {\"format\": \"q4_0\", \"rounding\": \"importance\","
-                         " \"calibration_samples\": 3, \"name\": \"seen\"}]");
-    assert_carried_out(folder, "quantize", "runs", NULL);
+/* The file at `path` beside that of the nearest numbers: other matrices and, with `alone`, nothing
+ * else. */
+static void check_seen(test_folder *folder, const char *path, bool alone) {
     kd_whisper_file *plain, *seen;
     assert_ok(kd_whisper_file_open(&plain, test_path(folder, "runs/tiny/student.q4_0.bin"),
                                    KD_WHISPER_TRAIN_NOTHING));
-    assert_ok(kd_whisper_file_open(&seen, test_path(folder, "runs/tiny/student.seen.bin"),
-                                   KD_WHISPER_TRAIN_NOTHING));
+    assert_ok(kd_whisper_file_open(&seen, test_path(folder, path), KD_WHISPER_TRAIN_NOTHING));
     for (int i = 0; i < plain->model->params->count; i++) {
         const kd_param *a = plain->model->params->list[i], *b = seen->model->params->list[i];
         const bool matrix = kd_whisper_format_of(a, &kd_format_q4_0) == &kd_format_q4_0;
         if (memcmp(a->tensor.value, b->tensor.value, (size_t)a->tensor.size * sizeof(kd_real)))
-            assert_true(matrix);
+            assert_true(matrix || !alone);
         else if (matrix)
             fail_msg("%s is rounded as if nothing had been seen", a->name);
     }
     kd_whisper_file_free(plain);
     kd_whisper_file_free(seen);
-    char kept[KD_PATH_MAX];
-    test_copy(kept, sizeof kept, test_path(folder, "seen.bin"));
-    assert_int_equal(rename(test_path(folder, "runs/tiny/student.seen.bin"), kept), 0);
+}
+
+/* Scales and codes that look at what the model hears: other bytes than the nearest numbers, the
+ * same at any number of threads, and every matrix is seen. */
+static void roundings_see(void **state) {
+    test_folder *folder = *state;
+    static const char *const rounding[] = {"importance", "gptq", "awq"};
+    char config[1024] = ", \"quantize\": [{\"format\": \"q4_0\"}", kept[KD_PATH_MAX];
+    for (int i = 0; i < 3; i++)
+        snprintf(config + strlen(config), sizeof config - strlen(config),
+                 ", {\"format\": \"q4_0\", \"rounding\": \"%s\", \"calibration_samples\": 3, "
+                 "\"name\": \"%s\"}%s",
+                 rounding[i], rounding[i], i == 2 ? "]" : "");
+    write_config(folder, config);
+    assert_carried_out(folder, "quantize", "runs", NULL);
+    for (int i = 0; i < 3; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "runs/tiny/student.%s.bin", rounding[i]);
+        check_seen(folder, path, i < 2);
+        test_copy(kept, sizeof kept, test_path(folder, rounding[i]));
+        assert_int_equal(rename(test_path(folder, path), kept), 0);
+    }
     omp_set_num_threads(omp_get_max_threads() > 1 ? 1 : 3);
     assert_carried_out(folder, "quantize", "runs", NULL);
     omp_set_num_threads(omp_get_num_procs());
-    assert_same_file(folder, "runs/tiny/student.seen.bin", "seen.bin");
-    assert_int_equal(carry_out(folder, "quantize", "runs",
-                               "quantize={\"format\":\"q4_0\",\"calibration_samples\":3}"),
-                     78);
-    assert_says(complained, "goes with a \"rounding\" that sees samples only");
+    for (int i = 0; i < 3; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "runs/tiny/student.%s.bin", rounding[i]);
+        assert_same_file(folder, path, rounding[i]);
+    }
+    static const char *const wrong[][2] = {
+        {"\"calibration_samples\": 3", "goes with a \"rounding\" that sees samples only"},
+        {"\"damping\": 0.1", "goes with the rounding \"gptq\" only"},
+        {"\"rounding\": \"gptq\", \"qat\": {\"epochs\": 1}", "with \"qat\" the rounding is"}};
+    for (int i = 0; i < 3; i++) {
+        snprintf(config, sizeof config, "quantize={\"format\":\"q4_0\",%s}", wrong[i][0]);
+        assert_int_equal(carry_out(folder, "quantize", "runs", config), 78);
+        assert_says(complained, wrong[i][1]);
+    }
 }
 
 /* The same by an importance matrix that was gathered of this very student; of another it is
@@ -635,7 +657,7 @@ int main(void) {
         TEST(other_ways_to_be_taught),
         TEST(rows_have_their_own_targets),
         TEST(files_are_quantized),
-        TEST(importance_is_seen),
+        TEST(roundings_see),
         TEST(importance_comes_from_a_file),
         TEST(a_test_set_is_whole),
         TEST(another_language_is_refused),

@@ -35,6 +35,11 @@ uint64_t kd_encoding_bytes(const kd_encoding *how, const kd_param *param) {
     return (uint64_t)rows.count * kd_number_format_bytes(how->format, rows.length);
 }
 
+float kd_encoding_scale(const kd_encoding *how, const kd_param *param, const float *values) {
+    return how->bytes ? how->scale
+                      : kd_number_format_scale(how->format, values, param->tensor.size);
+}
+
 int kd_encoding_put(unsigned char *out, const kd_encoding *how, const kd_param *param,
                     kd_order order, const float *values) {
     const kd_rows_of rows = kd_param_rows(param);

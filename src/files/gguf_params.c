@@ -5,12 +5,16 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/text.h"
 
-/* The tensor of a matrix's scales, "<name>.scale". */
+/* The tensor of a matrix's scales, "<name>.scale"; of one scale for all of it, as llama.cpp has it,
+ * "<layer>.scale" beside "<layer>.weight". */
 enum { SCALE_NAME_MAX = KD_FILE_NAME_MAX + sizeof ".scale" };
 
-static void name_scale(char out[SCALE_NAME_MAX], const kd_named *named) {
-    snprintf(out, SCALE_NAME_MAX, "%s.scale", named->name);
+static void name_scale(char out[SCALE_NAME_MAX], const kd_named *named, bool of_all) {
+    const size_t length = strlen(named->name), end = strlen(".weight");
+    const bool layer = of_all && kd_ends_with(named->name, ".weight");
+    snprintf(out, SCALE_NAME_MAX, "%.*s.scale", (int)(layer ? length - end : length), named->name);
 }
 
 /* --- reading -----------------------------------------------------------------------------------
@@ -18,13 +22,26 @@ static void name_scale(char out[SCALE_NAME_MAX], const kd_named *named) {
 
 static int find_scale(kd_stored *out, const kd_gguf *g, const kd_named *named, const char *source) {
     char name[SCALE_NAME_MAX];
-    name_scale(name, named);
+    name_scale(name, named, false);
     const kd_gguf_tensor *scale = kd_gguf_find_tensor(g, name);
     if (!scale || named->rank < 2 || scale->type != KD_GGUF_TENSOR_F32 ||
         scale->count != (uint64_t)named->shape[0])
         return kd_fail(KD_EDATA, "%s: tensor %s of i8 should have %lld scales of f32, %s", source,
                        named->name, (long long)named->shape[0], name);
     out->scale = scale->data;
+    return KD_OK;
+}
+
+/* Without one it is 1. */
+static int find_tensor_scale(kd_stored *out, const kd_gguf *g, const kd_named *named,
+                             const char *source) {
+    char name[SCALE_NAME_MAX];
+    name_scale(name, named, true);
+    const kd_gguf_tensor *scale = kd_gguf_find_tensor(g, name);
+    if (!scale) return KD_OK;
+    if (scale->type != KD_GGUF_TENSOR_F32 || scale->count != 1)
+        return kd_fail(KD_EDATA, "%s: tensor %s should be one number of f32", source, name);
+    out->tensor_scale = scale->data;
     return KD_OK;
 }
 
@@ -49,7 +66,9 @@ static int find_stored(kd_stored *out, const kd_gguf *g, const kd_param *p, cons
         return kd_fail(KD_EDATA, "%s: tensor %s has the wrong shape for this model's sizes", source,
                        named->name);
     if (steps) return find_scale(out, g, named, source);
-    return kd_ggml_check_rows(p, named, out->format, source);
+    const int status = kd_ggml_check_rows(p, named, out->format, source);
+    return status == KD_OK && out->format->largest > 0 ? find_tensor_scale(out, g, named, source)
+                                                       : status;
 }
 
 int kd_gguf_list_params(kd_stored *list, const kd_gguf *gguf, const kd_params *params,
@@ -60,7 +79,7 @@ int kd_gguf_list_params(kd_stored *list, const kd_gguf *gguf, const kd_params *p
         kd_named named;
         kd_names_find(&named, names, params->list[i]);
         status = find_stored(&list[i], gguf, params->list[i], &named, source);
-        known += list[i].scale ? 2 : 1;
+        known += list[i].scale || list[i].tensor_scale ? 2 : 1;
     }
     if (status == KD_OK && known != gguf->tensor_count)
         status = kd_fail(KD_EDATA, "%s: %llu tensors; a model of these sizes has %llu", source,
@@ -76,7 +95,7 @@ typedef struct {
     const kd_param *param; /* NULL: the first array */
     const kd_encoding *how;
     kd_order order;
-    bool scales; /* of rows that are one block: the scales, not the steps */
+    bool scales; /* the scales, not the steps: of rows that are one block, or the tensor's own */
 } piece;
 
 typedef struct {
@@ -101,16 +120,20 @@ static void add_param(content *c, const kd_param *p, const kd_names *names,
     const kd_number_format *format = how->format;
     kd_named named;
     int64_t ne[KD_GGUF_RANK_MAX];
+    char name[SCALE_NAME_MAX];
     kd_names_find(&named, names, p);
     KD_CONTRACT(kd_number_format_in_gguf(format), "%s in %s", p->name, format->name);
     const int rank = kd_ggml_sizes(ne, &named, format);
     piece made_of = {.param = p, .how = how, .order = named.order};
     if (format->block > 0) {
         add(c, named.name, format->ggml_type, rank, ne, made_of);
+        if (!(format->largest > 0)) return;
+        name_scale(name, &named, true);
+        made_of.scales = true;
+        add(c, name, KD_GGUF_TENSOR_F32, 1, (int64_t[]){1}, made_of);
         return;
     }
-    char name[SCALE_NAME_MAX];
-    name_scale(name, &named);
+    name_scale(name, &named, false);
     add(c, named.name, KD_GGUF_TENSOR_I8, rank, ne, made_of);
     made_of.scales = true;
     add(c, name, KD_GGUF_TENSOR_F32, 1, ne + 1, made_of);
@@ -138,6 +161,11 @@ static int fill(void *context, uint64_t index, void *out) {
         return KD_OK;
     }
     kd_param_get(c->values, made->param, made->order);
+    if (made->scales && made->how->format->largest > 0) {
+        const float scale = kd_encoding_scale(made->how, made->param, c->values);
+        memcpy(out, &scale, sizeof scale);
+        return KD_OK;
+    }
     return made->how->format->block == 0
                ? fill_part(c, made, out)
                : kd_encoding_put(out, made->how, made->param, made->order, c->values);

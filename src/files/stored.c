@@ -24,6 +24,10 @@ void kd_stored_row(float *out, const kd_stored *stored, int64_t row, int64_t n) 
     else
         stored->format->decode(
             out, stored->bytes + (uint64_t)row * kd_number_format_bytes(stored->format, n), n);
+    if (!stored->tensor_scale) return;
+    float scale;
+    memcpy(&scale, stored->tensor_scale, sizeof scale);
+    for (int64_t i = 0; i < n; i++) out[i] *= scale;
 }
 
 #ifdef KD_DOUBLE

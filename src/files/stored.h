@@ -7,8 +7,9 @@
 
 typedef struct {
     const kd_number_format *format;
-    const unsigned char *bytes; /* of all numbers, row after row; may be unaligned        */
-    const unsigned char *scale; /* int8: the rows' floats, where they lie apart; else NULL */
+    const unsigned char *bytes;        /* of all numbers, row after row; may be unaligned        */
+    const unsigned char *scale;        /* int8: the rows' floats, where they lie apart; else NULL */
+    const unsigned char *tensor_scale; /* a float that is of all; NULL: 1                  */
     kd_order order;
 } kd_stored;
 

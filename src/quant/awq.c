@@ -66,28 +66,42 @@ static void make_scales(const search *k, int ratio) {
 }
 
 /* Q(w·s)/s − w of a row. */
-static void row_error(const search *k, const kd_number_format *format, const kd_real *w,
-                      int64_t at) {
+static void row_error(const search *k, const kd_number_format *format, const kd_real *w, int64_t at,
+                      float whole) {
     float *scaled = k->row + 2 * at * k->n, *back = scaled + k->n;
     unsigned char *bytes = (unsigned char *)(k->error + at * k->n); /* until the error is there */
-    for (int64_t j = 0; j < k->n; j++) scaled[j] = (float)((double)w[j] * k->s[j % k->channels]);
+    for (int64_t j = 0; j < k->n; j++)
+        scaled[j] = (float)((double)w[j] * k->s[j % k->channels]) / whole;
     format->encode(bytes, scaled, NULL, k->n);
     format->decode(back, bytes, k->n);
     for (int64_t j = 0; j < k->n; j++)
-        k->error[at * k->n + j] = (kd_real)((double)back[j] / k->s[j % k->channels] - (double)w[j]);
+        k->error[at * k->n + j] =
+            (kd_real)((double)(back[j] * whole) / k->s[j % k->channels] - (double)w[j]);
+}
+
+/* The tensor's own scale, where the format has one. */
+static float whole_scale(const search *k, const kd_tensor *w, const kd_number_format *format) {
+    double most = 0;
+    if (!(format->largest > 0)) return 1;
+#pragma omp parallel for schedule(static) reduction(max : most)
+    for (int64_t i = 0; i < w->size; i++)
+        most = fmax(most, fabs((double)w->value[i]) * k->s[i % k->n % k->channels]);
+    const float scale = (float)most / format->largest;
+    return scale > 0 && isfinite(scale) ? scale : 1;
 }
 
 /* Σ error·H·errorᵀ of the rows of one matrix. */
 static double matrix_error(const search *k, const kd_param *param, const kd_number_format *format) {
     const int64_t rows = kd_param_rows(param).count, n = k->n;
+    const float whole = whole_scale(k, &param->tensor, format);
     double total = 0;
     for (int64_t first = 0; first < rows; first += STRIP) {
         const int64_t count = rows - first < STRIP ? rows - first : STRIP;
 #pragma omp parallel for schedule(static)
         for (int64_t row = 0; row < count; row++)
-            row_error(k, format, param->tensor.value + (first + row) * n, row);
-        const kd_matrix_product p = kd_product_of(count, n, n, kd_plain(k->error, n),
-                                                  kd_plain(k->H, n), k->Hx, n);
+            row_error(k, format, param->tensor.value + (first + row) * n, row, whole);
+        const kd_matrix_product p =
+            kd_product_of(count, n, n, kd_plain(k->error, n), kd_plain(k->H, n), k->Hx, n);
         kd_gemm(&p);
 #pragma omp parallel for schedule(static)
         for (int64_t row = 0; row < count; row++) {
@@ -142,7 +156,7 @@ static bool look_at(search *k, const kd_params *params, const kd_scaling *place,
     k->n = kd_param_rows(place->to[0]).length;
     k->H = kd_input_products_of(products, k->index[0], &groups);
     k->size = kd_input_products_size(products, k->index[0]);
-    return some && k->H && groups == 1 && k->n % k->channels == 0;
+    return some && k->H && groups == 1 && k->n > 1 && k->n % k->channels == 0;
 }
 
 static void divide_rows(kd_param *param, const double *s, int64_t channels) {
@@ -217,13 +231,16 @@ static double block_error(const block *b, const float *w, const unsigned char *b
 
 static void round_block(const block *b, unsigned char *out, const float *w, bool clips) {
     unsigned char bytes[BLOCK_BYTES_MOST];
-    float cut[BLOCK_MOST], most = 0;
+    float cut[BLOCK_MOST], importance[BLOCK_MOST], most = 0;
     double least = INFINITY;
-    for (int i = 0; i < b->n; i++) most = fmaxf(most, fabsf(w[i]));
-    for (int step = 0; step < (clips ? BOUNDS : 1); step++) {
-        const float bound = most * (1 - (float)step / (2 * BOUNDS));
+    for (int i = 0; i < b->n; i++) {
+        most = fmaxf(most, fabsf(w[i]));
+        importance[i] = (float)b->H[i * b->distance + i];
+    }
+    for (int step = 0; step < 2 * (clips ? BOUNDS : 1); step++) {
+        const float bound = most * (1 - (float)(step / 2) / (2 * BOUNDS));
         for (int i = 0; i < b->n; i++) cut[i] = fminf(fmaxf(w[i], -bound), bound);
-        b->format->encode(bytes, cut, NULL, b->n);
+        b->format->encode(bytes, cut, step % 2 ? importance : NULL, b->n);
         const double error = block_error(b, w, bytes);
         if (!(error < least) && step > 0) continue;
         least = error;

@@ -6,8 +6,9 @@
  *
  * the one that keeps Σ (W − Q(W·s)/s)·H·(…)ᵀ small, summed over all that takes the channels
  * (equation 4; H as in input_products.h). Then each block of a row may lose its largest values: of
- * the bounds max|w|·(1 − i/20), i = 0 … 9, the one whose numbers lose least before the block's own
- * part of H (queries and keys excepted, whose scores would lose their peaks).
+ * the bounds max|w|·(1 − i/20), i = 0 … 9, each with the format's plain scales and with those that H's
+ * diagonal makes important, the one whose numbers lose least before the block's own part of H (queries
+ * and keys are not cut, whose scores would lose their peaks).
  */
 #ifndef KD_QUANT_AWQ_H
 #define KD_QUANT_AWQ_H

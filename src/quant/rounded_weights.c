@@ -1,5 +1,6 @@
 #include "quant/rounded_weights.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,15 +171,15 @@ void kd_round_rows(const kd_rounding *m, const float *importance, int groups) {
     }
 }
 
-/* The numbers that the bytes say. */
-static void decode_rows(const kd_rounding *m, kd_real *out) {
+/* The numbers that the bytes say, times the tensor's scale. */
+static void decode_rows(const kd_rounding *m, kd_real *out, float scale) {
     const int64_t bytes = (int64_t)kd_number_format_bytes(m->format, m->n);
 #pragma omp parallel for schedule(static)
     for (int lane = 0; lane < KD_ROUNDING_LANES; lane++) {
         float *values = m->scratch + lane * m->n;
         for (int64_t row = lane; row < m->rows; row += KD_ROUNDING_LANES) {
             m->format->decode(values, m->bytes + row * bytes, m->n);
-            for (int64_t i = 0; i < m->n; i++) out[row * m->n + i] = (kd_real)values[i];
+            for (int64_t i = 0; i < m->n; i++) out[row * m->n + i] = (kd_real)(values[i] * scale);
         }
     }
 }
@@ -188,6 +189,20 @@ static bool makes_scores(const rounded *r, const kd_param *param) {
         for (int k = 0; k < r->scaling[i].scores; k++)
             if (r->scaling[i].to[k] == param) return true;
     return false;
+}
+
+/* Where the format has a scale of the tensor: w/scale into e->rounded, which is free until the end.
+ */
+static float scale_tensor(const entry *e, const kd_tensor *t, const kd_number_format *format) {
+    double most = 0;
+    if (!(format->largest > 0)) return 1;
+#pragma omp parallel for schedule(static) reduction(max : most)
+    for (int64_t i = 0; i < t->size; i++) most = fmax(most, fabs((double)e->own[i]));
+    float scale = (float)most / format->largest;
+    if (!(scale > 0) || !isfinite(scale)) scale = 1;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < t->size; i++) e->rounded[i] = e->own[i] / (kd_real)scale;
+    return scale;
 }
 
 static int round_entry(rounded *r, entry *e) {
@@ -204,9 +219,12 @@ static int round_entry(rounded *r, entry *e) {
                           .scratch = r->scratch,
                           .scores = makes_scores(r, param_of(r, e))};
     if (r->products) matrix.products = kd_input_products_of(r->products, e->param, &matrix.groups);
+    const float scale = scale_tensor(e, t, matrix.format);
+    if (matrix.format->largest > 0) matrix.w = e->rounded;
     const int status = r->base.how->round_matrix(&matrix);
     if (status < 0) return status;
-    decode_rows(&matrix, e->rounded);
+    decode_rows(&matrix, e->rounded, scale);
+    r->encoding[e->param].scale = scale;
     t->value = e->rounded;
     if (matrix.format->block != 1) r->encoding[e->param].bytes = e->bytes;
     e->final = matrix.products != NULL;

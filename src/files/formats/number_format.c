@@ -31,6 +31,13 @@ const kd_number_format *kd_number_format_fit(const kd_number_format *format, int
     return format;
 }
 
+float kd_number_format_scale(const kd_number_format *format, const float *x, int64_t count) {
+    float most = 0;
+    for (int64_t i = 0; i < count && format->largest > 0; i++) most = fmaxf(most, fabsf(x[i]));
+    const float scale = format->largest > 0 ? most / format->largest : 0;
+    return scale > 0 && isfinite(scale) ? scale : 1;
+}
+
 /* Whether all are numbers of at most 2¹⁴: no scale of theirs, nor offset, passes what half
  * precision holds, however it was chosen. Compared as integers, which order magnitudes as numbers
  * are ordered. */
@@ -74,17 +81,19 @@ int kd_number_format_encode(unsigned char *out, const kd_number_format *format, 
     const uint64_t bytes = kd_number_format_bytes(format, n);
     KD_CONTRACT(format->encode && bytes > 0, "%s: rows of %lld in %s", name, (long long)n,
                 format->name);
-    const size_t scratch = (size_t)(WORKERS * n) * sizeof(float);
+    const size_t scratch = 2 * (size_t)(WORKERS * n) * sizeof(float);
+    const float scale = kd_number_format_scale(format, x, rows * n);
     float *back = malloc(scratch);
     const int64_t group = importance ? rows / groups : 1;
     int64_t bad = rows;
     if (!back) return kd_fail_memory(scratch, name);
 #pragma omp parallel for schedule(static) reduction(min : bad)
     for (int worker = 0; worker < WORKERS; worker++) {
-        float *own = back + worker * n;
+        float *own = back + 2 * worker * n, *scaled = own + n;
         for (int64_t row = worker; row < rows && bad > row; row += WORKERS) {
             const float *cost = importance ? importance + row / group * n : NULL;
-            format->encode(out + (uint64_t)row * bytes, x + row * n, cost, n);
+            for (int64_t i = 0; i < n; i++) scaled[i] = x[row * n + i] / scale;
+            format->encode(out + (uint64_t)row * bytes, scaled, cost, n);
             if (are_small(x + row * n, n)) continue;
             format->decode(own, out + (uint64_t)row * bytes, n);
             if (!comes_back(format, x + row * n, own, n)) bad = row;
@@ -143,8 +152,7 @@ typedef struct {
 } stored_only;
 
 static const stored_only STORED_ONLY[] = {
-    {9, 32, 36, "q8_1"}, {24, 1, 1, "i8"},      {25, 1, 2, "i16"},     {26, 1, 4, "i32"},
-    {27, 1, 8, "i64"},   {39, 32, 17, "mxfp4"}, {40, 64, 36, "nvfp4"},
+    {9, 32, 36, "q8_1"}, {24, 1, 1, "i8"}, {25, 1, 2, "i16"}, {26, 1, 4, "i32"}, {27, 1, 8, "i64"},
 };
 
 static const stored_only *find_stored(uint32_t ggml_type) {

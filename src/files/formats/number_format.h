@@ -12,11 +12,15 @@
  *   q3_K  d·s·(q − 4)   110 bytes of 256 values, a scale for each 16
  *   q6_K  d·s·(q − 32)  210 bytes
  *   iq4_xs              136 bytes, d·s·level(q), a scale for each 32
- *   int8  d·q           4 bytes and one of each value: a row of any length is one block, d is a
- *                       float. Not ggml's; a GGUF file holds it as two tensors (whisper_file.h).
+ *   mxfp4  2^e·E2M1     17 bytes of 32 values
+ *   nvfp4  s·E2M1       36 bytes of 64 values, a scale s in E4M3 for each 16, and a float for all
+ * of a tensor, which lies apart int8  d·q           4 bytes and one of each value: a row of any
+ * length is one block, d is a float. Not ggml's; a GGUF file holds it as two tensors
+ * (whisper_file.h).
  *
  * One file each: format_<name>.c. Encoders give the same bytes as ggml's reference encoders, with
- * importance and without.
+ * importance and without; mxfp4's but where a number lies in the middle of two, nvfp4's differ
+ * (format_nvfp4.c).
  */
 #ifndef KD_FILES_NUMBER_FORMAT_H
 #define KD_FILES_NUMBER_FORMAT_H
@@ -47,6 +51,8 @@ typedef struct kd_number_format {
     int gguf_file_type; /* general.file_type of such a GGUF; −1: none                           */
     int block, bytes;   /* values in a block, and its bytes; block 0: a row is one block of a
                            float and one byte for each value, which GGUF holds as two tensors  */
+    float largest; /* ≠ 0: a tensor's values are divided by a scale of its own, which makes its
+                      largest magnitude this, and lies apart (kd_number_format_scale)   */
     const struct kd_number_format *fallback; /* for rows that cannot be cut into blocks; NULL
                                                 where every row can                            */
     /* Rows of n values, a multiple of `block`. With `importance` (n; NULL: none) they are one row,
@@ -68,7 +74,9 @@ typedef struct kd_number_format {
     X(f16)                                                                                         \
     X(q8_0)                                                                                        \
     X(q6_K)                                                                                        \
-    X(q5_1) X(q5_K) X(q5_0) X(q4_1) X(q4_K) X(q4_0) X(iq4_nl) X(iq4_xs) X(q3_K) X(q2_K) X(int8)
+    X(q5_1)                                                                                        \
+    X(q5_K)                                                                                        \
+    X(q5_0) X(q4_1) X(q4_K) X(q4_0) X(iq4_nl) X(iq4_xs) X(q3_K) X(q2_K) X(mxfp4) X(nvfp4) X(int8)
 
 /* What the matrices of a file may have together: mixture.c defines them. */
 #define KD_MIXTURES(X) X(q3_K_S) X(q3_K_M) X(q3_K_L) X(q4_K_S) X(q4_K_M) X(q5_K_S) X(q5_K_M)
@@ -94,6 +102,9 @@ const kd_number_format *kd_number_format_fit(const kd_number_format *format, int
 static inline bool kd_number_format_in_gguf(const kd_number_format *format) {
     return format->ggml_type != KD_NO_GGML_TYPE || format->block == 0;
 }
+
+/* The scale of a tensor of `count` values: 1 where the format has none of its own. */
+float kd_number_format_scale(const kd_number_format *format, const float *x, int64_t count);
 
 /* Encodes `rows` rows of n values; importance (groups,n) of as many equal groups of rows, or NULL.
  * KD_EDATA, naming `name`, when a value would not come back as a

@@ -1,0 +1,202 @@
+/* Floats of four and eight bits: every number goes to the nearest, ties to even; the scales of
+ * blocks and tensors; what is written is what was computed with. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "asserts.h"
+#include "base/rng.h"
+#include "files/formats/format_small.h"
+#include "files/weights_gguf.h"
+#include "golden.h"
+#include "quant/quantizer.h"
+
+/* The code next to x among those below `codes`, of two the even one. */
+static int nearest(double x, const double *value, int codes) {
+    int best = 0;
+    for (int code = 1; code < codes; code++) {
+        const double closer = fabs(value[best] - x) - fabs(value[code] - x);
+        if (closer > 0 || (closer == 0 && code % 2 == 0)) best = code;
+    }
+    return best;
+}
+
+/* Every value, every middle of two, and what lies a bit beside them. */
+static void check(const double *value, int codes, uint8_t (*from)(float)) {
+    for (int code = 0; code + 1 < codes; code++)
+        for (int part = 0; part <= 8; part++)
+            for (int beside = -1; beside <= 1; beside++) {
+                const double x = (value[code] + (value[code + 1] - value[code]) * part / 8) *
+                                 (1 + beside * 1e-6);
+                const float rounded = (float)x;
+                if (from(rounded) != nearest((double)rounded, value, codes))
+                    fail_msg("%.9g becomes code %d, not %d", (double)rounded, from(rounded),
+                             nearest((double)rounded, value, codes));
+            }
+    assert_int_equal(from((float)(2 * value[codes - 1])), codes - 1);
+}
+
+static void numbers_go_to_the_nearest(void **state) {
+    (void)state;
+    double e2m1[8], e4m3[127];
+    for (int code = 0; code < 8; code++) {
+        e2m1[code] = code < 2 ? code / 2.0 : (1 + code % 2 / 2.0) * pow(2, code / 2 - 1);
+        assert_true(e2m1[code] == (double)KD_E2M1_VALUE[code]);
+        assert_true(e2m1[code] == -(double)KD_E2M1_VALUE[code + 8]);
+        assert_int_equal(kd_e2m1_from_float((float)-e2m1[code]), code ? code + 8 : 0);
+    }
+    for (int code = 0; code < 127; code++) {
+        e4m3[code] = code < 8 ? code * pow(2, -9) : (1 + code % 8 / 8.0) * pow(2, code / 8 - 7);
+        assert_true(e4m3[code] == (double)kd_e4m3_to_float((uint8_t)code));
+    }
+    check(e2m1, 8, kd_e2m1_from_float);
+    check(e4m3, 127, kd_e4m3_from_float);
+    assert_true(isnan(kd_e4m3_to_float(0x7f)));
+    assert_int_equal(kd_e4m3_from_float(NAN), 0);
+    assert_int_equal(kd_e4m3_from_float(1e-30f), 0);
+}
+
+static const double *golden(const char *name, int64_t *size) {
+    golden_entry found = {0};
+    if (!golden_find(&found, "tests/golden/small_floats.bin", name)) fail_msg("no \"%s\"", name);
+    *size = found.size;
+    return found.value;
+}
+
+/* The bytes are those of ml_dtypes' rounding, the numbers those that PyPI's gguf decodes. */
+static void bytes_are_what_others_read(void **state) {
+    (void)state;
+    enum { N = 512 };
+    static const kd_number_format *const format[] = {&kd_format_nvfp4, &kd_format_mxfp4};
+    float x[N], back[N];
+    unsigned char bytes[N];
+    int64_t size;
+    const double *golden_x = golden("x", &size);
+    assert_int_equal(size, N);
+    for (int i = 0; i < N; i++) x[i] = (float)golden_x[i];
+    for (int f = 0; f < 2; f++) {
+        char name[24];
+        const double *right = golden(format[f]->name, &size);
+        assert_int_equal(size, kd_number_format_bytes(format[f], N));
+        format[f]->encode(bytes, x, NULL, N);
+        for (int64_t i = 0; i < size; i++) assert_int_equal(bytes[i], (int)right[i]);
+        snprintf(name, sizeof name, "%s values", format[f]->name);
+        right = golden(name, &size);
+        assert_int_equal(size, N);
+        format[f]->decode(back, bytes, N);
+        for (int i = 0; i < N; i++) assert_true((double)back[i] == right[i]);
+    }
+}
+
+/* Values are rounded with the scale as E4M3 has it; importance never loses more. */
+static void scales_are_those_that_are_stored(void **state) {
+    (void)state;
+    enum { N = 64 };
+    float x[N], back[N], importance[N];
+    unsigned char bytes[36];
+    kd_rng rng = kd_rng_init(4, 4);
+    for (int round = 0; round < 50; round++) {
+        double plain = 0, weighted = 0;
+        for (int i = 0; i < N; i++) {
+            x[i] = (float)kd_rng_normal(&rng) * ldexpf(1, round % 8);
+            importance[i] = (float)kd_rng_uniform(&rng);
+        }
+        kd_format_nvfp4.encode(bytes, x, NULL, N);
+        for (int sub = 0; sub < 4; sub++) {
+            float most = 0;
+            for (int i = 0; i < 16; i++) most = fmaxf(most, fabsf(x[16 * sub + i]));
+            assert_int_equal(bytes[sub], kd_e4m3_from_float(most / 6));
+            for (int i = 0; i < 16; i++) {
+                const int code = bytes[4 + 8 * sub + i % 8] >> (i < 8 ? 0 : 4) & 15;
+                assert_int_equal(
+                    code, kd_e2m1_from_float(x[16 * sub + i] / kd_e4m3_to_float(bytes[sub])));
+            }
+        }
+        for (int format = 0; format < 2; format++) {
+            const kd_number_format *f = format ? &kd_format_mxfp4 : &kd_format_nvfp4;
+            for (int i = 0; i < N; i++) back[i] = 0;
+            plain = weighted = 0;
+            unsigned char own[36];
+            f->encode(own, x, NULL, N);
+            f->decode(back, own, N);
+            for (int i = 0; i < N; i++)
+                plain += (double)importance[i] * pow((double)(x[i] - back[i]), 2);
+            f->encode(own, x, importance, N);
+            f->decode(back, own, N);
+            for (int i = 0; i < N; i++)
+                weighted += (double)importance[i] * pow((double)(x[i] - back[i]), 2);
+            assert_true(weighted <= plain);
+        }
+    }
+}
+
+static const kd_number_format *all_matrices(const kd_param *param,
+                                            const kd_number_format *matrices) {
+    return param->tensor.rank > 1 ? matrices : &kd_format_f32;
+}
+
+/* Weights far too small for E4M3 by itself: the tensor's scale brings them there, in training and
+ * in the file, whoever has rounded them. */
+static void files_hold_what_was_computed(void **state) {
+    (void)state;
+    enum { N = 128, ROWS = 3 };
+    static const char path[] = "/tmp/distill_test_nvfp4.gguf";
+    kd_params *params = NULL, *read = NULL;
+    kd_quantized *q;
+    for (int twice = 0; twice < 2; twice++) {
+        kd_params *p;
+        assert_ok(kd_params_create(&p));
+        kd_params_add(p, "layer.weight", 2, (int64_t[]){ROWS, N}, KD_INIT_NORMAL_002, 1, 1,
+                      KD_PARAM_TRAINED);
+        kd_params_add(p, "layer.bias", 1, (int64_t[]){ROWS}, KD_INIT_ONE, 1, 1, KD_PARAM_TRAINED);
+        assert_ok(kd_params_layout(p, 7));
+        *(twice ? &read : &params) = p;
+    }
+    kd_tensor *w = &params->list[0]->tensor;
+    for (int64_t i = 0; i < w->size; i++) w->value[i] = (kd_real)((double)w->value[i] * 1e-4);
+    const kd_quantizable model = {.params = params, .rule = all_matrices};
+    const kd_quantize_spec spec = {.how = &kd_quantizer_nearest, .format = &kd_format_nvfp4};
+    assert_ok(kd_quantized_create(&q, &model, &spec));
+    assert_ok(kd_quantized_start(q));
+    assert_ok(kd_quantized_round(q));
+    const kd_encoding *how = kd_quantized_encodings(q);
+    double most = 0, error = 0, all = 0;
+    for (int64_t i = 0; i < w->size; i++) {
+        const double own = (double)params->value[params->list[0]->offset + i];
+        most = fmax(most, fabs(own));
+        error += pow(own - (double)w->value[i], 2);
+        all += own * own;
+    }
+    assert_true(fabs((double)how[0].scale / (most / 2688) - 1) < 1e-6);
+    assert_true(sqrt(error / all) < 0.11);
+    for (int by_writer = 0; by_writer < 2; by_writer++) {
+        kd_encoding own[2] = {how[0], how[1]};
+        if (by_writer) own[0].bytes = NULL; /* it takes the nearest itself, of the model's values */
+        kd_tensor kept = *w;
+        if (by_writer) w->value = params->value + params->list[0]->offset;
+        assert_ok(kd_weights_gguf_write(path, params, own, &(kd_weights_info){.config = "{}"}));
+        *w = kept;
+        assert_ok(kd_weights_gguf_read(read, path));
+        for (int64_t i = 0; i < w->size; i++)
+            assert_true(fabs((double)(read->list[0]->tensor.value[i] - w->value[i])) <=
+                        (sizeof(kd_real) == 4 ? 0 : 1e-12));
+    }
+    unlink(path);
+    kd_quantized_free(q);
+    kd_params_free(params);
+    kd_params_free(read);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(numbers_go_to_the_nearest),
+                                       cmocka_unit_test(bytes_are_what_others_read),
+                                       cmocka_unit_test(scales_are_those_that_are_stored),
+                                       cmocka_unit_test(files_hold_what_was_computed)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
