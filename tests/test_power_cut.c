@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <omp.h>
+#include <omp.h>
 #include <signal.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -379,6 +380,7 @@ static void speech_goes_on_after_a_cut(void **state) {
 }
 
 int main(void) {
+    omp_set_num_threads(1); /* children of fork have none of libgomp's threads */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_are_the_old_or_the_new),
         cmocka_unit_test(folders_stay),

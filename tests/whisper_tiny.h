@@ -100,14 +100,15 @@ static inline void tiny_mel(kd_real *mel, int64_t count) {
 /* What a format may change: relative to the largest value of a block, half a step of the format and
  * the rounding of d. */
 static inline double error_bound(const kd_number_format *format) {
-    return format == &kd_format_f32                                 ? 0
-           : format == &kd_format_f16                               ? 1.0 / 2048
-           : format == &kd_format_q8_0 || format == &kd_format_int8 ? 0.6 / 127
-           : format == &kd_format_q5_0 || format == &kd_format_q5_1 ? 1.1 / 16
-           : format == &kd_format_q2_K || format == &kd_format_q3_K ? 1.1 / 3
-           : format == &kd_format_iq4_nl                            ? 1.3 / 8
-           : format == &kd_format_iq4_xs                            ? 1.3 / 8
-                                                                    : 1.1 / 8;
+    return format == &kd_format_f32                                   ? 0
+           : format == &kd_format_f16                                 ? 1.0 / 2048
+           : format == &kd_format_q8_0 || format == &kd_format_int8   ? 0.6 / 127
+           : format == &kd_format_q5_0 || format == &kd_format_q5_1   ? 1.1 / 16
+           : format == &kd_format_q2_K || format == &kd_format_q3_K   ? 1.1 / 3
+           : format == &kd_format_mxfp4 || format == &kd_format_nvfp4 ? 1.1 / 4
+           : format == &kd_format_iq4_nl                              ? 1.3 / 8
+           : format == &kd_format_iq4_xs                              ? 1.3 / 8
+                                                                      : 1.1 / 8;
 }
 
 /* Shape, weights (within `bound` of a tensor's largest), tokens and filters. */

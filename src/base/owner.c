@@ -43,7 +43,8 @@ static char lost[KD_PATH_MAX]; /* the file of a folder that another has taken; "
 
 /* --- records ---------------------------------------------------------------------------------- */
 
-/* The name of this machine since it was started, "host 1f0c…". */
+/* The name of this machine since it was started, "host 1f0c…", or "host -" where it does not say.
+ */
 static void name_machine(char *out, size_t capacity) {
     char host[128] = "", *boot = NULL;
     size_t length = 0;
@@ -52,8 +53,17 @@ static void name_machine(char *out, size_t capacity) {
     FILE *file = fopen(path, "r");
     if (file && getline(&boot, &length, file) > 0) boot[strcspn(boot, "\n")] = '\0';
     if (file) fclose(file);
-    snprintf(out, capacity, "%s %.64s", host, boot ? boot : "");
+    snprintf(out, capacity, "%s %.64s", *host ? host : "-", boot && *boot ? boot : "-");
     free(boot);
+}
+
+/* Whether a record is of this machine; of one that says too little, by the host. */
+static bool is_of(const char *record, const char *machine) {
+    char host[2][128], boot[2][72];
+    if (sscanf(record, "%127s %71s", host[0], boot[0]) != 2 ||
+        sscanf(machine, "%127s %71s", host[1], boot[1]) != 2 || strcmp(host[0], host[1]) != 0)
+        return false;
+    return strcmp(boot[0], boot[1]) == 0 || strcmp(boot[0], "-") == 0 || strcmp(boot[1], "-") == 0;
 }
 
 /* "host boot process\nsince …\n" */
@@ -85,8 +95,11 @@ static const char *describe(char *out, size_t capacity, const char *record) {
 static int put_record(int fd, const char *path, const char *record) {
     const size_t length = strlen(record);
     if (pwrite(fd, record, length, 0) != (ssize_t)length || ftruncate(fd, (off_t)length) < 0 ||
-        fsync(fd) < 0)
-        return kd_fail(KD_EIO, "%s: cannot write: %s", path, strerror(errno));
+        fsync(fd) < 0) {
+        const int status = kd_fail(KD_EIO, "%s: cannot write: %s", path, strerror(errno));
+        if (ftruncate(fd, 0) < 0) kd_warn("%s: %s", path, strerror(errno)); /* nobody's */
+        return status;
+    }
     return KD_OK;
 }
 
@@ -221,8 +234,7 @@ static int examine(const char *folder, const char *path, int fd, bool locked, bo
     char record[RECORD_MAX], machine[256];
     read_record(record, fd);
     name_machine(machine, sizeof machine);
-    const size_t length = strlen(machine);
-    const bool here = strncmp(record, machine, length) == 0 && record[length] == ' ';
+    const bool here = is_of(record, machine);
     *races = !locked;
     if (!record[0] || (here && locked)) return KD_OK;
     if (here) return is_alive_here(record) ? refuse(folder, record) : KD_OK;
