@@ -6,7 +6,6 @@
  */
 #include <fcntl.h>
 #include <omp.h>
-#include <omp.h>
 #include <signal.h>
 #include <sys/time.h>
 #include <sys/wait.h>

@@ -63,7 +63,9 @@ static bool is_of(const char *record, const char *machine) {
     if (sscanf(record, "%127s %71s", host[0], boot[0]) != 2 ||
         sscanf(machine, "%127s %71s", host[1], boot[1]) != 2 || strcmp(host[0], host[1]) != 0)
         return false;
-    return strcmp(boot[0], boot[1]) == 0 || strcmp(boot[0], "-") == 0 || strcmp(boot[1], "-") == 0;
+    const bool torn = !strchr(record, '\n'); /* by a power cut */
+    return torn || strcmp(boot[0], boot[1]) == 0 || strcmp(boot[0], "-") == 0 ||
+           strcmp(boot[1], "-") == 0;
 }
 
 /* "host boot process\nsince …\n" */
