@@ -123,16 +123,12 @@ static int plan_stages(kd_text *out, const char *path, const kd_plan_format *for
 
 /* --- a model ---------------------------------------------------------------------------------- */
 
-static bool is_list(const char *path) {
-    const size_t n = strlen(path);
-    return n > 5 && strcmp(path + n - 5, ".json") == 0;
-}
-
 static int plan(kd_text *out, const char *what, const kd_devices *devices, const kd_device *device,
                 double tokens) {
     kd_plan_format format[KD_PLAN_FORMATS_MAX];
     kd_workload model;
-    if (is_list(what)) return plan_stages(out, what, format, list_formats(format, false), device);
+    if (kd_ends_with(what, ".json"))
+        return plan_stages(out, what, format, list_formats(format, false), device);
     int status = kd_plan_model(&model, what);
     if (status < 0) return status;
     const int formats = list_formats(format, model.integers);

@@ -6,8 +6,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/owner.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "base/ranks.h"
 #include "data/store.h"
 #include "distill/checkpoint.h"
@@ -26,6 +26,16 @@ static int check(const char *path, int status, char *made, const kd_origin *now)
     if (status == KD_OK) status = kd_origin_check(path, made, now);
     free(made);
     return status;
+}
+
+int kd_results_missing(const char *path, const char *what) {
+    if (kd_file_exists(path)) return 0;
+    kd_log("%s: %s is not there", path, what);
+    return 1;
+}
+
+void kd_results_say_source(const char *what, const char *source) {
+    if (*source) kd_log("where %s: %s", what, source);
 }
 
 static int check_checkpoint(const char *folder, const char *stage, const char *which,

@@ -12,6 +12,11 @@
  * `folder` whose names match `written` ("*.best.h5"; a NULL ends them). KD_ECONFIG. */
 int kd_results_check_input(const char *path, const char *folder, const char *const *written);
 
+/* 1 after saying so when a file the config names is not there, else 0. */
+int kd_results_missing(const char *path, const char *what);
+/* "where WHAT: SOURCE", where the config says whence. */
+void kd_results_say_source(const char *what, const char *source);
+
 /* Each is KD_OK when there is no such result, or it has this origin; KD_EDATA names what differs.
  */
 

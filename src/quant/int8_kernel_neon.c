@@ -3,6 +3,7 @@
  * (I8MM) multiplies two rows of eight unsigned bytes with two of eight signed ones. Both are exact.
  */
 #include "quant/int8_kernel.h"
+#include "quant/int8_kernel_rows.h"
 
 #include <stddef.h>
 
@@ -17,29 +18,6 @@
     __attribute__((target("arch=armv8.2-a+dotprod"), always_inline)) static inline
 #define I8MM        __attribute__((target("arch=armv8.2-a+i8mm")))
 #define I8MM_INLINE __attribute__((target("arch=armv8.2-a+i8mm"), always_inline)) static inline
-
-/* A constant count of rows keeps the sums in registers. */
-#define FOR_EACH_COUNT(rows, run, ...)                                                             \
-    switch (rows) {                                                                                \
-    case 6:                                                                                        \
-        run(6, __VA_ARGS__);                                                                       \
-        break;                                                                                     \
-    case 5:                                                                                        \
-        run(5, __VA_ARGS__);                                                                       \
-        break;                                                                                     \
-    case 4:                                                                                        \
-        run(4, __VA_ARGS__);                                                                       \
-        break;                                                                                     \
-    case 3:                                                                                        \
-        run(3, __VA_ARGS__);                                                                       \
-        break;                                                                                     \
-    case 2:                                                                                        \
-        run(2, __VA_ARGS__);                                                                       \
-        break;                                                                                     \
-    default:                                                                                       \
-        run(1, __VA_ARGS__);                                                                       \
-        break;                                                                                     \
-    }
 
 /* --- dot products: four values of k for each of four channels in a register --------------------
  */

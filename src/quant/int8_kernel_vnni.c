@@ -1,6 +1,7 @@
 /* The VNNI kernels: vpdpbusd adds four products of u8 and s8 into an int32 without saturating in
  * between (vpdpbusds, which saturates, is not used). Two encodings of the same instruction. */
 #include "quant/int8_kernel.h"
+#include "quant/int8_kernel_rows.h"
 
 #include <stddef.h>
 
@@ -14,29 +15,6 @@ static inline int32_t four_at(const uint8_t *from) {
     memcpy(&four, from, sizeof four);
     return four;
 }
-
-/* A constant count of rows keeps the sums in registers. */
-#define FOR_EACH_COUNT(rows, run, ...)                                                             \
-    switch (rows) {                                                                                \
-    case 6:                                                                                        \
-        run(6, __VA_ARGS__);                                                                       \
-        break;                                                                                     \
-    case 5:                                                                                        \
-        run(5, __VA_ARGS__);                                                                       \
-        break;                                                                                     \
-    case 4:                                                                                        \
-        run(4, __VA_ARGS__);                                                                       \
-        break;                                                                                     \
-    case 3:                                                                                        \
-        run(3, __VA_ARGS__);                                                                       \
-        break;                                                                                     \
-    case 2:                                                                                        \
-        run(2, __VA_ARGS__);                                                                       \
-        break;                                                                                     \
-    default:                                                                                       \
-        run(1, __VA_ARGS__);                                                                       \
-        break;                                                                                     \
-    }
 
 /* --- AVX-VNNI: 256-bit registers, eight channels each ------------------------------------------
  */

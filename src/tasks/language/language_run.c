@@ -15,17 +15,6 @@
 /* --- opening -----------------------------------------------------------------------------------
  */
 
-/* 1 after saying so when a file the config names is not there, else 0. */
-static int missing(const char *path, const char *what) {
-    if (kd_file_exists(path)) return 0;
-    kd_log("%s: %s is not there", path, what);
-    return 1;
-}
-
-static void say_source(const char *what, const char *source) {
-    if (*source) kd_log("where %s: %s", what, source);
-}
-
 /* Everything that is missing is named at once, and where it comes from. */
 static int check_inputs(const kd_language_config *config) {
     const kd_language_data *data = &config->data;
@@ -35,14 +24,14 @@ static int check_inputs(const kd_language_config *config) {
     } lists[] = {{&data->train, "a training text"},
                  {&data->validation, "a validation text"},
                  {&data->test, "a test text"}};
-    const int teacher = missing(config->teacher.weights, "the teacher");
+    const int teacher = kd_results_missing(config->teacher.weights, "the teacher");
     int texts = 0;
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (int k = 0; k < lists[i].list->count; k++)
-            texts += missing(lists[i].list->path[k], lists[i].what);
+            texts += kd_results_missing(lists[i].list->path[k], lists[i].what);
     if (teacher + texts == 0) return KD_OK;
-    if (teacher) say_source("the teacher comes from", config->teacher.source);
-    if (texts) say_source("the texts come from", data->source);
+    if (teacher) kd_results_say_source("the teacher comes from", config->teacher.source);
+    if (texts) kd_results_say_source("the texts come from", data->source);
     return kd_fail(KD_ENOINPUT, "%s: %d of the files it names %s missing", config->path,
                    teacher + texts, teacher + texts > 1 ? "are" : "is");
 }

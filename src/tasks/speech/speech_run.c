@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/owner.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "base/ranks.h"
 #include "distill/checkpoint.h"
 #include "distill/results.h"
@@ -21,17 +21,6 @@
 
 /* --- opening -------------------------------------------------------------------------------- */
 
-/* 1 after saying so when a file the config names is not there, else 0. */
-static int missing(const char *path, const char *what) {
-    if (kd_file_exists(path)) return 0;
-    kd_log("%s: %s is not there", path, what);
-    return 1;
-}
-
-static void say_source(const char *what, const char *source) {
-    if (*source) kd_log("where %s: %s", what, source);
-}
-
 /* Everything that is missing is named at once, and where it comes from. */
 static int check_inputs(const kd_speech_config *config) {
     const kd_speech_data *data = &config->data;
@@ -41,18 +30,18 @@ static int check_inputs(const kd_speech_config *config) {
     } lists[] = {{&data->train, "the list of training recordings"},
                  {&data->validation, "the list of validation recordings"},
                  {&data->test, "the list of test recordings"}};
-    const int teacher = missing(config->teacher.weights, "the teacher");
+    const int teacher = kd_results_missing(config->teacher.weights, "the teacher");
     int recordings = 0;
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (int k = 0; k < lists[i].list->count; k++)
-            recordings += missing(lists[i].list->path[k], lists[i].what);
+            recordings += kd_results_missing(lists[i].list->path[k], lists[i].what);
     int others = 0;
     for (int i = 0; i < config->quantize_count; i++)
         if (config->quantize[i].imatrix[0])
-            others += missing(config->quantize[i].imatrix, "the importance matrix");
+            others += kd_results_missing(config->quantize[i].imatrix, "the importance matrix");
     if (teacher + recordings + others == 0) return KD_OK;
-    if (teacher) say_source("the teacher comes from", config->teacher.source);
-    if (recordings) say_source("the recordings come from", data->source);
+    if (teacher) kd_results_say_source("the teacher comes from", config->teacher.source);
+    if (recordings) kd_results_say_source("the recordings come from", data->source);
     return kd_fail(KD_ENOINPUT, "%s: %d of the files it names %s missing", config->path,
                    teacher + recordings + others, teacher + recordings + others > 1 ? "are" : "is");
 }
