@@ -25,7 +25,8 @@ double kd_soft_row(const kd_loss_row *row, const kd_soft_targets *soft, const kd
 /* Σ e^{(x − max)·rate}, in tiles: each a float's sum, together in double. */
 double kd_sum_exp(const kd_real *x, int64_t n, kd_real max, kd_real rate);
 
-/* log(Σ_kept e^{v·rate} + e^tail): the log-sum-exp of a teacher's row of k kept logits and a tail. */
+/* log(Σ_kept e^{v·rate} + e^tail): the log-sum-exp of a teacher's row of k kept logits and a tail.
+ */
 double kd_topk_log_sum(const kd_real *kept, int k, kd_real tail, double rate);
 
 /* A row of top-k targets: of the teacher k kept logits and the others' log-sum-exp at τ; of the
@@ -36,12 +37,13 @@ typedef struct {
     double tail, dropped, total;
     kd_real max_z, rate; /* rate = 1/τ */
     /* Found by kd_topk_divergence: */
-    double log_v, mean; /* log-sum-exp of the teacher's row; Σ q·g */
-    double drop_factor; /* q·(g − mean) of a dropped class is this times e^{(z − max_z)/τ} */
+    double log_v, log_z; /* log-sum-exps of both rows, relative to max_z the student's */
+    double mean;         /* Σ q·g */
+    double drop_factor;  /* q·(g − mean) of a dropped class is this times e^{(z − max_z)/τ} */
 } kd_topk_row;
 
-/* The divergence over the kept classes, whose logits of the student are z (k), and one bucket of all
- * others. */
+/* The divergence over the kept classes, whose logits of the student are z (k), and one bucket of
+ * all others. */
 double kd_topk_divergence(kd_topk_row *row, const kd_divergence *d, const kd_real *z);
 
 /* q·(g − mean) of kept class j, whose logit of the student is z. */

@@ -1,4 +1,5 @@
-/* The soft part of the loss, row by row: how far softmax(z/τ) is from the teacher's softmax(v/τ). */
+/* The soft part of the loss, row by row: how far softmax(z/τ) is from the teacher's softmax(v/τ).
+ */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -60,9 +61,8 @@ static double dense_row(const kd_loss_row *row, const kd_real *restrict v, kd_re
 static double divergence_row(const kd_loss_row *row, const kd_real *v, const kd_loss_spec *spec,
                              kd_real weight) {
     const int64_t V = row->V;
-    kd_divergence_row at = {.rate = 1 / spec->temperature,
-                            .max_v = kd_row_max(v, V),
-                            .max_z = kd_row_max(row->z, V)};
+    kd_divergence_row at = {
+        .rate = 1 / spec->temperature, .max_v = kd_row_max(v, V), .max_z = kd_row_max(row->z, V)};
     at.log_v = (kd_real)log(kd_sum_exp(v, V, at.max_v, at.rate));
     at.log_z = (kd_real)log(kd_sum_exp(row->z, V, at.max_z, at.rate));
     double value = 0, mean = 0;
@@ -76,8 +76,8 @@ static double divergence_row(const kd_loss_row *row, const kd_real *v, const kd_
     return value;
 }
 
-/* Decoupled distillation (Zhao et al. 2022). With b = (q_y, 1 − q_y), a likewise of the teacher, and
- * q̂, p̂ the distributions among the classes that are not the label's,
+/* Decoupled distillation (Zhao et al. 2022). With b = (q_y, 1 − q_y), a likewise of the teacher,
+ * and q̂, p̂ the distributions among the classes that are not the label's,
  *
  *     KL(a ‖ b) + β·KL(p̂ ‖ q̂)
  *     ∂ y: weight·τ·(q_y − p_y)        ∂ others: weight·τ·(β·(q̂ − p̂) − q̂·(q_y − p_y))
@@ -96,7 +96,8 @@ static double decoupled_row(const kd_loss_row *row, const kd_real *restrict v,
         rest_z += exp(((double)z[c] - max_z) * rate);
         rest_v += exp(((double)v[c] - max_v) * rate);
     }
-    const double own_z = ((double)z[label] - max_z) * rate, own_v = ((double)v[label] - max_v) * rate;
+    const double own_z = ((double)z[label] - max_z) * rate,
+                 own_v = ((double)v[label] - max_v) * rate;
     const double log_rest_z = log(fmax(rest_z, DBL_MIN)), log_rest_v = log(fmax(rest_v, DBL_MIN));
     const double log_z = log(rest_z + exp(own_z)), log_v = log(rest_v + exp(own_v));
     const double p = exp(own_v - log_v), apart = exp(own_z - log_z) - p;
@@ -119,8 +120,7 @@ static double decoupled_row(const kd_loss_row *row, const kd_real *restrict v,
 static double dense_loss(const kd_loss_row *row, const kd_real *v, const kd_loss_spec *spec,
                          int32_t label, kd_real weight) {
     if (spec->decoupled > 0) return decoupled_row(row, v, spec, label, weight);
-    if (spec->divergence.kind == KD_FORWARD_KL)
-        return dense_row(row, v, spec->temperature, weight);
+    if (spec->divergence.kind == KD_FORWARD_KL) return dense_row(row, v, spec->temperature, weight);
     return divergence_row(row, v, spec, weight);
 }
 
@@ -175,7 +175,8 @@ double kd_topk_log_sum(const kd_real *kept, int k, kd_real tail, double rate) {
 
 double kd_topk_divergence(kd_topk_row *row, const kd_divergence *d, const kd_real *z) {
     const bool forward = d->kind == KD_FORWARD_KL;
-    const double log_z = log(row->total), log_dropped = log(row->dropped) - log_z;
+    row->log_z = log(row->total);
+    const double log_dropped = log(row->dropped) - row->log_z;
     row->log_v = kd_topk_log_sum(row->kept, row->k, (kd_real)row->tail, (double)row->rate);
     double slope = 0, value = 0, own;
     /* Of a tail of nothing only forward KL has a value: 0, and what q gives it is taken away. */
@@ -188,7 +189,7 @@ double kd_topk_divergence(kd_topk_row *row, const kd_divergence *d, const kd_rea
     for (int j = 0; j < row->k; j++) {
         const double log_p = (double)row->kept[j] * (double)row->rate - row->log_v;
         value += kd_divergence_class(
-            d, log_p, (double)(z[j] - row->max_z) * (double)row->rate - log_z, &own);
+            d, log_p, (double)(z[j] - row->max_z) * (double)row->rate - row->log_z, &own);
         row->mean += own;
     }
     if (forward) row->mean = 0; /* Σ (q − p) */
@@ -197,7 +198,7 @@ double kd_topk_divergence(kd_topk_row *row, const kd_divergence *d, const kd_rea
 }
 
 double kd_topk_slope(const kd_topk_row *row, const kd_divergence *d, int j, kd_real z) {
-    const double rate = (double)row->rate, log_q = (double)(z - row->max_z) * rate - log(row->total);
+    const double rate = (double)row->rate, log_q = (double)(z - row->max_z) * rate - row->log_z;
     double slope;
     kd_divergence_class(d, (double)row->kept[j] * rate - row->log_v, log_q, &slope);
     return slope - exp(log_q) * row->mean;

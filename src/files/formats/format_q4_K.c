@@ -28,11 +28,7 @@ static void encode(unsigned char *out, const float *x, const float *importance, 
 }
 
 static void scales(float *scale, float *offset, const unsigned char *in, int64_t n) {
-    for (int64_t at = 0; at < n; at += KD_SUPER_BLOCK, in += BYTES) {
-        kd_super_scales s;
-        kd_super_get_scales(&s, in);
-        kd_super_fill(scale + at, offset + at, &s, SUB);
-    }
+    kd_super_get_row(scale, offset, in, n, BYTES);
 }
 
 static void decode(float *out, const unsigned char *in, int64_t n) {

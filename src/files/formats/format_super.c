@@ -24,6 +24,15 @@ void kd_super_get_scales(kd_super_scales *out, const unsigned char *in) {
     }
 }
 
+void kd_super_get_row(float *scale, float *offset, const unsigned char *in, int64_t n, int bytes) {
+    enum { SUB = 32 };
+    for (int64_t at = 0; at < n; at += KD_SUPER_BLOCK, in += bytes) {
+        kd_super_scales s;
+        kd_super_get_scales(&s, in);
+        kd_super_fill(scale + at, offset + at, &s, SUB);
+    }
+}
+
 void kd_super_fill(float *scale, float *offset, const kd_super_scales *s, int sub) {
     for (int j = 0; j < KD_SUPER_BLOCK / sub; j++)
         kd_format_fill(scale + j * sub, offset + j * sub, s->d * (float)s->scale[j],

@@ -36,6 +36,8 @@ void kd_super_fill(float *scale, float *offset, const kd_super_scales *scales, i
 enum { KD_SUPER_SCALES_BYTES = 2 + 2 + 12 };
 void kd_super_put_scales(unsigned char *out, const kd_super_scales *scales);
 void kd_super_get_scales(kd_super_scales *out, const unsigned char *in);
+/* kd_super_fill of all n values of a row whose blocks of `bytes` begin with such scales. */
+void kd_super_get_row(float *scale, float *offset, const unsigned char *in, int64_t n, int bytes);
 
 /* --- 16 sub-blocks of 16 without offsets: q3_K, q6_K --------------------------------------------
  */
