@@ -428,6 +428,22 @@ static void test_chat(void **state) {
     assert_says(printed, "chat     ChatML\n");
 }
 
+/* --dry-run, whatever teaches: it measures a step and writes nothing. */
+static void test_dry_run(void **state) {
+    static const char *const how[] = {"\"kind\": \"online\"", "\"kind\": \"hidden\"",
+                                      "\"kind\": \"topk\", \"k\": 5"};
+    test_folder *folder = *state;
+    char config[KD_PATH_MAX], runs[KD_PATH_MAX];
+    test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+    test_copy(runs, sizeof runs, test_path(folder, "runs"));
+    for (int i = 0; i < 3; i++) {
+        write_config(folder, ", \"layers\": 2", how[i], "");
+        if (DISTILL("train", config, "--runs", runs, "--dry-run") != 0) fail_msg("%s", complained);
+        assert_says(printed, "contexts of ");
+        assert_int_equal(access(runs, F_OK), -1);
+    }
+}
+
 int main(void) {
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, test_teardown)
     const struct CMUnitTest tests[] = {
@@ -437,6 +453,7 @@ int main(void) {
         WITH_FOLDER(test_another_origin), WITH_FOLDER(test_config),
         WITH_FOLDER(test_tokenizes_once), WITH_FOLDER(test_imatrix),
         WITH_FOLDER(test_chat),           WITH_FOLDER(test_inspected),
+        WITH_FOLDER(test_dry_run),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

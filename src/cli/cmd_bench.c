@@ -210,7 +210,6 @@ static int measure_step(const step_case *c, int64_t batch, kd_precision precisio
                            .evaluate_every = 1};
     kd_loss_config loss = {.hard = 1, .temperature = 1};
     kd_classifier_job job = {.loop = {.stage = "bench",
-                                      .folder = ".",
                                       .spec = &train,
                                       .precision = precision,
                                       .seed = 1},
