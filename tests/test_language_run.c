@@ -207,6 +207,24 @@ static void test_refused(void **state) {
     }
 }
 
+/* --dry-run measures a step of the student, with the teacher beside it or its answers on disk, and
+ * writes nothing. */
+static void test_planned(void **state) {
+    static const char *const how[] = {"", "\"kind\": \"hidden\""};
+    test_folder *folder = *state;
+    char config[KD_PATH_MAX], runs[KD_PATH_MAX];
+    test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+    test_copy(runs, sizeof runs, test_path(folder, "runs"));
+    for (int i = 0; i < 2; i++) {
+        write_config(folder, ", \"layers\": 2", how[i], "");
+        if (DISTILL("train", config, "--dry-run", "--runs", runs) != 0) fail_msg("%s", complained);
+        assert_says(printed, "33 contexts of 16 tokens");
+        assert_says(printed, "training");
+        assert_true((strstr(printed, "the teacher's targets") != NULL) == (i == 1));
+    }
+    assert_false(kd_file_exists(runs));
+}
+
 /* Files of tokens in the run's folder. */
 static int count_texts(test_folder *folder) {
     struct dirent **entry;
@@ -437,6 +455,7 @@ int main(void) {
         WITH_FOLDER(test_another_origin), WITH_FOLDER(test_config),
         WITH_FOLDER(test_tokenizes_once), WITH_FOLDER(test_imatrix),
         WITH_FOLDER(test_chat),           WITH_FOLDER(test_inspected),
+        WITH_FOLDER(test_planned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
