@@ -156,6 +156,36 @@ static void test_everything(void **state) {
     kd_language_config_free(config);
 }
 
+/* Roundings that look at texts: each writes other bytes than the nearest numbers.
+ */
+static void test_calibrated(void **state) {
+    static const char *const file[] = {"student.q4_0.gguf", "student.q4_0-importance.gguf",
+                                       "student.q4_0-gptq.gguf"};
+    test_folder *folder = *state;
+    char *bytes[3], path[KD_PATH_MAX];
+    size_t length[3];
+    kd_language_run run;
+    write_config(
+        folder, ", \"keep\": [0, 2]", "",
+        ", \"quantize\": [{\"format\": \"q4_0\"}, "
+        "{\"name\": \"q4_0-importance\", \"format\": \"q4_0\", \"rounding\": \"importance\"}, "
+        "{\"name\": \"q4_0-gptq\", \"format\": \"q4_0\", \"rounding\": \"gptq\"}]");
+    kd_language_config *config = load(folder);
+    open_run(&run, folder, config, "runs");
+    assert_ok(kd_language_run_everything(&run));
+    for (int i = 0; i < 3; i++) {
+        assert_ok(kd_path_join(path, run.folder, file[i]));
+        assert_ok(kd_file_read(&bytes[i], &length[i], path, 1 << 24));
+        const size_t data = length[0] / 2; /* stands behind what differs in the heads */
+        for (int k = 0; k < i; k++)
+            assert_memory_not_equal(bytes[i] + length[i] - data, bytes[k] + length[k] - data, data);
+        assert_true(perplexity_of(file[i], &run) < 300);
+    }
+    for (int i = 0; i < 3; i++) free(bytes[i]);
+    kd_language_run_close(&run);
+    kd_language_config_free(config);
+}
+
 /* The layers that a student keeps are the teacher's own. */
 static void test_layers(void **state) {
     int layer[30];
@@ -453,7 +483,7 @@ int main(void) {
         WITH_FOLDER(test_another_origin), WITH_FOLDER(test_config),
         WITH_FOLDER(test_tokenizes_once), WITH_FOLDER(test_imatrix),
         WITH_FOLDER(test_chat),           WITH_FOLDER(test_inspected),
-        WITH_FOLDER(test_dry_run),
+        WITH_FOLDER(test_dry_run),        WITH_FOLDER(test_calibrated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
