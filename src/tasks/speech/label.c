@@ -20,6 +20,7 @@
 
 /* Bumped when the same sound and teacher would give another label. */
 static const char *const DECODING = "greedy-1";
+static const char *const DECODING_BFLOAT16 = "greedy-1, heard in bfloat16";
 
 /* Batches that a rank may be ahead of another. */
 enum { AHEAD = 2 };
@@ -35,6 +36,7 @@ typedef struct {
     const kd_utterances *utterances;
     const kd_whisper_file *teacher;
     int32_t language, task; /* ids */
+    kd_precision precision; /* of the encoder's products */
     kd_recordings recordings;
     int64_t *first; /* (count) the first utterance with the same sound, maybe itself; −1: unread */
     kd_label_files *files;
@@ -314,6 +316,7 @@ static int prepare(job *j) {
     int status = kd_greedy_create(&j->greedy, model, j->teacher->tokenizer, j->language, j->task);
     if (status == KD_OK) status = kd_features_init(&j->features, &model->spec);
     if (status < 0) return status;
+    kd_greedy_hear_in(j->greedy, j->precision);
     const size_t bytes = (size_t)(KD_GREEDY_MOST * j->features.values) * sizeof *j->mel;
     j->mel = malloc(bytes);
     return j->mel ? KD_OK : kd_fail_memory(bytes, "what the teacher hears");
@@ -442,7 +445,7 @@ static int make_key(kd_label_key *out, const job *j, const kd_hash *teacher) {
         {"language", language_code(tokenizer, j->language)},
         {"task", translate ? "translate" : "transcribe"},
         {"generation", generation.hex},
-        {"decoding", DECODING}};
+        {"decoding", j->precision == KD_PRECISION_FLOAT32 ? DECODING : DECODING_BFLOAT16}};
     for (int i = 0; i < KD_LABEL_FACTS; i++) {
         out->fact[i].name = fact[i][0];
         snprintf(out->fact[i].value, sizeof out->fact[i].value, "%s", fact[i][1]);
@@ -483,7 +486,8 @@ int kd_label_check(const char *folder, const kd_whisper_file *teacher, kd_hash t
     const bool multilingual = kd_tokenizer_ids(teacher->tokenizer)->multilingual;
     const job j = {.teacher = teacher,
                    .language = multilingual ? options->language : -1,
-                   .task = multilingual ? options->task : -1};
+                   .task = multilingual ? options->task : -1,
+                   .precision = options->precision};
     kd_label_key key;
     kd_label_files *files = NULL;
     int status = make_key(&key, &j, &teacher_hash);
@@ -503,7 +507,8 @@ int kd_label_run(kd_labels *out, const char *folder, const kd_utterances *uttera
              .utterances = utterances,
              .teacher = teacher,
              .language = multilingual ? options->language : -1,
-             .task = multilingual ? options->task : -1};
+             .task = multilingual ? options->task : -1,
+             .precision = options->precision};
     KD_CONTRACT(utterances->count > 0, "no utterances for %s", folder);
     *out = (kd_labels){0};
     if (multilingual && j.language < 0)
