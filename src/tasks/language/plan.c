@@ -28,14 +28,11 @@ static int measure(costs *out, kd_language_run *run, const kd_train_spec *spec) 
         loss.kl = 0;
         loss.hard = 1;
     }
-    const kd_language_job job = {.loop = {.stage = "train",
-                                          .folder = run->folder,
-                                          .spec = spec,
-                                          .precision = run->precision,
-                                          .seed = config->seed},
-                                 .loss = &loss,
-                                 .train = run->train,
-                                 .teacher = online ? run->teacher->model : NULL};
+    const kd_language_job job = {
+        .loop = {.stage = "train", .spec = spec, .precision = run->precision, .seed = config->seed},
+        .loss = &loss,
+        .train = run->train,
+        .teacher = online ? run->teacher->model : NULL};
     int status = kd_language_student_create(&student, run->teacher, &config->model, config->seed,
                                             KD_LLAMA_TRAIN);
     if (status == KD_OK)
