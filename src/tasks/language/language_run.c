@@ -51,6 +51,12 @@ static int read_teacher(kd_language_run *run) {
     if (config->data.context > run->teacher->model->spec.context)
         return kd_fail(KD_ECONFIG, "data.context: %lld tokens, but the teacher has %d positions",
                        (long long)config->data.context, run->teacher->model->spec.context);
+    const int V = run->teacher->model->spec.vocabulary;
+    if (config->teacher.targets == KD_TEACHER_SAMPLED &&
+        config->teacher.draws > KD_STORE_DRAWN_MAX / V)
+        return kd_fail(KD_ECONFIG,
+                       "teacher.targets.draws: %d, at most %d of %d tokens can be stored",
+                       config->teacher.draws, KD_STORE_DRAWN_MAX / V, V);
     return kd_language_student_spec(&student, &config->model, &run->teacher->model->spec);
 }
 
@@ -146,6 +152,7 @@ int kd_language_run_teach(kd_language_run *run) {
                                            .contexts = run->train,
                                            .how = &config->teacher,
                                            .temperature = config->loss.temperature,
+                                           .seed = config->seed,
                                            .precision = run->precision,
                                            .origin = &origin,
                                            .description = config->teacher.weights};
