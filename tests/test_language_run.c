@@ -46,16 +46,18 @@ static double distance(const kd_real *a, const kd_real *b, size_t n) {
 }
 
 /* The teacher beside the student, its hidden states in a store, and all of its logits but one teach
- * the same; five of them something else. */
+ * the same, very many draws nearly so; five of its logits something else. */
 static void test_targets_agree(void **state) {
     static const char *const how[] = {"\"kind\": \"online\"",
                                       "\"kind\": \"hidden\", \"dtype\": \"float32\"",
                                       "\"kind\": \"topk\", \"dtype\": \"float32\", \"k\": 256",
-                                      "\"kind\": \"topk\", \"dtype\": \"float32\", \"k\": 5"};
+                                      "\"kind\": \"topk\", \"dtype\": \"float32\", \"k\": 5",
+                                      "\"kind\": \"sampled\", \"draws\": 4096",
+                                      "\"kind\": \"sampled\", \"draws\": 8"};
     test_folder *folder = *state;
-    kd_real *value[4];
+    kd_real *value[6];
     size_t size;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         char runs[16];
         snprintf(runs, sizeof runs, "runs%d", i);
         write_config(folder, ", \"layers\": 2", how[i], "");
@@ -64,7 +66,11 @@ static void test_targets_agree(void **state) {
     assert_true(distance(value[0], value[1], size) < 1e-4);
     assert_true(distance(value[0], value[2], size) < 1e-3);
     assert_true(distance(value[0], value[3], size) > 1e-3);
-    for (int i = 0; i < 4; i++) free(value[i]);
+    const double many = distance(value[0], value[4], size);
+    const double few = distance(value[0], value[5], size);
+    print_message("distance of 4096 draws %.2g, of 8 %.2g\n", many, few);
+    assert_true(many < 0.01 && many < few / 2);
+    for (int i = 0; i < 6; i++) free(value[i]);
 }
 
 /* Stopped after an epoch and gone on with: the bits of never having stopped. */
@@ -325,6 +331,7 @@ static void test_config(void **state) {
         {", \"keep\": [1, 1]", "", "", "expected rising numbers"},
         {", \"width\": 8", "", "", "goes with \"start\": \"random\" only"},
         {"", "\"k\": 3", "", "goes with kind \"topk\" only"},
+        {"", "\"draws\": 3", "", "goes with kind \"sampled\" only"},
         {"", "", ", \"quantize\": [{\"format\": \"q8_0\"}, {\"format\": \"q8_0\"}]",
          "two files with the name \"q8_0\""},
         {"", "", ", \"quantize\": {\"format\": \"q8_0\", \"calibration_samples\": 3}",
@@ -336,8 +343,16 @@ static void test_config(void **state) {
         const char *said = complaint(folder);
         if (!strstr(said, bad[i].message)) fail_msg("'%s' should say '%s'", said, bad[i].message);
     }
+    kd_language_config *config;
+    write_config(folder, "", "\"kind\": \"sampled\"", "");
+    for (int skewed = 0; skewed < 2; skewed++) { /* whose gradient draws would bend */
+        const char *set = skewed ? "loss.divergence=\"skewed_kl\"" : "loss.hard=1";
+        assert_int_equal(kd_language_config_load(&config, test_path(folder, "tiny.json"), 1, &set),
+                         skewed ? KD_ECONFIG : KD_OK);
+        kd_language_config_free(config);
+    }
     write_config(folder, "", "", "");
-    kd_language_config *config = load(folder);
+    config = load(folder);
     assert_string_equal(config->name, "tiny");
     assert_int_equal(config->teacher.targets, KD_TEACHER_ONLINE);
     assert_int_equal(config->data.context, TINY_CONTEXT);
