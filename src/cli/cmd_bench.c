@@ -256,8 +256,7 @@ static int measure_peaks(double peak[2], const record *r) {
     char kernels[160], own[64];
     kd_gemm_describe(kernels, sizeof kernels);
     record_peak(r, "float32", peak[0], kernels);
-    record_peak(r, "bfloat16", peak[1],
-                kd_bfloat16_is_fast() ? kd_bfloat16_kernels() : "our own, in float32");
+    record_peak(r, "bfloat16", peak[1], kd_bfloat16_kernels());
     snprintf(own, sizeof own, "our own, %s", kd_int8_kernel_choose()->name);
     record_peak(r, "int8", int8_peak, own);
     return KD_OK;
