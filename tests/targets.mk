@@ -145,6 +145,8 @@ build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 # tokenizers, sentencepiece and llama-cpp-python from PyPI; TOKENIZERS: folders and GGUF files.
 text-parity: build/release/text_probe
 	$(PYTHON) tests/text_parity.py $< $(or $(DISTILL_DATA),../shared/data) $(TOKENIZERS)
+build/release/onnx_probe: tests/onnx_probe.c build/release/libdistill.a
+	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -Itests -o $@ $^ -lcmocka $(LDLIBS)
 build/release/text_probe: tests/text_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
