@@ -126,12 +126,37 @@ static double perplexity_of(const char *path, const kd_language_run *run) {
     return exp(score.nats / score.targets);
 }
 
+/* The file has the formats of the choice, and says so. */
+static void check_budget_file(const kd_language_run *run) {
+    const kd_budget *b = run->budget[2];
+    char path[KD_PATH_MAX], *text;
+    kd_file_map map;
+    kd_gguf *g;
+    int formats = 0;
+    assert_ok(kd_path_join(path, run->folder, "student.budget.gguf"));
+    assert_ok(kd_gguf_read_text(&text, path, "distill.budget"));
+    assert_non_null(strstr(text, "\"limit\": 13500"));
+    free(text);
+    assert_ok(kd_file_map_open(&map, path));
+    assert_ok(kd_gguf_parse(&g, map.bytes, map.length, path));
+    for (int t = 0; t < b->count; t++) formats += b->format[b->matrix[t].param] != &kd_format_f16;
+    for (uint64_t i = 0; i < g->tensor_count; i++) {
+        const uint32_t type = g->tensor[i].type;
+        formats -= type != kd_format_f16.ggml_type && type != kd_format_f32.ggml_type;
+    }
+    assert_int_equal(formats, 0);
+    kd_gguf_free(g);
+    kd_file_map_close(&map);
+}
+
 /* It learns, and all its files can be read and are nearly as good. */
 static void test_everything(void **state) {
     test_folder *folder = *state;
-    write_config(folder, ", \"keep\": [0, 2]", "",
-                 ", \"quantize\": [{\"format\": \"q8_0\"}, "
-                 "{\"format\": \"q4_0\", \"qat\": {\"epochs\": 1}}]");
+    write_config(
+        folder, ", \"keep\": [0, 2]", "",
+        ", \"quantize\": [{\"format\": \"q8_0\"}, "
+        "{\"format\": \"q4_0\", \"qat\": {\"epochs\": 1}}, "
+        "{\"budget\": {\"bytes\": \"13.5 kB\", \"sensitivity\": \"measured\", \"samples\": 2}}]");
     kd_language_config *config = load(folder);
     kd_language_run run;
     char path[KD_PATH_MAX];
@@ -153,6 +178,15 @@ static void test_everything(void **state) {
     assert_true(fabs(perplexity_of("student.gguf", &run) / own - 1) < 0.01);
     assert_true(fabs(perplexity_of("student.q8_0.gguf", &run) / own - 1) < 0.02);
     assert_true(fabs(perplexity_of("student.q4_0-qat.gguf", &run) / own - 1) < 0.3);
+    assert_true(fabs(perplexity_of("student.budget.gguf", &run) / own - 1) < 0.3);
+    assert_true(run.budget[2]->bytes <= 13500);
+    check_budget_file(&run);
+    static const char *const written[] = {"report.html", "pareto.svg", "budget.budget.json",
+                                          "budget.budget.svg"};
+    for (size_t i = 0; i < sizeof written / sizeof *written; i++) {
+        assert_ok(kd_path_join(path, run.folder, written[i]));
+        assert_true(kd_file_exists(path));
+    }
     kd_llama_file_free(initial);
     kd_tape_free(tape);
     kd_language_run_close(&run);

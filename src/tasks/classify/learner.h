@@ -35,6 +35,9 @@ int kd_learner_create(kd_learner **out, const kd_learner_spec *spec);
 int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec);
 void kd_learner_free(kd_learner *learner);
 
+/* The learner for quantizers. */
+kd_quantizable kd_learner_quantizable(const kd_learner *learner);
+
 /* Reads the weights from one of our checkpoints, or by its extension from a safetensors file or a
  * GGUF of weights: all of the network's and no others, but for quantizers and hint projections
  * beside them. A checkpoint and a GGUF carry their config: of a network that makes something else

@@ -37,8 +37,9 @@ static int check_inputs(const kd_language_config *config) {
 }
 
 /* What --fresh removes. */
-static const char *const RESULTS[] = {"*.last.h5", "*.best.h5",   "student*.gguf", "log.jsonl",
-                                      "report.*",  "config.json", "text-*.tokens", NULL};
+static const char *const RESULTS[] = {"*.last.h5", "*.best.h5",  "student*.gguf", "log.jsonl",
+                                      "report.*",  "pareto.svg", "config.json",   "text-*.tokens",
+                                      "budget.*",  NULL};
 
 static int read_teacher(kd_language_run *run) {
     const kd_language_config *config = run->config;
@@ -127,6 +128,7 @@ int kd_language_run_open(kd_language_run *run, const kd_language_config *config,
 }
 
 void kd_language_run_close(kd_language_run *run) {
+    for (int i = 0; i < KD_LANGUAGE_QUANTIZE_MAX; i++) kd_budget_free(run->budget[i]);
     kd_contexts_close(run->train);
     kd_contexts_close(run->validation);
     kd_contexts_close(run->test);

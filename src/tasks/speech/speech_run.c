@@ -57,7 +57,8 @@ static int read_list(kd_speech_list *out, const char *name, const kd_manifests *
 
 /* What --fresh removes. */
 static const char *const RESULTS[] = {"*.last.h5", "*.best.h5", "student*.bin", "student*.gguf",
-                                      "log.jsonl", "report.*",  "config.json",  NULL};
+                                      "log.jsonl", "report.*",  "pareto.svg",   "config.json",
+                                      "budget.*",  NULL};
 
 int kd_speech_run_look(kd_speech_run *run, const kd_speech_config *config) {
     *run = (kd_speech_run){.config = config, .lock = -1};
@@ -224,6 +225,7 @@ static void clear_list(kd_speech_list *list) {
 }
 
 void kd_speech_run_close(kd_speech_run *run) {
+    for (int i = 0; i < KD_SPEECH_QUANTIZE_MAX; i++) kd_budget_free(run->budget[i]);
     clear_list(&run->train);
     clear_list(&run->validation);
     clear_list(&run->test);
