@@ -22,10 +22,10 @@ typedef struct {
 /* Of one row: what its gradient needs. Logarithms of sums relative to the row's maxima. */
 typedef struct {
     kd_real max_z, max_v, log_hard, log_soft, log_v;
-    kd_real own;         /* z of the label                                               */
-    double hard, kl;     /* the losses                                                   */
-    double mean;         /* Σ q·g of a divergence of hidden states                       */
-    kd_topk_row topk;    /* top-k only                                                   */
+    kd_real own;      /* z of the label                                               */
+    double hard, kl;  /* the losses                                                   */
+    double mean;      /* Σ q·g of a divergence of hidden states                       */
+    kd_topk_row topk; /* top-k only                                                   */
 } kd_vocab_row;
 
 /* A class that a top-k row keeps: entry j of row r of the panel. */
@@ -36,6 +36,8 @@ typedef struct {
 typedef struct {
     int64_t V, C, width, tiles, groups;
     const kd_real *E, *teacher_output; /* (V,C), (V,width) */
+    const kd_real *bias;               /* (V) of the logits, or NULL */
+    kd_real *dbias;                    /* (V) its gradient, of all panels, or NULL: not wanted */
     const int32_t *label;
     const kd_soft_targets *soft; /* NULL: no soft part */
     kd_loss_spec spec;
