@@ -21,7 +21,7 @@ fi
 
 # The middle of a book: its first pages are titles and prefaces. Words are cut at no byte of a letter.
 part() {
-    tail -c +20001 "$1" | head -c "$BYTES" | iconv -c -f UTF-8 -t UTF-8 > "$2/$(basename "$1")"
+    tail -c +20001 "$1" | head -c "$BYTES" | { iconv -c -f UTF-8 -t UTF-8 || true; } > "$2/$(basename "$1")"
 }
 
 BYTES=${BYTES:-60000}
