@@ -128,11 +128,13 @@ schema: build/distill
 	build/distill schema > configs/schema.json
 	build/distill schema --task speech > configs/speech.schema.json
 	build/distill schema --task language > configs/language.schema.json
+	build/distill schema --task encoder > configs/encoder.schema.json
 	build/distill schema --sweep > configs/sweep.schema.json
-	sed -i '/^### The whole$$/,$$d' docs/configuration.md docs/speech.md docs/language.md docs/sweep.md
+	sed -i '/^### The whole$$/,$$d' docs/configuration.md docs/speech.md docs/language.md docs/encoder.md docs/sweep.md
 	build/distill schema --markdown | sed '$${/^$$/d}' >> docs/configuration.md
 	build/distill schema --task speech --markdown | sed '$${/^$$/d}' >> docs/speech.md
 	build/distill schema --task language --markdown | sed '$${/^$$/d}' >> docs/language.md
+	build/distill schema --task encoder --markdown | sed '$${/^$$/d}' >> docs/encoder.md
 	build/distill schema --sweep --markdown | sed '$${/^$$/d}' >> docs/sweep.md
 
 # torch, transformers, pywhispercpp and gguf from PyPI, for a python3 of your choice.

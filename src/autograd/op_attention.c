@@ -183,6 +183,23 @@ static void attention_backward(kd_tape *tape, kd_node *node) {
     kd_tape_give(tape, scratch);
 }
 
+/* Every query sees a key. */
+static void check_mask(kd_attention_mask mask, int64_t B, int64_t T, int64_t S) {
+    for (int64_t b = 0; mask.valid && b < B; b++)
+        KD_CONTRACT(mask.valid[b] >= 1 && mask.valid[b] <= S, "attention: valid[%lld] = %d of %lld",
+                    (long long)b, (int)mask.valid[b], (long long)S);
+    for (int64_t i = 0; (mask.first || mask.end) && i < B * T; i++) {
+        const int64_t first = mask.first ? mask.first[i] : 0, last = i % T + S - T;
+        const int64_t end = mask.end ? mask.end[i] : S;
+        KD_CONTRACT(first >= 0 && first < (mask.valid ? mask.valid[i / T] : S) && first < end &&
+                        end <= S && (!mask.causal || first <= last),
+                    "attention: query %lld of sample %lld sees nothing: first %lld, end %lld",
+                    (long long)(i % T), (long long)(i / T), (long long)first, (long long)end);
+        KD_CONTRACT(i % T == 0 || !mask.end || mask.end[i - 1] <= mask.end[i],
+                    "attention: end[%lld] falls", (long long)i);
+    }
+}
+
 static void check_attention(const kd_tensor *q, const kd_tensor *k, const kd_tensor *v, int heads,
                             kd_attention_mask mask) {
     KD_CONTRACT(heads >= 1 && kd_channels(q) % heads == 0, "attention: %d heads of %lld channels",
@@ -193,14 +210,7 @@ static void check_attention(const kd_tensor *q, const kd_tensor *k, const kd_ten
            "attention", q, k);
     KD_FIT(kd_same_shape(k, v), "attention", k, v);
     KD_FIT(!mask.causal || S >= T, "attention (causal)", q, k);
-    for (int64_t b = 0; mask.valid && b < q->shape[0]; b++)
-        KD_CONTRACT(mask.valid[b] >= 1 && mask.valid[b] <= S, "attention: valid[%lld] = %d of %lld",
-                    (long long)b, (int)mask.valid[b], (long long)S);
-    for (int64_t i = 0; mask.first && i < q->shape[0] * T; i++)
-        KD_CONTRACT(mask.first[i] >= 0 && mask.first[i] < (mask.valid ? mask.valid[i / T] : S) &&
-                        (!mask.causal || mask.first[i] <= i % T + S - T),
-                    "attention: query %lld of sample %lld sees nothing: first %d",
-                    (long long)(i % T), (long long)(i / T), (int)mask.first[i]);
+    check_mask(mask, q->shape[0], T, S);
 }
 
 /* A head of a sample is one thread's. */
