@@ -45,7 +45,11 @@ static int add(measuring *m, const char *name, const char *kind, const char *sta
     const int64_t n = (int64_t)score.targets;
     value[KD_TOLD_PERPLEXITY] = kd_estimate_plain(exp(score.nats / score.targets), n);
     value[KD_TOLD_BITS].value = score.nats / log(2) / kd_contexts_bytes(test);
-    if (model != teacher) value[KD_TOLD_DIVERGENCE].value = score.divergence / score.targets;
+    value[KD_TOLD_RIGHT] = kd_estimate_share(llround(score.right), n);
+    if (model != teacher) {
+        value[KD_TOLD_DIVERGENCE].value = score.divergence / score.targets;
+        value[KD_TOLD_AGREEMENT] = kd_estimate_share(llround(score.agreed), n);
+    }
     value[KD_TOLD_PARAMETERS].value = (double)kd_llama_size(&model->spec);
     value[KD_TOLD_BYTES].value = bytes;
     value[KD_TOLD_TOKENS].value = score.targets;

@@ -13,7 +13,12 @@ const kd_metric kd_language_validation[] = {
 const kd_metric kd_language_test[] = {
     [KD_TOLD_PERPLEXITY] = {.name = "perplexity", .title = "perplexity", .unit = KD_UNIT_NUMBER},
     [KD_TOLD_BITS]       = {.name = "bits_per_byte", .title = "bits a byte", .unit = KD_UNIT_NUMBER},
-    [KD_TOLD_DIVERGENCE] = {.name = "kl_to_teacher", .title = "KL to the teacher", .unit = KD_UNIT_NUMBER},
+    [KD_TOLD_RIGHT]      = {.name = "accuracy", .title = "next token", .unit = KD_UNIT_SHARE,
+                            .higher_is_better = true, .most = 1},
+    [KD_TOLD_DIVERGENCE] = {.name = "kl_to_teacher", .title = "KL to the teacher", .unit = KD_UNIT_NUMBER,
+                            .in_sweep = true},
+    [KD_TOLD_AGREEMENT]  = {.name = "agreement", .title = "top-1 agreement", .unit = KD_UNIT_SHARE,
+                            .higher_is_better = true, .in_sweep = true, .most = 1},
     [KD_TOLD_GAP]        = {.name = "gap_closed", .title = "gap closed", .unit = KD_UNIT_SHARE,
                             .higher_is_better = true},
     [KD_TOLD_PARAMETERS] = {.name = "parameters", .title = "parameters", .unit = KD_UNIT_COUNT},

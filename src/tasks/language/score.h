@@ -9,6 +9,8 @@
 typedef struct {
     double nats;       /* −log p of the text                              */
     double divergence; /* KL(teacher ‖ model) at τ = 1; 0 without teacher */
+    double right;      /* targets that are the likeliest token            */
+    double agreed;     /* whose likeliest token is also the teacher's     */
     double targets;
 } kd_language_score;
 
