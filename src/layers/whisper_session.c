@@ -55,7 +55,7 @@ int kd_whisper_session_create(kd_whisper_session **out, const kd_whisper *model,
         if (status == KD_OK)
             status = take(&s->own[i], spec->text_layers, rows, spec->text_context, spec->width);
     }
-    if (status == KD_OK) status = kd_few_rows_create(&s->few, model->params, "decoder.");
+    if (status == KD_OK) status = kd_few_rows_create(&s->few, model->params, "decoder.", KD_PRODUCTS_EXACT);
     if (status == KD_OK) status = take(&s->spare, 1, rows, spec->text_context, spec->width);
     if (status < 0) {
         kd_whisper_session_free(s);
