@@ -174,6 +174,7 @@ static void test_everything(void **state) {
     assert_ok(kd_language_score_of(&before, initial->model, run.teacher->model, run.test, tape));
     assert_true(score.nats < before.nats);
     assert_true(score.divergence < before.divergence);
+    assert_true(score.agreed > 0 && score.agreed < score.targets);
     const double own = exp(score.nats / score.targets);
     assert_true(fabs(perplexity_of("student.gguf", &run) / own - 1) < 0.01);
     assert_true(fabs(perplexity_of("student.q8_0.gguf", &run) / own - 1) < 0.02);

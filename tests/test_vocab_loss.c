@@ -320,6 +320,42 @@ static double largest(const kd_real *x, int64_t size) {
     return max;
 }
 
+static int64_t likeliest(const kd_real *row, int64_t n) {
+    int64_t best = 0;
+    for (int64_t c = 1; c < n; c++) best = row[c] > row[best] ? c : best;
+    return best;
+}
+
+/* Whose likeliest class is the label's, or the teacher's: counted by hand. */
+static void test_counts_the_likeliest(void **state) {
+    (void)state;
+    scene s = make_scene(300, 1100, 6, 6);
+    for (int64_t i = 0; i < s.N * s.C; i++) s.hidden[i] += 2 * s.h[i];
+    for (int64_t i = 0; i < s.V * s.C; i++) s.output[i] += 3 * s.E[i];
+    kd_real *v = teacher_logits(&s), *z = take((size_t)(s.N * s.V), sizeof *z);
+    const kd_matrix_product logits =
+        kd_product_of(s.N, s.V, s.C, kd_plain(s.h, s.C), kd_transposed(s.E, s.C), z, s.V);
+    kd_gemm(&logits);
+    int right = 0, agreed = 0;
+    for (int64_t i = 0; i < s.N; i++) {
+        const int64_t own = likeliest(z + i * s.V, s.V);
+        if (i % 3 == 0) s.label[i] = (int32_t)own;
+        if (!s.valid[i]) continue;
+        right += s.label[i] == own;
+        agreed += likeliest(v + i * s.V, s.V) == own;
+    }
+    outcome o = run(&s, EVALUATE, make_spec(1, 1, 0)), trained = run(&s, VOCAB, make_spec(1, 1, 0));
+    assert_int_equal((int)o.parts.right, right);
+    assert_int_equal((int)o.parts.agreed, agreed);
+    assert_true(agreed > 30 && agreed < 200 && right >= 80 && right < 200);
+    assert_true(trained.parts.right == 0 && trained.parts.agreed == 0);
+    free_outcome(&o);
+    free_outcome(&trained);
+    free(v);
+    free(z);
+    free_scene(&s);
+}
+
 static void test_equal_student_gives_zero(void **state) {
     (void)state;
     scene s = make_scene(300, 1100, 8, 8);
@@ -442,6 +478,7 @@ int main(void) {
         cmocka_unit_test(test_draws_are_without_bias),
         cmocka_unit_test(test_whisper_vocabulary),
         cmocka_unit_test(test_equal_student_gives_zero),
+        cmocka_unit_test(test_counts_the_likeliest),
         cmocka_unit_test(test_masked_rows_count_for_nothing),
         cmocka_unit_test(test_order_does_not_matter),
         cmocka_unit_test(test_same_bits_at_any_thread_count),

@@ -42,6 +42,9 @@ typedef struct {
     double hard; /* Σ CE                                */
     double kl;   /* Σ τ²·D                              */
     double rows; /* number of valid rows                */
+    /* kd_vocab_loss without gradients: rows whose likeliest class is the label's and, with hidden
+     * states, is the teacher's likeliest. */
+    double right, agreed;
 } kd_loss_parts;
 
 /* L = Σ_valid [w_hard·CE(z, y) + w_kl·τ²·D(softmax(v/τ), softmax(z/τ))] / normalizer, and with

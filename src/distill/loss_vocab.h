@@ -15,6 +15,7 @@ typedef struct {
     double teacher; /* Σ e^{(v − max_v)/τ}                                          */
     double cross;   /* Σ e^{(v − max_v)/τ} · ((v − max_v) − (z − max_z))            */
     double plain;   /* Σ z, for label smoothing                                     */
+    kd_real chosen; /* without gradients: z of the class whose v is max_v           */
     double value;   /* Σ φ and Σ q·g of a divergence (divergence.h) of hidden states    */
     double mean;
 } kd_vocab_sums;
@@ -22,10 +23,11 @@ typedef struct {
 /* Of one row: what its gradient needs. Logarithms of sums relative to the row's maxima. */
 typedef struct {
     kd_real max_z, max_v, log_hard, log_soft, log_v;
-    kd_real own;      /* z of the label                                               */
-    double hard, kl;  /* the losses                                                   */
-    double mean;      /* Σ q·g of a divergence of hidden states                       */
-    kd_topk_row topk; /* top-k; of draws its drop_factor, q of any class, alone       */
+    kd_real own;        /* z of the label                                               */
+    bool right, agreed; /* without gradients, as in kd_loss_parts                       */
+    double hard, kl;    /* the losses                                                   */
+    double mean;        /* Σ q·g of a divergence of hidden states                       */
+    kd_topk_row topk;   /* top-k; of draws its drop_factor, q of any class, alone       */
 } kd_vocab_row;
 
 /* A class that a row keeps or has drawn: entry j of row r of the panel. */

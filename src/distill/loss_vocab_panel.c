@@ -88,6 +88,12 @@ static void add_bias(kd_real *restrict z, const kd_real *restrict bias, int64_t 
         for (int64_t i = 0; i < n; i++) z[r * n + i] += bias[i];
 }
 
+static int64_t place_of(const kd_real *x, int64_t n, kd_real value) {
+    int64_t i = 0;
+    while (i < n - 1 && x[i] < value) i++;
+    return i;
+}
+
 static void first_pass(const kd_vocab *c, int64_t t) {
     const int64_t n = tile_classes(c, t), begin = t * KD_VOCAB_TILE;
     const kd_real rate = 1 / c->spec.temperature;
@@ -113,6 +119,7 @@ static void first_pass(const kd_vocab *c, int64_t t) {
         sums[r].hard = c->label ? sum_exp(row, n, sums[r].max_z, 1) : 0;
         sums[r].soft = c->soft ? sum_exp(row, n, sums[r].max_z, rate) : 0;
         if (v) teacher_sums(row, v + r * n, n, rate, &sums[r]);
+        if (v && !wants_gradient(c)) sums[r].chosen = row[place_of(v + r * n, n, sums[r].max_v)];
     }
 }
 
@@ -210,6 +217,17 @@ static void measure(const kd_vocab *c, bool threaded) {
     }
 }
 
+/* Whether the likeliest class is the label's, is the teacher's. */
+static void find_choice(const kd_vocab *c, int64_t r) {
+    kd_vocab_row *s = &c->state[r];
+    const kd_vocab_sums *likeliest = &c->sums[r];
+    for (int64_t t = 1; t < c->tiles; t++)
+        if (c->sums[t * c->most + r].max_v > likeliest->max_v)
+            likeliest = &c->sums[t * c->most + r];
+    s->right = c->label && s->own >= s->max_z;
+    s->agreed = c->v && likeliest->chosen >= s->max_z;
+}
+
 static void finish_row(const kd_vocab *c, int64_t r) {
     kd_vocab_row *s = &c->state[r];
     const double rate = 1 / (double)c->spec.temperature, tau = (double)c->spec.temperature;
@@ -250,6 +268,8 @@ static void finish_row(const kd_vocab *c, int64_t r) {
         s->kl = tau * tau * drawn_divergence(c, r, log(soft));
     else if (c->soft)
         s->kl = tau * tau * hidden_divergence(c, r, log(soft), &log_v);
+    s->right = s->agreed = false;
+    if (!wants_gradient(c)) find_choice(c, r);
     s->log_hard = (kd_real)log(hard);
     s->log_soft = (kd_real)log(soft);
     s->log_v = (kd_real)log_v;
@@ -417,5 +437,7 @@ void kd_vocab_panel(const kd_vocab *c, kd_real *dh, kd_loss_parts *sum) {
     for (int64_t r = 0; r < c->rows; r++) {
         sum->hard += c->state[r].hard;
         sum->kl += c->state[r].kl;
+        sum->right += c->state[r].right;
+        sum->agreed += c->state[r].agreed;
     }
 }
