@@ -137,11 +137,11 @@ static int measure_int8_peak(double *out) {
     for (int r = -1; r < REPEATS && status == KD_OK; r++) {
         double began = kd_clock();
 #pragma omp parallel for
-        for (int64_t row = 0; row < n; row += KD_INT8_ROWS) {
+        for (int64_t row = 0; row < n; row += kernel->rows) {
             int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS];
             kd_int8_windows in = {.segments = 1, .offset = &start};
             in.groups = kd_int8_groups(kernel, n);
-            in.rows = (int)(n - row < KD_INT8_ROWS ? n - row : KD_INT8_ROWS);
+            in.rows = (int)(n - row < kernel->rows ? n - row : kernel->rows);
             for (int i = 0; i < in.rows; i++)
                 in.row[i] = (const char *)activation + (row + i) * n * (kernel->wide ? 2 : 1);
             for (int64_t p = 0; p < panels; p++) kernel->tile(&in, packed + p * panel, c);
@@ -211,14 +211,11 @@ static int measure_step(const step_case *c, int64_t batch, kd_precision precisio
                            .momentum = 0.9,
                            .evaluate_every = 1};
     kd_loss_config loss = {.hard = 1, .temperature = 1};
-    kd_classifier_job job = {.loop = {.stage = "bench",
-                                      .folder = ".",
-                                      .spec = &train,
-                                      .precision = precision,
-                                      .seed = 1},
-                             .loss = &loss,
-                             .mode = KD_RUN_FLOAT,
-                             .train = &data};
+    kd_classifier_job job = {
+        .loop = {.stage = "bench", .spec = &train, .precision = precision, .seed = 1},
+        .loss = &loss,
+        .mode = KD_RUN_FLOAT,
+        .train = &data};
     double step = 0;
     size_t arena = 0;
     kd_gemm_count_enable(true);

@@ -67,8 +67,10 @@ static void check_vocab_loss(const kd_tensor *h, const kd_tensor *E, const int32
     KD_CONTRACT(spec->decoupled == 0 && !spec->standardize,
                 "vocab_loss: decoupled and standardized losses are for distill_loss");
     KD_CONTRACT(!soft || !soft->logits, "vocab_loss: dense teacher logits are for distill_loss");
+    KD_CONTRACT(!soft || !soft->share || spec->divergence.kind == KD_FORWARD_KL,
+                "vocab_loss: draws and divergence %d", (int)spec->divergence.kind);
     KD_CONTRACT(!soft || (soft->hidden ? soft->output && soft->width >= 1
-                                       : soft->k >= 1 && soft->k <= E->shape[0]),
+                                       : soft->k >= 1 && (soft->share || soft->k <= E->shape[0])),
                 "vocab_loss: %d soft targets a row, hidden states %lld wide", soft ? soft->k : 0,
                 (long long)(soft ? soft->width : 0));
 }
@@ -115,7 +117,7 @@ static size_t lay_out_kept(kd_vocab *c, char *memory) {
 
 static size_t lay_out(kd_vocab *c, char *memory) {
     const size_t most = (size_t)c->most, tiles = (size_t)c->tiles, real = sizeof(kd_real);
-    const size_t k = kd_vocab_is_topk(c) ? (size_t)c->soft->k : 0;
+    const size_t k = (size_t)kd_vocab_named(c);
     const bool hidden = c->soft && c->soft->hidden;
     size_t total = 0;
     c->hidden = cut(&memory, &total, hidden ? most * (size_t)c->width * real : 0);

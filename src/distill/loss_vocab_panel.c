@@ -64,7 +64,7 @@ static void teacher_sums(const kd_real *restrict z, const kd_real *restrict v, i
     out->cross = (double)cross;
 }
 
-/* Takes the kept classes out of the tile: into kept_logits, −∞ in their places. */
+/* Takes the kept classes out of the tile: into kept_logits, −∞ in their places. Drawn ones stay. */
 static void take_out_kept(const kd_vocab *c, int64_t t, kd_real *z) {
     const int k = c->soft->k;
     for (int64_t i = c->kept_first[t]; i < c->kept_first[t + 1]; i++) {
@@ -72,7 +72,7 @@ static void take_out_kept(const kd_vocab *c, int64_t t, kd_real *z) {
         const int64_t class = c->soft->index[c->row[kept->r] * k + kept->j];
         kd_real *place = z + kept->r * tile_classes(c, t) + class - t * KD_VOCAB_TILE;
         c->kept_logits[kept->r * k + kept->j] = *place;
-        *place = -(kd_real)INFINITY;
+        if (kd_vocab_is_topk(c)) *place = -(kd_real)INFINITY;
     }
 }
 
@@ -97,7 +97,7 @@ static void first_pass(const kd_vocab *c, int64_t t) {
         if (own >= 0 && own < n) c->state[r].own = z[r * n + own];
         sums[r].plain = c->spec.label_smoothing > 0 ? kd_row_sum(z + r * n, n) : 0;
     }
-    if (kd_vocab_is_topk(c)) take_out_kept(c, t, z);
+    if (kd_vocab_named(c)) take_out_kept(c, t, z);
     for (int64_t r = 0; r < c->rows; r++) {
         const kd_real *row = z + r * n, max = kd_row_max(row, n);
         sums[r].max_z = max > -FLT_MAX ? max : -FLT_MAX; /* a tile whose classes are all kept */
@@ -153,6 +153,20 @@ static double topk_divergence(const kd_vocab *c, int64_t r, double dropped, doub
                          .max_z = c->state[r].max_z,
                          .rate = 1 / c->spec.temperature};
     return kd_topk_divergence(row, &c->spec.divergence, c->kept_logits + r * k);
+}
+
+/* Σ p̂·(log p̂ − log q) over the classes drawn. */
+static double drawn_divergence(const kd_vocab *c, int64_t r, double log_soft) {
+    const int k = c->soft->k;
+    const kd_real *share = c->soft->share + c->row[r] * k;
+    double kl = 0;
+    for (int j = 0; j < k; j++) {
+        if (share[j] <= 0) continue;
+        const double above = (double)(c->kept_logits[r * k + j] - c->state[r].max_z);
+        kl += (double)share[j] *
+              (log((double)share[j]) - above / (double)c->spec.temperature + log_soft);
+    }
+    return kl;
 }
 
 static kd_divergence_row measured_row(const kd_vocab *c, const kd_vocab_row *s) {
@@ -220,8 +234,11 @@ static void finish_row(const kd_vocab *c, int64_t r) {
     if (c->label)
         s->hard = log(hard) - (1 - eps) * (double)(s->own - s->max_z) -
                   (eps > 0 ? eps * (plain / (double)c->V - (double)s->max_z) : 0);
+    s->topk.drop_factor = 1 / soft;
     if (k)
         s->kl = tau * tau * topk_divergence(c, r, dropped, soft);
+    else if (kd_vocab_is_sampled(c))
+        s->kl = tau * tau * drawn_divergence(c, r, log(soft));
     else if (c->soft)
         s->kl = tau * tau * hidden_divergence(c, r, log(soft), &log_v);
     s->log_hard = (kd_real)log(hard);
@@ -260,6 +277,17 @@ static void row_gradient(const kd_vocab *c, const kd_vocab_row *s, kd_real *rest
         for (int64_t i = 0; i < n; i++) g[i] += weight * (kd_vexp(z[i] - max_z - log_hard) - share);
     }
     memcpy(z, g, (size_t)n * sizeof *z);
+}
+
+/* The classes drawn in tile t: −p̂. */
+static void drawn_gradient(const kd_vocab *c, int64_t t, kd_real *z) {
+    const kd_real slope = (kd_real)soft_slope(c);
+    for (int64_t i = c->kept_first[t]; i < c->kept_first[t + 1]; i++) {
+        const kd_vocab_kept *kept = &c->kept[i];
+        const int64_t entry = c->row[kept->r] * c->soft->k + kept->j;
+        z[kept->r * tile_classes(c, t) + c->soft->index[entry] - t * KD_VOCAB_TILE] -=
+            slope * c->soft->share[entry];
+    }
 }
 
 /* The kept classes of tile t: what row_gradient could not see. */
@@ -301,6 +329,7 @@ static void second_pass(const kd_vocab *c, int64_t t, kd_real *partial, bool ope
         if (own >= 0 && own < n) z[r * n + own] -= hard_scale(c) * (1 - c->spec.label_smoothing);
     }
     if (kd_vocab_is_topk(c)) kept_gradient(c, t, z);
+    if (kd_vocab_is_sampled(c)) drawn_gradient(c, t, z);
     if (c->dE && !c->last) embedding_gradient(c, t, 1, c->first ? 0 : 1, c->dE);
     kd_matrix_product p = kd_product_of(c->rows, c->C, n, kd_plain(z, n),
                                         kd_plain(c->E + begin * c->C, c->C), partial, c->C);
@@ -330,7 +359,7 @@ static void gradients(const kd_vocab *c, kd_real *dh, bool threaded) {
 
 /* --- a panel --------------------------------------------------------------------------------- */
 
-/* The kept classes of the panel's rows, sorted by tile (a counting sort: rows stay in order). */
+/* The classes that the panel's rows name, sorted by tile (a counting sort: rows stay in order). */
 static void sort_kept(const kd_vocab *c) {
     const int k = c->soft->k;
     int64_t *first = c->kept_first;
@@ -338,7 +367,7 @@ static void sort_kept(const kd_vocab *c) {
     for (int64_t r = 0; r < c->rows; r++)
         for (int j = 0; j < k; j++) {
             const int32_t class = c->soft->index[c->row[r] * k + j];
-            KD_CONTRACT(class >= 0 && class < c->V, "vocab_loss: top-k class %d of %lld",
+            KD_CONTRACT(class >= 0 && class < c->V, "vocab_loss: the teacher's class %d of %lld",
                         (int)class, (long long)c->V);
             first[class / KD_VOCAB_TILE + 1]++;
         }
@@ -358,7 +387,7 @@ void kd_vocab_embedding_gradient(const kd_vocab *c, kd_real alpha, kd_real beta,
 
 void kd_vocab_panel(const kd_vocab *c, kd_real *dh, kd_loss_parts *sum) {
     const bool threaded = worth_threads(c);
-    if (kd_vocab_is_topk(c)) sort_kept(c);
+    if (kd_vocab_named(c)) sort_kept(c);
 #pragma omp parallel for schedule(dynamic, 1) if (threaded)
     for (int64_t t = 0; t < c->tiles; t++) first_pass(c, t);
 #pragma omp parallel for if (threaded)

@@ -319,19 +319,36 @@ static int prepare(job *j) {
     return j->mel ? KD_OK : kd_fail_memory(bytes, "what the teacher hears");
 }
 
-/* The utterances to be heard, each sound once: as the first rank sees them. */
+typedef struct {
+    int64_t bytes, place;
+} unheard;
+
+static int by_size(const void *a, const void *b) {
+    const unheard *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
+    return (x->place > y->place) - (x->place < y->place);
+}
+
+/* The utterances to be heard, each sound once, as the first rank sees them. The largest files come
+ * first: those of a batch are alike, and so are the batches that ranks hear at the same time. */
 static int find_missing(job *j) {
     const size_t bytes = (size_t)j->out->count * sizeof *j->missing;
+    unheard *list = malloc((size_t)j->out->count * sizeof *list);
     int64_t n = 0;
     j->missing = malloc(bytes);
-    int status = kd_ranks_worst(j->missing ? KD_OK : kd_fail_memory(bytes, "labels"));
-    if (status < 0) return status;
-    for (int64_t i = 0; i < j->out->count; i++)
-        if (!is_known(&j->out->item[i]) && j->first[i] == i) j->missing[n++] = i;
-    kd_ranks_share(&n, sizeof n);
-    kd_ranks_share(j->missing, (size_t)n * sizeof *j->missing);
-    j->missing_count = n;
-    return KD_OK;
+    int status = kd_ranks_worst(list && j->missing ? KD_OK : kd_fail_memory(bytes, "labels"));
+    for (int64_t i = 0; i < j->out->count && status == KD_OK; i++)
+        if (!is_known(&j->out->item[i]) && j->first[i] == i)
+            list[n++] = (unheard){j->recordings.item[i].bytes, i};
+    if (status == KD_OK) {
+        qsort(list, (size_t)n, sizeof *list, by_size);
+        for (int64_t i = 0; i < n; i++) j->missing[i] = list[i].place;
+        kd_ranks_share(&n, sizeof n);
+        kd_ranks_share(j->missing, (size_t)n * sizeof *j->missing);
+        j->missing_count = n;
+    }
+    free(list);
+    return status;
 }
 
 /* When nothing may be heard: names what would have to be. */
@@ -511,6 +528,7 @@ int kd_label_run(kd_labels *out, const char *folder, const kd_utterances *uttera
     int status = make_key(&key, &j, &teacher_hash);
     if (status == KD_OK)
         status = kd_label_files_open(&j.files, folder, &key, teacher->model->spec.vocabulary);
+    status = kd_ranks_worst(status);
     if (status == KD_OK) status = begin(&j);
     if (status == KD_OK) status = take_known(&j);
     if (status == KD_OK) status = options->known_only ? refuse_missing(&j) : hear_missing(&j);

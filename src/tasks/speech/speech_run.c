@@ -101,13 +101,15 @@ static int check_labels(const kd_speech_run *run, const kd_speech_list *list, bo
 }
 
 /* What is there, and whether it is this run's. Where something was learnt already, its windows are
- * known too, or it was learnt from other recordings. */
+ * known too, or it was learnt from other recordings. Called by all ranks. */
 static int compare(kd_speech_run *run) {
     bool results = false;
     int status = check_labels(run, &run->validation, false);
     if (status == KD_OK) status = check_labels(run, &run->train, false);
     if (status == KD_OK) status = kd_speech_compare(run);
     if (status == KD_OK) status = kd_speech_has_results(&results, run);
+    status = kd_ranks_worst(status);
+    kd_ranks_share(&results, sizeof results);
     if (status < 0 || !results) return status;
     status = kd_speech_run_label_known(run);
     return status < 0 ? status : kd_speech_compare(run);
@@ -166,7 +168,7 @@ static int read_inputs(kd_speech_run *run, const char *runs) {
 }
 
 static int look_at_folder(kd_speech_run *run, bool fresh) {
-    int status = kd_folder_own_existing(&run->lock, run->folder);
+    int status = kd_ranks_worst(kd_folder_own_existing(&run->lock, run->folder));
     return status < 0 || fresh ? status : compare(run);
 }
 
@@ -192,19 +194,24 @@ int kd_speech_run_open_part(kd_speech_run *run, const kd_speech_config *config,
     return status < 0 || depth != KD_PART_BEGIN ? status : begin(run, how->fresh);
 }
 
-static int open_run(void *opened, const void *config, const void *how) {
-    kd_speech_run *run = opened;
-    const kd_part_options *options = how;
-    int status = kd_speech_run_look(run, config);
-    if (status == KD_OK) status = read_inputs(run, options->runs);
-    if (status == KD_OK) status = look_at_folder(run, options->fresh);
-    return status < 0 ? status : begin(run, options->fresh);
+typedef struct {
+    kd_speech_run *run;
+    bool fresh;
+} beginning;
+
+static int begin_here(void *context) {
+    const beginning *b = context;
+    return begin(b->run, b->fresh);
 }
 
+/* All ranks read at the same time, and what is theirs alone; then the first changes the folder. */
 int kd_speech_run_open(kd_speech_run *run, const kd_speech_config *config, const char *runs,
                        bool fresh) {
-    *run = (kd_speech_run){.config = config, .lock = -1};
-    return kd_results_open(open_run, run, config, &(kd_part_options){.runs = runs, .fresh = fresh});
+    int status = kd_speech_run_look(run, config);
+    if (status == KD_OK) status = read_inputs(run, runs);
+    status = kd_ranks_worst(status);
+    if (status == KD_OK) status = look_at_folder(run, fresh);
+    return status < 0 ? status : kd_ranks_take_turns(begin_here, &(beginning){run, fresh});
 }
 
 static void clear_list(kd_speech_list *list) {
