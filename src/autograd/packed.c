@@ -27,7 +27,6 @@ static kd_packed measure(int which, int64_t rows, int64_t columns) {
     return (kd_packed){.rows = rows,
                        .columns = columns,
                        .which = which,
-                       .kernel = kd_packed_kernel_choose(),
                        .codes_bytes = columns / BLOCK * kd_steps_code_bytes(*kind),
                        .scales_bytes =
                            columns / kd_steps_block(*kind) * kd_steps_scale_bytes(*kind)};
@@ -115,6 +114,7 @@ int kd_packed_fill(kd_packed *out, void *memory, const kd_constant *constant, in
     kd_packed W = measure(find(&steps->kind), rows, columns);
     const int64_t panels = panels_of(&W);
     atomic_bool good = true;
+    W.kernel = kd_packed_kernel_choose();
     W.codes = memory;
     W.scales = W.codes + panels * W.codes_bytes;
     *out = W;
