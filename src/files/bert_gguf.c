@@ -142,7 +142,7 @@ int kd_bert_gguf_write(const char *path, const kd_bert_file *file, const kd_numb
     if (status == KD_OK) status = add_keys(w, file, format);
     if (status == KD_OK)
         status = kd_gguf_write_params(path, w, NULL, params, &kd_bert_ggml, how ? how : own);
-    if (status == KD_OK) kd_encoding_tell(path, params, kd_bert_format_of, format);
+    if (status == KD_OK) kd_encoding_tell(path, params, how, kd_bert_format_of, format);
     kd_gguf_writer_free(w);
     free(own);
     return status;
