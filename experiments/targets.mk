@@ -82,3 +82,16 @@ rounding: build/experiments/rounding
 	build/experiments/rounding $(LIST) $(MODEL) 48 8 $(ROUNDINGS)
 
 .PHONY: rounding
+
+# make zoo          three students in every number format: size, speed, quality      (two hours)
+
+# SMOLLM2, WHISPER_TINY, DISTILL_CIFAR10: where the models and CIFAR-10 are. An interrupted zoo goes on.
+zoo-lists:
+	sh experiments/zoo/lists.sh $(or $(DISTILL_DATA),../shared/data) runs/zoo_lists
+zoo: build/distill zoo-lists
+	for student in resnet8 whisper smollm2; do \
+	    build/distill compress experiments/zoo/$$student.json > runs/zoo_lists/$$student.out || exit 1; \
+	    cat runs/zoo_lists/$$student.out; \
+	    cp runs/zoo_$$student/pareto.svg experiments/zoo/$$student.svg; done
+
+.PHONY: zoo zoo-lists

@@ -55,7 +55,10 @@ typedef struct {
     const kd_quantizer *how;
     kd_quant_spec integers;         /* of kd_quantizer_integers                         */
     const kd_number_format *format; /* of the matrices, for those that round weights    */
-    kd_gptq_spec gptq;              /* of those that round by gptq.h                    */
+    /* (parameters) of each, NULL where it is no part of the file; or NULL: as `format` and the rule
+     * of the model have it. Read at the start, and not kept. */
+    const kd_number_format *const *formats;
+    kd_gptq_spec gptq; /* of those that round by gptq.h                    */
 } kd_quantize_spec;
 
 /* A model of any task. All is borrowed. */

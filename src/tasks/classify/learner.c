@@ -50,6 +50,14 @@ static const kd_number_format *format_of(const kd_param *param, const kd_number_
     return param->tensor.rank > 1 ? matrices : &kd_format_f32;
 }
 
+kd_quantizable kd_learner_quantizable(const kd_learner *learner) {
+    return (kd_quantizable){.params = learner->params,
+                            .net = learner->net,
+                            .rule = format_of,
+                            .scalings = kd_net_scalings,
+                            .layers = learner->net};
+}
+
 int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec) {
     *out = NULL;
     kd_learner *learner = calloc(1, sizeof *learner);
@@ -59,11 +67,7 @@ int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec) {
         status =
             kd_model_build(&learner->net, learner->params, spec->model, spec->input, spec->classes);
     if (status == KD_OK && spec->quantize) {
-        const kd_quantizable model = {.params = learner->params,
-                                      .net = learner->net,
-                                      .rule = format_of,
-                                      .scalings = kd_net_scalings,
-                                      .layers = learner->net};
+        const kd_quantizable model = kd_learner_quantizable(learner);
         status = kd_quantized_create(&learner->quantized, &model, spec->quantize);
     }
     if (status == KD_OK && spec->loss && spec->teacher)
@@ -218,8 +222,15 @@ int kd_learner_load(kd_learner *learner, const char *path, const kd_dataset *dat
 int kd_learner_export(const char *path, const kd_learner *learner, const kd_weights_info *info) {
     const kd_quantized *q = learner->quantized;
     int status = kd_weights_gguf_write(path, learner->params, kd_quantized_encodings(q), info);
-    if (status == KD_OK) kd_encoding_tell(path, learner->params, q->model.rule, q->spec.format);
+    if (status == KD_OK)
+        kd_encoding_tell(path, learner->params, kd_quantized_encodings(q), q->model.rule,
+                         q->spec.format);
     return status;
+}
+
+int kd_learner_encodings(kd_encoding **out, const kd_learner *learner,
+                         const kd_number_format *format) {
+    return kd_encodings_nearest(out, learner->params, format_of, format);
 }
 
 void kd_learner_adapt(kd_learner *learner, const kd_normaliser *own, const kd_normaliser *given) {

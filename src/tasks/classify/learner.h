@@ -35,6 +35,9 @@ int kd_learner_create(kd_learner **out, const kd_learner_spec *spec);
 int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec);
 void kd_learner_free(kd_learner *learner);
 
+/* The learner for quantizers. */
+kd_quantizable kd_learner_quantizable(const kd_learner *learner);
+
 /* Reads the weights from one of our checkpoints, or by its extension from a safetensors file or a
  * GGUF of weights: all of the network's and no others, but for quantizers and hint projections
  * beside them. A checkpoint and a GGUF carry their config: of a network that makes something else
@@ -56,6 +59,10 @@ int kd_learner_hash(kd_hash *out, const kd_learner *learner);
 
 /* The rounded weights of a quantized learner as a GGUF that kd_learner_load reads. */
 int kd_learner_export(const char *path, const kd_learner *learner, const kd_weights_info *info);
+
+/* How its weights are encoded nearest, matrices in `format`; the caller frees *out. */
+int kd_learner_encodings(kd_encoding **out, const kd_learner *learner,
+                         const kd_number_format *format);
 
 /* x (B,H,W,C) → (B,V). The FAKE and OBSERVE modes need a quantized learner (contract). */
 kd_tensor *kd_learner_forward(const kd_learner *learner, kd_tape *tape, kd_tensor *x,
