@@ -123,7 +123,7 @@ static int take_pair(const import *m, const kd_onnx_operator *op, const char *na
 static int take_window(const import *m, const kd_onnx_operator *op, kd_node_spec *spec) {
     static const int ONES[2] = {1, 1};
     int64_t pad[4] = {0}, up = 0;
-    int dilation[2];
+    int dilation[2] = {1, 1};
     kd_onnx_text word;
     const int pads = kd_onnx_numbers(op, "pads", 4, pad);
     int status = take_pair(m, op, "kernel_shape", 1, spec->kernel, spec->kernel);
@@ -276,7 +276,7 @@ static int add_linear(import *m, const kd_onnx_operator *op) {
 static int add_sum(import *m, const kd_onnx_operator *op) {
     kd_node_spec spec = {.kind = KD_NODE_ADD};
     kd_onnx_text at = op->out;
-    int a, b;
+    int a = 0, b = 0;
     int status = input_of(m, op, 0, &a);
     if (status == KD_OK) status = input_of(m, op, 1, &b);
     if (status < 0) return status;
