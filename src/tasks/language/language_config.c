@@ -123,7 +123,7 @@ static const kd_config_key QUANTIZE_KEYS[] = {
      .doc = "of the matrices; q4_K_M and its like are llama.cpp's mixtures"},
     BUDGET_KEY(kd_language_quantize),
     {"rounding", KD_KEY_CHOICE, FIELD(kd_language_quantize, rounding), .choices = KD_ROUNDING_CHOICES,
-     .depends = "nearest", .doc = "to the nearest numbers; or by the inputs of calibration_samples: importance, with the scales that lose least where they are large; gptq, each column's error made good by the others, without qat; awq, columns of large inputs scaled, likewise"},
+     .depends = "nearest", .doc = KD_ROUNDING_DOC},
     {"calibration_samples", KD_KEY_INTEGER, FIELD(kd_language_quantize, calibration_samples), RANGE(1, 1000000000),
      .fallback = "32", .doc = "training contexts that are read first, of a fixed shuffle; of roundings that see samples"},
     GPTQ_KEYS(kd_language_quantize),
