@@ -11,6 +11,9 @@ static const int64_t COUNT_MAX = (int64_t)1 << 31;
 /* Fields of onnx.proto, by message. */
 enum {
     MODEL_GRAPH = 7,
+    MODEL_FACT = 14,
+    FACT_KEY = 1,
+    FACT_VALUE = 2,
     GRAPH_NODE = 1,
     GRAPH_TENSOR = 5,
     GRAPH_INPUT = 11,
@@ -336,12 +339,26 @@ static int read_graph(kd_onnx_tables *t, kd_proto_rest graph) {
     return KD_OK;
 }
 
+kd_onnx_text kd_onnx_fact(const kd_onnx_tables *tables, const char *key) {
+    kd_proto_rest rest = tables->model, name, value;
+    kd_proto_entry e;
+    while (kd_proto_next(&e, &rest) == 1) {
+        if (e.field != MODEL_FACT || e.kind != KD_PROTO_BYTES || !within(&name, e.rest, FACT_KEY) ||
+            !within(&value, e.rest, FACT_VALUE))
+            continue;
+        if (kd_onnx_is((kd_onnx_text){(const char *)name.at, kd_proto_length(&name)}, key))
+            return (kd_onnx_text){(const char *)value.at, kd_proto_length(&value)};
+    }
+    return (kd_onnx_text){"", 0};
+}
+
 int kd_onnx_parse(kd_onnx_tables **out, const void *bytes, size_t length, const char *path) {
     *out = NULL;
     kd_onnx_tables *t = calloc(1, sizeof *t);
     if (!t) return kd_fail_memory(sizeof *t, path);
     t->path = path;
-    kd_proto_rest rest = {bytes, (const unsigned char *)bytes + length}, graph;
+    t->model = (kd_proto_rest){bytes, (const unsigned char *)bytes + length};
+    kd_proto_rest rest = t->model, graph;
     int status = within(&graph, rest, MODEL_GRAPH) ? read_graph(t, graph) : torn(t, "the graph");
     if (status < 0)
         kd_onnx_tables_free(t);
