@@ -35,9 +35,16 @@ static inline void put(const product *p, int64_t m, int64_t n, kd_real sum) {
     *c = p->beta == 0 ? p->alpha * sum : p->alpha * sum + p->beta * *c;
 }
 
-static inline kd_real sum_of(kd_vec x) {
+/* The lanes' sum as a tree: rows as short as a head's are half adding up. */
+KD_INLINE kd_real sum_of(kd_vec x) {
+    enum { PARTS = KD_VEC_BYTES / 16, LANES = 16 / sizeof(kd_real) };
+    typedef kd_real quarter __attribute__((vector_size(16)));
+    quarter part[PARTS];
+    memcpy(part, &x, sizeof part);
+    for (int n = PARTS / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++) part[i] += part[i + n];
     kd_real sum = 0;
-    for (int i = 0; i < KD_VEC; i++) sum += x[i];
+    for (int i = 0; i < LANES / 2; i++) sum += part[0][i] + part[0][i + LANES / 2];
     return sum;
 }
 

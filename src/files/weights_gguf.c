@@ -87,3 +87,25 @@ int kd_weights_gguf_read(kd_params *params, const char *path) {
     kd_file_map_close(&map);
     return status;
 }
+
+/* Formats of single values have no bytes there (encoding.h), nor those whose scales lie apart. */
+static kd_encoding encoding_of(const kd_stored *stored) {
+    const bool whole = stored->format->grid && !stored->scale && !stored->tensor_scale;
+    return (kd_encoding){.format = stored->format, .bytes = whole ? stored->bytes : NULL};
+}
+
+int kd_weights_gguf_encodings(kd_encoding **out, kd_file_map *map, const kd_params *params,
+                              const char *path) {
+    kd_gguf *g;
+    int status = open_file(&g, map, path);
+    if (status < 0) return status;
+    const size_t count = (size_t)params->count;
+    kd_stored *list = calloc(count, sizeof *list);
+    *out = calloc(count, sizeof **out);
+    if (!list || !*out) status = kd_fail_memory(count * sizeof *list, path);
+    if (status == KD_OK) status = kd_gguf_list_params(list, g, params, &OWN_NAMES, 0, path);
+    for (size_t i = 0; i < count && status == KD_OK; i++) (*out)[i] = encoding_of(&list[i]);
+    free(list);
+    kd_gguf_free(g);
+    return status;
+}

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 
+#include "base/file.h"
 #include "files/encoding.h"
 #include "files/gguf.h"
 
@@ -32,5 +33,10 @@ int kd_weights_gguf_is_at(bool *out, const char *path);
 /* Reads all parameters, which are laid out, whatever their formats. Checks the checksum, shapes,
  * that nothing is left over, that all are finite and variances not negative: KD_EDATA. */
 int kd_weights_gguf_read(kd_params *params, const char *path);
+
+/* How parameters, which are those of the file, lie in it: *out (parameters), whose bytes are those
+ * of *map. The caller frees and closes both. */
+int kd_weights_gguf_encodings(kd_encoding **out, kd_file_map *map, const kd_params *params,
+                              const char *path);
 
 #endif

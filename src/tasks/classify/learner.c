@@ -228,6 +228,11 @@ int kd_learner_export(const char *path, const kd_learner *learner, const kd_weig
     return status;
 }
 
+int kd_learner_encodings(kd_encoding **out, const kd_learner *learner,
+                         const kd_number_format *format) {
+    return kd_encodings_nearest(out, learner->params, format_of, format);
+}
+
 void kd_learner_adapt(kd_learner *learner, const kd_normaliser *own, const kd_normaliser *given) {
     const int64_t C = learner->net->node[0].out.c;
     learner->adapts = !kd_normaliser_equal(own, given);

@@ -60,6 +60,10 @@ int kd_learner_hash(kd_hash *out, const kd_learner *learner);
 /* The rounded weights of a quantized learner as a GGUF that kd_learner_load reads. */
 int kd_learner_export(const char *path, const kd_learner *learner, const kd_weights_info *info);
 
+/* How its weights are encoded nearest, matrices in `format`; the caller frees *out. */
+int kd_learner_encodings(kd_encoding **out, const kd_learner *learner,
+                         const kd_number_format *format);
+
 /* x (B,H,W,C) → (B,V). The FAKE and OBSERVE modes need a quantized learner (contract). */
 kd_tensor *kd_learner_forward(const kd_learner *learner, kd_tape *tape, kd_tensor *x,
                               kd_run_mode mode, kd_tensor **taps);

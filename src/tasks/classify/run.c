@@ -128,26 +128,39 @@ int kd_run_inputs(kd_run *run, const kd_config *config, const kd_run_options *op
 }
 
 /* What is there, and whether it is this run's. */
+static int look_at_folder(kd_run *run, bool fresh) {
+    int status = kd_folder_own_existing(&run->lock, run->folder);
+    return status < 0 || fresh ? status : kd_run_compare(run);
+}
+
 int kd_run_look(kd_run *run, const kd_config *config, const kd_run_options *options) {
     begin(run, config, options);
     run->looks = true;
     int status = read_inputs(run, options->like);
-    if (status == KD_OK) status = kd_folder_own_existing(&run->lock, run->folder);
-    return status < 0 || options->fresh ? status : kd_run_compare(run);
+    return status < 0 ? status : look_at_folder(run, options->fresh);
 }
 
-static int open_run(void *opened, const void *config, const void *how) {
-    kd_run *run = opened;
-    const kd_run_options *options = how;
-    int status = kd_run_look(run, config, options);
+typedef struct {
+    kd_run *run;
+    bool fresh;
+} opening;
+
+/* Looks at the folder and takes it. */
+static int open_folder(void *context) {
+    const opening *o = context;
+    kd_run *run = o->run;
+    int status = look_at_folder(run, o->fresh);
     if (status == KD_OK)
-        status = kd_results_take_folder(&run->lock, run->folder, options->fresh, RESULTS);
+        status = kd_results_take_folder(&run->lock, run->folder, o->fresh, RESULTS);
     return status < 0 ? status : kd_results_write_config(run->folder, run->config->resolved);
 }
 
+/* All ranks read at the same time; the first changes the folder before the others look at it. */
 int kd_run_open_as(kd_run *run, const kd_config *config, const kd_run_options *options) {
     begin(run, config, options);
-    return kd_results_open(open_run, run, config, options);
+    run->looks = true;
+    int status = kd_ranks_worst(read_inputs(run, options->like));
+    return status < 0 ? status : kd_ranks_take_turns(open_folder, &(opening){run, options->fresh});
 }
 
 int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fresh) {

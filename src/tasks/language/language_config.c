@@ -64,13 +64,15 @@ static const kd_config_table MODEL_TABLE = {.name = "model", .key = MODEL_KEYS,
     .count = COUNT(MODEL_KEYS), .finish = model_finish, .doc = "The student."};
 
 static const kd_config_key TARGET_KEYS[] = {
-    {"kind", KD_KEY_CHOICE, FIELD(kd_language_config, teacher.targets), .choices = "online|hidden|topk",
+    {"kind", KD_KEY_CHOICE, FIELD(kd_language_config, teacher.targets), .choices = "online|hidden|topk|sampled",
      .fallback = "\"online\"",
-     .doc = "the teacher runs beside the student; or has written down its last hidden states, exact at every temperature, or the k largest logits and the mass of the rest"},
+     .doc = "the teacher runs beside the student; or has written down its last hidden states, exact at every temperature, or the k largest logits and the mass of the rest, or tokens drawn as likely as it finds them, whose mean is without bias (RS-KD)"},
     {"dtype", KD_KEY_CHOICE, FIELD(kd_language_config, teacher.dtype), .choices = "float32|float16",
      .fallback = "\"float16\"", .doc = "how the numbers are stored"},
     {"k", KD_KEY_INTEGER, FIELD(kd_language_config, teacher.k), RANGE(1, 4096), .fallback = "128",
      .doc = "logits kept for each token, of topk"},
+    {"draws", KD_KEY_INTEGER, FIELD(kd_language_config, teacher.draws), RANGE(1, KD_STORE_DRAWS_MAX),
+     .fallback = "50", .doc = "tokens drawn for each token, of sampled; at loss.temperature"},
 };
 static const kd_config_table TARGET_TABLE = {.name = "targets", .key = TARGET_KEYS,
     .count = COUNT(TARGET_KEYS), .doc = "Where the teacher's answers come from."};
@@ -175,6 +177,9 @@ static void root_finish(kd_config_reader *reader, const cJSON *object, const cha
     kd_config_check_name(reader, object, path);
     if (config->data.train.count == 0)
         kd_config_complain_key(reader, object, path, "data.train", "expected at least one");
+    if (config->teacher.targets == KD_TEACHER_SAMPLED && config->loss.divergence != KD_FORWARD_KL)
+        kd_config_complain_key(reader, object, path, "loss.divergence",
+                               "of targets of kind \"sampled\" only forward_kl is without bias");
 }
 
 static void model_finish(kd_config_reader *reader, const cJSON *object, const char *path,
@@ -199,6 +204,14 @@ static void teacher_finish(kd_config_reader *reader, const cJSON *object, const 
     if (config->teacher.targets != KD_TEACHER_TOPK &&
         kd_json_get(kd_json_get(object, "targets"), "k"))
         kd_config_complain_key(reader, object, path, "targets.k", "goes with kind \"topk\" only");
+    if (config->teacher.targets != KD_TEACHER_SAMPLED &&
+        kd_json_get(kd_json_get(object, "targets"), "draws"))
+        kd_config_complain_key(reader, object, path, "targets.draws",
+                               "goes with kind \"sampled\" only");
+    if (config->teacher.targets == KD_TEACHER_SAMPLED &&
+        kd_json_get(kd_json_get(object, "targets"), "dtype"))
+        kd_config_complain_key(reader, object, path, "targets.dtype",
+                               "kind \"sampled\" stores no such numbers");
 }
 
 static void loss_finish(kd_config_reader *reader, const cJSON *object, const char *path,

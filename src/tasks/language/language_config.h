@@ -38,14 +38,19 @@ typedef struct {
 
 /* Where the teacher's soft targets come from: it runs beside the student, or has written them down.
  */
-typedef enum { KD_TEACHER_ONLINE, KD_TEACHER_HIDDEN, KD_TEACHER_TOPK } kd_language_targets;
+typedef enum {
+    KD_TEACHER_ONLINE,
+    KD_TEACHER_HIDDEN,
+    KD_TEACHER_TOPK,
+    KD_TEACHER_SAMPLED
+} kd_language_targets;
 
 typedef struct {
     char weights[KD_PATH_MAX]; /* a GGUF or a Hugging Face folder                        */
     char source[512];          /* for people, when it is missing                         */
     kd_language_targets targets;
     kd_store_dtype dtype;
-    int k;
+    int k, draws;
 } kd_language_teacher;
 
 /* One file of the student. Several share the float student they start from. */

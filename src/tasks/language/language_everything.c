@@ -60,7 +60,11 @@ static int add(measuring *m, const char *name, const char *kind, const char *sta
     value[KD_TOLD_PERPLEXITY] = (kd_estimate){exp(mean), exp(mean - reach), exp(mean + reach), n};
     if (score.seconds > 0) value[KD_TOLD_SPEED].value = score.targets / score.seconds;
     value[KD_TOLD_BITS].value = score.nats / log(2) / kd_contexts_bytes(test);
-    if (model != teacher) value[KD_TOLD_DIVERGENCE].value = score.divergence / score.targets;
+    value[KD_TOLD_RIGHT] = kd_estimate_share(llround(score.right), n);
+    if (model != teacher) {
+        value[KD_TOLD_DIVERGENCE].value = score.divergence / score.targets;
+        value[KD_TOLD_AGREEMENT] = kd_estimate_share(llround(score.agreed), n);
+    }
     value[KD_TOLD_PARAMETERS].value = (double)kd_llama_size(&model->spec);
     value[KD_TOLD_BYTES].value = bytes;
     value[KD_TOLD_TOKENS].value = score.targets;

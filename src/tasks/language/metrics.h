@@ -16,7 +16,9 @@ extern const kd_metric kd_language_validation[KD_LANGUAGE_VALIDATION];
 enum {
     KD_TOLD_PERPLEXITY,
     KD_TOLD_BITS,
+    KD_TOLD_RIGHT,
     KD_TOLD_DIVERGENCE,
+    KD_TOLD_AGREEMENT,
     KD_TOLD_GAP,
     KD_TOLD_PARAMETERS,
     KD_TOLD_BYTES,

@@ -63,6 +63,8 @@ static int score(kd_language_score *out, work *w, kd_tape *tape) {
                   w->teacher ? &soft : NULL, spec, &parts);
     out->nats += parts.hard;
     out->divergence += parts.kl;
+    out->right += parts.right;
+    out->agreed += parts.agreed;
     out->targets += parts.rows;
     return KD_OK;
 }

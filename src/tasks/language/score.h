@@ -10,6 +10,8 @@
 typedef struct {
     double nats;       /* −log p of the text                              */
     double divergence; /* KL(teacher ‖ model) at τ = 1; 0 without teacher */
+    double right;      /* targets that are the likeliest token            */
+    double agreed;     /* whose likeliest token is also the teacher's     */
     double targets;
     double error;   /* of nats/targets: standard error over contexts; NAN of fewer than two */
     double seconds; /* the model's decoder took                        */

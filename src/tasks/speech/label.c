@@ -20,6 +20,7 @@
 
 /* Bumped when the same sound and teacher would give another label. */
 static const char *const DECODING = "greedy-1";
+static const char *const DECODING_BFLOAT16 = "greedy-1, heard in bfloat16";
 
 /* Batches that a rank may be ahead of another. */
 enum { AHEAD = 2 };
@@ -35,6 +36,7 @@ typedef struct {
     const kd_utterances *utterances;
     const kd_whisper_file *teacher;
     int32_t language, task; /* ids */
+    kd_precision precision; /* of the encoder's products */
     kd_recordings recordings;
     int64_t *first; /* (count) the first utterance with the same sound, maybe itself; −1: unread */
     kd_label_files *files;
@@ -314,24 +316,42 @@ static int prepare(job *j) {
     int status = kd_greedy_create(&j->greedy, model, j->teacher->tokenizer, j->language, j->task);
     if (status == KD_OK) status = kd_features_init(&j->features, &model->spec);
     if (status < 0) return status;
+    kd_greedy_hear_in(j->greedy, j->precision);
     const size_t bytes = (size_t)(KD_GREEDY_MOST * j->features.values) * sizeof *j->mel;
     j->mel = malloc(bytes);
     return j->mel ? KD_OK : kd_fail_memory(bytes, "what the teacher hears");
 }
 
-/* The utterances to be heard, each sound once: as the first rank sees them. */
+typedef struct {
+    int64_t bytes, place;
+} unheard;
+
+static int by_size(const void *a, const void *b) {
+    const unheard *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
+    return (x->place > y->place) - (x->place < y->place);
+}
+
+/* The utterances to be heard, each sound once, as the first rank sees them. The largest files come
+ * first: those of a batch are alike, and so are the batches that ranks hear at the same time. */
 static int find_missing(job *j) {
     const size_t bytes = (size_t)j->out->count * sizeof *j->missing;
+    unheard *list = malloc((size_t)j->out->count * sizeof *list);
     int64_t n = 0;
     j->missing = malloc(bytes);
-    int status = kd_ranks_worst(j->missing ? KD_OK : kd_fail_memory(bytes, "labels"));
-    if (status < 0) return status;
-    for (int64_t i = 0; i < j->out->count; i++)
-        if (!is_known(&j->out->item[i]) && j->first[i] == i) j->missing[n++] = i;
-    kd_ranks_share(&n, sizeof n);
-    kd_ranks_share(j->missing, (size_t)n * sizeof *j->missing);
-    j->missing_count = n;
-    return KD_OK;
+    int status = kd_ranks_worst(list && j->missing ? KD_OK : kd_fail_memory(bytes, "labels"));
+    for (int64_t i = 0; i < j->out->count && status == KD_OK; i++)
+        if (!is_known(&j->out->item[i]) && j->first[i] == i)
+            list[n++] = (unheard){j->recordings.item[i].bytes, i};
+    if (status == KD_OK) {
+        qsort(list, (size_t)n, sizeof *list, by_size);
+        for (int64_t i = 0; i < n; i++) j->missing[i] = list[i].place;
+        kd_ranks_share(&n, sizeof n);
+        kd_ranks_share(j->missing, (size_t)n * sizeof *j->missing);
+        j->missing_count = n;
+    }
+    free(list);
+    return status;
 }
 
 /* When nothing may be heard: names what would have to be. */
@@ -442,7 +462,7 @@ static int make_key(kd_label_key *out, const job *j, const kd_hash *teacher) {
         {"language", language_code(tokenizer, j->language)},
         {"task", translate ? "translate" : "transcribe"},
         {"generation", generation.hex},
-        {"decoding", DECODING}};
+        {"decoding", j->precision == KD_PRECISION_FLOAT32 ? DECODING : DECODING_BFLOAT16}};
     for (int i = 0; i < KD_LABEL_FACTS; i++) {
         out->fact[i].name = fact[i][0];
         snprintf(out->fact[i].value, sizeof out->fact[i].value, "%s", fact[i][1]);
@@ -483,7 +503,8 @@ int kd_label_check(const char *folder, const kd_whisper_file *teacher, kd_hash t
     const bool multilingual = kd_tokenizer_ids(teacher->tokenizer)->multilingual;
     const job j = {.teacher = teacher,
                    .language = multilingual ? options->language : -1,
-                   .task = multilingual ? options->task : -1};
+                   .task = multilingual ? options->task : -1,
+                   .precision = options->precision};
     kd_label_key key;
     kd_label_files *files = NULL;
     int status = make_key(&key, &j, &teacher_hash);
@@ -503,7 +524,8 @@ int kd_label_run(kd_labels *out, const char *folder, const kd_utterances *uttera
              .utterances = utterances,
              .teacher = teacher,
              .language = multilingual ? options->language : -1,
-             .task = multilingual ? options->task : -1};
+             .task = multilingual ? options->task : -1,
+             .precision = options->precision};
     KD_CONTRACT(utterances->count > 0, "no utterances for %s", folder);
     *out = (kd_labels){0};
     if (multilingual && j.language < 0)
@@ -511,6 +533,7 @@ int kd_label_run(kd_labels *out, const char *folder, const kd_utterances *uttera
     int status = make_key(&key, &j, &teacher_hash);
     if (status == KD_OK)
         status = kd_label_files_open(&j.files, folder, &key, teacher->model->spec.vocabulary);
+    status = kd_ranks_worst(status);
     if (status == KD_OK) status = begin(&j);
     if (status == KD_OK) status = take_known(&j);
     if (status == KD_OK) status = options->known_only ? refuse_missing(&j) : hear_missing(&j);
