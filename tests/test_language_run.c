@@ -135,7 +135,7 @@ static void check_budget_file(const kd_language_run *run) {
     int formats = 0;
     assert_ok(kd_path_join(path, run->folder, "student.budget.gguf"));
     assert_ok(kd_gguf_read_text(&text, path, "distill.budget"));
-    assert_non_null(strstr(text, "\"limit\": 13500"));
+    assert_non_null(strstr(text, "\"limit\": 12500"));
     free(text);
     assert_ok(kd_file_map_open(&map, path));
     assert_ok(kd_gguf_parse(&g, map.bytes, map.length, path));
@@ -156,7 +156,7 @@ static void test_everything(void **state) {
         folder, ", \"keep\": [0, 2]", "",
         ", \"quantize\": [{\"format\": \"q8_0\"}, "
         "{\"format\": \"q4_0\", \"qat\": {\"epochs\": 1}}, "
-        "{\"budget\": {\"bytes\": \"13.5 kB\", \"sensitivity\": \"measured\", \"samples\": 2}}]");
+        "{\"budget\": {\"bytes\": \"12.5 kB\", \"sensitivity\": \"measured\", \"samples\": 2}}]");
     kd_language_config *config = load(folder);
     kd_language_run run;
     char path[KD_PATH_MAX];
@@ -180,7 +180,7 @@ static void test_everything(void **state) {
     assert_true(fabs(perplexity_of("student.q8_0.gguf", &run) / own - 1) < 0.02);
     assert_true(fabs(perplexity_of("student.q4_0-qat.gguf", &run) / own - 1) < 0.3);
     assert_true(fabs(perplexity_of("student.budget.gguf", &run) / own - 1) < 0.3);
-    assert_true(run.budget[2]->bytes <= 13500);
+    assert_true(run.budget[2]->bytes <= 12500);
     check_budget_file(&run);
     static const char *const written[] = {"report.html", "pareto.svg", "budget.budget.json",
                                           "budget.budget.svg"};
