@@ -179,7 +179,7 @@ static void through_shards(void **state) {
     assert_ok(kd_stored_load(back, list, folder));
     assert_back(back, 0);
     /* what repeats a parameter is no parameter itself */
-    const kd_repeated other = {"model.conv.bias", back->list[1], "as it should be"};
+    const kd_repeated other = {"model.conv.bias", back->list[1], "as it should be", NULL};
     assert_refused(kd_folder_weights_list(list, shards, back, &NAMES, &other), KD_EDATA,
                    "4 tensors; a model of this config.json has 5");
     kd_folder_weights_close(shards);

@@ -23,13 +23,18 @@ static void add(kd_encoder_score *out, const kd_real *z, int64_t V, int32_t labe
 /* --- masked tokens -----------------------------------------------------------------------------
  */
 
+static int64_t find_chosen(int32_t *place, const kd_masked_rows *rows, int64_t n) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++)
+        if (rows->chosen[i]) place[count++] = (int32_t)i;
+    return count;
+}
+
 /* The chosen rows of `states` alone get logits. */
 static int score_contexts(kd_encoder_score *out, const kd_bert *m, const kd_masked_rows *rows,
                           int64_t n, kd_real *states, int32_t *place, kd_tape *tape) {
     const int64_t width = m->spec.width, V = m->spec.vocabulary;
-    int64_t count = 0;
-    for (int64_t i = 0; i < n; i++)
-        if (rows->chosen[i]) place[count++] = (int32_t)i;
+    const int64_t count = find_chosen(place, rows, n);
     if (count == 0) return KD_OK;
     if (kd_tape_guard(tape)) return KD_EINTERNAL;
     kd_tape_reset(tape);
