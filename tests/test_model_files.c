@@ -36,7 +36,7 @@ static const kd_name_row ROWS[] = {
     {"stem.bias.*", "model.never", KD_ORDER_OURS, KD_WRITTEN_AS_CHOSEN},
     {"table", NULL, KD_ORDER_OURS, KD_WRITTEN_IN_FULL},
 };
-static const kd_names NAMES = {ROWS, sizeof ROWS / sizeof *ROWS, "model."};
+static const kd_names NAMES = {ROWS, sizeof ROWS / sizeof *ROWS, "model.", NULL};
 
 /* Number k of parameter p is p + k/256, which half precision holds. */
 static kd_params *make_params(bool filled) {
