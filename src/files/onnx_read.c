@@ -146,6 +146,12 @@ static int read_tensor(kd_onnx_tables *t, kd_onnx_tensor *out, kd_proto_rest res
     return KD_OK;
 }
 
+static const kd_onnx_tensor *find_stored(const kd_onnx_tables *tables, kd_onnx_text name) {
+    for (int i = 0; i < tables->tensors; i++)
+        if (kd_onnx_same(tables->tensor[i].name, name)) return &tables->tensor[i];
+    return NULL;
+}
+
 static int add_tensor(kd_onnx_tables *t, kd_proto_rest rest, const kd_onnx_text *name) {
     kd_onnx_tensor *tensor = &t->tensor[t->tensors];
     int status = read_tensor(t, tensor, rest);
@@ -156,12 +162,6 @@ static int add_tensor(kd_onnx_tables *t, kd_proto_rest rest, const kd_onnx_text 
                     (int)(tensor->name.length < 64 ? tensor->name.length : 64), tensor->name.at);
     t->tensors += status == KD_OK;
     return status;
-}
-
-static const kd_onnx_tensor *find_stored(const kd_onnx_tables *tables, kd_onnx_text name) {
-    for (int i = 0; i < tables->tensors; i++)
-        if (kd_onnx_same(tables->tensor[i].name, name)) return &tables->tensor[i];
-    return NULL;
 }
 
 /* PyTorch stores equal tensors once, with an Identity for each other name. */
