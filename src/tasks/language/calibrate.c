@@ -16,7 +16,7 @@ typedef struct {
     int64_t *order;                 /* (contexts) */
     int32_t *token, *first, *label; /* (length) */
     uint8_t *valid;                 /* (length) */
-    kd_tape *tape;
+    kd_tape *tape;                  /* borrowed */
 } reading;
 
 static int allocate(reading *r) {
@@ -29,7 +29,7 @@ static int allocate(reading *r) {
     r->valid = malloc(length);
     if (!r->order || !r->token || !r->first || !r->label || !r->valid)
         return kd_fail_memory(count * sizeof *r->order, "calibration contexts");
-    return kd_tape_create(&r->tape, 0);
+    return KD_OK;
 }
 
 /* The whole model over context i, the output matrix too. */
@@ -63,15 +63,23 @@ static int read_all(reading *r, int64_t samples) {
 
 int kd_language_calibrate(kd_quantized *q, const kd_llama *model, kd_contexts *contexts,
                           int64_t samples) {
-    reading r = {.model = model, .contexts = contexts};
-    int status = allocate(&r);
+    kd_tape *tape;
+    int status = kd_tape_create(&tape, 0);
     if (status == KD_OK) do {
-            kd_quantized_watch(q, r.tape);
-            status = read_all(&r, samples);
-            kd_quantized_unwatch(r.tape);
+            kd_quantized_watch(q, tape);
+            status = kd_language_read_contexts(model, tape, contexts, samples);
+            kd_quantized_unwatch(tape);
             if (status == KD_OK) status = kd_quantized_calibrated(q);
         } while (status == KD_CALIBRATE_AGAIN);
-    kd_tape_free(r.tape);
+    kd_tape_free(tape);
+    return status;
+}
+
+int kd_language_read_contexts(const kd_llama *model, kd_tape *tape, kd_contexts *contexts,
+                              int64_t samples) {
+    reading r = {.model = model, .contexts = contexts, .tape = tape};
+    int status = allocate(&r);
+    if (status == KD_OK) status = read_all(&r, samples);
     free(r.order);
     free(r.token);
     free(r.first);

@@ -61,7 +61,7 @@ static int write_quantized(kd_language_run *run, const kd_language_quantize *how
     static const kd_language_model same = {.start = KD_START_TEACHER};
     kd_llama_file *copy = NULL;
     kd_quantized *quantized = NULL;
-    int status = kd_language_student_create(&copy, run->student, &same, 0, KD_LLAMA_TRAIN);
+    int status = kd_language_student_create(&copy, run->student, &same, NULL, 0, KD_LLAMA_TRAIN);
     if (status == KD_OK) status = quantize(&quantized, run, copy, how);
     if (status == KD_OK && how->qat)
         status = kd_language_run_train_rounded(run, copy->model, how, quantized);
