@@ -169,8 +169,8 @@ static void test_everything(void **state) {
     kd_llama_file *initial;
     assert_ok(kd_tape_create(&tape, 0));
     assert_ok(kd_language_score_of(&score, run.student->model, run.teacher->model, run.test, tape));
-    assert_ok(
-        kd_language_student_create(&initial, run.teacher, &config->model, 1, KD_LLAMA_FROZEN));
+    assert_ok(kd_language_student_create(&initial, run.teacher, &config->model, NULL, 1,
+                                         KD_LLAMA_FROZEN));
     assert_ok(kd_language_score_of(&before, initial->model, run.teacher->model, run.test, tape));
     assert_true(score.nats < before.nats);
     assert_true(score.divergence < before.divergence);
@@ -238,14 +238,14 @@ static void test_layers(void **state) {
     kd_llama_file *teacher, *student;
     assert_ok(kd_llama_file_open(&teacher, test_path(*state, "teacher"), KD_LLAMA_FROZEN));
     const kd_language_model model = {.keep_count = 2, .keep = {1, 2}};
-    assert_ok(kd_language_student_create(&student, teacher, &model, 1, KD_LLAMA_TRAIN));
+    assert_ok(kd_language_student_create(&student, teacher, &model, NULL, 1, KD_LLAMA_TRAIN));
     const kd_tensor *a = &student->model->block[0].up.weight->tensor;
     const kd_tensor *b = &teacher->model->block[1].up.weight->tensor;
     assert_memory_equal(a->value, b->value, (size_t)a->size * sizeof *a->value);
     assert_int_equal(student->model->params->count, 2 + 2 * 9);
     kd_llama_file_free(student);
     const kd_language_model narrow = {.start = KD_START_RANDOM, .width = 8, .heads = 1};
-    assert_ok(kd_language_student_create(&student, teacher, &narrow, 1, KD_LLAMA_TRAIN));
+    assert_ok(kd_language_student_create(&student, teacher, &narrow, NULL, 1, KD_LLAMA_TRAIN));
     assert_int_equal(student->model->spec.width, 8);
     assert_int_equal(student->model->spec.layers, TINY_LAYERS);
     kd_llama_file_free(student);

@@ -86,7 +86,7 @@ static int write_quantized(kd_language_run *run, const kd_language_quantize *how
     kd_quantized *quantized = NULL;
     int status = choose(run, how);
     if (status == KD_OK)
-        status = kd_language_student_create(&copy, run->student, &same, 0, KD_LLAMA_TRAIN);
+        status = kd_language_student_create(&copy, run->student, &same, NULL, 0, KD_LLAMA_TRAIN);
     if (status == KD_OK)
         status = quantize(&quantized, run, copy, how, run->budget[how - run->config->quantize]);
     if (status == KD_OK && how->qat)

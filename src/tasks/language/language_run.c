@@ -198,7 +198,7 @@ int kd_language_run_train(kd_language_run *run) {
     int status = kd_language_run_teach(run);
     if (status == KD_OK && !run->student)
         status = kd_language_student_create(&run->student, run->teacher, &run->config->model,
-                                            run->config->seed, KD_LLAMA_TRAIN);
+                                            run->train, run->config->seed, KD_LLAMA_TRAIN);
     if (status == KD_OK) status = train(run, run->student->model, NULL, NULL);
     run->trained = status == KD_OK;
     return status;
