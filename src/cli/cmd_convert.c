@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "cli/cli.h"
 #include "distill/checkpoint.h"
+#include "files/bert_file.h"
 #include "files/llama_file.h"
 #include "files/llama_names.h"
 #include "files/onnx_file.h"
@@ -122,6 +123,22 @@ static int convert_onnx(const char *in, const char *out, const kd_number_format 
     return kd_fail(KD_EUSAGE, "%s: no task writes ONNX", out);
 }
 
+static int convert_bert(const char *in, const char *out, const destination *to,
+                        const kd_number_format *format, importance *by) {
+    if (to->write == kd_whisper_bin_write)
+        return kd_fail(KD_EUSAGE, "%s: an encoder is written as GGUF or as a folder", out);
+    kd_bert_file *file;
+    int status = kd_bert_file_open(&file, in, true);
+    if (status < 0) return status;
+    status =
+        weigh(&file->encoding, by, file->model->params, &kd_bert_ggml, kd_bert_format_of, format);
+    if (status == KD_OK)
+        status = to->ending ? kd_bert_gguf_write(out, file, format)
+                            : kd_bert_folder_write(out, file, format);
+    kd_bert_file_free(file);
+    return status;
+}
+
 int kd_cmd_convert(int argc, char **argv) {
     kd_arguments arguments;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
@@ -142,6 +159,7 @@ int kd_cmd_convert(int argc, char **argv) {
     const char *in = arguments.positional[0];
     status = onnx                   ? convert_onnx(in, out, type ? format : NULL)
              : kd_llama_file_is(in) ? convert_llama(in, out, to, format, &by)
+             : kd_bert_file_is(in)  ? convert_bert(in, out, to, format, &by)
                                     : convert_whisper(in, out, to, format, &by);
     kd_input_squares_free(by.seen);
     free(by.how);

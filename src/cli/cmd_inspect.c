@@ -42,7 +42,8 @@ static int inspect(void *context, char *path) {
         [KD_FILE_ONNX] = kd_inspect_onnx,
         [KD_FILE_WHISPER_BIN] = kd_inspect_whisper_bin,
         [KD_FILE_WHISPER_FOLDER] = kd_inspect_whisper_folder,
-        [KD_FILE_LLAMA_FOLDER] = kd_inspect_llama_folder};
+        [KD_FILE_LLAMA_FOLDER] = kd_inspect_llama_folder,
+        [KD_FILE_BERT_FOLDER] = kd_inspect_bert_folder};
     kd_file_kind kind;
     kd_text text = {0};
     int status = kd_file_kind_of(&kind, path);

@@ -19,6 +19,7 @@ int kd_weights_gguf_write(const char *path, const kd_params *params, const kd_en
     if (info->name) kd_gguf_add_string(w, "general.name", info->name);
     if (info->teacher) kd_gguf_add_string(w, "distill.teacher", info->teacher);
     if (info->origin) kd_gguf_add_string(w, "distill.origin", info->origin);
+    if (info->budget) kd_gguf_add_string(w, "distill.budget", info->budget);
     kd_gguf_add_u32(w, "distill.version", VERSION);
     kd_gguf_add_string(w, "distill.config", info->config);
     status = kd_gguf_write_params(path, w, NULL, params, &OWN_NAMES, how);

@@ -2,7 +2,7 @@
  * rounded weights are exported as.
  *
  * Keys: distill.version = 1, distill.config (the resolved JSON that says which network it is),
- * general.name, distill.teacher, distill.origin, each where it is given. Tensors as gguf_params.h
+ * general.name, distill.teacher, distill.origin, distill.budget, each where it is given. Tensors as gguf_params.h
  * has them.
  */
 #ifndef KD_FILES_WEIGHTS_GGUF_H
@@ -16,6 +16,7 @@
 
 typedef struct {
     const char *name, *teacher, *origin; /* for people; NULL: not said */
+    const char *budget; /* how its formats were chosen (distill/budget.h); NULL: they were said */
     const char *config;
 } kd_weights_info;
 

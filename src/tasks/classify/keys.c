@@ -221,9 +221,10 @@ static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count
     .doc = "Training goes on with fake-quantized numbers. What is not said is as in train."};
 static const kd_config_key QUANTIZE_KEYS[] = {
     {"format", KD_KEY_CHOICE, FIELD(kd_quantize_config, format_name), .choices = KD_FORMAT_CHOICES,
-     .doc = "the weights are rounded to it and nothing else is; without, the network computes in integers, which the keys down to calibration_samples are about"},
+     .doc = "the weights are rounded to it and nothing else is; without it and budget, the network computes in integers, which the keys down to calibration_samples are about"},
+    BUDGET_KEY(kd_quantize_config),
     {"rounding", KD_KEY_CHOICE, FIELD(kd_quantize_config, rounding), .choices = KD_ROUNDING_CHOICES,
-     .depends = "nearest", .doc = "with format: to the nearest numbers; or by the inputs of calibration_samples: importance, with the scales that lose least where they are large; gptq, each column's error made good by the others, without qat"},
+     .depends = "nearest", .doc = "with format or budget: " KD_ROUNDING_DOC},
     {"name", KD_KEY_TEXT, FIELD(kd_quantize_config, name),
      .depends = "the format, int8, or the bits, as w4a8", .doc = "of the exported files, student.<name>.gguf"},
     {"weight_bits", KD_KEY_INTEGER, FIELD(kd_quantize_config, spec.integers.weight_bits), RANGE(2, 8),

@@ -51,6 +51,14 @@ static const kd_number_format *format_of(const kd_param *param, const kd_number_
     return param->tensor.rank > 1 ? matrices : &kd_format_f32;
 }
 
+kd_quantizable kd_learner_quantizable(const kd_learner *learner) {
+    return (kd_quantizable){.params = learner->params,
+                            .net = learner->net,
+                            .rule = format_of,
+                            .scalings = kd_net_scalings,
+                            .layers = learner->net};
+}
+
 const char *kd_learner_onnx(const char *weights) {
     return kd_ends_with(weights, ".onnx") ? weights : NULL;
 }
@@ -85,11 +93,7 @@ int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec) {
                             : kd_model_build(&learner->net, learner->params, spec->model,
                                              spec->input, spec->classes);
     if (status == KD_OK && spec->quantize) {
-        const kd_quantizable model = {.params = learner->params,
-                                      .net = learner->net,
-                                      .rule = format_of,
-                                      .scalings = kd_net_scalings,
-                                      .layers = learner->net};
+        const kd_quantizable model = kd_learner_quantizable(learner);
         status = kd_quantized_create(&learner->quantized, &model, spec->quantize);
     }
     if (status == KD_OK && spec->loss && spec->teacher)
@@ -263,7 +267,9 @@ int kd_learner_load(kd_learner *learner, const char *path, const kd_dataset *dat
 int kd_learner_export(const char *path, const kd_learner *learner, const kd_weights_info *info) {
     const kd_quantized *q = learner->quantized;
     int status = kd_weights_gguf_write(path, learner->params, kd_quantized_encodings(q), info);
-    if (status == KD_OK) kd_encoding_tell(path, learner->params, q->model.rule, q->spec.format);
+    if (status == KD_OK)
+        kd_encoding_tell(path, learner->params, kd_quantized_encodings(q), q->model.rule,
+                         q->spec.format);
     return status;
 }
 

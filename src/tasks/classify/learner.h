@@ -39,6 +39,9 @@ int kd_learner_create(kd_learner **out, const kd_learner_spec *spec);
 int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec);
 void kd_learner_free(kd_learner *learner);
 
+/* The learner for quantizers. */
+kd_quantizable kd_learner_quantizable(const kd_learner *learner);
+
 /* The path of weights that bring their network with them, for a spec's `onnx`; else NULL. */
 const char *kd_learner_onnx(const char *weights);
 

@@ -330,8 +330,9 @@ static int count_foreign(const cJSON *object) {
 void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
     const cJSON *format = kd_json_get(object, "format");
     kd_config_rounding_defaults(reader, object, out);
-    if (cJSON_IsString(format)) {
-        kd_default_text(reader, out, "name", format->valuestring);
+    if (cJSON_IsString(format) || kd_json_get(object, "budget")) {
+        kd_default_text(reader, out, "name",
+                        cJSON_IsString(format) ? format->valuestring : "budget");
         for (int i = 0; i < count_foreign(object); i++)
             kd_default_none(reader, out, OF_INTEGERS[i]);
         return;
@@ -346,12 +347,14 @@ void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, 
 /* Which quantizer it is. */
 static void choose_quantizer(kd_config_reader *reader, const cJSON *object, const char *path,
                              kd_quantize_config *quantize) {
+    quantize->spec.format = kd_config_format(&quantize->budget, quantize->format_name);
     quantize->spec.how =
-        quantize->format_name[0] ? kd_config_rounding(object) : &kd_quantizer_integers;
-    if (quantize->rounding[0] && !quantize->format_name[0])
-        kd_config_complain_key(reader, object, path, "rounding", "goes with \"format\" only");
+        quantize->spec.format ? kd_config_rounding(object) : &kd_quantizer_integers;
+    if (quantize->rounding[0] && !quantize->spec.format)
+        kd_config_complain_key(reader, object, path, "rounding",
+                               "goes with \"format\" or \"budget\" only");
+    kd_config_check_budget(reader, object, path, &quantize->budget, true);
     kd_config_check_rounding(reader, object, path);
-    quantize->spec.format = kd_number_format_named(quantize->format_name);
     for (int i = 0; quantize->spec.format && i < count_foreign(object); i++)
         if (kd_json_get(object, OF_INTEGERS[i]))
             kd_config_complain_key(reader, object, path, OF_INTEGERS[i],

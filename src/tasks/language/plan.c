@@ -33,8 +33,8 @@ static int measure(costs *out, kd_language_run *run, const kd_train_spec *spec) 
         .loss = &loss,
         .train = run->train,
         .teacher = online ? run->teacher->model : NULL};
-    int status = kd_language_student_create(&student, run->teacher, &config->model, config->seed,
-                                            KD_LLAMA_TRAIN);
+    int status = kd_language_student_create(&student, run->teacher, &config->model, NULL,
+                                            config->seed, KD_LLAMA_TRAIN);
     if (status == KD_OK)
         status = kd_language_measure_step(student->model, &job, &out->update, &bytes);
     out->bytes = (double)bytes;
