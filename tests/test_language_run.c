@@ -126,12 +126,37 @@ static double perplexity_of(const char *path, const kd_language_run *run) {
     return exp(score.nats / score.targets);
 }
 
+/* The file has the formats of the choice, and says so. */
+static void check_budget_file(const kd_language_run *run) {
+    const kd_budget *b = run->budget[2];
+    char path[KD_PATH_MAX], *text;
+    kd_file_map map;
+    kd_gguf *g;
+    int formats = 0;
+    assert_ok(kd_path_join(path, run->folder, "student.budget.gguf"));
+    assert_ok(kd_gguf_read_text(&text, path, "distill.budget"));
+    assert_non_null(strstr(text, "\"limit\": 12500"));
+    free(text);
+    assert_ok(kd_file_map_open(&map, path));
+    assert_ok(kd_gguf_parse(&g, map.bytes, map.length, path));
+    for (int t = 0; t < b->count; t++) formats += b->format[b->matrix[t].param] != &kd_format_f16;
+    for (uint64_t i = 0; i < g->tensor_count; i++) {
+        const uint32_t type = g->tensor[i].type;
+        formats -= type != kd_format_f16.ggml_type && type != kd_format_f32.ggml_type;
+    }
+    assert_int_equal(formats, 0);
+    kd_gguf_free(g);
+    kd_file_map_close(&map);
+}
+
 /* It learns, and all its files can be read and are nearly as good. */
 static void test_everything(void **state) {
     test_folder *folder = *state;
-    write_config(folder, ", \"keep\": [0, 2]", "",
-                 ", \"quantize\": [{\"format\": \"q8_0\"}, "
-                 "{\"format\": \"q4_0\", \"qat\": {\"epochs\": 1}}]");
+    write_config(
+        folder, ", \"keep\": [0, 2]", "",
+        ", \"quantize\": [{\"format\": \"q8_0\"}, "
+        "{\"format\": \"q4_0\", \"qat\": {\"epochs\": 1}}, "
+        "{\"budget\": {\"bytes\": \"12.5 kB\", \"sensitivity\": \"measured\", \"samples\": 2}}]");
     kd_language_config *config = load(folder);
     kd_language_run run;
     char path[KD_PATH_MAX];
@@ -154,6 +179,15 @@ static void test_everything(void **state) {
     assert_true(fabs(perplexity_of("student.gguf", &run) / own - 1) < 0.01);
     assert_true(fabs(perplexity_of("student.q8_0.gguf", &run) / own - 1) < 0.02);
     assert_true(fabs(perplexity_of("student.q4_0-qat.gguf", &run) / own - 1) < 0.3);
+    assert_true(fabs(perplexity_of("student.budget.gguf", &run) / own - 1) < 0.3);
+    assert_true(run.budget[2]->bytes <= 12500);
+    check_budget_file(&run);
+    static const char *const written[] = {"report.html", "pareto.svg", "budget.budget.json",
+                                          "budget.budget.svg"};
+    for (size_t i = 0; i < sizeof written / sizeof *written; i++) {
+        assert_ok(kd_path_join(path, run.folder, written[i]));
+        assert_true(kd_file_exists(path));
+    }
     kd_llama_file_free(initial);
     kd_tape_free(tape);
     kd_language_run_close(&run);
@@ -297,6 +331,12 @@ static void test_tokenizes_once(void **state) {
     open_run(&run, folder, config, "runs");
     unsetenv("TMPDIR");
     assert_string_equal(kd_contexts_hash(run.train).hex, first.hex);
+    kd_language_run_close(&run);
+    setenv("TMPDIR", nowhere, 1); /* nor does what only looks */
+    assert_refused(kd_language_run_look(&run, config, NULL), KD_EIO, "temporary file");
+    kd_language_run_close(&run);
+    assert_ok(kd_language_run_look(&run, config, runs));
+    unsetenv("TMPDIR");
     kd_language_run_close(&run);
     kd_language_config_free(config);
 }
@@ -490,6 +530,21 @@ static void test_dry_run(void **state) {
     }
 }
 
+/* A prompt has all of its bytes, 0 too; a bad one is named, and not the model. */
+static void test_prompts(void **state) {
+    test_folder *folder = *state;
+    char model[KD_PATH_MAX], prompt[KD_PATH_MAX];
+    test_copy(model, sizeof model, test_path(folder, "teacher"));
+    test_copy(prompt, sizeof prompt, test_path(folder, "prompt"));
+    test_write(prompt, "a\0b\n", 4);
+    assert_non_null(freopen(prompt, "r", stdin));
+    if (DISTILL("generate", model, "-", "--tokens", "1") != 0) fail_msg("%s", complained);
+    assert_says(complained, "prompt: 3 tokens");
+    assert_int_equal(DISTILL("generate", model, "a\xff", "--tokens", "1"), 65);
+    assert_says(complained, "the prompt: ");
+    assert_null(strstr(complained, "teacher"));
+}
+
 int main(void) {
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, test_teardown)
     const struct CMUnitTest tests[] = {
@@ -500,6 +555,7 @@ int main(void) {
         WITH_FOLDER(test_tokenizes_once), WITH_FOLDER(test_imatrix),
         WITH_FOLDER(test_chat),           WITH_FOLDER(test_inspected),
         WITH_FOLDER(test_dry_run),        WITH_FOLDER(test_calibrated),
+        WITH_FOLDER(test_prompts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -109,12 +109,19 @@ const kd_packed_kernel *kd_packed_kernel_of(kd_isa isa) {
     }
 }
 
-const kd_packed_kernel *kd_packed_kernel_choose(void) {
+static const kd_packed_kernel *choose(void) {
     for (int isa = KD_ISA_COUNT - 1; isa > KD_ISA_PORTABLE; isa--) {
         const kd_packed_kernel *kernel = kd_isa_may_use(isa) ? kd_packed_kernel_of(isa) : NULL;
         if (kernel) return kernel;
     }
     return &portable;
+}
+
+/* Once: asking the processor is slow where it is a virtual one. */
+const kd_packed_kernel *kd_packed_kernel_choose(void) {
+    static const kd_packed_kernel *_Atomic chosen;
+    if (!chosen) chosen = choose();
+    return chosen;
 }
 
 const char *kd_packed_kernel_name(void) {

@@ -18,6 +18,7 @@ typedef struct {
     kd_divergence divergence; /* D of the soft part; 0: forward KL              */
     kd_real decoupled; /* β > 0: D is decoupled, KL(a ‖ b) + β·KL(p̂ ‖ q̂); 0: it is not   */
     bool standardize; /* the softmaxes see logits of mean 0 and deviation 1             */
+    kd_tensor *bias; /* of kd_vocab_loss: (V) added to z, an input of the op; or NULL       */
 } kd_loss_spec;
 
 /* What the soft targets are: dense logits, or the k largest and the rest's mass, or, of
@@ -32,6 +33,7 @@ typedef struct {
     const kd_real *tail; /* (N) log Σ_{dropped} e^{v/τ} at this τ; the tail is one class       */
     const kd_real *hidden; /* (N,width) h_t with v = h_t·E_tᵀ, or NULL                           */
     const kd_real *output; /* (V,width) E_t, the teacher's output matrix                         */
+    const kd_real *bias; /* (V) added to v = h_t·E_tᵀ; NULL: nothing is                        */
     int64_t width;
 } kd_soft_targets;
 
@@ -66,7 +68,7 @@ kd_tensor *kd_distill_loss(kd_tape *tape, kd_tensor *z, const int32_t *label, co
  * embedding, z = h·Eᵀ: they are made, used and dropped a panel of rows at a time, so that memory
  * does not grow with N·V (docs/math-vocabulary-loss.md). With G = ∂L/∂z as above
  *
- *     ∂h ← ∂h + G·E          ∂E ← ∂E + Gᵀ·h
+ *     ∂h ← ∂h + G·E          ∂E ← ∂E + Gᵀ·h          ∂bias ← ∂bias + Σ_rows G
  *
  * h (…,C) with N rows in front, any rank: (B,T,C) for sequences; E (V,C), which may be tied or
  * frozen; soft NULL or top-k, draws or hidden, never dense logits. label, valid (N), parts and
@@ -83,8 +85,9 @@ kd_tensor *kd_hint_mse(kd_tape *tape, kd_tensor *x, const kd_real *target, kd_re
                        double normalizer);
 
 /* L = weight · Σ_rows (1 − cos(x_row, target_row)) / normalizer over the last axis. x (…,C), target
- * the same, constant, outlives the backward. A row of zeros has cosine 0 and gradient 0. */
-kd_tensor *kd_hint_cosine(kd_tape *tape, kd_tensor *x, const kd_real *target, kd_real weight,
-                          double normalizer);
+ * the same, constant, outlives the backward. A row of zeros has cosine 0 and gradient 0. valid
+ * (rows) of 0/1, read now, or NULL for all: a masked row adds nothing. */
+kd_tensor *kd_hint_cosine(kd_tape *tape, kd_tensor *x, const kd_real *target, const uint8_t *valid,
+                          kd_real weight, double normalizer);
 
 #endif

@@ -38,6 +38,8 @@ typedef struct {
 typedef struct {
     int64_t V, C, width, tiles, groups;
     const kd_real *E, *teacher_output; /* (V,C), (V,width) */
+    const kd_real *bias;               /* (V) of the logits, or NULL */
+    kd_real *dbias;                    /* (V) its gradient, of all panels, or NULL: not wanted */
     const int32_t *label;
     const kd_soft_targets *soft; /* NULL: no soft part */
     kd_loss_spec spec;

@@ -13,7 +13,7 @@ static int64_t tile_classes(const kd_vocab *c, int64_t t) {
 }
 
 static bool wants_gradient(const kd_vocab *c) {
-    return c->wants_dE || c->wants_dh;
+    return c->wants_dE || c->wants_dh || c->dbias;
 }
 
 static bool worth_threads(const kd_vocab *c) {
@@ -81,6 +81,13 @@ static void multiply(const kd_vocab *c, kd_matrix_product p) {
     kd_gemm_serial(&p);
 }
 
+/* z += bias of the tile's classes */
+static void add_bias(kd_real *restrict z, const kd_real *restrict bias, int64_t rows, int64_t n) {
+    for (int64_t r = 0; r < rows; r++)
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) z[r * n + i] += bias[i];
+}
+
 static int64_t place_of(const kd_real *x, int64_t n, kd_real value) {
     int64_t i = 0;
     while (i < n - 1 && x[i] < value) i++;
@@ -98,6 +105,8 @@ static void first_pass(const kd_vocab *c, int64_t t) {
         multiply(c, kd_product_of(c->rows, n, c->width, kd_plain(c->hidden, c->width),
                                   kd_transposed(c->teacher_output + begin * c->width, c->width), v,
                                   n));
+    if (c->bias) add_bias(z, c->bias + begin, c->rows, n);
+    if (v && c->soft->bias) add_bias(v, c->soft->bias + begin, c->rows, n);
     for (int64_t r = 0; r < c->rows && c->label; r++) {
         const int64_t own = c->label[c->row[r]] - begin;
         if (own >= 0 && own < n) c->state[r].own = z[r * n + own];
@@ -338,6 +347,16 @@ static void embedding_gradient(const kd_vocab *c, int64_t t, kd_real alpha, kd_r
     multiply(c, p);
 }
 
+/* ∂bias of the tile, which collects the panels in order. */
+static void bias_gradient(const kd_vocab *c, int64_t t, const kd_real *restrict G) {
+    const int64_t n = tile_classes(c, t);
+    kd_real *restrict out = c->dbias + t * KD_VOCAB_TILE;
+    if (c->first) memset(out, 0, (size_t)n * sizeof *out);
+    for (int64_t r = 0; r < c->rows; r++)
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) out[i] += G[r * n + i];
+}
+
 /* The tile's G, its part of ∂E, and its contribution to ∂h (begins it when `opens`). */
 static void second_pass(const kd_vocab *c, int64_t t, kd_real *partial, bool opens) {
     const int64_t n = tile_classes(c, t), begin = t * KD_VOCAB_TILE;
@@ -350,6 +369,7 @@ static void second_pass(const kd_vocab *c, int64_t t, kd_real *partial, bool ope
     }
     if (kd_vocab_is_topk(c)) kept_gradient(c, t, z);
     if (kd_vocab_is_sampled(c)) drawn_gradient(c, t, z);
+    if (c->dbias) bias_gradient(c, t, z);
     if (c->dE && !c->last) embedding_gradient(c, t, 1, c->first ? 0 : 1, c->dE);
     kd_matrix_product p = kd_product_of(c->rows, c->C, n, kd_plain(z, n),
                                         kd_plain(c->E + begin * c->C, c->C), partial, c->C);

@@ -14,6 +14,7 @@ struct kd_llama_session {
     int64_t most;      /* tokens                                                  */
     int64_t length;    /* now                                                     */
     kd_real *cache[2]; /* keys, turned, and values: (layers, most, key_heads·D)   */
+    kd_real *x;        /* (PIECE,width) between halves of the blocks              */
     kd_real *hidden;   /* (LAST,width) of the last tokens, behind the last norm   */
     int64_t last;      /* how many of them there are                              */
     kd_few_rows few;
@@ -35,8 +36,9 @@ int kd_llama_session_create(kd_llama_session **out, const kd_llama *model, int64
     const size_t bytes = (size_t)(model->spec.layers * most * key_width(s)) * sizeof(kd_real);
     int status = kd_tape_create(&s->tape, 0);
     for (int i = 0; i < 2; i++) s->cache[i] = malloc(bytes);
+    s->x = malloc((size_t)(PIECE * model->spec.width) * sizeof *s->x);
     s->hidden = malloc((size_t)(LAST * model->spec.width) * sizeof *s->hidden);
-    if (status == KD_OK && !(s->cache[0] && s->cache[1] && s->hidden))
+    if (status == KD_OK && !(s->cache[0] && s->cache[1] && s->x && s->hidden))
         status = kd_fail_memory(2 * bytes, "keys and values");
     if (status == KD_OK) status = kd_few_rows_create(&s->few, model->params, "", products);
     if (status < 0) {
@@ -52,6 +54,7 @@ void kd_llama_session_free(kd_llama_session *session) {
     if (!session) return;
     kd_tape_free(session->tape);
     for (int i = 0; i < 2; i++) free(session->cache[i]);
+    free(session->x);
     free(session->hidden);
     kd_few_rows_clear(&session->few);
     free(session);
@@ -96,19 +99,28 @@ static kd_tensor *mlp(const kd_llama_session *s, int layer, kd_tensor *x) {
     return kd_add(s->tape, x, linear(s, &b->down, h), KD_ACT_NONE);
 }
 
-/* n ≤ PIECE tokens. */
+static void keep(kd_llama_session *s, const kd_tensor *x) {
+    memcpy(s->x, x->value, (size_t)x->size * sizeof *s->x);
+}
+
+/* n ≤ PIECE tokens, half a block after the other in the memory of one. */
 static int feed_piece(kd_llama_session *s, const int32_t *id, int64_t n) {
     const kd_llama *m = s->model;
-    const int64_t C = m->spec.width, shape[3] = {1, n, C};
+    const int64_t C = m->spec.width;
+    kd_tensor x = {.rank = 3, .shape = {1, n, C}, .size = n * C, .value = s->x};
     kd_tape_reset(s->tape);
     if (kd_tape_guard(s->tape)) return KD_EINTERNAL;
-    kd_tensor *x = kd_embedding_layer_forward(&m->embedding, s->tape, id, n);
-    x = kd_reshape(s->tape, x, 3, shape);
-    const kd_rotary_table angles = kd_llama_angles(m, s->tape, s->length, n);
-    for (int layer = 0; layer < m->spec.layers; layer++)
-        x = mlp(s, layer, attention(s, layer, x, &angles));
+    keep(s, kd_embedding_layer_forward(&m->embedding, s->tape, id, n));
+    for (int layer = 0; layer < m->spec.layers; layer++) {
+        kd_tape_reset(s->tape);
+        const kd_rotary_table angles = kd_llama_angles(m, s->tape, s->length, n);
+        keep(s, attention(s, layer, &x, &angles));
+        kd_tape_reset(s->tape);
+        keep(s, mlp(s, layer, &x));
+    }
+    kd_tape_reset(s->tape);
     s->last = n < LAST ? n : LAST;
-    kd_tensor *last = kd_slice(s->tape, x, 1, n - s->last, n, 1);
+    kd_tensor *last = kd_slice(s->tape, &x, 1, n - s->last, n, 1);
     last = kd_rms_norm_layer_forward(&m->norm, s->tape, last);
     memcpy(s->hidden, last->value, (size_t)last->size * sizeof *s->hidden);
     s->length += n;

@@ -122,9 +122,10 @@ static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count
     .doc = "Training goes on with the numbers that the file will hold. What is not said is as in train."};
 static const kd_config_key QUANTIZE_KEYS[] = {
     {"format", KD_KEY_CHOICE, FIELD(kd_language_quantize, format_name), .choices = KD_FORMAT_CHOICES,
-     .required = true, .doc = "of the matrices; q4_K_M and its like are llama.cpp's mixtures"},
+     .doc = "of the matrices; q4_K_M and its like are llama.cpp's mixtures"},
+    BUDGET_KEY(kd_language_quantize),
     {"rounding", KD_KEY_CHOICE, FIELD(kd_language_quantize, rounding), .choices = KD_ROUNDING_CHOICES,
-     .depends = "nearest", .doc = "to the nearest numbers; or by the inputs of calibration_samples: importance, with the scales that lose least where they are large; gptq, each column's error made good by the others, without qat; awq, columns of large inputs scaled, likewise"},
+     .depends = "nearest", .doc = KD_ROUNDING_DOC},
     {"calibration_samples", KD_KEY_INTEGER, FIELD(kd_language_quantize, calibration_samples), RANGE(1, 1000000000),
      .fallback = "32", .doc = "training contexts that are read first, of a fixed shuffle; of roundings that see samples"},
     GPTQ_KEYS(kd_language_quantize),
@@ -247,8 +248,8 @@ static void quantize_defaults(kd_config_reader *reader, const cJSON *object, cJS
         kd_default_none(reader, out, "calibration_samples");
     kd_config_rounding_defaults(reader, object, out);
     char name[sizeof((kd_language_quantize *)0)->name];
-    if (!cJSON_IsString(format)) return;
-    snprintf(name, sizeof name, "%.8s%s", format->valuestring,
+    if (!cJSON_IsString(format) && !kd_json_get(object, "budget")) return;
+    snprintf(name, sizeof name, "%.8s%s", cJSON_IsString(format) ? format->valuestring : "budget",
              kd_json_get(object, "qat") ? "-qat" : "");
     kd_default_text(reader, out, "name", name);
 }
@@ -259,13 +260,16 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
     const kd_language_config *config = reader->whole;
     kd_config_check_name(reader, object, path);
     quantize->spec.how = kd_config_rounding(object);
-    quantize->spec.format = kd_number_format_named(quantize->format_name);
+    quantize->spec.format = kd_config_format(&quantize->budget, quantize->format_name);
     kd_config_check_rounding(reader, object, path);
     if (quantize->spec.how && quantize->spec.how->sees == KD_SEES_NOTHING &&
         kd_json_get(object, "calibration_samples"))
         kd_config_complain_key(reader, object, path, "calibration_samples",
                                "goes with a \"rounding\" that sees samples only");
-    if (!kd_number_format_in_gguf(quantize->spec.format))
+    kd_config_check_budget(reader, object, path, &quantize->budget, false);
+    if (!quantize->spec.format)
+        kd_config_complain(reader, object, false, path, "expected a \"format\" or a \"budget\"");
+    if (quantize->spec.format && !kd_number_format_in_gguf(quantize->spec.format))
         kd_config_complain_key(reader, object, path, "format", "GGUF files cannot hold it");
     snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);
     for (const kd_language_quantize *other = config->quantize; other < quantize; other++)

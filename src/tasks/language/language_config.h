@@ -8,9 +8,9 @@
 #include "config/reader.h"
 #include "data/store.h"
 #include "distill/train_spec.h"
-#include "quant/quantizer.h"
+#include "quant/budget.h"
 
-enum { KD_TEXTS_MAX = 16, KD_LANGUAGE_LAYERS_MAX = 512, KD_LANGUAGE_QUANTIZE_MAX = 8 };
+enum { KD_TEXTS_MAX = 16, KD_LANGUAGE_LAYERS_MAX = 512, KD_LANGUAGE_QUANTIZE_MAX = 24 };
 
 /* Files and folders of text. */
 typedef struct {
@@ -60,6 +60,7 @@ typedef struct {
     char name[16];  /* student.<name>.gguf                             */
     char stage[24]; /* "qat.<name>": of its checkpoints and log lines  */
     kd_quantize_spec spec;
+    kd_budget_spec budget; /* in place of a format */
     char format_name[KD_FORMAT_NAME_MAX];
     char rounding[16];           /* "": nearest, or one that sees samples           */
     int64_t calibration_samples; /* contexts of the training texts, of one that sees */

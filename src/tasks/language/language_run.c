@@ -37,8 +37,9 @@ static int check_inputs(const kd_language_config *config) {
 }
 
 /* What --fresh removes. */
-static const char *const RESULTS[] = {"*.last.h5", "*.best.h5",   "student*.gguf", "log.jsonl",
-                                      "report.*",  "config.json", "text-*.tokens", NULL};
+static const char *const RESULTS[] = {"*.last.h5", "*.best.h5",  "student*.gguf", "log.jsonl",
+                                      "report.*",  "pareto.svg", "config.json",   "text-*.tokens",
+                                      "budget.*",  NULL};
 
 static int read_teacher(kd_language_run *run) {
     const kd_language_config *config = run->config;
@@ -84,9 +85,11 @@ static int look(kd_language_run *run, const kd_language_config *config) {
     return status == KD_OK ? read_teacher(run) : status;
 }
 
-int kd_language_run_look(kd_language_run *run, const kd_language_config *config) {
+int kd_language_run_look(kd_language_run *run, const kd_language_config *config, const char *runs) {
+    char folder[KD_PATH_MAX];
     int status = look(run, config);
-    return status == KD_OK ? read_texts(run, NULL) : status;
+    if (status == KD_OK && runs) status = kd_path_join(folder, runs, config->name);
+    return status == KD_OK ? read_texts(run, runs ? folder : NULL) : status;
 }
 
 /* So that the next start need not tokenize the texts again. */
@@ -127,6 +130,7 @@ int kd_language_run_open(kd_language_run *run, const kd_language_config *config,
 }
 
 void kd_language_run_close(kd_language_run *run) {
+    for (int i = 0; i < KD_LANGUAGE_QUANTIZE_MAX; i++) kd_budget_free(run->budget[i]);
     kd_contexts_close(run->train);
     kd_contexts_close(run->validation);
     kd_contexts_close(run->test);

@@ -3,7 +3,7 @@
 #ifndef KD_TASKS_LANGUAGE_METRICS_H
 #define KD_TASKS_LANGUAGE_METRICS_H
 
-#include "report/metric.h"
+#include "report/compression.h"
 
 enum { KD_LANGUAGE_KL, KD_LANGUAGE_HARD, KD_LANGUAGE_TERMS };
 extern const kd_metric kd_language_terms[KD_LANGUAGE_TERMS];
@@ -23,7 +23,9 @@ enum {
     KD_TOLD_PARAMETERS,
     KD_TOLD_BYTES,
     KD_TOLD_TOKENS,
-    KD_TOLD_METRICS
+    KD_TOLD_SPEED,
+    KD_TOLD_FIDELITY,
+    KD_TOLD_METRICS = KD_TOLD_FIDELITY + KD_FIDELITY_METRICS
 };
 extern const kd_metric kd_language_test[KD_TOLD_METRICS];
 
