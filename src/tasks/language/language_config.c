@@ -249,8 +249,7 @@ static void quantize_defaults(kd_config_reader *reader, const cJSON *object, cJS
     kd_config_rounding_defaults(reader, object, out);
     char name[sizeof((kd_language_quantize *)0)->name];
     if (!cJSON_IsString(format) && !kd_json_get(object, "budget")) return;
-    snprintf(name, sizeof name, "%.8s%s",
-             cJSON_IsString(format) ? format->valuestring : "budget",
+    snprintf(name, sizeof name, "%.8s%s", cJSON_IsString(format) ? format->valuestring : "budget",
              kd_json_get(object, "qat") ? "-qat" : "");
     kd_default_text(reader, out, "name", name);
 }
@@ -269,8 +268,7 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
                                "goes with a \"rounding\" that sees samples only");
     kd_config_check_budget(reader, object, path, &quantize->budget, false);
     if (!quantize->spec.format)
-        kd_config_complain(reader, object, false, path,
-                           "expected a \"format\" or a \"budget\"");
+        kd_config_complain(reader, object, false, path, "expected a \"format\" or a \"budget\"");
     if (quantize->spec.format && !kd_number_format_in_gguf(quantize->spec.format))
         kd_config_complain_key(reader, object, path, "format", "GGUF files cannot hold it");
     snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);
