@@ -22,7 +22,8 @@ static int read_weights(kd_llama_file *file, const char *folder, kd_llama_traini
     const kd_llama *model = file->model;
     const kd_params *params = model->params;
     const kd_repeated output = {"lm_head.weight", model->output,
-                                "the token embedding; config.json says that the output matrix is"};
+                                "the token embedding; config.json says that the output matrix is",
+                                NULL};
     kd_folder_weights *shards;
     int status = kd_folder_weights_open(&shards, folder);
     kd_stored *list = calloc((size_t)params->count, sizeof *list);

@@ -144,12 +144,12 @@ static const kd_config_table TARGET_TABLE = {.name = "targets", .key = TARGET_KE
 #define SOURCE_KEYS(s, p)                                                                          \
     {"config", KD_KEY_PATH, FIELD(s, p config), .doc = "a config to train the teacher by"},        \
     {"weights", KD_KEY_PATH, FIELD(s, p weights),                                                  \
-     .doc = "its weights: .safetensors, or a checkpoint of ours; needs model"},                    \
-    {"model", KD_KEY_OBJECT, PART(s, p model, MODEL_TABLE), .doc = "its network, with weights"}
+     .doc = "its weights: .safetensors or a checkpoint of ours, which need model, or .onnx, which brings it"},                    \
+    {"model", KD_KEY_OBJECT, PART(s, p model, MODEL_TABLE), .doc = "its network, with weights that are no .onnx"}
 static const kd_config_key MEMBER_KEYS[] = {SOURCE_KEYS(kd_teacher_source, )};
 static const kd_config_table MEMBER_TABLE = {.name = "ensemble", .key = MEMBER_KEYS,
     .count = COUNT(MEMBER_KEYS), .finish = kd_config_source_finish,
-    .doc = "One network of an ensemble: config, or weights and model."};
+    .doc = "One network of an ensemble: config, or weights and model, or weights that are .onnx."};
 static const kd_config_key TEACHER_KEYS[] = {
     SOURCE_KEYS(kd_teacher_config, source[0].),
     {"ensemble", KD_KEY_OBJECTS, LIST(kd_teacher_config, source, count), .table = &MEMBER_TABLE,
@@ -163,7 +163,7 @@ static const kd_config_key TEACHER_KEYS[] = {
 };
 static const kd_config_table TEACHER_TABLE = {.name = "teacher", .key = TEACHER_KEYS,
     .count = COUNT(TEACHER_KEYS), .defaults = kd_config_teacher_defaults, .finish = kd_config_teacher_finish,
-    .doc = "Who teaches: exactly one of config, weights (with model), ensemble, store."};
+    .doc = "Who teaches: exactly one of config, weights (with model, unless .onnx), ensemble, store."};
 
 /* --- loss ----------------------------------------------------------------------------------- */
 
