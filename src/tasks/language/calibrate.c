@@ -61,6 +61,15 @@ static int read_all(reading *r, int64_t samples) {
     return status;
 }
 
+static void clear(reading *r) {
+    kd_tape_free(r->tape);
+    free(r->order);
+    free(r->token);
+    free(r->first);
+    free(r->label);
+    free(r->valid);
+}
+
 int kd_language_calibrate(kd_quantized *q, const kd_llama *model, kd_contexts *contexts,
                           int64_t samples) {
     reading r = {.model = model, .contexts = contexts};
@@ -71,11 +80,18 @@ int kd_language_calibrate(kd_quantized *q, const kd_llama *model, kd_contexts *c
             kd_quantized_unwatch(r.tape);
             if (status == KD_OK) status = kd_quantized_calibrated(q);
         } while (status == KD_CALIBRATE_AGAIN);
-    kd_tape_free(r.tape);
-    free(r.order);
-    free(r.token);
-    free(r.first);
-    free(r.label);
-    free(r.valid);
+    clear(&r);
+    return status;
+}
+
+int kd_language_watch(kd_input_squares *seen, const kd_llama *model, kd_contexts *contexts,
+                      int64_t samples) {
+    reading r = {.model = model, .contexts = contexts};
+    int status = allocate(&r);
+    if (status == KD_OK) {
+        kd_input_squares_watch(seen, r.tape);
+        status = read_all(&r, samples);
+    }
+    clear(&r);
     return status;
 }

@@ -13,4 +13,8 @@
 int kd_language_calibrate(kd_quantized *q, const kd_llama *model, kd_contexts *contexts,
                           int64_t samples);
 
+/* The same contexts, for what looks at the inputs of matrices. */
+int kd_language_watch(kd_input_squares *seen, const kd_llama *model, kd_contexts *contexts,
+                      int64_t samples);
+
 #endif

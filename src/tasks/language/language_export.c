@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/ranks.h"
+#include "distill/results.h"
 #include "tasks/language/calibrate.h"
 #include "tasks/language/language_run.h"
 #include "tasks/language/student.h"
@@ -11,13 +12,22 @@
 int kd_language_run_file(const kd_language_run *run, const kd_language_quantize *how, bool ptq,
                          char out[KD_PATH_MAX]) {
     char name[64];
-    snprintf(name, sizeof name, "student%s%s%s.gguf", how ? "." : "", how ? how->name : "",
-             ptq && how->qat ? ".ptq" : "");
+    snprintf(name, sizeof name, "student%s%s%s%s", how ? "." : "", how ? how->name : "",
+             ptq && how->qat ? ".ptq" : "", how && how->layout[0] ? "" : ".gguf");
     return kd_path_join(out, run->folder, name);
 }
 
+static int write_folder(const char *path, const kd_language_quantize *how,
+                        const kd_llama_file *file, const float *inputs) {
+    kd_packing packing = how->packing;
+    packing.inputs = inputs;
+    const int status = kd_results_write_origin(path, file->origin);
+    return status == KD_OK ? kd_llama_folder_write_packed(path, file, &packing) : status;
+}
+
+/* `inputs` as in kd_packing. */
 static int write_file(const kd_language_run *run, const kd_language_quantize *how, bool ptq,
-                      kd_llama_file *file) {
+                      kd_llama_file *file, const float *inputs) {
     char path[KD_PATH_MAX], *text;
     kd_origin origin;
     kd_language_origin_file(&origin, run, how, ptq);
@@ -25,7 +35,9 @@ static int write_file(const kd_language_run *run, const kd_language_quantize *ho
     file->origin = text;
     if (status == KD_OK) status = kd_language_run_file(run, how, ptq, path);
     if (status == KD_OK)
-        status = kd_llama_gguf_write(path, file, how ? how->spec.format : &kd_format_f16);
+        status = how && how->layout[0]
+                     ? write_folder(path, how, file, inputs)
+                     : kd_llama_gguf_write(path, file, how ? how->spec.format : &kd_format_f16);
     file->origin = NULL;
     kd_origin_clear(&origin);
     free(text);
@@ -36,7 +48,7 @@ static int write_file(const kd_language_run *run, const kd_language_quantize *ho
 static int quantize(kd_quantized **out, const kd_language_run *run, kd_llama_file *file,
                     const kd_language_quantize *how) {
     const kd_quantizable model = {.params = file->model->params,
-                                  .rule = kd_llama_format_of,
+                                  .rule = how->layout[0] ? kd_packed_format_of : kd_llama_format_of,
                                   .scalings = kd_llama_scalings,
                                   .layers = file->model};
     int status = kd_quantized_create(out, &model, &how->spec);
@@ -46,14 +58,33 @@ static int quantize(kd_quantized **out, const kd_language_run *run, kd_llama_fil
     return status;
 }
 
+/* The largest inputs of the matrices as they are rounded now; the caller frees. */
+static int see_inputs(float **out, const kd_language_run *run, const kd_language_quantize *how,
+                      const kd_llama *model) {
+    const int count = model->params->count;
+    kd_input_squares *seen = NULL;
+    *out = calloc((size_t)count, sizeof **out);
+    if (!*out) return kd_fail_memory((size_t)count * sizeof **out, "largest inputs");
+    int status = kd_input_squares_create(&seen, model->params);
+    if (status == KD_OK)
+        status = kd_language_watch(seen, model, run->train, how->calibration_samples);
+    for (int i = 0; i < count && status == KD_OK; i++)
+        (*out)[i] = kd_input_squares_largest(seen, i);
+    kd_input_squares_free(seen);
+    return status;
+}
+
 /* Its file: the encodings are those of the last rounding, the rest its own weights. */
 static int write_rounded(const kd_language_run *run, const kd_language_quantize *how, bool ptq,
                          kd_llama_file *file, kd_quantized *quantized) {
+    float *inputs = NULL;
     int status = kd_quantized_round(quantized);
+    if (status == KD_OK && how->inputs) status = see_inputs(&inputs, run, how, file->model);
     kd_quantized_leave(quantized);
     file->encoding = kd_quantized_encodings(quantized);
-    if (status == KD_OK) status = write_file(run, how, ptq, file);
+    if (status == KD_OK) status = write_file(run, how, ptq, file, inputs);
     file->encoding = NULL;
+    free(inputs);
     return status;
 }
 
@@ -74,7 +105,7 @@ static int write_quantized(kd_language_run *run, const kd_language_quantize *how
 int kd_language_run_export(kd_language_run *run) {
     char folder[KD_PATH_MAX];
     int status = kd_language_run_train(run);
-    if (status == KD_OK) status = write_file(run, NULL, false, run->student);
+    if (status == KD_OK) status = write_file(run, NULL, false, run->student, NULL);
     if (status == KD_OK) status = kd_path_join(folder, run->folder, "student");
     if (status == KD_OK) status = kd_llama_folder_write(folder, run->student, &kd_format_f32);
     for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++)
