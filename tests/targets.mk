@@ -14,6 +14,7 @@
 # make bench-tflite  int8 inference beside TensorFlow Lite, ONNX Runtime and runtime/, in one run
 # make bench-onnx   int8 inference beside ONNX Runtime, in one run; BLOB= an exported file
 # make text-parity TOKENIZERS="FOLDER|FILE.gguf …"  tokenizers beside those of PyPI, on a megabyte
+# make packed-parity MODEL=FOLDER TEXT=FILE  FP8, NVFP4 and other packed folders beside transformers and numpy
 # make parity     Whisper beside transformers and whisper.cpp, from PyPI   (PYTHON=…, PARTS=numbers …)
 # make debug      build/debug/bin/distill, with address and undefined-behaviour sanitizers
 # make double     build/double/bin/distill, double precision
@@ -148,6 +149,10 @@ text-parity: build/release/text_probe
 build/release/text_probe: tests/text_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
+# torch, transformers, compressed-tensors and ml_dtypes from PyPI; MODEL: a Hugging Face folder, TEXT: a file.
+packed-parity: build/distill
+	$(PYTHON) tests/packed_parity.py $< $(MODEL) $(TEXT) $(CASES)
+
 ARM_TESTS = int8 blob blob_graph qnet runner_input
 ARM_MAKE  = $(MAKE) CROSS=aarch64-linux-gnu- SYSROOT=$(CURDIR)/build/arm64-root
 arm-root:
@@ -161,4 +166,4 @@ arm-test: build/distill
 format:
 	clang-format -i include/*.h docs/example/*.c runtime/*.[ch] src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-ddp bench-whisper bench-onnx bench-tflite parity text-parity format
+.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-ddp bench-whisper bench-onnx bench-tflite parity packed-parity text-parity format

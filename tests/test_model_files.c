@@ -128,7 +128,7 @@ static void through_gguf(void **state) {
         assert_ok(kd_file_map_open(&map, path));
         assert_ok(kd_gguf_parse(&g, map.bytes, map.length, path));
         assert_ok(kd_gguf_list_params(list, g, back, &NAMES, 1, path));
-        for (int i = 0; i < PARAMS; i++) assert_int_equal(list[i].scale != NULL, f == 2 && i == 0);
+        for (int i = 0; i < PARAMS; i++) assert_int_equal(list[i].scales != NULL, f == 2 && i == 0);
         assert_ok(kd_stored_load(back, list, path));
         assert_back(back, f ? 0.6 / 127 * (191.0 / 256) : 0);
         assert_refused(kd_gguf_list_params(list, g, back, &NAMES, 0, path), KD_EDATA,

@@ -226,8 +226,8 @@ int kd_packed_folder_begin(kd_encoding **own, const kd_encoding **how, kd_text *
 
 int kd_packed_folder_end(const kd_packed_folder *folder, const kd_encoding *how) {
     kd_text ignored = {0}, beside = {0};
-    int status = KD_OK;
-    if (folder->packing->layout == KD_LAYOUT_MODELOPT) {
+    int status = kd_folder_weights_unpack(folder->path);
+    if (status == KD_OK && folder->packing->layout == KD_LAYOUT_MODELOPT) {
         status = list_ignored(&ignored, folder, how);
         if (status == KD_OK) kd_packing_add_modelopt(&beside, folder->packing, ignored.text);
         if (status == KD_OK) status = kd_text_save(&beside, folder->path, "hf_quant_config.json");

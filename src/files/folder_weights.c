@@ -325,6 +325,11 @@ static int fetch(void *context, int64_t index, void *values) {
     return KD_OK;
 }
 
+int kd_folder_weights_unpack(const char *folder) {
+    static const char *const stale[] = {"hf_quant_config.json", NULL};
+    return kd_file_remove_matching(folder, stale);
+}
+
 int kd_folder_weights_write(const char *folder, const kd_params *params, const kd_names *names,
                             const kd_number_format *format) {
     const size_t n = (size_t)params->count;
@@ -335,8 +340,8 @@ int kd_folder_weights_write(const char *folder, const kd_params *params, const k
     if (status < 0) return status;
     written w = {params, named};
     kd_safetensors_entry *entry = calloc(n, sizeof *entry);
-    status = entry ? kd_path_join(path, folder, "model.safetensors")
-                   : kd_fail_memory(n * sizeof *entry, folder);
+    status = entry ? kd_folder_weights_unpack(folder) : kd_fail_memory(n * sizeof *entry, folder);
+    if (status == KD_OK) status = kd_path_join(path, folder, "model.safetensors");
     for (size_t i = 0; i < n && status == KD_OK; i++) {
         entry[i] = (kd_safetensors_entry){.name = named[i].name,
                                           .dtype = format == &kd_format_f16 ? "F16" : "F32",

@@ -30,8 +30,12 @@ bool kd_folder_weights_have(const kd_folder_weights *weights, const char *name);
 /* The way back: all parameters into one file, in f32 or f16 (contract), one at a time in memory. */
 int kd_folder_weights_write(const char *folder, const kd_params *params, const kd_names *names,
                             const kd_number_format *format);
-/* The same of matrices that are packed; where the packing is plain, what has its format, f8_e5m2,
- * is written in it. */
+/* Removes what an earlier writer said beside config.json of how the folder's matrices are packed.
+ */
+int kd_folder_weights_unpack(const char *folder);
+
+/* Parameters of which matrices are packed; where the packing is plain, what has its format,
+ * f8_e5m2, is written in it. */
 typedef struct {
     const char *path;
     const kd_params *params;
