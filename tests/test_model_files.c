@@ -36,7 +36,7 @@ static const kd_name_row ROWS[] = {
     {"stem.bias.*", "model.never", KD_ORDER_OURS, KD_WRITTEN_AS_CHOSEN},
     {"table", NULL, KD_ORDER_OURS, KD_WRITTEN_IN_FULL},
 };
-static const kd_names NAMES = {ROWS, sizeof ROWS / sizeof *ROWS, "model."};
+static const kd_names NAMES = {ROWS, sizeof ROWS / sizeof *ROWS, "model.", NULL};
 
 /* Number k of parameter p is p + k/256, which half precision holds. */
 static kd_params *make_params(bool filled) {
@@ -180,7 +180,7 @@ static void through_shards(void **state) {
     assert_ok(kd_stored_load(back, list, folder));
     assert_back(back, 0);
     /* what repeats a parameter is no parameter itself */
-    const kd_repeated other = {"model.conv.bias", back->list[1], "as it should be"};
+    const kd_repeated other = {"model.conv.bias", back->list[1], "as it should be", NULL};
     assert_refused(kd_folder_weights_list(list, shards, back, &NAMES, &other, &plain), KD_EDATA,
                    "4 tensors; a model of this config.json has 5");
     kd_folder_weights_close(shards);

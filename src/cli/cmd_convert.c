@@ -1,23 +1,28 @@
-/* `distill convert`: Whisper and language models between the formats of other programs. */
+/* `distill convert`: models between the formats of other programs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/cli.h"
 #include "distill/checkpoint.h"
+#include "files/bert_file.h"
 #include "files/llama_file.h"
 #include "files/llama_names.h"
+#include "files/onnx_file.h"
 #include "files/whisper_file.h"
 #include "files/whisper_names.h"
 #include "quant/imatrix.h"
 #include "tasks/language/language_imatrix.h"
+#include "tasks/registry.h"
 
 static const kd_option OPTIONS[] = {
     {"type", "TYPE",
      "of the matrices: " KD_FORMAT_CHOICES "\n"
      "(default: f16, in a folder f32; a folder has f32, f16 or f8_e5m2, or what its layout packs;\n"
-     "int8 is for GGUF and folders, f8_e4m3 and f8_e5m2 are for folders alone)"},
+     "int8 is for GGUF and folders, f8_e4m3 and f8_e5m2 are for folders alone; a checkpoint\n"
+     "becomes ONNX in f32, q4_0 as int4 or q8_0 as int8)"},
     {"layout", "LAYOUT",
      "how a folder packs the matrices of its layers: compressed-tensors (f8_e4m3, f8_e4m3_tensor,\n"
      "nvfp4, mxfp4, q4_0, q8_0, int8) or modelopt (f8_e4m3, f8_e4m3_tensor, nvfp4)"},
@@ -41,7 +46,10 @@ static const kd_usage USAGE = {
         "Whisper,\n"
         "mel filters and the settings of text generation go along; a .bin has no place for the "
         "last,\n"
-        "and a warning says what is lost.",
+        "and a warning says what is lost.\n"
+        "A classifier becomes ONNX when OUT ends in .onnx: an exported file with its integers "
+        "between\n"
+        "QuantizeLinear and DequantizeLinear, rounded weights in blocks, a checkpoint in float32.",
     .options = OPTIONS,
     .example =
         "distill convert whisper-small.en ggml-small.en-q8_0.bin --type q8_0\n"
@@ -49,7 +57,8 @@ static const kd_usage USAGE = {
         "distill convert SmolLM2-135M smollm2-q8_0.gguf --type q8_0\n"
         "distill convert SmolLM2-135M smollm2-nvfp4 --type nvfp4 --layout compressed-tensors\n"
         "distill convert SmolLM2-135M smollm2-fp8 --type f8_e4m3_tensor --layout modelopt \\\n"
-        "    --calibrate wikitext2_valid.txt"};
+        "    --calibrate wikitext2_valid.txt\n"
+        "distill convert runs/fashion_mnist/student.int8.gguf student.onnx"};
 
 /* Where a model goes. */
 typedef struct {
@@ -61,11 +70,6 @@ typedef struct {
 static const destination DESTINATIONS[] = {{".bin", kd_whisper_bin_write, &kd_format_f16},
                                            {".gguf", kd_whisper_gguf_write, &kd_format_f16},
                                            {NULL, kd_whisper_folder_write, &kd_format_f32}};
-
-static bool ends_in(const char *path, const char *ending) {
-    const size_t length = strlen(path), n = strlen(ending);
-    return length > n && strcmp(path + length - n, ending) == 0;
-}
 
 /* How the parameters of a model are encoded: as an importance matrix has it. */
 typedef struct {
@@ -157,14 +161,44 @@ static int convert_llama(const char *in, const char *out, const destination *to,
 }
 
 static int choose_layout(packed *how, const kd_arguments *arguments, const destination *to,
-                         const kd_number_format *format) {
+                         const kd_number_format *format, bool packs) {
     const char *layout = kd_arguments_value(arguments, "layout");
     how->text = kd_arguments_value(arguments, "calibrate");
     if (!layout && how->text)
         return kd_fail(KD_EUSAGE, "--calibrate goes with --layout: no other file states inputs");
-    if (layout && to->ending)
-        return kd_fail(KD_EUSAGE, "--layout: OUT is a folder, no %s", to->ending);
+    if (layout && !packs)
+        return kd_fail(KD_EUSAGE,
+                       "--layout: folders of language models and Whisper have one, and no %s",
+                       to->ending ? to->ending : "other");
     return layout ? kd_packing_choose(&how->packing, layout, format, how->text != NULL) : KD_OK;
+}
+
+/* Of the tasks that have a form there; `format` NULL: not said. */
+static int convert_onnx(const char *in, const char *out, const kd_number_format *format) {
+    const kd_task *task;
+    if (format && format != &kd_format_f32 && !kd_onnx_keeps(format))
+        return kd_fail(KD_EUSAGE, "--type %s: ONNX has f32, q4_0 and q8_0", format->name);
+    if (kd_llama_file_is(in))
+        return kd_fail(KD_EUSAGE, "%s: a language model is written as GGUF or as a folder", in);
+    for (int i = 0; (task = kd_task_at(i)); i++)
+        if (task->onnx) return task->onnx(in, out, format);
+    return kd_fail(KD_EUSAGE, "%s: no task writes ONNX", out);
+}
+
+static int convert_bert(const char *in, const char *out, const destination *to,
+                        const kd_number_format *format, importance *by) {
+    if (to->write == kd_whisper_bin_write)
+        return kd_fail(KD_EUSAGE, "%s: an encoder is written as GGUF or as a folder", out);
+    kd_bert_file *file;
+    int status = kd_bert_file_open(&file, in, true);
+    if (status < 0) return status;
+    status =
+        weigh(&file->encoding, by, file->model->params, &kd_bert_ggml, kd_bert_format_of, format);
+    if (status == KD_OK)
+        status = to->ending ? kd_bert_gguf_write(out, file, format)
+                            : kd_bert_folder_write(out, file, format);
+    kd_bert_file_free(file);
+    return status;
 }
 
 int kd_cmd_convert(int argc, char **argv) {
@@ -173,21 +207,26 @@ int kd_cmd_convert(int argc, char **argv) {
     if (status != KD_OK) return status;
     const char *out = arguments.positional[1], *type = kd_arguments_value(&arguments, "type");
     const destination *to = DESTINATIONS;
-    while (to->ending && !ends_in(out, to->ending)) to++;
+    while (to->ending && !kd_ends_with(out, to->ending)) to++;
+    const bool onnx = kd_ends_with(out, ".onnx");
     const kd_number_format *format = type ? kd_number_format_named(type) : to->standard;
     char list[KD_FORMAT_LIST_MAX];
     if (!format || !kd_number_format_written(format))
         return kd_fail(KD_EUSAGE, "--type %s: there are %s", type,
                        kd_number_format_list_written(list));
     importance by = {.path = kd_arguments_value(&arguments, "imatrix")};
+    if (by.path && onnx) return kd_fail(KD_EUSAGE, "--imatrix: there is none of classifiers");
     if (by.path && !format->grid && !format->mixture)
         return kd_fail(KD_EUSAGE, "--imatrix: %s has no scales to choose", format->name);
     const char *in = arguments.positional[0];
     packed how = {0};
-    status = choose_layout(&how, &arguments, to, format);
+    status =
+        choose_layout(&how, &arguments, to, format, !to->ending && !onnx && !kd_bert_file_is(in));
     if (status == KD_OK)
-        status = kd_llama_file_is(in) ? convert_llama(in, out, to, format, &by, &how)
-                                      : convert_whisper(in, out, to, format, &by, &how);
+        status = onnx                   ? convert_onnx(in, out, type ? format : NULL)
+                 : kd_llama_file_is(in) ? convert_llama(in, out, to, format, &by, &how)
+                 : kd_bert_file_is(in)  ? convert_bert(in, out, to, format, &by)
+                                        : convert_whisper(in, out, to, format, &by, &how);
     kd_input_squares_free(by.seen);
     free(by.how);
     if (status == KD_OK) puts(out);

@@ -17,6 +17,10 @@ static const kd_option OPTIONS[] = {
     {"temperature", "T", "how freely: 0 (default) always takes the likeliest token"},
     {"top-k", "K", "only the K likeliest tokens are drawn from (default 0: all)"},
     {"top-p", "P", "only the likeliest, of together this probability (default 1)"},
+    {"draft", "MODEL",
+     "a smaller model of the same tokens, such as a student of MODEL: it proposes tokens, of\n"
+     "which MODEL looks at several at once; the text is distributed as without it, and with\n"
+     "--temperature 0 the same; how many proposals stayed goes to stderr"},
     {"seed", "N", "of the draws (default 0): the same seed gives the same text"},
     {NULL, NULL, NULL}};
 
@@ -29,10 +33,14 @@ static const kd_usage USAGE = {
         "Prints how a language model goes on with a text (- is the standard input). MODEL is a\n"
         "Hugging Face folder or a GGUF of the LLaMA architecture (Llama, SmolLM, Mistral, Qwen2,\n"
         "Qwen3). It ends with the token that ends a text, after --tokens, or with the model's\n"
-        "context. How many tokens a second there were goes to stderr.",
+        "context. How many tokens a second there were goes to stderr. Matrices that a GGUF holds "
+        "as\n"
+        "small whole numbers (q8_0, q4_0 … q6_K) are multiplied as such, with activations rounded\n"
+        "to 8 bits; all others, and all of perplexity, exactly.",
     .options = OPTIONS,
     .example = "distill generate SmolLM2-135M \"The capital of France is\" --tokens 32\n"
                "distill generate SmolLM2-135M-Instruct.gguf \"What is gravity?\" --chat\n"
+               "distill generate SmolLM2-1.7B.gguf \"Once upon a time\" --draft SmolLM2-135M.gguf\n"
                "distill generate student.gguf - --temperature 0.8 --top-p 0.95 < prompt.txt"};
 
 /* Prints tokens as text, whole characters only. */
@@ -113,6 +121,9 @@ static int read_prompt(char **out, const char *argument) {
 }
 
 static void tell_speed(const kd_generated *g) {
+    if (g->drafted > 0)
+        kd_log("draft: %lld of %lld tokens accepted, %.1f %%", (long long)g->accepted,
+               (long long)g->drafted, 100 * (double)g->accepted / (double)g->drafted);
     kd_log("prompt: %lld tokens, %.1f tokens/s; generated: %lld tokens, %.1f tokens/s%s",
            (long long)g->prompt, (double)g->prompt / g->prompt_seconds, (long long)g->tokens,
            (double)g->tokens / (g->tokens_seconds > 0 ? g->tokens_seconds : 1),
@@ -184,21 +195,29 @@ static int generate(kd_llama_file *file, const char *path, const char *prompt, b
     return status;
 }
 
+static int open_model(kd_llama_file **out, const char *path) {
+    const int status = kd_llama_file_open(out, path, KD_LLAMA_ONLY_READ);
+    return status < 0 ? status : kd_llama_file_need_tokenizer(*out, path);
+}
+
 int kd_cmd_generate(int argc, char **argv) {
     kd_arguments arguments;
     int status = kd_arguments_parse(&arguments, &USAGE, argc, argv);
     if (status != KD_OK) return status;
-    kd_generating how;
-    kd_llama_file *file = NULL;
+    kd_generating how = {0};
+    kd_llama_file *file = NULL, *draft = NULL;
     char *prompt = NULL;
-    const char *path = arguments.positional[0];
+    const char *path = arguments.positional[0], *other = kd_arguments_value(&arguments, "draft");
     status = read_options(&how, &arguments);
     if (status == KD_OK) status = read_prompt(&prompt, arguments.positional[1]);
-    if (status == KD_OK) status = kd_llama_file_open(&file, path, KD_LLAMA_ONLY_READ);
-    if (status == KD_OK) status = kd_llama_file_need_tokenizer(file, path);
+    if (status == KD_OK) status = open_model(&file, path);
+    if (status == KD_OK && other) status = open_model(&draft, other);
+    if (status == KD_OK && other) status = kd_generate_check_draft(file, path, draft, other);
+    how.draft = draft;
     if (status == KD_OK)
         status = generate(file, path, prompt, kd_arguments_has(&arguments, "chat"), &how);
     free(prompt);
     kd_llama_file_free(file);
+    kd_llama_file_free(draft);
     return status;
 }

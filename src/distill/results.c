@@ -8,7 +8,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/owner.h"
-#include "base/ranks.h"
 #include "data/store.h"
 #include "distill/checkpoint.h"
 #include "files/gguf.h"
@@ -108,20 +107,4 @@ int kd_results_write_config(const char *folder, const char *resolved) {
     char path[KD_PATH_MAX];
     int status = kd_path_join(path, folder, "config.json");
     return status < 0 ? status : kd_file_replace(path, resolved, strlen(resolved));
-}
-
-typedef struct {
-    int (*open)(void *run, const void *config, const void *options);
-    void *run;
-    const void *config, *options;
-} opening;
-
-static int open_here(void *context) {
-    const opening *o = context;
-    return o->open(o->run, o->config, o->options);
-}
-
-int kd_results_open(int (*open)(void *run, const void *config, const void *options), void *run,
-                    const void *config, const void *options) {
-    return kd_ranks_take_turns(open_here, &(opening){open, run, config, options});
 }

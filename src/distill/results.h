@@ -34,9 +34,6 @@ int kd_results_write_origin(const char *folder, const char *origin);
 /* Makes the folder and owns it; *lock is −1, or of kd_folder_own_existing; with `fresh`
  * removes the files that match `results` and the store. */
 int kd_results_take_folder(int *lock, const char *folder, bool fresh, const char *const *results);
-/* Opens a run by `open` on all ranks, on the first before the others: it makes the folder. */
-int kd_results_open(int (*open)(void *run, const void *config, const void *options), void *run,
-                    const void *config, const void *options);
 /* The run's config.json, once the folder is its own. */
 int kd_results_write_config(const char *folder, const char *resolved);
 

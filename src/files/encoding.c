@@ -66,10 +66,11 @@ int kd_encoding_put(unsigned char *out, const kd_encoding *how, const kd_param *
     return KD_OK;
 }
 
-void kd_encoding_tell(const char *path, const kd_params *params, kd_format_rule *rule,
-                      const kd_number_format *matrices) {
+void kd_encoding_tell(const char *path, const kd_params *params, const kd_encoding *how,
+                      kd_format_rule *rule, const kd_number_format *matrices) {
     int count = 0, all = 0, first = 0;
     for (int i = 0; i < params->count; i++) {
+        if (how && how[i].format != kd_encoding_format(params, i, rule, matrices)) return;
         if (rule(params->list[i], matrices) != matrices) continue;
         all++;
         if (kd_encoding_format(params, i, rule, matrices) == meant_for(params, i, rule, matrices))

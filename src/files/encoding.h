@@ -41,9 +41,10 @@ uint64_t kd_encoding_bytes(const kd_encoding *how, const kd_param *param);
 int kd_encoding_put(unsigned char *out, const kd_encoding *how, const kd_param *param,
                     kd_order order, const float *values);
 
-/* A line of the log about what is written to `path`: how many matrices cannot have the format they
- * are meant to have, and what the first has instead; nothing when all can. */
-void kd_encoding_tell(const char *path, const kd_params *params, kd_format_rule *rule,
-                      const kd_number_format *matrices);
+/* A line of the log about what is written to `path` as `how` (parameters; NULL: as meant) says: how
+ * many matrices cannot have the format they are meant to have, and what the first has instead;
+ * nothing when all can, or when their formats are others altogether. */
+void kd_encoding_tell(const char *path, const kd_params *params, const kd_encoding *how,
+                      kd_format_rule *rule, const kd_number_format *matrices);
 
 #endif

@@ -295,19 +295,29 @@ static int check_repeated(const kd_stored *list, const kd_folder_weights *s,
                    s->name[which], repeated->name, repeated->meaning);
 }
 
+/* Tensors that are no parameter, and of which is known why. */
+static int64_t count_known(const kd_folder_weights *s, const kd_names *names,
+                           const kd_repeated *repeated) {
+    int64_t count = 0;
+    int which;
+    for (; repeated; repeated = repeated->next)
+        count += find(s, repeated->name, NULL, &which) != NULL;
+    for (const char *const *name = names->passed_over; name && *name; name++)
+        count += find(s, *name, names->optional, &which) != NULL;
+    return count;
+}
+
 int kd_folder_weights_list(kd_stored *list, const kd_folder_weights *shards,
                            const kd_params *params, const kd_names *names,
                            const kd_repeated *repeated, const kd_packing *packing) {
-    int64_t have = 0, wanted = 0;
+    int64_t have = -count_known(shards, names, repeated), wanted = 0;
     int status = list_tensors(list, &wanted, shards, params, names, packing);
-    for (int i = 0; i < shards->count; i++) {
-        have += kd_safetensors_count(shards->file[i]);
-        if (repeated && kd_safetensors_find(shards->file[i], repeated->name)) have--;
-    }
+    for (int i = 0; i < shards->count; i++) have += kd_safetensors_count(shards->file[i]);
     if (status == KD_OK && have != wanted)
         status = kd_fail(KD_EDATA, "%s: %lld tensors; a model of this config.json has %lld",
                          shards->folder, (long long)have, (long long)wanted);
-    if (status == KD_OK && repeated) status = check_repeated(list, shards, params, names, repeated);
+    for (; repeated && status == KD_OK; repeated = repeated->next)
+        status = check_repeated(list, shards, params, names, repeated);
     return status;
 }
 

@@ -13,15 +13,17 @@ int kd_folder_weights_open(kd_folder_weights **out, const char *folder);
 void kd_folder_weights_close(kd_folder_weights *weights);
 
 /* A tensor that repeats a parameter, as an output matrix does that is the token embedding. */
-typedef struct {
+typedef struct kd_repeated {
     const char *name;
     const kd_param *param;
     const char *meaning; /* for messages: "the token embedding; Whisper's output matrix is" */
+    const struct kd_repeated *next; /* another, or NULL */
 } kd_repeated;
 
 /* list (count of params) points into the shards. KD_EDATA unless every parameter has a tensor of
- * its shape that can be read, or is a matrix packed as `packing` says, and the repeated one, if it
- * is there, has its parameter's shape and numbers; and nothing is left over. */
+ * its shape that can be read, or is a matrix packed as `packing` says, and the repeated ones, if
+ * they are there, have their parameter's shape and numbers; and nothing is left over but what the
+ * names pass over. */
 int kd_folder_weights_list(kd_stored *list, const kd_folder_weights *weights,
                            const kd_params *params, const kd_names *names,
                            const kd_repeated *repeated, const kd_packing *packing);

@@ -28,6 +28,7 @@ typedef struct {
     kd_text_tokenizer *own_tokenizer;
     kd_llama_ends ends;
     const char *origin; /* what it was made from, for the GGUF that is written; borrowed, or NULL */
+    const char *budget; /* how its formats were chosen (distill/budget.h), likewise */
     const kd_encoding *encoding; /* (parameters), for files that are written; borrowed. NULL: what
                                     kd_llama_format_of says, the nearest numbers             */
     void *kept; /* of KD_LLAMA_ONLY_READ: the matrices, and the files in which they stay */

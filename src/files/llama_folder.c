@@ -22,7 +22,8 @@ static int read_weights(kd_llama_file *file, const char *folder, kd_llama_traini
     const kd_llama *model = file->model;
     const kd_params *params = model->params;
     const kd_repeated output = {"lm_head.weight", model->output,
-                                "the token embedding; config.json says that the output matrix is"};
+                                "the token embedding; config.json says that the output matrix is",
+                                NULL};
     kd_folder_weights *shards = NULL;
     kd_packing packing;
     int status = kd_packing_read(&packing, folder);

@@ -32,6 +32,7 @@ int kd_stored_keep(void **out, kd_params *params, const kd_stored *list) {
 #else
 typedef struct {
     kd_constant constant; /* first: a pointer to it is one to the whole */
+    kd_constant_steps steps;
     kd_stored stored;
     const kd_param *param;
     int64_t length; /* of a row */
@@ -42,6 +43,15 @@ static void read_rows(const kd_constant *constant, kd_real *out, int64_t first, 
     for (int64_t i = 0; i < count; i++)
         kd_stored_row(out + i * k->length, &k->stored,
                       kd_param_row_place(k->param, k->stored.order, first + i), k->length);
+}
+
+static void read_steps(const kd_constant *constant, kd_row_steps *out, int64_t row) {
+    const kept *k = (const kept *)(const void *)constant;
+    const kd_number_format *format = k->stored.format;
+    const int64_t place = kd_param_row_place(k->param, k->stored.order, row);
+    format->steps->get(
+        out, k->stored.bytes + (uint64_t)place * kd_number_format_bytes(format, k->length),
+        k->length);
 }
 
 int kd_stored_keep(void **out, kd_params *params, const kd_stored *list) {
@@ -61,6 +71,10 @@ int kd_stored_keep(void **out, kd_params *params, const kd_stored *list) {
                         .length = rows.length};
         if (list[i].format == &kd_format_f16 && list[i].order == KD_ORDER_OURS)
             all[i].constant.half = (const uint16_t *)(const void *)list[i].bytes;
+        if (list[i].format->steps) {
+            all[i].steps = (kd_constant_steps){list[i].format->steps->kind, read_steps};
+            all[i].constant.steps = &all[i].steps;
+        }
         p->tensor.constant = &all[i].constant;
     }
     return KD_OK;

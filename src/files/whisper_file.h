@@ -28,6 +28,7 @@ typedef struct {
     kd_whisper_head *head; /* (head_count), for the times of words; none when not known */
     int head_count;
     const char *origin; /* what it was made from, for the GGUF that is written; borrowed, or NULL */
+    const char *budget; /* how its formats were chosen (distill/budget.h), likewise */
     const kd_encoding *encoding; /* (parameters), for files that are written; borrowed. NULL: what
                                     kd_whisper_format_of says, the nearest numbers            */
     const kd_number_format **stored; /* (parameters) the formats a `.bin` has them in, else NULL */

@@ -13,7 +13,7 @@ static int read_weights(kd_whisper_file *file, const char *folder, bool tied,
                         kd_whisper_training training) {
     const kd_params *params = file->model->params;
     const kd_repeated output = {OUTPUT_MATRIX, file->model->tokens.table,
-                                "the token embedding; Whisper's output matrix is"};
+                                "the token embedding; Whisper's output matrix is", NULL};
     kd_folder_weights *shards = NULL;
     kd_packing packing;
     int status = kd_packing_read(&packing, folder);

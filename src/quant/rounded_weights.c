@@ -149,6 +149,9 @@ int kd_rounded_start(kd_quantized *q) {
                 q->how->name);
     int status = kd_encodings_nearest(&r->encoding, q->model.params, q->model.rule, q->spec.format);
     if (status < 0) return status;
+    for (size_t i = 0; i < count && q->spec.formats; i++)
+        r->encoding[i].format = q->spec.formats[i];
+    q->spec.formats = NULL;
     r->entry = calloc(count, sizeof *r->entry);
     if (!r->entry) return kd_fail_memory(count * sizeof *r->entry, "rounded weights");
     if (q->how->sees == KD_SEES_INPUTS) status = kd_input_squares_create(&r->seen, q->model.params);

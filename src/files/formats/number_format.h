@@ -35,6 +35,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "autograd/steps.h"
+
 #define KD_NO_GGML_TYPE UINT32_MAX
 
 /* The numbers that rows may hold once their scales stand: value = scale·(first + code) + offset, or
@@ -48,6 +50,12 @@ typedef struct {
     /* Gives an encoded row other codes (n); its scales stay. */
     void (*put)(unsigned char *row, const uint8_t *code, int64_t n);
 } kd_format_grid;
+
+/* Encoded rows in the parts of which products in whole numbers are made (autograd/packed.h). */
+typedef struct {
+    kd_steps_kind kind;
+    void (*get)(kd_row_steps *out, const unsigned char *in, int64_t n);
+} kd_format_steps;
 
 typedef struct kd_mixture kd_mixture; /* mixture.h */
 
@@ -68,7 +76,8 @@ typedef struct kd_number_format {
      * NULL for formats only read. */
     void (*encode)(unsigned char *out, const float *x, const float *importance, int64_t n);
     void (*decode)(float *out, const unsigned char *in, int64_t n);
-    const kd_format_grid *grid; /* NULL: numbers have no scale */
+    const kd_format_grid *grid;   /* NULL: numbers have no scale */
+    const kd_format_steps *steps; /* NULL: products are made of decoded rows alone */
     /* Not NULL: matrices differ (kd_mixture_format), and what stands above is of most of them, but
      * `encode`, `decode` and `grid`, which are NULL. */
     const kd_mixture *mixture;

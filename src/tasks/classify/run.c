@@ -18,9 +18,9 @@
 static const uint64_t CALIBRATION_SEED = 0x63616c6962;
 
 /* What a run leaves in its folder besides the store. */
-static const char *const RESULTS[] = {"*.last.h5",    "*.best.h5",   "student.*.gguf",
-                                      "log.jsonl",    "report.html", "report.json",
-                                      "accuracy.svg", "config.json", NULL};
+static const char *const RESULTS[] = {
+    "*.last.h5",    "*.best.h5",  "student.*.gguf", "log.jsonl", "report.html", "report.json",
+    "accuracy.svg", "pareto.svg", "config.json",    "budget.*",  NULL};
 
 /* What is read must not be among what the run removes or writes over. */
 static int check_own_inputs(const kd_run *run) {
@@ -128,26 +128,39 @@ int kd_run_inputs(kd_run *run, const kd_config *config, const kd_run_options *op
 }
 
 /* What is there, and whether it is this run's. */
+static int look_at_folder(kd_run *run, bool fresh) {
+    int status = kd_folder_own_existing(&run->lock, run->folder);
+    return status < 0 || fresh ? status : kd_run_compare(run);
+}
+
 int kd_run_look(kd_run *run, const kd_config *config, const kd_run_options *options) {
     begin(run, config, options);
     run->looks = true;
     int status = read_inputs(run, options->like);
-    if (status == KD_OK) status = kd_folder_own_existing(&run->lock, run->folder);
-    return status < 0 || options->fresh ? status : kd_run_compare(run);
+    return status < 0 ? status : look_at_folder(run, options->fresh);
 }
 
-static int open_run(void *opened, const void *config, const void *how) {
-    kd_run *run = opened;
-    const kd_run_options *options = how;
-    int status = kd_run_look(run, config, options);
+typedef struct {
+    kd_run *run;
+    bool fresh;
+} opening;
+
+/* Looks at the folder and takes it. */
+static int open_folder(void *context) {
+    const opening *o = context;
+    kd_run *run = o->run;
+    int status = look_at_folder(run, o->fresh);
     if (status == KD_OK)
-        status = kd_results_take_folder(&run->lock, run->folder, options->fresh, RESULTS);
+        status = kd_results_take_folder(&run->lock, run->folder, o->fresh, RESULTS);
     return status < 0 ? status : kd_results_write_config(run->folder, run->config->resolved);
 }
 
+/* All ranks read at the same time; the first changes the folder before the others look at it. */
 int kd_run_open_as(kd_run *run, const kd_config *config, const kd_run_options *options) {
     begin(run, config, options);
-    return kd_results_open(open_run, run, config, options);
+    run->looks = true;
+    int status = kd_ranks_worst(read_inputs(run, options->like));
+    return status < 0 ? status : kd_ranks_take_turns(open_folder, &(opening){run, options->fresh});
 }
 
 int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fresh) {
@@ -155,6 +168,7 @@ int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fre
 }
 
 void kd_run_close(kd_run *run) {
+    for (int i = 0; i < KD_QUANTIZE_MAX; i++) kd_budget_free(run->budget[i]);
     kd_ensemble_clear(&run->teacher);
     kd_origin_clear(&run->teachers);
     kd_origin_clear(&run->origin);
@@ -236,6 +250,11 @@ int kd_run_blob_path(const kd_run *run, const kd_quantize_config *how, bool qat,
     return kd_path_join(out, run->folder, name);
 }
 
+void kd_run_calibration_order(int64_t *row, int64_t count) {
+    kd_rng rng = kd_rng_init(CALIBRATION_SEED, 1);
+    kd_rng_permutation(&rng, row, count);
+}
+
 /* Runs calibration samples through the observers, then fixes the ranges. The samples are the first
  * of one fixed shuffle, whatever the run's seed: a set may be sorted by class. */
 static int calibrate(kd_run *run, kd_learner *learner, int64_t total) {
@@ -248,8 +267,7 @@ static int calibrate(kd_run *run, kd_learner *learner, int64_t total) {
     float *logits = malloc((size_t)(CALIBRATION_BATCH * d->classes) * sizeof *logits);
     int64_t *row = malloc((size_t)d->count * sizeof *row);
     int status = x && logits && row ? KD_OK : kd_fail_memory(bytes, "calibration samples");
-    kd_rng rng = kd_rng_init(CALIBRATION_SEED, 1);
-    if (status == KD_OK) kd_rng_permutation(&rng, row, d->count);
+    if (status == KD_OK) kd_run_calibration_order(row, d->count);
     do {
         for (int64_t first = 0; first < total && status >= 0; first += CALIBRATION_BATCH) {
             int64_t n = total - first < CALIBRATION_BATCH ? total - first : CALIBRATION_BATCH;
@@ -293,12 +311,19 @@ static int write_blob(const kd_run *run, const kd_quantize_config *how, bool qat
                                .origin = origin,
                                .dataset = run->train,
                                .data = &run->config->data};
+    const kd_budget *budget = run->budget[how - run->config->quantize];
+    kd_text chosen = {0};
+    if (budget) kd_budget_add_metadata(&chosen, budget);
+    status = kd_text_finish(&chosen, "a budget");
     const kd_weights_info weights = {.name = run->config->name,
                                      .teacher = teacher,
                                      .origin = origin,
+                                     .budget = budget ? chosen.text : NULL,
                                      .config = run->config->resolved};
-    status =
-        q->how->write ? q->how->write(path, q, &blob) : kd_learner_export(path, learner, &weights);
+    if (status == KD_OK)
+        status = q->how->write ? q->how->write(path, q, &blob)
+                               : kd_learner_export(path, learner, &weights);
+    free(chosen.text);
     free(origin);
     return status;
 }
@@ -336,11 +361,15 @@ int kd_run_quantize(kd_run *run, const kd_learner *student, const kd_quantize_co
     kd_classifier_job job;
     int status = kd_run_job(run, how->stage, how, &job);
     if (status < 0) return status;
+    status = kd_run_choose_formats(run, student, how);
+    if (status < 0) return status;
+    const kd_budget *budget = run->budget[how - run->config->quantize];
+    const kd_quantize_spec chosen = budget ? kd_budget_quantize(&how->spec, budget) : how->spec;
     kd_learner_spec spec = {.model = &run->config->model,
                             .input = sample_extent(run->train),
                             .classes = run->train->classes,
                             .seed = run->config->seed,
-                            .quantize = &how->spec,
+                            .quantize = &chosen,
                             .loss = job.loss,
                             .teacher = job.teacher ? job.teacher->net : NULL};
     status = kd_learner_create(out, &spec);

@@ -5,7 +5,7 @@
 #define KD_TASKS_LANGUAGE_CALIBRATE_H
 
 #include "layers/llama.h"
-#include "quant/quantizer.h"
+#include "quant/budget.h"
 #include "tasks/language/contexts.h"
 
 /* The first `samples` contexts of a fixed shuffle, or all; with progress on stderr. Then `q`, which
@@ -16,5 +16,11 @@ int kd_language_calibrate(kd_quantized *q, const kd_llama *model, kd_contexts *c
 /* The same contexts, for what looks at the inputs of matrices. */
 int kd_language_watch(kd_input_squares *seen, const kd_llama *model, kd_contexts *contexts,
                       int64_t samples);
+
+/* A choice of formats (distill/budget.h) by the first spec->samples contexts of that shuffle; the
+ * matrices of `model` are trained ones. The caller frees *out. */
+int kd_language_budget(kd_budget **out, const kd_budget_spec *spec,
+                       const kd_quantizable *quantizable, const kd_llama *model,
+                       kd_contexts *contexts, const char *name);
 
 #endif

@@ -9,9 +9,9 @@
 #include "data/store.h"
 #include "distill/train_spec.h"
 #include "files/packing.h"
-#include "quant/quantizer.h"
+#include "quant/budget.h"
 
-enum { KD_TEXTS_MAX = 16, KD_LANGUAGE_LAYERS_MAX = 512, KD_LANGUAGE_QUANTIZE_MAX = 8 };
+enum { KD_TEXTS_MAX = 16, KD_LANGUAGE_LAYERS_MAX = 512, KD_LANGUAGE_QUANTIZE_MAX = 24 };
 
 /* Files and folders of text. */
 typedef struct {
@@ -39,14 +39,19 @@ typedef struct {
 
 /* Where the teacher's soft targets come from: it runs beside the student, or has written them down.
  */
-typedef enum { KD_TEACHER_ONLINE, KD_TEACHER_HIDDEN, KD_TEACHER_TOPK } kd_language_targets;
+typedef enum {
+    KD_TEACHER_ONLINE,
+    KD_TEACHER_HIDDEN,
+    KD_TEACHER_TOPK,
+    KD_TEACHER_SAMPLED
+} kd_language_targets;
 
 typedef struct {
     char weights[KD_PATH_MAX]; /* a GGUF or a Hugging Face folder                        */
     char source[512];          /* for people, when it is missing                         */
     kd_language_targets targets;
     kd_store_dtype dtype;
-    int k;
+    int k, draws;
 } kd_language_teacher;
 
 /* One file of the student. Several share the float student they start from. */
@@ -54,6 +59,7 @@ typedef struct {
     char name[24];  /* student.<name>.gguf, or the folder student.<name> */
     char stage[32]; /* "qat.<name>": of its checkpoints and log lines  */
     kd_quantize_spec spec;
+    kd_budget_spec budget; /* in place of a format */
     char format_name[KD_FORMAT_NAME_MAX];
     char layout[24];    /* of a folder; "": a GGUF                                  */
     kd_packing packing; /* of a layout                                              */

@@ -53,8 +53,10 @@ void kd_language_origin_stage(kd_origin *out, const kd_language_run *run,
 void kd_language_origin_store(kd_origin *out, const kd_language_run *run) {
     begin(out, "teach");
     add_teaching(out, run);
-    if (run->config->teacher.targets == KD_TEACHER_TOPK)
+    if (run->config->teacher.targets != KD_TEACHER_HIDDEN)
         kd_origin_add(out, "loss.temperature", "%.9g", run->config->loss.temperature);
+    if (run->config->teacher.targets == KD_TEACHER_SAMPLED)
+        add_section(out, run, "seed", 0, NOTHING);
 }
 
 void kd_language_origin_file(kd_origin *out, const kd_language_run *run,

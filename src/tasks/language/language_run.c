@@ -37,8 +37,9 @@ static int check_inputs(const kd_language_config *config) {
 }
 
 /* What --fresh removes. */
-static const char *const RESULTS[] = {"*.last.h5", "*.best.h5",   "student*.gguf", "log.jsonl",
-                                      "report.*",  "config.json", "text-*.tokens", NULL};
+static const char *const RESULTS[] = {"*.last.h5", "*.best.h5",  "student*.gguf", "log.jsonl",
+                                      "report.*",  "pareto.svg", "config.json",   "text-*.tokens",
+                                      "budget.*",  NULL};
 
 static int read_teacher(kd_language_run *run) {
     const kd_language_config *config = run->config;
@@ -51,6 +52,12 @@ static int read_teacher(kd_language_run *run) {
     if (config->data.context > run->teacher->model->spec.context)
         return kd_fail(KD_ECONFIG, "data.context: %lld tokens, but the teacher has %d positions",
                        (long long)config->data.context, run->teacher->model->spec.context);
+    const int V = run->teacher->model->spec.vocabulary;
+    if (config->teacher.targets == KD_TEACHER_SAMPLED &&
+        config->teacher.draws > KD_STORE_DRAWN_MAX / V)
+        return kd_fail(KD_ECONFIG,
+                       "teacher.targets.draws: %d, at most %d of %d tokens can be stored",
+                       config->teacher.draws, KD_STORE_DRAWN_MAX / V, V);
     return kd_language_student_spec(&student, &config->model, &run->teacher->model->spec);
 }
 
@@ -71,16 +78,16 @@ static int read_texts(kd_language_run *run, const char *cache) {
     return status;
 }
 
-static int look(kd_language_run *run, const kd_language_config *config, const char *cache) {
+static int look(kd_language_run *run, const kd_language_config *config) {
+    *run = (kd_language_run){.config = config, .lock = -1};
     int status = kd_precision_parse(&run->precision, config->precision);
     if (status == KD_OK) status = check_inputs(config);
-    if (status == KD_OK) status = read_teacher(run);
-    return status == KD_OK ? read_texts(run, cache) : status;
+    return status == KD_OK ? read_teacher(run) : status;
 }
 
 int kd_language_run_look(kd_language_run *run, const kd_language_config *config) {
-    *run = (kd_language_run){.config = config, .lock = -1};
-    return look(run, config, NULL);
+    int status = look(run, config);
+    return status == KD_OK ? read_texts(run, NULL) : status;
 }
 
 /* So that the next start need not tokenize the texts again. */
@@ -92,34 +99,36 @@ static int keep_texts(const kd_language_run *run) {
 
 typedef struct {
     kd_language_run *run;
-    const kd_language_config *config;
-    const char *runs;
     bool fresh;
 } opening;
 
-static int open_run(void *context) {
-    static const char *const written[] = {"student*", NULL};
+/* Looks at the folder and takes it. */
+static int open_folder(void *context) {
     const opening *o = context;
     kd_language_run *run = o->run;
-    int status = kd_path_join(run->folder, o->runs, o->config->name);
-    if (status == KD_OK) status = look(run, o->config, run->folder);
-    if (status == KD_OK)
-        status = kd_results_check_input(o->config->teacher.weights, run->folder, written);
+    int status = read_texts(run, run->folder);
     if (status == KD_OK) status = kd_folder_own_existing(&run->lock, run->folder);
     if (status == KD_OK && !o->fresh) status = kd_language_compare(run);
     if (status == KD_OK)
         status = kd_results_take_folder(&run->lock, run->folder, o->fresh, RESULTS);
     if (status == KD_OK) status = keep_texts(run);
-    return status < 0 ? status : kd_results_write_config(run->folder, o->config->resolved);
+    return status < 0 ? status : kd_results_write_config(run->folder, run->config->resolved);
 }
 
+/* All ranks read the teacher at the same time; texts are tokenized by the first, once. */
 int kd_language_run_open(kd_language_run *run, const kd_language_config *config, const char *runs,
                          bool fresh) {
-    *run = (kd_language_run){.config = config, .lock = -1};
-    return kd_ranks_take_turns(open_run, &(opening){run, config, runs, fresh});
+    static const char *const written[] = {"student*", NULL};
+    int status = look(run, config);
+    if (status == KD_OK) status = kd_path_join(run->folder, runs, config->name);
+    if (status == KD_OK)
+        status = kd_results_check_input(config->teacher.weights, run->folder, written);
+    status = kd_ranks_worst(status);
+    return status < 0 ? status : kd_ranks_take_turns(open_folder, &(opening){run, fresh});
 }
 
 void kd_language_run_close(kd_language_run *run) {
+    for (int i = 0; i < KD_LANGUAGE_QUANTIZE_MAX; i++) kd_budget_free(run->budget[i]);
     kd_contexts_close(run->train);
     kd_contexts_close(run->validation);
     kd_contexts_close(run->test);
@@ -145,6 +154,7 @@ int kd_language_run_teach(kd_language_run *run) {
                                            .contexts = run->train,
                                            .how = &config->teacher,
                                            .temperature = config->loss.temperature,
+                                           .seed = config->seed,
                                            .precision = run->precision,
                                            .origin = &origin,
                                            .description = config->teacher.weights};

@@ -28,8 +28,10 @@ typedef struct {
     kd_llama_file *student; /* NULL until then; its values are those of the stages done */
     kd_store *store;        /* NULL until taught, or where nothing is stored            */
     kd_hash stored;         /* of its content                                           */
-    bool trained;           /* the student has learnt what the stage "train" teaches    */
-    int lock;               /* the folder's, −1 when not held                           */
+    kd_budget *budget[KD_LANGUAGE_QUANTIZE_MAX]; /* of each entry of "quantize" that has one, once
+                                                    it is chosen                               */
+    bool trained; /* the student has learnt what the stage "train" teaches    */
+    int lock;     /* the folder's, −1 when not held                           */
 } kd_language_run;
 
 /* Reads the texts and the teacher, compares what earlier starts left with what this run would make,

@@ -1,8 +1,10 @@
 #include "tasks/language/score.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "distill/loss.h"
 
 /* A context, and what the two make of it. */
@@ -41,7 +43,9 @@ static void work_clear(work *w) {
 /* The logits of neither exist as a whole (kd_vocab_loss). */
 static int score(kd_language_score *out, work *w, kd_tape *tape) {
     const int64_t T = w->length, width = w->model->spec.width;
+    const double began = kd_clock();
     int status = kd_llama_run(w->model, tape, w->hidden, w->token, 1, T, w->first);
+    out->seconds += kd_clock() - began;
     if (status == KD_OK && w->teacher)
         status = kd_llama_run(w->teacher, tape, w->taught, w->token, 1, T, w->first);
     if (status < 0) return status;
@@ -59,22 +63,86 @@ static int score(kd_language_score *out, work *w, kd_tape *tape) {
                   w->teacher ? &soft : NULL, spec, &parts);
     out->nats += parts.hard;
     out->divergence += parts.kl;
+    out->right += parts.right;
+    out->agreed += parts.agreed;
     out->targets += parts.rows;
     return KD_OK;
+}
+
+/* Of the ratio Σ nats / Σ targets, contexts drawn independently. */
+static double standard_error(const kd_language_score *all, const double *nats,
+                             const double *targets, int64_t n) {
+    const double mean = all->nats / all->targets;
+    double squares = 0;
+    for (int64_t i = 0; i < n; i++) squares += pow(nats[i] - mean * targets[i], 2);
+    return n > 1 ? sqrt(squares * (double)n / (double)(n - 1)) / all->targets : NAN;
 }
 
 int kd_language_score_of(kd_language_score *out, const kd_llama *model, const kd_llama *teacher,
                          kd_contexts *contexts, kd_tape *tape) {
     work w;
     const bool recording = tape->recording, training = tape->training;
+    const int64_t count = kd_contexts_count(contexts);
+    double *nats = malloc(((size_t)count + 1) * 2 * sizeof *nats);
+    double *targets = nats + count + 1;
     *out = (kd_language_score){0};
     int status = work_init(&w, model, teacher, kd_contexts_length(contexts));
+    if (!nats) status = kd_fail_memory((size_t)count * 16, "scores of contexts");
+    tape->recording = tape->training = false;
+    for (int64_t i = 0; i < count && status == KD_OK; i++) {
+        const kd_language_score before = *out;
+        if (kd_contexts_read(contexts, i, w.token, w.first, w.label, w.valid) > 0)
+            status = score(out, &w, tape);
+        nats[i] = out->nats - before.nats;
+        targets[i] = out->targets - before.targets;
+    }
+    if (status == KD_OK) out->error = standard_error(out, nats, targets, count);
+    tape->recording = recording;
+    tape->training = training;
+    free(nats);
+    work_clear(&w);
+    return status;
+}
+
+/* --- beside another model ---------------------------------------------------------------------
+ */
+
+/* The logits of a context, in memory of the tape. */
+static int logits_of(kd_tensor **out, const work *w, const kd_llama *model, kd_tape *tape) {
+    if (kd_tape_guard(tape)) return KD_EINTERNAL;
+    kd_tape_reset(tape);
+    *out = kd_llama_logits(model, tape,
+                           kd_llama_hidden(model, tape, w->token, 1, w->length, w->first));
+    return KD_OK;
+}
+
+static int compare(kd_fidelity *f, const work *w, float *p, kd_tape *tape) {
+    kd_tensor *z;
+    const int64_t V = w->model->spec.vocabulary;
+    int status = logits_of(&z, w, w->teacher, tape);
+    if (status < 0) return status;
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < w->length; t++) kd_fidelity_log_softmax(p + t * V, z->value + t * V, V);
+    status = logits_of(&z, w, w->model, tape);
+    return status < 0 ? status : kd_fidelity_add(f, p, z->value, w->length, V);
+}
+
+int kd_language_fidelity(kd_fidelity *f, const kd_llama *model, const kd_llama *like,
+                         kd_contexts *contexts, kd_tape *tape) {
+    work w;
+    const bool recording = tape->recording, training = tape->training;
+    const size_t bytes =
+        (size_t)(kd_contexts_length(contexts) * model->spec.vocabulary) * sizeof(float);
+    float *p = malloc(bytes);
+    int status = work_init(&w, model, like, kd_contexts_length(contexts));
+    if (!p) status = kd_fail_memory(bytes, "a context's answers");
     tape->recording = tape->training = false;
     for (int64_t i = 0; i < kd_contexts_count(contexts) && status == KD_OK; i++)
         if (kd_contexts_read(contexts, i, w.token, w.first, w.label, w.valid) > 0)
-            status = score(out, &w, tape);
+            status = compare(f, &w, p, tape);
     tape->recording = recording;
     tape->training = training;
+    free(p);
     work_clear(&w);
     return status;
 }

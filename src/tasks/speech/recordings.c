@@ -10,13 +10,17 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/flow.h"
 #include "base/log.h"
 #include "base/order.h"
+#include "base/ranks.h"
 #include "data/sound.h"
 #include "distill/trainer.h"
 #include "tasks/speech/features.h"
 
-enum { AT_ONCE = 64, PIECE = 1 << 16, NAMED_MOST = 20 };
+/* Recordings of a piece of work, and pieces that a rank may be ahead of another. */
+enum { AT_ONCE = 64, AHEAD = 2 };
+enum { PIECE = 1 << 16, NAMED_MOST = 20 };
 
 void kd_recordings_clear(kd_recordings *recordings) {
     for (int64_t i = 0; i < recordings->count; i++) free(recordings->item[i].fault);
@@ -101,30 +105,107 @@ static int decode_file(kd_recording *recording, const char *path) {
 /* --- all of them -------------------------------------------------------------------------------
  */
 
-static int each(kd_recordings *r, const char *what, int (*work)(kd_recording *, const char *)) {
+/* Work over a list, whose pieces of AT_ONCE recordings the ranks share. */
+typedef struct {
+    kd_recordings *list;
+    int (*work)(kd_recording *recording, const char *path);
     kd_progress progress;
-    int status = KD_OK;
-    kd_progress_begin(&progress, what, "recordings", 1, 0, r->count);
-    for (int64_t first = 0; first < r->count && status == KD_OK; first += AT_ONCE) {
-        const int64_t end = first + AT_ONCE < r->count ? first + AT_ONCE : r->count;
-        if (first > 0 && kd_train_take_stop()) {
-            status = kd_fail(KD_EAGAIN, "%s: stopped at recording %lld of %lld; run again", what,
-                             (long long)first, (long long)r->count);
-            break;
-        }
-#pragma omp parallel for schedule(dynamic, 1)
-        for (int64_t i = first; i < end; i++) {
-            int found = work(&r->item[i], r->utterances->item[i].audio);
-            if (kd_features_is_fault(found)) found = kd_recordings_set_fault(r, i, kd_error());
-            if (found == KD_OK) continue;
-#pragma omp critical(kd_recordings)
-            status = found;
-        }
-        if (status < 0) status = kd_fail_memory(PIECE, what);
-        kd_progress_show(&progress, end, "");
+} passage;
+
+static int64_t piece_of(const passage *p, int64_t piece, int64_t *first) {
+    *first = piece * AT_ONCE;
+    return kd_smaller(AT_ONCE, p->list->count - *first);
+}
+
+/* n recordings as bytes: what is known of each, then their faults, "" for none. */
+static int pack(kd_flow_bytes *out, const kd_recording *item, int64_t n) {
+    size_t length = (size_t)n * sizeof *item;
+    for (int64_t i = 0; i < n; i++) length += (item[i].fault ? strlen(item[i].fault) : 0) + 1;
+    char *bytes = kd_flow_room(out, length);
+    if (!bytes) return KD_EINTERNAL;
+    memcpy(bytes, item, (size_t)n * sizeof *item);
+    char *fault = bytes + (size_t)n * sizeof *item;
+    for (int64_t i = 0; i < n; i++)
+        fault += sprintf(fault, "%s", item[i].fault ? item[i].fault : "") + 1;
+    return KD_OK;
+}
+
+static int unpack(kd_recording *item, int64_t n, const char *bytes) {
+    const char *fault = bytes + (size_t)n * sizeof *item;
+    for (int64_t i = 0; i < n; i++, fault += strlen(fault) + 1) {
+        free(item[i].fault);
+        memcpy(&item[i], bytes + (size_t)i * sizeof *item, sizeof *item);
+        item[i].fault = *fault ? strdup(fault) : NULL;
+        if (*fault && !item[i].fault) return kd_fail_memory(strlen(fault), "recordings");
     }
-    kd_progress_end(&progress);
+    return KD_OK;
+}
+
+static int make_piece(void *context, int64_t piece, kd_flow_bytes *out) {
+    const passage *p = context;
+    kd_recordings *r = p->list;
+    int64_t first;
+    const int64_t n = piece_of(p, piece, &first);
+    int status = KD_OK;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t i = first; i < first + n; i++) {
+        int found = p->work(&r->item[i], r->utterances->item[i].audio);
+        if (kd_features_is_fault(found)) found = kd_recordings_set_fault(r, i, kd_error());
+        if (found == KD_OK) continue;
+#pragma omp critical(kd_recordings)
+        status = found;
+    }
+    return status < 0 ? kd_fail_memory(PIECE, "recordings") : pack(out, r->item + first, n);
+}
+
+static int keep_piece(void *context, int64_t piece, const void *bytes, size_t length) {
+    const passage *p = context;
+    int64_t first;
+    const int64_t n = piece_of(p, piece, &first);
+    (void)length;
+    return unpack(p->list->item + first, n, bytes);
+}
+
+static void show_pieces(void *context, int64_t pieces) {
+    passage *p = context;
+    kd_progress_show(&p->progress, kd_smaller(pieces * AT_ONCE, p->list->count), "");
+}
+
+/* What the first rank knows of all, to all. */
+static int share(kd_recordings *r) {
+    kd_flow_bytes all = {0};
+    if (kd_rank_count() == 1) return KD_OK;
+    int status = kd_ranks_worst(kd_rank_first() ? pack(&all, r->item, r->count) : KD_OK);
+    size_t length = all.length;
+    kd_ranks_share(&length, sizeof length);
+    if (status == KD_OK) status = kd_ranks_worst(kd_flow_room(&all, length) ? KD_OK : KD_EINTERNAL);
+    if (status == KD_OK) {
+        kd_ranks_share(all.bytes, length);
+        if (!kd_rank_first()) status = unpack(r->item, r->count, all.bytes);
+        status = kd_ranks_worst(status);
+    }
+    free(all.bytes);
     return status;
+}
+
+static int each(kd_recordings *r, const char *what, int (*work)(kd_recording *, const char *)) {
+    passage p = {.list = r, .work = work};
+    const kd_flow flow = {.count = (r->count + AT_ONCE - 1) / AT_ONCE,
+                          .ahead = AHEAD,
+                          .context = &p,
+                          .make = make_piece,
+                          .keep = keep_piece,
+                          .stop = kd_train_stop_asked,
+                          .show = show_pieces};
+    int64_t pieces;
+    kd_progress_begin(&p.progress, what, "recordings", 1, 0, r->count);
+    int status = kd_flow_run(&flow, &pieces);
+    kd_progress_end(&p.progress);
+    if (status == KD_OK) return share(r);
+    if (status != KD_EAGAIN) return status;
+    kd_train_take_stop();
+    return kd_ranks_worst(kd_fail(KD_EAGAIN, "%s: stopped at recording %lld of %lld; run again",
+                                  what, (long long)(pieces * AT_ONCE), (long long)r->count));
 }
 
 int kd_recordings_look(kd_recordings *out, const kd_utterances *utterances) {

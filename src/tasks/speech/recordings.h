@@ -21,9 +21,9 @@ typedef struct {
     int64_t count;
 } kd_recordings;
 
-/* Reads every file and names it by its content; what cannot be read has a fault. KD_EAGAIN after
- * kd_train_request_stop, KD_EINTERNAL without memory. The caller clears, on errors too; utterances
- * must outlive *out. */
+/* Reads every file and names it by its content; what cannot be read has a fault. Called by all
+ * ranks, which read some each; so is kd_recordings_decode. KD_EAGAIN after kd_train_request_stop,
+ * KD_EINTERNAL without memory. The caller clears, on errors too; utterances must outlive *out. */
 int kd_recordings_look(kd_recordings *out, const kd_utterances *utterances);
 /* Decodes every sound from its beginning to its end: what is no sound, or damaged, gets a fault. */
 int kd_recordings_decode(kd_recordings *recordings);
