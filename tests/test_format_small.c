@@ -107,6 +107,51 @@ static void scales_are_powers_of_two(void **state) {
     assert_true(kd_power_above(1e-44f) == 0x1p-100f);
 }
 
+/* ‖x − w‖/‖w‖ of Gaussian weights, with a scale of the tensor, or 1. */
+static double error_of(const kd_number_format *format, float *w, int n, float scale) {
+    static float scaled[1 << 14], back[1 << 14];
+    static unsigned char bytes[(1 << 16) + 4];
+    double lost = 0, all = 0;
+    for (int i = 0; i < n; i++) scaled[i] = w[i] / scale;
+    format->encode(bytes, scaled, NULL, n);
+    format->decode(back, bytes, n);
+    for (int i = 0; i < n; i++) {
+        lost += pow((double)(back[i] * scale - w[i]), 2);
+        all += pow((double)w[i], 2);
+    }
+    return sqrt(lost / all);
+}
+
+/* What docs/math-quantization.md says of the formats; and that a power of two as the scale costs no
+ * more than the largest value would. */
+static void weights_lose_what_is_said(void **state) {
+    (void)state;
+    enum { N = 1 << 14 };
+    static float w[N];
+    static const struct {
+        const kd_number_format *format;
+        double percent;
+    } said[] = {{&kd_format_f8_e4m3, 2.65},
+                {&kd_format_f8_e4m3_tensor, 2.65},
+                {&kd_format_f8_e5m2, 5.25},
+                {&kd_format_nvfp4, 9.5},
+                {&kd_format_mxfp4, 11.4}};
+    kd_rng rng = kd_rng_init(9, 1);
+    double most = 0;
+    for (int i = 0; i < N; i++) {
+        w[i] = 0.02f * (float)kd_rng_normal(&rng);
+        most = fmax(most, fabs((double)w[i]));
+    }
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        const kd_number_format *f = said[i].format;
+        const double error = error_of(f, w, N, kd_number_format_scale(f, most));
+        if (fabs(100 * error - said[i].percent) > 0.2) fail_msg("%s: %g %%", f->name, 100 * error);
+        if (!(f->largest > 0)) continue;
+        const double other = error_of(f, w, N, (float)(most / (double)f->largest));
+        assert_true(fabs(error / other - 1) < 0.01);
+    }
+}
+
 static const double *golden(const char *name, int64_t *size) {
     golden_entry found = {0};
     if (!golden_find(&found, "tests/golden/small_floats.bin", name)) fail_msg("no \"%s\"", name);
@@ -243,6 +288,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(numbers_go_to_the_nearest),
                                        cmocka_unit_test(floats_of_eight_bits),
                                        cmocka_unit_test(scales_are_powers_of_two),
+                                       cmocka_unit_test(weights_lose_what_is_said),
                                        cmocka_unit_test(bytes_are_what_others_read),
                                        cmocka_unit_test(scales_are_those_that_are_stored),
                                        cmocka_unit_test(files_hold_what_was_computed)};
