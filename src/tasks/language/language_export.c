@@ -83,7 +83,7 @@ static int see_inputs(float **out, const kd_language_run *run, const kd_language
     if (!*out) return kd_fail_memory((size_t)count * sizeof **out, "largest inputs");
     int status = kd_input_squares_create(&seen, model->params);
     if (status == KD_OK)
-        status = kd_language_see(seen, model, run->train, how->calibration_samples);
+        status = kd_language_watch(seen, model, run->train, how->calibration_samples);
     for (int i = 0; i < count && status == KD_OK; i++)
         (*out)[i] = kd_input_squares_largest(seen, i);
     kd_input_squares_free(seen);
