@@ -332,6 +332,12 @@ static void test_tokenizes_once(void **state) {
     unsetenv("TMPDIR");
     assert_string_equal(kd_contexts_hash(run.train).hex, first.hex);
     kd_language_run_close(&run);
+    setenv("TMPDIR", nowhere, 1); /* nor does what only looks */
+    assert_refused(kd_language_run_look(&run, config, NULL), KD_EIO, "temporary file");
+    kd_language_run_close(&run);
+    assert_ok(kd_language_run_look(&run, config, runs));
+    unsetenv("TMPDIR");
+    kd_language_run_close(&run);
     kd_language_config_free(config);
 }
 
@@ -524,6 +530,21 @@ static void test_dry_run(void **state) {
     }
 }
 
+/* A prompt has all of its bytes, 0 too; a bad one is named, and not the model. */
+static void test_prompts(void **state) {
+    test_folder *folder = *state;
+    char model[KD_PATH_MAX], prompt[KD_PATH_MAX];
+    test_copy(model, sizeof model, test_path(folder, "teacher"));
+    test_copy(prompt, sizeof prompt, test_path(folder, "prompt"));
+    test_write(prompt, "a\0b\n", 4);
+    assert_non_null(freopen(prompt, "r", stdin));
+    if (DISTILL("generate", model, "-", "--tokens", "1") != 0) fail_msg("%s", complained);
+    assert_says(complained, "prompt: 3 tokens");
+    assert_int_equal(DISTILL("generate", model, "a\xff", "--tokens", "1"), 65);
+    assert_says(complained, "the prompt: ");
+    assert_null(strstr(complained, "teacher"));
+}
+
 int main(void) {
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, test_teardown)
     const struct CMUnitTest tests[] = {
@@ -534,6 +555,7 @@ int main(void) {
         WITH_FOLDER(test_tokenizes_once), WITH_FOLDER(test_imatrix),
         WITH_FOLDER(test_chat),           WITH_FOLDER(test_inspected),
         WITH_FOLDER(test_dry_run),        WITH_FOLDER(test_calibrated),
+        WITH_FOLDER(test_prompts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
