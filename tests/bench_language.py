@@ -44,11 +44,11 @@ class Step:
         self.hidden = torch.rand(contexts * TOKENS, WIDTH)
         self.output = torch.rand(VOCABULARY, WIDTH) * 0.1
 
-    @torch.no_grad()
     def targets(self):
-        if self.teacher is None:
-            return self.hidden @ self.output.T
-        return self.teacher(self.id, use_cache=False).logits.flatten(0, 1)
+        with torch.no_grad():
+            if self.teacher is None:
+                return self.hidden @ self.output.T
+            return self.teacher(self.id, use_cache=False).logits.flatten(0, 1)
 
     def learn(self, precision):
         self.optimizer.zero_grad(set_to_none=True)

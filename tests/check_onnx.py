@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Our ONNX files, looked at by ONNX's own checker and run by ONNX Runtime.
 
-usage: check_onnx.py DISTILL PROBE [MODEL IMAGES [LABELS]]    (onnx, onnxruntime, gguf from PyPI; see
+usage: check_onnx.py DISTILL PROBE [MODEL IMAGES [LABELS]]    (onnx, onnxruntime from PyPI; see
                                                                `make onnx-check`)
 
 PROBE (tests/onnx_probe.c) writes networks with every kind of node in every form, and what this program
@@ -31,7 +31,7 @@ FLOAT_BOUND = 1e-5
 SAME_CLASS = 0.999
 # What has no numbers of its own to compute, or stands at the ends.
 NEUTRAL = {"QuantizeLinear", "DequantizeLinear", "Flatten", "Reshape", "Transpose", "Slice", "Pad",
-           "MaxPool", "Clip", "Identity", "ReorderInput", "ReorderOutput"}
+           "MaxPool", "NhwcMaxPool", "Clip", "Identity", "ReorderInput", "ReorderOutput"}
 INTEGER = re.compile("^(QLinear|QGemm|ConvInteger|MatMulInteger|DynamicQuantize|MatMulNBits)")
 
 

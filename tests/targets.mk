@@ -15,7 +15,9 @@
 # make bench-generate MODEL=…  generation beside llama.cpp (llama-cpp-python), in one run
 # make bench-tflite  int8 inference beside TensorFlow Lite, ONNX Runtime and runtime/, in one run
 # make bench-onnx   int8 inference beside ONNX Runtime, in one run; BLOB= an exported file
+# make onnx-check  ONNX files beside onnx and ONNX Runtime; MODEL=, IMAGES=, LABELS= of a student and idx files
 # make text-parity TOKENIZERS="FOLDER|FILE.gguf …"  tokenizers beside those of PyPI, on a megabyte
+# make packed-parity MODEL=FOLDER TEXT=FILE  FP8, NVFP4 and other packed folders beside transformers and numpy
 # make parity     Whisper beside transformers and whisper.cpp, from PyPI   (PYTHON=…, PARTS=numbers …)
 # make parity-language MODEL=… TEXTS="…"  a decoder beside transformers and llama.cpp
 # make debug      build/debug/bin/distill, with address and undefined-behaviour sanitizers
@@ -130,9 +132,13 @@ bench-tflite: build/distill
 	$(CC) -std=c99 -O2 -march=native -Iruntime -o build/runner_probe tests/runner_probe.c runtime/*.c -lm
 	$(PYTHON) tests/bench_tflite.py build/distill build/runner_probe
 
-# onnx, onnxruntime and gguf from PyPI
+# onnxruntime from PyPI
 bench-onnx: build/distill
 	$(PYTHON) tests/bench_onnx.py build/distill $(BLOB)
+
+# onnx and onnxruntime from PyPI
+onnx-check: build/distill build/release/onnx_probe
+	$(PYTHON) tests/check_onnx.py $^ $(MODEL) $(IMAGES) $(LABELS)
 
 # What stands from the first table's heading to the end of a document is the program's own words.
 schema: build/distill
@@ -168,6 +174,10 @@ build/release/onnx_probe: tests/onnx_probe.c build/release/libdistill.a
 build/release/text_probe: tests/text_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
+# torch, transformers, compressed-tensors and ml_dtypes from PyPI; MODEL: a Hugging Face folder, TEXT: a file.
+packed-parity: build/distill
+	$(PYTHON) tests/packed_parity.py $< $(MODEL) $(TEXT) $(CASES)
+
 ARM_TESTS = int8 blob blob_graph qnet runner_input
 ARM_MAKE  = $(MAKE) CROSS=aarch64-linux-gnu- SYSROOT=$(CURDIR)/build/arm64-root
 arm-root:
@@ -181,4 +191,10 @@ arm-test: build/distill
 format:
 	clang-format -i include/*.h docs/example/*.c runtime/*.[ch] src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-ddp bench-whisper bench-language bench-generate bench-onnx bench-tflite parity parity-language text-parity format
+.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-ddp bench-whisper bench-language bench-generate bench-onnx bench-tflite parity packed-parity parity-language text-parity format onnx-check
+
+# make bert-parity  BERT and DistilBERT beside transformers   (PYTHON=…, BERT_BASE= a folder with a masked head)
+bert-parity: build/release/bert_probe
+	$(PYTHON) tests/bert_parity.py $< $(BERT_BASE)
+build/release/bert_probe: tests/bert_probe.c build/release/libdistill.a
+	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)

@@ -308,7 +308,7 @@ static void roundings_see(void **state) {
     }
     static const char *const wrong[][2] = {
         {"\"calibration_samples\": 3", "goes with a \"rounding\" that sees samples only"},
-        {"\"damping\": 0.1", "goes with the rounding \"gptq\" only"},
+        {"\"damping\": 0.1", "goes with the roundings \"gptq\" and"},
         {"\"rounding\": \"gptq\", \"qat\": {\"epochs\": 1}", "with \"qat\" the rounding is"}};
     for (int i = 0; i < 3; i++) {
         snprintf(config, sizeof config, "quantize={\"format\":\"q4_0\",%s}", wrong[i][0]);

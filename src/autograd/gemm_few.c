@@ -28,7 +28,7 @@ static product describe(const kd_matrix_product *p) {
 }
 
 /* How B (N,K) is stored. */
-typedef enum { REALS, HALVES, BLOCKS } storage;
+typedef enum { REALS, HALVES, BRAINS, BLOCKS } storage;
 
 static inline void put(const product *p, int64_t m, int64_t n, kd_real sum) {
     kd_real *c = p->C + m * p->ldc + n;
@@ -52,6 +52,7 @@ KD_INLINE kd_real sum_of(kd_vec x) {
 KD_INLINE kd_vec load_b(const product *p, const storage kind, int64_t n, int64_t k) {
 #ifdef KD_VEC_COMPACT
     if (kind == HALVES) return kd_vec_load_halves(p->W->half + n * p->K + k);
+    if (kind == BRAINS) return kd_vec_load_brains(p->W->brain + n * p->K + k);
     if (kind == BLOCKS) {
         const float scale = p->W->scale[(n * p->K + k) / KD_COMPACT_BLOCK];
         return kd_vec_all(scale) * kd_vec_load_bytes(p->W->step + n * p->K + k);
@@ -159,6 +160,8 @@ void kd_gemm_few_compact(const kd_matrix_product *p, const kd_compact *W) {
         const int64_t end = begin + step < p->N ? begin + step : p->N;
         if (W->half)
             FOR_EACH_M(p->M, dots, &few, HALVES, begin, end)
+        else if (W->brain)
+            FOR_EACH_M(p->M, dots, &few, BRAINS, begin, end)
         else
             FOR_EACH_M(p->M, dots, &few, BLOCKS, begin, end)
     }

@@ -162,14 +162,14 @@ static void multiply_panel(const kd_packed_product *p, const kd_rounded_rows *A,
     }
 }
 
-/* A share of the panels of all products; so many at once that each is long enough to be shared. */
-enum { PIECES = 16, FEW = 4 /* rows that one thread rounds for all */ };
+enum { FEW = 4 /* rows that one thread rounds for all */, SERIAL = 1 << 15 /* multiply-adds */ };
 
+/* Piece `piece` of so many, of the panels of all products. */
 static void multiply_piece(const kd_packed_product *product, int count, const kd_rounded_rows *A,
-                           int piece) {
+                           int64_t piece, int64_t pieces) {
     for (int i = 0; i < count; i++) {
         const int64_t panels = panels_of(product[i].W);
-        for (int64_t n = panels * piece / PIECES; n < panels * (piece + 1) / PIECES; n++)
+        for (int64_t n = panels * piece / pieces; n < panels * (piece + 1) / pieces; n++)
             multiply_panel(&product[i], A, n);
     }
 }
@@ -177,11 +177,15 @@ static void multiply_piece(const kd_packed_product *product, int count, const kd
 void kd_packed_multiply(kd_tape *tape, const kd_real *A, int64_t lda, int64_t rows,
                         const kd_packed_product *product, int count) {
     kd_rounded_rows rounded = take_rows(tape, rows, product[0].W->columns);
-    for (int i = 0; i < count; i++)
+    const int64_t pieces = 4 * omp_get_max_threads(); /* no sum is cut */
+    int64_t units = 0;
+    for (int i = 0; i < count; i++) {
         KD_CONTRACT(product[i].W->columns == rounded.columns, "matrices of %lld and %lld columns",
                     (long long)product[i].W->columns, (long long)rounded.columns);
+        units += product[i].W->rows;
+    }
     if (rows <= FEW) kd_packed_round(&rounded, A, lda, 0, rows);
-#pragma omp parallel
+#pragma omp parallel if (rows * units * rounded.columns >= SERIAL)
     {
         if (rows > FEW) {
 #pragma omp for schedule(static)
@@ -189,8 +193,8 @@ void kd_packed_multiply(kd_tape *tape, const kd_real *A, int64_t lda, int64_t ro
                 kd_packed_round(&rounded, A, lda, row, row + 1);
         }
 #pragma omp for schedule(dynamic, 1)
-        for (int piece = 0; piece < PIECES; piece++)
-            multiply_piece(product, count, &rounded, piece);
+        for (int64_t piece = 0; piece < pieces; piece++)
+            multiply_piece(product, count, &rounded, piece, pieces);
     }
     kd_tape_give(tape, rounded.scale);
 }

@@ -80,12 +80,14 @@ int kd_file_kind_of(kd_file_kind *out, const char *path) {
         return kind_of_hdf5(out, path);
     else if (n > 8 && start[8] == '{' && start[7] == 0)
         *out = KD_FILE_SAFETENSORS;
+    else if (kd_ends_with(path, ".onnx"))
+        *out = KD_FILE_ONNX;
     else if (is_json(start, n))
         *out = KD_FILE_CONFIG;
     else
         return kd_fail(KD_EDATA,
-                       "%s: is not a config, checkpoint, teacher store, GGUF, safetensors or "
-                       "whisper.cpp file",
+                       "%s: is not a config, checkpoint, teacher store, GGUF, safetensors, "
+                       "whisper.cpp or .onnx file",
                        path);
     return KD_OK;
 }

@@ -14,6 +14,7 @@ int kd_inspect_checkpoint(kd_text *out, const char *path);
 int kd_inspect_store(kd_text *out, const char *path);
 int kd_inspect_gguf(kd_text *out, const char *path);
 int kd_inspect_safetensors(kd_text *out, const char *path);
+int kd_inspect_onnx(kd_text *out, const char *path);
 int kd_inspect_whisper_bin(kd_text *out, const char *path);
 int kd_inspect_whisper_folder(kd_text *out, const char *path);
 int kd_inspect_llama_folder(kd_text *out, const char *path);

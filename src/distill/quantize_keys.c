@@ -39,16 +39,17 @@ const kd_quantizer *kd_config_rounding(const cJSON *object) {
 }
 
 void kd_config_rounding_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
-    const bool gptq = kd_config_rounding(object) == &kd_quantizer_gptq;
-    for (int i = 0; i < OF_GPTQ_COUNT && !gptq; i++) kd_default_none(reader, out, OF_GPTQ[i]);
+    const kd_quantizer *how = kd_config_rounding(object);
+    for (int i = 0; i < OF_GPTQ_COUNT && !(how && how->by_gptq); i++)
+        kd_default_none(reader, out, OF_GPTQ[i]);
 }
 
 void kd_config_check_rounding(kd_config_reader *reader, const cJSON *object, const char *path) {
     const kd_quantizer *how = kd_config_rounding(object);
-    for (int i = 0; i < OF_GPTQ_COUNT && how != &kd_quantizer_gptq; i++)
+    for (int i = 0; i < OF_GPTQ_COUNT && !(how && how->by_gptq); i++)
         if (kd_json_get(object, OF_GPTQ[i]))
             kd_config_complain_key(reader, object, path, OF_GPTQ[i],
-                                   "goes with the rounding \"gptq\" only");
+                                   "goes with the roundings \"gptq\" and \"awq_gptq\" only");
     if (how && how->sees == KD_SEES_PRODUCTS && kd_json_get(object, "qat"))
         kd_config_complain_key(reader, object, path, "qat",
                                "\"%s\" rounds weights that are trained; with \"qat\" the rounding "

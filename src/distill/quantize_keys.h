@@ -8,12 +8,18 @@
 #include "quant/budget.h"
 
 /* clang-format off */
-/* The rows of the kd_quantize_spec at member `spec` of the struct `s`, of the rounding "gptq". */
+/* What the key "rounding" is. */
+#define KD_ROUNDING_DOC                                                                            \
+    "to the nearest numbers; or by the inputs of calibration_samples: importance, with the "       \
+    "scales that lose least where they are large; gptq, each column's error made good by the "     \
+    "others, without qat; awq, columns of large inputs scaled, likewise; awq_gptq, both"
+
+/* The rows of the kd_quantize_spec at member `spec` of the struct `s`, of the roundings that go by gptq.h. */
 #define GPTQ_KEYS(s)                                                                               \
     {"damping", KD_KEY_REAL, FIELD(s, spec.gptq.damping), ABOVE_ZERO, .fallback = "0.01",          \
-     .doc = "of gptq: share of the mean of its Hessian's diagonal that is added to it; as far as ten times as much where it cannot be inverted without"}, \
+     .doc = "of gptq and awq_gptq: share of the mean of its Hessian's diagonal that is added to it; as far as ten times as much where it cannot be inverted without"}, \
     {"activation_order", KD_KEY_SWITCH, FIELD(s, spec.gptq.activation_order), .fallback = "true",  \
-     .doc = "of gptq: columns whose inputs are largest are rounded first"}
+     .doc = "of gptq and awq_gptq: columns whose inputs are largest are rounded first"}
 /* The row of the kd_budget_spec at member `budget` of the struct `s`. */
 #define BUDGET_KEY(s)                                                                              \
     {"budget", KD_KEY_OBJECT, OPTIONAL_PART(s, budget, budget.asked, kd_budget_keys),              \

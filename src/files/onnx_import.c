@@ -123,7 +123,7 @@ static int take_pair(const import *m, const kd_onnx_operator *op, const char *na
 static int take_window(const import *m, const kd_onnx_operator *op, kd_node_spec *spec) {
     static const int ONES[2] = {1, 1};
     int64_t pad[4] = {0}, up = 0;
-    int dilation[2];
+    int dilation[2] = {1, 1};
     kd_onnx_text word;
     const int pads = kd_onnx_numbers(op, "pads", 4, pad);
     int status = take_pair(m, op, "kernel_shape", 1, spec->kernel, spec->kernel);
@@ -210,7 +210,7 @@ static int add_conv(import *m, const kd_onnx_operator *op) {
     source from = {0};
     kd_onnx_text at = op->out;
     int64_t groups = 1;
-    int in;
+    int in = 0;
     int status = input_of(m, op, 0, &in);
     if (status == KD_OK) status = take_tensor(m, op, 1, false, 4, &from.weight);
     if (status < 0) return status;
@@ -241,7 +241,7 @@ static int add_linear(import *m, const kd_onnx_operator *op) {
     kd_onnx_text at = op->out;
     int64_t turned = 0, first = 0;
     float alpha = 1, beta = 1;
-    int in;
+    int in = 0;
     const bool gemm = kd_onnx_is(op->kind, "Gemm");
     int status = input_of(m, op, 0, &in);
     if (status == KD_OK) status = take_tensor(m, op, 1, false, 2, &from.weight);
@@ -276,7 +276,7 @@ static int add_linear(import *m, const kd_onnx_operator *op) {
 static int add_sum(import *m, const kd_onnx_operator *op) {
     kd_node_spec spec = {.kind = KD_NODE_ADD};
     kd_onnx_text at = op->out;
-    int a, b;
+    int a = 0, b = 0;
     int status = input_of(m, op, 0, &a);
     if (status == KD_OK) status = input_of(m, op, 1, &b);
     if (status < 0) return status;
@@ -291,7 +291,7 @@ static int add_pool(import *m, const kd_onnx_operator *op) {
     const bool mean = kd_onnx_is(op->kind, "AveragePool");
     kd_node_spec spec = {.kind = mean ? KD_NODE_AVG_POOL : KD_NODE_MAX_POOL};
     int64_t counts = 0;
-    int in;
+    int in = 0;
     int status = input_of(m, op, 0, &in);
     if (status == KD_OK) status = take_window(m, op, &spec);
     if (status < 0) return status;
@@ -307,7 +307,7 @@ static int add_pool(import *m, const kd_onnx_operator *op) {
 static int add_mean(import *m, const kd_onnx_operator *op) {
     const kd_onnx_tensor *list = NULL;
     int64_t axis[2] = {2, 3};
-    int in, status = input_of(m, op, 0, &in);
+    int in = 0, status = input_of(m, op, 0, &in);
     if (status == KD_OK && kd_onnx_is(op->kind, "ReduceMean")) {
         int found = kd_onnx_numbers(op, "axes", 2, axis);
         if (op->inputs > 1) status = take_tensor(m, op, 1, true, 1, &list);
@@ -326,7 +326,7 @@ static int add_mean(import *m, const kd_onnx_operator *op) {
 static int add_activation(import *m, const kd_onnx_operator *op) {
     kd_node_spec spec = {.kind = KD_NODE_ACTIVATION, .activation = KD_ACTIVATION_SIGMOID};
     kd_onnx_text at = op->out, word;
-    int in, status = input_of(m, op, 0, &in);
+    int in = 0, status = input_of(m, op, 0, &in);
     if (status < 0) return status;
     const kd_onnx_operator *next = only_reader(m, at);
     if (kd_onnx_is(op->kind, "Tanh")) {
@@ -346,7 +346,7 @@ static int add_activation(import *m, const kd_onnx_operator *op) {
 static int add_shortcut(import *m, const kd_onnx_operator *op) {
     const kd_onnx_tensor *part[4] = {NULL}, *pad = NULL; /* starts, ends, axes, steps */
     kd_onnx_text at = op->out;
-    int in, status = input_of(m, op, 0, &in);
+    int in = 0, status = input_of(m, op, 0, &in);
     for (int i = 0; i < 4 && status == KD_OK; i++) {
         status = take_tensor(m, op, 1 + i, true, 1, &part[i]);
         if (status == KD_OK && part[i]->count != 2) status = refuse(m, op, "is of another kind");
@@ -380,7 +380,8 @@ static int add_shortcut(import *m, const kd_onnx_operator *op) {
 static int add_alias(import *m, const kd_onnx_operator *op) {
     const kd_onnx_tensor *shape = NULL;
     int64_t axis = 1;
-    int in, status = input_of(m, op, 0, &in);
+    if (kd_onnx_find(m->tables, op->out)) return KD_OK; /* another name of a tensor */
+    int in = 0, status = input_of(m, op, 0, &in);
     if (status < 0) return status;
     const kd_extent e = m->net->node[in].out;
     if (kd_onnx_is(op->kind, "Flatten") && (kd_onnx_numbers(op, "axis", 1, &axis) < 0 || axis != 1))

@@ -11,6 +11,9 @@ static const int64_t COUNT_MAX = (int64_t)1 << 31;
 /* Fields of onnx.proto, by message. */
 enum {
     MODEL_GRAPH = 7,
+    MODEL_FACT = 14,
+    FACT_KEY = 1,
+    FACT_VALUE = 2,
     GRAPH_NODE = 1,
     GRAPH_TENSOR = 5,
     GRAPH_INPUT = 11,
@@ -143,11 +146,17 @@ static int read_tensor(kd_onnx_tables *t, kd_onnx_tensor *out, kd_proto_rest res
     return KD_OK;
 }
 
+static const kd_onnx_tensor *find_stored(const kd_onnx_tables *tables, kd_onnx_text name) {
+    for (int i = 0; i < tables->tensors; i++)
+        if (kd_onnx_same(tables->tensor[i].name, name)) return &tables->tensor[i];
+    return NULL;
+}
+
 static int add_tensor(kd_onnx_tables *t, kd_proto_rest rest, const kd_onnx_text *name) {
     kd_onnx_tensor *tensor = &t->tensor[t->tensors];
     int status = read_tensor(t, tensor, rest);
     if (name) tensor->name = *name;
-    if (status == KD_OK && kd_onnx_find(t, tensor->name))
+    if (status == KD_OK && find_stored(t, tensor->name))
         status =
             kd_fail(KD_EDATA, "%s: two tensors are called \"%.*s\"", t->path,
                     (int)(tensor->name.length < 64 ? tensor->name.length : 64), tensor->name.at);
@@ -155,10 +164,15 @@ static int add_tensor(kd_onnx_tables *t, kd_proto_rest rest, const kd_onnx_text 
     return status;
 }
 
+/* PyTorch stores equal tensors once, with an Identity for each other name. */
 const kd_onnx_tensor *kd_onnx_find(const kd_onnx_tables *tables, kd_onnx_text name) {
-    for (int i = 0; i < tables->tensors; i++)
-        if (kd_onnx_same(tables->tensor[i].name, name)) return &tables->tensor[i];
-    return NULL;
+    const kd_onnx_tensor *found = find_stored(tables, name);
+    for (int i = 0; i < tables->operators && !found; i++) {
+        const kd_onnx_operator *op = &tables->operator[i];
+        if (op->inputs == 1 && kd_onnx_same(op->out, name) && kd_onnx_is(op->kind, "Identity"))
+            return find_stored(tables, op->in[0]);
+    }
+    return found;
 }
 
 /* --- operators ----------------------------------------------------------------------------------
@@ -336,12 +350,26 @@ static int read_graph(kd_onnx_tables *t, kd_proto_rest graph) {
     return KD_OK;
 }
 
+kd_onnx_text kd_onnx_fact(const kd_onnx_tables *tables, const char *key) {
+    kd_proto_rest rest = tables->model, name, value;
+    kd_proto_entry e;
+    while (kd_proto_next(&e, &rest) == 1) {
+        if (e.field != MODEL_FACT || e.kind != KD_PROTO_BYTES || !within(&name, e.rest, FACT_KEY) ||
+            !within(&value, e.rest, FACT_VALUE))
+            continue;
+        if (kd_onnx_is((kd_onnx_text){(const char *)name.at, kd_proto_length(&name)}, key))
+            return (kd_onnx_text){(const char *)value.at, kd_proto_length(&value)};
+    }
+    return (kd_onnx_text){"", 0};
+}
+
 int kd_onnx_parse(kd_onnx_tables **out, const void *bytes, size_t length, const char *path) {
     *out = NULL;
     kd_onnx_tables *t = calloc(1, sizeof *t);
     if (!t) return kd_fail_memory(sizeof *t, path);
     t->path = path;
-    kd_proto_rest rest = {bytes, (const unsigned char *)bytes + length}, graph;
+    t->model = (kd_proto_rest){bytes, (const unsigned char *)bytes + length};
+    kd_proto_rest rest = t->model, graph;
     int status = within(&graph, rest, MODEL_GRAPH) ? read_graph(t, graph) : torn(t, "the graph");
     if (status < 0)
         kd_onnx_tables_free(t);

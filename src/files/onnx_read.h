@@ -38,6 +38,7 @@ typedef struct {
 typedef struct {
     const char *path;
     kd_file_map map;
+    kd_proto_rest model; /* the whole file */
     int operators, tensors;
     kd_onnx_operator *operator;
     kd_onnx_tensor *tensor; /* initializers, and what operators "Constant" hold       */
@@ -53,10 +54,13 @@ int kd_onnx_parse(kd_onnx_tables **out, const void *bytes, size_t length, const 
 int kd_onnx_open(kd_onnx_tables **out, const char *path);
 void kd_onnx_tables_free(kd_onnx_tables *tables);
 
+/* The fact `key` beside the graph (metadata_props), "" when it is not there. */
+kd_onnx_text kd_onnx_fact(const kd_onnx_tables *tables, const char *key);
+
 bool kd_onnx_is(kd_onnx_text text, const char *word);
 bool kd_onnx_same(kd_onnx_text a, kd_onnx_text b);
 
-/* NULL when there is none of this name. */
+/* The tensor that is called so, or that an Identity calls so; NULL when there is none. */
 const kd_onnx_tensor *kd_onnx_find(const kd_onnx_tables *tables, kd_onnx_text name);
 
 /* The setting `name` of an operator: its first numbers, at most n, into out; how many it has, 0

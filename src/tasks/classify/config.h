@@ -39,7 +39,7 @@ typedef struct {
     kd_quantize_spec spec;
     kd_budget_spec budget; /* in place of a format: weights are rounded, too */
     char format_name[KD_FORMAT_NAME_MAX]; /* "" or of weights that are rounded; else integers */
-    char rounding[16];                    /* with a format: "", "nearest" or "importance" */
+    char rounding[16];                    /* with a format: "", or that of a quantizer   */
     int64_t calibration_samples;          /* of the training split, default 512; of integers     */
     bool qat;                             /* false: PTQ only                                     */
     kd_train_spec train; /* QAT; inherits "train", with epochs and rate of its own */

@@ -178,11 +178,16 @@ void kd_config_resnet_finish(kd_config_reader *reader, const cJSON *object, cons
 
 /* --- teacher -------------------------------------------------------------------------------- */
 
-/* "model" goes with "weights", and only with them. */
+/* "model" goes with "weights", and only with them; an ONNX file is a model itself. */
 static void check_weights(kd_config_reader *reader, const cJSON *object, const char *path) {
     bool weights = kd_json_get(object, "weights") != NULL;
     bool model = kd_json_get(object, "model") != NULL;
-    if (weights && !model)
+    const char *file = weights ? cJSON_GetStringValue(kd_json_get(object, "weights")) : NULL;
+    const bool onnx = file && kd_ends_with(file, ".onnx");
+    if (onnx && model)
+        kd_config_complain_key(reader, object, path, "model",
+                               "the .onnx file brings its own network");
+    if (weights && !model && !onnx)
         kd_config_complain_key(
             reader, object, path, "model",
             "missing; \"weights\" alone do not tell which network they belong to");

@@ -23,19 +23,23 @@ static void add(kd_encoder_score *out, const kd_real *z, int64_t V, int32_t labe
 /* --- masked tokens -----------------------------------------------------------------------------
  */
 
-/* The chosen rows of `states` alone get logits. */
-static int score_contexts(kd_encoder_score *out, const kd_bert *m, const kd_masked_rows *rows,
-                          int64_t n, kd_real *states, int32_t *place, kd_tape *tape) {
-    const int64_t width = m->spec.width, V = m->spec.vocabulary;
+static int64_t find_chosen(int32_t *place, const kd_masked_rows *rows, int64_t n) {
     int64_t count = 0;
     for (int64_t i = 0; i < n; i++)
         if (rows->chosen[i]) place[count++] = (int32_t)i;
-    if (count == 0) return KD_OK;
+    return count;
+}
+
+/* Rows place[0 … count − 1] of `states` (n,width), the chosen ones, alone get logits. */
+static int score_chosen(kd_encoder_score *out, const kd_bert *m, const int32_t *label,
+                        kd_real *states, int64_t n, const int32_t *place, int64_t count,
+                        kd_tape *tape) {
+    const int64_t width = m->spec.width, V = m->spec.vocabulary;
     if (kd_tape_guard(tape)) return KD_EINTERNAL;
     kd_tape_reset(tape);
     kd_tensor x = {.rank = 2, .shape = {n, width}, .size = n * width, .value = states};
     const kd_real *z = kd_bert_logits(m, tape, kd_embedding(tape, &x, place, count))->value;
-    for (int64_t k = 0; k < count; k++) add(out, z + k * V, V, rows->label[place[k]]);
+    for (int64_t k = 0; k < count; k++) add(out, z + k * V, V, label[place[k]]);
     kd_tape_reset(tape);
     return KD_OK;
 }
@@ -58,7 +62,9 @@ int kd_encoder_score_masked(kd_encoder_score *out, const kd_bert *model, const k
         for (int64_t b = 0; b < B; b++) kd_masked_read(contexts, 0, i + b, &rows, b, &real);
         const kd_bert_input in = {rows.token, rows.first, rows.end, B, N};
         status = kd_bert_run(model, tape, states, &in);
-        if (status == KD_OK) status = score_contexts(out, model, &rows, B * N, states, place, tape);
+        const int64_t chosen = find_chosen(place, &rows, B * N);
+        if (status == KD_OK && chosen > 0)
+            status = score_chosen(out, model, rows.label, states, B * N, place, chosen, tape);
     }
     tape->recording = recording;
     tape->training = training;

@@ -90,6 +90,19 @@ int kd_language_calibrate(kd_quantized *q, const kd_llama *model, kd_contexts *c
     return status;
 }
 
+int kd_language_watch(kd_input_squares *seen, const kd_llama *model, kd_contexts *contexts,
+                      int64_t samples) {
+    reading r = {.model = model, .contexts = contexts};
+    int status = begin(&r);
+    if (status == KD_OK) {
+        kd_input_squares_watch(seen, r.tape);
+        status = read_all(&r, samples);
+    }
+    if (status == KD_OK) status = kd_input_squares_finish(seen);
+    end(&r);
+    return status;
+}
+
 static int answer(kd_tensor **out, void *context, kd_tape *tape, int64_t i) {
     reading *r = context;
     *out = logits_of(r, tape, r->order[i]);

@@ -26,8 +26,12 @@ typedef struct {
     kd_measured_table table;
 } measuring;
 
+/* Of a folder that of its weights. */
 static double size_of(const char *path) {
     struct stat info;
+    char weights[KD_PATH_MAX];
+    if (kd_file_is_folder(path) && kd_path_join(weights, path, "model.safetensors") == KD_OK)
+        path = weights;
     return stat(path, &info) == 0 && S_ISREG(info.st_mode) ? (double)info.st_size : NAN;
 }
 
@@ -87,8 +91,8 @@ static int add_file(measuring *m, const char *name, const char *kind, const char
 static int add_initial(measuring *m) {
     const kd_language_config *config = m->run->config;
     kd_llama_file *initial;
-    int status = kd_language_student_create(&initial, m->run->teacher, &config->model, config->seed,
-                                            KD_LLAMA_FROZEN);
+    int status = kd_language_student_create(&initial, m->run->teacher, &config->model,
+                                            m->run->train, config->seed, KD_LLAMA_FROZEN);
     if (status == KD_OK)
         status = add(m, "student before training", "initial", "", initial->model, NAN, NULL);
     kd_llama_file_free(initial);

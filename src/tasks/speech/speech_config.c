@@ -118,7 +118,7 @@ static const kd_config_key QUANTIZE_KEYS[] = {
      .doc = "of the matrices; int8 has a scale for each output channel, and is GGUF alone"},
     BUDGET_KEY(kd_speech_quantize),
     {"rounding", KD_KEY_CHOICE, FIELD(kd_speech_quantize, rounding), .choices = KD_ROUNDING_CHOICES,
-     .depends = "nearest", .doc = "to the nearest numbers; or by the inputs of calibration_samples: importance, with the scales that lose least where they are large; gptq, each column's error made good by the others, without qat"},
+     .depends = "nearest", .doc = KD_ROUNDING_DOC},
     {"calibration_samples", KD_KEY_INTEGER, FIELD(kd_speech_quantize, calibration_samples), RANGE(1, 1000000000),
      .fallback = "32", .doc = "training windows that are heard first, of a fixed shuffle; of roundings that see samples"},
     {"imatrix", KD_KEY_PATH, FIELD(kd_speech_quantize, imatrix),
