@@ -17,7 +17,7 @@ typedef struct {
     int64_t *order;                 /* (contexts) */
     int32_t *token, *first, *label; /* (length) */
     uint8_t *valid;                 /* (length) */
-    kd_tape *tape;                  /* borrowed */
+    kd_tape *tape;
 } reading;
 
 /* Memory, and the contexts in the order in which they are taken. */
@@ -33,10 +33,11 @@ static int begin(reading *r) {
         return kd_fail_memory(count * sizeof *r->order, "calibration contexts");
     kd_rng rng = kd_rng_init(SHUFFLE_SEED, 1);
     kd_rng_permutation(&rng, r->order, kd_contexts_count(r->contexts));
-    return KD_OK;
+    return kd_tape_create(&r->tape, 0);
 }
 
 static void end(reading *r) {
+    kd_tape_free(r->tape);
     free(r->order);
     free(r->token);
     free(r->first);
@@ -77,15 +78,28 @@ static int read_all(reading *r, int64_t samples) {
 
 int kd_language_calibrate(kd_quantized *q, const kd_llama *model, kd_contexts *contexts,
                           int64_t samples) {
-    kd_tape *tape;
-    int status = kd_tape_create(&tape, 0);
+    reading r = {.model = model, .contexts = contexts};
+    int status = begin(&r);
     if (status == KD_OK) do {
-            kd_quantized_watch(q, tape);
-            status = kd_language_read_contexts(model, tape, contexts, samples);
-            kd_quantized_unwatch(tape);
+            kd_quantized_watch(q, r.tape);
+            status = read_all(&r, samples);
+            kd_quantized_unwatch(r.tape);
             if (status == KD_OK) status = kd_quantized_calibrated(q);
         } while (status == KD_CALIBRATE_AGAIN);
-    kd_tape_free(tape);
+    end(&r);
+    return status;
+}
+
+int kd_language_watch(kd_input_squares *seen, const kd_llama *model, kd_contexts *contexts,
+                      int64_t samples) {
+    reading r = {.model = model, .contexts = contexts};
+    int status = begin(&r);
+    if (status == KD_OK) {
+        kd_input_squares_watch(seen, r.tape);
+        status = read_all(&r, samples);
+    }
+    if (status == KD_OK) status = kd_input_squares_finish(seen);
+    end(&r);
     return status;
 }
 
@@ -106,15 +120,6 @@ int kd_language_budget(kd_budget **out, const kd_budget_spec *spec,
                                 .context = &r};
     *out = NULL;
     if (status == KD_OK) status = kd_budget_make(out, spec, quantizable, &answers, name);
-    end(&r);
-    return status;
-}
-
-int kd_language_read_contexts(const kd_llama *model, kd_tape *tape, kd_contexts *contexts,
-                              int64_t samples) {
-    reading r = {.model = model, .contexts = contexts, .tape = tape};
-    int status = begin(&r);
-    if (status == KD_OK) status = read_all(&r, samples);
     end(&r);
     return status;
 }

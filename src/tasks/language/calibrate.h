@@ -1,22 +1,21 @@
-/* What a quantizer sees of a language model before it rounds, or who makes it narrower: training
- * contexts on their way through it.
- */
+/* What a quantizer sees of a language model before it rounds, and whoever makes it narrower:
+ * training contexts on their way through it. */
 #ifndef KD_TASKS_LANGUAGE_CALIBRATE_H
 #define KD_TASKS_LANGUAGE_CALIBRATE_H
 
 #include "layers/llama.h"
 #include "quant/budget.h"
+#include "quant/input_squares.h"
 #include "tasks/language/contexts.h"
 
-/* The first `samples` contexts of a fixed shuffle, or all, through the whole model, without
- * gradients; with progress on stderr. KD_EAGAIN after kd_train_request_stop. */
-int kd_language_read_contexts(const kd_llama *model, kd_tape *tape, kd_contexts *contexts,
-                              int64_t samples);
-
-/* The same for a quantizer. Then `q`, which
+/* The first `samples` contexts of a fixed shuffle, or all; with progress on stderr. Then `q`, which
  * is on `model`, may round. KD_EAGAIN after kd_train_request_stop. */
 int kd_language_calibrate(kd_quantized *q, const kd_llama *model, kd_contexts *contexts,
                           int64_t samples);
+
+/* The same for what the products of the model see, which then is known. */
+int kd_language_watch(kd_input_squares *seen, const kd_llama *model, kd_contexts *contexts,
+                      int64_t samples);
 
 /* A choice of formats (distill/budget.h) by the first spec->samples contexts of that shuffle; the
  * matrices of `model` are trained ones. The caller frees *out. */

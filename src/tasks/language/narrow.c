@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "quant/input_squares.h"
 #include "tasks/language/calibrate.h"
 
 /* Something that is kept or not. */
@@ -71,16 +70,8 @@ static void keep_layer(kd_language_kept *out, const kd_llama *teacher, const kd_
 /* What the products of the teacher see. */
 static int see(kd_input_squares **out, const kd_llama *teacher, kd_contexts *contexts,
                int64_t samples) {
-    kd_tape *tape = NULL;
     int status = kd_input_squares_create(out, teacher->params);
-    if (status == KD_OK) status = kd_tape_create(&tape, 0);
-    if (status == KD_OK) {
-        kd_input_squares_watch(*out, tape);
-        status = kd_language_read_contexts(teacher, tape, contexts, samples);
-    }
-    if (status == KD_OK) status = kd_input_squares_finish(*out);
-    kd_tape_free(tape);
-    return status;
+    return status < 0 ? status : kd_language_watch(*out, teacher, contexts, samples);
 }
 
 static int allocate(kd_language_kept *out, int64_t layers) {
