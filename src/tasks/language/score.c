@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/ranks.h"
 #include "distill/loss.h"
 
 /* A context, and what the two make of it. */
@@ -57,24 +58,45 @@ static int score(kd_language_score *out, work *w, kd_tape *tape) {
     kd_loss_parts parts = {0};
     kd_vocab_loss(tape, &h, &w->model->output->tensor, w->label, w->valid,
                   w->teacher ? &soft : NULL, spec, &parts);
-    out->nats += parts.hard;
-    out->divergence += parts.kl;
-    out->targets += parts.rows;
+    *out = (kd_language_score){parts.hard, parts.kl, parts.rows};
     return KD_OK;
+}
+
+/* This rank's share of the contexts → its places in `each`. */
+static int score_share(kd_language_score *each, work *w, kd_contexts *contexts, kd_tape *tape) {
+    int64_t first, end;
+    int status = KD_OK;
+    kd_ranks_part(kd_rank(), kd_contexts_count(contexts), &first, &end);
+    for (int64_t i = first; i < end && status == KD_OK; i++) {
+        kd_ranks_alive("score", i - first);
+        if (kd_contexts_read(contexts, i, w->token, w->first, w->label, w->valid) > 0)
+            status = score(&each[i], w, tape);
+    }
+    return status;
 }
 
 int kd_language_score_of(kd_language_score *out, const kd_llama *model, const kd_llama *teacher,
                          kd_contexts *contexts, kd_tape *tape) {
-    work w;
+    const int64_t count = kd_contexts_count(contexts);
+    const size_t bytes = (size_t)count * sizeof *out;
     const bool recording = tape->recording, training = tape->training;
+    work w;
     *out = (kd_language_score){0};
+    kd_language_score *each = calloc(1, bytes + 1);
     int status = work_init(&w, model, teacher, kd_contexts_length(contexts));
+    if (!each) status = kd_fail_memory(bytes, "the scores of contexts");
     tape->recording = tape->training = false;
-    for (int64_t i = 0; i < kd_contexts_count(contexts) && status == KD_OK; i++)
-        if (kd_contexts_read(contexts, i, w.token, w.first, w.label, w.valid) > 0)
-            status = score(out, &w, tape);
+    if (status == KD_OK) status = score_share(each, &w, contexts, tape);
     tape->recording = recording;
     tape->training = training;
+    status = kd_ranks_worst(status);
+    if (status == KD_OK) kd_ranks_gather_parts(each, count, sizeof *each);
+    for (int64_t i = 0; i < count && status == KD_OK; i++) { /* in their order */
+        out->nats += each[i].nats;
+        out->divergence += each[i].divergence;
+        out->targets += each[i].targets;
+    }
+    free(each);
     work_clear(&w);
     return status;
 }

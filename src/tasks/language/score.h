@@ -12,7 +12,8 @@ typedef struct {
     double targets;
 } kd_language_score;
 
-/* Of all contexts; `teacher` NULL: none. `tape` is scratch, whose settings stay. */
+/* Of all contexts, which the ranks share: called by all of them. `teacher` NULL: none. `tape` is
+ * scratch, whose settings stay. */
 int kd_language_score_of(kd_language_score *out, const kd_llama *model, const kd_llama *teacher,
                          kd_contexts *contexts, kd_tape *tape);
 
