@@ -89,7 +89,7 @@ march_avx2     = -march=x86-64-v3
 march_avx512   = -march=x86-64-v4 -mprefer-vector-width=512
 march_avx512bf16 = $(march_avx512) -mavx512bf16
 KERNELS = $(filter-out %/gemm.c %/gemm_onednn.c %/gemm_openblas.c %/gemm_cholesky.c,$(wildcard src/autograd/op_*.c src/autograd/gemm*.c)) \
-          src/autograd/attention_blocks.c src/autograd/compact.c $(wildcard src/distill/loss*.c src/distill/divergence.c) \
+          src/autograd/attention_blocks.c src/autograd/compact.c src/autograd/packed_rows.c $(wildcard src/distill/loss*.c src/distill/divergence.c) \
           src/distill/optimizer.c src/quant/fake_quant.c src/quant/requantize.c src/quant/observer.c \
           src/quant/int8_ops.c src/tasks/speech/decode_rules.c src/data/fft.c src/data/logmel.c \
           src/data/whisper_mel.c src/files/formats/format_search.c

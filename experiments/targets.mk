@@ -82,3 +82,46 @@ rounding: build/experiments/rounding
 	build/experiments/rounding $(LIST) $(MODEL) 48 8 $(ROUNDINGS)
 
 .PHONY: rounding
+
+# make zoo          three students in every number format: size, speed, quality      (two hours)
+
+# SMOLLM2, WHISPER_TINY, DISTILL_CIFAR10: where the models and CIFAR-10 are. An interrupted zoo goes on.
+zoo-lists:
+	sh experiments/zoo/lists.sh $(or $(DISTILL_DATA),../shared/data) runs/zoo_lists
+zoo: build/distill zoo-lists
+	for student in resnet8 whisper smollm2; do \
+	    build/distill compress experiments/zoo/$$student.json > runs/zoo_lists/$$student.out || exit 1; \
+	    cat runs/zoo_lists/$$student.out; \
+	    cp runs/zoo_$$student/pareto.svg experiments/zoo/$$student.svg; done
+
+.PHONY: zoo zoo-lists
+# make smollm       14 of SmolLM2-135M's 30 layers taught over novels, and by labels alone  (two hours on two cores)
+# make smollm-ablations  KL against labels, divergences, kinds of targets, narrower students, three seeds  (a night)
+
+# SMOLLM2: HuggingFaceTB/SmolLM2-135M with its tokenizer.
+smollm_texts = runs/smollm_texts
+smollm = NOVELS=$(CURDIR)/$(smollm_texts) SMOLLM2=$(abspath $(or $(SMOLLM2),../models/SmolLM2-135M)) \
+    build/distill train configs/smollm_student.json
+smollm-texts:
+	sh experiments/smollm/texts.sh $(or $(DISTILL_DATA),../shared/data)/text/novels.tar.xz $(smollm_texts)
+smollm: build/distill smollm-texts
+	$(smollm)
+	$(smollm) --set 'name="smollm_labels"' --set 'loss={"kl":0,"hard":1}' --set 'quantize=[]'
+smollm-ablations: build/distill
+	sh experiments/smollm/texts.sh $(or $(DISTILL_DATA),../shared/data)/text/novels.tar.xz $(smollm_texts) 15000
+	sh experiments/smollm/ablations.sh "$(smollm)"
+
+.PHONY: smollm smollm-texts smollm-ablations
+
+# make distilbert   six layers from BERT-base over novels, then SST-2        (two hours on two cores)
+
+# NOVELS: a folder of AUTHOR_TITLE_YEAR.txt or a .tar.xz of them; SST2: a folder with train.tsv and dev.tsv
+# of SST-2, named sst2_train.tsv.gz and sst2_dev.tsv.gz; BERT_BASE: bert-base-uncased.
+distilbert_data = $(or $(DISTILL_DATA),../shared/data)/text
+distilbert: build/distill
+	sh experiments/distilbert/texts.sh $(or $(NOVELS),$(distilbert_data)/novels.tar.xz) runs/distilbert_texts
+	sh experiments/distilbert/sentences.sh $(or $(SST2),$(distilbert_data))/sst2_train.tsv.gz runs/distilbert_texts
+	for part in masked sst2_teacher sst2_alone sst2_taught; do \
+	    SST2=$(abspath $(or $(SST2),$(distilbert_data))) build/distill train experiments/distilbert/$$part.json || exit 1; done
+
+.PHONY: distilbert

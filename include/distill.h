@@ -93,16 +93,17 @@ DISTILL_API int distill_speech_transcribe(distill_speech *speech, const char *pa
 typedef struct distill_store distill_store;
 
 typedef enum {
-    DISTILL_STORE_DENSE, /* all logits                                                        */
-    DISTILL_STORE_TOPK,  /* the k largest logits, and the log-sum-exp of the rest             */
-    DISTILL_STORE_HIDDEN /* last hidden states and, once, the output matrix: exact logits too */
+    DISTILL_STORE_DENSE,  /* all logits                                                        */
+    DISTILL_STORE_TOPK,   /* the k largest logits, and the log-sum-exp of the rest             */
+    DISTILL_STORE_HIDDEN, /* last hidden states and, once, the output matrix: exact logits too */
+    DISTILL_STORE_SAMPLED /* classes drawn from softmax(v/τ)                                   */
 } distill_store_kind;
 
 typedef struct {
     distill_store_kind kind;
     int64_t rows, positions; /* a row has one position, or the run of a sequence              */
     int64_t views;           /* rows for each sample                                          */
-    int64_t classes, k;      /* k of TOPK, else 0                                             */
+    int64_t classes, k;      /* k of TOPK, draws of a position of SAMPLED, else 0             */
     const char *teacher;     /* hash of its weights, "" when not stated                       */
     const char *data;        /* hash of the samples, "" when not stated                       */
     const char *description; /* for people                                                    */
@@ -117,7 +118,7 @@ DISTILL_API distill_store_info distill_store_describe(const distill_store *store
 /* The positions of the row of sample `id` in view 0 … views−1; 1 but for sequences; negative:
  * DISTILL_EDATA, there is no such row. */
 DISTILL_API int64_t distill_store_length(const distill_store *store, int64_t view, uint64_t id);
-/* The teacher's logits (length,classes) there. DISTILL_EUSAGE for TOPK. */
+/* The teacher's logits (length,classes) there. DISTILL_EUSAGE for TOPK and SAMPLED. */
 DISTILL_API int distill_store_logits(const distill_store *store, int64_t view, uint64_t id,
                                      int64_t length, float *logits);
 /* TOPK: classes and logits of the k largest (length,k), and tail (length) = log Σ_rest e^{v/τ} at
@@ -125,6 +126,10 @@ DISTILL_API int distill_store_logits(const distill_store *store, int64_t view, u
 DISTILL_API int distill_store_topk(const distill_store *store, int64_t view, uint64_t id,
                                    int64_t length, double temperature, int32_t *index,
                                    float *logits, float *tail);
+/* SAMPLED: classes drawn at each position (length,k), rising, and how often each came up, over k
+ * (length,k); behind the last, class 0 with share 0. */
+DISTILL_API int distill_store_sampled(const distill_store *store, int64_t view, uint64_t id,
+                                      int64_t length, int32_t *index, float *share);
 
 /* --- losses on plain arrays ------------------------------------------------------------------- */
 

@@ -13,7 +13,7 @@ def has_bfloat16():
     """Whether products of bfloat16 are faster than those of float32 here."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         text = file.read()
-    return "amx_bf16" in text or "avx512_bf16" in text
+    return "amx_bf16" in text or ("avx512_bf16" in text and "AuthenticAMD" in text)
 
 
 def own_peak():

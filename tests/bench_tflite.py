@@ -238,7 +238,7 @@ def main():
         x = np.random.default_rng(1).normal(size=(1, *blob.graph[0]["out"])).astype(np.float32)
         with open(images, "wb") as file:
             file.write(os.urandom(16 + 300 * x.size))
-        session = onnx_session(blob, 1)
+        session = onnx_session(args.program, path, 1, folder)
         wide = np.random.default_rng(2).normal(size=(64, *blob.graph[0]["out"])).astype(np.float32)
         many = distill_rate(args.program, path, wide, folder)[1]
         interpreter = Interpreter(model_content=Model(blob, many).bytes(), num_threads=1)

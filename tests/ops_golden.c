@@ -93,7 +93,7 @@ static kd_tensor *call_golden_mse(kd_tape *tape, kd_tensor **leaf, const void *a
 
 static kd_tensor *call_golden_cosine(kd_tape *tape, kd_tensor **leaf, const void *args) {
     (void)args;
-    return kd_hint_cosine(tape, leaf[0], golden_reals("hint_cosine", "teacher", 0), KD_REAL(0.5),
+    return kd_hint_cosine(tape, leaf[0], golden_reals("hint_cosine", "teacher", 0), NULL, KD_REAL(0.5),
                           3);
 }
 
@@ -123,9 +123,9 @@ static const op_variant golden_variants[] = {
     GOLDEN("concat", call_concat, &(int){1}, LEAF(2, 3, 2), LEAF(2, 1, 2)),
     GOLDEN("pad", call_pad, (&(pad_args){1, 1, 2}), LEAF(2, 3, 2)),
     GOLDEN("mean", call_mean, NULL, LEAF(3, 5)),
-    GOLDEN("attention", call_attention, (&(attention_args){2, false, (const int32_t[]){3, 5}, NULL}),
+    GOLDEN("attention", call_attention, (&(attention_args){2, false, (const int32_t[]){3, 5}, NULL, NULL}),
            LEAF(2, 3, 6), LEAF(2, 5, 6), LEAF(2, 5, 6)),
-    GOLDEN("attention_causal", call_attention, (&(attention_args){3, true, NULL, NULL}),
+    GOLDEN("attention_causal", call_attention, (&(attention_args){3, true, NULL, NULL, NULL}),
            LEAF(2, 4, 6), LEAF(2, 6, 6), LEAF(2, 6, 6)),
     GOLDEN("conv2d", call_golden_conv2d, (&(golden_conv){{{1, 1}, {1, 1}, 1}, KD_ACT_RELU, false}),
            LEAF(2, 5, 6, 3), LEAF(4, 3, 3, 3), LEAF(4)),
@@ -143,7 +143,7 @@ static const op_variant golden_variants[] = {
     GOLDEN("swiglu", call_swiglu, NULL, LEAF(5, 13), LEAF(5, 13)),
     GOLDEN("rotary", call_rotary, (&(rotary_args){3, 2}), LEAF(2, 5, 12)),
     GOLDEN("attention_documents", call_attention,
-           (&(attention_args){4, true, NULL, document_first}), LEAF(2, 7, 8), LEAF(2, 7, 4), LEAF(2, 7, 4)),
+           (&(attention_args){4, true, NULL, document_first, NULL}), LEAF(2, 7, 8), LEAF(2, 7, 4), LEAF(2, 7, 4)),
     GOLDEN("layer_norm", call_golden_layer_norm, NULL, LEAF(2, 3, 7), LEAF(7), LEAF(7)),
     GOLDEN("batch_norm", call_golden_batch_norm, &(kd_act){KD_ACT_NONE}, BATCH_NORM_LEAVES),
     {.name = "batch_norm_eval", .golden = "batch_norm_eval", .evaluating = true, .call = call_golden_batch_norm,

@@ -72,20 +72,27 @@ static kd_tensor *call_loss_behind(kd_tape *tape, kd_tensor **leaf, const void *
              .normalizer = 7,                                                                      \
              .divergence = {.kind = KD_##which, .skew = KD_REAL(s)}}
 #define DENSE(title, which, s)                                                                     \
-    {.name = title,                                                                                \
-     .call = call_distill_loss,                                                                    \
-     .args = &(loss_args){DIVERGENCE(which, s, 2.0), .valid = loss_valid},                         \
-     .leaf = {LEAF(5, 7)}}
+    {                                                                                              \
+        .name = title, .call = call_distill_loss,                                                  \
+        .args = &(loss_args){DIVERGENCE(which, s, 2.0), .valid = loss_valid}, .leaf = {            \
+            LEAF(5, 7)                                                                             \
+        }                                                                                          \
+    }
 #define TOPK(title, which, s)                                                                      \
-    {.name = title,                                                                                \
-     .call = call_distill_loss,                                                                    \
-     .args = &(loss_args){DIVERGENCE(which, s, 1.5), .topk = 3},                                   \
-     .leaf = {LEAF(5, 7)}}
+    {                                                                                              \
+        .name = title, .call = call_distill_loss,                                                  \
+        .args = &(loss_args){DIVERGENCE(which, s, 1.5), .topk = 3}, .leaf = {                      \
+            LEAF(5, 7)                                                                             \
+        }                                                                                          \
+    }
 #define VOCABULARY(title, which, s, k)                                                             \
-    {.name = title,                                                                                \
-     .call = call_vocab_loss,                                                                      \
-     .args = &(loss_args){DIVERGENCE(which, s, 1.5), .topk = k, .valid = loss_valid},              \
-     .leaf = {LEAF(5, 4), LEAF(7, 4)}}
+    {                                                                                              \
+        .name = title, .call = call_vocab_loss,                                                    \
+        .args = &(loss_args){DIVERGENCE(which, s, 1.5), .topk = k, .valid = loss_valid}, .leaf = { \
+            LEAF(5, 4),                                                                            \
+            LEAF(7, 4)                                                                             \
+        }                                                                                          \
+    }
 
 static const op_variant distill_loss_variants[] = {
     DENSE("reverse KL", REVERSE_KL, 0.0),
@@ -107,23 +114,35 @@ static const op_variant distill_loss_variants[] = {
      .leaf = {LEAF(LOSS_ROWS, LOSS_CLASSES)}},
     {.name = "decoupled",
      .call = call_distill_loss,
-     .args = &(loss_args){.spec = {.hard_weight = KD_REAL(0.5), .kl_weight = 1, .temperature = 4,
-                                   .normalizer = 5, .decoupled = 8},
+     .args = &(loss_args){.spec = {.hard_weight = KD_REAL(0.5),
+                                   .kl_weight = 1,
+                                   .temperature = 4,
+                                   .normalizer = 5,
+                                   .decoupled = 8},
                           .valid = loss_valid},
      .leaf = {LEAF(5, 7)}},
     {.name = "standardized",
      .call = call_distill_loss,
-     .args = &(loss_args){.spec = {.hard_weight = KD_REAL(0.1), .kl_weight = 1, .temperature = 2,
-                                   .normalizer = 5, .standardize = true}},
+     .args = &(loss_args){.spec = {.hard_weight = KD_REAL(0.1),
+                                   .kl_weight = 1,
+                                   .temperature = 2,
+                                   .normalizer = 5,
+                                   .standardize = true}},
      .leaf = {LEAF(5, 7)}},
     {.name = "standardized, decoupled",
      .call = call_distill_loss,
-     .args = &(loss_args){.spec = {.hard_weight = KD_REAL(0.1), .kl_weight = 1, .temperature = 2,
-                                   .normalizer = 5, .decoupled = 2, .standardize = true}},
+     .args = &(loss_args){.spec = {.hard_weight = KD_REAL(0.1),
+                                   .kl_weight = 1,
+                                   .temperature = 2,
+                                   .normalizer = 5,
+                                   .decoupled = 2,
+                                   .standardize = true}},
      .leaf = {LEAF(5, 7)}},
     {.name = "standardized, Jensen-Shannon",
      .call = call_distill_loss,
-     .args = &(loss_args){.spec = {.kl_weight = 1, .temperature = 2, .normalizer = 5,
+     .args = &(loss_args){.spec = {.kl_weight = 1,
+                                   .temperature = 2,
+                                   .normalizer = 5,
                                    .divergence = {KD_JENSEN_SHANNON, KD_REAL(0.5)},
                                    .standardize = true}},
      .leaf = {LEAF(5, 7)}},
@@ -191,6 +210,44 @@ static kd_tensor *call_vocab_loss(kd_tape *tape, kd_tensor **leaf, const void *a
                          a->valid, a->spec.kl_weight != 0 ? &soft : NULL, a->spec, NULL);
 }
 
+/* A third leaf is added to the logits, and the teacher's have a bias, too. */
+static kd_tensor *call_vocab_biased(kd_tape *tape, kd_tensor **leaf, const void *args) {
+    loss_args a = *(const loss_args *)args;
+    const int64_t N = kd_rows(leaf[0]), V = leaf[1]->shape[0];
+    static kd_real output[LOSS_CLASSES * VOCAB_WIDTH], bias[LOSS_CLASSES];
+    fill_leaf(output, V * VOCAB_WIDTH, &(op_leaf){.low = -1, .high = 1}, 98);
+    fill_leaf(bias, V, &(op_leaf){.low = -1, .high = 1}, 97);
+    const kd_soft_targets soft = {.hidden = make_teacher(N * VOCAB_WIDTH),
+                                  .output = output,
+                                  .bias = bias,
+                                  .width = VOCAB_WIDTH};
+    a.spec.bias = leaf[2];
+    return kd_vocab_loss(tape, leaf[0], leaf[1], loss_labels, a.valid, &soft, a.spec, NULL);
+}
+
+/* By the definition: logits as a tensor of their own. */
+static void check_biased(kd_tensor *const *leaf, const kd_tensor *out, const void *args) {
+    loss_args a = *(const loss_args *)args;
+    const int64_t N = kd_rows(leaf[0]), V = leaf[1]->shape[0];
+    static kd_real output[LOSS_CLASSES * VOCAB_WIDTH], bias[LOSS_CLASSES], v[5 * 7];
+    kd_tape *tape;
+    assert_int_equal(kd_tape_create(&tape, 0), 0);
+    fill_leaf(output, V * VOCAB_WIDTH, &(op_leaf){.low = -1, .high = 1}, 98);
+    fill_leaf(bias, V, &(op_leaf){.low = -1, .high = 1}, 97);
+    const kd_real *hidden = make_teacher(N * VOCAB_WIDTH);
+    for (int64_t i = 0; i < N * V; i++) {
+        v[i] = bias[i % V];
+        for (int c = 0; c < VOCAB_WIDTH; c++)
+            v[i] += hidden[i / V * VOCAB_WIDTH + c] * output[i % V * VOCAB_WIDTH + c];
+    }
+    kd_tensor *z = kd_linear(tape, leaf[0], leaf[1], leaf[2], KD_ACT_NONE);
+    const kd_soft_targets soft = {.logits = v};
+    const kd_tensor *loss = kd_distill_loss(tape, z, loss_labels, a.valid, &soft, a.spec, NULL);
+    assert_true(fabs((double)(loss->value[0] - out->value[0])) <
+                (sizeof(kd_real) == 4 ? 1e-5 : 1e-12));
+    kd_tape_free(tape);
+}
+
 /* Both leaves feed an op before the loss too, so the loss is not the first to write gradients. */
 static kd_tensor *call_vocab_behind(kd_tape *tape, kd_tensor **leaf, const void *args) {
     kd_tensor *loss = call_vocab_loss(tape, leaf, args);
@@ -199,6 +256,25 @@ static kd_tensor *call_vocab_behind(kd_tape *tape, kd_tensor **leaf, const void 
 }
 
 static const op_variant vocab_loss_variants[] = {
+    {.name = "biased",
+     .call = call_vocab_biased,
+     .args = &(loss_args){SPEC(0.7, 1.0, 2.0, 0.0)},
+     .check = check_biased,
+     .leaf = {LEAF(5, 4), LEAF(7, 4), LEAF(7)}},
+    {.name = "biased, masked, reverse KL",
+     .call = call_vocab_biased,
+     .args = &(loss_args){DIVERGENCE(REVERSE_KL, 0.0, 2.0), .valid = loss_valid},
+     .check = check_biased,
+     .leaf = {LEAF(5, 4), LEAF(7, 4), LEAF(7)}},
+    {.name = "biased, frozen but for the bias",
+     .call = call_vocab_biased,
+     .args = &(loss_args){SPEC(0.7, 1.0, 2.0, 0.0)},
+     .leaf = {CONSTANT(5, 4), CONSTANT(7, 4), LEAF(7)}},
+    {.name = "biased, many classes",
+     .call = call_vocab_biased,
+     .tolerance = 1e-5,
+     .args = &(loss_args){SPEC(0.7, 1.0, 2.0, 0.0)},
+     .leaf = {LEAF(LOSS_ROWS, 33), LEAF(LOSS_CLASSES, 33), LEAF(LOSS_CLASSES)}},
     VOCABULARY("reverse KL", REVERSE_KL, 0.0, 0),
     VOCABULARY("symmetric KL", SYMMETRIC_KL, 0.0, 0),
     VOCABULARY("Jensen-Shannon", JENSEN_SHANNON, 0.3, 0),
@@ -271,13 +347,13 @@ static const op_variant hint_mse_variants[] = {
 OP_CASE(hint_mse, hint_mse_variants);
 
 static kd_tensor *call_hint_cosine(kd_tape *tape, kd_tensor **leaf, const void *args) {
-    (void)args;
-    return kd_hint_cosine(tape, leaf[0], make_teacher(leaf[0]->size), KD_REAL(0.7), 3);
+    return kd_hint_cosine(tape, leaf[0], make_teacher(leaf[0]->size), args, KD_REAL(0.7), 3);
 }
 
 static const op_variant hint_cosine_variants[] = {
     {.name = "rows", .call = call_hint_cosine, .leaf = {LEAF(3, 7)}},
     {.name = "time", .call = call_hint_cosine, .leaf = {LEAF(2, 3, 5)}},
+    {.name = "masked", .call = call_hint_cosine, .args = loss_valid, .leaf = {LEAF(5, 6)}},
     {.name = "large",
      .call = call_hint_cosine,
      .tolerance = 1e-5,

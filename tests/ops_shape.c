@@ -205,11 +205,11 @@ OP_CASE(pad, pad_variants);
 typedef struct {
     int heads;
     bool causal;
-    const int32_t *valid, *first;
+    const int32_t *valid, *first, *end;
 } attention_args;
 
 static kd_attention_mask mask_of(const attention_args *a) {
-    return (kd_attention_mask){a->causal, a->valid, a->first};
+    return (kd_attention_mask){a->causal, a->valid, a->first, a->end};
 }
 
 static kd_tensor *call_attention(kd_tape *tape, kd_tensor **leaf, const void *args) {
@@ -234,6 +234,7 @@ static void check_attended(kd_tensor *const *leaf, const kd_tensor *out, const v
             if (a->causal && s > t + S - T) continue;
             if (a->valid && s >= a->valid[b]) continue;
             if (a->first && s < a->first[b * T + t]) continue;
+            if (a->end && s >= a->end[b * T + t]) continue;
             double score = 0;
             for (int64_t d = 0; d < D; d++)
                 score += (double)leaf[0]->value[(b * T + t) * C + h * D + d] *
@@ -252,52 +253,52 @@ static const int32_t attention_valid[] = {3, 1, 7}, block_lengths[] = {192, 193,
 static const op_variant attention_variants[] = {
     {.name = "one head",
      .call = call_attention,
-     .args = &(attention_args){1, false, NULL, NULL},
+     .args = &(attention_args){1, false, NULL, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(2, 3, 5), LEAF(2, 7, 5), LEAF(2, 7, 5)}},
     {.name = "heads",
      .call = call_attention,
-     .args = &(attention_args){3, false, NULL, NULL},
+     .args = &(attention_args){3, false, NULL, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(2, 5, 6), LEAF(2, 1, 6), LEAF(2, 1, 6)}},
     {.name = "causal",
      .call = call_attention,
-     .args = &(attention_args){2, true, NULL, NULL},
+     .args = &(attention_args){2, true, NULL, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(2, 7, 4), LEAF(2, 7, 4), LEAF(2, 7, 4)}},
     {.name = "causal, behind a cache",
      .call = call_attention,
-     .args = &(attention_args){2, true, NULL, NULL},
+     .args = &(attention_args){2, true, NULL, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(1, 3, 2), LEAF(1, 7, 2), LEAF(1, 7, 2)}},
     {.name = "lengths",
      .call = call_attention,
-     .args = &(attention_args){2, false, attention_valid, NULL},
+     .args = &(attention_args){2, false, attention_valid, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(3, 5, 6), LEAF(3, 7, 6), LEAF(3, 7, 6)}},
     {.name = "lengths, causal",
      .call = call_attention,
-     .args = &(attention_args){1, true, attention_valid, NULL},
+     .args = &(attention_args){1, true, attention_valid, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(3, 7, 3), LEAF(3, 7, 3), LEAF(3, 7, 3)}},
     {.name = "several tiles",
      .call = call_attention,
-     .args = &(attention_args){3, true, NULL, NULL},
+     .args = &(attention_args){3, true, NULL, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(2, 129, 21), LEAF(2, 129, 21), LEAF(2, 129, 21)}},
     {.name = "several blocks, causal",
      .call = call_attention,
-     .args = &(attention_args){1, true, NULL, NULL},
+     .args = &(attention_args){1, true, NULL, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(1, 270, 7), LEAF(1, 400, 7), LEAF(1, 400, 7)}},
     {.name = "several blocks, lengths",
      .call = call_attention,
-     .args = &(attention_args){1, false, block_lengths, NULL},
+     .args = &(attention_args){1, false, block_lengths, NULL, NULL},
      .check = check_attended,
      .leaf = {LEAF(3, 17, 4), LEAF(3, 390, 4), LEAF(3, 390, 4)}},
     {.name = "q = k = v",
      .call = call_attention_self,
-     .args = &(attention_args){2, false, NULL, NULL},
+     .args = &(attention_args){2, false, NULL, NULL, NULL},
      .leaf = {LEAF(2, 5, 4)}},
 };
 OP_CASE(attention, attention_variants);

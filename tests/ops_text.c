@@ -140,7 +140,49 @@ static void check_attended_documents(kd_tensor *const *leaf, const kd_tensor *ou
     check_attended(leaf, out, &a);
 }
 
+/* The same documents, seen to their ends. */
+static const int32_t document_end[] = {2, 2, 5, 5, 5, 7, 7, 4, 4, 4, 4, 7, 7, 7};
+
+static const int32_t *long_ends(void) {
+    static int32_t end[400];
+    for (int32_t t = 0; t < 400; t++) end[t] = t == 399 ? 400 : t / 77 * 77 + 77;
+    for (int32_t t = 385; t < 399; t++) end[t] = 399;
+    return end;
+}
+
+static kd_tensor *call_attention_both_ways(kd_tape *tape, kd_tensor **leaf, const void *args) {
+    attention_args a = *(const attention_args *)args;
+    a.first = long_documents();
+    a.end = long_ends();
+    return call_attention(tape, leaf, &a);
+}
+
+static void check_attended_both_ways(kd_tensor *const *leaf, const kd_tensor *out,
+                                     const void *args) {
+    attention_args a = *(const attention_args *)args;
+    a.first = long_documents();
+    a.end = long_ends();
+    check_attended(leaf, out, &a);
+}
+
 static const op_variant text_attention_variants[] = {
+    {.name = "documents, both ways",
+     .call = call_attention,
+     .args = &(attention_args){.heads = 2, .first = document_first, .end = document_end},
+     .check = check_attended,
+     .leaf = {LEAF(2, 7, 6), LEAF(2, 7, 6), LEAF(2, 7, 6)}},
+    {.name = "documents across blocks, both ways",
+     .call = call_attention_both_ways,
+     .args = &(attention_args){.heads = 2},
+     .check = check_attended_both_ways,
+     .leaf = {LEAF(1, 400, 10), LEAF(1, 400, 10), LEAF(1, 400, 10)}},
+    {.name = "documents, both ways, few queries",
+     .call = call_attention,
+     .args = &(attention_args){.heads = 2,
+                               .first = (const int32_t[]){1, 3, 3},
+                               .end = (const int32_t[]){3, 7, 7}},
+     .check = check_attended,
+     .leaf = {LEAF(1, 3, 6), LEAF(1, 7, 6), LEAF(1, 7, 6)}},
     {.name = "shared keys",
      .call = call_attention,
      .args = &(attention_args){.heads = 4},

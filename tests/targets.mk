@@ -11,10 +11,15 @@
 # make bench-torch  training speed beside PyTorch, in one run
 # make bench-ddp  two ranks beside one and beside PyTorch's DistributedDataParallel, in one run
 # make bench-whisper  a training step of Whisper beside PyTorch and transformers, in one run
+# make bench-language  a training step of SmolLM's student beside PyTorch and transformers, in one run
+# make bench-generate MODEL=…  generation beside llama.cpp (llama-cpp-python), in one run
 # make bench-tflite  int8 inference beside TensorFlow Lite, ONNX Runtime and runtime/, in one run
 # make bench-onnx   int8 inference beside ONNX Runtime, in one run; BLOB= an exported file
+# make onnx-check  ONNX files beside onnx and ONNX Runtime; MODEL=, IMAGES=, LABELS= of a student and idx files
 # make text-parity TOKENIZERS="FOLDER|FILE.gguf …"  tokenizers beside those of PyPI, on a megabyte
+# make packed-parity MODEL=FOLDER TEXT=FILE  FP8, NVFP4 and other packed folders beside transformers and numpy
 # make parity     Whisper beside transformers and whisper.cpp, from PyPI   (PYTHON=…, PARTS=numbers …)
+# make parity-language MODEL=… TEXTS="…"  a decoder beside transformers and llama.cpp
 # make debug      build/debug/bin/distill, with address and undefined-behaviour sanitizers
 # make double     build/double/bin/distill, double precision
 # make schema     configs/*.schema.json and the tables of docs, after a change of config keys
@@ -114,25 +119,39 @@ bench-ddp: build/distill
 bench-whisper: build/distill
 	$(PYTHON) tests/bench_whisper.py build/distill $(RECIPES:%=--recipes=%) $(WINDOWS:%=--windows=%)
 
+# torch and transformers from PyPI; CONTEXTS=N a step
+bench-language: build/distill
+	$(PYTHON) tests/bench_language.py build/distill $(CONTEXTS:%=--contexts=%)
+
+# llama-cpp-python from PyPI; MODEL a folder or GGUF, TYPES=q8_0,q4_K_M
+bench-generate: build/distill
+	$(PYTHON) tests/bench_generate.py build/distill $(MODEL) $(TYPES:%=--types=%)
+
 # ai-edge-litert, tflite, onnx, onnxruntime and gguf from PyPI
 bench-tflite: build/distill
 	$(CC) -std=c99 -O2 -march=native -Iruntime -o build/runner_probe tests/runner_probe.c runtime/*.c -lm
 	$(PYTHON) tests/bench_tflite.py build/distill build/runner_probe
 
-# onnx, onnxruntime and gguf from PyPI
+# onnxruntime from PyPI
 bench-onnx: build/distill
 	$(PYTHON) tests/bench_onnx.py build/distill $(BLOB)
+
+# onnx and onnxruntime from PyPI
+onnx-check: build/distill build/release/onnx_probe
+	$(PYTHON) tests/check_onnx.py $^ $(MODEL) $(IMAGES) $(LABELS)
 
 # What stands from the first table's heading to the end of a document is the program's own words.
 schema: build/distill
 	build/distill schema > configs/schema.json
 	build/distill schema --task speech > configs/speech.schema.json
 	build/distill schema --task language > configs/language.schema.json
+	build/distill schema --task encoder > configs/encoder.schema.json
 	build/distill schema --sweep > configs/sweep.schema.json
-	sed -i '/^### The whole$$/,$$d' docs/configuration.md docs/speech.md docs/language.md docs/sweep.md
+	sed -i '/^### The whole$$/,$$d' docs/configuration.md docs/speech.md docs/language.md docs/encoder.md docs/sweep.md
 	build/distill schema --markdown | sed '$${/^$$/d}' >> docs/configuration.md
 	build/distill schema --task speech --markdown | sed '$${/^$$/d}' >> docs/speech.md
 	build/distill schema --task language --markdown | sed '$${/^$$/d}' >> docs/language.md
+	build/distill schema --task encoder --markdown | sed '$${/^$$/d}' >> docs/encoder.md
 	build/distill schema --sweep --markdown | sed '$${/^$$/d}' >> docs/sweep.md
 
 # torch, transformers, pywhispercpp and gguf from PyPI, for a python3 of your choice.
@@ -142,11 +161,22 @@ parity: build/distill build/release/whisper_probe
 build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
+# torch, transformers and, for its part, llama-cpp-python from PyPI; MODEL a Hugging Face folder, BYTES of each
+# text (default: all).
+parity-language: build/distill
+	$(PYTHON) tests/language_parity.py build/distill $(MODEL) $(TEXTS) $(BYTES:%=--bytes=%)
+
 # tokenizers, sentencepiece and llama-cpp-python from PyPI; TOKENIZERS: folders and GGUF files.
 text-parity: build/release/text_probe
 	$(PYTHON) tests/text_parity.py $< $(or $(DISTILL_DATA),../shared/data) $(TOKENIZERS)
+build/release/onnx_probe: tests/onnx_probe.c build/release/libdistill.a
+	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -Itests -o $@ $^ -lcmocka $(LDLIBS)
 build/release/text_probe: tests/text_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
+
+# torch, transformers, compressed-tensors and ml_dtypes from PyPI; MODEL: a Hugging Face folder, TEXT: a file.
+packed-parity: build/distill
+	$(PYTHON) tests/packed_parity.py $< $(MODEL) $(TEXT) $(CASES)
 
 ARM_TESTS = int8 blob blob_graph qnet runner_input
 ARM_MAKE  = $(MAKE) CROSS=aarch64-linux-gnu- SYSROOT=$(CURDIR)/build/arm64-root
@@ -161,4 +191,10 @@ arm-test: build/distill
 format:
 	clang-format -i include/*.h docs/example/*.c runtime/*.[ch] src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-ddp bench-whisper bench-onnx bench-tflite parity text-parity format
+.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-ddp bench-whisper bench-language bench-generate bench-onnx bench-tflite parity packed-parity parity-language text-parity format onnx-check
+
+# make bert-parity  BERT and DistilBERT beside transformers   (PYTHON=…, BERT_BASE= a folder with a masked head)
+bert-parity: build/release/bert_probe
+	$(PYTHON) tests/bert_parity.py $< $(BERT_BASE)
+build/release/bert_probe: tests/bert_probe.c build/release/libdistill.a
+	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)

@@ -91,7 +91,8 @@ static void reads_every_key(void **state) {
         " \"teacher\": {\"weights\": \"t.safetensors\", \"model\": {\"type\": \"resnet\","
         "  \"depth\": 56, \"width\": 8, \"shortcut\": \"B\"}, \"views\": 4,"
         "  \"targets\": {\"kind\": \"topk\", \"dtype\": \"float32\", \"k\": 5}},"
-        " \"loss\": {\"divergence\": \"jensen_shannon\", \"temperature\": 2.5, \"kl\": 0.7, \"hard\": 0.3, \"label_smoothing\": 0.1,"
+        " \"loss\": {\"divergence\": \"jensen_shannon\", \"temperature\": 2.5, \"kl\": 0.7, "
+        "\"hard\": 0.3, \"label_smoothing\": 0.1,"
         "  \"hints\": [{\"kind\": \"cosine\", \"student\": \"conv0\", \"teacher\": \"conv1\","
         "  \"weight\": 2}, {\"kind\": \"mse\", \"student\": \"a\", \"teacher\": \"b\"}]},"
         " \"train\": {\"epochs\": 20, \"batch\": 64, \"accumulate\": 2, \"optimizer\": \"adamw\","
@@ -263,12 +264,15 @@ static const struct {
      "$.train.lerning_rate: unknown key; did you mean \"learning_rate\"?"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"loss\": {\"divergence\": \"reverse_kl\", \"skew\": 0.1}}",
      "$.loss.skew: goes with jensen_shannon, skewed_kl and skewed_reverse_kl only"},
-    {"{" DATA ", " MODEL ", " TRAIN ", \"loss\": {\"divergence\": \"reverse_kl\", \"decoupled\": 8}}",
+    {"{" DATA ", " MODEL ", " TRAIN
+     ", \"loss\": {\"divergence\": \"reverse_kl\", \"decoupled\": 8}}",
      "$.loss.decoupled: is made of forward_kl"},
-    {"{" DATA ", " MODEL ", " TRAIN ", \"teacher\": {\"weights\": \"t.h5\", " MODEL ", \"targets\": "
+    {"{" DATA ", " MODEL ", " TRAIN ", \"teacher\": {\"weights\": \"t.h5\", " MODEL
+     ", \"targets\": "
      "{\"kind\": \"topk\", \"k\": 2}}, \"loss\": {\"standardize\": true}}",
      "$.loss.standardize: needs all logits of the teacher"},
-    {"{" DATA ", " MODEL ", " TRAIN ", \"alone\": true}", "$.alone: this key is now called \"baseline\""},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"alone\": true}",
+     "$.alone: this key is now called \"baseline\""},
     {"{" DATA ", " MODEL ", " TRAIN ", \"zzz\": 1}", "$.zzz: unknown key; see docs"},
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": \"3\"}}",
      "$.train.epochs: expected a whole number from 1 to 1000000000, found \"3\""},
@@ -277,7 +281,8 @@ static const struct {
     {"{" DATA ", " MODEL ", \"train\": {\"epochs\": 2.5}}", "found 2.5"},
     {"{" DATA ", " MODEL ", \"train\": {}}", "$.train.epochs: missing; expected a whole number"},
     {"{" DATA ", " MODEL "}", "$.train: missing; expected an object"},
-    {"{" DATA ", " MODEL ", " TRAIN ", \"baseline\": 1}", "$.baseline: expected true or false, found 1"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"baseline\": 1}",
+     "$.baseline: expected true or false, found 1"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"a/b\"}", "$.name: files have this name"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"..\"}", "$.name: files have this name"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"name\": \"\"}", "$.name: expected a text"},
@@ -400,8 +405,23 @@ static const struct {
      "$.quantize[1].name: two results"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": {\"name\": \"a/b\"}}",
      "$.quantize.name: files have"},
-    {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": [{}, {}, {}, {}, {}]}",
-     "$.quantize: a list of 5"},
+    {"{" DATA ", " MODEL ", " TRAIN
+     ", \"quantize\": [{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, "
+     "{}, {}, {}, {}, {}]}",
+     "$.quantize: a list of 17"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": {\"budget\": {}}}",
+     "$.quantize.budget: expected exactly one of"},
+    {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": {\"budget\": {\"bytes\": \"3 apples\"}}}",
+     "$.quantize.budget.bytes: \"3 apples\" is no size"},
+    {"{" DATA ", " MODEL ", " TRAIN
+     ", \"quantize\": {\"budget\": {\"bytes\": \"3 kB\", \"formats\": [\"q4_K_M\"]}}}",
+     "$.quantize.budget.formats: \"q4_K_M\" is no format that weights"},
+    {"{" DATA ", " MODEL ", " TRAIN
+     ", \"quantize\": {\"budget\": {\"bits_per_weight\": 4}, \"format\": \"q4_0\"}}",
+     "$.quantize.format: stands beside"},
+    {"{" DATA ", " MODEL ", " TRAIN
+     ", \"quantize\": {\"budget\": {\"bits_per_weight\": 4}, \"weight_bits\": 4}}",
+     "$.quantize.weight_bits: is of networks in integers"},
     {"{" DATA ", " MODEL ", " TRAIN ", \"quantize\": {\"qat\": {}}}",
      "$.quantize.qat.epochs: miss"},
     {"{" DATA ", " MODEL ", " TRAIN
@@ -471,7 +491,8 @@ static void reports_all_at_once_in_order(void **state) {
         "found -1\n"
         "configs/test.json:6:11: $.train.batch: expected a whole number from 1 to 1048576, found"
         " \"many\"\n"
-        "configs/test.json:7:15: $.baseline: trains the network also without the teacher, but there is"
+        "configs/test.json:7:15: $.baseline: trains the network also without the teacher, but "
+        "there is"
         " no \"teacher\"\n"
         "--set train.clip: $.train.clip: expected a number from 0 to 1000000000, found \"x\"\n");
     assert_string_equal(kd_error(), "configs/test.json: 6 errors in the configuration");

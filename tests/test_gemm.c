@@ -146,7 +146,7 @@ static void test_sizes_with_tiles(void **state) {
 static void test_compact(void **state) {
     (void)state;
     enum { N = 37, K = 96 };
-    static const float largest[] = {127, 8, 16, 0};
+    static const float largest[] = {127, 8, 16, 0, 0}; /* 0: halves, bfloat16 */
     kd_params *params;
     kd_compact *c;
     const int64_t shape[2] = {N, K};
@@ -155,18 +155,19 @@ static void test_compact(void **state) {
     assert_int_equal(kd_params_layout(params, 1), 0);
     kd_real A[7 * K], C[7 * N], D[7 * N];
     for (int i = 0; i < 7 * K; i++) A[i] = (kd_real)(i * 37 % 101) / 64 - KD_REAL(0.7);
-    for (int kind = 0; kind < 4; kind++) {
+    for (int kind = 0; kind < 5; kind++) {
         for (int i = 0; i < N * K; i++) {
             const float steps = largest[kind], q = (float)(i * 29 % 255 - 127);
             const float scale = 0.01f + (float)(i / 32 % 5) * 0.003f;
             p->tensor.value[i] =
-                (kd_real)(steps > 0 ? scale * (i % 32 ? rintf(q / 127 * (steps - 1)) : -steps)
-                                    : (float)(i * 57 % 2048) / 1024);
+                (kd_real)(steps > 0   ? scale * (i % 32 ? rintf(q / 127 * (steps - 1)) : -steps)
+                          : kind == 3 ? (float)(i * 57 % 2048) / 1024
+                                      : ldexpf((float)(i * 57 % 256), i % 60 - 30));
         }
         kd_params_touch(params);
         assert_int_equal(kd_compact_create(&c, p), 0);
         if (!c) continue; /* a processor without the conversions, or double precision */
-        assert_true(kind == 3 ? c->half != NULL : c->step != NULL);
+        assert_true(kind == 4 ? c->brain != NULL : kind == 3 ? c->half != NULL : c->step != NULL);
         for (int64_t M = 1; M <= 6; M++) {
             kd_matrix_product product = kd_product_of(
                 M, N, K, kd_plain(A, K), kd_factor_of(&p->tensor, KD_TRANSPOSED), C, N);

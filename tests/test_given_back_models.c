@@ -95,7 +95,7 @@ static int encode(void) {
     static kd_real out[50 * TINY_WIDTH];
     int status = make_windows(&w, KD_JOIN_NONE);
     if (status < 0) return status;
-    status = kd_encoder_cache_open(&e, NULL, w, whisper->model, HASH);
+    status = kd_encoder_cache_open(&e, NULL, w, whisper->model, KD_PRECISION_FLOAT32, HASH);
     if (status == KD_OK) status = kd_encoder_cache_read(e, 1, out);
     kd_encoder_cache_close(e);
     kd_windows_free(w);

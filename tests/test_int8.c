@@ -233,6 +233,47 @@ static void check_store(const kd_int8_kernel *kernel) {
     }
 }
 
+/* Products and rounding in one are those of each, panel by panel; nothing else is written. */
+static void check_run(const kd_int8_kernel *kernel) {
+    enum { SEGMENTS = 2, LENGTH = 13, CHANNELS = KD_INT8_PANELS * KD_INT8_COLUMNS, STRIDE = 40 };
+    kd_rng rng = kd_rng_init(7, 7);
+    static const int64_t offset[SEGMENTS] = {0, 20};
+    uint8_t x[64 + KD_INT8_ROWS];
+    int8_t w[CHANNELS * SEGMENTS * LENGTH], packed[CHANNELS * SEGMENTS * (LENGTH + 3)];
+    const int64_t panel = kd_int8_panel_bytes(kernel, SEGMENTS, LENGTH);
+    assert_true((size_t)(KD_INT8_PANELS * panel) <= sizeof packed);
+    for (int i = 0; i < 2000; i++) {
+        int32_t bias[CHANNELS], factor[CHANNELS], shift[CHANNELS];
+        uint8_t found[KD_INT8_ROWS][STRIDE], right[KD_INT8_ROWS][STRIDE];
+        for (size_t k = 0; k < sizeof x; k++) x[k] = (uint8_t)kd_rng_u32(&rng);
+        for (size_t k = 0; k < sizeof w; k++) w[k] = (int8_t)kd_rng_u32(&rng);
+        for (int c = 0; c < CHANNELS; c++) {
+            bias[c] = (int32_t)kd_rng_below(&rng, 20000) - 10000;
+            factor[c] = (1 << 30) + (int32_t)kd_rng_below(&rng, 1 << 30);
+            shift[c] = (int32_t)kd_rng_below(&rng, 20) - (i % 5 ? 0 : 2);
+        }
+        kd_int8_pack(kernel, packed, w, CHANNELS, SEGMENTS, LENGTH);
+        kd_int8_windows in = {.segments = SEGMENTS, .offset = offset};
+        in.rows = 1 + i % kernel->rows;
+        in.groups = kd_int8_groups(kernel, LENGTH);
+        for (int r = 0; r < in.rows; r++) in.row[r] = x + r;
+        const int channels = 1 + (int)kd_rng_below(&rng, CHANNELS);
+        memset(found, 0x77, sizeof found);
+        memset(right, 0x77, sizeof right);
+        kd_int8_rounding how = {bias, factor, shift, -100, 120, 100, channels, found[0], STRIDE};
+        kernel->run(&in, packed, panel, &how);
+        for (int at = 0; at < channels; at += KD_INT8_COLUMNS) {
+            int32_t sum[KD_INT8_ROWS][KD_INT8_COLUMNS];
+            kernel->tile(&in, packed + at / KD_INT8_COLUMNS * panel, sum);
+            how.bias = bias + at, how.factor = factor + at, how.shift = shift + at;
+            how.channels = channels - at < KD_INT8_COLUMNS ? channels - at : KD_INT8_COLUMNS;
+            how.out = right[0] + at;
+            kd_int8_store_portable(in.rows, sum, &how);
+        }
+        assert_memory_equal(found, right, sizeof right);
+    }
+}
+
 static void test_kernels(void **state) {
     (void)state;
     static const char *const names[] = {"portable",   "avx2",    "avxvnni",
@@ -253,6 +294,7 @@ static void test_kernels(void **state) {
                     check_kernel(kernel, segments, lengths[k], rows, true);
                 }
         check_store(kernel);
+        if (kernel->run) check_run(kernel);
     }
 }
 

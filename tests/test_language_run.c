@@ -46,16 +46,18 @@ static double distance(const kd_real *a, const kd_real *b, size_t n) {
 }
 
 /* The teacher beside the student, its hidden states in a store, and all of its logits but one teach
- * the same; five of them something else. */
+ * the same, very many draws nearly so; five of its logits something else. */
 static void test_targets_agree(void **state) {
     static const char *const how[] = {"\"kind\": \"online\"",
                                       "\"kind\": \"hidden\", \"dtype\": \"float32\"",
                                       "\"kind\": \"topk\", \"dtype\": \"float32\", \"k\": 256",
-                                      "\"kind\": \"topk\", \"dtype\": \"float32\", \"k\": 5"};
+                                      "\"kind\": \"topk\", \"dtype\": \"float32\", \"k\": 5",
+                                      "\"kind\": \"sampled\", \"draws\": 4096",
+                                      "\"kind\": \"sampled\", \"draws\": 8"};
     test_folder *folder = *state;
-    kd_real *value[4];
+    kd_real *value[6];
     size_t size;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 6; i++) {
         char runs[16];
         snprintf(runs, sizeof runs, "runs%d", i);
         write_config(folder, ", \"layers\": 2", how[i], "");
@@ -64,7 +66,11 @@ static void test_targets_agree(void **state) {
     assert_true(distance(value[0], value[1], size) < 1e-4);
     assert_true(distance(value[0], value[2], size) < 1e-3);
     assert_true(distance(value[0], value[3], size) > 1e-3);
-    for (int i = 0; i < 4; i++) free(value[i]);
+    const double many = distance(value[0], value[4], size);
+    const double few = distance(value[0], value[5], size);
+    print_message("distance of 4096 draws %.2g, of 8 %.2g\n", many, few);
+    assert_true(many < 0.01 && many < few / 2);
+    for (int i = 0; i < 6; i++) free(value[i]);
 }
 
 /* Stopped after an epoch and gone on with: the bits of never having stopped. */
@@ -120,12 +126,37 @@ static double perplexity_of(const char *path, const kd_language_run *run) {
     return exp(score.nats / score.targets);
 }
 
+/* The file has the formats of the choice, and says so. */
+static void check_budget_file(const kd_language_run *run) {
+    const kd_budget *b = run->budget[2];
+    char path[KD_PATH_MAX], *text;
+    kd_file_map map;
+    kd_gguf *g;
+    int formats = 0;
+    assert_ok(kd_path_join(path, run->folder, "student.budget.gguf"));
+    assert_ok(kd_gguf_read_text(&text, path, "distill.budget"));
+    assert_non_null(strstr(text, "\"limit\": 12500"));
+    free(text);
+    assert_ok(kd_file_map_open(&map, path));
+    assert_ok(kd_gguf_parse(&g, map.bytes, map.length, path));
+    for (int t = 0; t < b->count; t++) formats += b->format[b->matrix[t].param] != &kd_format_f16;
+    for (uint64_t i = 0; i < g->tensor_count; i++) {
+        const uint32_t type = g->tensor[i].type;
+        formats -= type != kd_format_f16.ggml_type && type != kd_format_f32.ggml_type;
+    }
+    assert_int_equal(formats, 0);
+    kd_gguf_free(g);
+    kd_file_map_close(&map);
+}
+
 /* It learns, and all its files can be read and are nearly as good. */
 static void test_everything(void **state) {
     test_folder *folder = *state;
-    write_config(folder, ", \"keep\": [0, 2]", "",
-                 ", \"quantize\": [{\"format\": \"q8_0\"}, "
-                 "{\"format\": \"q4_0\", \"qat\": {\"epochs\": 1}}]");
+    write_config(
+        folder, ", \"keep\": [0, 2]", "",
+        ", \"quantize\": [{\"format\": \"q8_0\"}, "
+        "{\"format\": \"q4_0\", \"qat\": {\"epochs\": 1}}, "
+        "{\"budget\": {\"bytes\": \"12.5 kB\", \"sensitivity\": \"measured\", \"samples\": 2}}]");
     kd_language_config *config = load(folder);
     kd_language_run run;
     char path[KD_PATH_MAX];
@@ -138,20 +169,60 @@ static void test_everything(void **state) {
     kd_llama_file *initial;
     assert_ok(kd_tape_create(&tape, 0));
     assert_ok(kd_language_score_of(&score, run.student->model, run.teacher->model, run.test, tape));
-    assert_ok(
-        kd_language_student_create(&initial, run.teacher, &config->model, 1, KD_LLAMA_FROZEN));
+    assert_ok(kd_language_student_create(&initial, run.teacher, &config->model, NULL, 1,
+                                         KD_LLAMA_FROZEN));
     assert_ok(kd_language_score_of(&before, initial->model, run.teacher->model, run.test, tape));
     assert_true(score.nats < before.nats);
     assert_true(score.divergence < before.divergence);
+    assert_true(score.agreed > 0 && score.agreed < score.targets);
     const double own = exp(score.nats / score.targets);
     assert_true(fabs(perplexity_of("student.gguf", &run) / own - 1) < 0.01);
     assert_true(fabs(perplexity_of("student.q8_0.gguf", &run) / own - 1) < 0.02);
     assert_true(fabs(perplexity_of("student.q4_0-qat.gguf", &run) / own - 1) < 0.3);
+    assert_true(fabs(perplexity_of("student.budget.gguf", &run) / own - 1) < 0.3);
+    assert_true(run.budget[2]->bytes <= 12500);
+    check_budget_file(&run);
+    static const char *const written[] = {"report.html", "pareto.svg", "budget.budget.json",
+                                          "budget.budget.svg"};
+    for (size_t i = 0; i < sizeof written / sizeof *written; i++) {
+        assert_ok(kd_path_join(path, run.folder, written[i]));
+        assert_true(kd_file_exists(path));
+    }
     kd_llama_file_free(initial);
     kd_tape_free(tape);
     kd_language_run_close(&run);
     open_run(&run, folder, config, "runs"); /* nothing is left to do, nothing refused */
     assert_ok(kd_language_run_export(&run));
+    kd_language_run_close(&run);
+    kd_language_config_free(config);
+}
+
+/* Roundings that look at texts: each writes other bytes than the nearest numbers.
+ */
+static void test_calibrated(void **state) {
+    static const char *const file[] = {"student.q4_0.gguf", "student.q4_0-importance.gguf",
+                                       "student.q4_0-gptq.gguf"};
+    test_folder *folder = *state;
+    char *bytes[3], path[KD_PATH_MAX];
+    size_t length[3];
+    kd_language_run run;
+    write_config(
+        folder, ", \"keep\": [0, 2]", "",
+        ", \"quantize\": [{\"format\": \"q4_0\"}, "
+        "{\"name\": \"q4_0-importance\", \"format\": \"q4_0\", \"rounding\": \"importance\"}, "
+        "{\"name\": \"q4_0-gptq\", \"format\": \"q4_0\", \"rounding\": \"gptq\"}]");
+    kd_language_config *config = load(folder);
+    open_run(&run, folder, config, "runs");
+    assert_ok(kd_language_run_everything(&run));
+    for (int i = 0; i < 3; i++) {
+        assert_ok(kd_path_join(path, run.folder, file[i]));
+        assert_ok(kd_file_read(&bytes[i], &length[i], path, 1 << 24));
+        const size_t data = length[0] / 2; /* stands behind what differs in the heads */
+        for (int k = 0; k < i; k++)
+            assert_memory_not_equal(bytes[i] + length[i] - data, bytes[k] + length[k] - data, data);
+        assert_true(perplexity_of(file[i], &run) < 300);
+    }
+    for (int i = 0; i < 3; i++) free(bytes[i]);
     kd_language_run_close(&run);
     kd_language_config_free(config);
 }
@@ -167,14 +238,14 @@ static void test_layers(void **state) {
     kd_llama_file *teacher, *student;
     assert_ok(kd_llama_file_open(&teacher, test_path(*state, "teacher"), KD_LLAMA_FROZEN));
     const kd_language_model model = {.keep_count = 2, .keep = {1, 2}};
-    assert_ok(kd_language_student_create(&student, teacher, &model, 1, KD_LLAMA_TRAIN));
+    assert_ok(kd_language_student_create(&student, teacher, &model, NULL, 1, KD_LLAMA_TRAIN));
     const kd_tensor *a = &student->model->block[0].up.weight->tensor;
     const kd_tensor *b = &teacher->model->block[1].up.weight->tensor;
     assert_memory_equal(a->value, b->value, (size_t)a->size * sizeof *a->value);
     assert_int_equal(student->model->params->count, 2 + 2 * 9);
     kd_llama_file_free(student);
     const kd_language_model narrow = {.start = KD_START_RANDOM, .width = 8, .heads = 1};
-    assert_ok(kd_language_student_create(&student, teacher, &narrow, 1, KD_LLAMA_TRAIN));
+    assert_ok(kd_language_student_create(&student, teacher, &narrow, NULL, 1, KD_LLAMA_TRAIN));
     assert_int_equal(student->model->spec.width, 8);
     assert_int_equal(student->model->spec.layers, TINY_LAYERS);
     kd_llama_file_free(student);
@@ -261,6 +332,12 @@ static void test_tokenizes_once(void **state) {
     unsetenv("TMPDIR");
     assert_string_equal(kd_contexts_hash(run.train).hex, first.hex);
     kd_language_run_close(&run);
+    setenv("TMPDIR", nowhere, 1); /* nor does what only looks */
+    assert_refused(kd_language_run_look(&run, config, NULL), KD_EIO, "temporary file");
+    kd_language_run_close(&run);
+    assert_ok(kd_language_run_look(&run, config, runs));
+    unsetenv("TMPDIR");
+    kd_language_run_close(&run);
     kd_language_config_free(config);
 }
 
@@ -295,6 +372,7 @@ static void test_config(void **state) {
         {", \"keep\": [1, 1]", "", "", "expected rising numbers"},
         {", \"width\": 8", "", "", "goes with \"start\": \"random\" only"},
         {"", "\"k\": 3", "", "goes with kind \"topk\" only"},
+        {"", "\"draws\": 3", "", "goes with kind \"sampled\" only"},
         {"", "", ", \"quantize\": [{\"format\": \"q8_0\"}, {\"format\": \"q8_0\"}]",
          "two files with the name \"q8_0\""},
         {"", "", ", \"quantize\": {\"format\": \"q8_0\", \"calibration_samples\": 3}",
@@ -306,8 +384,16 @@ static void test_config(void **state) {
         const char *said = complaint(folder);
         if (!strstr(said, bad[i].message)) fail_msg("'%s' should say '%s'", said, bad[i].message);
     }
+    kd_language_config *config;
+    write_config(folder, "", "\"kind\": \"sampled\"", "");
+    for (int skewed = 0; skewed < 2; skewed++) { /* whose gradient draws would bend */
+        const char *set = skewed ? "loss.divergence=\"skewed_kl\"" : "loss.hard=1";
+        assert_int_equal(kd_language_config_load(&config, test_path(folder, "tiny.json"), 1, &set),
+                         skewed ? KD_ECONFIG : KD_OK);
+        kd_language_config_free(config);
+    }
     write_config(folder, "", "", "");
-    kd_language_config *config = load(folder);
+    config = load(folder);
     assert_string_equal(config->name, "tiny");
     assert_int_equal(config->teacher.targets, KD_TEACHER_ONLINE);
     assert_int_equal(config->data.context, TINY_CONTEXT);
@@ -428,6 +514,37 @@ static void test_chat(void **state) {
     assert_says(printed, "chat     ChatML\n");
 }
 
+/* --dry-run, whatever teaches: it measures a step and writes nothing. */
+static void test_dry_run(void **state) {
+    static const char *const how[] = {"\"kind\": \"online\"", "\"kind\": \"hidden\"",
+                                      "\"kind\": \"topk\", \"k\": 5"};
+    test_folder *folder = *state;
+    char config[KD_PATH_MAX], runs[KD_PATH_MAX];
+    test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+    test_copy(runs, sizeof runs, test_path(folder, "runs"));
+    for (int i = 0; i < 3; i++) {
+        write_config(folder, ", \"layers\": 2", how[i], "");
+        if (DISTILL("train", config, "--runs", runs, "--dry-run") != 0) fail_msg("%s", complained);
+        assert_says(printed, "contexts of ");
+        assert_int_equal(access(runs, F_OK), -1);
+    }
+}
+
+/* A prompt has all of its bytes, 0 too; a bad one is named, and not the model. */
+static void test_prompts(void **state) {
+    test_folder *folder = *state;
+    char model[KD_PATH_MAX], prompt[KD_PATH_MAX];
+    test_copy(model, sizeof model, test_path(folder, "teacher"));
+    test_copy(prompt, sizeof prompt, test_path(folder, "prompt"));
+    test_write(prompt, "a\0b\n", 4);
+    assert_non_null(freopen(prompt, "r", stdin));
+    if (DISTILL("generate", model, "-", "--tokens", "1") != 0) fail_msg("%s", complained);
+    assert_says(complained, "prompt: 3 tokens");
+    assert_int_equal(DISTILL("generate", model, "a\xff", "--tokens", "1"), 65);
+    assert_says(complained, "the prompt: ");
+    assert_null(strstr(complained, "teacher"));
+}
+
 int main(void) {
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, test_teardown)
     const struct CMUnitTest tests[] = {
@@ -437,6 +554,8 @@ int main(void) {
         WITH_FOLDER(test_another_origin), WITH_FOLDER(test_config),
         WITH_FOLDER(test_tokenizes_once), WITH_FOLDER(test_imatrix),
         WITH_FOLDER(test_chat),           WITH_FOLDER(test_inspected),
+        WITH_FOLDER(test_dry_run),        WITH_FOLDER(test_calibrated),
+        WITH_FOLDER(test_prompts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -261,16 +261,16 @@ static void test_session(void **state) {
         const double *logits = golden(VARIANTS[i], "logits", B * T * V);
         kd_llama_session *session;
         kd_real out[V];
-        assert_ok(kd_llama_session_create(&session, file->model, T));
+        assert_ok(kd_llama_session_create(&session, file->model, T, KD_PRODUCTS_EXACT));
         assert_ok(kd_llama_session_feed(session, id, 5));
         for (int64_t t = 5; t < T; t++) {
-            assert_ok(kd_llama_session_logits(session, out));
+            assert_ok(kd_llama_session_logits(session, 1, out));
             assert_close("a step", out, logits + (t - 1) * V, V);
             assert_ok(kd_llama_session_feed(session, id + t, 1));
         }
         kd_llama_session_shorten(session, 3);
         assert_ok(kd_llama_session_feed(session, id + 3, 8));
-        assert_ok(kd_llama_session_logits(session, out));
+        assert_ok(kd_llama_session_logits(session, 1, out));
         assert_close("a piece", out, logits + 10 * V, V);
         assert_int_equal(kd_llama_session_length(session), 11);
         kd_llama_session_free(session);
@@ -355,7 +355,7 @@ static void test_refused(void **state) {
         {"\"bos_token_id\": 1", "\"bos_token_id\": 48", "a token of the vocabulary"},
         {"\"rms_norm_eps\": 1e-06", "\"rms_norm_eps\": 0", "epsilon"},
         {"\"use_cache\"", "\"quantization_config\": {}, \"use_cache\"",
-         "packed by another program"},
+         "packed in another way"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

@@ -31,7 +31,7 @@ static int setup(void **state) {
     write_config("seen",
                  MODEL TRAIN ",\n \"quantize\": [{\"format\": \"q4_1\", \"rounding\": \"gptq\", "
                              "\"calibration_samples\": 96, \"activation_order\": false},\n"
-                             "  {\"format\": \"nvfp4\", \"rounding\": \"awq\", "
+                             "  {\"format\": \"nvfp4\", \"rounding\": \"awq_gptq\", "
                              "\"calibration_samples\": 96}, {\"format\": \"mxfp4\", " QAT "}]");
     return 0;
 }

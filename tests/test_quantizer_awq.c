@@ -136,7 +136,8 @@ static kd_quantized *start(const model *m, const kd_quantizer *how, const kd_num
                                         .scalings = m->net ? kd_net_scalings : kd_whisper_scalings,
                                         .layers = m->net ? (const void *)m->net
                                                          : (const void *)m->whisper};
-    const kd_quantize_spec spec = {.how = how, .format = f};
+    const kd_quantize_spec spec = {
+        .how = how, .format = f, .gptq = {.damping = 0.01, .activation_order = true}};
     kd_quantized *q;
     assert_ok(kd_quantized_create(&q, &quantizable, &spec));
     assert_ok(kd_quantized_start(q));
@@ -217,6 +218,8 @@ static void loud_inputs_cost_less(void **state) {
     const double nearest = loss_of(&m, &kd_quantizer_nearest, &kd_format_q4_0);
     const double awq = loss_of(&m, &kd_quantizer_awq, &kd_format_q4_0);
     if (!(awq < 0.8 * nearest)) fail_msg("AWQ loses %g, the nearest numbers %g", awq, nearest);
+    const double both = loss_of(&m, &kd_quantizer_awq_gptq, &kd_format_q4_0);
+    if (!(both < 0.6 * awq)) fail_msg("with GPTQ's codes it loses %g, without %g", both, awq);
     free_model(&m);
 }
 

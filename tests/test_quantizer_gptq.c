@@ -112,7 +112,7 @@ static double output_error(problem *p, const kd_number_format *format) {
 static void encode_nearest(problem *p, const kd_number_format *format) {
     float *w = take((size_t)(p->rows * p->n) * sizeof *w);
     for (int64_t i = 0; i < p->rows * p->n; i++) w[i] = (float)p->w[i];
-    assert_ok(kd_number_format_encode(p->bytes, format, w, NULL, 0, p->rows, p->n, "a matrix"));
+    assert_ok(kd_number_format_encode(p->bytes, format, w, NULL, 0, p->rows, p->n, 1, "a matrix"));
     free(w);
 }
 
@@ -384,6 +384,45 @@ static void products_of_inputs_are_summed(void **state) {
     free_network(&n);
 }
 
+/* More columns than are summed together: both halves are there, and the same. */
+static void wide_products_are_symmetric(void **state) {
+    (void)state;
+    enum { ROWS = 3, COLUMNS = 530 };
+    const bool wanted[] = {true};
+    kd_params *params;
+    kd_tape *tape;
+    kd_input_products *products;
+    bool again;
+    int groups;
+    assert_ok(kd_params_create(&params));
+    kd_param *wide = kd_params_add(params, "wide", 2, (int64_t[]){2, COLUMNS}, KD_INIT_HE_NORMAL, 1,
+                                   1, KD_PARAM_TRAINED);
+    assert_ok(kd_params_layout(params, 1));
+    assert_ok(kd_tape_create(&tape, 1));
+    kd_tensor *x = kd_tape_input(tape, 2, (int64_t[]){ROWS, COLUMNS});
+    kd_rng rng = kd_rng_init(4, 4);
+    for (int64_t i = 0; i < x->size; i++) x->value[i] = (kd_real)kd_rng_normal(&rng);
+    assert_ok(kd_input_products_create(&products, params, wanted, 1 << 20));
+    kd_input_products_watch(products, tape);
+    kd_linear(tape, x, &wide->tensor, NULL, KD_ACT_NONE);
+    kd_input_products_watch(NULL, tape);
+    assert_ok(kd_input_products_finish(products, &again));
+    const kd_real *H = kd_input_products_of(products, 0, &groups);
+    for (int i = 0; i < COLUMNS; i++)
+        for (int j = 0; j < COLUMNS; j++) {
+            double sum = 0;
+            for (int row = 0; row < ROWS; row++)
+                sum += (double)x->value[row * COLUMNS + i] * (double)x->value[row * COLUMNS + j];
+            if (!(fabs((double)H[i * COLUMNS + j] - 2 * sum / ROWS) < 1e-5))
+                fail_msg("column %d by %d: %g, not %g", i, j, (double)H[i * COLUMNS + j],
+                         2 * sum / ROWS);
+            assert_true(H[i * COLUMNS + j] == H[j * COLUMNS + i] || i / 256 == j / 256);
+        }
+    kd_input_products_free(products);
+    kd_tape_free(tape);
+    kd_params_free(params);
+}
+
 static const kd_number_format *int8_for_all(const kd_param *param,
                                             const kd_number_format *matrices) {
     (void)param;
@@ -430,6 +469,7 @@ int main(void) {
                                        cmocka_unit_test(rows_do_not_know_each_other),
                                        cmocka_unit_test(what_cannot_be_inverted_is_refused),
                                        cmocka_unit_test(products_of_inputs_are_summed),
+                                       cmocka_unit_test(wide_products_are_symmetric),
                                        cmocka_unit_test(models_are_rounded_once)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -81,6 +81,9 @@ static void test_joined_mp3(void **state) {
     const int64_t n = count_of(piped, RATE), m = count_of(other, RATE);
     file_bytes tagged = append(with_id3(piped), TAG1, sizeof TAG1), both = join(tagged, tagged);
     assert_int_equal(count_of(both, RATE), 2 * n);
+    file_bytes ape = with_ape(piped), both_ape = join(ape, ape);
+    assert_int_equal(count_of(both_ape, RATE), 2 * n);
+    free(ape.bytes), free(both_ape.bytes);
     file_bytes mixed = join(piped, other), back = join(mixed, piped);
     assert_int_equal(count_of(mixed, RATE), n + m);
     assert_int_equal(count_of(back, RATE), 2 * n + m);

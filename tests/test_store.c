@@ -444,7 +444,7 @@ static void test_single_files_and_their_faults(void **state) {
         {FEW_NAMES, "/class_names: 2 names, /classes says 3"},
         {OTHER_LIST,
          "/class_list is 9f431f80819eb9c0cf8d656457d8eba4, the names in /class_names make it"},
-        {BAD_VERSION, "teacher store of version 7; this program reads versions 1 and 2"},
+        {BAD_VERSION, "teacher store of version 7; this program reads versions 1 to 3"},
     };
     kd_store *s;
     float logits[3];

@@ -184,7 +184,7 @@ static void every_attribute_has_its_bounds(void **state) {
         {TEXT("schema", "distill-teacher-stores"), "is a 'distill-teacher-stores', not"},
         {NONE("schema"), "/schema: the attribute is missing"},
         {WHOLE("version", 0), "of version 0"},
-        {WHOLE("version", 3), "of version 3"},
+        {WHOLE("version", 4), "of version 4"},
         {NONE("version"), "/version: the attribute is missing"},
         {TEXT("kind", "topk2"), "/kind is 'topk2', must be 'dense', 'topk' or 'hidden'"},
         {TEXT("dtype", "float64"), "/dtype is 'float64', must be 'float32' or 'float16'"},

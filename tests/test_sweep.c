@@ -274,6 +274,7 @@ static void every_run_is_made_once(void **state) {
         if (strcmp(cJSON_GetObjectItem(item, "folder")->valuestring, "temperature_16_kl_0.9-s5"))
             continue;
         const cJSON *models = cJSON_GetObjectItem(item, "models");
+        assert_true(cJSON_GetObjectItem(item, "seconds")->valuedouble > 0);
         assert_int_equal(cJSON_GetArraySize(models), 1); /* the teacher is measured once */
         const cJSON *model = cJSON_GetArrayItem(models, 0);
         found = cJSON_GetObjectItem(model, "correct")->valuedouble;

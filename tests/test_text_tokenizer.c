@@ -357,6 +357,26 @@ static void test_damaged_models(void **state) {
     }
 }
 
+/* A message that stands twice is joined, so more of a trainer's numbers may be stated behind the
+ * rest. */
+static void test_model_says_which_tokens_end(void **state) {
+    (void)state;
+    static const char more[] = {0x12, 9, (char)0xC8, 2, 5, (char)0xD0, 2, 6, (char)0xD8, 2, 7};
+    char *bytes;
+    size_t length;
+    kd_text_tokenizer *t;
+    assert_ok(kd_file_read(&bytes, &length, GOLDEN "bpe.model", 1 << 20));
+    bytes = realloc(bytes, length + sizeof more);
+    assert_non_null(bytes);
+    memcpy(bytes + length, more, sizeof more);
+    assert_ok(kd_text_tokenizer_parse_model(&t, bytes, length + sizeof more, "more"));
+    assert_int_equal(kd_text_tokenizer_ids(t)->bos, 5);
+    assert_int_equal(kd_text_tokenizer_ids(t)->eos, 6);
+    assert_int_equal(kd_text_tokenizer_ids(t)->padding, 7);
+    kd_text_tokenizer_free(t);
+    free(bytes);
+}
+
 static void test_bad_texts(void **state) {
     (void)state;
     kd_text_tokenizer *t = open_golden("smollm.json");
@@ -394,11 +414,17 @@ static void test_refused_gguf(void **state) {
 int main(void) {
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, test_setup, test_teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goldens),   cmocka_unit_test(test_back_to_the_byte),
-        IN_FOLDER(test_written_folders),  cmocka_unit_test(test_written_gguf),
-        IN_FOLDER(test_small_files),      IN_FOLDER(test_bert_vocabulary),
-        IN_FOLDER(test_refused_files),    cmocka_unit_test(test_damaged_models),
-        cmocka_unit_test(test_bad_texts), cmocka_unit_test(test_refused_gguf),
+        cmocka_unit_test(test_goldens),
+        cmocka_unit_test(test_back_to_the_byte),
+        IN_FOLDER(test_written_folders),
+        cmocka_unit_test(test_written_gguf),
+        IN_FOLDER(test_small_files),
+        IN_FOLDER(test_bert_vocabulary),
+        IN_FOLDER(test_refused_files),
+        cmocka_unit_test(test_damaged_models),
+        cmocka_unit_test(test_model_says_which_tokens_end),
+        cmocka_unit_test(test_bad_texts),
+        cmocka_unit_test(test_refused_gguf),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

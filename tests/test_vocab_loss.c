@@ -22,6 +22,7 @@ typedef struct {
     uint8_t *valid;
     int32_t *index; /* of the top-k form, made by make_topk; NULL: the hidden form */
     kd_real *kept, *tail;
+    kd_real *share; /* of draws, which take their places */
     int k;
 } scene;
 
@@ -63,7 +64,7 @@ static scene make_scene(int64_t N, int64_t V, int64_t C, int64_t width) {
 
 static void free_scene(scene *s) {
     void *all[] = {s->h,     s->E,     s->hidden, s->output, s->label,
-                   s->valid, s->index, s->kept,   s->tail};
+                   s->valid, s->index, s->kept,   s->tail,   s->share};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
@@ -123,7 +124,9 @@ static outcome run(const scene *s, form how, kd_loss_spec spec) {
     h->needs_grad = E->needs_grad = how != EVALUATE;
     kd_soft_targets soft = {.hidden = s->hidden, .output = s->output, .width = s->width};
     kd_real *v = NULL;
-    if (s->index)
+    if (s->share)
+        soft = (kd_soft_targets){.k = s->k, .index = s->index, .share = s->share};
+    else if (s->index)
         soft = (kd_soft_targets){.k = s->k, .index = s->index, .kept = s->kept, .tail = s->tail};
     else if (how == DENSE)
         soft = (kd_soft_targets){.logits = v = teacher_logits(s)};
@@ -212,6 +215,102 @@ static void test_whisper_vocabulary(void **state) {
     free_scene(&s);
 }
 
+/* p = softmax(v/2) (N,V) */
+static kd_real *teacher_shares(const scene *s) {
+    kd_real *v = teacher_logits(s);
+    for (int64_t i = 0; i < s->N; i++) {
+        kd_real *row = v + i * s->V;
+        double max = (double)row[0], sum = 0;
+        for (int64_t c = 1; c < s->V; c++) max = fmax(max, (double)row[c]);
+        for (int64_t c = 0; c < s->V; c++) sum += exp(((double)row[c] - max) / 2);
+        for (int64_t c = 0; c < s->V; c++)
+            row[c] = (kd_real)(exp(((double)row[c] - max) / 2) / sum);
+    }
+    return v;
+}
+
+/* Every class drawn as often as it is likely: the dense form. */
+static void test_equals_the_dense_form_drawn(void **state) {
+    (void)state;
+    scene s = make_scene(270, 1100, 6, 9), drawn = make_scene(270, 1100, 6, 9);
+    drawn.k = (int)s.V;
+    drawn.share = teacher_shares(&s);
+    drawn.index = take((size_t)(s.N * s.V), sizeof *drawn.index);
+    for (int64_t i = 0; i < s.N * s.V; i++)
+        drawn.index[i] = (int32_t)((i % s.V * 7 + i / s.V) % s.V);
+    kd_real *p = drawn.share;
+    drawn.share = take((size_t)(s.N * s.V), sizeof *drawn.share);
+    for (int64_t i = 0; i < s.N * s.V; i++) drawn.share[i] = p[i / s.V * s.V + drawn.index[i]];
+    free(p);
+    for (int hard = 0; hard < 2; hard++) {
+        const kd_loss_spec spec = make_spec(0.8 * hard, 1, 0.1 * hard);
+        outcome dense = run(&s, DENSE, spec), vocab = run(&drawn, VOCAB, spec);
+        outcome evaluated = run(&drawn, EVALUATE, spec);
+        assert_close(vocab.parts.kl, dense.parts.kl, 10 * TIGHT);
+        assert_close(vocab.loss, dense.loss, 10 * TIGHT);
+        assert_true(evaluated.loss == vocab.loss);
+        assert_near("dh", vocab.dh, dense.dh, s.N * s.C, 10 * TIGHT);
+        assert_near("dE", vocab.dE, dense.dE, s.V * s.C, 10 * TIGHT);
+        free_outcome(&dense);
+        free_outcome(&vocab);
+    }
+    free_scene(&s);
+    free_scene(&drawn);
+}
+
+/* Σ over all of ∂h of the distance between the mean of many draws' gradients and the dense one,
+ * over what chance makes of it: about 1 without bias. */
+static double bias_of_draws(bool of_the_likely) {
+    enum { TIMES = 300, DRAWS = 8 };
+    scene s = make_scene(6, 60, 4, 5), drawn = make_scene(6, 60, 4, 5);
+    const int64_t n = s.N * s.C;
+    const kd_loss_spec spec = make_spec(0, 1, 0);
+    double mean[24] = {0}, square[24] = {0}, distance = 0, chance = 0;
+    kd_real *p = teacher_shares(&s);
+    kd_rng rng = kd_rng_init(1, 2);
+    drawn.k = DRAWS;
+    drawn.index = take((size_t)(s.N * DRAWS), sizeof *drawn.index);
+    drawn.share = take((size_t)(s.N * DRAWS), sizeof *drawn.share);
+    outcome dense = run(&s, DENSE, spec);
+    for (int time = 0; time < TIMES; time++) {
+        for (int64_t i = 0; i < s.N * DRAWS; i++) { /* a class may come up in several places */
+            const kd_real *row = p + i / DRAWS * s.V;
+            double left = kd_rng_uniform(&rng);
+            int32_t class = 0;
+            do {
+                for (class = 0; class < s.V - 1 && left >= (double)row[class]; class ++)
+                    left -= (double)row[class];
+                left = kd_rng_uniform(&rng);
+            } while (of_the_likely && row[class] < (kd_real)0.02);
+            drawn.index[i] = class;
+            drawn.share[i] = (kd_real)1 / DRAWS;
+        }
+        outcome o = run(&drawn, VOCAB, spec);
+        for (int64_t i = 0; i < n; i++) {
+            mean[i] += (double)o.dh[i] / TIMES;
+            square[i] += (double)o.dh[i] * (double)o.dh[i] / TIMES;
+        }
+        free_outcome(&o);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        distance += pow(mean[i] - (double)dense.dh[i], 2);
+        chance += (square[i] - mean[i] * mean[i]) / TIMES;
+    }
+    free_outcome(&dense);
+    free(p);
+    free_scene(&s);
+    free_scene(&drawn);
+    return distance / chance;
+}
+
+static void test_draws_are_without_bias(void **state) {
+    (void)state;
+    const double right = bias_of_draws(false), wrong = bias_of_draws(true);
+    print_message("distance over chance: %.2f, of likely classes alone %.2f\n", right, wrong);
+    assert_true(right < 2);
+    assert_true(wrong > 4);
+}
+
 /* --- properties ------------------------------------------------------------------------------ */
 
 static double largest(const kd_real *x, int64_t size) {
@@ -219,6 +318,42 @@ static double largest(const kd_real *x, int64_t size) {
     for (int64_t i = 0; i < size; i++)
         if (fabs((double)x[i]) > max) max = fabs((double)x[i]);
     return max;
+}
+
+static int64_t likeliest(const kd_real *row, int64_t n) {
+    int64_t best = 0;
+    for (int64_t c = 1; c < n; c++) best = row[c] > row[best] ? c : best;
+    return best;
+}
+
+/* Whose likeliest class is the label's, or the teacher's: counted by hand. */
+static void test_counts_the_likeliest(void **state) {
+    (void)state;
+    scene s = make_scene(300, 1100, 6, 6);
+    for (int64_t i = 0; i < s.N * s.C; i++) s.hidden[i] += 2 * s.h[i];
+    for (int64_t i = 0; i < s.V * s.C; i++) s.output[i] += 3 * s.E[i];
+    kd_real *v = teacher_logits(&s), *z = take((size_t)(s.N * s.V), sizeof *z);
+    const kd_matrix_product logits =
+        kd_product_of(s.N, s.V, s.C, kd_plain(s.h, s.C), kd_transposed(s.E, s.C), z, s.V);
+    kd_gemm(&logits);
+    int right = 0, agreed = 0;
+    for (int64_t i = 0; i < s.N; i++) {
+        const int64_t own = likeliest(z + i * s.V, s.V);
+        if (i % 3 == 0) s.label[i] = (int32_t)own;
+        if (!s.valid[i]) continue;
+        right += s.label[i] == own;
+        agreed += likeliest(v + i * s.V, s.V) == own;
+    }
+    outcome o = run(&s, EVALUATE, make_spec(1, 1, 0)), trained = run(&s, VOCAB, make_spec(1, 1, 0));
+    assert_int_equal((int)o.parts.right, right);
+    assert_int_equal((int)o.parts.agreed, agreed);
+    assert_true(agreed > 30 && agreed < 200 && right >= 80 && right < 200);
+    assert_true(trained.parts.right == 0 && trained.parts.agreed == 0);
+    free_outcome(&o);
+    free_outcome(&trained);
+    free(v);
+    free(z);
+    free_scene(&s);
 }
 
 static void test_equal_student_gives_zero(void **state) {
@@ -339,8 +474,11 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_equals_the_dense_form),
         cmocka_unit_test(test_equals_the_dense_form_topk),
+        cmocka_unit_test(test_equals_the_dense_form_drawn),
+        cmocka_unit_test(test_draws_are_without_bias),
         cmocka_unit_test(test_whisper_vocabulary),
         cmocka_unit_test(test_equal_student_gives_zero),
+        cmocka_unit_test(test_counts_the_likeliest),
         cmocka_unit_test(test_masked_rows_count_for_nothing),
         cmocka_unit_test(test_order_does_not_matter),
         cmocka_unit_test(test_same_bits_at_any_thread_count),

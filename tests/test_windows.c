@@ -276,7 +276,8 @@ static void end_cached(cached *c) {
 }
 
 static int open_cache(kd_encoder_cache **out, const cached *c, bool on_disk) {
-    return kd_encoder_cache_open(out, on_disk ? c->folder : NULL, c->windows, c->encoder, c->key);
+    return kd_encoder_cache_open(out, on_disk ? c->folder : NULL, c->windows, c->encoder,
+                                 KD_PRECISION_FLOAT32, c->key);
 }
 
 /* All outputs, (COUNT, VALUES). */

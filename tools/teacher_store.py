@@ -4,6 +4,7 @@ run in distill (a PyTorch model, an API, an ensemble). The format: docs/teacher-
 
     teacher_store.py write STORE --npz ROWS.npz [--teacher WEIGHTS] [--class-names NAMES.txt]
                      [--kind topk --k 16 --temperatures 4] [--dtype float16]
+                     [--kind sampled --draws 50 --temperatures 1]
     teacher_store.py show STORE
 
 ROWS.npz holds `id` (N), `logits` (N,V) and, if there are, `label` (N) and `view` (N). Sequences add
@@ -25,11 +26,12 @@ import h5py
 import numpy as np
 
 SCHEMA = "distill-teacher-store"
-ROWS_VERSION, VERSION = 1, 2  # 2: hidden states, sequences
+ROWS_VERSION, RUNS_VERSION, VERSION = 1, 2, 3  # 2: hidden states, sequences; 3: draws
 SEAL_BYTES = 512
 SHARD_BYTES, SHARD_ROWS = 1 << 26, 1 << 16
 HALF_MAX = 65504.0
 CLASSES_MAX, WIDTH_MAX, TEMPERATURES_MAX = 1 << 24, 1 << 16, 8
+DRAWS_MAX, DRAWN_MAX = 4096, 1 << 24
 # Of HDF5's format: new enough for attributes beyond 64 KiB, old enough for libhdf5 1.10. What newer
 # libraries write as their latest, older ones cannot open.
 LIBVER = ("v108", "v110")
@@ -118,6 +120,28 @@ def top_k(logits, k, temperatures):
     return index, np.take_along_axis(logits, index, axis=1), np.stack(tail, 1).astype(np.float32)
 
 
+def draw(logits, draws, temperature, random):
+    """Of each row: how many different classes, and the classes drawn from softmax(v/t) with how often
+    each came up, in three bytes."""
+    classes = logits.shape[1]
+    different, entries = [], []
+    for row in logits.astype(np.float64):
+        p = np.exp((row - row.max()) / temperature)
+        drawn = random.choice(classes, draws, p=p / p.sum())
+        unique, count = np.unique(drawn, return_counts=True)
+        different.append(len(unique))
+        entries.append(unique + classes * (count - 1))
+    codes = np.concatenate(entries).astype("<u4")
+    return np.array(different), codes.view(np.uint8).reshape(-1, 4)[:, :3]
+
+
+def drawn_classes(drawn, classes, draws):
+    """The positions, classes and counts of the dataset `drawn`."""
+    codes = np.pad(drawn, ((0, 0), (0, 1))).view("<u4").ravel()
+    counts = codes // classes + 1
+    return (np.cumsum(counts) - counts) // draws, codes % classes, counts
+
+
 def tokens_crc(labels, lengths):
     """The CRC-32 of each run's label tokens, as little-endian int32."""
     runs = np.split(labels.astype("<i4"), np.cumsum(lengths)[:-1])
@@ -131,7 +155,7 @@ def narrowed(output):
     return half if (half.astype(np.float32) == output).all() else output
 
 
-def columns_of(ids, labels, views, lengths, logits, kind, dtype, k, temperatures):
+def columns_of(ids, labels, views, lengths, logits, kind, dtype, k, draws, temperatures, random):
     columns = {"id": ids, "view": views}
     if lengths is None:
         columns["label"] = labels
@@ -141,6 +165,10 @@ def columns_of(ids, labels, views, lengths, logits, kind, dtype, k, temperatures
         columns["logits"] = to_dtype(logits, dtype)
     elif kind == "hidden":
         columns["hidden"] = to_dtype(logits, dtype, harmless=np.inf)
+    elif kind == "sampled":
+        different, columns["drawn"] = draw(logits, draws, temperatures[0], random)
+        first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        columns["counts"] = np.add.reduceat(different, first).astype(np.int32)
     else:
         index, kept, tail = top_k(logits, k, temperatures)
         columns.update(index=index, kept=to_dtype(kept, dtype), tail=tail)
@@ -212,13 +240,24 @@ def check_rows(ids, labels, view, lengths, logits, views, classes):
         raise StoreError(f"two rows are of sample {twice[0]}, view {twice[1]}")
 
 
+def check_draws(kind, classes, draws, temperatures, lengths):
+    if kind != "sampled":
+        if draws is not None:
+            raise StoreError(f"draws are for kind sampled, not for {kind}")
+        return
+    most = min(DRAWS_MAX, DRAWN_MAX // classes)
+    if draws is None or not 1 <= draws <= most or len(temperatures) != 1 or lengths is None:
+        raise StoreError(f"sampled needs draws of 1 … {most} (found {draws}), one temperature (found "
+                         f"{len(temperatures)}) and lengths")
+
+
 def check_kind(kind, dtype, width, classes, k, temperatures, output):
-    if kind not in ("dense", "topk", "hidden") or dtype not in ("float16", "float32"):
-        raise StoreError("kind must be dense, topk or hidden, dtype float16 or float32")
+    if kind not in ("dense", "topk", "hidden", "sampled") or dtype not in ("float16", "float32"):
+        raise StoreError("kind must be dense, topk, hidden or sampled, dtype float16 or float32")
     if not 2 <= classes <= CLASSES_MAX:
         raise StoreError(f"{classes} classes: a store needs 2 to {CLASSES_MAX}")
-    if kind != "topk" and (k is not None or len(temperatures)):
-        raise StoreError(f"k and temperatures are for kind topk, not for {kind}")
+    if kind != "topk" and k is not None or kind in ("dense", "hidden") and len(temperatures):
+        raise StoreError(f"k is for kind topk, temperatures for topk and sampled, not for {kind}")
     if kind == "topk" and (k is None or not 1 <= k < classes
                            or not 1 <= len(temperatures) <= TEMPERATURES_MAX):
         raise StoreError(f"topk needs k of 1 … {classes - 1} (found {k}) and 1 to "
@@ -265,8 +304,9 @@ def shard_ends(lengths, shard_rows, positions):
 
 
 def write_store(path, ids, labels, logits, *, class_names=None, teacher="", data="", kind="dense",
-                dtype="float16", k=None, temperatures=(), output=None, lengths=None, view=None,
-                views=1, augmented=False, description="", shard_rows=None):
+                dtype="float16", k=None, draws=None, temperatures=(), seed=1, output=None,
+                lengths=None, view=None, views=1, augmented=False, description="",
+                shard_rows=None):
     """Writes a store from arrays: ids (N), labels (N) or None, logits (N,V).
 
     path         one file when it ends with .h5, else a folder of shards; there must be none yet
@@ -276,7 +316,8 @@ def write_store(path, ids, labels, logits, *, class_names=None, teacher="", data
     data         the same for the samples
     kind         "dense", or "topk" with `k` and the `temperatures` that training will use, or
                  "hidden": `logits` are the teacher's last hidden states (N,width) and `output` is
-                 its output matrix (V,width)
+                 its output matrix (V,width); or "sampled", of sequences: so many `draws` from
+                 softmax(v/t) at each position, t being the one of `temperatures`, by `seed`
     lengths      sequences: positions per sample (N). `logits` and `labels` then have Σ lengths
                  rows, those of one sample behind those of the one before
     view, views  with augmented views: each row's view, and how many there are
@@ -291,6 +332,7 @@ def write_store(path, ids, labels, logits, *, class_names=None, teacher="", data
     labels = np.full(rows, -1, np.int32) if labels is None else whole(labels, "labels", np.int32)
     view = np.zeros(rows, np.int32) if view is None else whole(view, "view", np.int32)
     k = None if k is None else int(whole([k], "k", np.int32)[0])
+    draws = None if draws is None else int(whole([draws], "draws", np.int32)[0])
     views = int(whole([views], "views", np.int32)[0])
     logits = real(logits, "logits")
     output = None if output is None else real(output, "output")
@@ -298,9 +340,13 @@ def write_store(path, ids, labels, logits, *, class_names=None, teacher="", data
     width = logits.shape[1]
     classes = width if output is None else len(output)
     check_kind(kind, dtype, width, classes, k, temperatures, output)
+    check_draws(kind, classes, draws, temperatures, lengths)
     check_texts(class_names, classes, teacher, data, description)
     check_rows(ids, labels, view, lengths, logits, views, classes)
-    version = VERSION if kind == "hidden" or lengths is not None else ROWS_VERSION
+    version = RUNS_VERSION if kind == "hidden" or lengths is not None else ROWS_VERSION
+    if kind == "sampled":
+        version = VERSION
+    random = np.random.default_rng(seed)
     attributes = {"schema": SCHEMA, "version": version, "kind": kind, "dtype": dtype,
                   "classes": classes, "views": views, "augmented": int(augmented),
                   "teacher": teacher, "data": data, "total_rows": rows,
@@ -309,6 +355,8 @@ def write_store(path, ids, labels, logits, *, class_names=None, teacher="", data
         attributes["class_names"] = "\n".join(class_names)
     if kind == "topk":
         attributes.update(k=k, temperatures=temperatures)
+    if kind == "sampled":
+        attributes.update(draws=draws, temperatures=temperatures)
     if kind == "hidden":
         attributes.update(width=width, output_crc32=np.int64(zlib.crc32(output.tobytes())))
     if lengths is not None:
@@ -329,10 +377,12 @@ def write_store(path, ids, labels, logits, *, class_names=None, teacher="", data
             part, positions = slice(first, end), slice(behind[first], behind[end])
             columns = columns_of(ids[part], labels[positions], view[part],
                                  None if lengths is None else lengths[part], logits[positions],
-                                 kind, dtype, k, temperatures)
+                                 kind, dtype, k, draws, temperatures, random)
             head = dict(attributes, first_row=first, rows=end - first)
             if lengths is not None:
                 head["positions"] = positions.stop - positions.start
+            if kind == "sampled":
+                head["drawn"] = len(columns["drawn"])
             if number == 0 and output is not None:
                 columns["output"] = narrowed(output)
             name = path if single else os.path.join(path, f"shard-{number:05d}.h5")
@@ -356,8 +406,8 @@ def read_shard(path):
     check_seal(path)
     with h5py.File(path, "r") as file:
         head = {name: text(value) for name, value in file.attrs.items()}
-        if head.get("schema") != SCHEMA or head.get("version") not in (ROWS_VERSION, VERSION):
-            raise StoreError(f"{path}: is not a teacher store of version 1 or 2")
+        if head.get("schema") != SCHEMA or head.get("version") not in (1, 2, 3):
+            raise StoreError(f"{path}: is not a teacher store of version 1 to 3")
         columns = {}
         for name, dataset in file.items():
             columns[name] = dataset[()]
@@ -382,6 +432,8 @@ def read_store(path):
     head = shards[0][0]
     if "positions" in head:
         head["positions"] = sum(h["positions"] for h, _ in shards)
+    if "drawn" in head:
+        head["drawn"] = sum(h["drawn"] for h, _ in shards)
     return head, {name: np.concatenate([c[name] for _, c in shards if name in c]) for name in names}
 
 
@@ -406,6 +458,7 @@ def write_command(options):
                 views=1 if view is None else int(view.max()) + 1, augmented=view is not None,
                 teacher=hash_of_file(options.teacher) if options.teacher else "",
                 kind="hidden" if hidden else options.kind, dtype=options.dtype, k=options.k,
+                draws=options.draws, seed=options.seed,
                 temperatures=[float(t) for t in options.temperatures.split(",") if t],
                 description=options.description)
 
@@ -427,10 +480,12 @@ def main():
                        help="arrays id, logits (or hidden and output), maybe label, view, length")
     write.add_argument("--teacher", help="the teacher's file of weights, to be hashed")
     write.add_argument("--class-names", help="a text file, one name a line")
-    write.add_argument("--kind", choices=["dense", "topk"], default="dense")
+    write.add_argument("--kind", choices=["dense", "topk", "sampled"], default="dense")
     write.add_argument("--dtype", choices=["float16", "float32"], default="float16")
     write.add_argument("--k", type=int, help="topk: logits kept per row")
-    write.add_argument("--temperatures", default="", help="topk: for example 1,4")
+    write.add_argument("--draws", type=int, help="sampled: classes drawn for each position")
+    write.add_argument("--seed", type=int, default=1, help="sampled: of the draws (default: 1)")
+    write.add_argument("--temperatures", default="", help="topk: for example 1,4; sampled: one")
     write.add_argument("--description", default="")
     write.set_defaults(run=write_command)
     show = commands.add_parser("show", help="check a store and print what it says of itself")

@@ -1,15 +1,18 @@
 /* What rounded weights cost, on models that were trained: KL(float ‖ rounded) of what they answer.
  *
- *   measure CONFIG WEIGHTS CALIBRATION MEASURED ROUNDING:FORMAT …     a classifier of a config
- *   measure LIST.tsv MODEL CALIBRATION MEASURED ROUNDING:FORMAT …     Whisper on recorded speech
+ *   measure CONFIG WEIGHTS CALIBRATION MEASURED ROUNDING:FORMAT …      a classifier of a config
+ *   measure LIST.tsv MODEL CALIBRATION MEASURED ROUNDING:FORMAT …      Whisper on recorded speech
+ *   measure TEXT:OTHER MODEL CALIBRATION MEASURED ROUNDING:FORMAT …    a language model
  *
- * ROUNDING:FORMAT:NAME rounds only parameters whose names begin with NAME.
+ * ROUNDING:FORMAT:NAME rounds only parameters with NAME in their names, ROUNDING:FORMAT:-NAME all
+ * but those.
  *
  * CALIBRATION and MEASURED count samples: batches of 50 pictures (training and validation split),
- * or windows of 30 s. Of Whisper the decoder reads the text of the list. A line for each rounding:
- * mean, median, 90th, 99th and 99.9th percentile and largest divergence in nats, how often the most
- * likely answer is the same, and how much of the mean the nearest numbers of the same format lose
- * is won back. */
+ * windows of 30 s, of which Whisper's decoder reads the text of the list, or contexts of 512
+ * tokens, as far apart as the texts (files or folders) allow, of TEXT and of OTHER. A line for each
+ * rounding: mean, median, 90th, 99th and 99.9th percentile and largest divergence in nats, how
+ * often the most likely answer is the same, e to the mean of −log p of the right answers, and how
+ * much of the mean the nearest numbers of the same format lose is won back. */
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
@@ -20,13 +23,22 @@
 #include "base/hash.h"
 #include "base/order.h"
 #include "base/text.h"
+#include "files/llama_file.h"
 #include "quant/quantizer.h"
 #include "tasks/classify/learner.h"
+#include "tasks/language/contexts.h"
 #include "tasks/speech/windows.h"
 
-enum { BATCH = 50, MOST_ROWS = 1 << 16 };
+enum { BATCH = 50, CONTEXT = 512 };
 
+/* What a sample's rows of logits are to be: label[i], where valid is NULL or says so. */
 typedef struct {
+    const kd_tensor *logits;
+    const int32_t *label;
+    const uint8_t *valid;
+} answers;
+
+typedef struct subject {
     kd_params *params;
     kd_net *net;
     kd_format_rule *rule;
@@ -40,6 +52,16 @@ typedef struct {
     kd_utterances utterances;
     kd_labels labels;
     kd_windows *windows;
+    /* a language model */
+    kd_llama_file *llama;
+    kd_contexts *text, *other;
+    int32_t *token, *first; /* (CONTEXT) */
+
+    int32_t *label; /* of the sample at hand, and which of them count */
+    uint8_t *valid;
+    kd_scalings_of *scalings;
+    const void *layers;
+    answers (*answer)(struct subject *s, int64_t i, bool calibrating);
     int64_t calibration, measured;
     int64_t V;
 } subject;
@@ -56,14 +78,14 @@ static void *take(size_t bytes) {
     return memory;
 }
 
-/* Only parameters of this name's beginning are rounded; the model's own rule for the rest. */
+/* Only parameters with this in their names are rounded, or (-) all but those. */
 static const char *part = "";
 static kd_format_rule *whole;
 
 static const kd_number_format *format_of_part(const kd_param *param,
                                               const kd_number_format *matrices) {
-    const bool inside = strncmp(param->name, part, strlen(part)) == 0;
-    return inside ? whole(param, matrices) : &kd_format_f32;
+    const bool but = part[0] == '-', named = strstr(param->name, part + but) != NULL;
+    return named != but ? whole(param, matrices) : &kd_format_f32;
 }
 
 /* --- a classifier ---------------------------------------------------------------------------- */
@@ -86,18 +108,19 @@ static void open_classifier(subject *s, const char *config, const char *weights)
     s->params = s->learner->params;
     s->net = s->learner->net;
     s->rule = matrices_of;
+    s->scalings = kd_net_scalings;
+    s->layers = s->net;
     s->V = s->held->classes;
 }
 
-static kd_tensor *classify(subject *s, int64_t i, bool calibrating) {
+static answers classify(subject *s, int64_t i, bool calibrating) {
     const kd_dataset *d = calibrating ? s->train : s->held;
     const int64_t size = d->h * d->w * d->c;
     float *x = take((size_t)(BATCH * size) * sizeof *x);
     for (int64_t k = 0; k < BATCH; k++) kd_dataset_sample(d, i * BATCH + k, x + k * size);
-    kd_tensor *logits =
-        kd_net_forward(s->net, s->tape, kd_learner_input(s->learner, s->tape, BATCH, x), NULL);
+    kd_tensor *input = kd_learner_input(s->learner, s->tape, BATCH, x);
     free(x);
-    return logits;
+    return (answers){kd_net_forward(s->net, s->tape, input, NULL), d->label + i * BATCH, NULL};
 }
 
 /* --- Whisper --------------------------------------------------------------------------------- */
@@ -142,10 +165,12 @@ static void open_whisper(subject *s, const char *list, const char *model) {
                      (long long)s->windows->count));
     s->params = s->file->model->params;
     s->rule = kd_whisper_format_of;
+    s->scalings = kd_whisper_scalings;
+    s->layers = s->file->model;
     s->V = s->file->model->spec.vocabulary;
 }
 
-static kd_tensor *hear(subject *s, int64_t i, bool calibrating) {
+static answers hear(subject *s, int64_t i, bool calibrating) {
     const kd_windows *w = s->windows;
     const kd_window *window = &w->item[calibrating ? i : s->calibration + i];
     kd_tensor *mel =
@@ -155,34 +180,76 @@ static kd_tensor *hear(subject *s, int64_t i, bool calibrating) {
     kd_tensor *h =
         kd_whisper_decoder(s->file->model, s->tape, window->token, 1, window->length - 1, memory);
     h = kd_slice(s->tape, h, 1, window->first_target, window->length - 1, 1);
-    return kd_whisper_logits(s->file->model, s->tape, h);
+    return (answers){kd_whisper_logits(s->file->model, s->tape, h),
+                     window->token + window->first_target + 1, NULL};
 }
 
-/* --- both ------------------------------------------------------------------------------------ */
+/* --- a language model ------------------------------------------------------------------------ */
 
-static kd_tensor *answer(subject *s, int64_t i, bool calibrating) {
+static void open_contexts(kd_contexts **out, const subject *s, const char *text, size_t length) {
+    static kd_text_paths paths;
+    paths.count = 1;
+    snprintf(paths.path[0], sizeof paths.path[0], "%.*s", (int)length, text);
+    must(kd_contexts_open(out, &paths, "text", s->llama->tokenizer, CONTEXT, NULL));
+}
+
+static void open_llama(subject *s, const char *texts, const char *model) {
+    const char *other = strchr(texts, ':');
+    must(kd_llama_file_open(&s->llama, model, KD_LLAMA_FROZEN));
+    must(kd_llama_file_need_tokenizer(s->llama, model));
+    open_contexts(&s->text, s, texts, (size_t)(other - texts));
+    open_contexts(&s->other, s, other + 1, strlen(other + 1));
+    s->token = take(CONTEXT * sizeof *s->token);
+    s->first = take(CONTEXT * sizeof *s->first);
+    s->label = take(CONTEXT * sizeof *s->label);
+    s->valid = take(CONTEXT);
+    s->params = s->llama->model->params;
+    s->rule = kd_llama_format_of;
+    s->scalings = kd_llama_scalings;
+    s->layers = s->llama->model;
+    s->V = s->llama->model->spec.vocabulary;
+}
+
+static answers foretell(subject *s, int64_t i, bool calibrating) {
+    kd_contexts *texts = calibrating ? s->text : s->other;
+    const int64_t count = calibrating ? s->calibration : s->measured;
+    kd_contexts_read(texts, i * kd_contexts_count(texts) / count, s->token, s->first, s->label,
+                     s->valid);
+    kd_tensor *h = kd_llama_hidden(s->llama->model, s->tape, s->token, 1, CONTEXT, s->first);
+    return (answers){kd_llama_logits(s->llama->model, s->tape, h), s->label, s->valid};
+}
+
+/* --- all of them ----------------------------------------------------------------------------- */
+
+static answers answer(subject *s, int64_t i, bool calibrating) {
     kd_tape_reset(s->tape);
-    return s->file ? hear(s, i, calibrating) : classify(s, i, calibrating);
+    return s->answer(s, i, calibrating);
 }
 
-/* log-probabilities of every row, float. */
-static void add_rows(const subject *s, float *out, int64_t *rows, const kd_tensor *z) {
-    for (int64_t row = 0; row < z->size / s->V; row++) {
-        const kd_real *x = z->value + row * s->V;
-        double most = (double)x[0], sum = 0;
-        for (int64_t v = 1; v < s->V; v++) most = (double)x[v] > most ? (double)x[v] : most;
-        for (int64_t v = 0; v < s->V; v++) sum += exp((double)x[v] - most);
-        if (*rows == MOST_ROWS) must(kd_fail(KD_EUSAGE, "too many samples"));
-        for (int64_t v = 0; v < s->V; v++)
-            out[*rows * s->V + v] = (float)((double)x[v] - most - log(sum));
-        (*rows)++;
+/* log-probabilities of every row that counts. */
+typedef struct {
+    float *value; /* (rows,V) */
+    int64_t rows;
+    double nats; /* Σ −log p of the right ones */
+} reference;
+
+static void log_softmax(float *out, const kd_real *x, int64_t V) {
+    double most = (double)x[0], sum = 0;
+    for (int64_t v = 1; v < V; v++) most = (double)x[v] > most ? (double)x[v] : most;
+    for (int64_t v = 0; v < V; v++) sum += exp((double)x[v] - most);
+    for (int64_t v = 0; v < V; v++) out[v] = (float)((double)x[v] - most - log(sum));
+}
+
+static void add_rows(reference *p, answers a, int64_t V) {
+    const int64_t count = a.logits->size / V;
+    p->value = realloc(p->value, (size_t)((p->rows + count) * V) * sizeof *p->value);
+    if (!p->value) must(kd_fail_memory((size_t)((p->rows + count) * V), "answers"));
+    for (int64_t row = 0; row < count; row++) {
+        if (a.valid && !a.valid[row]) continue;
+        float *out = p->value + p->rows++ * V;
+        log_softmax(out, a.logits->value + row * V, V);
+        p->nats -= (double)out[a.label[row]];
     }
-}
-
-static int64_t measure(subject *s, float *out) {
-    int64_t rows = 0;
-    for (int64_t i = 0; i < s->measured; i++) add_rows(s, out, &rows, answer(s, i, false));
-    return rows;
 }
 
 static void calibrate(subject *s, kd_quantized *q) {
@@ -196,33 +263,59 @@ static void calibrate(subject *s, kd_quantized *q) {
     } while (status == KD_CALIBRATE_AGAIN);
 }
 
-static double compare(const subject *s, const float *p, const float *q, int64_t rows,
-                      const char *name, double nearest) {
-    double *kl = take((size_t)rows * sizeof *kl), mean = 0, same = 0;
-    for (int64_t row = 0; row < rows; row++) {
-        const float *a = p + row * s->V, *b = q + row * s->V;
-        int64_t top_a = 0, top_b = 0;
-        for (int64_t v = 0; v < s->V; v++) {
-            kl[row] += exp((double)a[v]) * ((double)a[v] - (double)b[v]);
-            if (a[v] > a[top_a]) top_a = v;
-            if (b[v] > b[top_b]) top_b = v;
-        }
-        mean += kl[row] / (double)rows;
-        same += (double)(top_a == top_b) / (double)rows;
+/* What the rounded model answers beside the float one. */
+typedef struct {
+    double *kl; /* (rows) */
+    int64_t rows;
+    double mean, same, nats;
+} comparison;
+
+static void compare_row(comparison *c, const float *a, const float *b, int64_t V) {
+    int64_t top_a = 0, top_b = 0;
+    double kl = 0;
+    for (int64_t v = 0; v < V; v++) {
+        kl += exp((double)a[v]) * ((double)a[v] - (double)b[v]);
+        if (a[v] > a[top_a]) top_a = v;
+        if (b[v] > b[top_b]) top_b = v;
     }
+    c->kl[c->rows++] = kl;
+    c->mean += kl;
+    c->same += top_a == top_b;
+}
+
+static void compare(comparison *c, subject *s, const reference *p) {
+    float *own = take((size_t)s->V * sizeof *own);
+    *c = (comparison){.kl = take((size_t)p->rows * sizeof *c->kl)};
+    for (int64_t i = 0; i < s->measured; i++) {
+        const answers a = answer(s, i, false);
+        for (int64_t row = 0; row < a.logits->size / s->V; row++) {
+            if (a.valid && !a.valid[row]) continue;
+            log_softmax(own, a.logits->value + row * s->V, s->V);
+            c->nats -= (double)own[a.label[row]];
+            compare_row(c, p->value + c->rows * s->V, own, s->V);
+        }
+    }
+    c->mean /= (double)c->rows;
+    free(own);
+}
+
+/* → the mean */
+static double print(comparison *c, const char *name, double nearest) {
+    const int64_t rows = c->rows;
+    double *kl = c->kl;
     qsort(kl, (size_t)rows, sizeof *kl, kd_order_doubles);
-    printf("%-22s %8.5f %8.5f %8.5f %8.5f %8.5f %8.4f %7.2f %%", name, mean, kl[rows / 2],
-           kl[rows * 9 / 10], kl[rows * 99 / 100], kl[rows * 999 / 1000], kl[rows - 1], 100 * same);
-    if (nearest > 0) printf(" %6.1f %%", 100 * (1 - mean / nearest));
+    printf("%-24s %8.5f %8.5f %8.5f %8.5f %8.5f %8.4f %7.2f %% %9.4f", name, c->mean, kl[rows / 2],
+           kl[rows * 9 / 10], kl[rows * 99 / 100], kl[rows * 999 / 1000], kl[rows - 1],
+           100 * c->same / (double)rows, exp(c->nats / (double)rows));
+    if (nearest > 0) printf(" %6.1f %%", 100 * (1 - c->mean / nearest));
     printf("\n");
     fflush(stdout);
     free(kl);
-    return mean;
+    return c->mean;
 }
 
 /* The word "rounding:format". */
-static double measure_rounding(subject *s, const float *p, float *q, const char *word,
-                               double nearest) {
+static double measure_rounding(subject *s, const reference *p, const char *word, double nearest) {
     char name[64];
     snprintf(name, sizeof name, "%s", word);
     char *format = strchr(name, ':'), *only = format ? strchr(format + 1, ':') : NULL;
@@ -233,26 +326,24 @@ static double measure_rounding(subject *s, const float *p, float *q, const char 
     const kd_quantize_spec spec = {.how = kd_quantizer_named(name),
                                    .format = format ? kd_number_format_named(format) : NULL,
                                    .gptq = {.damping = 0.01, .activation_order = true}};
-    const kd_quantizable model = {.params = s->params,
-                                  .rule = format_of_part,
-                                  .scalings = s->file ? kd_whisper_scalings : kd_net_scalings,
-                                  .layers = s->file ? (void *)s->file->model : (void *)s->net};
+    const kd_quantizable model = {
+        .params = s->params, .rule = format_of_part, .scalings = s->scalings, .layers = s->layers};
     kd_quantized *quantized;
+    comparison found;
     if (!spec.how || !spec.format) must(kd_fail(KD_EUSAGE, "%s: expected rounding:format", word));
     must(kd_quantized_create(&quantized, &model, &spec));
     must(kd_quantized_start(quantized));
     if (spec.how->sees != KD_SEES_NOTHING) calibrate(s, quantized);
     must(kd_quantized_round(quantized));
-    const int64_t rows = measure(s, q);
-    const double mean = compare(s, p, q, rows, word, nearest);
+    compare(&found, s, p);
     kd_quantized_free(quantized);
-    return mean;
+    return print(&found, word, nearest);
 }
 
 int main(int argc, char **argv) {
     subject s = {0};
     if (argc < 6) {
-        fprintf(stderr, "usage: measure LIST.tsv|CONFIG MODEL CALIBRATION MEASURED "
+        fprintf(stderr, "usage: measure LIST.tsv|CONFIG|TEXT:OTHER MODEL CALIBRATION MEASURED "
                         "ROUNDING:FORMAT …\n");
         return 64;
     }
@@ -260,16 +351,21 @@ int main(int argc, char **argv) {
     s.measured = atoll(argv[4]);
     must(kd_tape_create(&s.tape, 1));
     s.tape->recording = s.tape->training = false;
-    if (kd_ends_with(argv[1], ".tsv"))
+    if (kd_ends_with(argv[1], ".tsv")) {
         open_whisper(&s, argv[1], argv[2]);
-    else
+        s.answer = hear;
+    } else if (strchr(argv[1], ':')) {
+        open_llama(&s, argv[1], argv[2]);
+        s.answer = foretell;
+    } else {
         open_classifier(&s, argv[1], argv[2]);
-    const size_t bytes = (size_t)MOST_ROWS * (size_t)s.V * sizeof(float);
-    float *p = malloc(bytes), *q = malloc(bytes);
-    if (!p || !q) must(kd_fail_memory(bytes, "answers"));
-    const int64_t rows = measure(&s, p);
-    printf("%lld answers\n%-22s %8s %8s %8s %8s %8s %8s %9s %8s\n", (long long)rows, "rounding",
-           "mean KL", "median", "90 %", "99 %", "99.9 %", "most", "same", "won back");
+        s.answer = classify;
+    }
+    reference p = {0};
+    for (int64_t i = 0; i < s.measured; i++) add_rows(&p, answer(&s, i, false), s.V);
+    printf("%lld answers, perplexity %.4f\n%-24s %8s %8s %8s %8s %8s %8s %9s %9s %8s\n",
+           (long long)p.rows, exp(p.nats / (double)p.rows), "rounding", "mean KL", "median", "90 %",
+           "99 %", "99.9 %", "most", "same", "perplex.", "won back");
     char format[64] = "";
     double nearest = 0;
     for (int i = 5; i < argc; i++) {
@@ -278,7 +374,7 @@ int main(int argc, char **argv) {
             snprintf(format, sizeof format, "%s", own);
             nearest = 0;
         }
-        const double mean = measure_rounding(&s, p, q, argv[i], nearest);
+        const double mean = measure_rounding(&s, &p, argv[i], nearest);
         if (strncmp(argv[i], "nearest:", 8) == 0) nearest = mean;
     }
     return 0;

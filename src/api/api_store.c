@@ -30,14 +30,15 @@ void distill_store_close(distill_store *store) {
 distill_store_info distill_store_describe(const distill_store *store) {
     static const distill_store_kind kinds[] = {[KD_STORE_DENSE] = DISTILL_STORE_DENSE,
                                                [KD_STORE_TOPK] = DISTILL_STORE_TOPK,
-                                               [KD_STORE_HIDDEN] = DISTILL_STORE_HIDDEN};
+                                               [KD_STORE_HIDDEN] = DISTILL_STORE_HIDDEN,
+                                               [KD_STORE_SAMPLED] = DISTILL_STORE_SAMPLED};
     const kd_store_header *h = kd_store_describe(store->store);
     return (distill_store_info){.kind = kinds[h->kind],
                                 .rows = kd_store_rows(store->store),
                                 .positions = kd_store_positions(store->store),
                                 .views = h->views,
                                 .classes = h->classes,
-                                .k = h->k,
+                                .k = h->kind == KD_STORE_SAMPLED ? h->draws : h->k,
                                 .teacher = h->teacher.hex,
                                 .data = h->data.hex,
                                 .description = h->description};
@@ -92,10 +93,21 @@ int distill_store_logits(const distill_store *store, int64_t view, uint64_t id, 
     case KD_STORE_HIDDEN:
         return logits_of_hidden(store, view, id, length, logits);
     case KD_STORE_TOPK:
+        return kd_fail(KD_EUSAGE,
+                       "the store keeps the largest logits only; distill_store_topk reads them");
+    case KD_STORE_SAMPLED:
         break;
     }
-    return kd_fail(KD_EUSAGE,
-                   "the store keeps the largest logits only; distill_store_topk reads them");
+    return kd_fail(KD_EUSAGE, "the store keeps draws only; distill_store_sampled reads them");
+}
+
+int distill_store_sampled(const distill_store *store, int64_t view, uint64_t id, int64_t length,
+                          int32_t *index, float *share) {
+    if (kd_store_describe(store->store)->kind != KD_STORE_SAMPLED)
+        return kd_fail(KD_EUSAGE, "the store is not one of draws; distill_store_logits reads it");
+    int status = check_row(store, view, id, length);
+    return status < 0 ? status
+                      : kd_store_read_sampled(store->store, view, id, length, index, share);
 }
 
 int distill_store_topk(const distill_store *store, int64_t view, uint64_t id, int64_t length,

@@ -20,6 +20,7 @@ typedef struct {
 static inline int64_t kd_attention_visible(const kd_attention_task *at, int64_t b, int64_t t) {
     int64_t n = at->mask.valid ? at->mask.valid[b] : at->S;
     if (at->mask.causal && t + at->S - at->T + 1 < n) n = t + at->S - at->T + 1;
+    if (at->mask.end) n = kd_smaller(n, at->mask.end[b * at->T + t]);
     return n;
 }
 

@@ -24,6 +24,17 @@ static bool to_halves(uint16_t *out, const float *x, int64_t n) {
     return true;
 }
 
+/* Likewise as upper halves of floats. */
+static bool to_brains(uint16_t *out, const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        if (bits & 0xffff) return false;
+        out[i] = (uint16_t)(bits >> 16);
+    }
+    return true;
+}
+
 /* x = d·q with integers |q| ≤ 128; false when there is one that is not. */
 static bool try_scale(int8_t *out, const float *x, float d) {
     for (int j = 0; j < KD_COMPACT_BLOCK; j++) {
@@ -54,8 +65,21 @@ static bool to_blocks(int8_t *out, float *scale, const float *x, int64_t n) {
     return true;
 }
 
+/* The arrays of a form; the others are NULL. */
+typedef struct {
+    uint16_t *half, *brain;
+    int8_t *step;
+    float *scale;
+} form;
+
+static bool convert_row(const form *to, const float *x, int64_t row, int64_t n) {
+    if (to->half) return to_halves(to->half + row * n, x, n);
+    if (to->brain) return to_brains(to->brain + row * n, x, n);
+    return to_blocks(to->step + row * n, to->scale + row * n / KD_COMPACT_BLOCK, x, n);
+}
+
 /* Rows in parallel, until one does not fit. */
-static bool convert(const kd_param *p, uint16_t *half, int8_t *step, float *scale) {
+static bool convert(const kd_param *p, form to) {
     const int64_t rows = p->tensor.shape[0], n = p->tensor.shape[1];
     atomic_bool good = true;
 #pragma omp parallel
@@ -66,10 +90,8 @@ static bool convert(const kd_param *p, uint16_t *half, int8_t *step, float *scal
         for (int64_t row = 0; row < rows; row++) {
             if (!atomic_load_explicit(&good, memory_order_relaxed)) continue;
             kd_tensor_read(&p->tensor, x, row, 1);
-            const bool fits =
-                half ? to_halves(half + row * n, x, n)
-                     : to_blocks(step + row * n, scale + row * n / KD_COMPACT_BLOCK, x, n);
-            if (!fits) atomic_store_explicit(&good, false, memory_order_relaxed);
+            if (!convert_row(&to, x, row, n))
+                atomic_store_explicit(&good, false, memory_order_relaxed);
         }
         free(x);
     }
@@ -89,15 +111,17 @@ int kd_compact_create(kd_compact **out, const kd_param *param) {
     kd_compact *c = (kd_compact *)(void *)memory;
     float *scale = (float *)(void *)(memory + head);
     int8_t *step = (int8_t *)(scale + size / KD_COMPACT_BLOCK);
-    uint16_t *half = (uint16_t *)(void *)(memory + head);
+    uint16_t *words = (uint16_t *)(void *)(memory + head);
     *c = (kd_compact){.param = param, .version = *param->version};
     if (there) {
         c->half = constant->half;
-    } else if (convert(param, NULL, step, scale)) {
+    } else if (convert(param, (form){.step = step, .scale = scale})) {
         c->step = step;
         c->scale = scale;
-    } else if (convert(param, half, NULL, NULL)) {
-        c->half = half;
+    } else if (convert(param, (form){.half = words})) {
+        c->half = words;
+    } else if (convert(param, (form){.brain = words})) {
+        c->brain = words;
     } else {
         free(memory);
         return KD_OK;

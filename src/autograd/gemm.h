@@ -84,7 +84,7 @@ void kd_gemm_constant(kd_tape *tape, const kd_matrix_product *p);
  * bfloat16 on a processor without it is granted through rounding and float32 products. */
 int kd_precision_parse(kd_precision *out, const char *text);
 bool kd_bfloat16_is_fast(void);
-/* Whose kernels those are: "oneDNN, amx" or "our own, avx512bf16"; NULL where it is not fast. */
+/* Whose kernels multiply it: "oneDNN, amx", "our own, avx512bf16" or "our own, in float32". */
 const char *kd_bfloat16_kernels(void);
 
 /* Whose kernels multiply float32 (double), for people: "OpenBLAS Haswell, and our own (avx2) …". */

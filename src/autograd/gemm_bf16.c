@@ -18,14 +18,17 @@ float kd_round_bfloat16(float x) {
     return x;
 }
 
+static bool multiplies_pairs(void) {
+    return KD_HAS_PAIRS && kd_isa_may_use(KD_ISA_AVX512BF16);
+}
+
 bool kd_bfloat16_is_fast(void) {
-    return kd_bfloat16_kernels() != NULL;
+    return kd_onednn_is_live() || (multiplies_pairs() && kd_isa_has_fast_pairs());
 }
 
 const char *kd_bfloat16_kernels(void) {
     if (kd_onednn_is_live()) return "oneDNN, amx";
-    if (KD_HAS_PAIRS && kd_isa_may_use(KD_ISA_AVX512BF16)) return "our own, avx512bf16";
-    return NULL;
+    return multiplies_pairs() ? "our own, avx512bf16" : "our own, in float32";
 }
 
 int kd_precision_parse(kd_precision *out, const char *text) {

@@ -28,16 +28,23 @@ static product describe(const kd_matrix_product *p) {
 }
 
 /* How B (N,K) is stored. */
-typedef enum { REALS, HALVES, BLOCKS } storage;
+typedef enum { REALS, HALVES, BRAINS, BLOCKS } storage;
 
 static inline void put(const product *p, int64_t m, int64_t n, kd_real sum) {
     kd_real *c = p->C + m * p->ldc + n;
     *c = p->beta == 0 ? p->alpha * sum : p->alpha * sum + p->beta * *c;
 }
 
-static inline kd_real sum_of(kd_vec x) {
+/* The lanes' sum as a tree: rows as short as a head's are half adding up. */
+KD_INLINE kd_real sum_of(kd_vec x) {
+    enum { PARTS = KD_VEC_BYTES / 16, LANES = 16 / sizeof(kd_real) };
+    typedef kd_real quarter __attribute__((vector_size(16)));
+    quarter part[PARTS];
+    memcpy(part, &x, sizeof part);
+    for (int n = PARTS / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++) part[i] += part[i + n];
     kd_real sum = 0;
-    for (int i = 0; i < KD_VEC; i++) sum += x[i];
+    for (int i = 0; i < LANES / 2; i++) sum += part[0][i] + part[0][i + LANES / 2];
     return sum;
 }
 
@@ -45,6 +52,7 @@ static inline kd_real sum_of(kd_vec x) {
 KD_INLINE kd_vec load_b(const product *p, const storage kind, int64_t n, int64_t k) {
 #ifdef KD_VEC_COMPACT
     if (kind == HALVES) return kd_vec_load_halves(p->W->half + n * p->K + k);
+    if (kind == BRAINS) return kd_vec_load_brains(p->W->brain + n * p->K + k);
     if (kind == BLOCKS) {
         const float scale = p->W->scale[(n * p->K + k) / KD_COMPACT_BLOCK];
         return kd_vec_all(scale) * kd_vec_load_bytes(p->W->step + n * p->K + k);
@@ -152,6 +160,8 @@ void kd_gemm_few_compact(const kd_matrix_product *p, const kd_compact *W) {
         const int64_t end = begin + step < p->N ? begin + step : p->N;
         if (W->half)
             FOR_EACH_M(p->M, dots, &few, HALVES, begin, end)
+        else if (W->brain)
+            FOR_EACH_M(p->M, dots, &few, BRAINS, begin, end)
         else
             FOR_EACH_M(p->M, dots, &few, BLOCKS, begin, end)
     }

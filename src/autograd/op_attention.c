@@ -23,14 +23,14 @@
 enum { TILE = 64 };
 
 /* A tile: rows t … t+rows−1 of head h of sample b, and as many keys from `first` on as one of the
- * rows sees. */
+ * rows sees; `ld` is from one row to the next. */
 typedef struct {
-    int64_t b, h, t, rows, first, keys;
+    int64_t b, h, t, rows, first, keys, ld;
     int64_t q, k; /* offsets of the head's first numbers in q-like and k-like tensors */
 } tile;
 
 static tile make_tile(const kd_attention_task *at, int64_t head, int64_t t) {
-    tile i = {.b = head / at->H, .h = head % at->H, .t = t};
+    tile i = {.b = head / at->H, .h = head % at->H, .t = t, .ld = at->C};
     i.rows = at->T - t < TILE ? at->T - t : TILE;
     i.first = kd_attention_first_of(at, i.b, t, i.rows);
     i.keys = kd_attention_visible(at, i.b, t + i.rows - 1) - i.first;
@@ -67,7 +67,7 @@ static void hide(kd_real *p, seen s, int64_t keys) {
 
 /* s = scale · q·kᵀ over the keys of the tile, (rows, keys) with row distance `keys` */
 static void tile_scores(const kd_attention_task *at, const tile *i, kd_real *s) {
-    kd_matrix_product p = kd_product_of(i->rows, i->keys, at->D, kd_plain(at->q + i->q, at->C),
+    kd_matrix_product p = kd_product_of(i->rows, i->keys, at->D, kd_plain(at->q + i->q, i->ld),
                                         kd_transposed(at->k + i->k, at->CG), s, i->keys);
     p.alpha = at->scale;
     multiply(at, p);
@@ -89,14 +89,25 @@ static double exponentials(kd_real *restrict x, int64_t n, kd_real max) {
     return sum;
 }
 
-/* All of a head's queries, so few that reading the keys is what they cost. The rows are divided by
- * their sums behind the product: D numbers each, not S. */
-static void forward_few(const kd_attention_task *at, int64_t head, kd_real *s) {
-    const tile i = make_tile(at, head, 0);
+/* Heads whose queries go together: all that share keys where there is one query, which makes a row
+ * of each. */
+static int64_t heads_together(const kd_attention_task *at) {
+    const int64_t shared = at->H / at->G;
+    return at->T == 1 && shared <= KD_FEW_ROWS ? shared : 1;
+}
+
+/* All queries of `heads` heads, so few that reading the keys is what they cost. The rows are
+ * divided by their sums behind the product: D numbers each, not S. */
+static void forward_few(const kd_attention_task *at, int64_t head, int64_t heads, kd_real *s) {
+    tile i = make_tile(at, head, 0);
+    if (heads > 1) {
+        i.rows = heads;
+        i.ld = at->D;
+    }
     kd_real inverse[KD_FEW_ROWS];
     tile_scores(at, &i, s);
     for (int64_t row = 0; row < i.rows; row++) {
-        const seen own = seen_by(at, &i, row);
+        const seen own = seen_by(at, &i, heads > 1 ? 0 : row);
         const int64_t n = own.end - own.begin;
         kd_real *restrict p = s + row * i.keys;
         const kd_real max = kd_row_max(p + own.begin, n);
@@ -106,9 +117,9 @@ static void forward_few(const kd_attention_task *at, int64_t head, kd_real *s) {
         at->log_sum[head * at->T + row] = max + (kd_real)log(sum);
     }
     multiply(at, kd_product_of(i.rows, at->D, i.keys, kd_plain(s, i.keys),
-                               kd_plain(at->v + i.k, at->CG), at->y + i.q, at->C));
+                               kd_plain(at->v + i.k, at->CG), at->y + i.q, i.ld));
     for (int64_t row = 0; row < i.rows; row++) {
-        kd_real *restrict out = at->y + i.q + row * at->C;
+        kd_real *restrict out = at->y + i.q + row * i.ld;
 #pragma omp simd
         for (int64_t d = 0; d < at->D; d++) out[d] *= inverse[row];
     }
@@ -183,6 +194,23 @@ static void attention_backward(kd_tape *tape, kd_node *node) {
     kd_tape_give(tape, scratch);
 }
 
+/* Every query sees a key. */
+static void check_mask(kd_attention_mask mask, int64_t B, int64_t T, int64_t S) {
+    for (int64_t b = 0; mask.valid && b < B; b++)
+        KD_CONTRACT(mask.valid[b] >= 1 && mask.valid[b] <= S, "attention: valid[%lld] = %d of %lld",
+                    (long long)b, (int)mask.valid[b], (long long)S);
+    for (int64_t i = 0; (mask.first || mask.end) && i < B * T; i++) {
+        const int64_t first = mask.first ? mask.first[i] : 0, last = i % T + S - T;
+        const int64_t end = mask.end ? mask.end[i] : S;
+        KD_CONTRACT(first >= 0 && first < (mask.valid ? mask.valid[i / T] : S) && first < end &&
+                        end <= S && (!mask.causal || first <= last),
+                    "attention: query %lld of sample %lld sees nothing: first %lld, end %lld",
+                    (long long)(i % T), (long long)(i / T), (long long)first, (long long)end);
+        KD_CONTRACT(i % T == 0 || !mask.end || mask.end[i - 1] <= mask.end[i],
+                    "attention: end[%lld] falls", (long long)i);
+    }
+}
+
 static void check_attention(const kd_tensor *q, const kd_tensor *k, const kd_tensor *v, int heads,
                             kd_attention_mask mask) {
     KD_CONTRACT(heads >= 1 && kd_channels(q) % heads == 0, "attention: %d heads of %lld channels",
@@ -193,24 +221,18 @@ static void check_attention(const kd_tensor *q, const kd_tensor *k, const kd_ten
            "attention", q, k);
     KD_FIT(kd_same_shape(k, v), "attention", k, v);
     KD_FIT(!mask.causal || S >= T, "attention (causal)", q, k);
-    for (int64_t b = 0; mask.valid && b < q->shape[0]; b++)
-        KD_CONTRACT(mask.valid[b] >= 1 && mask.valid[b] <= S, "attention: valid[%lld] = %d of %lld",
-                    (long long)b, (int)mask.valid[b], (long long)S);
-    for (int64_t i = 0; mask.first && i < q->shape[0] * T; i++)
-        KD_CONTRACT(mask.first[i] >= 0 && mask.first[i] < (mask.valid ? mask.valid[i / T] : S) &&
-                        (!mask.causal || mask.first[i] <= i % T + S - T),
-                    "attention: query %lld of sample %lld sees nothing: first %d",
-                    (long long)(i % T), (long long)(i / T), (int)mask.first[i]);
+    check_mask(mask, q->shape[0], T, S);
 }
 
-/* A head of a sample is one thread's. */
+/* A head of a sample, or those that go together, is one thread's. */
 static void few_queries(kd_tape *tape, const kd_attention_task *at) {
-    const int64_t tile_size = scratch_size(at);
+    const int64_t heads = heads_together(at);
+    const int64_t tile_size = heads * scratch_size(at);
     const size_t threads = (size_t)omp_get_max_threads();
     kd_real *scratch = kd_tape_take(tape, threads * (size_t)tile_size * sizeof *scratch);
 #pragma omp parallel for schedule(dynamic, 1) if (kd_attention_threaded(at))
-    for (int64_t head = 0; head < at->B * at->H; head++)
-        forward_few(at, head, scratch + omp_get_thread_num() * tile_size);
+    for (int64_t head = 0; head < at->B * at->H; head += heads)
+        forward_few(at, head, heads, scratch + omp_get_thread_num() * tile_size);
     kd_tape_give(tape, scratch);
 }
 

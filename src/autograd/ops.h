@@ -154,6 +154,8 @@ typedef struct {
     const int32_t *valid; /* (B) how many keys exist, 1 … S; NULL: S                          */
     const int32_t *first; /* (B,T) the first key a query sees, where a text begins that others lie
                              in front of; never beyond the last it sees; NULL: 0              */
+    const int32_t *end; /* (B,T) where the keys end that a query sees, where its text ends; 1 … S,
+                           never falling along T; NULL: S                                   */
 } kd_attention_mask;
 
 /* Per head h of width D = C/heads: y_h = softmax(q_h·k_gᵀ/√D + mask)·v_g. q (B,T,C); k, v

@@ -23,6 +23,8 @@ typedef struct kd_constant {
     void (*read)(const struct kd_constant *constant, kd_real *out, int64_t first, int64_t count);
     int64_t bytes;        /* that they take where they lie */
     const uint16_t *half; /* where they lie as IEEE halves, dense, maybe unaligned; else NULL */
+    const struct kd_constant_steps
+        *steps; /* where they are small whole numbers (packed.h), or NULL */
 } kd_constant;
 
 typedef struct kd_tensor {

@@ -1,4 +1,5 @@
-/* One register of floats from halves or signed bytes. KD_VEC_COMPACT says that these are there. */
+/* One register of floats from halves, bfloat16 or signed bytes. KD_VEC_COMPACT says that these are
+ * there. */
 #ifndef KD_AUTOGRAD_VEC_COMPACT_H
 #define KD_AUTOGRAD_VEC_COMPACT_H
 
@@ -13,6 +14,16 @@ KD_INLINE kd_vec kd_vec_load_halves(const uint16_t *from) {
     return (kd_vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)from));
 #else
     return (kd_vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)from));
+#endif
+}
+
+KD_INLINE kd_vec kd_vec_load_brains(const uint16_t *from) {
+#ifdef __AVX512F__
+    const __m256i brains = _mm256_loadu_si256((const __m256i *)(const void *)from);
+    return (kd_vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32(brains), 16);
+#else
+    const __m128i brains = _mm_loadu_si128((const __m128i *)(const void *)from);
+    return (kd_vec)_mm256_slli_epi32(_mm256_cvtepu16_epi32(brains), 16);
 #endif
 }
 

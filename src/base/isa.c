@@ -64,6 +64,10 @@ int kd_isa_has(kd_isa isa) {
     return false;
 }
 
+int kd_isa_has_fast_pairs(void) {
+    return kd_isa_has(KD_ISA_AVX512BF16) && __builtin_cpu_is("amd");
+}
+
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -79,6 +83,14 @@ int kd_isa_has(kd_isa isa) {
 
 int kd_isa_has(kd_isa isa) {
     return isa == KD_ISA_PORTABLE;
+}
+
+#endif
+
+#ifndef __x86_64__
+
+int kd_isa_has_fast_pairs(void) {
+    return false;
 }
 
 #endif

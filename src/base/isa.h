@@ -29,6 +29,11 @@ const char *kd_isa_name(kd_isa isa);
  */
 int kd_isa_has(kd_isa isa);
 
+/* Whether AVX512-BF16 multiplies faster than AVX-512 does in float32: AMD's processors take two
+ * products in the time of one, Intel's do as many as in float32 (without AMX), and the numbers must
+ * be rounded first. */
+int kd_isa_has_fast_pairs(void);
+
 /* The highest level that may be used: DISTILL_ISA's, or any. What is used is what the processor
  * has of that. Reads the environment at each call; a word that names no level counts as none. */
 kd_isa kd_isa_allowed(void);

@@ -21,6 +21,7 @@ typedef struct {
 /* In the order of use. */
 static const command COMMANDS[] = {
     {"train", kd_cmd_train, "run the stages of a config that are missing, measure every model"},
+    {"compress", kd_cmd_compress, "distil, then every number format: size, speed, quality"},
     {"sweep", kd_cmd_sweep, "run a config in variants over several seeds, one table of them all"},
     {"slurm", kd_cmd_slurm, "write a batch script that trains a config on several machines"},
     {"label", kd_cmd_label, "write down what the teacher hears in recordings"},

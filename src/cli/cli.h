@@ -85,6 +85,7 @@ int kd_arguments_integer(int64_t *out, const kd_arguments *arguments, const char
 int kd_cli_main(int argc, char **argv);
 
 int kd_cmd_bench(int argc, char **argv);
+int kd_cmd_compress(int argc, char **argv);
 int kd_cmd_convert(int argc, char **argv);
 int kd_cmd_imatrix(int argc, char **argv);
 int kd_cmd_eval(int argc, char **argv);

@@ -17,13 +17,16 @@
 #include "cli/cli.h"
 #include "quant/int8_kernel.h"
 #include "tasks/classify/classifier.h"
+#include "tasks/language/bench_llama.h"
 #include "tasks/speech/bench_whisper.h"
 
 enum { PEAK_SIZE = 1536, REPEATS = 9, STEPS = 24 };
 
 static const kd_option OPTIONS[] = {
-    {"model", "NAME", "only this: mlp, resnet8, vocabulary, whisper_base_en or whisper_small"},
-    {"batch", "N", "samples per step (default 128; Whisper: windows of 30 s, default 4)"},
+    {"model", "NAME",
+     "only this: mlp, resnet8, vocabulary, whisper_base_en, whisper_small or smollm_student"},
+    {"batch", "N",
+     "samples per step (default 128; Whisper: windows of 30 s, SmolLM: contexts, default 4)"},
     {"precision", "NAME", "float32, bfloat16 or auto (default: both of the first two where fast)"},
     {"json", "FILE",
      "also write the peaks and the steps' shares of them, for tests/bench_compare.py"},
@@ -41,10 +44,9 @@ static const kd_usage USAGE = {
     .summary =
         "Measures this machine's matrix-product peak (float32, bfloat16, int8), then training\n"
         "steps: samples per second, the share of the step's time spent in products, and the\n"
-        "share of the peak they reach there, in float32 and in bfloat16 where it is fast; then "
-        "the\n"
-        "loss over a vocabulary. A step of Whisper takes half a minute and is measured by name.\n"
-        "Medians; data in memory, random weights.",
+        "share of the peak they reach there, in float32 and in bfloat16 where it is fast; then\n"
+        "the loss over a vocabulary. A step of Whisper or SmolLM takes half a minute and is\n"
+        "measured by name. Medians; data in memory, random weights.",
     .options = OPTIONS,
     .example = "distill bench\n"
                "distill bench --model mlp --batch 256\n"
@@ -135,11 +137,11 @@ static int measure_int8_peak(double *out) {
     for (int r = -1; r < REPEATS && status == KD_OK; r++) {
         double began = kd_clock();
 #pragma omp parallel for
-        for (int64_t row = 0; row < n; row += KD_INT8_ROWS) {
+        for (int64_t row = 0; row < n; row += kernel->rows) {
             int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS];
             kd_int8_windows in = {.segments = 1, .offset = &start};
             in.groups = kd_int8_groups(kernel, n);
-            in.rows = (int)(n - row < KD_INT8_ROWS ? n - row : KD_INT8_ROWS);
+            in.rows = (int)(n - row < kernel->rows ? n - row : kernel->rows);
             for (int i = 0; i < in.rows; i++)
                 in.row[i] = (const char *)activation + (row + i) * n * (kernel->wide ? 2 : 1);
             for (int64_t p = 0; p < panels; p++) kernel->tile(&in, packed + p * panel, c);
@@ -209,14 +211,11 @@ static int measure_step(const step_case *c, int64_t batch, kd_precision precisio
                            .momentum = 0.9,
                            .evaluate_every = 1};
     kd_loss_config loss = {.hard = 1, .temperature = 1};
-    kd_classifier_job job = {.loop = {.stage = "bench",
-                                      .folder = ".",
-                                      .spec = &train,
-                                      .precision = precision,
-                                      .seed = 1},
-                             .loss = &loss,
-                             .mode = KD_RUN_FLOAT,
-                             .train = &data};
+    kd_classifier_job job = {
+        .loop = {.stage = "bench", .spec = &train, .precision = precision, .seed = 1},
+        .loss = &loss,
+        .mode = KD_RUN_FLOAT,
+        .train = &data};
     double step = 0;
     size_t arena = 0;
     kd_gemm_count_enable(true);
@@ -259,8 +258,7 @@ static int measure_peaks(double peak[2], const record *r) {
     char kernels[160], own[64];
     kd_gemm_describe(kernels, sizeof kernels);
     record_peak(r, "float32", peak[0], kernels);
-    record_peak(r, "bfloat16", peak[1],
-                kd_bfloat16_is_fast() ? kd_bfloat16_kernels() : "our own, in float32");
+    record_peak(r, "bfloat16", peak[1], kd_bfloat16_kernels());
     snprintf(own, sizeof own, "our own, %s", kd_int8_kernel_choose()->name);
     record_peak(r, "int8", int8_peak, own);
     return KD_OK;
@@ -291,8 +289,8 @@ static int measure_steps(const char *only, int64_t batch, const kd_precision *pr
     }
     if (status == KD_OK && !found)
         status = kd_fail(KD_EUSAGE,
-                         "--model %s: there are mlp, resnet8, vocabulary, whisper_base_en and "
-                         "whisper_small",
+                         "--model %s: there are mlp, resnet8, vocabulary, whisper_base_en, "
+                         "whisper_small and smollm_student",
                          only);
     return status;
 }
@@ -304,8 +302,9 @@ int kd_cmd_bench(int argc, char **argv) {
     if (status != KD_OK) return status;
     const char *model = kd_arguments_value(&arguments, "model");
     const bool whisper = model && kd_bench_is_whisper(model);
-    status = kd_arguments_integer(&batch, &arguments, "batch", 1, whisper ? 64 : 65536,
-                                  whisper ? 4 : 128);
+    const bool text = model && kd_bench_is_llama(model);
+    status = kd_arguments_integer(&batch, &arguments, "batch", 1, whisper || text ? 64 : 65536,
+                                  whisper || text ? 4 : 128);
     const char *name = kd_arguments_value(&arguments, "precision");
     const char *blob = kd_arguments_value(&arguments, "blob");
     const char *made = kd_arguments_value(&arguments, "export");
@@ -317,6 +316,7 @@ int kd_cmd_bench(int argc, char **argv) {
         return kd_bench_blob(blob, batch, kd_arguments_value(&arguments, "input"),
                              kd_arguments_value(&arguments, "output"));
     if (whisper) return kd_bench_whisper(model, batch, precision);
+    if (text) return kd_bench_llama(batch, precision);
     record r = begin_record();
     status = measure_steps(model, batch, name ? &precision : NULL, &r);
     return end_record(&r, kd_arguments_value(&arguments, "json"), status);

@@ -13,7 +13,8 @@ static const kd_usage USAGE = {
     .most = -1,
     .summary =
         "Prints what is in a file: a config (its networks, node by node), a checkpoint, a teacher\n"
-        "store, an exported or foreign GGUF, a safetensors file, a Whisper model (whisper.cpp's\n"
+        "store, an exported or foreign GGUF, a safetensors file, an .onnx file, a Whisper model "
+        "(whisper.cpp's\n"
         ".bin, GGUF, a Hugging Face folder), a language model (GGUF, a Hugging Face folder).",
     .example = "distill inspect configs/fashion_mnist.json\n"
                "distill inspect runs/fashion_mnist/student.int8.gguf"};
@@ -38,9 +39,11 @@ static int inspect(void *context, char *path) {
         [KD_FILE_STORE] = kd_inspect_store,
         [KD_FILE_GGUF] = kd_inspect_gguf,
         [KD_FILE_SAFETENSORS] = kd_inspect_safetensors,
+        [KD_FILE_ONNX] = kd_inspect_onnx,
         [KD_FILE_WHISPER_BIN] = kd_inspect_whisper_bin,
         [KD_FILE_WHISPER_FOLDER] = kd_inspect_whisper_folder,
-        [KD_FILE_LLAMA_FOLDER] = kd_inspect_llama_folder};
+        [KD_FILE_LLAMA_FOLDER] = kd_inspect_llama_folder,
+        [KD_FILE_BERT_FOLDER] = kd_inspect_bert_folder};
     kd_file_kind kind;
     kd_text text = {0};
     int status = kd_file_kind_of(&kind, path);

@@ -10,7 +10,7 @@
 
 static const kd_option OPTIONS[] = {
     {"markdown", NULL, "tables for people, as in docs/configuration.md"},
-    {"task", "NAME", "of configs of another task: classify (default), speech, language"},
+    {"task", "NAME", "of configs of another task: classify (default), speech, language, encoder"},
     {"sweep", NULL, "of the files of distill sweep instead"},
     {NULL, NULL, NULL}};
 

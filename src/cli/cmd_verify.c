@@ -7,6 +7,7 @@
 #include "data/h5.h"
 #include "data/store.h"
 #include "distill/checkpoint.h"
+#include "files/bert_file.h"
 #include "files/gguf.h"
 #include "files/llama_file.h"
 #include "files/safetensors.h"
@@ -91,6 +92,14 @@ static int verify_llama(const char **what, const char *path) {
     return status;
 }
 
+static int verify_bert(const char **what, const char *path) {
+    *what = "encoder, its structure is sound and every weight finite (the format has no checksum)";
+    kd_bert_file *file;
+    int status = kd_bert_file_open(&file, path, true);
+    if (status == KD_OK) kd_bert_file_free(file);
+    return status;
+}
+
 static int run_blob(const char *path) {
     kd_blob *blob;
     int status = kd_blob_open(&blob, path);
@@ -107,18 +116,21 @@ static int verify_gguf(const char **what, const char *path) {
     const bool weights = ours && kd_gguf_is_weights(gguf);
     const bool whisper = status == KD_OK && kd_gguf_is_whisper(gguf);
     const bool llama = status == KD_OK && kd_gguf_is_llama(gguf);
+    const bool bert = status == KD_OK && kd_gguf_is_bert(gguf);
     if (ours) status = kd_gguf_verify(gguf, path);
     kd_gguf_free(gguf);
     if (status == KD_OK && model) status = run_blob(path);
     if (status == KD_OK && whisper) status = verify_whisper(what, path);
     if (status == KD_OK && llama) status = verify_llama(what, path);
-    *what = weights            ? "rounded weights, its checksum is right"
-            : model            ? "exported model, its checksum is right and it can be run"
-            : whisper && ours  ? "Whisper, its checksum is right and every weight finite"
-            : llama && ours    ? "language model, its checksum is right and every weight finite"
-            : whisper || llama ? *what
-            : ours             ? "GGUF, its checksum is right"
-                               : "GGUF from elsewhere, its structure is sound (it has no checksum)";
+    if (status == KD_OK && bert) status = verify_bert(what, path);
+    *what = weights           ? "rounded weights, its checksum is right"
+            : model           ? "exported model, its checksum is right and it can be run"
+            : whisper && ours ? "Whisper, its checksum is right and every weight finite"
+            : llama && ours   ? "language model, its checksum is right and every weight finite"
+            : bert && ours    ? "encoder, its checksum is right and every weight finite"
+            : whisper || llama || bert ? *what
+            : ours                     ? "GGUF, its checksum is right"
+                   : "GGUF from elsewhere, its structure is sound (it has no checksum)";
     return status;
 }
 
@@ -170,7 +182,8 @@ static int verify(void *context, char *path) {
                                                    [KD_FILE_SAFETENSORS] = verify_safetensors,
                                                    [KD_FILE_WHISPER_BIN] = verify_whisper,
                                                    [KD_FILE_WHISPER_FOLDER] = verify_whisper,
-                                                   [KD_FILE_LLAMA_FOLDER] = verify_llama};
+                                                   [KD_FILE_LLAMA_FOLDER] = verify_llama,
+                                                   [KD_FILE_BERT_FOLDER] = verify_bert};
     const char *what = "";
     kd_file_kind kind;
     int status = kd_file_kind_of(&kind, path);

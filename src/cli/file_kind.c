@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "data/h5.h"
+#include "files/bert_file.h"
 #include "files/llama_file.h"
 
 /* A checkpoint or a store: what the file says it is. */
@@ -41,6 +42,8 @@ static int kind_of_folder(kd_file_kind *out, const char *path) {
         *out = KD_FILE_STORE;
     else if (kd_llama_file_is(path))
         *out = KD_FILE_LLAMA_FOLDER;
+    else if (kd_bert_file_is(path))
+        *out = KD_FILE_BERT_FOLDER;
     else if (holds(path, "config.json") &&
              (holds(path, "vocab.json") || holds(path, "tokenizer.json")))
         *out = KD_FILE_WHISPER_FOLDER;
@@ -77,12 +80,14 @@ int kd_file_kind_of(kd_file_kind *out, const char *path) {
         return kind_of_hdf5(out, path);
     else if (n > 8 && start[8] == '{' && start[7] == 0)
         *out = KD_FILE_SAFETENSORS;
+    else if (kd_ends_with(path, ".onnx"))
+        *out = KD_FILE_ONNX;
     else if (is_json(start, n))
         *out = KD_FILE_CONFIG;
     else
         return kd_fail(KD_EDATA,
-                       "%s: is not a config, checkpoint, teacher store, GGUF, safetensors or "
-                       "whisper.cpp file",
+                       "%s: is not a config, checkpoint, teacher store, GGUF, safetensors, "
+                       "whisper.cpp or .onnx file",
                        path);
     return KD_OK;
 }

@@ -104,10 +104,15 @@ int kd_inspect_store(kd_text *out, const char *path) {
                     "targets    the last hidden state, %d wide, %s; with the output matrix all %d "
                     "logits\n",
                     h->width, dtype, h->classes);
+    else if (h->kind == KD_STORE_SAMPLED)
+        kd_text_add(out, "targets    %d draws out of %d classes, %.1f different ones a position\n",
+                    h->draws, h->classes,
+                    (double)kd_store_drawn(store) / (double)kd_store_positions(store));
     else
         kd_text_add(out, "targets    the largest %d of %d logits, %s\n", h->k, h->classes, dtype);
+    const char *what = h->kind == KD_STORE_SAMPLED ? "drawn at τ = " : "tails at τ = ";
     for (int i = 0; i < h->temperature_count; i++)
-        kd_text_add(out, "%s%g%s", i ? ", " : "tails at τ = ", h->temperature[i],
+        kd_text_add(out, "%s%g%s", i ? ", " : what, h->temperature[i],
                     i + 1 == h->temperature_count ? "\n" : "");
     kd_text_add(out, "teacher    %s\nclasses    %s\ndata       %s\n", h->teacher.hex,
                 h->class_list.hex, h->data.hex);

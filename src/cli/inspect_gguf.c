@@ -179,6 +179,16 @@ static int add_llama(kd_text *out, const kd_gguf *gguf, const char *path) {
     return status;
 }
 
+static int add_bert(kd_text *out, const kd_gguf *gguf, const char *path) {
+    kd_bert_file *file;
+    int status = kd_bert_gguf_decode(&file, gguf->bytes, gguf->length, path, true);
+    if (status < 0) return status;
+    status = kd_inspect_add_bert(out, file);
+    kd_text_add(out, "\n");
+    kd_bert_file_free(file);
+    return status;
+}
+
 /* --- the whole ------------------------------------------------------------------------------ */
 
 static int add_gguf_tensors(kd_text *out, const kd_gguf *gguf) {
@@ -225,6 +235,7 @@ int kd_inspect_gguf(kd_text *out, const char *path) {
         if (status == KD_OK && ours && graph) status = add_graph(out, graph, path);
         if (status == KD_OK && kd_gguf_is_whisper(gguf)) status = add_whisper(out, gguf, path);
         if (status == KD_OK && kd_gguf_is_llama(gguf)) status = add_llama(out, gguf, path);
+        if (status == KD_OK && kd_gguf_is_bert(gguf)) status = add_bert(out, gguf, path);
         if (status == KD_OK) status = add_gguf_tensors(out, gguf);
     }
     kd_gguf_free(gguf);

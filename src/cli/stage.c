@@ -1,6 +1,7 @@
 #include "cli/stage.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -21,16 +22,23 @@ void kd_stage_catch_signals(void) {
 }
 
 /* The config of the task already found. */
-static int load(kd_stage_config *c, kd_arguments *arguments) {
+static int load(kd_stage_config *c, kd_arguments *arguments, const char *last) {
     const char *const *sets;
     const int count = kd_arguments_all(arguments, "set", &sets);
-    return c->task->load(&c->config, arguments->positional[0], count, sets);
+    const char **all = malloc(((size_t)count + 1) * sizeof *all);
+    if (!all) return kd_fail_memory((size_t)count * sizeof *all, "--set");
+    for (int i = 0; i < count; i++) all[i] = sets[i];
+    all[count] = last;
+    const int status =
+        c->task->load(&c->config, arguments->positional[0], count + (last != NULL), all);
+    free(all);
+    return status;
 }
 
 int kd_stage_config_load(kd_stage_config *out, kd_arguments *arguments) {
     *out = (kd_stage_config){0};
     int status = kd_task_of_config(&out->task, arguments->positional[0]);
-    return status < 0 ? status : load(out, arguments);
+    return status < 0 ? status : load(out, arguments, NULL);
 }
 
 void kd_stage_config_clear(kd_stage_config *config) {
@@ -48,10 +56,12 @@ static void tell_job(void) {
     if (*job) kd_log("%s", job);
 }
 
-static int carry_out(const kd_stage_config *c, kd_arguments *arguments, kd_stage_kind stage) {
+static int carry_out(const kd_stage_config *c, kd_arguments *arguments, kd_stage_kind stage,
+                     kd_stage_kind needs) {
     void *run = NULL;
     const kd_task *task = c->task;
     int status = task->check(c->config, stage);
+    if (status == KD_OK) status = task->check(c->config, needs);
     if (status < 0) return status;
     kd_stage_catch_signals();
     tell_job();
@@ -63,14 +73,19 @@ static int carry_out(const kd_stage_config *c, kd_arguments *arguments, kd_stage
 }
 
 int kd_stage_carry_out(kd_arguments *arguments, kd_stage_kind stage) {
+    return kd_stage_carry_out_of(arguments, stage, stage, NULL);
+}
+
+int kd_stage_carry_out_of(kd_arguments *arguments, kd_stage_kind stage, kd_stage_kind needs,
+                          const char *set) {
     kd_stage_config config = {0};
     int status = kd_task_of_config(&config.task, arguments->positional[0]);
     if (status == KD_OK && !config.task->stage[stage])
         status =
             kd_fail(KD_EUSAGE, "%s: `distill %s` has nothing to do for a config of this kind (%s)",
                     arguments->positional[0], arguments->usage->command, config.task->kinds);
-    if (status == KD_OK) status = load(&config, arguments);
-    if (status == KD_OK) status = carry_out(&config, arguments, stage);
+    if (status == KD_OK) status = load(&config, arguments, set);
+    if (status == KD_OK) status = carry_out(&config, arguments, stage, needs);
     kd_stage_config_clear(&config);
     return status;
 }

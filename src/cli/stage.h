@@ -29,6 +29,11 @@ const char *kd_stage_runs(const kd_arguments *arguments);
  * SIGUSR1 then save and stop. */
 int kd_stage_carry_out(kd_arguments *arguments, kd_stage_kind stage);
 
+/* The same of a config in which `set` ("key=value"; NULL: nothing) is changed last, which must have
+ * something to do for the stage `needs`, too. */
+int kd_stage_carry_out_of(kd_arguments *arguments, kd_stage_kind stage, kd_stage_kind needs,
+                          const char *set);
+
 /* From now on ^C, SIGTERM and SIGUSR1 save and stop; a second one of them ends the process. */
 void kd_stage_catch_signals(void);
 

@@ -12,11 +12,13 @@
 
 #include "base/hash.h"
 
-enum { KD_STORE_TEMPERATURES_MAX = 8 };
+enum { KD_STORE_TEMPERATURES_MAX = 8, KD_STORE_DRAWS_MAX = 4096, KD_STORE_DRAWN_MAX = 1 << 24 };
 
 /* HIDDEN: the teacher's last hidden state at each position, and once its output matrix, whose
- * product is the logits: exact at every temperature. */
-typedef enum { KD_STORE_DENSE, KD_STORE_TOPK, KD_STORE_HIDDEN } kd_store_kind;
+ * product is the logits: exact at every temperature.
+ * SAMPLED: classes drawn with replacement from softmax(v/τ), each with how often it came up: c/N is
+ * an estimate of its probability without bias (Anshumann et al. 2025, "Sparse Logit Sampling"). */
+typedef enum { KD_STORE_DENSE, KD_STORE_TOPK, KD_STORE_HIDDEN, KD_STORE_SAMPLED } kd_store_kind;
 typedef enum { KD_STORE_F32, KD_STORE_F16 } kd_store_dtype;
 
 typedef struct {
@@ -25,12 +27,15 @@ typedef struct {
     bool sequences;        /* a row is a run of positions                                */
     int classes;           /* V ≥ 2                                                      */
     int k;                 /* TOPK: kept logits per row, 1 … V−1; DENSE: 0               */
-    int temperature_count; /* TOPK: the temperatures the tail was summed at; DENSE: 0,
-                              since dense rows serve every temperature                  */
+    int temperature_count; /* TOPK: the temperatures the tail was summed at; SAMPLED: 1, the
+                              one drawn at; else 0: those rows serve every temperature  */
     double temperature[KD_STORE_TEMPERATURES_MAX];
     int width;             /* HIDDEN: of a hidden state ≥ 1; else 0                      */
     const float *output;   /* HIDDEN: (V,width), v = hidden·outputᵀ; else NULL. A writer
                               reads it until its end; that of an open store is the store's */
+    int draws;             /* SAMPLED: N of a position, 1 … KD_STORE_DRAWS_MAX, and V·N at
+                              most KD_STORE_DRAWN_MAX; else 0. Sequences only            */
+    uint64_t seed;         /* SAMPLED: of the draws; a writer's, not stored              */
     int64_t views;         /* rows per sample ≥ 1; view v of `views` augmentations       */
     bool augmented;        /* false: the one view is the sample as it is                 */
     kd_hash teacher;       /* of the teacher's weights; "" in a foreign store that does not say */
@@ -89,7 +94,7 @@ typedef struct kd_store kd_store;
 
 /* Reads and checks everything (schema, checksums, row counts, missing or foreign shards, duplicate
  * ids, numbers that are not finite), in blocks of a megabyte or of a position. The numbers stay in
- * the files: in memory there are 28 to 36 bytes for each row (sequences: 40 to 48), 8 for each
+ * the files: in memory there are 28 to 36 bytes for each row (sequences: 40 to 60), 8 for each
  * chunk of a dataset, and a matrix of hidden states' teacher. The caller frees. Errors:
  * KD_ENOINPUT, KD_EDATA, KD_EIO, KD_EINTERNAL (memory). */
 int kd_store_open(kd_store **out, const char *path);
@@ -139,6 +144,12 @@ int kd_store_read_topk_run(const kd_store *store, int64_t view, uint64_t id, int
                            int temperature_index, int32_t *index, float *kept, float *tail);
 int kd_store_read_hidden(const kd_store *store, int64_t view, uint64_t id, int64_t length,
                          float *hidden);
+/* SAMPLED: index (length,N), the classes drawn at each position in rising order, and share
+ * (length,N), how often each came up, over N; behind the last, class 0 with share 0. */
+int kd_store_read_sampled(const kd_store *store, int64_t view, uint64_t id, int64_t length,
+                          int32_t *index, float *share);
+/* SAMPLED: different classes over all positions of the store. */
+int64_t kd_store_drawn(const kd_store *store);
 /* Lets the system fetch a row that will be read soon; returns at once, and changes no result. */
 void kd_store_expect(const kd_store *store, int64_t view, uint64_t id);
 /* How many positions the row has; KD_EDATA when it is missing. */
@@ -147,7 +158,8 @@ int64_t kd_store_length(const kd_store *store, int64_t view, uint64_t id);
 /* What storing cost: the mean over the row's positions of KL(dense ‖ stored) in nats, at
  * `temperature` and without τ², where `logits` (length,V) are the teacher's own. Top-k rows (which
  * must have this temperature) are read as kept classes exact, the tail's mass spread evenly over
- * the others. KD_EDATA as above, KD_EINTERNAL (memory). */
+ * the others. SAMPLED: KL(stored ‖ dense), the other one being infinite, at the store's
+ * temperature. KD_EDATA as above, KD_EINTERNAL (memory). */
 int kd_store_divergence(double *out, const kd_store *store, int64_t view, uint64_t id,
                         int64_t length, double temperature, const float *logits);
 

@@ -61,9 +61,34 @@ static int restore(const kd_store *s, int64_t view, uint64_t id, int64_t length,
     return status;
 }
 
+/* KL(stored ‖ dense) of draws. */
+static int draws_divergence(double *out, const kd_store *s, int64_t view, uint64_t id,
+                            int64_t length, const float *logits) {
+    const kd_store_header *h = kd_store_describe(s);
+    const double rate = 1 / h->temperature[0];
+    const size_t numbers = (size_t)(length * h->draws);
+    int32_t *index = malloc(numbers * sizeof *index);
+    float *share = malloc(numbers * sizeof *share);
+    int status = index && share ? kd_store_read_sampled(s, view, id, length, index, share)
+                                : kd_fail_memory(numbers * sizeof *index, "a stored row");
+    *out = 0;
+    for (int64_t t = 0; t < length && status == KD_OK; t++) {
+        const float *p = logits + t * h->classes;
+        const double log_p = log_sum(p, h->classes, rate);
+        for (int64_t i = t * h->draws; i < (t + 1) * h->draws; i++)
+            if (share[i] > 0)
+                *out += share[i] * (log(share[i]) - (p[index[i]] * rate - log_p)) / (double)length;
+    }
+    free(index);
+    free(share);
+    return status;
+}
+
 int kd_store_divergence(double *out, const kd_store *s, int64_t view, uint64_t id, int64_t length,
                         double temperature, const float *logits) {
     const int64_t V = kd_store_describe(s)->classes;
+    if (kd_store_describe(s)->kind == KD_STORE_SAMPLED)
+        return draws_divergence(out, s, view, id, length, logits);
     const double rate = 1 / temperature;
     const size_t bytes = (size_t)(length * V) * sizeof(float);
     float *stored = malloc(bytes);

@@ -8,8 +8,9 @@
 #include "base/error.h"
 
 static const char SCHEMA[] = "distill-teacher-store";
-/* Version 2 brought hidden states and sequences; what has neither is still written as version 1. */
-enum { ROWS_VERSION = 1, VERSION = 2 };
+/* Version 2 brought hidden states and sequences, version 3 draws; each store is written as the
+ * first version that has all of it. */
+enum { ROWS_VERSION = 1, RUNS_VERSION = 2, VERSION = 3 };
 enum {
     CLASSES_MAX = 1 << 24,
     CLASS_NAMES_MAX = 1 << 26,
@@ -18,7 +19,7 @@ enum {
 };
 static const int64_t POSITIONS_MAX = (int64_t)1 << 48;
 
-static const char *const KIND[] = {"dense", "topk", "hidden"};
+static const char *const KIND[] = {"dense", "topk", "hidden", "sampled"};
 static const char *const DTYPE[] = {"float32", "float16"};
 
 int kd_store_shards(kd_shards *out, const char *folder) {
@@ -28,19 +29,17 @@ int kd_store_shards(kd_shards *out, const char *folder) {
 /* --- columns -------------------------------------------------------------------------------- */
 
 const char *kd_column_name(kd_column c) {
-    static const char *const name[] = {"id",     "view",  "label", "length", "label_crc32",
-                                       "logits", "index", "kept",  "tail",   "hidden"};
+    static const char *const name[] = {"id",          "view",   "label",  "length",
+                                       "label_crc32", "counts", "logits", "index",
+                                       "kept",        "tail",   "hidden", "drawn"};
     return name[c];
-}
-
-bool kd_column_is_positional(kd_column c) {
-    return c >= KD_COLUMN_LOGITS;
 }
 
 kd_column kd_column_values(const kd_store_header *h) {
     static const kd_column column[] = {[KD_STORE_DENSE] = KD_COLUMN_LOGITS,
                                        [KD_STORE_TOPK] = KD_COLUMN_KEPT,
-                                       [KD_STORE_HIDDEN] = KD_COLUMN_HIDDEN};
+                                       [KD_STORE_HIDDEN] = KD_COLUMN_HIDDEN,
+                                       [KD_STORE_SAMPLED] = KD_COLUMN_DRAWN};
     return column[h->kind];
 }
 
@@ -51,6 +50,10 @@ int64_t kd_column_width(const kd_store_header *h, kd_column c) {
     case KD_COLUMN_LENGTH:
     case KD_COLUMN_TOKENS:
         return h->sequences;
+    case KD_COLUMN_COUNTS:
+        return h->kind == KD_STORE_SAMPLED;
+    case KD_COLUMN_DRAWN:
+        return h->kind == KD_STORE_SAMPLED ? 3 : 0;
     case KD_COLUMN_LOGITS:
         return h->kind == KD_STORE_DENSE ? h->classes : 0;
     case KD_COLUMN_INDEX:
@@ -71,27 +74,53 @@ static bool has_dtype(kd_column c) {
 
 size_t kd_column_element(const kd_store_header *h, kd_column c) {
     if (c == KD_COLUMN_ID) return 8;
+    if (c == KD_COLUMN_DRAWN) return 1;
     return has_dtype(c) && h->dtype == KD_STORE_F16 ? 2 : 4;
+}
+
+size_t kd_column_bytes(const kd_store_header *h, kd_column c) {
+    const size_t each = (size_t)kd_column_width(h, c) * kd_column_element(h, c);
+    return c == KD_COLUMN_DRAWN ? each * (size_t)h->draws : each;
 }
 
 hid_t kd_column_type(const kd_store_header *h, kd_column c) {
     if (c == KD_COLUMN_ID) return H5Tcopy(H5T_STD_U64LE);
+    if (c == KD_COLUMN_DRAWN) return H5Tcopy(H5T_STD_U8LE);
     if (c == KD_COLUMN_TOKENS) return H5Tcopy(H5T_STD_U32LE);
     if (has_dtype(c) && h->dtype == KD_STORE_F16) return kd_h5_half();
     return H5Tcopy(has_dtype(c) || c == KD_COLUMN_TAIL ? H5T_IEEE_F32LE : H5T_STD_I32LE);
 }
 
 int kd_column_shape(const kd_shard_head *head, kd_column c, int64_t shape[2]) {
-    shape[0] = kd_column_is_positional(c) ? head->positions : head->rows;
+    shape[0] = c == KD_COLUMN_DRAWN   ? head->drawn
+               : c < KD_COLUMN_LOGITS ? head->rows
+                                      : head->positions;
     shape[1] = kd_column_width(&head->header, c);
-    return kd_column_is_positional(c) ? 2 : 1;
+    return c < KD_COLUMN_LOGITS ? 1 : 2;
 }
 
 size_t kd_store_row_bytes(const kd_store_header *h) {
     size_t bytes = 0;
-    for (kd_column c = 0; c < KD_COLUMN_COUNT; c++)
-        bytes += (size_t)kd_column_width(h, c) * kd_column_element(h, c);
+    for (kd_column c = 0; c < KD_COLUMN_COUNT; c++) bytes += kd_column_bytes(h, c);
     return bytes;
+}
+
+void kd_drawn_write(unsigned char out[3], int classes, kd_drawn drawn) {
+    const uint32_t code = (uint32_t)drawn.class + (uint32_t)classes * (uint32_t)(drawn.count - 1);
+    for (int i = 0; i < 3; i++) out[i] = (unsigned char)(code >> 8 * i);
+}
+
+kd_drawn kd_drawn_read(const unsigned char in[3], int classes) {
+    const int32_t code = in[0] | in[1] << 8 | in[2] << 16;
+    return (kd_drawn){code % classes, code / classes + 1};
+}
+
+int64_t kd_drawn_count(const kd_store_header *h, int64_t n, const unsigned char *entries) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++)
+        for (int drawn = 0; drawn < h->draws; count++)
+            drawn += kd_drawn_read(entries + 3 * count, h->classes).count;
+    return count;
 }
 
 /* --- the header ----------------------------------------------------------------------------- */
@@ -108,6 +137,7 @@ const char *kd_store_header_difference(const kd_store_header *a, const kd_store_
     if (a->classes != b->classes) return "classes";
     if (a->width != b->width) return "width";
     if (a->k != b->k) return "k";
+    if (a->draws != b->draws) return "draws";
     if (a->temperature_count != b->temperature_count) return "temperatures";
     for (int i = 0; i < a->temperature_count; i++)
         if (!kd_store_same_temperature(a->temperature[i], b->temperature[i])) return "temperatures";
@@ -124,15 +154,18 @@ int kd_shard_head_write(hid_t file, const kd_shard_head *head) {
     const kd_store_header *h = &head->header;
     int status = kd_h5_set_string(file, "schema", SCHEMA);
     const bool rows = h->kind != KD_STORE_HIDDEN && !h->sequences;
-    if (status == KD_OK) status = kd_h5_set_int(file, "version", rows ? ROWS_VERSION : VERSION);
+    const int version = h->kind == KD_STORE_SAMPLED ? VERSION : rows ? ROWS_VERSION : RUNS_VERSION;
+    if (status == KD_OK) status = kd_h5_set_int(file, "version", version);
     if (status == KD_OK) status = kd_h5_set_string(file, "kind", KIND[h->kind]);
     if (status == KD_OK) status = kd_h5_set_string(file, "dtype", DTYPE[h->dtype]);
     if (status == KD_OK) status = kd_h5_set_int(file, "classes", h->classes);
-    if (status == KD_OK && h->kind == KD_STORE_TOPK) {
-        status = kd_h5_set_int(file, "k", h->k);
-        if (status == KD_OK)
-            status = kd_h5_set_doubles(file, "temperatures", h->temperature_count, h->temperature);
+    if (status == KD_OK && h->kind == KD_STORE_TOPK) status = kd_h5_set_int(file, "k", h->k);
+    if (status == KD_OK && h->kind == KD_STORE_SAMPLED) {
+        status = kd_h5_set_int(file, "draws", h->draws);
+        if (status == KD_OK) status = kd_h5_set_int(file, "drawn", head->drawn);
     }
+    if (status == KD_OK && h->temperature_count > 0)
+        status = kd_h5_set_doubles(file, "temperatures", h->temperature_count, h->temperature);
     if (status == KD_OK && h->kind == KD_STORE_HIDDEN) {
         status = kd_h5_set_int(file, "width", h->width);
         if (status == KD_OK) status = kd_h5_set_int(file, "output_crc32", head->output_crc);
@@ -170,10 +203,14 @@ static int read_word(hid_t file, const char *path, const char *name, int count,
     if (status < 0) return status;
     for (*out = 0; *out < count; ++*out)
         if (strcmp(words[*out], text) == 0) return KD_OK;
-    char first[40] = "";
-    if (count == 3) snprintf(first, sizeof first, "'%s', ", words[0]);
-    return kd_fail(KD_EDATA, "%s: /%s is '%s', must be %s'%s' or '%s'", path, name, text, first,
-                   words[count - 2], words[count - 1]);
+    char list[64] = "";
+    for (int i = 0; i < count; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), "%s'%s'",
+                 i == 0           ? ""
+                 : i == count - 1 ? " or "
+                                  : ", ",
+                 words[i]);
+    return kd_fail(KD_EDATA, "%s: /%s is '%s', must be %s", path, name, text, list);
 }
 
 /* An integer from low to high; missing: `otherwise`, when that is not below `low`. */
@@ -231,17 +268,39 @@ static int read_class_list(hid_t file, const char *path, kd_store_header *h) {
     return KD_OK;
 }
 
-static int read_topk(hid_t file, const char *path, kd_store_header *h) {
-    int64_t k = 0;
-    int status = read_integer(file, path, "k", 1, h->classes - 1, 0, &k);
-    h->k = (int)k;
-    if (status == KD_OK)
-        status = kd_h5_get_doubles(file, "temperatures", KD_STORE_TEMPERATURES_MAX,
+static int read_temperatures(hid_t file, const char *path, kd_store_header *h) {
+    int status = kd_h5_get_doubles(file, "temperatures", KD_STORE_TEMPERATURES_MAX,
                                    &h->temperature_count, h->temperature);
     for (int i = 0; i < h->temperature_count && status == KD_OK; i++)
         if (!(h->temperature[i] > 0) || !isfinite(h->temperature[i]))
             status = kd_fail(KD_EDATA, "%s: /temperatures: %g is not a temperature", path,
                              h->temperature[i]);
+    return status;
+}
+
+static int read_topk(hid_t file, const char *path, kd_store_header *h) {
+    int64_t k = 0;
+    int status = read_integer(file, path, "k", 1, h->classes - 1, 0, &k);
+    h->k = (int)k;
+    return status < 0 ? status : read_temperatures(file, path, h);
+}
+
+/* What version 3 brought; positions are known. */
+static int read_sampled(hid_t file, const char *path, kd_shard_head *out) {
+    kd_store_header *h = &out->header;
+    const int64_t most = KD_STORE_DRAWN_MAX / h->classes;
+    int64_t number = 0;
+    int status = read_integer(file, path, "draws", 1,
+                              most < KD_STORE_DRAWS_MAX ? most : KD_STORE_DRAWS_MAX, 0, &number);
+    h->draws = (int)number;
+    if (status == KD_OK) status = read_temperatures(file, path, h);
+    if (status == KD_OK && h->temperature_count != 1)
+        status = kd_fail(KD_EDATA, "%s: /temperatures: %d of them, draws are made at one", path,
+                         h->temperature_count);
+    if (status == KD_OK && !h->sequences)
+        status = kd_fail(KD_EDATA, "%s: /sequences is 0: draws are for sequences", path);
+    if (status == KD_OK)
+        status = read_integer(file, path, "drawn", out->positions, POSITIONS_MAX, 0, &out->drawn);
     return status;
 }
 
@@ -302,11 +361,11 @@ int kd_shard_head_read(hid_t file, const char *path, kd_shard_head *out) {
         return kd_fail(KD_EDATA, "%s: is a '%s', not a teacher store ('%s')", path, schema, SCHEMA);
     status = kd_h5_get_int(file, "version", &version);
     if (status < 0) return status;
-    if (version != ROWS_VERSION && version != VERSION)
+    if (version < ROWS_VERSION || version > VERSION)
         return kd_fail(KD_EDATA,
-                       "%s: teacher store of version %lld; this program reads versions %d and %d",
+                       "%s: teacher store of version %lld; this program reads versions %d to %d",
                        path, (long long)version, ROWS_VERSION, VERSION);
-    status = read_word(file, path, "kind", version == ROWS_VERSION ? 2 : 3, KIND, &kind);
+    status = read_word(file, path, "kind", 1 + (int)version, KIND, &kind);
     if (status == KD_OK) status = read_word(file, path, "dtype", 2, DTYPE, &dtype);
     if (status == KD_OK) status = read_integer(file, path, "classes", 2, CLASSES_MAX, 0, &number);
     if (status < 0) return status;
@@ -316,6 +375,7 @@ int kd_shard_head_read(hid_t file, const char *path, kd_shard_head *out) {
     if (h->kind == KD_STORE_TOPK) status = read_topk(file, path, h);
     if (status == KD_OK) status = read_origin(file, path, h);
     if (status == KD_OK) status = read_rows(file, path, out);
-    if (status == KD_OK && version == VERSION) status = read_positions(file, path, out);
+    if (status == KD_OK && version >= RUNS_VERSION) status = read_positions(file, path, out);
+    if (status == KD_OK && h->kind == KD_STORE_SAMPLED) status = read_sampled(file, path, out);
     return status;
 }

@@ -17,6 +17,7 @@ enum { KD_STORE_PIECE = 8192 }; /* numbers of a position that are read and summe
 typedef struct {
     char *path;
     int64_t first_position, positions;
+    int64_t first_drawn, drawn;
     kd_h5_rows column[KD_COLUMN_COUNT]; /* those of positions */
 } kd_store_shard;
 
@@ -24,7 +25,7 @@ struct kd_store {
     char path[KD_PATH_MAX];
     kd_store_header header;
     kd_hash hash;
-    int64_t rows, positions;
+    int64_t rows, positions, drawn;
     float *output; /* HIDDEN: the header's */
     char *origin;  /* the header's         */
     kd_store_shard *shard;
@@ -32,6 +33,7 @@ struct kd_store {
     kd_open_files *files;           /* by shard                                         */
     void *column[KD_COLUMN_LOGITS]; /* (rows) of each that rows have                    */
     int64_t *first;                 /* SEQUENCES: (rows) the first position of each row */
+    int64_t *first_drawn;           /* SAMPLED: (rows) the first draw of each row       */
     uint32_t *sum;                  /* (rows) of its numbers as they are stored         */
     /* Open addressing: slot[h], slot[h+1] … until KD_STORE_FREE hold the rows whose key hashes to
      * h. */

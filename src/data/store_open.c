@@ -86,14 +86,35 @@ static int place_runs(kd_store *s, const char *path, const kd_shard_head *head) 
                    (long long)(head->positions - left), (long long)head->positions);
 }
 
+/* The same of its draws. */
+static int place_draws(kd_store *s, const char *path, const kd_shard_head *head) {
+    const int32_t *count = (const int32_t *)s->column[KD_COLUMN_COUNTS] + s->rows;
+    int64_t left = head->drawn;
+    int64_t *first = grow(s->first_drawn, s->rows + head->rows, sizeof *first, path);
+    if (!first) return KD_EINTERNAL;
+    s->first_drawn = first;
+    for (int64_t row = 0; row < head->rows; row++) {
+        first[s->rows + row] = s->drawn + head->drawn - left;
+        if (count[row] < 1 || count[row] > left)
+            return kd_store_refuse_row(s, path, row, "has a count that does not fit /drawn");
+        left -= count[row];
+    }
+    if (left == 0) return KD_OK;
+    return kd_fail(KD_EDATA, "%s: /counts: sums to %lld classes, /drawn says %lld", path,
+                   (long long)(head->drawn - left), (long long)head->drawn);
+}
+
 /* --- one shard ------------------------------------------------------------------------------ */
 
 static int add_shard(kd_store *s, const char *path, const kd_shard_head *head) {
     kd_store_shard *shard = grow(s->shard, s->shards + 1, sizeof *shard, path);
     if (!shard) return KD_EINTERNAL;
     s->shard = shard;
-    shard[s->shards] = (kd_store_shard){
-        .path = strdup(path), .first_position = s->positions, .positions = head->positions};
+    shard[s->shards] = (kd_store_shard){.path = strdup(path),
+                                        .first_position = s->positions,
+                                        .positions = head->positions,
+                                        .first_drawn = s->drawn,
+                                        .drawn = head->drawn};
     return shard[s->shards++].path ? KD_OK : kd_fail_memory(strlen(path) + 1, path);
 }
 
@@ -114,6 +135,7 @@ static int read_columns(opening *o, hid_t file, const char *path, const kd_shard
         if (kd_column_width(&s->header, c)) status = read_column(s, file, path, c, head);
     if (status == KD_OK) status = check_views(s, path, head);
     if (status == KD_OK && s->header.sequences) status = place_runs(s, path, head);
+    if (status == KD_OK && s->header.kind == KD_STORE_SAMPLED) status = place_draws(s, path, head);
     if (status == KD_OK) status = begin_sums(s, path, head);
     if (status == KD_OK) status = add_shard(s, path, head);
     for (kd_column c = KD_COLUMN_LOGITS; c < KD_COLUMN_COUNT && status == KD_OK; c++)
@@ -166,6 +188,7 @@ static int read_shard(opening *o, const char *path, const kd_shard_head *first,
     if (status == KD_OK) {
         s->rows += head->rows;
         s->positions += head->positions;
+        s->drawn += head->drawn;
     }
 done:
     free(origin);
@@ -216,18 +239,20 @@ static int read_file(opening *o) {
 static kd_hash hash_of(const opening *o) {
     const kd_store *s = o->store;
     const kd_store_header *h = &s->header;
-    kd_hash part[KD_COLUMN_COUNT + 3];
+    kd_hash part[KD_COLUMN_COUNT + 4];
     int n = 0;
     const int64_t sizes[] = {h->kind, h->dtype, h->classes, h->k, h->width, h->views, h->augmented};
     float temperature[KD_STORE_TEMPERATURES_MAX] = {0};
     for (int i = 0; i < h->temperature_count; i++) temperature[i] = (float)h->temperature[i];
     part[n++] = kd_hash_bytes(sizes, sizeof sizes);
     part[n++] = kd_hash_bytes(temperature, sizeof temperature);
+    if (h->draws) part[n++] = kd_hash_bytes(&h->draws, sizeof h->draws);
     for (kd_column c = 0; c < KD_COLUMN_LOGITS; c++)
-        part[n++] = kd_hash_bytes(s->column[c], (size_t)(s->rows * kd_column_width(h, c)) *
-                                                    kd_column_element(h, c));
+        if (h->draws || c != KD_COLUMN_COUNTS)
+            part[n++] = kd_hash_bytes(s->column[c], (size_t)(s->rows * kd_column_width(h, c)) *
+                                                        kd_column_element(h, c));
     for (kd_column c = KD_COLUMN_LOGITS; c < KD_COLUMN_COUNT; c++)
-        part[n++] = kd_hasher_value(o->hasher[c]);
+        if (h->draws || c != KD_COLUMN_DRAWN) part[n++] = kd_hasher_value(o->hasher[c]);
     if (s->output)
         part[n++] =
             kd_hash_bytes(s->output, (size_t)h->classes * (size_t)h->width * sizeof *s->output);
@@ -281,6 +306,7 @@ void kd_store_free(kd_store *s) {
     free(s->shard);
     free(s->slot);
     free(s->first);
+    free(s->first_drawn);
     free(s->sum);
     free(s->output);
     free(s->origin);

@@ -1,8 +1,11 @@
 /* What a store keeps of a teacher's answers. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/order.h"
+#include "base/rng.h"
 #include "data/half.h"
 #include "data/store_format.h"
 
@@ -10,8 +13,9 @@
 enum { SERIAL_NUMBERS = 1 << 14 };
 
 /* Those of two bytes last, so that each lies at a multiple of its numbers' size. */
-const kd_column kd_store_packed_column[KD_STORE_PACKED] = {
-    KD_COLUMN_INDEX, KD_COLUMN_TAIL, KD_COLUMN_LOGITS, KD_COLUMN_KEPT, KD_COLUMN_HIDDEN};
+const kd_column kd_store_packed_column[KD_STORE_PACKED] = {KD_COLUMN_INDEX,  KD_COLUMN_TAIL,
+                                                           KD_COLUMN_LOGITS, KD_COLUMN_KEPT,
+                                                           KD_COLUMN_HIDDEN, KD_COLUMN_DRAWN};
 
 /* Numbers the teacher gives for a position: logits, or a hidden state. */
 static int64_t given_width(const kd_store_header *h) {
@@ -28,7 +32,7 @@ static const char *fault_of(const kd_store_header *h, const float *values) {
         high = values[v] > high ? values[v] : high;
     }
     if (!finite) return "is not finite";
-    if (h->dtype == KD_STORE_F32) return NULL;
+    if (h->dtype == KD_STORE_F32 || h->kind == KD_STORE_SAMPLED) return NULL;
     const bool harmless = h->kind != KD_STORE_HIDDEN && high >= -32768;
     return high > KD_HALF_MAX || (low < -KD_HALF_MAX && !harmless)
                ? "does not fit float16; store them as float32"
@@ -115,11 +119,59 @@ static void pack_topk(const kd_store_header *h, void *const *column, int64_t row
         tail[i] = tail_of(logits, h->classes, class[h->k - 1], h -> temperature[i]);
 }
 
+/* N classes drawn from softmax(v/τ): the first whose cumulated probability is above each of N
+ * uniform numbers, which lie in order. → bytes written. */
+static size_t draw(unsigned char *out, const kd_store_header *h, const double *uniform,
+                   const float *logits) {
+    float top = logits[0];
+    double total = 0, sum = 0;
+    size_t bytes = 0;
+    for (int32_t v = 1; v < h->classes; v++) top = logits[v] > top ? logits[v] : top;
+    for (int32_t v = 0; v < h->classes; v++) total += exp((logits[v] - top) / h->temperature[0]);
+    const double most = nextafter(total, 0);
+    for (int32_t v = 0, done = 0; done < h->draws; v++) {
+        const int32_t first = done;
+        sum += exp((logits[v] - top) / h->temperature[0]);
+        while (done < h->draws && fmin(uniform[done] * total, most) < sum) done++;
+        if (done == first) continue;
+        kd_drawn_write(out + bytes, h->classes, (kd_drawn){v, done - first});
+        bytes += 3;
+    }
+    return bytes;
+}
+
+/* Position `at` of sample `id`. */
+static size_t pack_draws(unsigned char *out, const kd_store_header *h, uint64_t id, int64_t at,
+                         const float *logits) {
+    double uniform[KD_STORE_DRAWS_MAX];
+    kd_rng rng = kd_rng_init(h->seed, id);
+    rng.counter = (uint64_t)at * (uint64_t)h->draws;
+    for (int i = 0; i < h->draws; i++) uniform[i] = kd_rng_uniform(&rng);
+    qsort(uniform, (size_t)h->draws, sizeof *uniform, kd_order_doubles);
+    return draw(out, h, uniform, logits);
+}
+
+/* The positions of a run, each in as much room as it may need, then one behind the other. */
+static int pack_sampled(unsigned char *out, const kd_store_header *h, int64_t n, uint64_t id,
+                        const float *logits) {
+    const size_t most = kd_column_bytes(h, KD_COLUMN_DRAWN);
+    size_t *bytes = malloc((size_t)n * sizeof *bytes), used = 0;
+    if (!bytes) return kd_fail_memory((size_t)n * sizeof *bytes, "the draws of a sample");
+#pragma omp parallel for
+    for (int64_t i = 0; i < n; i++)
+        bytes[i] = pack_draws(out + (size_t)i * most, h, id, i, logits + i * h->classes);
+    for (int64_t i = 0; i < n; i++) {
+        memmove(out + used, out + (size_t)i * most, bytes[i]);
+        used += bytes[i];
+    }
+    free(bytes);
+    return KD_OK;
+}
+
 size_t kd_store_packed_bytes(const kd_store_header *h, int64_t n) {
     size_t bytes = 0;
     for (int i = 0; i < KD_STORE_PACKED; i++)
-        bytes += (size_t)kd_column_width(h, kd_store_packed_column[i]) *
-                 kd_column_element(h, kd_store_packed_column[i]);
+        bytes += kd_column_bytes(h, kd_store_packed_column[i]);
     return (size_t)n * bytes;
 }
 
@@ -132,8 +184,10 @@ int kd_store_pack(void *out, const kd_store_header *h, int64_t n, const uint64_t
     for (int i = 0; i < KD_STORE_PACKED; i++) {
         const kd_column c = kd_store_packed_column[i];
         column[c] = out;
-        out = (char *)out + (size_t)(n * kd_column_width(h, c)) * kd_column_element(h, c);
+        out = (char *)out + (size_t)n * kd_column_bytes(h, c);
     }
+    if (h->kind == KD_STORE_SAMPLED)
+        return pack_sampled(column[KD_COLUMN_DRAWN], h, n, *id, values);
     if (h->kind != KD_STORE_TOPK) {
         store_numbers(h, column[kd_column_values(h)], 0, values, n * width);
         return KD_OK;

@@ -22,6 +22,10 @@ int64_t kd_store_positions(const kd_store *s) {
     return s->positions;
 }
 
+int64_t kd_store_drawn(const kd_store *s) {
+    return s->drawn;
+}
+
 int kd_store_temperature_index(const kd_store_header *h, double temperature) {
     for (int i = 0; i < h->temperature_count; i++)
         if (kd_store_same_temperature(h->temperature[i], temperature)) return i;
@@ -113,15 +117,58 @@ static int64_t shard_of(const kd_store *s, int64_t position) {
 /* A run of positions that is being read; where its numbers go, some of them NULL. */
 typedef struct {
     int64_t row, first, length; /* first: counted in the shard */
-    float *values;              /* (length,width): logits, kept ones, hidden states */
-    int32_t *index;             /* (length,k)                                       */
+    float *values;              /* (length,width): logits, kept ones, hidden states, shares */
+    int32_t *index;             /* (length,k), of draws (length,draws)              */
     float *tail;                /* (length)                                         */
     int temperature;            /* of the tail                                      */
+    int64_t position;           /* SAMPLED: whose draws come next …                 */
+    int slot, drawn;            /* … its classes and its draws so far               */
 } run;
 
+/* Where the run's numbers lie in a column, counted in its shard. */
+typedef struct {
+    int64_t first, count;
+} extent;
+
+static extent extent_of(const kd_store *s, const kd_store_shard *shard, kd_column c, const run *r) {
+    if (c != KD_COLUMN_DRAWN) return (extent){r->first - shard->first_position, r->length};
+    return (extent){s->first_drawn[r->row] - shard->first_drawn,
+                    ((const int32_t *)s->column[KD_COLUMN_COUNTS])[r->row]};
+}
+
+static int refuse_changed(const kd_store *s, const kd_store_shard *shard, const run *r) {
+    return kd_fail(KD_EDATA,
+                   "%s: the numbers of sample %llu are not those that were there when the "
+                   "store was opened: the file was changed or replaced",
+                   shard->path, (unsigned long long)((uint64_t *)s->column[KD_COLUMN_ID])[r->row]);
+}
+
+/* Entries of draws into the classes and shares of their positions; false: the file has changed. */
+static bool keep_draws(run *r, const kd_store_header *h, int64_t n, const unsigned char *raw) {
+    for (int64_t i = 0; i < n; i++) {
+        const kd_drawn entry = kd_drawn_read(raw + 3 * i, h->classes);
+        if (r->position == r->length || entry.count > h->draws - r->drawn) return false;
+        const int64_t at = r->position * h->draws;
+        r->index[at + r->slot] = entry.class;
+        r->values[at + r->slot++] = (float)entry.count / (float)h->draws;
+        r->drawn += entry.count;
+        if (r->drawn < h->draws) continue;
+        for (int k = r->slot; k < h->draws; k++) {
+            r->index[at + k] = 0;
+            r->values[at + k] = 0;
+        }
+        r->position++;
+        r->slot = r->drawn = 0;
+    }
+    return true;
+}
+
 /* `n` numbers of a column from `at` on, counted in the run. */
-static int keep(const run *r, const kd_store_header *h, const kd_store_shard *shard, kd_column c,
-                int64_t at, int64_t n, const void *raw) {
+static int keep(run *r, const kd_store *s, const kd_store_shard *shard, kd_column c, int64_t at,
+                int64_t n, const void *raw) {
+    const kd_store_header *h = &s->header;
+    if (c == KD_COLUMN_DRAWN)
+        return keep_draws(r, h, n / 3, raw) ? KD_OK : refuse_changed(s, shard, r);
     if (c == KD_COLUMN_INDEX)
         return kd_h5_rows_integers(&shard->column[c], shard->path, kd_column_name(c), at, n, raw,
                                    r->index + at);
@@ -136,17 +183,18 @@ static int keep(const run *r, const kd_store_header *h, const kd_store_shard *sh
 }
 
 /* Its numbers in one column: as many positions at once as make a piece, or a position in pieces. */
-static int read_column(const kd_store *s, const kd_store_shard *shard, int fd, const run *r,
-                       kd_column c, uint32_t *sum) {
+static int read_column(const kd_store *s, const kd_store_shard *shard, int fd, run *r, kd_column c,
+                       uint32_t *sum) {
     _Alignas(8) unsigned char raw[KD_STORE_PIECE * sizeof(int64_t)];
     const kd_h5_rows *rows = &shard->column[c];
-    const int64_t width = rows->width, all = r->length * width;
+    const extent e = extent_of(s, shard, c, r);
+    const int64_t width = rows->width, all = e.count * width;
     const int64_t whole = width < KD_STORE_PIECE ? KD_STORE_PIECE / width * width : KD_STORE_PIECE;
     for (int64_t at = 0, n; at < all; at += n) {
         const int64_t left = width < KD_STORE_PIECE ? all - at : width - at % width;
         n = left < whole ? left : whole;
-        int status = kd_h5_rows_read(rows, fd, shard->path, r->first * width + at, n, raw);
-        if (status == KD_OK) status = keep(r, &s->header, shard, c, at, n, raw);
+        int status = kd_h5_rows_read(rows, fd, shard->path, e.first * width + at, n, raw);
+        if (status == KD_OK) status = keep(r, s, shard, c, at, n, raw);
         if (status < 0) return status;
         const bool many = width < KD_STORE_PIECE;
         *sum =
@@ -162,32 +210,30 @@ static int read_run(const kd_store *s, const run *wanted) {
     const kd_store_shard *shard = &s->shard[number];
     uint32_t sum = 0;
     int fd;
-    r.first -= shard->first_position;
     int status = kd_open_files_take(s->files, number, shard->path, &fd);
     if (status < 0) return status;
     for (kd_column c = KD_COLUMN_LOGITS; c < KD_COLUMN_COUNT && status == KD_OK; c++)
         if (kd_column_width(&s->header, c)) status = read_column(s, shard, fd, &r, c, &sum);
     kd_open_files_give_back(s->files, number);
-    if (status < 0 || sum == s->sum[r.row]) return status;
-    return kd_fail(KD_EDATA,
-                   "%s: the numbers of sample %llu are not those that were there when the "
-                   "store was opened: the file was changed or replaced",
-                   shard->path, (unsigned long long)((uint64_t *)s->column[KD_COLUMN_ID])[r.row]);
+    return status < 0 || sum == s->sum[r.row] ? status : refuse_changed(s, shard, &r);
 }
 
 void kd_store_expect(const kd_store *s, int64_t view, uint64_t id) {
     const int64_t row = kd_store_find(s, id, view % s->header.views);
     int fd;
     if (row < 0) return;
-    const int64_t first = s->header.sequences ? s->first[row] : row, length = row_length(s, row);
-    const int64_t number = shard_of(s, first);
+    const run r = {.row = row,
+                   .first = s->header.sequences ? s->first[row] : row,
+                   .length = row_length(s, row)};
+    const int64_t number = shard_of(s, r.first);
     const kd_store_shard *shard = &s->shard[number];
     if (kd_open_files_take(s->files, number, shard->path, &fd) < 0) return;
     for (kd_column c = KD_COLUMN_LOGITS; c < KD_COLUMN_COUNT; c++)
-        if (kd_column_width(&s->header, c))
-            kd_h5_rows_expect(&shard->column[c], fd,
-                              (first - shard->first_position) * shard->column[c].width,
-                              length * shard->column[c].width);
+        if (kd_column_width(&s->header, c)) {
+            const extent e = extent_of(s, shard, c, &r);
+            kd_h5_rows_expect(&shard->column[c], fd, e.first * shard->column[c].width,
+                              e.count * shard->column[c].width);
+        }
     kd_open_files_give_back(s->files, number);
 }
 
@@ -233,6 +279,14 @@ int kd_store_read_hidden(const kd_store *s, int64_t view, uint64_t id, int64_t l
                          float *hidden) {
     KD_CONTRACT(s->header.kind == KD_STORE_HIDDEN, "%s: not a store of hidden states", s->path);
     run r = {.length = length, .values = hidden};
+    int status = get_run(s, view, id, length, &r.row, &r.first);
+    return status < 0 ? status : read_run(s, &r);
+}
+
+int kd_store_read_sampled(const kd_store *s, int64_t view, uint64_t id, int64_t length,
+                          int32_t *index, float *share) {
+    KD_CONTRACT(s->header.kind == KD_STORE_SAMPLED, "%s: not a store of draws", s->path);
+    run r = {.length = length, .values = share, .index = index};
     int status = get_run(s, view, id, length, &r.row, &r.first);
     return status < 0 ? status : read_run(s, &r);
 }

@@ -40,8 +40,19 @@ static int check_header(const kd_store_header *h, const char *path) {
         return kd_fail(KD_ECONFIG, "%s: a store cannot have %lld views", path, (long long)h->views);
     if (h->kind == KD_STORE_HIDDEN && (h->width < 1 || !h->output))
         return kd_fail(KD_ECONFIG, "%s: hidden states need a width and an output matrix", path);
-    if (h->kind != KD_STORE_TOPK) return KD_OK;
-    if (h->k < 1 || h->k >= h->classes)
+    if (h->kind == KD_STORE_SAMPLED && !h->sequences)
+        return kd_fail(KD_ECONFIG, "%s: draws are for sequences", path);
+    if (h->kind == KD_STORE_SAMPLED &&
+        (h->draws < 1 || h->draws > KD_STORE_DRAWS_MAX ||
+         h->draws > KD_STORE_DRAWN_MAX / h->classes || h->temperature_count != 1))
+        return kd_fail(
+            KD_ECONFIG,
+            "%s: %d draws of %d classes at %d temperatures; must be 1 to %d draws at one, "
+            "and draws times classes at most %d",
+            path, h->draws, h->classes, h->temperature_count, KD_STORE_DRAWS_MAX,
+            KD_STORE_DRAWN_MAX);
+    if (h->kind != KD_STORE_TOPK && h->kind != KD_STORE_SAMPLED) return KD_OK;
+    if (h->kind == KD_STORE_TOPK && (h->k < 1 || h->k >= h->classes))
         return kd_fail(KD_ECONFIG, "%s: k is %d, must be 1 to %d (fewer than the classes)", path,
                        h->k, h->classes - 1);
     if (h->temperature_count < 1 || h->temperature_count > KD_STORE_TEMPERATURES_MAX)
@@ -110,8 +121,7 @@ static int find_whole_shards(kd_store_writer *w) {
 
 static int make_columns(kd_store_writer *w) {
     for (kd_column c = 0; c < KD_COLUMN_COUNT; c++) {
-        size_t bytes = (size_t)kd_column_width(&w->head.header, c) *
-                       kd_column_element(&w->head.header, c) * (size_t)w->shard_rows;
+        size_t bytes = kd_column_bytes(&w->head.header, c) * (size_t)w->shard_rows;
         if (bytes == 0) continue;
         w->column[c] = malloc(bytes);
         if (!w->column[c]) return kd_fail_memory(bytes, "a shard of the teacher store");
@@ -126,7 +136,10 @@ static int open_writer(kd_store_writer **out, const char *path, const kd_store_h
     kd_store_writer *w = calloc(1, sizeof *w);
     if (!w) return kd_fail_memory(sizeof *w, "the teacher store");
     w->head = (kd_shard_head){.header = *header, .total_rows = total_rows};
-    if (header->kind != KD_STORE_TOPK) w->head.header.k = w->head.header.temperature_count = 0;
+    if (header->kind != KD_STORE_TOPK) w->head.header.k = 0;
+    if (header->kind != KD_STORE_SAMPLED) w->head.header.draws = 0;
+    if (header->kind != KD_STORE_TOPK && header->kind != KD_STORE_SAMPLED)
+        w->head.header.temperature_count = 0;
     if (header->kind == KD_STORE_HIDDEN)
         w->head.output_crc = kd_store_output_crc(header);
     else
@@ -159,13 +172,21 @@ int kd_store_writer_open(kd_store_writer **out, const char *path, const kd_store
 
 /* --- appending ------------------------------------------------------------------------------ */
 
-/* n of `of` packed positions, from `from` on, behind those already there. */
+/* n of `of` packed positions, from `from` on, behind those already there. Draws lie one position
+ * behind the other, and come a run at a time. */
 static void store_packed(kd_store_writer *w, int64_t n, const void *packed, int64_t from,
                          int64_t of) {
     const kd_store_header *h = &w->head.header;
+    if (h->kind == KD_STORE_SAMPLED) {
+        const int64_t drawn = kd_drawn_count(h, n, packed);
+        memcpy((char *)w->column[KD_COLUMN_DRAWN] + 3 * w->head.drawn, packed, (size_t)drawn * 3);
+        ((int32_t *)w->column[KD_COLUMN_COUNTS])[w->head.rows] = (int32_t)drawn;
+        w->head.drawn += drawn;
+        return;
+    }
     for (int i = 0; i < KD_STORE_PACKED; i++) {
         const kd_column column = kd_store_packed_column[i];
-        const size_t bytes = (size_t)kd_column_width(h, column) * kd_column_element(h, column);
+        const size_t bytes = kd_column_bytes(h, column);
         if (bytes > 0)
             memcpy((char *)w->column[column] + (size_t)w->head.positions * bytes,
                    (const char *)packed + (size_t)from * bytes, (size_t)n * bytes);
@@ -204,7 +225,7 @@ static int commit_shard(kd_store_writer *w) {
     if (status < 0) return status;
     w->shard++;
     w->head.first_row += w->head.rows;
-    w->head.rows = w->head.positions = 0;
+    w->head.rows = w->head.positions = w->head.drawn = 0;
     return KD_OK;
 }
 

@@ -111,6 +111,8 @@ kd_real kd_loss_total(const kd_loss_spec *spec, const kd_loss_parts *sum, kd_los
         parts->hard += sum->hard;
         parts->kl += sum->kl;
         parts->rows += sum->rows;
+        parts->right += sum->right;
+        parts->agreed += sum->agreed;
     }
     return (kd_real)(((double)spec->hard_weight * sum->hard + (double)spec->kl_weight * sum->kl) /
                      spec->normalizer);

@@ -85,8 +85,8 @@ static void hint_cosine_backward(kd_tape *tape, kd_node *node) {
 }
 
 /* L = weight · Σ_rows (1 − cos(x_row, target_row)) / normalizer */
-kd_tensor *kd_hint_cosine(kd_tape *tape, kd_tensor *x, const kd_real *target, kd_real weight,
-                          double normalizer) {
+kd_tensor *kd_hint_cosine(kd_tape *tape, kd_tensor *x, const kd_real *target, const uint8_t *valid,
+                          kd_real weight, double normalizer) {
     KD_CONTRACT(normalizer > 0, "hint_cosine: normalizer %g", normalizer);
     const int64_t N = kd_rows(x), C = kd_channels(x);
     kd_tensor *loss = kd_tape_output(tape, 1, (int64_t[]){1});
@@ -99,12 +99,12 @@ kd_tensor *kd_hint_cosine(kd_tape *tape, kd_tensor *x, const kd_real *target, kd
     for (int64_t row = 0; row < N; row++) {
         const kd_real *a = x->value + row * C, *b = target + row * C;
         const double xx = kd_row_dot(a, a, C), tt = kd_row_dot(b, b, C);
-        const bool defined = xx > 0 && tt > 0;
+        const bool counts = !valid || valid[row], defined = counts && xx > 0 && tt > 0;
         const double across = defined ? 1 / sqrt(xx * tt) : 0,
                      cosine = kd_row_dot(a, b, C) * across;
         record->across[row] = (kd_real)across;
         record->along[row] = (kd_real)(defined ? cosine / xx : 0);
-        each[row] = 1 - cosine;
+        each[row] = counts ? 1 - cosine : 0;
     }
     loss->value[0] = ordered_sum(each, N, (double)weight / normalizer);
     kd_tape_give(tape, each);

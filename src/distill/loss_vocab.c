@@ -54,11 +54,13 @@ static void vocab_loss_backward(kd_tape *tape, kd_node *node) {
     if (record->c.wants_dE) embedding_backward(tape, node->in[1], &record->c, *node->out->grad);
     if (record->c.wants_dE) kd_tape_give(tape, record->kept);
     if (record->dh) kd_loss_hand_over(tape, node->in[0], record->dh, *node->out->grad);
+    if (record->c.dbias) kd_loss_hand_over(tape, node->in[2], record->c.dbias, *node->out->grad);
 }
 
 static void check_vocab_loss(const kd_tensor *h, const kd_tensor *E, const int32_t *label,
                              const kd_soft_targets *soft, const kd_loss_spec *spec) {
     KD_FIT(E->rank == 2 && E->shape[1] == kd_channels(h), "vocab_loss", h, E);
+    KD_FIT(!spec->bias || spec->bias->size == E->shape[0], "vocab_loss", E, spec->bias);
     KD_CONTRACT(spec->normalizer > 0 && spec->temperature > 0,
                 "vocab_loss: normalizer %g, temperature %g", spec->normalizer,
                 (double)spec->temperature);
@@ -67,8 +69,10 @@ static void check_vocab_loss(const kd_tensor *h, const kd_tensor *E, const int32
     KD_CONTRACT(spec->decoupled == 0 && !spec->standardize,
                 "vocab_loss: decoupled and standardized losses are for distill_loss");
     KD_CONTRACT(!soft || !soft->logits, "vocab_loss: dense teacher logits are for distill_loss");
+    KD_CONTRACT(!soft || !soft->share || spec->divergence.kind == KD_FORWARD_KL,
+                "vocab_loss: draws and divergence %d", (int)spec->divergence.kind);
     KD_CONTRACT(!soft || (soft->hidden ? soft->output && soft->width >= 1
-                                       : soft->k >= 1 && soft->k <= E->shape[0]),
+                                       : soft->k >= 1 && (soft->share || soft->k <= E->shape[0])),
                 "vocab_loss: %d soft targets a row, hidden states %lld wide", soft ? soft->k : 0,
                 (long long)(soft ? soft->width : 0));
 }
@@ -115,7 +119,7 @@ static size_t lay_out_kept(kd_vocab *c, char *memory) {
 
 static size_t lay_out(kd_vocab *c, char *memory) {
     const size_t most = (size_t)c->most, tiles = (size_t)c->tiles, real = sizeof(kd_real);
-    const size_t k = kd_vocab_is_topk(c) ? (size_t)c->soft->k : 0;
+    const size_t k = (size_t)kd_vocab_named(c);
     const bool hidden = c->soft && c->soft->hidden;
     size_t total = 0;
     c->hidden = cut(&memory, &total, hidden ? most * (size_t)c->width * real : 0);
@@ -161,6 +165,10 @@ static void take_gradients(kd_tape *tape, vocab_record *record, const kd_tensor 
     if (c->wants_dh && n < kd_rows(h)) memset(record->dh, 0, (size_t)h->size * sizeof *record->dh);
     if (c->wants_dE && n > c->most)
         c->dE = kd_tape_take(tape, (size_t)(c->V * c->C) * sizeof *c->dE);
+    if (c->spec.bias && tape->recording && c->spec.bias->needs_grad) {
+        c->dbias = kd_tape_take(tape, (size_t)c->V * sizeof *c->dbias);
+        if (n == 0) memset(c->dbias, 0, (size_t)c->V * sizeof *c->dbias);
+    }
     record->kept = kd_tape_take(tape, lay_out_kept(c, NULL));
     lay_out_kept(c, record->kept);
 }
@@ -180,6 +188,7 @@ kd_tensor *kd_vocab_loss(kd_tape *tape, kd_tensor *h, kd_tensor *E, const int32_
                                    .precision = tape->precision,
                                    .wants_dh = tape->recording && h->needs_grad,
                                    .wants_dE = tape->recording && E->needs_grad}};
+    if (spec.bias) c->bias = spec.bias->value;
     c->soft = spec.kl_weight != 0 ? soft : NULL;
     if (c->soft && c->soft->hidden) {
         c->width = c->soft->width;
@@ -196,6 +205,7 @@ kd_tensor *kd_vocab_loss(kd_tape *tape, kd_tensor *h, kd_tensor *E, const int32_
     if (!c->wants_dE) kd_tape_give(tape, record->kept);
     kd_tape_give(tape, row);
     loss->value[0] = kd_loss_total(&spec, &sum, parts);
-    kd_tape_record(tape, "vocab_loss", vocab_loss_backward, loss, record, 2, (kd_tensor *[]){h, E});
+    kd_tape_record(tape, "vocab_loss", vocab_loss_backward, loss, record, spec.bias ? 3 : 2,
+                   (kd_tensor *[]){h, E, spec.bias});
     return loss;
 }

@@ -15,6 +15,7 @@ typedef struct {
     double teacher; /* Σ e^{(v − max_v)/τ}                                          */
     double cross;   /* Σ e^{(v − max_v)/τ} · ((v − max_v) − (z − max_z))            */
     double plain;   /* Σ z, for label smoothing                                     */
+    kd_real chosen; /* without gradients: z of the class whose v is max_v           */
     double value;   /* Σ φ and Σ q·g of a divergence (divergence.h) of hidden states    */
     double mean;
 } kd_vocab_sums;
@@ -22,13 +23,14 @@ typedef struct {
 /* Of one row: what its gradient needs. Logarithms of sums relative to the row's maxima. */
 typedef struct {
     kd_real max_z, max_v, log_hard, log_soft, log_v;
-    kd_real own;         /* z of the label                                               */
-    double hard, kl;     /* the losses                                                   */
-    double mean;         /* Σ q·g of a divergence of hidden states                       */
-    kd_topk_row topk;    /* top-k only                                                   */
+    kd_real own;        /* z of the label                                               */
+    bool right, agreed; /* without gradients, as in kd_loss_parts                       */
+    double hard, kl;    /* the losses                                                   */
+    double mean;        /* Σ q·g of a divergence of hidden states                       */
+    kd_topk_row topk;   /* top-k; of draws its drop_factor, q of any class, alone       */
 } kd_vocab_row;
 
-/* A class that a top-k row keeps: entry j of row r of the panel. */
+/* A class that a row keeps or has drawn: entry j of row r of the panel. */
 typedef struct {
     int32_t r, j;
 } kd_vocab_kept;
@@ -36,6 +38,8 @@ typedef struct {
 typedef struct {
     int64_t V, C, width, tiles, groups;
     const kd_real *E, *teacher_output; /* (V,C), (V,width) */
+    const kd_real *bias;               /* (V) of the logits, or NULL */
+    kd_real *dbias;                    /* (V) its gradient, of all panels, or NULL: not wanted */
     const int32_t *label;
     const kd_soft_targets *soft; /* NULL: no soft part */
     kd_loss_spec spec;
@@ -53,7 +57,7 @@ typedef struct {
     kd_real *partial;     /* (groups,most,C) of ∂h                                         */
     kd_vocab_kept *kept;  /* (rows·k) in order of their tiles                              */
     int64_t *kept_first;  /* (tiles+1) the first of each tile                              */
-    kd_real *kept_logits; /* (rows,k) z of the kept classes                                */
+    kd_real *kept_logits; /* (rows,k) z of those classes                                   */
 } kd_vocab;
 
 /* Whether the divergence of hidden states needs a visit of its own, between the two passes; forward
@@ -63,7 +67,16 @@ static inline bool kd_vocab_is_measured(const kd_vocab *c) {
 }
 
 static inline bool kd_vocab_is_topk(const kd_vocab *c) {
-    return c->soft && !c->soft->hidden;
+    return c->soft && !c->soft->hidden && !c->soft->share;
+}
+
+static inline bool kd_vocab_is_sampled(const kd_vocab *c) {
+    return c->soft && c->soft->share;
+}
+
+/* Classes that a row names. */
+static inline int kd_vocab_named(const kd_vocab *c) {
+    return kd_vocab_is_topk(c) || kd_vocab_is_sampled(c) ? c->soft->k : 0;
 }
 
 /* How many tiles z and v have memory for: all of a panel's, or one for each thread where nobody

@@ -13,7 +13,7 @@ static int64_t tile_classes(const kd_vocab *c, int64_t t) {
 }
 
 static bool wants_gradient(const kd_vocab *c) {
-    return c->wants_dE || c->wants_dh;
+    return c->wants_dE || c->wants_dh || c->dbias;
 }
 
 static bool worth_threads(const kd_vocab *c) {
@@ -64,7 +64,7 @@ static void teacher_sums(const kd_real *restrict z, const kd_real *restrict v, i
     out->cross = (double)cross;
 }
 
-/* Takes the kept classes out of the tile: into kept_logits, −∞ in their places. */
+/* Takes the kept classes out of the tile: into kept_logits, −∞ in their places. Drawn ones stay. */
 static void take_out_kept(const kd_vocab *c, int64_t t, kd_real *z) {
     const int k = c->soft->k;
     for (int64_t i = c->kept_first[t]; i < c->kept_first[t + 1]; i++) {
@@ -72,13 +72,26 @@ static void take_out_kept(const kd_vocab *c, int64_t t, kd_real *z) {
         const int64_t class = c->soft->index[c->row[kept->r] * k + kept->j];
         kd_real *place = z + kept->r * tile_classes(c, t) + class - t * KD_VOCAB_TILE;
         c->kept_logits[kept->r * k + kept->j] = *place;
-        *place = -(kd_real)INFINITY;
+        if (kd_vocab_is_topk(c)) *place = -(kd_real)INFINITY;
     }
 }
 
 static void multiply(const kd_vocab *c, kd_matrix_product p) {
     p.precision = c->precision;
     kd_gemm_serial(&p);
+}
+
+/* z += bias of the tile's classes */
+static void add_bias(kd_real *restrict z, const kd_real *restrict bias, int64_t rows, int64_t n) {
+    for (int64_t r = 0; r < rows; r++)
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) z[r * n + i] += bias[i];
+}
+
+static int64_t place_of(const kd_real *x, int64_t n, kd_real value) {
+    int64_t i = 0;
+    while (i < n - 1 && x[i] < value) i++;
+    return i;
 }
 
 static void first_pass(const kd_vocab *c, int64_t t) {
@@ -92,18 +105,21 @@ static void first_pass(const kd_vocab *c, int64_t t) {
         multiply(c, kd_product_of(c->rows, n, c->width, kd_plain(c->hidden, c->width),
                                   kd_transposed(c->teacher_output + begin * c->width, c->width), v,
                                   n));
+    if (c->bias) add_bias(z, c->bias + begin, c->rows, n);
+    if (v && c->soft->bias) add_bias(v, c->soft->bias + begin, c->rows, n);
     for (int64_t r = 0; r < c->rows && c->label; r++) {
         const int64_t own = c->label[c->row[r]] - begin;
         if (own >= 0 && own < n) c->state[r].own = z[r * n + own];
         sums[r].plain = c->spec.label_smoothing > 0 ? kd_row_sum(z + r * n, n) : 0;
     }
-    if (kd_vocab_is_topk(c)) take_out_kept(c, t, z);
+    if (kd_vocab_named(c)) take_out_kept(c, t, z);
     for (int64_t r = 0; r < c->rows; r++) {
         const kd_real *row = z + r * n, max = kd_row_max(row, n);
         sums[r].max_z = max > -FLT_MAX ? max : -FLT_MAX; /* a tile whose classes are all kept */
         sums[r].hard = c->label ? sum_exp(row, n, sums[r].max_z, 1) : 0;
         sums[r].soft = c->soft ? sum_exp(row, n, sums[r].max_z, rate) : 0;
         if (v) teacher_sums(row, v + r * n, n, rate, &sums[r]);
+        if (v && !wants_gradient(c)) sums[r].chosen = row[place_of(v + r * n, n, sums[r].max_v)];
     }
 }
 
@@ -155,6 +171,20 @@ static double topk_divergence(const kd_vocab *c, int64_t r, double dropped, doub
     return kd_topk_divergence(row, &c->spec.divergence, c->kept_logits + r * k);
 }
 
+/* Σ p̂·(log p̂ − log q) over the classes drawn. */
+static double drawn_divergence(const kd_vocab *c, int64_t r, double log_soft) {
+    const int k = c->soft->k;
+    const kd_real *share = c->soft->share + c->row[r] * k;
+    double kl = 0;
+    for (int j = 0; j < k; j++) {
+        if (share[j] <= 0) continue;
+        const double above = (double)(c->kept_logits[r * k + j] - c->state[r].max_z);
+        kl += (double)share[j] *
+              (log((double)share[j]) - above / (double)c->spec.temperature + log_soft);
+    }
+    return kl;
+}
+
 static kd_divergence_row measured_row(const kd_vocab *c, const kd_vocab_row *s) {
     return (kd_divergence_row){1 / c->spec.temperature, s->max_v, s->log_v, s->max_z, s->log_soft};
 }
@@ -185,6 +215,17 @@ static void measure(const kd_vocab *c, bool threaded) {
             s->mean += c->sums[t * c->most + r].mean;
         }
     }
+}
+
+/* Whether the likeliest class is the label's, is the teacher's. */
+static void find_choice(const kd_vocab *c, int64_t r) {
+    kd_vocab_row *s = &c->state[r];
+    const kd_vocab_sums *likeliest = &c->sums[r];
+    for (int64_t t = 1; t < c->tiles; t++)
+        if (c->sums[t * c->most + r].max_v > likeliest->max_v)
+            likeliest = &c->sums[t * c->most + r];
+    s->right = c->label && s->own >= s->max_z;
+    s->agreed = c->v && likeliest->chosen >= s->max_z;
 }
 
 static void finish_row(const kd_vocab *c, int64_t r) {
@@ -220,10 +261,15 @@ static void finish_row(const kd_vocab *c, int64_t r) {
     if (c->label)
         s->hard = log(hard) - (1 - eps) * (double)(s->own - s->max_z) -
                   (eps > 0 ? eps * (plain / (double)c->V - (double)s->max_z) : 0);
+    s->topk.drop_factor = 1 / soft;
     if (k)
         s->kl = tau * tau * topk_divergence(c, r, dropped, soft);
+    else if (kd_vocab_is_sampled(c))
+        s->kl = tau * tau * drawn_divergence(c, r, log(soft));
     else if (c->soft)
         s->kl = tau * tau * hidden_divergence(c, r, log(soft), &log_v);
+    s->right = s->agreed = false;
+    if (!wants_gradient(c)) find_choice(c, r);
     s->log_hard = (kd_real)log(hard);
     s->log_soft = (kd_real)log(soft);
     s->log_v = (kd_real)log_v;
@@ -262,6 +308,17 @@ static void row_gradient(const kd_vocab *c, const kd_vocab_row *s, kd_real *rest
     memcpy(z, g, (size_t)n * sizeof *z);
 }
 
+/* The classes drawn in tile t: −p̂. */
+static void drawn_gradient(const kd_vocab *c, int64_t t, kd_real *z) {
+    const kd_real slope = (kd_real)soft_slope(c);
+    for (int64_t i = c->kept_first[t]; i < c->kept_first[t + 1]; i++) {
+        const kd_vocab_kept *kept = &c->kept[i];
+        const int64_t entry = c->row[kept->r] * c->soft->k + kept->j;
+        z[kept->r * tile_classes(c, t) + c->soft->index[entry] - t * KD_VOCAB_TILE] -=
+            slope * c->soft->share[entry];
+    }
+}
+
 /* The kept classes of tile t: what row_gradient could not see. */
 static void kept_gradient(const kd_vocab *c, int64_t t, kd_real *z) {
     const int k = c->soft->k;
@@ -290,6 +347,16 @@ static void embedding_gradient(const kd_vocab *c, int64_t t, kd_real alpha, kd_r
     multiply(c, p);
 }
 
+/* ∂bias of the tile, which collects the panels in order. */
+static void bias_gradient(const kd_vocab *c, int64_t t, const kd_real *restrict G) {
+    const int64_t n = tile_classes(c, t);
+    kd_real *restrict out = c->dbias + t * KD_VOCAB_TILE;
+    if (c->first) memset(out, 0, (size_t)n * sizeof *out);
+    for (int64_t r = 0; r < c->rows; r++)
+#pragma omp simd
+        for (int64_t i = 0; i < n; i++) out[i] += G[r * n + i];
+}
+
 /* The tile's G, its part of ∂E, and its contribution to ∂h (begins it when `opens`). */
 static void second_pass(const kd_vocab *c, int64_t t, kd_real *partial, bool opens) {
     const int64_t n = tile_classes(c, t), begin = t * KD_VOCAB_TILE;
@@ -301,6 +368,8 @@ static void second_pass(const kd_vocab *c, int64_t t, kd_real *partial, bool ope
         if (own >= 0 && own < n) z[r * n + own] -= hard_scale(c) * (1 - c->spec.label_smoothing);
     }
     if (kd_vocab_is_topk(c)) kept_gradient(c, t, z);
+    if (kd_vocab_is_sampled(c)) drawn_gradient(c, t, z);
+    if (c->dbias) bias_gradient(c, t, z);
     if (c->dE && !c->last) embedding_gradient(c, t, 1, c->first ? 0 : 1, c->dE);
     kd_matrix_product p = kd_product_of(c->rows, c->C, n, kd_plain(z, n),
                                         kd_plain(c->E + begin * c->C, c->C), partial, c->C);
@@ -330,7 +399,7 @@ static void gradients(const kd_vocab *c, kd_real *dh, bool threaded) {
 
 /* --- a panel --------------------------------------------------------------------------------- */
 
-/* The kept classes of the panel's rows, sorted by tile (a counting sort: rows stay in order). */
+/* The classes that the panel's rows name, sorted by tile (a counting sort: rows stay in order). */
 static void sort_kept(const kd_vocab *c) {
     const int k = c->soft->k;
     int64_t *first = c->kept_first;
@@ -338,7 +407,7 @@ static void sort_kept(const kd_vocab *c) {
     for (int64_t r = 0; r < c->rows; r++)
         for (int j = 0; j < k; j++) {
             const int32_t class = c->soft->index[c->row[r] * k + j];
-            KD_CONTRACT(class >= 0 && class < c->V, "vocab_loss: top-k class %d of %lld",
+            KD_CONTRACT(class >= 0 && class < c->V, "vocab_loss: the teacher's class %d of %lld",
                         (int)class, (long long)c->V);
             first[class / KD_VOCAB_TILE + 1]++;
         }
@@ -358,7 +427,7 @@ void kd_vocab_embedding_gradient(const kd_vocab *c, kd_real alpha, kd_real beta,
 
 void kd_vocab_panel(const kd_vocab *c, kd_real *dh, kd_loss_parts *sum) {
     const bool threaded = worth_threads(c);
-    if (kd_vocab_is_topk(c)) sort_kept(c);
+    if (kd_vocab_named(c)) sort_kept(c);
 #pragma omp parallel for schedule(dynamic, 1) if (threaded)
     for (int64_t t = 0; t < c->tiles; t++) first_pass(c, t);
 #pragma omp parallel for if (threaded)
@@ -368,5 +437,7 @@ void kd_vocab_panel(const kd_vocab *c, kd_real *dh, kd_loss_parts *sum) {
     for (int64_t r = 0; r < c->rows; r++) {
         sum->hard += c->state[r].hard;
         sum->kl += c->state[r].kl;
+        sum->right += c->state[r].right;
+        sum->agreed += c->state[r].agreed;
     }
 }

@@ -4,14 +4,21 @@
 
 #include "base/error.h"
 
-static bool is_hidden(const kd_soft_runs *r) {
-    return kd_store_describe(r->store)->kind == KD_STORE_HIDDEN;
+static kd_store_kind kind_of(const kd_soft_runs *r) {
+    return kd_store_describe(r->store)->kind;
 }
 
 /* Numbers of a position. */
 static int64_t width_of(const kd_soft_runs *r) {
     const kd_store_header *header = kd_store_describe(r->store);
-    return is_hidden(r) ? header->width : header->k;
+    switch (header->kind) {
+    case KD_STORE_HIDDEN:
+        return header->width;
+    case KD_STORE_SAMPLED:
+        return header->draws;
+    default:
+        return header->k;
+    }
 }
 
 /* The teacher's output matrix as the loss wants it: the store's own, but in the double build. */
@@ -34,13 +41,14 @@ int kd_soft_runs_create(kd_soft_runs *out, const kd_store *store, double tempera
                           .temperature =
                               kd_store_temperature_index(kd_store_describe(store), temperature)};
     const size_t n = (size_t)rows, width = (size_t)width_of(out), run = (size_t)longest;
-    const bool topk = !is_hidden(out);
+    const bool topk = kind_of(out) == KD_STORE_TOPK, named = kind_of(out) != KD_STORE_HIDDEN;
     out->stored = malloc(run * width * sizeof *out->stored);
     out->soft = malloc(n * width * sizeof *out->soft);
     if (topk) out->tail = malloc(run * sizeof *out->tail);
     if (topk) out->soft_tail = malloc(n * sizeof *out->soft_tail);
-    if (topk) out->index = malloc(n * width * sizeof *out->index);
-    if (!out->stored || !out->soft || (topk && !(out->tail && out->soft_tail && out->index)))
+    if (named) out->index = malloc(n * width * sizeof *out->index);
+    if (!out->stored || !out->soft || (named && !out->index) ||
+        (topk && !(out->tail && out->soft_tail)))
         return kd_fail_memory(n * width * sizeof *out->soft, "batches of soft targets");
     return take_output(out);
 }
@@ -55,22 +63,33 @@ void kd_soft_runs_clear(kd_soft_runs *runs) {
     *runs = (kd_soft_runs){0};
 }
 
+static int read_run(kd_soft_runs *r, uint64_t id, int64_t n, int32_t *index) {
+    switch (kind_of(r)) {
+    case KD_STORE_HIDDEN:
+        return kd_store_read_hidden(r->store, 0, id, n, r->stored);
+    case KD_STORE_SAMPLED:
+        return kd_store_read_sampled(r->store, 0, id, n, index, r->stored);
+    default:
+        return kd_store_read_topk_run(r->store, 0, id, n, r->temperature, index, r->stored,
+                                      r->tail);
+    }
+}
+
 int kd_soft_runs_read(kd_soft_runs *r, uint64_t id, int64_t n, int64_t row) {
     const int64_t width = width_of(r);
-    const bool hidden = is_hidden(r);
-    int status = hidden ? kd_store_read_hidden(r->store, 0, id, n, r->stored)
-                        : kd_store_read_topk_run(r->store, 0, id, n, r->temperature,
-                                                 r->index + row * width, r->stored, r->tail);
+    int status = read_run(r, id, n, r->index ? r->index + row * width : NULL);
     if (status < 0) return status;
     for (int64_t i = 0; i < n * width; i++) r->soft[row * width + i] = (kd_real)r->stored[i];
-    for (int64_t i = 0; i < n && !hidden; i++) r->soft_tail[row + i] = (kd_real)r->tail[i];
+    for (int64_t i = 0; i < n && r->tail; i++) r->soft_tail[row + i] = (kd_real)r->tail[i];
     return KD_OK;
 }
 
 kd_soft_targets kd_soft_runs_targets(const kd_soft_runs *r) {
     const int64_t width = width_of(r);
-    if (is_hidden(r))
+    if (kind_of(r) == KD_STORE_HIDDEN)
         return (kd_soft_targets){.hidden = r->soft, .output = r->output, .width = width};
+    if (kind_of(r) == KD_STORE_SAMPLED)
+        return (kd_soft_targets){.k = (int)width, .index = r->index, .share = r->soft};
     return (kd_soft_targets){
         .k = (int)width, .index = r->index, .kept = r->soft, .tail = r->soft_tail};
 }

@@ -9,9 +9,9 @@
 typedef struct {
     const kd_store *store;
     int temperature;           /* top-k: the place of the loss's τ in the store */
-    float *stored, *tail;      /* of one run, as stored                         */
-    kd_real *soft, *soft_tail; /* (rows, width or k), (rows)                    */
-    int32_t *index;            /* (rows,k)                                      */
+    float *stored, *tail;      /* of one run, as stored; tails of top-k         */
+    kd_real *soft, *soft_tail; /* (rows, width or k or draws), (rows)           */
+    int32_t *index;            /* (rows, k or draws)                            */
     const kd_real *output;     /* (V,width) of the teacher                      */
     kd_real *converted;        /* the same in double, in that build             */
 } kd_soft_runs;

@@ -12,6 +12,7 @@
 #include "distill/origin.h"
 #include "distill/plan.h"
 #include "distill/train_spec.h"
+#include "files/formats/number_format.h"
 #include "report/metric.h"
 
 /* What a command may ask of a run. Each does what is missing of the stages before it. */
@@ -27,6 +28,7 @@ typedef enum {
 /* One model on a config's test set. */
 typedef struct {
     const char *model; /* its file or folder                                  */
+    const char *runs;  /* the folder of all runs                              */
     int bias_count;    /* "CLASSES=SHIFT" of --bias, for tasks with classes    */
     const char *const *bias;
 } kd_measurement;
@@ -96,6 +98,10 @@ typedef struct kd_task {
     /* Gathers an importance matrix of `model` over the samples that `data` lists, or is
      * (quant/imatrix.h); NULL: the task has none. */
     int (*imatrix)(const char *model, const char *data, const char *language, const char *out);
+
+    /* Writes `model`, a checkpoint or an exported file, as ONNX; float weights in `format` where
+     * that has a form there, NULL: as they are. NULL: the task has none. */
+    int (*onnx)(const char *model, const char *out, const kd_number_format *format);
 
     /* KD_ECONFIG when the config gives the stage nothing to do; asked before a run is opened. */
     int (*check)(const void *config, kd_stage_kind stage);

@@ -107,8 +107,7 @@ static int trainer_init(trainer *t, const kd_objective *task, const kd_train_job
                 "%d terms, %d metrics", task->term_count, task->metric_count);
     if (task->evaluate)
         snprintf(t->state.best_metric, sizeof t->state.best_metric, "%s", task->metric[0].name);
-    int status = make_paths(t);
-    if (status == KD_OK) status = kd_tape_create(&t->tape, job->seed);
+    int status = kd_tape_create(&t->tape, job->seed);
     if (status == KD_OK) status = kd_optimizer_init(&t->optimizer, task->params, job->spec);
     if (status == KD_OK) status = make_leaves(t);
     if (status < 0) return status;
@@ -494,6 +493,7 @@ static int load_best(trainer *t) {
 int kd_train(const kd_objective *task, const kd_train_job *job) {
     trainer t;
     int status = trainer_init(&t, task, job);
+    if (status == KD_OK) status = make_paths(&t);
     t.began = t.last_saved = kd_clock();
     if (status == KD_OK) status = resume(&t);
     if (status == KD_OK && t.state.epoch >= job->spec->epochs)

@@ -67,7 +67,7 @@ typedef struct {
 int kd_train(const kd_objective *task, const kd_train_job *job);
 
 /* Runs `steps` updates on throw-away state and gives the seconds of a median one, for --dry-run and
- * the bench. The parameters change. */
+ * the bench. The parameters change; job->folder is not needed. */
 int kd_train_measure(const kd_objective *task, const kd_train_job *job, int steps,
                      double *seconds_per_step, size_t *arena_bytes);
 

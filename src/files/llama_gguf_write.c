@@ -54,7 +54,8 @@ static void add_rotary(kd_gguf_writer *w, const char *architecture, const kd_lla
 /* What other programs must do otherwise is refused. */
 static int check(const char *path, const kd_llama_spec *s, const kd_number_format *format) {
     if (!kd_number_format_in_gguf(format))
-        return kd_fail(KD_EUSAGE, "%s: GGUF has no %s", path, format->name);
+        return kd_fail(KD_EUSAGE, "%s: GGUF has no %s; a Hugging Face folder holds it", path,
+                       format->name);
     if (s->rotary.kind == KD_ROTARY_YARN && !s->rotary.whole_pairs)
         return kd_fail(KD_EUSAGE,
                        "%s: GGUF has no word for rotary positions with \"truncate\": false", path);
@@ -67,6 +68,7 @@ static int add_keys(kd_gguf_writer *w, const kd_llama_file *file, const kd_numbe
     if (format->gguf_file_type >= 0)
         kd_gguf_add_u32(w, "general.file_type", (uint32_t)format->gguf_file_type);
     if (file->origin) kd_gguf_add_string(w, "distill.origin", file->origin);
+    if (file->budget) kd_gguf_add_string(w, "distill.budget", file->budget);
     add_sizes(w, architecture, spec);
     add_rotary(w, architecture, spec);
     return file->tokenizer ? kd_text_tokenizer_add_gguf(w, file->tokenizer, spec->vocabulary)
@@ -97,7 +99,7 @@ int kd_llama_gguf_write(const char *path, const kd_llama_file *file,
     if (status == KD_OK)
         status = kd_gguf_write_params(path, w, divided ? &divisors : NULL, model->params,
                                       kd_llama_ggml(family), how ? how : own);
-    if (status == KD_OK) kd_encoding_tell(path, model->params, kd_llama_format_of, format);
+    if (status == KD_OK) kd_encoding_tell(path, model->params, how, kd_llama_format_of, format);
     kd_gguf_writer_free(w);
     free(own);
     return status;

@@ -39,9 +39,9 @@ static const kd_name_row LLAMA[] = {GGML_ROWS, TURNED("layers.*.attn.query.*", "
 static const kd_name_row QWEN[] = {GGML_ROWS, ROW("layers.*.attn.query.*", "blk.*.attn_q.*"),
                                    ROW("layers.*.attn.key.*", "blk.*.attn_k.*")};
 
-const kd_names kd_llama_hugging = {HUGGING, sizeof HUGGING / sizeof *HUGGING, "model."};
-static const kd_names ggml_llama = {LLAMA, sizeof LLAMA / sizeof *LLAMA, NULL};
-static const kd_names ggml_qwen = {QWEN, sizeof QWEN / sizeof *QWEN, NULL};
+const kd_names kd_llama_hugging = {HUGGING, sizeof HUGGING / sizeof *HUGGING, "model.", NULL};
+static const kd_names ggml_llama = {LLAMA, sizeof LLAMA / sizeof *LLAMA, NULL, NULL};
+static const kd_names ggml_qwen = {QWEN, sizeof QWEN / sizeof *QWEN, NULL, NULL};
 
 kd_llama_family kd_llama_family_of(const kd_llama_spec *spec) {
     return spec->head_norms       ? KD_LLAMA_QWEN3

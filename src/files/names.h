@@ -39,7 +39,9 @@ typedef struct {
 typedef struct {
     const kd_name_row *row;
     int count;
-    const char *optional; /* what may be missing in front of their names, or NULL */
+    const char *optional;           /* what may be missing in front of their names, or NULL */
+    const char *const *passed_over; /* their tensors that no model here has, NULL behind the last;
+                                       or NULL                                                 */
 } kd_names;
 
 /* A parameter as a file has it. */

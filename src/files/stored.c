@@ -6,28 +6,21 @@
 #include "base/error.h"
 #include "layers/weights.h"
 
-/* int8 with its scales apart: a row is put together as number_format.h has it, in pieces. */
-static void decode_apart(float *out, const kd_stored *stored, int64_t row, int64_t n) {
-    unsigned char piece[sizeof(float) + 512];
-    const int64_t most = (int64_t)(sizeof piece - sizeof(float));
-    memcpy(piece, stored->scale + (size_t)row * sizeof(float), sizeof(float));
-    for (int64_t done = 0; done < n; done += most) {
-        const int64_t count = n - done < most ? n - done : most;
-        memcpy(piece + sizeof(float), stored->bytes + row * n + done, (size_t)count);
-        stored->format->decode(out + done, piece, count);
+static void scale_groups(float *out, const kd_stored *stored, int64_t row, int64_t n) {
+    const int64_t groups = n / stored->group;
+    const unsigned char *at = stored->scales + row * groups * stored->scale_format->bytes;
+    for (int64_t i = 0; i < groups; i++, at += stored->scale_format->bytes) {
+        float scale, *own = out + i * stored->group;
+        stored->scale_format->decode(&scale, at, 1);
+        for (int64_t j = 0; j < stored->group; j++) own[j] *= scale;
     }
 }
 
 void kd_stored_row(float *out, const kd_stored *stored, int64_t row, int64_t n) {
-    if (stored->scale)
-        decode_apart(out, stored, row, n);
-    else
-        stored->format->decode(
-            out, stored->bytes + (uint64_t)row * kd_number_format_bytes(stored->format, n), n);
-    if (!stored->tensor_scale) return;
-    float scale;
-    memcpy(&scale, stored->tensor_scale, sizeof scale);
-    for (int64_t i = 0; i < n; i++) out[i] *= scale;
+    stored->format->decode(
+        out, stored->bytes + (uint64_t)row * kd_number_format_bytes(stored->format, n), n);
+    if (stored->scale_format) scale_groups(out, stored, row, n);
+    for (int64_t i = 0; i < n && stored->tensor_scale != 0; i++) out[i] *= stored->tensor_scale;
 }
 
 #ifdef KD_DOUBLE
@@ -39,6 +32,7 @@ int kd_stored_keep(void **out, kd_params *params, const kd_stored *list) {
 #else
 typedef struct {
     kd_constant constant; /* first: a pointer to it is one to the whole */
+    kd_constant_steps steps;
     kd_stored stored;
     const kd_param *param;
     int64_t length; /* of a row */
@@ -49,6 +43,15 @@ static void read_rows(const kd_constant *constant, kd_real *out, int64_t first, 
     for (int64_t i = 0; i < count; i++)
         kd_stored_row(out + i * k->length, &k->stored,
                       kd_param_row_place(k->param, k->stored.order, first + i), k->length);
+}
+
+static void read_steps(const kd_constant *constant, kd_row_steps *out, int64_t row) {
+    const kept *k = (const kept *)(const void *)constant;
+    const kd_number_format *format = k->stored.format;
+    const int64_t place = kd_param_row_place(k->param, k->stored.order, row);
+    format->steps->get(
+        out, k->stored.bytes + (uint64_t)place * kd_number_format_bytes(format, k->length),
+        k->length);
 }
 
 int kd_stored_keep(void **out, kd_params *params, const kd_stored *list) {
@@ -68,6 +71,10 @@ int kd_stored_keep(void **out, kd_params *params, const kd_stored *list) {
                         .length = rows.length};
         if (list[i].format == &kd_format_f16 && list[i].order == KD_ORDER_OURS)
             all[i].constant.half = (const uint16_t *)(const void *)list[i].bytes;
+        if (list[i].format->steps) {
+            all[i].steps = (kd_constant_steps){list[i].format->steps->kind, read_steps};
+            all[i].constant.steps = &all[i].steps;
+        }
         p->tensor.constant = &all[i].constant;
     }
     return KD_OK;

@@ -19,6 +19,7 @@ int kd_weights_gguf_write(const char *path, const kd_params *params, const kd_en
     if (info->name) kd_gguf_add_string(w, "general.name", info->name);
     if (info->teacher) kd_gguf_add_string(w, "distill.teacher", info->teacher);
     if (info->origin) kd_gguf_add_string(w, "distill.origin", info->origin);
+    if (info->budget) kd_gguf_add_string(w, "distill.budget", info->budget);
     kd_gguf_add_u32(w, "distill.version", VERSION);
     kd_gguf_add_string(w, "distill.config", info->config);
     status = kd_gguf_write_params(path, w, NULL, params, &OWN_NAMES, how);
@@ -84,5 +85,27 @@ int kd_weights_gguf_read(kd_params *params, const char *path) {
     if (status == KD_OK) status = read_params(params, g, path);
     kd_gguf_free(g);
     kd_file_map_close(&map);
+    return status;
+}
+
+/* Formats of single values have no bytes there (encoding.h), nor those whose scales lie apart. */
+static kd_encoding encoding_of(const kd_stored *stored) {
+    const bool whole = stored->format->grid && !stored->scale_format && stored->tensor_scale == 0;
+    return (kd_encoding){.format = stored->format, .bytes = whole ? stored->bytes : NULL};
+}
+
+int kd_weights_gguf_encodings(kd_encoding **out, kd_file_map *map, const kd_params *params,
+                              const char *path) {
+    kd_gguf *g;
+    int status = open_file(&g, map, path);
+    if (status < 0) return status;
+    const size_t count = (size_t)params->count;
+    kd_stored *list = calloc(count, sizeof *list);
+    *out = calloc(count, sizeof **out);
+    if (!list || !*out) status = kd_fail_memory(count * sizeof *list, path);
+    if (status == KD_OK) status = kd_gguf_list_params(list, g, params, &OWN_NAMES, 0, path);
+    for (size_t i = 0; i < count && status == KD_OK; i++) (*out)[i] = encoding_of(&list[i]);
+    free(list);
+    kd_gguf_free(g);
     return status;
 }

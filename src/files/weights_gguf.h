@@ -2,7 +2,7 @@
  * rounded weights are exported as.
  *
  * Keys: distill.version = 1, distill.config (the resolved JSON that says which network it is),
- * general.name, distill.teacher, distill.origin, each where it is given. Tensors as gguf_params.h
+ * general.name, distill.teacher, distill.origin, distill.budget, each where it is given. Tensors as gguf_params.h
  * has them.
  */
 #ifndef KD_FILES_WEIGHTS_GGUF_H
@@ -10,11 +10,13 @@
 
 #include <stdbool.h>
 
+#include "base/file.h"
 #include "files/encoding.h"
 #include "files/gguf.h"
 
 typedef struct {
     const char *name, *teacher, *origin; /* for people; NULL: not said */
+    const char *budget; /* how its formats were chosen (distill/budget.h); NULL: they were said */
     const char *config;
 } kd_weights_info;
 
@@ -31,5 +33,10 @@ int kd_weights_gguf_is_at(bool *out, const char *path);
 /* Reads all parameters, which are laid out, whatever their formats. Checks the checksum, shapes,
  * that nothing is left over, that all are finite and variances not negative: KD_EDATA. */
 int kd_weights_gguf_read(kd_params *params, const char *path);
+
+/* How parameters, which are those of the file, lie in it: *out (parameters), whose bytes are those
+ * of *map. The caller frees and closes both. */
+int kd_weights_gguf_encodings(kd_encoding **out, kd_file_map *map, const kd_params *params,
+                              const char *path);
 
 #endif

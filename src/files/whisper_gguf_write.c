@@ -136,6 +136,7 @@ static int add_keys(kd_gguf_writer *w, const kd_whisper_file *file,
     if (format->gguf_file_type >= 0)
         kd_gguf_add_u32(w, "general.file_type", (uint32_t)format->gguf_file_type);
     if (file->origin) kd_gguf_add_string(w, "distill.origin", file->origin);
+    if (file->budget) kd_gguf_add_string(w, "distill.budget", file->budget);
     add_sizes(w, &file->model->spec);
     add_generation(w, &file->model->generation, file->tokenizer);
     int status = add_heads(w, file);
@@ -159,7 +160,7 @@ int kd_whisper_gguf_write(const char *path, const kd_whisper_file *file,
     if (status == KD_OK) status = add_keys(w, file, format);
     if (status == KD_OK)
         status = kd_gguf_write_params(path, w, &filters, model->params, &kd_whisper_ggml, how);
-    if (status == KD_OK) kd_encoding_tell(path, model->params, kd_whisper_format_of, format);
+    if (status == KD_OK) kd_encoding_tell(path, model->params, how, kd_whisper_format_of, format);
     kd_gguf_writer_free(w);
     free(own);
     return status;

@@ -38,5 +38,5 @@ static const kd_name_row HUGGING[] = {
 };
 #undef ROW
 
-const kd_names kd_whisper_ggml = {GGML, sizeof GGML / sizeof *GGML, NULL};
-const kd_names kd_whisper_hugging = {HUGGING, sizeof HUGGING / sizeof *HUGGING, "model."};
+const kd_names kd_whisper_ggml = {GGML, sizeof GGML / sizeof *GGML, NULL, NULL};
+const kd_names kd_whisper_hugging = {HUGGING, sizeof HUGGING / sizeof *HUGGING, "model.", NULL};

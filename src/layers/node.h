@@ -5,6 +5,7 @@
 
 #include "config/keys.h"
 #include "layers/net.h"
+#include "layers/onnx.h"
 
 typedef struct {
     const char *name;  /* in exported files, and for people                                      */
@@ -22,6 +23,10 @@ typedef struct {
 
     /* Adds what people should know besides `name` and relu: " 3×3, 8 groups". NULL: nothing. */
     void (*describe)(kd_text *out, const kd_net_node *node);
+
+    /* Adds its operators, but for relu, to a graph of ONNX; the last one's result is `out`. Whether
+     * that is rows, not an image. NULL: it has no form there. */
+    bool (*onnx)(kd_onnx *onnx, const kd_onnx_node *node, const char *out);
 } kd_node_class;
 
 #define KD_DECLARE_NODE(KIND, name) extern const kd_node_class kd_node_##name;

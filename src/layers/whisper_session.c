@@ -8,20 +8,21 @@
 
 struct kd_whisper_session {
     const kd_whisper *model;
-    kd_tape *tape;        /* scratch; holds `hidden` between two steps                       */
-    int samples;          /* recordings now                                                  */
-    int samples_most;     /* at once                                                         */
-    int most;             /* rows for each recording                                         */
-    int width;            /* rows for each recording now                                     */
-    int64_t length;       /* tokens in every row                                             */
-    int64_t heard;        /* positions of the encoder's output                               */
-    int32_t *visible;     /* (samples·most) = length + 1, for the attention                  */
-    kd_real *memory;      /* (audio_context, C), the encoder's output of one recording       */
-    kd_real *cross[2];    /* keys and values (layers, samples, audio_context, C), of which   */
-                          /* the first `heard` positions of each sample lie dense            */
-    kd_real *own[2];      /* keys and values (layers, samples·most, text_context, C)         */
-    kd_real *spare;       /* (samples·most, text_context, C), for reordering rows            */
-    kd_few_rows few;      /* of the decoder's matrices                                       */
+    kd_tape *tape;           /* scratch; holds `hidden` between two steps                       */
+    int samples;             /* recordings now                                                  */
+    int samples_most;        /* at once                                                         */
+    kd_precision hears_in;   /* products of the encoder                                        */
+    int most;                /* rows for each recording                                         */
+    int width;               /* rows for each recording now                                     */
+    int64_t length;          /* tokens in every row                                             */
+    int64_t heard;           /* positions of the encoder's output                               */
+    int32_t *visible;        /* (samples·most) = length + 1, for the attention                  */
+    kd_real *memory;         /* (audio_context, C), the encoder's output of one recording       */
+    kd_real *cross[2];       /* keys and values (layers, samples, audio_context, C), of which   */
+                             /* the first `heard` positions of each sample lie dense            */
+    kd_real *own[2];         /* keys and values (layers, samples·most, text_context, C)         */
+    kd_real *spare;          /* (samples·most, text_context, C), for reordering rows            */
+    kd_few_rows few;         /* of the decoder's matrices                                       */
     const kd_tensor *hidden; /* (samples·width, n, C) of the last step                        */
 };
 
@@ -55,7 +56,7 @@ int kd_whisper_session_create(kd_whisper_session **out, const kd_whisper *model,
         if (status == KD_OK)
             status = take(&s->own[i], spec->text_layers, rows, spec->text_context, spec->width);
     }
-    if (status == KD_OK) status = kd_few_rows_create(&s->few, model->params, "decoder.");
+    if (status == KD_OK) status = kd_few_rows_create(&s->few, model->params, "decoder.", KD_PRODUCTS_EXACT);
     if (status == KD_OK) status = take(&s->spare, 1, rows, spec->text_context, spec->width);
     if (status < 0) {
         kd_whisper_session_free(s);
@@ -114,6 +115,10 @@ static int keep_cross(kd_whisper_session *s, int sample, const kd_real *memory) 
     return KD_OK;
 }
 
+void kd_whisper_session_hear_in(kd_whisper_session *session, kd_precision precision) {
+    session->hears_in = precision;
+}
+
 static void begin(kd_whisper_session *s, int samples, int64_t heard) {
     KD_CONTRACT(samples >= 1 && samples <= s->samples_most, "%d recordings of %d", samples,
                 s->samples_most);
@@ -128,7 +133,9 @@ int kd_whisper_session_listen(kd_whisper_session *s, const kd_real *mel, int sam
     const int64_t size = T * s->model->spec.mels;
     begin(s, samples, T / 2);
     for (int i = 0; i < samples; i++) {
+        s->tape->precision = s->hears_in;
         int status = kd_whisper_encode(s->model, s->tape, s->memory, mel + i * size, 1, T);
+        s->tape->precision = KD_PRECISION_FLOAT32;
         if (status == KD_OK) status = keep_cross(s, i, s->memory);
         if (status < 0) return status;
     }

@@ -16,6 +16,8 @@ typedef struct kd_whisper_session kd_whisper_session;
 int kd_whisper_session_create(kd_whisper_session **out, const kd_whisper *model, int samples,
                               int width_most);
 void kd_whisper_session_free(kd_whisper_session *session);
+/* How the encoder multiplies from now on (float32 unless it is said); the decoder, float32. */
+void kd_whisper_session_hear_in(kd_whisper_session *session, kd_precision precision);
 
 /* Runs the encoder on mel (samples,T,mels), T even; from now on there are `samples` recordings, at
  * most those of the creation, without text. Each is heard by itself: the others change no bit. */

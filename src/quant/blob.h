@@ -24,6 +24,12 @@ int kd_blob_check_net(const kd_net *net);
  * that could pass 2^31, a site never observed. */
 int kd_blob_write(const char *path, const kd_qnet *qnet, const kd_blob_info *info);
 
+/* Writes what the file at `blob_path` holds as ONNX (files/onnx_file.h), its integers between
+ * QuantizeLinear and DequantizeLinear (blob_onnx.c). KD_ECONFIG names a node that has no form
+ * there.
+ */
+int kd_blob_write_onnx(const char *path, const char *blob_path);
+
 typedef struct kd_blob kd_blob;
 
 /* Reads and checks everything before use. The caller frees. */

@@ -65,6 +65,9 @@ static inline bool kd_blob_is_depthwise(const kd_blob_node *node) {
 
 /* Reads a blob from bytes that are not needed afterwards. `name` is what messages call it. */
 int kd_blob_parse(kd_blob **out, const void *bytes, size_t length, const char *name);
+/* The same without kd_blob_prepare: everything is as in the file, and it cannot be run. */
+int kd_blob_parse_only(kd_blob **out, const void *bytes, size_t length, const char *name);
+int kd_blob_open_only(kd_blob **out, const char *path);
 
 /* Makes the nodes from the JSON text of "distill.graph" and the file's tensors, all of which must
  * be used. */

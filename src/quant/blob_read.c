@@ -200,12 +200,10 @@ static int read_all(reader *r) {
     if (status == KD_OK) status = read_graph(r);
     if (status == KD_OK) status = read_classes(r);
     if (status == KD_OK) status = read_normaliser(r);
-    if (status == KD_OK) status = read_data(r);
-    if (status == KD_OK) status = kd_blob_prepare(r->blob);
-    return status;
+    return status == KD_OK ? read_data(r) : status;
 }
 
-int kd_blob_parse(kd_blob **out, const void *bytes, size_t length, const char *name) {
+int kd_blob_parse_only(kd_blob **out, const void *bytes, size_t length, const char *name) {
     kd_gguf *file;
     int status = kd_gguf_parse(&file, bytes, length, name);
     if (status < 0) return status;
@@ -219,11 +217,33 @@ int kd_blob_parse(kd_blob **out, const void *bytes, size_t length, const char *n
     return status;
 }
 
-int kd_blob_open(kd_blob **out, const char *path) {
+int kd_blob_parse(kd_blob **out, const void *bytes, size_t length, const char *name) {
+    kd_blob *blob;
+    int status = kd_blob_parse_only(&blob, bytes, length, name);
+    if (status < 0) return status;
+    status = kd_blob_prepare(blob);
+    if (status < 0)
+        kd_blob_free(blob);
+    else
+        *out = blob;
+    return status;
+}
+
+static int open_with(kd_blob **out, const char *path,
+                     int (*parse)(kd_blob **out, const void *bytes, size_t length,
+                                  const char *name)) {
     char *bytes = NULL;
     size_t length = 0;
     int status = kd_file_read(&bytes, &length, path, FILE_MAX);
-    if (status == KD_OK) status = kd_blob_parse(out, bytes, length, path);
+    if (status == KD_OK) status = parse(out, bytes, length, path);
     free(bytes);
     return status;
+}
+
+int kd_blob_open(kd_blob **out, const char *path) {
+    return open_with(out, path, kd_blob_parse);
+}
+
+int kd_blob_open_only(kd_blob **out, const char *path) {
+    return open_with(out, path, kd_blob_parse_only);
 }

@@ -30,4 +30,8 @@ typedef struct {
 int kd_gptq_round(const struct kd_rounding *matrix, const kd_real *H, int groups,
                   const kd_gptq_spec *spec);
 
+/* For quantizers: the same where the matrix' products were seen and its format has a grid; numbers
+ * without a scale (f16), and matrices of which nothing was seen, go to the nearest. */
+int kd_gptq_round_seen(const struct kd_rounding *matrix);
+
 #endif

@@ -55,7 +55,10 @@ static int64_t length_of(const entry *e) {
     return kd_param_rows(e->param).length;
 }
 
-/* H[g] ← H[g] + x·xᵀ, and Σ |x|, of `rows` rows. */
+/* Rows of H that are summed together, from the first of their columns on: H is symmetric. */
+enum { TILE = 256 };
+
+/* H[g] ← H[g] + x·xᵀ above and in the tiles of the diagonal, and Σ |x|, of `rows` rows. */
 static void add(entry *e, int g, const kd_real *x, int64_t rows, int64_t distance) {
     enum { COLUMNS = 64 };
     const int64_t n = length_of(e);
@@ -64,10 +67,31 @@ static void add(entry *e, int g, const kd_real *x, int64_t rows, int64_t distanc
         for (int64_t row = 0; row < rows; row++)
             for (int64_t j = first; j < n && j < first + COLUMNS; j++)
                 e->size[g * n + j] += fabs((double)x[row * distance + j]);
-    kd_matrix_product p = kd_product_of(n, n, rows, kd_transposed(x, distance),
-                                        kd_plain(x, distance), e->sum + g * n * n, n);
-    p.beta = 1;
-    kd_gemm(&p);
+    for (int64_t at = 0; at < n; at += TILE) {
+        const int64_t count = n - at < TILE ? n - at : TILE;
+        kd_matrix_product p =
+            kd_product_of(count, n - at, rows, kd_transposed(x + at, distance),
+                          kd_plain(x + at, distance), e->sum + (g * n + at) * n + at, n);
+        p.beta = 1;
+        kd_gemm(&p);
+    }
+}
+
+/* What is below the tiles of the diagonal, and all divided. */
+static void finish_entry(entry *e) {
+    const int64_t n = length_of(e);
+    const kd_real factor = (kd_real)(2 / e->rows);
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < e->groups * n; row++) {
+        kd_real *H = e->sum + row / n * n * n;
+        for (int64_t j = row % n / TILE * TILE; j < n; j++) H[row % n * n + j] *= factor;
+        e->size[row] /= e->rows;
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t row = 0; row < e->groups * n; row++) {
+        kd_real *H = e->sum + row / n * n * n;
+        for (int64_t j = 0; j < row % n / TILE * TILE; j++) H[row % n * n + j] = H[j * n + row % n];
+    }
 }
 
 /* --- windows ------------------------------------------------------------------------------------
@@ -167,12 +191,9 @@ int kd_input_products_finish(kd_input_products *p, bool *again) {
     *again = p->full;
     if (p->failed) return kd_fail_memory((unsigned long long)p->bytes, "products of inputs");
     for (int i = 0; i < p->count; i++) {
-        entry *e = &p->entry[i];
-        const int64_t n = length_of(e), size = e->groups * n * n;
-        if (!e->sum) continue;
+        if (!p->entry[i].sum) continue;
         p->seen = true;
-        for (int64_t k = 0; k < size; k++) e->sum[k] *= (kd_real)(2 / e->rows);
-        for (int64_t k = 0; k < e->groups * n; k++) e->size[k] /= e->rows;
+        finish_entry(&p->entry[i]);
     }
     return p->seen ? KD_OK
                    : kd_fail(KD_EDATA, "no input of any matrix was seen; calibrate with at least "

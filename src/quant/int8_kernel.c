@@ -35,8 +35,8 @@ void kd_int8_store_portable(int rows, int32_t sum[KD_INT8_ROWS][KD_INT8_COLUMNS]
         }
 }
 
-static const kd_int8_kernel portable = {"portable", 4, false, portable_tile,
-                                        kd_int8_store_portable};
+static const kd_int8_kernel portable = {
+    "portable", 4, false, 6, portable_tile, kd_int8_store_portable, NULL};
 
 /* --- packing ---------------------------------------------------------------------------------- */
 
@@ -114,6 +114,42 @@ static bool rounds_right(const kd_int8_kernel *kernel) {
     return true;
 }
 
+/* kernel->run against the portable way, of one panel and of two, and of a part of each. */
+static bool runs_right(const kd_int8_kernel *kernel, uint8_t a[][CHECK_K], int8_t w[][CHECK_K]) {
+    enum { CHANNELS = KD_INT8_PANELS * KD_INT8_COLUMNS };
+    int8_t packed[KD_INT8_PANELS][KD_INT8_COLUMNS * CHECK_K];
+    int32_t bias[CHANNELS], factor[CHANNELS], shift[CHANNELS], sum[KD_INT8_ROWS][KD_INT8_COLUMNS];
+    uint8_t found[KD_INT8_ROWS][CHANNELS], right[KD_INT8_ROWS][CHANNELS];
+    const int64_t offset[1] = {0};
+    kd_int8_windows in = {.segments = 1, .offset = offset};
+    in.groups = kd_int8_groups(kernel, CHECK_K);
+    for (int r = 0; r < KD_INT8_ROWS; r++) in.row[r] = a[r];
+    for (int p = 0; p < KD_INT8_PANELS; p++)
+        kd_int8_pack(kernel, packed[p], w[0], KD_INT8_COLUMNS, 1, CHECK_K);
+    for (int c = 0; c < CHANNELS; c++) {
+        bias[c] = 5000 * (c - 9);
+        factor[c] = (1 << 30) + 54321 * c;
+        shift[c] = c % 16;
+    }
+    for (int channels = 1; channels <= CHANNELS; channels++) {
+        kd_int8_rounding how = {bias, factor, shift, -90, 150, 90, channels, found[0], CHANNELS};
+        in.rows = 1 + channels % kernel->rows;
+        memset(found, 0, sizeof found);
+        memset(right, 0, sizeof right);
+        kernel->run(&in, packed[0], sizeof packed[0], &how);
+        for (int at = 0; at < channels; at += KD_INT8_COLUMNS) {
+            const int left = channels - at;
+            how = (kd_int8_rounding){bias + at, factor + at, shift + at,    -90,     150,
+                                     90,        left,        right[0] + at, CHANNELS};
+            if (left > KD_INT8_COLUMNS) how.channels = KD_INT8_COLUMNS;
+            portable_tile(&in, packed[at / KD_INT8_COLUMNS], sum);
+            kd_int8_store_portable(in.rows, sum, &how);
+        }
+        if (memcmp(found, right, sizeof found) != 0) return false;
+    }
+    return true;
+}
+
 /* The largest products there are, next to each other: sums that pass 2^15 and alternate in sign. */
 static bool is_right(const kd_int8_kernel *kernel) {
     uint8_t a[KD_INT8_ROWS][CHECK_K];
@@ -125,9 +161,9 @@ static bool is_right(const kd_int8_kernel *kernel) {
         for (int j = 0; j < KD_INT8_COLUMNS; j++)
             w[j][k] = (int8_t)(j == 0 ? 127 : j == 1 ? -128 : k % 2 ? 127 - j : -128 + j * k);
     }
-    for (int rows = 1; rows <= KD_INT8_ROWS; rows++)
+    for (int rows = 1; rows <= kernel->rows; rows++)
         if (!sums_are_right(kernel, rows, a, wide, w)) return false;
-    return rounds_right(kernel);
+    return rounds_right(kernel) && (!kernel->run || runs_right(kernel, a, w));
 }
 
 static const kd_int8_kernel *portable_kernel(void) {

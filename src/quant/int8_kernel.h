@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { KD_INT8_COLUMNS = 16, KD_INT8_ROWS = 6 };
+enum { KD_INT8_COLUMNS = 16, KD_INT8_ROWS = 8, KD_INT8_PANELS = 2 };
 
 /* Windows of several rows. Positions count in activations: u8, or u16 for a wide kernel. A segment
  * may be read up to a whole group, where the weights are 0. */
@@ -28,7 +28,7 @@ typedef struct {
 /* How rows of 16 sums become stored values: clamp(requantize(sum + bias), low, high) + zero. The
  * first `channels` of row r go to out + r·row_stride. */
 typedef struct {
-    const int32_t *bias, *factor, *shift; /* (16)                                    */
+    const int32_t *bias, *factor, *shift; /* (16), of two panels (32)                */
     int32_t low, high, zero;
     int channels;
     uint8_t *out;
@@ -39,11 +39,16 @@ typedef struct {
     const char *name;
     int group; /* 2, 4 or 8                                                          */
     bool wide; /* activations are handed over as 16-bit numbers, not 8               */
+    int rows;  /* windows that it is fastest with, at most KD_INT8_ROWS              */
     /* c[r][j] = Σ_k window_r[k]·w[j][k] (mod 2^32) for one panel of weights */
     void (*tile)(const kd_int8_windows *in, const int8_t *weight,
                  int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS]);
     void (*store)(int rows, int32_t sum[KD_INT8_ROWS][KD_INT8_COLUMNS],
                   const kd_int8_rounding *how);
+    /* Both in one, the sums staying in registers, for one panel or two that lie panel_bytes apart:
+     * as many as hold how->channels. NULL where there is none. */
+    void (*run)(const kd_int8_windows *in, const int8_t *weight, int64_t panel_bytes,
+                const kd_int8_rounding *how);
 } kd_int8_kernel;
 
 /* The fastest kernel of this processor that gave the right result on a case chosen to saturate;

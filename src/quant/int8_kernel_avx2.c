@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include "quant/grid_avx2.h"
+#include "quant/int8_kernel_rows.h"
 
 #ifdef __x86_64__
 #include <string.h>
@@ -37,29 +38,9 @@ KD_AVX2_INLINE void rows_tile(const int rows, const kd_int8_windows *in, const i
     }
 }
 
-/* A constant count of rows keeps the sums in registers. */
 KD_AVX2 static void tile(const kd_int8_windows *in, const int8_t *weight,
                          int32_t c[KD_INT8_ROWS][KD_INT8_COLUMNS]) {
-    switch (in->rows) {
-    case 6:
-        rows_tile(6, in, weight, c);
-        break;
-    case 5:
-        rows_tile(5, in, weight, c);
-        break;
-    case 4:
-        rows_tile(4, in, weight, c);
-        break;
-    case 3:
-        rows_tile(3, in, weight, c);
-        break;
-    case 2:
-        rows_tile(2, in, weight, c);
-        break;
-    default:
-        rows_tile(1, in, weight, c);
-        break;
-    }
+    FOR_EACH_COUNT(in->rows, rows_tile, in, weight, c)
 }
 
 /* What eight channels' rounding needs, loaded once for all rows. */
@@ -105,7 +86,7 @@ KD_AVX2 void kd_int8_store_avx2(int rows, int32_t sum[KD_INT8_ROWS][KD_INT8_COLU
     }
 }
 
-static const kd_int8_kernel avx2 = {"avx2", 2, true, tile, kd_int8_store_avx2};
+static const kd_int8_kernel avx2 = {"avx2", 2, true, 6, tile, kd_int8_store_avx2, NULL};
 
 const kd_int8_kernel *kd_int8_kernel_avx2(void) {
     return __builtin_cpu_supports("avx2") ? &avx2 : NULL;

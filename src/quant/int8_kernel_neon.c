@@ -129,8 +129,8 @@ static void store(int rows, int32_t sum[KD_INT8_ROWS][KD_INT8_COLUMNS],
     }
 }
 
-static const kd_int8_kernel dotprod = {"dotprod", 4, false, dot_tile, store};
-static const kd_int8_kernel i8mm = {"i8mm", 8, false, matrix_tile, store};
+static const kd_int8_kernel dotprod = {"dotprod", 4, false, 6, dot_tile, store, NULL};
+static const kd_int8_kernel i8mm = {"i8mm", 8, false, 6, matrix_tile, store, NULL};
 
 const kd_int8_kernel *kd_int8_kernel_dotprod(void) {
     return kd_isa_has(KD_ISA_DOTPROD) ? &dotprod : NULL;

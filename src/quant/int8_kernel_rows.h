@@ -5,6 +5,12 @@
 /* A constant count of rows keeps the sums in registers. */
 #define FOR_EACH_COUNT(rows, run, ...)                                                             \
     switch (rows) {                                                                                \
+    case 8:                                                                                        \
+        run(8, __VA_ARGS__);                                                                       \
+        break;                                                                                     \
+    case 7:                                                                                        \
+        run(7, __VA_ARGS__);                                                                       \
+        break;                                                                                     \
     case 6:                                                                                        \
         run(6, __VA_ARGS__);                                                                       \
         break;                                                                                     \

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/order.h"
+
 /* --- products --------------------------------------------------------------------------------- */
 
 /* The rows of a product: `lines` lines of `columns` windows each. Windows begin column_step apart
@@ -24,17 +26,16 @@ static void store_logits(const kd_blob_node *node, float scale_in, int64_t at, i
     }
 }
 
-/* All rows times one panel: channels `first` … of group `group`. */
-static void multiply_panel(const kd_blob_task *t, const kd_blob_node *node, int64_t group,
-                           int64_t first, const rows_of *to) {
+/* All rows times `panels` panels: channels `first` … of group `group`. */
+static void multiply_panels(const kd_blob_task *t, const kd_blob_node *node, int64_t group,
+                            int64_t first, int64_t panels, const rows_of *to) {
     const kd_int8_kernel *kernel = t->blob->kernel;
     const int64_t own = node->spec.channels / node->spec.groups, each = kernel->wide ? 2 : 1;
     const int64_t padded = kd_blob_padded_channels(node) / node->spec.groups;
     const int64_t at = group * padded + first, left = own - first;
-    const int64_t channels = left < KD_INT8_COLUMNS ? left : KD_INT8_COLUMNS;
-    const int8_t *weight =
-        node->weight +
-        at / KD_INT8_COLUMNS * kd_int8_panel_bytes(kernel, node->segments, node->length);
+    const int64_t channels = kd_smaller(left, panels * KD_INT8_COLUMNS);
+    const int64_t panel_bytes = kd_int8_panel_bytes(kernel, node->segments, node->length);
+    const int8_t *weight = node->weight + at / KD_INT8_COLUMNS * panel_bytes;
     const char *input = (const char *)t->input + group * (node->from.c / node->spec.groups) * each;
     kd_int8_windows in = {.segments = node->segments, .offset = node->offset};
     in.groups = kd_int8_groups(kernel, node->length);
@@ -48,19 +49,23 @@ static void multiply_panel(const kd_blob_task *t, const kd_blob_node *node, int6
     const int64_t rows = to->lines * to->columns;
     int64_t line = 0, column = 0;
     for (int64_t row = 0; row < rows; row += in.rows) {
-        in.rows = (int)(rows - row < KD_INT8_ROWS ? rows - row : KD_INT8_ROWS);
+        in.rows = (int)kd_smaller(rows - row, kernel->rows);
         for (int r = 0; r < in.rows; r++) {
             in.row[r] = input + (line * to->line_step + column * to->column_step) * each;
             if (++column == to->columns) column = 0, line++;
         }
-        kernel->tile(&in, weight, sum);
         const int64_t place = row * to->row_stride + group * own + first;
+        if (!to->logits) how.out = to->out + place;
+        if (kernel->run && !to->logits) {
+            kernel->run(&in, weight, panel_bytes, &how);
+            continue;
+        }
+        kernel->tile(&in, weight, sum);
         if (to->logits) {
             for (int r = 0; r < in.rows; r++)
                 store_logits(node, to->scale_in, at, channels, sum[r],
                              to->logits + place + r * to->row_stride);
         } else {
-            how.out = to->out + place;
             kernel->store(in.rows, sum, &how);
         }
     }
@@ -69,9 +74,11 @@ static void multiply_panel(const kd_blob_task *t, const kd_blob_node *node, int6
 /* All rows times the panels [first, end) of every group. */
 static void multiply(const kd_blob_task *t, const kd_blob_node *node, kd_blob_range panels,
                      const rows_of *to) {
+    const int64_t most = t->blob->kernel->run && !to->logits ? KD_INT8_PANELS : 1;
     for (int64_t group = 0; group < node->spec.groups; group++)
-        for (int64_t panel = panels.first; panel < panels.end; panel++)
-            multiply_panel(t, node, group, panel * KD_INT8_COLUMNS, to);
+        for (int64_t panel = panels.first; panel < panels.end; panel += most)
+            multiply_panels(t, node, group, panel * KD_INT8_COLUMNS,
+                            kd_smaller(panels.end - panel, most), to);
 }
 
 static int64_t panel_count(const kd_blob_node *node) {

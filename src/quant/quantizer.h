@@ -11,6 +11,7 @@
  *              products of inputs, and rounds once: for weights that are not trained any more
  *   awq        columns of large inputs are scaled to lose less (awq.h), and what makes those inputs
  * is divided by it, in the model's own values until it is freed; likewise
+ *   awq_gptq   columns scaled as awq does, rounded as gptq does
  *
  * Rows of the second kind, which round weights and leave the forward alone, are one function:
  * KD_ROUNDED_WEIGHTS (rounded_weights.h) brings the rest.
@@ -54,7 +55,10 @@ typedef struct {
     const kd_quantizer *how;
     kd_quant_spec integers;         /* of kd_quantizer_integers                         */
     const kd_number_format *format; /* of the matrices, for those that round weights    */
-    kd_gptq_spec gptq;              /* of kd_quantizer_gptq                             */
+    /* (parameters) of each, NULL where it is no part of the file; or NULL: as `format` and the rule
+     * of the model have it. Read at the start, and not kept. */
+    const kd_number_format *const *formats;
+    kd_gptq_spec gptq; /* of those that round by gptq.h                    */
 } kd_quantize_spec;
 
 /* A model of any task. All is borrowed. */
@@ -93,6 +97,7 @@ struct kd_quantizer {
     kd_quantizer_sight sees;
     bool makes_network;  /* it needs a net, and computes by a forward of its own */
     bool scales_columns; /* by awq.h, before it rounds                           */
+    bool by_gptq;        /* it rounds by gptq.h, as kd_quantize_spec.gptq says    */
 
     int (*create)(kd_quantized **out, const kd_quantizable *model, const kd_quantize_spec *spec);
     void (*free)(kd_quantized *q);
@@ -117,7 +122,7 @@ struct kd_quantizer {
 /* Every quantizer: its file defines kd_quantizer_<name>. */
 #define KD_QUANTIZERS(X) X(integers) X(nearest) KD_SEEING_ROUNDINGS(X)
 /* They round weights by what they have seen. */
-#define KD_SEEING_ROUNDINGS(X)     X(importance) X(gptq) X(awq)
+#define KD_SEEING_ROUNDINGS(X)     X(importance) X(gptq) X(awq) X(awq_gptq)
 #define KD_DECLARE_QUANTIZER(name) extern const kd_quantizer kd_quantizer_##name;
 KD_QUANTIZERS(KD_DECLARE_QUANTIZER)
 #undef KD_DECLARE_QUANTIZER

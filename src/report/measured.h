@@ -23,6 +23,7 @@ typedef struct {
     int metric_count; /* the first is what models are compared by */
     const kd_metric *metric;
     const char *unit;           /* what the n of the first metric counts: "samples", "words" */
+    const char *speed;          /* the name of the metric that is a speed, or NULL          */
     const char *group, *groups; /* "class", "classes"; NULL without groups                   */
     int group_count;
     const char **group_name; /* (groups) borrowed texts, which the caller fills in */

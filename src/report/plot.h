@@ -11,7 +11,7 @@
  * page (style.h). As a file of its own: an <svg> for papers, with everything in it, on white. */
 typedef enum { KD_PLOT_ON_PAGE, KD_PLOT_AS_FILE } kd_plot_form;
 
-enum { KD_PLOT_LINES_MAX = 10 };
+enum { KD_PLOT_LINES_MAX = 32 };
 
 /* A series of n points (x, y); `low` and `high` are the ends of their intervals, or NULL. Points
  * that are not finite are left out and break the line; so is what a logarithmic axis cannot show.

@@ -5,7 +5,7 @@
 #include "distill/task.h"
 
 /* Every task: its folder defines kd_task_<name>. */
-#define KD_TASKS(X) X(classify) X(speech) X(language)
+#define KD_TASKS(X) X(classify) X(speech) X(language) X(encoder)
 
 /* Task number `index` from 0, or NULL. */
 const kd_task *kd_task_at(int index);

@@ -79,8 +79,8 @@ static void put_column(hid_t file, const char *name, int rank, int64_t rows, int
 
 static void write_structured(void) {
     hid_t file, half = kd_h5_half();
-    static const char *const kinds[] = {"dense", "topk", "hidden"};
-    unsigned kind = next() % 3;
+    static const char *const kinds[] = {"dense", "topk", "hidden", "sampled"};
+    unsigned kind = next() % 4;
     bool narrow = next() & 1, sequences = next() & 1;
     int64_t rows = 1 + next() % 8, classes = 2 + next() % 8, k = 1 + next() % 3;
     int64_t positions = sequences ? rows + next() % 16 : rows, width = 1 + next() % 8;
@@ -88,12 +88,14 @@ static void write_structured(void) {
     double temperature[8] = {1, 4, (double)next_number()};
     if (kd_h5_create(&file, path) < 0) abort();
     put_string(file, "schema", "distill-teacher-store");
-    put_int(file, "version", kind == 2 || sequences ? 2 : 1);
+    put_int(file, "version", kind == 3 ? 3 : kind == 2 || sequences ? 2 : 1);
     put_string(file, "kind", kinds[kind]);
     put_string(file, "dtype", narrow ? "float16" : "float32");
     put_int(file, "classes", classes);
     put_int(file, "k", k);
     put_int(file, "width", width);
+    put_int(file, "draws", k);
+    put_int(file, "drawn", positions);
     put_int(file, "output_crc32", next_number());
     if (sequences) put_int(file, "sequences", 1);
     put_int(file, "positions", positions);
@@ -117,6 +119,8 @@ static void write_structured(void) {
     put_column(file, "kept", 2, positions, k, type);
     put_column(file, "tail", 2, positions, 2, H5T_NATIVE_FLOAT);
     put_column(file, "hidden", 2, positions, width, type);
+    put_column(file, "counts", 1, rows, 1, H5T_NATIVE_INT32);
+    put_column(file, "drawn", 2, positions, 3, H5T_NATIVE_UINT8);
     put_column(file, "output", 2, classes, width, next() & 1 ? half : H5T_NATIVE_FLOAT);
     if (half >= 0) H5Tclose(half);
     if (kd_h5_commit(file, path) < 0) abort();

@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "data/dataset_source.h"
 #include "files/gguf.h"
-#include "quant_nets.h"
+#include "onnx_nets.h"
 
 static char path[KD_PATH_MAX];
 
@@ -171,6 +171,18 @@ static void put_safetensors(const char *folder) {
     put(folder, "safetensors", "none", "\2\0\0\0\0\0\0\0{}", 10);
 }
 
+/* Small networks whose files are read back, and one that is refused for its integers. */
+static void put_onnx(const char *folder) {
+    static const net_builder build[] = {build_cnn, build_resnet, build_smooth};
+    static const char *const name[] = {"cnn", "resnet", "smooth"};
+    const kd_quant_spec int8 = {.weight_bits = 8, .activation_bits = 8};
+    for (int i = 0; i < 3; i++) {
+        quant_case c = case_create(build[i], (kd_extent){4, 5, 1}, &int8);
+        write_onnx(&c, seed_path(folder, "onnx", name[i]), NULL);
+        case_free(&c);
+    }
+}
+
 static void put_blob(const char *folder) {
     const kd_quant_spec int8 = {.weight_bits = 8, .activation_bits = 8};
     quant_case c = case_create(build_grouped, (kd_extent){4, 4, 2}, &int8);
@@ -249,6 +261,7 @@ int main(int argc, char **argv) {
     put_cifar(folder);
     put_pictures(folder);
     put_safetensors(folder);
+    put_onnx(folder);
     put_blob(folder);
     put_imatrix(folder);
     put_text(folder, "manifest", "list",

@@ -53,6 +53,15 @@ void kd_nibbles_scales(float *scale, float *offset, const unsigned char *in, int
                        how.offset ? kd_format_get_half(in + 2) : 0, BLOCK);
 }
 
+void kd_nibbles_steps(kd_row_steps *out, const unsigned char *in, int64_t n, kd_nibbles how) {
+    const int bytes = kd_nibbles_bytes(how);
+    for (int64_t i = 0; i < n; i += BLOCK, in += bytes) {
+        memcpy(&out->d[i / BLOCK], in, sizeof *out->d);
+        if (how.offset) memcpy(&out->m[i / BLOCK], in + 2, sizeof *out->m);
+        get_codes(out->code + i, in, how);
+    }
+}
+
 void kd_nibbles_decode(float *out, const unsigned char *in, int64_t n, kd_nibbles how) {
     const int bytes = kd_nibbles_bytes(how);
     for (; n > 0; n -= BLOCK, in += bytes, out += BLOCK) {

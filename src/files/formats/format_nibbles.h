@@ -27,7 +27,9 @@ static inline int kd_nibbles_bytes(kd_nibbles how) {
 void kd_nibbles_encode(unsigned char *out, const float *x, const float *importance, int64_t n,
                        kd_nibbles how);
 void kd_nibbles_decode(float *out, const unsigned char *in, int64_t n, kd_nibbles how);
-/* For grids (number_format.h). */
+/* For products in whole numbers (number_format.h). */
+void kd_nibbles_steps(kd_row_steps *out, const unsigned char *in, int64_t n, kd_nibbles how);
+/* For grids, likewise. */
 void kd_nibbles_scales(float *scale, float *offset, const unsigned char *in, int64_t n,
                        kd_nibbles how);
 void kd_nibbles_put(unsigned char *row, const uint8_t *code, int64_t n, kd_nibbles how);
@@ -48,6 +50,13 @@ void kd_nibbles_put(unsigned char *row, const uint8_t *code, int64_t n, kd_nibbl
     static void put_codes(unsigned char *row, const uint8_t *code, int64_t n) {                    \
         kd_nibbles_put(row, code, n, HOW);                                                         \
     }                                                                                              \
+    static void get_steps(kd_row_steps *out, const unsigned char *in, int64_t n) {                 \
+        kd_nibbles_steps(out, in, n, HOW);                                                         \
+    }                                                                                              \
+    static const kd_format_steps STEPS = {{.bits = (has_fifth) ? 5 : 4,                            \
+                                           .zero = (has_offset) ? 0 : (highest),                   \
+                                           .offset = (has_offset)},                                \
+                                          get_steps};                                              \
     static const kd_format_grid GRID = {.codes = (has_offset) ? (highest) + 1 : 2 * (highest),     \
                                         .first = (has_offset) ? 0 : -(highest),                    \
                                         .scales = scales,                                          \
@@ -61,6 +70,7 @@ void kd_nibbles_put(unsigned char *row, const uint8_t *code, int64_t n, kd_nibbl
                                                  .fallback = &kd_format_f16,                       \
                                                  .encode = encode,                                 \
                                                  .decode = decode,                                 \
-                                                 .grid = &GRID}
+                                                 .grid = &GRID,                                    \
+                                                 .steps = &STEPS}
 
 #endif

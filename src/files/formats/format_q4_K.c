@@ -45,6 +45,15 @@ static void decode(float *out, const unsigned char *in, int64_t n) {
 static const kd_format_grid GRID = {
     .codes = MOST + 1, .first = 0, .scales = scales, .put = put_codes};
 
+static void get_steps(kd_row_steps *out, const unsigned char *in, int64_t n) {
+    for (int64_t b = 0; b < n / KD_SUPER_BLOCK; b++, in += BYTES) {
+        kd_super_get_steps(out, in, b);
+        kd_super_get_nibbles(out->code + b * KD_SUPER_BLOCK, in + KD_SUPER_SCALES_BYTES);
+    }
+}
+
+static const kd_format_steps STEPS = {{.bits = 4, .offset = true, .sub = SUB}, get_steps};
+
 const kd_number_format kd_format_q4_K = {.name = "q4_K",
                                          .ggml_type = 12,
                                          .file_type = 12,
@@ -54,4 +63,5 @@ const kd_number_format kd_format_q4_K = {.name = "q4_K",
                                          .fallback = &kd_format_q5_0,
                                          .encode = encode,
                                          .decode = decode,
-                                         .grid = &GRID};
+                                         .grid = &GRID,
+                                         .steps = &STEPS};

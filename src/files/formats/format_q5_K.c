@@ -37,21 +37,34 @@ static void scales(float *scale, float *offset, const unsigned char *in, int64_t
     kd_super_get_row(scale, offset, in, n, BYTES);
 }
 
+static void get_codes(uint8_t *q, const unsigned char *in) {
+    kd_super_get_nibbles(q, in + LOW);
+    for (int i = 0; i < KD_SUPER_BLOCK; i++)
+        q[i] = (uint8_t)(q[i] | (in[HIGH + i % 32] >> i / 32 & 1) << 4);
+}
+
 static void decode(float *out, const unsigned char *in, int64_t n) {
     for (int64_t at = 0; at < n; at += KD_SUPER_BLOCK, in += BYTES) {
         kd_super_scales s;
         uint8_t q[KD_SUPER_BLOCK];
         kd_super_get_scales(&s, in);
-        kd_super_get_nibbles(q, in + LOW);
-        for (int i = 0; i < KD_SUPER_BLOCK; i++) {
-            const int whole = q[i] | (in[HIGH + i % 32] >> i / 32 & 1) << 4;
-            *out++ = s.d * (float)s.scale[i / SUB] * (float)whole - s.m * (float)s.offset[i / SUB];
-        }
+        get_codes(q, in);
+        for (int i = 0; i < KD_SUPER_BLOCK; i++)
+            *out++ = s.d * (float)s.scale[i / SUB] * (float)q[i] - s.m * (float)s.offset[i / SUB];
     }
 }
 
 static const kd_format_grid GRID = {
     .codes = MOST + 1, .first = 0, .scales = scales, .put = put_codes};
+
+static void get_steps(kd_row_steps *out, const unsigned char *in, int64_t n) {
+    for (int64_t b = 0; b < n / KD_SUPER_BLOCK; b++, in += BYTES) {
+        kd_super_get_steps(out, in, b);
+        get_codes(out->code + b * KD_SUPER_BLOCK, in);
+    }
+}
+
+static const kd_format_steps STEPS = {{.bits = 5, .offset = true, .sub = SUB}, get_steps};
 
 const kd_number_format kd_format_q5_K = {.name = "q5_K",
                                          .ggml_type = 13,
@@ -62,4 +75,5 @@ const kd_number_format kd_format_q5_K = {.name = "q5_K",
                                          .fallback = &kd_format_q5_1,
                                          .encode = encode,
                                          .decode = decode,
-                                         .grid = &GRID};
+                                         .grid = &GRID,
+                                         .steps = &STEPS};

@@ -52,18 +52,36 @@ static void encode(unsigned char *out, const float *x, const float *importance, 
         encode_block(out, x + at, importance ? importance + at : NULL);
 }
 
+static void get_codes(uint8_t *q, const unsigned char *in) {
+    for (int i = 0; i < KD_SUPER_BLOCK; i++) {
+        const int half = i / 128, quarter = i % 128 / 32, j = i % 32;
+        const int low = in[half * 64 + quarter % 2 * 32 + j] >> (quarter / 2 * 4) & 15;
+        const int high = in[LOW + half * 32 + j] >> (quarter * 2) & 3;
+        q[i] = (uint8_t)(low | high << 4);
+    }
+}
+
 static void decode(float *out, const unsigned char *in, int64_t n) {
     for (int64_t at = 0; at < n; at += KD_SUPER_BLOCK, in += BYTES) {
         const float d = kd_format_get_half(in + LOW + HIGH + SUBS);
+        uint8_t q[KD_SUPER_BLOCK];
+        get_codes(q, in);
         for (int i = 0; i < KD_SUPER_BLOCK; i++) {
-            const int half = i / 128, quarter = i % 128 / 32, j = i % 32;
-            const int low = in[half * 64 + quarter % 2 * 32 + j] >> (quarter / 2 * 4) & 15;
-            const int high = in[LOW + half * 32 + j] >> (quarter * 2) & 3;
             const float own = d * (float)(int8_t)in[LOW + HIGH + i / SUB];
-            *out++ = own * (float)((low | high << 4) - MOST);
+            *out++ = own * (float)(q[i] - MOST);
         }
     }
 }
+
+static void get_steps(kd_row_steps *out, const unsigned char *in, int64_t n) {
+    for (int64_t b = 0; b < n / KD_SUPER_BLOCK; b++, in += BYTES) {
+        memcpy(&out->d[b], in + LOW + HIGH + SUBS, sizeof *out->d);
+        memcpy(out->s + b * SUBS, in + LOW + HIGH, SUBS);
+        get_codes(out->code + b * KD_SUPER_BLOCK, in);
+    }
+}
+
+static const kd_format_steps STEPS = {{.bits = 6, .zero = MOST, .sub = SUB}, get_steps};
 
 static void scales(float *scale, float *offset, const unsigned char *in, int64_t n) {
     for (int64_t at = 0; at < n; at += SUB) {
@@ -86,4 +104,5 @@ const kd_number_format kd_format_q6_K = {.name = "q6_K",
                                          .fallback = &kd_format_q8_0,
                                          .encode = encode,
                                          .decode = decode,
-                                         .grid = &GRID};
+                                         .grid = &GRID,
+                                         .steps = &STEPS};

@@ -45,6 +45,15 @@ KD_FORMAT_PUT_CODES(put_steps, 2)
 static const kd_format_grid GRID = {
     .codes = 2 * MOST + 1, .first = -MOST, .scales = scales, .put = put_codes};
 
+static void get_steps(kd_row_steps *out, const unsigned char *in, int64_t n) {
+    for (int64_t i = 0; i < n; i += KD_FORMAT_BLOCK, in += BYTES) {
+        memcpy(&out->d[i / KD_FORMAT_BLOCK], in, sizeof *out->d);
+        for (int j = 0; j < KD_FORMAT_BLOCK; j++) out->code[i + j] = in[2 + j] ^ 0x80;
+    }
+}
+
+static const kd_format_steps STEPS = {{.bits = 8, .zero = 128}, get_steps};
+
 const kd_number_format kd_format_q8_0 = {.name = "q8_0",
                                          .ggml_type = 8,
                                          .file_type = 7,
@@ -54,4 +63,5 @@ const kd_number_format kd_format_q8_0 = {.name = "q8_0",
                                          .fallback = &kd_format_f16,
                                          .encode = encode,
                                          .decode = decode,
-                                         .grid = &GRID};
+                                         .grid = &GRID,
+                                         .steps = &STEPS};

@@ -24,6 +24,20 @@ void kd_super_get_scales(kd_super_scales *out, const unsigned char *in) {
     }
 }
 
+/* The offset goes off: its half has the other sign. */
+void kd_super_get_steps(kd_row_steps *out, const unsigned char *in, int64_t b) {
+    enum { SUBS = 8 };
+    kd_super_scales s;
+    kd_super_get_scales(&s, in);
+    memcpy(&out->d[b], in, sizeof *out->d);
+    memcpy(&out->m[b], in + 2, sizeof *out->m);
+    out->m[b] ^= 0x8000;
+    for (int j = 0; j < SUBS; j++) {
+        out->s[b * SUBS + j] = (int8_t)s.scale[j];
+        out->o[b * SUBS + j] = (int8_t)s.offset[j];
+    }
+}
+
 void kd_super_get_row(float *scale, float *offset, const unsigned char *in, int64_t n, int bytes) {
     enum { SUB = 32 };
     for (int64_t at = 0; at < n; at += KD_SUPER_BLOCK, in += bytes) {

@@ -39,6 +39,9 @@ void kd_super_get_scales(kd_super_scales *out, const unsigned char *in);
 /* kd_super_fill of all n values of a row whose blocks of `bytes` begin with such scales. */
 void kd_super_get_row(float *scale, float *offset, const unsigned char *in, int64_t n, int bytes);
 
+/* Likewise for products in whole numbers: block `b` of a row, but for its codes. */
+void kd_super_get_steps(kd_row_steps *out, const unsigned char *in, int64_t b);
+
 /* --- 16 sub-blocks of 16 without offsets: q3_K, q6_K --------------------------------------------
  */
 enum { KD_SUPER_SUB = KD_SUPER_BLOCK / KD_SUPER_SUBS };

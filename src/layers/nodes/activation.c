@@ -66,5 +66,35 @@ static void describe(kd_text *out, const kd_net_node *node) {
     kd_text_add(out, " %s", kd_activation_name(node->spec.activation));
 }
 
+/* --- in ONNX ------------------------------------------------------------------------------------
+ */
+
+static bool onnx(kd_onnx *to, const kd_onnx_node *node, const char *out) {
+    enum { GELU_OPSET = 20 };
+    const kd_onnx_setting tanh_form = {.name = "approximate", .text = "tanh"};
+    const char *const in[] = {node->in[0], kd_onnx_name(to, node->name, "sigmoid")};
+    const kd_activation which = node->spec->activation;
+    switch (which) {
+    case KD_ACTIVATION_GELU:
+    case KD_ACTIVATION_GELU_TANH:
+        kd_onnx_need(to, GELU_OPSET);
+        kd_onnx_add(to, "Gelu", out, 1, in, which == KD_ACTIVATION_GELU_TANH, &tanh_form);
+        break;
+    case KD_ACTIVATION_SIGMOID:
+        kd_onnx_add(to, "Sigmoid", out, 1, in, 0, NULL);
+        break;
+    case KD_ACTIVATION_SILU:
+        kd_onnx_add(to, "Sigmoid", in[1], 1, in, 0, NULL);
+        kd_onnx_add(to, "Mul", out, 2, in, 0, NULL);
+        break;
+    case KD_ACTIVATION_TANH:
+        kd_onnx_add(to, "Tanh", out, 1, in, 0, NULL);
+        break;
+    case KD_ACTIVATION_COUNT:
+        break;
+    }
+    return node->rows[0];
+}
+
 const kd_node_class kd_node_activation = {
-    .name = "activation", .inputs = 1, .forward = forward, .describe = describe};
+    .name = "activation", .inputs = 1, .forward = forward, .describe = describe, .onnx = onnx};

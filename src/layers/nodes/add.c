@@ -20,4 +20,13 @@ static kd_tensor *forward(const kd_net *net, const kd_net_node *node, kd_tape *t
     return kd_add(tape, x, second, kd_node_act(&node->spec));
 }
 
-const kd_node_class kd_node_add = {.name = "add", .inputs = 2, .build = build, .forward = forward};
+static bool onnx(kd_onnx *to, const kd_onnx_node *node, const char *out) {
+    const char *in[] = {node->in[0], node->in[1]};
+    const bool rows = node->rows[0] && node->rows[1];
+    for (int k = 0; k < 2 && !rows; k++) in[k] = kd_onnx_image(to, node, k);
+    kd_onnx_add(to, "Add", out, 2, in, 0, NULL);
+    return rows;
+}
+
+const kd_node_class kd_node_add = {
+    .name = "add", .inputs = 2, .build = build, .forward = forward, .onnx = onnx};

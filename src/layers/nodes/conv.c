@@ -85,7 +85,8 @@ static void build(kd_net *net, kd_net_node *node) {
     node->beta = kd_net_add_param(net, node, "bn.bias", 1, &channels, KD_INIT_ZERO, 0, trained);
     node->mean =
         kd_net_add_param(net, node, "bn.running_mean", 1, &channels, KD_INIT_ZERO, 0, running);
-    node->var = kd_net_add_param(net, node, "bn.running_var", 1, &channels, KD_INIT_ONE, 0, running);
+    node->var =
+        kd_net_add_param(net, node, "bn.running_var", 1, &channels, KD_INIT_ONE, 0, running);
 }
 
 static kd_tensor *forward(const kd_net *net, const kd_net_node *node, kd_tape *tape, kd_tensor *x,
@@ -107,5 +108,27 @@ static void describe(kd_text *out, const kd_net_node *node) {
     if (spec->batch_norm) kd_text_add(out, ", norm");
 }
 
-const kd_node_class kd_node_conv = {
-    .name = "conv", .inputs = 1, .build = build, .forward = forward, .describe = describe};
+static bool onnx(kd_onnx *to, const kd_onnx_node *node, const char *out) {
+    const kd_node_spec *s = node->spec;
+    const char *product = s->batch_norm ? kd_onnx_name(to, node->name, "conv") : out;
+    const char *const in[] = {kd_onnx_image(to, node, 0), node->weight, node->bias};
+    const kd_onnx_setting settings[] = {
+        KD_ONNX_LIST("kernel_shape", 2, s->kernel[0], s->kernel[1]),
+        KD_ONNX_LIST("strides", 2, s->stride[0], s->stride[1]),
+        KD_ONNX_LIST("pads", 4, s->padding[0], s->padding[1], s->padding[0], s->padding[1]),
+        KD_ONNX_WHOLE("group", s->groups)};
+    kd_onnx_add(to, "Conv", product, node->bias ? 3 : 2, in, 4, settings);
+    if (!s->batch_norm) return false;
+    const char *const norm[] = {product, node->norm[0], node->norm[1], node->norm[2],
+                                node->norm[3]};
+    const kd_onnx_setting epsilon = {.name = "epsilon", .real = node->epsilon};
+    kd_onnx_add(to, "BatchNormalization", out, 5, norm, 1, &epsilon);
+    return false;
+}
+
+const kd_node_class kd_node_conv = {.name = "conv",
+                                    .inputs = 1,
+                                    .build = build,
+                                    .forward = forward,
+                                    .describe = describe,
+                                    .onnx = onnx};

@@ -40,5 +40,17 @@ static kd_tensor *forward(const kd_net *net, const kd_net_node *node, kd_tape *t
     return kd_reshape(tape, y, 4, image);
 }
 
+static bool onnx(kd_onnx *to, const kd_onnx_node *node, const char *out) {
+    const kd_onnx_setting axis = KD_ONNX_WHOLE("axis", 1), turned = KD_ONNX_WHOLE("transB", 1);
+    const char *rows = node->in[0];
+    if (!node->rows[0]) {
+        rows = kd_onnx_name(to, node->name, "flat");
+        kd_onnx_add(to, "Flatten", rows, 1, node->in, 1, &axis);
+    }
+    const char *const in[] = {rows, node->weight, node->bias};
+    kd_onnx_add(to, "Gemm", out, 3, in, 1, &turned);
+    return true;
+}
+
 const kd_node_class kd_node_linear = {
-    .name = "linear", .inputs = 1, .build = build, .forward = forward};
+    .name = "linear", .inputs = 1, .build = build, .forward = forward, .onnx = onnx};

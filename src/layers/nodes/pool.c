@@ -113,20 +113,51 @@ static void describe(kd_text *out, const kd_net_node *node) {
     kd_text_add(out, " %d×%d", node->spec.kernel[0], node->spec.kernel[1]);
 }
 
+static void onnx_pool(kd_onnx *to, const kd_onnx_node *node, const char *kind, const char *out) {
+    const kd_node_spec *s = node->spec;
+    const char *const in = kd_onnx_image(to, node, 0);
+    const kd_onnx_setting settings[] = {
+        KD_ONNX_LIST("kernel_shape", 2, s->kernel[0], s->kernel[1]),
+        KD_ONNX_LIST("strides", 2, s->stride[0], s->stride[1]),
+        KD_ONNX_LIST("pads", 4, s->padding[0], s->padding[1], s->padding[0], s->padding[1]),
+        KD_ONNX_WHOLE("count_include_pad", 1)}; /* of means alone, and the last therefore */
+    const bool mean = s->kind == KD_NODE_AVG_POOL;
+    kd_onnx_add(to, kind, out, 1, &in, mean ? 4 : 3, settings);
+}
+
+static bool max_onnx(kd_onnx *to, const kd_onnx_node *node, const char *out) {
+    onnx_pool(to, node, "MaxPool", out);
+    return false;
+}
+
+static bool avg_onnx(kd_onnx *to, const kd_onnx_node *node, const char *out) {
+    onnx_pool(to, node, "AveragePool", out);
+    return false;
+}
+
+static bool global_onnx(kd_onnx *to, const kd_onnx_node *node, const char *out) {
+    const char *const in = kd_onnx_image(to, node, 0);
+    kd_onnx_add(to, "GlobalAveragePool", out, 1, &in, 0, NULL);
+    return false;
+}
+
 const kd_node_class kd_node_max_pool = {.name = "max_pool",
                                         .label = "pool",
                                         .inputs = 1,
                                         .build = build,
                                         .forward = max_forward,
-                                        .describe = describe};
+                                        .describe = describe,
+                                        .onnx = max_onnx};
 const kd_node_class kd_node_avg_pool = {.name = "avg_pool",
                                         .label = "pool",
                                         .inputs = 1,
                                         .build = build,
                                         .forward = avg_forward,
-                                        .describe = describe};
+                                        .describe = describe,
+                                        .onnx = avg_onnx};
 const kd_node_class kd_node_global_avg_pool = {.name = "global_avg_pool",
                                                .label = "pool",
                                                .inputs = 1,
                                                .build = global_build,
-                                               .forward = global_forward};
+                                               .forward = global_forward,
+                                               .onnx = global_onnx};

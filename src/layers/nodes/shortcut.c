@@ -28,5 +28,25 @@ static kd_tensor *forward(const kd_net *net, const kd_net_node *node, kd_tape *t
     return missing ? kd_pad(tape, x, 3, missing / 2, missing - missing / 2) : x;
 }
 
+static bool onnx(kd_onnx *to, const kd_onnx_node *node, const char *out) {
+    const int64_t missing = node->out.c - node->from.c, before = node->pad_before;
+    const int64_t two = 2, eight = 8, start[] = {0, 0}, end[] = {INT64_MAX, INT64_MAX};
+    const int64_t axis[] = {2, 3}, step[] = {node->spec->stride[0], node->spec->stride[1]};
+    const int64_t pad[8] = {0, before, 0, 0, 0, missing - before};
+    const char *places = missing ? kd_onnx_name(to, node->name, "places") : out;
+    const char *const slice[] = {
+        kd_onnx_image(to, node, 0),
+        kd_onnx_constant(to, kd_onnx_name(to, node->name, "start"), KD_ONNX_INT64, 1, &two, start),
+        kd_onnx_constant(to, kd_onnx_name(to, node->name, "end"), KD_ONNX_INT64, 1, &two, end),
+        kd_onnx_constant(to, kd_onnx_name(to, node->name, "axis"), KD_ONNX_INT64, 1, &two, axis),
+        kd_onnx_constant(to, kd_onnx_name(to, node->name, "step"), KD_ONNX_INT64, 1, &two, step)};
+    kd_onnx_add(to, "Slice", places, 5, slice, 0, NULL);
+    if (!missing) return false;
+    const char *const padded[] = {places, kd_onnx_constant(to, kd_onnx_name(to, node->name, "pad"),
+                                                           KD_ONNX_INT64, 1, &eight, pad)};
+    kd_onnx_add(to, "Pad", out, 2, padded, 0, NULL);
+    return false;
+}
+
 const kd_node_class kd_node_shortcut = {
-    .name = "shortcut", .inputs = 1, .build = build, .forward = forward};
+    .name = "shortcut", .inputs = 1, .build = build, .forward = forward, .onnx = onnx};

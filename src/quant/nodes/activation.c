@@ -1,6 +1,8 @@
 /* A function of every number in integers: a table with an entry for each value its input can have,
  * which the exported file holds. */
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "quant/node.h"
@@ -58,9 +60,26 @@ static int write(kd_blob_writer *w, int i, const kd_node_grids *grids) {
     return KD_OK;
 }
 
-/* The name of the function is for people: its table is all that counts. */
+/* The function that the file names, when its table is that function's: two processors may round a
+ * value in the middle of two differently. KD_ACTIVATION_COUNT: none. */
+static kd_activation named(const cJSON *item, const kd_blob_node *node, const kd_grid *in) {
+    const cJSON *name = kd_json_get(item, "function");
+    const uint8_t *table = node->own;
+    uint8_t expected[ENTRIES];
+    int which = 0, far = 0;
+    while (which < KD_ACTIVATION_COUNT &&
+           !(cJSON_IsString(name) &&
+             strcmp(name->valuestring, kd_activation_name((kd_activation)which)) == 0))
+        which++;
+    if (which == KD_ACTIVATION_COUNT) return KD_ACTIVATION_COUNT;
+    make_table(expected, (kd_activation)which, in, &node->grid.grid);
+    for (int k = 0; k <= in->qmax - in->qmin; k++) far += abs(table[k] - expected[k]) > 1;
+    return far ? KD_ACTIVATION_COUNT : (kd_activation)which;
+}
+
+/* What is run is the table; the name of the function is for people and for ONNX. */
 static int read(kd_blob_reader *r, const cJSON *item, kd_blob_node *node, kd_extent *made) {
-    (void)item, (void)made;
+    (void)made;
     const int32_t most = node->grid.grid.qmax - node->grid.grid.qmin;
     int status = kd_blob_take_tensor(r, &node->own, node, "table", KD_GGUF_TENSOR_I8, ENTRIES);
     uint8_t *table = node->own;
@@ -70,6 +89,8 @@ static int read(kd_blob_reader *r, const cJSON *item, kd_blob_node *node, kd_ext
             status = kd_fail(KD_EDATA, "%s: %s: entry %d of its table is %d: at most %d", r->name,
                              node->name, k, table[k], most);
     }
+    if (status == KD_OK)
+        node->spec.activation = named(item, node, &r->blob->node[node->in[0]].grid.grid);
     return status;
 }
 

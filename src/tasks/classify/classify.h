@@ -25,4 +25,9 @@ extern const kd_sweep_task kd_classify_sweep;
 /* A blob, a checkpoint or a safetensors file on the test set, class by class. */
 int kd_classify_measure(const void *config, const kd_measurement *what);
 
+/* Writes a checkpoint, a blob or rounded weights as ONNX (files/onnx_file.h); `format` as in
+ * task.h. But for a blob the files of the config's test data must be there, which know the samples'
+ * shape. */
+int kd_classify_onnx(const char *model, const char *out, const kd_number_format *format);
+
 #endif

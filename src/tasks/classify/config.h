@@ -9,9 +9,9 @@
 #include "data/store.h"
 #include "distill/train_spec.h"
 #include "layers/model.h"
-#include "quant/quantizer.h"
+#include "quant/budget.h"
 
-enum { KD_TEACHERS_MAX = 8, KD_QUANTIZE_MAX = 4 };
+enum { KD_TEACHERS_MAX = 8, KD_QUANTIZE_MAX = 16 };
 
 /* One teacher network: a config of its own to train it, or its weights. */
 typedef struct {
@@ -37,8 +37,9 @@ typedef struct {
         name[16]; /* of its files; default "int8", else e.g. "w4a8": bits of weights, activations */
     char stage[24]; /* "qat.<name>": of its checkpoints and log lines                  */
     kd_quantize_spec spec;
+    kd_budget_spec budget; /* in place of a format: weights are rounded, too */
     char format_name[KD_FORMAT_NAME_MAX]; /* "" or of weights that are rounded; else integers */
-    char rounding[16];                    /* with a format: "", "nearest" or "importance" */
+    char rounding[16];                    /* with a format: "", or that of a quantizer   */
     int64_t calibration_samples;          /* of the training split, default 512; of integers     */
     bool qat;                             /* false: PTQ only                                     */
     kd_train_spec train; /* QAT; inherits "train", with epochs and rate of its own */

@@ -6,8 +6,9 @@
 
 #include "base/error.h"
 #include "data/manifest.h"
-#include "layers/model.h"
+#include "layers/net_table.h"
 #include "tasks/classify/classify.h"
+#include "tasks/classify/learner.h"
 
 /* What a sample looks like. */
 typedef struct {
@@ -54,50 +55,13 @@ static sample look(const kd_config *config) {
     return s;
 }
 
-static int64_t node_parameters(const kd_net_node *node) {
-    const kd_param *const part[] = {node->weight, node->bias, node->gamma, node->beta};
-    int64_t count = 0;
-    for (int i = 0; i < 4; i++) count += part[i] ? part[i]->tensor.size : 0;
-    return count;
-}
-
-static void add_node(kd_text *rows, const kd_net *net, const kd_net_node *node) {
-    char parameters[32] = "", macs[32] = "", from[160] = "";
-    if (node->in[0] >= 0)
-        snprintf(from, sizeof from, "%s%s%s", net->node[node->in[0]].name,
-                 node->in[1] >= 0 ? " + " : "",
-                 node->in[1] >= 0 ? net->node[node->in[1]].name : "");
-    if (node->weight) {
-        kd_format_count(parameters, sizeof parameters, node_parameters(node));
-        kd_format_count(macs, sizeof macs, node->weight->tensor.size * node->out.h * node->out.w);
-    }
-    kd_text_add(rows, "%s\t", node->name);
-    kd_net_describe(rows, node);
-    kd_text_add(rows, "\t%s\t%lld×%lld×%lld\t%s\t%s\n", from, (long long)node->out.h,
-                (long long)node->out.w, (long long)node->out.c, parameters, macs);
-}
-
-static int add_net(kd_text *out, const kd_model_spec *spec, const sample *s) {
-    kd_params *params;
-    kd_net *net = NULL;
-    int status = kd_params_create(&params);
-    if (status == KD_OK) status = kd_model_build(&net, params, spec, s->extent, s->classes);
-    if (status == KD_OK) {
-        kd_text rows = {0};
-        char parameters[32], macs[32];
-        int64_t count = 0;
-        kd_text_add(&rows, "node\tkind\tfrom\toutput\tparameters\tmultiply-adds\n");
-        for (int i = 0; i < net->count; i++) {
-            add_node(&rows, net, &net->node[i]);
-            count += node_parameters(&net->node[i]);
-        }
-        kd_format_count(parameters, sizeof parameters, count);
-        kd_format_count(macs, sizeof macs, kd_net_macs(net));
-        kd_text_add(&rows, "all\t\t\t\t%s\t%s\n", parameters, macs);
-        status = kd_text_add_rows(out, "lllrrr", &rows);
-    }
-    kd_net_free(net);
-    kd_params_free(params);
+static int add_net(kd_text *out, const kd_model_spec *spec, const char *onnx, const sample *s) {
+    const kd_learner_spec network = {
+        .model = spec, .onnx = onnx, .input = s->extent, .classes = s->classes};
+    kd_learner *learner;
+    int status = kd_learner_outline(&learner, &network);
+    if (status == KD_OK) status = kd_net_add_table(out, learner->net);
+    kd_learner_free(learner);
     return status;
 }
 
@@ -109,7 +73,8 @@ static int add_teacher(kd_text *out, const kd_config *config, const sample *s) {
     for (int i = 0; i < teacher->count && status == KD_OK; i++) {
         const kd_teacher_source *source = &teacher->source[i];
         kd_text_add(out, "\nteacher: %s\n", source->config[0] ? source->config : source->weights);
-        if (source->weights[0]) status = add_net(out, &source->model, s);
+        if (source->weights[0])
+            status = add_net(out, &source->model, kd_learner_onnx(source->weights), s);
     }
     return status;
 }
@@ -124,7 +89,7 @@ int kd_classify_inspect(kd_text *out, const void *context) {
                 (long long)s.extent.c, s.classes,
                 s.assumed ? " (assumed: the files are not there)" : "");
     kd_text_add(out, "\nstudent:\n");
-    int status = add_net(out, &config->model, &s);
+    int status = add_net(out, &config->model, NULL, &s);
     if (status == KD_OK) status = add_teacher(out, config, &s);
     return status < 0 ? kd_fail_in(status, "%s", config->path) : KD_OK;
 }

@@ -144,12 +144,12 @@ static const kd_config_table TARGET_TABLE = {.name = "targets", .key = TARGET_KE
 #define SOURCE_KEYS(s, p)                                                                          \
     {"config", KD_KEY_PATH, FIELD(s, p config), .doc = "a config to train the teacher by"},        \
     {"weights", KD_KEY_PATH, FIELD(s, p weights),                                                  \
-     .doc = "its weights: .safetensors, or a checkpoint of ours; needs model"},                    \
-    {"model", KD_KEY_OBJECT, PART(s, p model, MODEL_TABLE), .doc = "its network, with weights"}
+     .doc = "its weights: .safetensors or a checkpoint of ours, which need model, or .onnx, which brings it"},                    \
+    {"model", KD_KEY_OBJECT, PART(s, p model, MODEL_TABLE), .doc = "its network, with weights that are no .onnx"}
 static const kd_config_key MEMBER_KEYS[] = {SOURCE_KEYS(kd_teacher_source, )};
 static const kd_config_table MEMBER_TABLE = {.name = "ensemble", .key = MEMBER_KEYS,
     .count = COUNT(MEMBER_KEYS), .finish = kd_config_source_finish,
-    .doc = "One network of an ensemble: config, or weights and model."};
+    .doc = "One network of an ensemble: config, or weights and model, or weights that are .onnx."};
 static const kd_config_key TEACHER_KEYS[] = {
     SOURCE_KEYS(kd_teacher_config, source[0].),
     {"ensemble", KD_KEY_OBJECTS, LIST(kd_teacher_config, source, count), .table = &MEMBER_TABLE,
@@ -163,7 +163,7 @@ static const kd_config_key TEACHER_KEYS[] = {
 };
 static const kd_config_table TEACHER_TABLE = {.name = "teacher", .key = TEACHER_KEYS,
     .count = COUNT(TEACHER_KEYS), .defaults = kd_config_teacher_defaults, .finish = kd_config_teacher_finish,
-    .doc = "Who teaches: exactly one of config, weights (with model), ensemble, store."};
+    .doc = "Who teaches: exactly one of config, weights (with model, unless .onnx), ensemble, store."};
 
 /* --- loss ----------------------------------------------------------------------------------- */
 
@@ -221,9 +221,10 @@ static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count
     .doc = "Training goes on with fake-quantized numbers. What is not said is as in train."};
 static const kd_config_key QUANTIZE_KEYS[] = {
     {"format", KD_KEY_CHOICE, FIELD(kd_quantize_config, format_name), .choices = KD_FORMAT_CHOICES,
-     .doc = "the weights are rounded to it and nothing else is; without, the network computes in integers, which the keys down to calibration_samples are about"},
+     .doc = "the weights are rounded to it and nothing else is; without it and budget, the network computes in integers, which the keys down to calibration_samples are about"},
+    BUDGET_KEY(kd_quantize_config),
     {"rounding", KD_KEY_CHOICE, FIELD(kd_quantize_config, rounding), .choices = KD_ROUNDING_CHOICES,
-     .depends = "nearest", .doc = "with format: to the nearest numbers; or by the inputs of calibration_samples: importance, with the scales that lose least where they are large; gptq, each column's error made good by the others, without qat"},
+     .depends = "nearest", .doc = "with format or budget: " KD_ROUNDING_DOC},
     {"name", KD_KEY_TEXT, FIELD(kd_quantize_config, name),
      .depends = "the format, int8, or the bits, as w4a8", .doc = "of the exported files, student.<name>.gguf"},
     {"weight_bits", KD_KEY_INTEGER, FIELD(kd_quantize_config, spec.integers.weight_bits), RANGE(2, 8),

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "distill/checkpoint.h"
+#include "files/onnx_file.h"
 #include "files/safetensors.h"
 #include "layers/import.h"
 
@@ -50,20 +51,49 @@ static const kd_number_format *format_of(const kd_param *param, const kd_number_
     return param->tensor.rank > 1 ? matrices : &kd_format_f32;
 }
 
+kd_quantizable kd_learner_quantizable(const kd_learner *learner) {
+    return (kd_quantizable){.params = learner->params,
+                            .net = learner->net,
+                            .rule = format_of,
+                            .scalings = kd_net_scalings,
+                            .layers = learner->net};
+}
+
+const char *kd_learner_onnx(const char *weights) {
+    return kd_ends_with(weights, ".onnx") ? weights : NULL;
+}
+
+/* The file's network, whose samples and classes must be those of the spec. */
+static int open_onnx(kd_learner *learner, const kd_learner_spec *spec) {
+    int status = kd_onnx_open(&learner->onnx, spec->onnx);
+    if (status == KD_OK)
+        status =
+            kd_onnx_import_net(&learner->import, &learner->net, learner->params, learner->onnx);
+    if (status < 0) return status;
+    const kd_extent in = learner->net->node[0].out, given = spec->input;
+    const kd_extent out = learner->net->node[learner->net->count - 1].out;
+    if (in.h == given.h && in.w == given.w && in.c == given.c &&
+        out.h * out.w * out.c == spec->classes)
+        return KD_OK;
+    return kd_fail(KD_EDATA,
+                   "%s: a network from %lldx%lldx%lld to %lld classes; the data are "
+                   "%lldx%lldx%lld with %d",
+                   spec->onnx, (long long)in.h, (long long)in.w, (long long)in.c,
+                   (long long)(out.h * out.w * out.c), (long long)given.h, (long long)given.w,
+                   (long long)given.c, spec->classes);
+}
+
 int kd_learner_outline(kd_learner **out, const kd_learner_spec *spec) {
     *out = NULL;
     kd_learner *learner = calloc(1, sizeof *learner);
     if (!learner) return kd_fail_memory(sizeof *learner, "a network");
     int status = kd_params_create(&learner->params);
     if (status == KD_OK)
-        status =
-            kd_model_build(&learner->net, learner->params, spec->model, spec->input, spec->classes);
+        status = spec->onnx ? open_onnx(learner, spec)
+                            : kd_model_build(&learner->net, learner->params, spec->model,
+                                             spec->input, spec->classes);
     if (status == KD_OK && spec->quantize) {
-        const kd_quantizable model = {.params = learner->params,
-                                      .net = learner->net,
-                                      .rule = format_of,
-                                      .scalings = kd_net_scalings,
-                                      .layers = learner->net};
+        const kd_quantizable model = kd_learner_quantizable(learner);
         status = kd_quantized_create(&learner->quantized, &model, spec->quantize);
     }
     if (status == KD_OK && spec->loss && spec->teacher)
@@ -89,6 +119,8 @@ int kd_learner_create(kd_learner **out, const kd_learner_spec *spec) {
 void kd_learner_free(kd_learner *learner) {
     if (!learner) return;
     kd_quantized_free(learner->quantized);
+    kd_onnx_import_free(learner->import);
+    kd_onnx_tables_free(learner->onnx);
     kd_net_free(learner->net);
     kd_params_free(learner->params);
     free(learner);
@@ -209,7 +241,24 @@ static int load_gguf(kd_learner *learner, const char *path, const kd_dataset *da
     return status;
 }
 
+/* A normaliser that the file states is that of its network. */
+static int load_onnx(kd_learner *learner, const char *path, const kd_dataset *data) {
+    kd_onnx_stated stated;
+    if (!learner->import)
+        return kd_fail(KD_ECONFIG, "%s: brings its own network; leave \"model\" out", path);
+    int status = kd_onnx_import_weights(learner->import);
+    if (status == KD_OK) status = kd_onnx_read_info(&stated, learner->onnx);
+    if (status == KD_OK && stated.classes)
+        status = kd_class_names_agree(
+            stated.classes, (const char(*)[KD_CLASS_NAME_MAX])stated.class_name, path,
+            data->classes, (const char(*)[KD_CLASS_NAME_MAX])data->class_name, "the data");
+    if (status == KD_OK && stated.normalises)
+        kd_learner_adapt(learner, &stated.normaliser, &data->normaliser);
+    return status;
+}
+
 int kd_learner_load(kd_learner *learner, const char *path, const kd_dataset *data) {
+    if (kd_learner_onnx(path)) return load_onnx(learner, path, data);
     if (kd_ends_with(path, ".safetensors")) return load_safetensors(learner->net, path);
     return kd_ends_with(path, ".gguf") ? load_gguf(learner, path, data)
                                        : load_checkpoint(learner, path, data);
@@ -218,8 +267,15 @@ int kd_learner_load(kd_learner *learner, const char *path, const kd_dataset *dat
 int kd_learner_export(const char *path, const kd_learner *learner, const kd_weights_info *info) {
     const kd_quantized *q = learner->quantized;
     int status = kd_weights_gguf_write(path, learner->params, kd_quantized_encodings(q), info);
-    if (status == KD_OK) kd_encoding_tell(path, learner->params, q->model.rule, q->spec.format);
+    if (status == KD_OK)
+        kd_encoding_tell(path, learner->params, kd_quantized_encodings(q), q->model.rule,
+                         q->spec.format);
     return status;
+}
+
+int kd_learner_encodings(kd_encoding **out, const kd_learner *learner,
+                         const kd_number_format *format) {
+    return kd_encodings_nearest(out, learner->params, format_of, format);
 }
 
 void kd_learner_adapt(kd_learner *learner, const kd_normaliser *own, const kd_normaliser *given) {
@@ -239,15 +295,18 @@ void kd_learner_adapt(kd_learner *learner, const kd_normaliser *own, const kd_no
 }
 
 int kd_learner_hash(kd_hash *out, const kd_learner *learner) {
-    kd_hash part[3];
-    int status = kd_params_hash(&part[0], learner->params);
+    kd_hash part[4];
+    int status = kd_params_hash(&part[0], learner->params), parts = 1;
     const size_t bytes = (size_t)learner->net->node[0].out.c * sizeof(double);
-    if (status == KD_OK && learner->adapts) {
-        part[1] = kd_hash_bytes(learner->factor, bytes);
-        part[2] = kd_hash_bytes(learner->shift, bytes);
+    if (status < 0) return status;
+    if (learner->adapts) {
+        part[parts++] = kd_hash_bytes(learner->factor, bytes);
+        part[parts++] = kd_hash_bytes(learner->shift, bytes);
     }
-    if (status == KD_OK) *out = learner->adapts ? kd_hash_join(part, 3) : part[0];
-    return status;
+    if (learner->onnx)
+        part[parts++] = kd_hash_bytes(learner->onnx->map.bytes, learner->onnx->map.length);
+    *out = parts > 1 ? kd_hash_join(part, parts) : part[0];
+    return KD_OK;
 }
 
 kd_tensor *kd_learner_forward(const kd_learner *learner, kd_tape *tape, kd_tensor *x,

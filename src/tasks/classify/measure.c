@@ -54,6 +54,7 @@ static int open_blob(model *m, const kd_config *config, kd_dataset *test) {
 
 static int open_learner(model *m, const kd_config *config, const kd_dataset *test) {
     kd_learner_spec spec = {.model = &config->model,
+                            .onnx = kd_learner_onnx(m->path),
                             .input = {test->h, test->w, test->c},
                             .classes = test->classes,
                             .seed = config->seed};

@@ -30,5 +30,6 @@ const kd_metric kd_classify_test[] = {
     [KD_TEST_BIAS_SHIFT]    = {.name = "bias_shift", .unit = KD_UNIT_NUMBER},
     [KD_TEST_DIFFERENCE]    = {.name = "largest_difference", .unit = KD_UNIT_NUMBER},
     [KD_TEST_DISAGREEMENTS] = {.name = "disagreements", .unit = KD_UNIT_COUNT},
+    KD_FIDELITY_ROWS(KD_TEST_FIDELITY),
 };
 /* clang-format on */

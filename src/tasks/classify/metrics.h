@@ -3,7 +3,7 @@
 #ifndef KD_TASKS_CLASSIFY_METRICS_H
 #define KD_TASKS_CLASSIFY_METRICS_H
 
-#include "report/metric.h"
+#include "report/compression.h"
 
 /* Terms of the loss; the last only with hints. */
 enum { KD_CLASSIFY_KL, KD_CLASSIFY_HARD, KD_CLASSIFY_HINT, KD_CLASSIFY_TERMS };
@@ -27,7 +27,8 @@ enum {
     KD_TEST_BIAS_SHIFT,
     KD_TEST_DIFFERENCE,
     KD_TEST_DISAGREEMENTS,
-    KD_TEST_METRICS
+    KD_TEST_FIDELITY,
+    KD_TEST_METRICS = KD_TEST_FIDELITY + KD_FIDELITY_METRICS
 };
 extern const kd_metric kd_classify_test[KD_TEST_METRICS];
 

@@ -10,6 +10,7 @@
 typedef struct {
     kd_run *run;
     kd_learner *student, *baseline;
+    float *logits; /* (test samples,classes) of the float student */
     kd_report report;
 } pipeline;
 
@@ -44,10 +45,18 @@ static int measure_teacher(pipeline *p) {
 }
 
 static int measure_float(pipeline *p, const kd_learner *learner, const char *name, const char *kind,
-                         const char *stage) {
+                         const char *stage, float *logits) {
     kd_result r;
-    int status = kd_evaluate(&r, learner, KD_RUN_FLOAT, p->run->tape, p->run->test, NULL);
+    int status = kd_evaluate(&r, learner, KD_RUN_FLOAT, p->run->tape, p->run->test, logits);
     return add_result(p, name, kind, stage, status, &r);
+}
+
+static int measure_student(pipeline *p) {
+    const kd_dataset *test = p->run->test;
+    const size_t bytes = (size_t)(test->count * test->classes) * sizeof *p->logits;
+    p->logits = malloc(bytes + 1);
+    if (!p->logits) return kd_fail_memory(bytes, "the student's logits");
+    return measure_float(p, p->student, "student float", "student", "train", p->logits);
 }
 
 /* The student with its biases corrected, when the config asks for it. */
@@ -85,6 +94,16 @@ static int64_t memory_of(const kd_learner *quantized, int64_t bytes) {
     return (kd_learner_parameters(quantized) + peak) * (int64_t)sizeof(float);
 }
 
+/* Logits (test samples,classes) of a file, whose every bit is the fake-quant model's. */
+static int compare_with_float(const pipeline *p, kd_result *r, const float *logits) {
+    const kd_dataset *test = p->run->test;
+    kd_fidelity f = {0};
+    const int status = kd_fidelity_add_logits(&f, p->logits, logits, test->count, test->classes);
+    if (status == KD_OK) r->fidelity = kd_fidelity_summarise(&f);
+    kd_fidelity_clear(&f);
+    return status;
+}
+
 /* The exported file beside the fake-quant model it was written from: the export gate. */
 static int measure_blob(pipeline *p, const kd_learner *quantized,
                         const kd_quantize_config *quantize, bool qat) {
@@ -110,6 +129,9 @@ static int measure_blob(pipeline *p, const kd_learner *quantized,
                "difference of a logit %g",
                path, (long long)r.disagreements, (long long)test->count, r.largest_difference);
         kd_run_blob_name(name, quantize, qat);
+        status = compare_with_float(p, &r, reference);
+    }
+    if (status == KD_OK) {
         status = add_result(p, name, qat ? "blob" : "ptq", qat ? quantize->stage : "", status, &r);
     }
     kd_result_free_counts(&fake);
@@ -132,10 +154,11 @@ static int run_stages(pipeline *p) {
     if (status == KD_OK) status = kd_run_train(p->run, false, &p->student);
     if (status == KD_OK && config->baseline) status = kd_run_train(p->run, true, &p->baseline);
     if (status == KD_OK) status = measure_teacher(p);
-    if (status == KD_OK) status = measure_float(p, p->student, "student float", "student", "train");
+    if (status == KD_OK) status = measure_student(p);
     if (status == KD_OK) status = measure_corrected(p);
     if (status == KD_OK && p->baseline)
-        status = measure_float(p, p->baseline, "student without a teacher", "baseline", "baseline");
+        status = measure_float(p, p->baseline, "student without a teacher", "baseline", "baseline",
+                               NULL);
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
         status = quantize(p, &config->quantize[i], false);
         if (status == KD_OK && config->quantize[i].qat)
@@ -150,12 +173,14 @@ int kd_run_pipeline(kd_run *run) {
                            .run_folder = run->folder,
                            .classes = run->test->classes,
                            .class_name = (const char(*)[KD_CLASS_NAME_MAX])run->test->class_name,
+                           .budget = (const kd_budget *const *)run->budget,
                            .label = run->test->label};
     int status = run_stages(&p);
     if (status == KD_OK && !run->quiet) kd_report_print(&p.report);
     if (status == KD_OK) status = kd_report_write(&p.report);
     if (status == KD_OK && !run->quiet) kd_log("report: %s/report.html", run->folder);
     for (int i = 0; i < p.report.count; i++) kd_result_free_counts(&p.report.result[i]);
+    free(p.logits);
     kd_learner_free(p.student);
     kd_learner_free(p.baseline);
     return status;

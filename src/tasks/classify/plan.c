@@ -50,7 +50,6 @@ static int measure(const kd_config *config, const kd_run *run, const char *stage
                    int steps, double *step, size_t *arena) {
     static const kd_loss_config loss = {.hard = 1, .temperature = 1};
     kd_classifier_job job = {.loop = {.stage = stage,
-                                      .folder = run->folder,
                                       .spec = spec,
                                       .precision = run->precision,
                                       .seed = config->seed},

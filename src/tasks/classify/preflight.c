@@ -106,6 +106,7 @@ static int check_student(const kd_config *config, const kd_dataset *data, const 
 
 static int check_weights(const kd_teacher_source *source, const kd_dataset *data) {
     kd_learner_spec spec = spec_of(&source->model, data);
+    spec.onnx = kd_learner_onnx(source->weights);
     kd_learner *learner;
     int status = kd_learner_create(&learner, &spec);
     if (status < 0) return status;
@@ -139,6 +140,7 @@ static int outline_teacher(kd_learner **out, const kd_config *config, const kd_d
     int status = source->config[0] ? kd_config_load(&child, source->config, 0, NULL) : KD_OK;
     if (status < 0) return status;
     kd_learner_spec spec = spec_of(child ? &child->model : &source->model, data);
+    spec.onnx = kd_learner_onnx(source->weights);
     status = kd_learner_outline(out, &spec);
     kd_config_free(child);
     return status;

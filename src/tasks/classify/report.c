@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/json_text.h"
+#include "report/compression.h"
 #include "report/plot.h"
 #include "tasks/classify/metrics.h"
 #include "tasks/classify/report_parts.h"
@@ -77,6 +78,7 @@ static void fill_model(kd_measured_table *table, const kd_result *r) {
     value[KD_TEST_TIME].value = r->ms_per_sample;
     if (strcmp(r->kind, "corrected") == 0) value[KD_TEST_BIAS_SHIFT].value = r->bias_shift;
     if (r->largest_difference >= 0) value[KD_TEST_DIFFERENCE].value = r->largest_difference;
+    kd_fidelity_fill(&value[KD_TEST_FIDELITY], &r->fidelity);
     if (r->disagreements >= 0) value[KD_TEST_DISAGREEMENTS].value = (double)r->disagreements;
     for (int label = 0; label < r->classes; label++)
         count_samples(kd_measured_group(table, model, label, 0), r->class_correct[label],
@@ -88,6 +90,7 @@ int kd_report_measured(kd_measured_table *out, const kd_report *report) {
         kd_measured_create(out, report->count, KD_TEST_METRICS, kd_classify_test, report->classes);
     if (status < 0) return status;
     out->unit = "samples";
+    out->speed = kd_classify_test[KD_TEST_TIME].name;
     out->group = "class";
     out->groups = "classes";
     for (int i = 0; i < report->classes; i++) out->group_name[i] = report->class_name[i];
@@ -98,7 +101,10 @@ int kd_report_measured(kd_measured_table *out, const kd_report *report) {
 void kd_report_print(const kd_report *report) {
     kd_text text = {0};
     kd_measured_table table;
-    if (kd_report_measured(&table, report) == KD_OK) kd_measured_add_text(&text, &table);
+    if (kd_report_measured(&table, report) == KD_OK) {
+        kd_measured_add_text(&text, &table);
+        if (kd_compression_is_shown(&table)) kd_compression_add_text(&text, &table);
+    }
     if (kd_text_finish(&text, "the report") == KD_OK) fputs(text.text, stdout);
     free(text.text);
     kd_measured_clear(&table);
@@ -113,6 +119,8 @@ static int add_json(kd_text *out, const kd_report *report) {
     kd_json_add_string(out, "config_hash", report->config->hash.hex);
     kd_text_add(out, ",\n  ");
     if (status == KD_OK) kd_measured_add_json(out, &table);
+    if (status == KD_OK)
+        status = kd_compression_save(&table, report->config->name, report->run_folder);
     kd_text_add(out, "\n}\n");
     kd_measured_clear(&table);
     return status;

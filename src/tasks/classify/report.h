@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "distill/budget.h"
+#include "distill/fidelity.h"
 #include "report/measured.h"
 #include "tasks/classify/config.h"
 
@@ -27,6 +29,7 @@ typedef struct {
     double largest_difference; /* blob: largest |blob logit − fake-quant logit|; −1 when not
                                   measured */
     double bias_shift;         /* corrected: what was added to the biases the config names       */
+    kd_fidelity_summary fidelity; /* to the float student; 0 rows: not compared              */
     int64_t disagreements; /* blob: predictions that differ from the fake-quant model's; −1  */
 } kd_result;
 
@@ -46,7 +49,9 @@ typedef struct {
     kd_result result[KD_RESULTS_MAX];
     int classes;
     const char (*class_name)[KD_CLASS_NAME_MAX];
-    const int32_t *label; /* (samples) of the test samples; NULL: not known      */
+    const kd_budget *const *budget; /* (config->quantize_count) formats that were chosen; NULL where
+                                       none are; or NULL                                */
+    const int32_t *label;           /* (samples) of the test samples; NULL: not known      */
 } kd_report;
 
 /* Wilson's 95 % interval of correct/samples, as fractions. */

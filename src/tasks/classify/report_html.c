@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "distill/budget.h"
 #include "tasks/classify/metrics.h"
 #include "tasks/classify/report_parts.h"
 
@@ -152,6 +153,28 @@ static void add_table(kd_text *out, const kd_report *report) {
     }
 }
 
+/* --- compression ----------------------------------------------------------------------------- */
+
+static void add_budgets(kd_text *out, const kd_report *report) {
+    for (int i = 0; report->budget && i < report->config->quantize_count; i++) {
+        if (!report->budget[i]) continue;
+        kd_text_add(out, "<div class=\"charts\">\n");
+        kd_budget_add_plot(out, report->budget[i], report->config->quantize[i].name,
+                           KD_PLOT_ON_PAGE);
+        kd_text_add(out, "</div>\n");
+    }
+}
+
+static void add_compression(kd_text *out, const kd_report *report) {
+    kd_measured_table table;
+    if (kd_report_measured(&table, report) < 0)
+        out->failed = true;
+    else if (kd_compression_is_shown(&table))
+        kd_compression_add_html(out, &table);
+    kd_measured_clear(&table);
+    add_budgets(out, report);
+}
+
 /* --- the page ------------------------------------------------------------------------------- */
 
 /* Of several ways to quantize, the first that was trained; "" without. */
@@ -169,6 +192,7 @@ void kd_report_add_html(kd_text *out, const kd_report *report, const kd_runlog_c
     kd_report_add_settings(out, config->seed, config->precision, &config->hash);
     add_facts(out, report);
     add_table(out, report);
+    add_compression(out, report);
     if (curves->step_count > 1) {
         kd_text_add(out, "<h2>Training</h2>\n<div class=\"charts level\">\n");
         const kd_report_curves how = {.qat = qat_stage(report, curves),

@@ -178,11 +178,16 @@ void kd_config_resnet_finish(kd_config_reader *reader, const cJSON *object, cons
 
 /* --- teacher -------------------------------------------------------------------------------- */
 
-/* "model" goes with "weights", and only with them. */
+/* "model" goes with "weights", and only with them; an ONNX file is a model itself. */
 static void check_weights(kd_config_reader *reader, const cJSON *object, const char *path) {
     bool weights = kd_json_get(object, "weights") != NULL;
     bool model = kd_json_get(object, "model") != NULL;
-    if (weights && !model)
+    const char *file = weights ? cJSON_GetStringValue(kd_json_get(object, "weights")) : NULL;
+    const bool onnx = file && kd_ends_with(file, ".onnx");
+    if (onnx && model)
+        kd_config_complain_key(reader, object, path, "model",
+                               "the .onnx file brings its own network");
+    if (weights && !model && !onnx)
         kd_config_complain_key(
             reader, object, path, "model",
             "missing; \"weights\" alone do not tell which network they belong to");
@@ -267,7 +272,8 @@ static void check_soft_loss(kd_config_reader *reader, const cJSON *object, const
         kd_config_complain_key(reader, object, path, "decoupled",
                                "is made of forward_kl; there is no decoupled form of others");
     if (topk && (loss->decoupled > 0 || loss->standardize))
-        kd_config_complain_key(reader, object, path, loss->decoupled > 0 ? "decoupled" : "standardize",
+        kd_config_complain_key(reader, object, path,
+                               loss->decoupled > 0 ? "decoupled" : "standardize",
                                "needs all logits of the teacher, but \"teacher.targets\" keeps %s",
                                "the largest only");
 }
@@ -324,8 +330,9 @@ static int count_foreign(const cJSON *object) {
 void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
     const cJSON *format = kd_json_get(object, "format");
     kd_config_rounding_defaults(reader, object, out);
-    if (cJSON_IsString(format)) {
-        kd_default_text(reader, out, "name", format->valuestring);
+    if (cJSON_IsString(format) || kd_json_get(object, "budget")) {
+        kd_default_text(reader, out, "name",
+                        cJSON_IsString(format) ? format->valuestring : "budget");
         for (int i = 0; i < count_foreign(object); i++)
             kd_default_none(reader, out, OF_INTEGERS[i]);
         return;
@@ -340,12 +347,14 @@ void kd_config_quantize_defaults(kd_config_reader *reader, const cJSON *object, 
 /* Which quantizer it is. */
 static void choose_quantizer(kd_config_reader *reader, const cJSON *object, const char *path,
                              kd_quantize_config *quantize) {
+    quantize->spec.format = kd_config_format(&quantize->budget, quantize->format_name);
     quantize->spec.how =
-        quantize->format_name[0] ? kd_config_rounding(object) : &kd_quantizer_integers;
-    if (quantize->rounding[0] && !quantize->format_name[0])
-        kd_config_complain_key(reader, object, path, "rounding", "goes with \"format\" only");
+        quantize->spec.format ? kd_config_rounding(object) : &kd_quantizer_integers;
+    if (quantize->rounding[0] && !quantize->spec.format)
+        kd_config_complain_key(reader, object, path, "rounding",
+                               "goes with \"format\" or \"budget\" only");
+    kd_config_check_budget(reader, object, path, &quantize->budget, true);
     kd_config_check_rounding(reader, object, path);
-    quantize->spec.format = kd_number_format_named(quantize->format_name);
     for (int i = 0; quantize->spec.format && i < count_foreign(object); i++)
         if (kd_json_get(object, OF_INTEGERS[i]))
             kd_config_complain_key(reader, object, path, OF_INTEGERS[i],

@@ -19,9 +19,9 @@
 static const uint64_t CALIBRATION_SEED = 0x63616c6962;
 
 /* What a run leaves in its folder besides the store. */
-static const char *const RESULTS[] = {"*.last.h5",    "*.best.h5",   "student.*.gguf",
-                                      "log.jsonl",    "report.html", "report.json",
-                                      "accuracy.svg", "config.json", NULL};
+static const char *const RESULTS[] = {
+    "*.last.h5",    "*.best.h5",  "student.*.gguf", "log.jsonl", "report.html", "report.json",
+    "accuracy.svg", "pareto.svg", "config.json",    "budget.*",  NULL};
 
 /* What is read must not be among what the run removes or writes over. */
 static int check_own_inputs(const kd_run *run) {
@@ -169,6 +169,7 @@ int kd_run_open(kd_run *run, const kd_config *config, const char *runs, bool fre
 }
 
 void kd_run_close(kd_run *run) {
+    for (int i = 0; i < KD_QUANTIZE_MAX; i++) kd_budget_free(run->budget[i]);
     kd_ensemble_clear(&run->teacher);
     kd_origin_clear(&run->teachers);
     kd_origin_clear(&run->origin);
@@ -250,6 +251,11 @@ int kd_run_blob_path(const kd_run *run, const kd_quantize_config *how, bool qat,
     return kd_path_join(out, run->folder, name);
 }
 
+void kd_run_calibration_order(int64_t *row, int64_t count) {
+    kd_rng rng = kd_rng_init(CALIBRATION_SEED, 1);
+    kd_rng_permutation(&rng, row, count);
+}
+
 /* Runs calibration samples through the observers, then fixes the ranges. The samples are the first
  * of one fixed shuffle, whatever the run's seed: a set may be sorted by class. */
 static int calibrate(kd_run *run, kd_learner *learner, int64_t total) {
@@ -262,8 +268,7 @@ static int calibrate(kd_run *run, kd_learner *learner, int64_t total) {
     float *logits = malloc((size_t)(CALIBRATION_BATCH * d->classes) * sizeof *logits);
     int64_t *row = malloc((size_t)d->count * sizeof *row);
     int status = x && logits && row ? KD_OK : kd_fail_memory(bytes, "calibration samples");
-    kd_rng rng = kd_rng_init(CALIBRATION_SEED, 1);
-    if (status == KD_OK) kd_rng_permutation(&rng, row, d->count);
+    if (status == KD_OK) kd_run_calibration_order(row, d->count);
     do {
         for (int64_t first = 0; first < total && status >= 0; first += CALIBRATION_BATCH) {
             int64_t n = total - first < CALIBRATION_BATCH ? total - first : CALIBRATION_BATCH;
@@ -307,12 +312,19 @@ static int write_blob(const kd_run *run, const kd_quantize_config *how, bool qat
                                .origin = origin,
                                .dataset = run->train,
                                .data = &run->config->data};
+    const kd_budget *budget = run->budget[how - run->config->quantize];
+    kd_text chosen = {0};
+    if (budget) kd_budget_add_metadata(&chosen, budget);
+    status = kd_text_finish(&chosen, "a budget");
     const kd_weights_info weights = {.name = run->config->name,
                                      .teacher = teacher,
                                      .origin = origin,
+                                     .budget = budget ? chosen.text : NULL,
                                      .config = run->config->resolved};
-    status =
-        q->how->write ? q->how->write(path, q, &blob) : kd_learner_export(path, learner, &weights);
+    if (status == KD_OK)
+        status = q->how->write ? q->how->write(path, q, &blob)
+                               : kd_learner_export(path, learner, &weights);
+    free(chosen.text);
     free(origin);
     return status;
 }
@@ -357,11 +369,15 @@ int kd_run_quantize(kd_run *run, const kd_learner *student, const kd_quantize_co
     kd_classifier_job job;
     int status = kd_run_job(run, how->stage, how, &job);
     if (status < 0) return status;
+    status = kd_run_choose_formats(run, student, how);
+    if (status < 0) return status;
+    const kd_budget *budget = run->budget[how - run->config->quantize];
+    const kd_quantize_spec chosen = budget ? kd_budget_quantize(&how->spec, budget) : how->spec;
     kd_learner_spec spec = {.model = &run->config->model,
                             .input = sample_extent(run->train),
                             .classes = run->train->classes,
                             .seed = run->config->seed,
-                            .quantize = &how->spec,
+                            .quantize = &chosen,
                             .loss = job.loss,
                             .teacher = job.teacher ? job.teacher->net : NULL};
     status = kd_learner_create(out, &spec);

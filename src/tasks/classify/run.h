@@ -8,6 +8,7 @@
 #ifndef KD_TASKS_CLASSIFY_RUN_H
 #define KD_TASKS_CLASSIFY_RUN_H
 
+#include "distill/budget.h"
 #include "distill/origin.h"
 #include "tasks/classify/class_bias.h"
 #include "tasks/classify/classifier.h"
@@ -40,13 +41,14 @@ typedef struct kd_run {
     kd_hash taught_data;                   /* of the samples as the teacher sees them             */
     kd_hash classes;                       /* of the class names in their order                  */
     kd_precision precision;
-    kd_ensemble teacher; /* count 0 until kd_run_teachers, or without teachers */
-    kd_origin teachers;  /* what the teacher networks are made from            */
-    kd_store *store;     /* one made elsewhere, or NULL until kd_run_teach     */
-    kd_hash stored;      /* of its content                                     */
-    kd_origin origin;    /* of the job that kd_run_job described last          */
-    kd_tape *tape;       /* for evaluation */
-    int lock;            /* the folder's lock, −1 when not held */
+    kd_ensemble teacher;                /* count 0 until kd_run_teachers, or without teachers */
+    kd_origin teachers;                 /* what the teacher networks are made from            */
+    kd_store *store;                    /* one made elsewhere, or NULL until kd_run_teach     */
+    kd_hash stored;                     /* of its content                                     */
+    kd_origin origin;                   /* of the job that kd_run_job described last          */
+    kd_budget *budget[KD_QUANTIZE_MAX]; /* of each entry of "quantize" that has one, once chosen */
+    kd_tape *tape;                      /* for evaluation */
+    int lock;                           /* the folder's lock, −1 when not held */
     bool quiet, seeded_teachers, shared_store, known_teacher, as_teacher; /* as in kd_run_options */
     bool looks;                     /* at what is there, its teachers' too    */
     bool borrowed, borrowed_store;  /* the data sets, the store made elsewhere */
@@ -80,9 +82,10 @@ int kd_run_look(kd_run *run, const kd_config *config, const kd_run_options *opti
 int kd_run_inputs(kd_run *run, const kd_config *config, const kd_run_options *options);
 void kd_run_close(kd_run *run);
 
-/* What decides a stage's result ("train", "baseline", or with `qat` its own), the store's, a blob's;
- * everything that a run's results are made from, and what its teacher and the teacher's answers to
- * the test set are. *out starts empty. Facts that a stage before brings are unknown until then. */
+/* What decides a stage's result ("train", "baseline", or with `qat` its own), the store's, a
+ * blob's; everything that a run's results are made from, and what its teacher and the teacher's
+ * answers to the test set are. *out starts empty. Facts that a stage before brings are unknown
+ * until then. */
 void kd_run_origin_stage(kd_origin *out, const kd_run *run, const char *stage,
                          const kd_quantize_config *qat);
 void kd_run_origin_store(kd_origin *out, const kd_run *run);
@@ -95,8 +98,8 @@ int kd_run_teachers(kd_run *run);
 /* Makes the store, or opens the one the config names. Needs the teachers. */
 int kd_run_teach(kd_run *run);
 
-/* Trains the config's network against the store (or, as `baseline`, against labels only); *out holds the
- * result and is the caller's. */
+/* Trains the config's network against the store (or, as `baseline`, against labels only); *out
+ * holds the result and is the caller's. */
 int kd_run_train(kd_run *run, bool baseline, kd_learner **out);
 
 /* Writes <run>/student.<name>.ptq.gguf from `student` with calibration only, or with `qat` trains
@@ -104,6 +107,13 @@ int kd_run_train(kd_run *run, bool baseline, kd_learner **out);
  * Biases are corrected before the file is written. *out is the fake-quantized learner. */
 int kd_run_quantize(kd_run *run, const kd_learner *student, const kd_quantize_config *how, bool qat,
                     kd_learner **out);
+
+/* The fixed shuffle of `count` training samples in which calibration takes them. */
+void kd_run_calibration_order(int64_t *row, int64_t count);
+
+/* Formats for the weights of `student` where the entry has a budget: kept in run->budget, and
+ * written beside the file. They are chosen once. */
+int kd_run_choose_formats(kd_run *run, const kd_learner *student, const kd_quantize_config *how);
 
 /* The shift that is best on the validation split for the biases the config names; *out has count 0
  * when it names none. */
@@ -115,8 +125,8 @@ void kd_run_blob_name(char out[KD_RESULT_NAME_MAX], const kd_quantize_config *ho
 int kd_run_blob_path(const kd_run *run, const kd_quantize_config *how, bool qat,
                      char out[KD_PATH_MAX]);
 
-/* The training job of a stage, "train", "baseline" or with `qat` its own, for the trainer; it is valid
- * until the next. */
+/* The training job of a stage, "train", "baseline" or with `qat` its own, for the trainer; it is
+ * valid until the next. */
 int kd_run_job(kd_run *run, const char *stage, const kd_quantize_config *qat,
                kd_classifier_job *out);
 

@@ -73,6 +73,7 @@ static int train_member(kd_run *run, const char *path, kd_learner **out) {
 
 int kd_teach_load_member(kd_learner **out, const kd_run *run, const kd_teacher_source *source) {
     kd_learner_spec spec = {.model = &source->model,
+                            .onnx = kd_learner_onnx(source->weights),
                             .input = {run->train->h, run->train->w, run->train->c},
                             .classes = run->train->classes,
                             .seed = run->config->seed};

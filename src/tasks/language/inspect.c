@@ -1,5 +1,6 @@
 /* A language model's config, for `distill inspect`. */
 #include "base/error.h"
+#include "distill/quantize_keys.h"
 #include "tasks/language/language.h"
 #include "tasks/language/language_config.h"
 
@@ -27,7 +28,8 @@ int kd_language_inspect(kd_text *out, const void *context) {
     add_student(out, &config->model);
     for (int i = 0; i < config->quantize_count; i++)
         kd_text_add(out, "student.%s: %s%s\n", config->quantize[i].name,
-                    config->quantize[i].format_name,
+                    kd_quantize_title(&config->quantize[i].budget, config->quantize[i].format_name,
+                                      "formats by a budget"),
                     config->quantize[i].qat ? ", trained with rounded weights" : "");
     return KD_OK;
 }

@@ -56,21 +56,25 @@ static const kd_config_key MODEL_KEYS[] = {
     {"start", KD_KEY_CHOICE, FIELD(kd_language_config, model.start), .choices = "teacher|random",
      .fallback = "\"teacher\"", .doc = "with the teacher's numbers, or with random ones"},
     SIZE(width, 1 << 14, "of the hidden states, where start is random"),
-    SIZE(heads, 1 << 10, "of attention, likewise"),
+    SIZE(heads, 1 << 10, "of attention; where start is teacher, the most important ones are kept, all that ask one key together"),
     SIZE(key_heads, 1 << 10, "of its keys and values, likewise"),
-    SIZE(hidden, 1 << 16, "units of the feed-forward layers, likewise"),
+    SIZE(hidden, 1 << 16, "units of the feed-forward layers; where start is teacher, the most important ones"),
+    {"calibration_samples", KD_KEY_INTEGER, FIELD(kd_language_config, model.calibration_samples), RANGE(1, 1000000000),
+     .fallback = "32", .doc = "training contexts the teacher reads to tell which heads and units are important, of a fixed shuffle; of narrower students"},
 };
 static const kd_config_table MODEL_TABLE = {.name = "model", .key = MODEL_KEYS,
     .count = COUNT(MODEL_KEYS), .finish = model_finish, .doc = "The student."};
 
 static const kd_config_key TARGET_KEYS[] = {
-    {"kind", KD_KEY_CHOICE, FIELD(kd_language_config, teacher.targets), .choices = "online|hidden|topk",
+    {"kind", KD_KEY_CHOICE, FIELD(kd_language_config, teacher.targets), .choices = "online|hidden|topk|sampled",
      .fallback = "\"online\"",
-     .doc = "the teacher runs beside the student; or has written down its last hidden states, exact at every temperature, or the k largest logits and the mass of the rest"},
+     .doc = "the teacher runs beside the student; or has written down its last hidden states, exact at every temperature, or the k largest logits and the mass of the rest, or tokens drawn as likely as it finds them, whose mean is without bias (RS-KD)"},
     {"dtype", KD_KEY_CHOICE, FIELD(kd_language_config, teacher.dtype), .choices = "float32|float16",
      .fallback = "\"float16\"", .doc = "how the numbers are stored"},
     {"k", KD_KEY_INTEGER, FIELD(kd_language_config, teacher.k), RANGE(1, 4096), .fallback = "128",
      .doc = "logits kept for each token, of topk"},
+    {"draws", KD_KEY_INTEGER, FIELD(kd_language_config, teacher.draws), RANGE(1, KD_STORE_DRAWS_MAX),
+     .fallback = "50", .doc = "tokens drawn for each token, of sampled; at loss.temperature"},
 };
 static const kd_config_table TARGET_TABLE = {.name = "targets", .key = TARGET_KEYS,
     .count = COUNT(TARGET_KEYS), .doc = "Where the teacher's answers come from."};
@@ -118,11 +122,16 @@ static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count
     .doc = "Training goes on with the numbers that the file will hold. What is not said is as in train."};
 static const kd_config_key QUANTIZE_KEYS[] = {
     {"format", KD_KEY_CHOICE, FIELD(kd_language_quantize, format_name), .choices = KD_FORMAT_CHOICES,
-     .required = true, .doc = "of the matrices; q4_K_M and its like are llama.cpp's mixtures"},
+     .doc = "of the matrices; q4_K_M and its like are llama.cpp's mixtures"},
+    {"layout", KD_KEY_CHOICE, FIELD(kd_language_quantize, layout), .choices = KD_LAYOUT_CHOICES,
+     .depends = "a GGUF", .doc = "the file is a Hugging Face folder, student.<name>, whose layers' matrices are packed so; embeddings and the output matrix are f16. compressed-tensors: f8_e4m3, f8_e4m3_tensor, nvfp4, mxfp4, q4_0, q8_0, int8; modelopt: f8_e4m3, f8_e4m3_tensor, nvfp4; plain: f8_e5m2"},
+    {"inputs", KD_KEY_SWITCH, FIELD(kd_language_quantize, inputs), .fallback = "false",
+     .doc = "of a layout: whoever runs the folder rounds the inputs of matrices, too; it states the largest that calibration_samples show"},
+    BUDGET_KEY(kd_language_quantize),
     {"rounding", KD_KEY_CHOICE, FIELD(kd_language_quantize, rounding), .choices = KD_ROUNDING_CHOICES,
-     .depends = "nearest", .doc = "to the nearest numbers; or by the inputs of calibration_samples: importance, with the scales that lose least where they are large; gptq, each column's error made good by the others, without qat; awq, columns of large inputs scaled, likewise"},
+     .depends = "nearest", .doc = KD_ROUNDING_DOC},
     {"calibration_samples", KD_KEY_INTEGER, FIELD(kd_language_quantize, calibration_samples), RANGE(1, 1000000000),
-     .fallback = "32", .doc = "training contexts that are read first, of a fixed shuffle; of roundings that see samples"},
+     .fallback = "32", .doc = "training contexts that are read first, of a fixed shuffle; of roundings that see samples, and of inputs"},
     GPTQ_KEYS(kd_language_quantize),
     {"name", KD_KEY_TEXT, FIELD(kd_language_quantize, name), .depends = "the format, with -qat behind it when it is trained",
      .doc = "of the exported file, student.<name>.gguf"},
@@ -174,22 +183,30 @@ static void root_finish(kd_config_reader *reader, const cJSON *object, const cha
     kd_config_check_name(reader, object, path);
     if (config->data.train.count == 0)
         kd_config_complain_key(reader, object, path, "data.train", "expected at least one");
+    if (config->teacher.targets == KD_TEACHER_SAMPLED && config->loss.divergence != KD_FORWARD_KL)
+        kd_config_complain_key(reader, object, path, "loss.divergence",
+                               "of targets of kind \"sampled\" only forward_kl is without bias");
 }
 
 static void model_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                          void *base) {
     const kd_language_model *model = &((const kd_language_config *)base)->model;
-    static const char *const sizes[] = {"width", "heads", "key_heads", "hidden"};
     if (model->keep_count > 0 && (model->layers > 0 || model->start == KD_START_RANDOM))
         kd_config_complain_key(reader, object, path, "keep",
                                "says the layers by itself: without \"layers\" and random starts");
     for (int i = 1; i < model->keep_count; i++)
         if (model->keep[i] <= model->keep[i - 1])
             kd_config_complain_key(reader, object, path, "keep", "expected rising numbers");
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes && model->start != KD_START_RANDOM; i++)
-        if (kd_json_get(object, sizes[i]))
-            kd_config_complain_key(reader, object, path, sizes[i],
-                                   "goes with \"start\": \"random\" only");
+    const bool random = model->start == KD_START_RANDOM;
+    if (!random && kd_json_get(object, "width"))
+        kd_config_complain_key(reader, object, path, "width",
+                               "goes with \"start\": \"random\" only");
+    if (kd_json_get(object, "calibration_samples") &&
+        (random || (!model->heads && !model->key_heads && !model->hidden)))
+        kd_config_complain_key(
+            reader, object, path, "calibration_samples",
+            "goes with \"heads\", \"key_heads\" or \"hidden\" of a student of the "
+            "teacher's only");
 }
 
 static void teacher_finish(kd_config_reader *reader, const cJSON *object, const char *path,
@@ -198,6 +215,14 @@ static void teacher_finish(kd_config_reader *reader, const cJSON *object, const 
     if (config->teacher.targets != KD_TEACHER_TOPK &&
         kd_json_get(kd_json_get(object, "targets"), "k"))
         kd_config_complain_key(reader, object, path, "targets.k", "goes with kind \"topk\" only");
+    if (config->teacher.targets != KD_TEACHER_SAMPLED &&
+        kd_json_get(kd_json_get(object, "targets"), "draws"))
+        kd_config_complain_key(reader, object, path, "targets.draws",
+                               "goes with kind \"sampled\" only");
+    if (config->teacher.targets == KD_TEACHER_SAMPLED &&
+        kd_json_get(kd_json_get(object, "targets"), "dtype"))
+        kd_config_complain_key(reader, object, path, "targets.dtype",
+                               "kind \"sampled\" stores no such numbers");
 }
 
 static void loss_finish(kd_config_reader *reader, const cJSON *object, const char *path,
@@ -223,14 +248,30 @@ static void qat_finish(kd_config_reader *reader, const cJSON *object, const char
 static void quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
     const cJSON *format = kd_json_get(object, "format");
     const kd_quantizer *rounding = kd_config_rounding(object);
-    if (rounding && rounding->sees == KD_SEES_NOTHING)
+    if (rounding && rounding->sees == KD_SEES_NOTHING &&
+        !cJSON_IsTrue(kd_json_get(object, "inputs")))
         kd_default_none(reader, out, "calibration_samples");
     kd_config_rounding_defaults(reader, object, out);
     char name[sizeof((kd_language_quantize *)0)->name];
-    if (!cJSON_IsString(format)) return;
-    snprintf(name, sizeof name, "%.8s%s", format->valuestring,
+    if (!cJSON_IsString(format) && !kd_json_get(object, "budget")) return;
+    snprintf(name, sizeof name, "%.15s%s", cJSON_IsString(format) ? format->valuestring : "budget",
              kd_json_get(object, "qat") ? "-qat" : "");
     kd_default_text(reader, out, "name", name);
+}
+
+static void check_layout(kd_config_reader *reader, const cJSON *object, const char *path,
+                         kd_language_quantize *quantize) {
+    if (!quantize->layout[0] && quantize->inputs)
+        kd_config_complain_key(reader, object, path, "inputs", "goes with a \"layout\" only");
+    if (!quantize->layout[0] && !kd_number_format_in_gguf(quantize->spec.format))
+        kd_config_complain_key(reader, object, path, "format",
+                               "GGUF files cannot hold it: say a \"layout\"");
+    if (quantize->layout[0] && quantize->budget.asked)
+        kd_config_complain_key(reader, object, path, "layout",
+                               "a budget chooses among the formats of a GGUF");
+    else if (quantize->layout[0] && kd_packing_choose(&quantize->packing, quantize->layout,
+                                                      quantize->spec.format, quantize->inputs) < 0)
+        kd_config_complain_key(reader, object, path, "layout", "%s", kd_error());
 }
 
 static void quantize_finish(kd_config_reader *reader, const cJSON *object, const char *path,
@@ -239,14 +280,17 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
     const kd_language_config *config = reader->whole;
     kd_config_check_name(reader, object, path);
     quantize->spec.how = kd_config_rounding(object);
-    quantize->spec.format = kd_number_format_named(quantize->format_name);
+    quantize->spec.format = kd_config_format(&quantize->budget, quantize->format_name);
     kd_config_check_rounding(reader, object, path);
-    if (quantize->spec.how && quantize->spec.how->sees == KD_SEES_NOTHING &&
+    if (quantize->spec.how && quantize->spec.how->sees == KD_SEES_NOTHING && !quantize->inputs &&
         kd_json_get(object, "calibration_samples"))
         kd_config_complain_key(reader, object, path, "calibration_samples",
-                               "goes with a \"rounding\" that sees samples only");
-    if (!kd_number_format_in_gguf(quantize->spec.format))
-        kd_config_complain_key(reader, object, path, "format", "GGUF files cannot hold it");
+                               "goes with a \"rounding\" that sees samples, or \"inputs\", only");
+    kd_config_check_budget(reader, object, path, &quantize->budget, false);
+    if (!quantize->spec.format)
+        kd_config_complain(reader, object, false, path, "expected a \"format\" or a \"budget\"");
+    else
+        check_layout(reader, object, path, quantize);
     snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);
     for (const kd_language_quantize *other = config->quantize; other < quantize; other++)
         if (strcmp(other->name, quantize->name) == 0)

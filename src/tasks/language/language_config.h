@@ -8,9 +8,10 @@
 #include "config/reader.h"
 #include "data/store.h"
 #include "distill/train_spec.h"
-#include "quant/quantizer.h"
+#include "files/packing.h"
+#include "quant/budget.h"
 
-enum { KD_TEXTS_MAX = 16, KD_LANGUAGE_LAYERS_MAX = 512, KD_LANGUAGE_QUANTIZE_MAX = 8 };
+enum { KD_TEXTS_MAX = 16, KD_LANGUAGE_LAYERS_MAX = 512, KD_LANGUAGE_QUANTIZE_MAX = 24 };
 
 /* Files and folders of text. */
 typedef struct {
@@ -32,28 +33,39 @@ typedef struct {
     int keep_count; /* layers of the teacher by number; none: evenly, the first and the last
                        among them                                                            */
     int keep[KD_LANGUAGE_LAYERS_MAX];
-    kd_language_start start;             /* random ones may be narrower                    */
-    int width, heads, key_heads, hidden; /* 0: the teacher's                                */
+    kd_language_start start;
+    int width, heads, key_heads, hidden; /* 0: the teacher's; of its numbers the most important
+                                            heads and units are kept, and all of the width  */
+    int64_t calibration_samples;         /* contexts that tell which those are              */
 } kd_language_model;
 
 /* Where the teacher's soft targets come from: it runs beside the student, or has written them down.
  */
-typedef enum { KD_TEACHER_ONLINE, KD_TEACHER_HIDDEN, KD_TEACHER_TOPK } kd_language_targets;
+typedef enum {
+    KD_TEACHER_ONLINE,
+    KD_TEACHER_HIDDEN,
+    KD_TEACHER_TOPK,
+    KD_TEACHER_SAMPLED
+} kd_language_targets;
 
 typedef struct {
     char weights[KD_PATH_MAX]; /* a GGUF or a Hugging Face folder                        */
     char source[512];          /* for people, when it is missing                         */
     kd_language_targets targets;
     kd_store_dtype dtype;
-    int k;
+    int k, draws;
 } kd_language_teacher;
 
 /* One file of the student. Several share the float student they start from. */
 typedef struct {
-    char name[16];  /* student.<name>.gguf                             */
-    char stage[24]; /* "qat.<name>": of its checkpoints and log lines  */
+    char name[24];  /* student.<name>.gguf, or the folder student.<name> */
+    char stage[32]; /* "qat.<name>": of its checkpoints and log lines  */
     kd_quantize_spec spec;
+    kd_budget_spec budget; /* in place of a format */
     char format_name[KD_FORMAT_NAME_MAX];
+    char layout[24];    /* of a folder; "": a GGUF                                  */
+    kd_packing packing; /* of a layout                                              */
+    bool inputs;        /* the folder states the largest inputs of matrices         */
     char rounding[16];           /* "": nearest, or one that sees samples           */
     int64_t calibration_samples; /* contexts of the training texts, of one that sees */
     bool qat;                    /* false: the float student's numbers, rounded      */

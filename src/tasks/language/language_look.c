@@ -53,8 +53,10 @@ void kd_language_origin_stage(kd_origin *out, const kd_language_run *run,
 void kd_language_origin_store(kd_origin *out, const kd_language_run *run) {
     begin(out, "teach");
     add_teaching(out, run);
-    if (run->config->teacher.targets == KD_TEACHER_TOPK)
+    if (run->config->teacher.targets != KD_TEACHER_HIDDEN)
         kd_origin_add(out, "loss.temperature", "%.9g", run->config->loss.temperature);
+    if (run->config->teacher.targets == KD_TEACHER_SAMPLED)
+        add_section(out, run, "seed", 0, NOTHING);
 }
 
 void kd_language_origin_file(kd_origin *out, const kd_language_run *run,
@@ -96,7 +98,8 @@ static int compare_file(const kd_language_run *run, const kd_language_quantize *
     int status = kd_language_run_file(run, how, ptq, path);
     if (status < 0) return status;
     kd_language_origin_file(&now, run, how, ptq);
-    status = kd_results_check_gguf(path, &now);
+    status = how && how->layout[0] ? kd_results_check_folder(path, &now)
+                                   : kd_results_check_gguf(path, &now);
     kd_origin_clear(&now);
     return status;
 }

@@ -37,8 +37,9 @@ static int check_inputs(const kd_language_config *config) {
 }
 
 /* What --fresh removes. */
-static const char *const RESULTS[] = {"*.last.h5", "*.best.h5",   "student*.gguf", "log.jsonl",
-                                      "report.*",  "config.json", "text-*.tokens", NULL};
+static const char *const RESULTS[] = {"*.last.h5", "*.best.h5",  "student*.gguf", "log.jsonl",
+                                      "report.*",  "pareto.svg", "config.json",   "text-*.tokens",
+                                      "budget.*",  NULL};
 
 static int read_teacher(kd_language_run *run) {
     const kd_language_config *config = run->config;
@@ -51,6 +52,12 @@ static int read_teacher(kd_language_run *run) {
     if (config->data.context > run->teacher->model->spec.context)
         return kd_fail(KD_ECONFIG, "data.context: %lld tokens, but the teacher has %d positions",
                        (long long)config->data.context, run->teacher->model->spec.context);
+    const int V = run->teacher->model->spec.vocabulary;
+    if (config->teacher.targets == KD_TEACHER_SAMPLED &&
+        config->teacher.draws > KD_STORE_DRAWN_MAX / V)
+        return kd_fail(KD_ECONFIG,
+                       "teacher.targets.draws: %d, at most %d of %d tokens can be stored",
+                       config->teacher.draws, KD_STORE_DRAWN_MAX / V, V);
     return kd_language_student_spec(&student, &config->model, &run->teacher->model->spec);
 }
 
@@ -78,9 +85,11 @@ static int look(kd_language_run *run, const kd_language_config *config) {
     return status == KD_OK ? read_teacher(run) : status;
 }
 
-int kd_language_run_look(kd_language_run *run, const kd_language_config *config) {
+int kd_language_run_look(kd_language_run *run, const kd_language_config *config, const char *runs) {
+    char folder[KD_PATH_MAX];
     int status = look(run, config);
-    return status == KD_OK ? read_texts(run, NULL) : status;
+    if (status == KD_OK && runs) status = kd_path_join(folder, runs, config->name);
+    return status == KD_OK ? read_texts(run, runs ? folder : NULL) : status;
 }
 
 /* So that the next start need not tokenize the texts again. */
@@ -121,6 +130,7 @@ int kd_language_run_open(kd_language_run *run, const kd_language_config *config,
 }
 
 void kd_language_run_close(kd_language_run *run) {
+    for (int i = 0; i < KD_LANGUAGE_QUANTIZE_MAX; i++) kd_budget_free(run->budget[i]);
     kd_contexts_close(run->train);
     kd_contexts_close(run->validation);
     kd_contexts_close(run->test);
@@ -146,6 +156,7 @@ int kd_language_run_teach(kd_language_run *run) {
                                            .contexts = run->train,
                                            .how = &config->teacher,
                                            .temperature = config->loss.temperature,
+                                           .seed = config->seed,
                                            .precision = run->precision,
                                            .origin = &origin,
                                            .description = config->teacher.weights};
@@ -189,7 +200,7 @@ int kd_language_run_train(kd_language_run *run) {
     int status = kd_language_run_teach(run);
     if (status == KD_OK && !run->student)
         status = kd_language_student_create(&run->student, run->teacher, &run->config->model,
-                                            run->config->seed, KD_LLAMA_TRAIN);
+                                            run->train, run->config->seed, KD_LLAMA_TRAIN);
     if (status == KD_OK) status = train(run, run->student->model, NULL, NULL);
     run->trained = status == KD_OK;
     return status;

@@ -28,8 +28,10 @@ typedef struct {
     kd_llama_file *student; /* NULL until then; its values are those of the stages done */
     kd_store *store;        /* NULL until taught, or where nothing is stored            */
     kd_hash stored;         /* of its content                                           */
-    bool trained;           /* the student has learnt what the stage "train" teaches    */
-    int lock;               /* the folder's, −1 when not held                           */
+    kd_budget *budget[KD_LANGUAGE_QUANTIZE_MAX]; /* of each entry of "quantize" that has one, once
+                                                    it is chosen                               */
+    bool trained; /* the student has learnt what the stage "train" teaches    */
+    int lock;     /* the folder's, −1 when not held                           */
 } kd_language_run;
 
 /* Reads the texts and the teacher, compares what earlier starts left with what this run would make,
@@ -39,8 +41,9 @@ typedef struct {
  * (distill/origin.h). The caller closes, also after an error. */
 int kd_language_run_open(kd_language_run *run, const kd_language_config *config, const char *runs,
                          bool fresh);
-/* The same without a folder, for what changes nothing. */
-int kd_language_run_look(kd_language_run *run, const kd_language_config *config);
+/* The same without a folder, for what changes nothing. Tokens that a run under `runs` (NULL: none)
+ * has kept are taken. */
+int kd_language_run_look(kd_language_run *run, const kd_language_config *config, const char *runs);
 void kd_language_run_close(kd_language_run *run);
 
 /* Each does what is missing of the stages before it. */

@@ -62,13 +62,18 @@ static void teaching_clear(teaching *t) {
 
 static kd_store_header describe(const teaching *t) {
     const kd_language_teacher *how = t->job->how;
+    static const kd_store_kind kind[] = {[KD_TEACHER_HIDDEN] = KD_STORE_HIDDEN,
+                                         [KD_TEACHER_TOPK] = KD_STORE_TOPK,
+                                         [KD_TEACHER_SAMPLED] = KD_STORE_SAMPLED};
     const bool hidden = how->targets == KD_TEACHER_HIDDEN;
     const kd_llama_spec *spec = &model_of(t)->spec;
-    kd_store_header header = {.kind = hidden ? KD_STORE_HIDDEN : KD_STORE_TOPK,
+    kd_store_header header = {.kind = kind[how->targets],
                               .dtype = how->dtype,
                               .sequences = true,
                               .classes = spec->vocabulary,
-                              .k = hidden ? 0 : how->k,
+                              .k = how->targets == KD_TEACHER_TOPK ? how->k : 0,
+                              .draws = how->targets == KD_TEACHER_SAMPLED ? how->draws : 0,
+                              .seed = t->job->seed,
                               .temperature_count = hidden ? 0 : 1,
                               .temperature = {t->job->temperature},
                               .width = hidden ? spec->width : 0,
@@ -113,8 +118,7 @@ static int answer_context(void *context, const kd_store_header *header, int64_t 
     const uint64_t id = (uint64_t)row;
     (void)n;
     int status = answer(t, row, header->kind != KD_STORE_HIDDEN);
-    return status < 0 ? status
-                      : kd_store_pack(packed, header, positions(t), &id, 0, t->values);
+    return status < 0 ? status : kd_store_pack(packed, header, positions(t), &id, 0, t->values);
 }
 
 static int append_context(void *context, kd_store_writer *writer, int64_t row, int64_t n,
@@ -122,11 +126,11 @@ static int append_context(void *context, kd_store_writer *writer, int64_t row, i
     teaching *t = context;
     (void)n;
     kd_contexts_read(t->job->contexts, row, t->token, t->first, t->label, t->valid);
-    return kd_store_writer_append_run(writer, 0, (uint64_t)row, positions(t), t->token + 1,
-                                      packed);
+    return kd_store_writer_append_run(writer, 0, (uint64_t)row, positions(t), t->token + 1, packed);
 }
 
-/* KL(teacher ‖ store) per token, over some contexts all through the store. */
+/* KL(teacher ‖ store) per token, over some contexts all through the store; of draws, which give
+ * most tokens no probability, the other way round. */
 static int report_divergence(teaching *t, const kd_store *store) {
     const int64_t count = kd_contexts_count(t->job->contexts);
     const int64_t sampled = count < SAMPLED ? count : SAMPLED;
@@ -141,9 +145,15 @@ static int report_divergence(teaching *t, const kd_store *store) {
         if (status < 0) return status;
         sum += mean;
     }
-    kd_log("teach: KL(teacher ‖ store) %.2g nats a token at temperature %g, on %lld of %lld "
-           "contexts",
-           sum / (double)sampled, t->job->temperature, (long long)sampled, (long long)count);
+    const bool drawn = t->job->how->targets == KD_TEACHER_SAMPLED;
+    kd_log("teach: KL(%s) %.2g nats a token at temperature %g, on %lld of %lld contexts",
+           drawn ? "store ‖ teacher" : "teacher ‖ store", sum / (double)sampled,
+           t->job->temperature, (long long)sampled, (long long)count);
+    if (drawn)
+        kd_log("teach: %.1f different ones of %d draws a token, 3 bytes each: %.1f bytes a token",
+               (double)kd_store_drawn(store) / (double)kd_store_positions(store),
+               t->job->how->draws,
+               3 * (double)kd_store_drawn(store) / (double)kd_store_positions(store));
     return KD_OK;
 }
 
@@ -177,5 +187,7 @@ double kd_language_teach_bytes(const kd_language_teacher *how, const kd_llama_sp
                                double tokens) {
     const double number = how->dtype == KD_STORE_F16 ? 2 : 4;
     if (how->targets == KD_TEACHER_TOPK) return tokens * (how->k * (4 + number) + 4);
+    if (how->targets == KD_TEACHER_SAMPLED) /* one in four is new, of 50 draws */
+        return tokens * 3 * (1 + how->draws / 4.0);
     return tokens * number * teacher->width + 4.0 * teacher->vocabulary * teacher->width;
 }

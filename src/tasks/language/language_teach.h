@@ -13,7 +13,8 @@ typedef struct {
     kd_hash hash; /* of its weights */
     kd_contexts *contexts;
     const kd_language_teacher *how;
-    double temperature; /* of top-k's tails */
+    double temperature; /* of top-k's tails, of draws */
+    uint64_t seed;      /* of draws                   */
     kd_precision precision;
     const kd_origin *origin; /* of the store */
     const char *description;

@@ -3,7 +3,7 @@
 #ifndef KD_TASKS_LANGUAGE_METRICS_H
 #define KD_TASKS_LANGUAGE_METRICS_H
 
-#include "report/metric.h"
+#include "report/compression.h"
 
 enum { KD_LANGUAGE_KL, KD_LANGUAGE_HARD, KD_LANGUAGE_TERMS };
 extern const kd_metric kd_language_terms[KD_LANGUAGE_TERMS];
@@ -16,12 +16,16 @@ extern const kd_metric kd_language_validation[KD_LANGUAGE_VALIDATION];
 enum {
     KD_TOLD_PERPLEXITY,
     KD_TOLD_BITS,
+    KD_TOLD_RIGHT,
     KD_TOLD_DIVERGENCE,
+    KD_TOLD_AGREEMENT,
     KD_TOLD_GAP,
     KD_TOLD_PARAMETERS,
     KD_TOLD_BYTES,
     KD_TOLD_TOKENS,
-    KD_TOLD_METRICS
+    KD_TOLD_SPEED,
+    KD_TOLD_FIDELITY,
+    KD_TOLD_METRICS = KD_TOLD_FIDELITY + KD_FIDELITY_METRICS
 };
 extern const kd_metric kd_language_test[KD_TOLD_METRICS];
 

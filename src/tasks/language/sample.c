@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int32_t largest(const kd_real *logits, int32_t V) {
     int32_t best = 0;
@@ -17,24 +18,49 @@ static int compare(const void *a, const void *b) {
     return x->id < y->id ? -1 : 1;
 }
 
-int32_t kd_sample(const kd_real *logits, int32_t V, const kd_sampling *how, kd_rng *rng,
-                  kd_candidate *scratch) {
-    if (how->temperature <= 0) return largest(logits, V);
+/* p, of which all count, keeps those that top_k and top_p leave. → what they come to */
+static double keep_likeliest(double *p, double all, const kd_real *logits, int32_t V,
+                             const kd_sampling *how, kd_candidate *scratch) {
     for (int32_t i = 0; i < V; i++) scratch[i] = (kd_candidate){logits[i], i};
     qsort(scratch, (size_t)V, sizeof *scratch, compare);
     const int32_t n = how->top_k > 0 && how->top_k < V ? how->top_k : V;
-    const double top = (double)scratch[0].logit;
-    double all = 0, kept = 0;
-    for (int32_t i = 0; i < n; i++) all += exp(((double)scratch[i].logit - top) / how->temperature);
+    for (int32_t i = n; i < V; i++) {
+        all -= p[scratch[i].id];
+        p[scratch[i].id] = 0;
+    }
+    double kept = 0;
+    int32_t end = 0;
+    while (end < n && (end == 0 || kept < how->top_p * all)) kept += p[scratch[end++].id];
+    for (int32_t i = end; i < n; i++) p[scratch[i].id] = 0;
+    return kept;
+}
+
+void kd_sampling_shares(double *p, const kd_real *logits, int32_t V, const kd_sampling *how,
+                        kd_candidate *scratch) {
+    const int32_t best = largest(logits, V);
+    if (how->temperature <= 0) {
+        memset(p, 0, (size_t)V * sizeof *p);
+        p[best] = 1;
+        return;
+    }
+    double sum = 0;
+    for (int32_t i = 0; i < V; i++) {
+        p[i] = exp(((double)logits[i] - (double)logits[best]) / how->temperature);
+        sum += p[i];
+    }
+    if ((how->top_k > 0 && how->top_k < V) || how->top_p < 1)
+        sum = keep_likeliest(p, sum, logits, V, how, scratch);
+    for (int32_t i = 0; i < V; i++) p[i] /= sum;
+}
+
+int32_t kd_sample_share(const double *p, int32_t V, double sum, kd_rng *rng) {
+    double left = kd_rng_uniform(rng) * sum;
     int32_t last = 0;
-    for (; last < n; last++) {
-        kept += exp(((double)scratch[last].logit - top) / how->temperature);
-        if (kept >= how->top_p * all) break;
+    for (int32_t i = 0; i < V; i++) {
+        if (p[i] <= 0) continue;
+        last = i;
+        left -= p[i];
+        if (left < 0) break;
     }
-    double left = kd_rng_uniform(rng) * kept;
-    for (int32_t i = 0; i < last; i++) {
-        left -= exp(((double)scratch[i].logit - top) / how->temperature);
-        if (left < 0) return scratch[i].id;
-    }
-    return scratch[last < n ? last : n - 1].id;
+    return last;
 }

@@ -19,8 +19,11 @@ typedef struct {
     int32_t id;
 } kd_candidate;
 
-/* logits (V) → an id; scratch (V). A draw takes one number of `rng`. */
-int32_t kd_sample(const kd_real *logits, int32_t V, const kd_sampling *how, kd_rng *rng,
-                  kd_candidate *scratch);
+/* logits (V) → how likely each token is drawn: p (V), which comes to 1; scratch (V). */
+void kd_sampling_shares(double *p, const kd_real *logits, int32_t V, const kd_sampling *how,
+                        kd_candidate *scratch);
+
+/* Draws by p (V), which comes to `sum` > 0; takes one number of `rng`. */
+int32_t kd_sample_share(const double *p, int32_t V, double sum, kd_rng *rng);
 
 #endif

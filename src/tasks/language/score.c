@@ -1,8 +1,10 @@
 #include "tasks/language/score.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "base/ranks.h"
 #include "distill/loss.h"
 
@@ -42,7 +44,9 @@ static void work_clear(work *w) {
 /* The logits of neither exist as a whole (kd_vocab_loss). */
 static int score(kd_language_score *out, work *w, kd_tape *tape) {
     const int64_t T = w->length, width = w->model->spec.width;
+    const double began = kd_clock();
     int status = kd_llama_run(w->model, tape, w->hidden, w->token, 1, T, w->first);
+    out->seconds += kd_clock() - began;
     if (status == KD_OK && w->teacher)
         status = kd_llama_run(w->teacher, tape, w->taught, w->token, 1, T, w->first);
     if (status < 0) return status;
@@ -58,8 +62,21 @@ static int score(kd_language_score *out, work *w, kd_tape *tape) {
     kd_loss_parts parts = {0};
     kd_vocab_loss(tape, &h, &w->model->output->tensor, w->label, w->valid,
                   w->teacher ? &soft : NULL, spec, &parts);
-    *out = (kd_language_score){parts.hard, parts.kl, parts.rows};
+    out->nats += parts.hard;
+    out->divergence += parts.kl;
+    out->right += parts.right;
+    out->agreed += parts.agreed;
+    out->targets += parts.rows;
     return KD_OK;
+}
+
+/* Of the ratio Σ nats / Σ targets, contexts drawn independently. */
+static double standard_error(const kd_language_score *all, const kd_language_score *each,
+                             int64_t n) {
+    const double mean = all->nats / all->targets;
+    double squares = 0;
+    for (int64_t i = 0; i < n; i++) squares += pow(each[i].nats - mean * each[i].targets, 2);
+    return n > 1 ? sqrt(squares * (double)n / (double)(n - 1)) / all->targets : NAN;
 }
 
 /* This rank's share of the contexts → its places in `each`. */
@@ -94,9 +111,56 @@ int kd_language_score_of(kd_language_score *out, const kd_llama *model, const kd
     for (int64_t i = 0; i < count && status == KD_OK; i++) { /* in their order */
         out->nats += each[i].nats;
         out->divergence += each[i].divergence;
+        out->right += each[i].right;
+        out->agreed += each[i].agreed;
         out->targets += each[i].targets;
+        out->seconds += each[i].seconds;
     }
+    if (status == KD_OK) out->error = standard_error(out, each, count);
     free(each);
+    work_clear(&w);
+    return status;
+}
+
+/* --- beside another model ---------------------------------------------------------------------
+ */
+
+/* The logits of a context, in memory of the tape. */
+static int logits_of(kd_tensor **out, const work *w, const kd_llama *model, kd_tape *tape) {
+    if (kd_tape_guard(tape)) return KD_EINTERNAL;
+    kd_tape_reset(tape);
+    *out = kd_llama_logits(model, tape,
+                           kd_llama_hidden(model, tape, w->token, 1, w->length, w->first));
+    return KD_OK;
+}
+
+static int compare(kd_fidelity *f, const work *w, float *p, kd_tape *tape) {
+    kd_tensor *z;
+    const int64_t V = w->model->spec.vocabulary;
+    int status = logits_of(&z, w, w->teacher, tape);
+    if (status < 0) return status;
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < w->length; t++) kd_fidelity_log_softmax(p + t * V, z->value + t * V, V);
+    status = logits_of(&z, w, w->model, tape);
+    return status < 0 ? status : kd_fidelity_add(f, p, z->value, w->length, V);
+}
+
+int kd_language_fidelity(kd_fidelity *f, const kd_llama *model, const kd_llama *like,
+                         kd_contexts *contexts, kd_tape *tape) {
+    work w;
+    const bool recording = tape->recording, training = tape->training;
+    const size_t bytes =
+        (size_t)(kd_contexts_length(contexts) * model->spec.vocabulary) * sizeof(float);
+    float *p = malloc(bytes);
+    int status = work_init(&w, model, like, kd_contexts_length(contexts));
+    if (!p) status = kd_fail_memory(bytes, "a context's answers");
+    tape->recording = tape->training = false;
+    for (int64_t i = 0; i < kd_contexts_count(contexts) && status == KD_OK; i++)
+        if (kd_contexts_read(contexts, i, w.token, w.first, w.label, w.valid) > 0)
+            status = compare(f, &w, p, tape);
+    tape->recording = recording;
+    tape->training = training;
+    free(p);
     work_clear(&w);
     return status;
 }

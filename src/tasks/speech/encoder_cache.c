@@ -165,7 +165,7 @@ static int find_shards(kd_encoder_cache *e, const char *folder) {
 }
 
 int kd_encoder_cache_open(kd_encoder_cache **out, const char *folder, const kd_windows *windows,
-                          const kd_whisper *encoder, kd_hash key) {
+                          const kd_whisper *encoder, kd_precision precision, kd_hash key) {
     const kd_whisper_spec *spec = &encoder->spec;
     KD_CONTRACT(spec->mels == windows->features.mels &&
                     2 * (int64_t)spec->audio_context == windows->features.frames,
@@ -179,6 +179,7 @@ int kd_encoder_cache_open(kd_encoder_cache **out, const char *folder, const kd_w
     e->key = kd_hash_join((const kd_hash[]){key, windows->hash}, 2);
     e->values = (int64_t)spec->audio_context * spec->width;
     int status = allocate(e);
+    if (status == KD_OK) e->tape->precision = precision;
     if (status == KD_OK && folder) status = find_shards(e, folder);
     if (status < 0)
         kd_encoder_cache_close(e);

@@ -22,7 +22,7 @@ typedef struct kd_encoder_cache kd_encoder_cache;
  * warning.
  */
 int kd_encoder_cache_open(kd_encoder_cache **out, const char *folder, const kd_windows *windows,
-                          const kd_whisper *encoder, kd_hash key);
+                          const kd_whisper *encoder, kd_precision precision, kd_hash key);
 void kd_encoder_cache_close(kd_encoder_cache *encoded);
 
 /* Makes the shards that are missing, with progress on stderr; called by all ranks, which share

@@ -71,6 +71,10 @@ int kd_greedy_create(kd_greedy **out, const kd_whisper *model, const kd_tokenize
     return status;
 }
 
+void kd_greedy_hear_in(kd_greedy *greedy, kd_precision precision) {
+    kd_whisper_session_hear_in(greedy->session, precision);
+}
+
 void kd_greedy_free(kd_greedy *greedy) {
     if (!greedy) return;
     kd_whisper_session_free(greedy->session);

@@ -21,6 +21,7 @@ typedef struct kd_greedy kd_greedy;
 int kd_greedy_create(kd_greedy **out, const kd_whisper *model, const kd_tokenizer *tokenizer,
                      int32_t language, int32_t task);
 void kd_greedy_free(kd_greedy *greedy);
+void kd_greedy_hear_in(kd_greedy *greedy, kd_precision precision); /* whisper_session.h */
 
 /* Listens to n ≤ KD_GREEDY_MOST recordings: mel (n,T,mels), or what the model's encoder made of
  * them, memory (n,S,width). */

@@ -10,16 +10,11 @@
 #include "base/log.h"
 #include "base/order.h"
 #include "base/ranks.h"
-#include "data/text_normalizer.h"
 #include "distill/trainer.h"
-#include "files/whisper_suppressed.h"
 #include "tasks/speech/features.h"
 #include "tasks/speech/greedy.h"
 #include "tasks/speech/label_file.h"
 #include "tasks/speech/recordings.h"
-
-/* Bumped when the same sound and teacher would give another label. */
-static const char *const DECODING = "greedy-1";
 
 /* Batches that a rank may be ahead of another. */
 enum { AHEAD = 2 };
@@ -34,7 +29,7 @@ typedef struct {
     const char *folder;
     const kd_utterances *utterances;
     const kd_whisper_file *teacher;
-    int32_t language, task; /* ids */
+    kd_label_options options; /* of a teacher of English alone: no ids */
     kd_recordings recordings;
     int64_t *first; /* (count) the first utterance with the same sound, maybe itself; −1: unread */
     kd_label_files *files;
@@ -67,37 +62,11 @@ bool kd_label_kept(const kd_label *label, double wer_below) {
 /* --- texts -------------------------------------------------------------------------------------
  */
 
-static const char *language_code(const kd_tokenizer *tokenizer, int32_t language) {
-    if (!kd_tokenizer_ids(tokenizer)->multilingual) return "en";
-    return kd_tokenizer_language_code(tokenizer, language);
-}
-
-bool kd_label_counts_letters(const kd_tokenizer *tokenizer, int32_t language) {
-    static const char *const code[] = {"zh", "yue", "ja", "th", "lo", "my"};
-    const char *spoken = language_code(tokenizer, language);
-    for (size_t i = 0; i < sizeof code / sizeof *code; i++)
-        if (strcmp(spoken, code[i]) == 0) return true;
-    return false;
-}
-
-const char *kd_label_rate_name(const kd_tokenizer *tokenizer, int32_t language) {
-    return kd_label_counts_letters(tokenizer, language) ? "character error rate"
-                                                        : "word error rate";
-}
-
-int kd_label_normalize(char **out, const char *text, const kd_tokenizer *tokenizer,
-                       int32_t language) {
-    if (strcmp(language_code(tokenizer, language), "en") == 0)
-        return kd_normalize_english(out, text);
-    if (kd_label_counts_letters(tokenizer, language)) return kd_normalize_letters(out, text);
-    return kd_normalize_basic(out, text);
-}
-
 static int compare(const job *j, kd_label *label) {
     char *reference = NULL, *said = NULL;
     const kd_tokenizer *t = j->teacher->tokenizer;
-    int status = kd_label_normalize(&reference, label->utterance->text, t, j->language);
-    if (status == KD_OK) status = kd_label_normalize(&said, label->said, t, j->language);
+    int status = kd_label_normalize(&reference, label->utterance->text, t, j->options.language);
+    if (status == KD_OK) status = kd_label_normalize(&said, label->said, t, j->options.language);
     if (status == KD_OK) status = kd_wer_count(&label->wer, reference, said);
     free(reference);
     free(said);
@@ -311,9 +280,11 @@ static int share_labels(job *j, int64_t n) {
 
 static int prepare(job *j) {
     const kd_whisper *model = j->teacher->model;
-    int status = kd_greedy_create(&j->greedy, model, j->teacher->tokenizer, j->language, j->task);
+    int status = kd_greedy_create(&j->greedy, model, j->teacher->tokenizer, j->options.language,
+                                  j->options.task);
     if (status == KD_OK) status = kd_features_init(&j->features, &model->spec);
     if (status < 0) return status;
+    kd_greedy_hear_in(j->greedy, j->options.precision);
     const size_t bytes = (size_t)(KD_GREEDY_MOST * j->features.values) * sizeof *j->mel;
     j->mel = malloc(bytes);
     return j->mel ? KD_OK : kd_fail_memory(bytes, "what the teacher hears");
@@ -430,43 +401,6 @@ static int begin(job *j) {
     return check_faults(j);
 }
 
-/* Names what the model's files state about its texts, as far as it matters here. */
-static int hash_generation(kd_hash *out, const kd_whisper_file *teacher) {
-    const kd_whisper_generation *generation = &teacher->model->generation;
-    int32_t *list[2] = {NULL, NULL};
-    kd_hash named[3] = {kd_hash_bytes(&generation->max_length, sizeof generation->max_length)};
-    const int count[2] = {kd_whisper_suppressed(&list[0], generation, teacher->tokenizer),
-                          kd_whisper_begin_suppressed(&list[1], generation, teacher->tokenizer)};
-    int status = count[0] < 0 ? count[0] : count[1] < 0 ? count[1] : KD_OK;
-    for (int i = 0; i < 2; i++) {
-        if (status == KD_OK)
-            named[1 + i] = kd_hash_bytes(list[i], (size_t)count[i] * sizeof *list[i]);
-        free(list[i]);
-    }
-    *out = kd_hash_join(named, 3);
-    return status;
-}
-
-static int make_key(kd_label_key *out, const job *j, const kd_hash *teacher) {
-    const kd_tokenizer *tokenizer = j->teacher->tokenizer;
-    const kd_hash tokens = kd_tokenizer_hash(tokenizer);
-    const bool translate = j->task == kd_tokenizer_ids(tokenizer)->translate;
-    kd_hash generation;
-    int status = hash_generation(&generation, j->teacher);
-    const char *const fact[KD_LABEL_FACTS][2] = {
-        {"teacher", teacher->hex},
-        {"tokens", tokens.hex},
-        {"language", language_code(tokenizer, j->language)},
-        {"task", translate ? "translate" : "transcribe"},
-        {"generation", generation.hex},
-        {"decoding", DECODING}};
-    for (int i = 0; i < KD_LABEL_FACTS; i++) {
-        out->fact[i].name = fact[i][0];
-        snprintf(out->fact[i].value, sizeof out->fact[i].value, "%s", fact[i][1]);
-    }
-    return status;
-}
-
 static void tell_of(int64_t count, const kd_label *label, const char *what) {
     char place[KD_PATH_MAX + 32];
     if (count == 0) return;
@@ -495,37 +429,20 @@ static void count_left_out(job *j) {
             "with the sound of one before them, counted again");
 }
 
-int kd_label_check(const char *folder, const kd_whisper_file *teacher, kd_hash teacher_hash,
-                   const kd_label_options *options) {
-    const bool multilingual = kd_tokenizer_ids(teacher->tokenizer)->multilingual;
-    const job j = {.teacher = teacher,
-                   .language = multilingual ? options->language : -1,
-                   .task = multilingual ? options->task : -1};
-    kd_label_key key;
-    kd_label_files *files = NULL;
-    int status = make_key(&key, &j, &teacher_hash);
-    if (status == KD_OK)
-        status = kd_label_files_open(&files, folder, &key, teacher->model->spec.vocabulary);
-    kd_label_files_free(files);
-    return status;
-}
-
 int kd_label_run(kd_labels *out, const char *folder, const kd_utterances *utterances,
                  const kd_whisper_file *teacher, kd_hash teacher_hash,
                  const kd_label_options *options) {
-    const bool multilingual = kd_tokenizer_ids(teacher->tokenizer)->multilingual;
     kd_label_key key;
     job j = {.out = out,
              .folder = folder,
              .utterances = utterances,
              .teacher = teacher,
-             .language = multilingual ? options->language : -1,
-             .task = multilingual ? options->task : -1};
+             .options = kd_label_options_for(teacher, options)};
     KD_CONTRACT(utterances->count > 0, "no utterances for %s", folder);
     *out = (kd_labels){0};
-    if (multilingual && j.language < 0)
+    if (kd_tokenizer_ids(teacher->tokenizer)->multilingual && options->language < 0)
         return kd_fail(KD_ECONFIG, "the teacher knows many languages; say which is spoken");
-    int status = make_key(&key, &j, &teacher_hash);
+    int status = kd_label_key_of(&key, teacher, &teacher_hash, options);
     if (status == KD_OK)
         status = kd_label_files_open(&j.files, folder, &key, teacher->model->spec.vocabulary);
     status = kd_ranks_worst(status);

@@ -51,6 +51,7 @@ typedef struct {
 
 typedef struct {
     int32_t language, task; /* ids, for multilingual teachers; others ignore them */
+    kd_precision precision; /* of the encoder's products; labels heard in another one are others' */
     bool known_only;        /* nothing is heard: KD_EDATA when a recording has no label yet */
 } kd_label_options;
 

@@ -17,6 +17,13 @@ typedef struct {
     kd_label_fact fact[KD_LABEL_FACTS];
 } kd_label_key;
 
+/* The options as they matter to a teacher: one of English alone has no languages and tasks. */
+kd_label_options kd_label_options_for(const kd_whisper_file *teacher,
+                                      const kd_label_options *options);
+/* `hash` is of the teacher's weights. */
+int kd_label_key_of(kd_label_key *out, const kd_whisper_file *teacher, const kd_hash *hash,
+                    const kd_label_options *options);
+
 typedef struct kd_label_files kd_label_files;
 
 /* Reads all shards of `folder`, which need not be there. KD_EDATA names the line that is damaged,

@@ -35,6 +35,7 @@ const kd_metric kd_speech_validation[] = {
     [KD_HEARD_AUDIO]      = ONLY_IN_FILES("audio_seconds", KD_UNIT_NUMBER),                        \
     [KD_HEARD_SECONDS]    = ONLY_IN_FILES("seconds", KD_UNIT_NUMBER),                              \
     [KD_HEARD_REAL_TIME]  = {.name = "real_time", .title = "real time", .unit = KD_UNIT_TIME},     \
+    KD_FIDELITY_ROWS(KD_HEARD_FIDELITY),                                                           \
 }
 const kd_metric kd_speech_test[] = TEST_METRICS("WER");
 const kd_metric kd_speech_test_letters[] = TEST_METRICS("CER");

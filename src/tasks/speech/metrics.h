@@ -3,7 +3,7 @@
 #ifndef KD_TASKS_SPEECH_METRICS_H
 #define KD_TASKS_SPEECH_METRICS_H
 
-#include "report/metric.h"
+#include "report/compression.h"
 
 enum { KD_SPEECH_KL, KD_SPEECH_HARD, KD_SPEECH_TERMS };
 extern const kd_metric kd_speech_terms[KD_SPEECH_TERMS];
@@ -27,7 +27,8 @@ enum {
     KD_HEARD_AUDIO,
     KD_HEARD_SECONDS,
     KD_HEARD_REAL_TIME,
-    KD_HEARD_METRICS
+    KD_HEARD_FIDELITY,
+    KD_HEARD_METRICS = KD_HEARD_FIDELITY + KD_FIDELITY_METRICS
 };
 /* Of words or, where the language has no spaces, of letters: they differ in what people read. */
 extern const kd_metric kd_speech_test[KD_HEARD_METRICS];

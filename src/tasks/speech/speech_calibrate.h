@@ -3,13 +3,24 @@
 #ifndef KD_TASKS_SPEECH_SPEECH_CALIBRATE_H
 #define KD_TASKS_SPEECH_SPEECH_CALIBRATE_H
 
-#include "quant/quantizer.h"
+#include "distill/fidelity.h"
+#include "quant/budget.h"
 #include "tasks/speech/windows.h"
 
 /* The first `samples` windows of a fixed shuffle, or all; with progress on stderr. Then `q`, which
  * is on `model`, may round. KD_EAGAIN after kd_train_request_stop. */
 int kd_speech_calibrate(kd_quantized *q, const kd_whisper *model, const kd_windows *windows,
                         int64_t samples);
+
+/* A choice of formats (distill/budget.h) by the first spec->samples windows of that shuffle; the
+ * matrices of `model`, of the encoder too, are trained ones. The caller frees *out. */
+int kd_speech_budget(kd_budget **out, const kd_budget_spec *spec, const kd_quantizable *quantizable,
+                     const kd_whisper *model, const kd_windows *windows, const char *name);
+
+/* How close what `model` foretells in the first `most` windows stays to `like`: *f, which starts
+ * with {0}, is the caller's to clear. */
+int kd_speech_fidelity(kd_fidelity *f, const kd_whisper *model, const kd_whisper *like,
+                       const kd_windows *windows, int64_t most);
 
 /* The decoder and the output matrix over all tokens but the last, on a tape that is watched; memory
  * (positions,width) is what the encoder made of a window. */

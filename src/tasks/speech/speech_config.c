@@ -115,9 +115,10 @@ static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count
     .doc = "Training goes on with the numbers that the file will hold. What is not said is as in train."};
 static const kd_config_key QUANTIZE_KEYS[] = {
     {"format", KD_KEY_CHOICE, FIELD(kd_speech_quantize, format_name), .choices = KD_FORMAT_CHOICES,
-     .required = true, .doc = "of the matrices; int8 has a scale for each output channel, and is GGUF alone"},
+     .doc = "of the matrices; int8 has a scale for each output channel, and is GGUF alone"},
+    BUDGET_KEY(kd_speech_quantize),
     {"rounding", KD_KEY_CHOICE, FIELD(kd_speech_quantize, rounding), .choices = KD_ROUNDING_CHOICES,
-     .depends = "nearest", .doc = "to the nearest numbers; or by the inputs of calibration_samples: importance, with the scales that lose least where they are large; gptq, each column's error made good by the others, without qat"},
+     .depends = "nearest", .doc = KD_ROUNDING_DOC},
     {"calibration_samples", KD_KEY_INTEGER, FIELD(kd_speech_quantize, calibration_samples), RANGE(1, 1000000000),
      .fallback = "32", .doc = "training windows that are heard first, of a fixed shuffle; of roundings that see samples"},
     {"imatrix", KD_KEY_PATH, FIELD(kd_speech_quantize, imatrix),
@@ -211,8 +212,9 @@ static void quantize_defaults(kd_config_reader *reader, const cJSON *object, cJS
         kd_default_none(reader, out, "calibration_samples");
     kd_config_rounding_defaults(reader, object, out);
     char name[sizeof((kd_speech_quantize *)0)->name];
-    if (!cJSON_IsString(format)) return;
-    snprintf(name, sizeof name, "%.8s%s", format->valuestring,
+    if (!cJSON_IsString(format) && !kd_json_get(object, "budget")) return;
+    snprintf(name, sizeof name, "%.8s%s",
+             cJSON_IsString(format) ? format->valuestring : "budget",
              kd_json_get(object, "qat") ? "-qat" : "");
     kd_default_text(reader, out, "name", name);
 }
@@ -223,7 +225,7 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
     const kd_speech_config *config = reader->whole;
     kd_config_check_name(reader, object, path);
     quantize->spec.how = kd_config_rounding(object);
-    quantize->spec.format = kd_number_format_named(quantize->format_name);
+    quantize->spec.format = kd_config_format(&quantize->budget, quantize->format_name);
     kd_config_check_rounding(reader, object, path);
     if (quantize->spec.how && quantize->spec.how->sees == KD_SEES_NOTHING &&
         kd_json_get(object, "calibration_samples"))
@@ -235,7 +237,11 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
     if (quantize->imatrix[0] && kd_json_get(object, "calibration_samples"))
         kd_config_complain_key(reader, object, path, "calibration_samples",
                                "stands beside \"imatrix\", in place of which it would be");
-    if (!kd_number_format_in_gguf(quantize->spec.format))
+    kd_config_check_budget(reader, object, path, &quantize->budget, false);
+    if (!quantize->spec.format)
+        kd_config_complain(reader, object, false, path,
+                           "expected a \"format\" or a \"budget\"");
+    if (quantize->spec.format && !kd_number_format_in_gguf(quantize->spec.format))
         kd_config_complain_key(reader, object, path, "format", "GGUF files cannot hold it");
     snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);
     for (const kd_speech_quantize *other = config->quantize; other < quantize; other++)

@@ -7,10 +7,10 @@
 #include "config/reader.h"
 #include "data/store.h"
 #include "distill/train_spec.h"
-#include "quant/quantizer.h"
+#include "quant/budget.h"
 #include "tasks/speech/windows.h"
 
-enum { KD_MANIFESTS_MAX = 16, KD_SPEECH_QUANTIZE_MAX = 8 };
+enum { KD_MANIFESTS_MAX = 16, KD_SPEECH_QUANTIZE_MAX = 24 };
 
 /* Files and folders that list utterances (data/utterances.h). */
 typedef struct {
@@ -42,6 +42,7 @@ typedef struct {
     char name[16];  /* student.<name>.bin, student.<name>.gguf                    */
     char stage[24]; /* "qat.<name>": of its checkpoints and log lines             */
     kd_quantize_spec spec;
+    kd_budget_spec budget; /* in place of a format */
     char format_name[KD_FORMAT_NAME_MAX];
     char rounding[16];           /* "": nearest, or one that sees samples                  */
     int64_t calibration_samples; /* windows of the training lists, of one that sees them   */

@@ -10,10 +10,11 @@
 #ifndef KD_TASKS_SPEECH_SPEECH_EVAL_H
 #define KD_TASKS_SPEECH_SPEECH_EVAL_H
 
+#include "distill/fidelity.h"
 #include "report/measured.h"
 #include "tasks/speech/label.h"
 
-enum { KD_SPEECH_NAME_MAX = 64, KD_SPEECH_SUBJECTS_MAX = 16 };
+enum { KD_SPEECH_NAME_MAX = 64, KD_SPEECH_SUBJECTS_MAX = 32 };
 
 /* A model to be measured. */
 typedef struct {
@@ -45,6 +46,7 @@ typedef struct {
     kd_wer *against_reference;         /* (count), both texts normalised                        */
     kd_wer *against_teacher;           /* (count)                                               */
     kd_wer *with_fallback;             /* (count) against the reference                         */
+    kd_fidelity_summary fidelity;      /* to the float student, on windows that are held out    */
     kd_speech_rate reference, teacher, fallback; /* fallback: NAN when it was left out  */
     int64_t parameters, bytes;
     double audio_seconds; /* of sound                                                   */

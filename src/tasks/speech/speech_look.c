@@ -141,11 +141,13 @@ void kd_speech_origin_file(kd_origin *out, const kd_speech_run *run, const kd_sp
     kd_origin_clear(&made);
 }
 
-void kd_speech_origin_encoded(kd_origin *out, const kd_speech_list *list, const kd_hash *encoder) {
+void kd_speech_origin_encoded(kd_origin *out, const kd_speech_list *list, const kd_hash *encoder,
+                              kd_precision precision) {
     begin(out, "encode");
     kd_origin_add(out, "encoder", "%s", encoder->hex);
     kd_origin_add(out, "windows", "%s", list->windows->hash.hex);
     kd_origin_add(out, "kept", "bfloat16");
+    if (precision != KD_PRECISION_FLOAT32) kd_origin_add_products(out, precision);
 }
 
 /* --- comparing ------------------------------------------------------------------------------ */

@@ -15,7 +15,8 @@ void kd_speech_origin_stage(kd_origin *out, const kd_speech_run *run,
 void kd_speech_origin_store(kd_origin *out, const kd_speech_run *run);
 void kd_speech_origin_file(kd_origin *out, const kd_speech_run *run, const kd_speech_quantize *how,
                            bool ptq);
-void kd_speech_origin_encoded(kd_origin *out, const kd_speech_list *list, const kd_hash *encoder);
+void kd_speech_origin_encoded(kd_origin *out, const kd_speech_list *list, const kd_hash *encoder,
+                              kd_precision precision);
 
 /* All that decides a run of a sweep. */
 void kd_speech_origin_whole(kd_origin *out, const kd_speech_run *run);

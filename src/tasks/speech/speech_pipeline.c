@@ -6,9 +6,13 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "distill/quantize_keys.h"
 #include "tasks/speech/recordings.h"
+#include "tasks/speech/speech_calibrate.h"
 #include "tasks/speech/speech_report.h"
 #include "tasks/speech/speech_run.h"
+
+enum { FIDELITY_WINDOWS = 16 };
 
 /* The models of a run: the teacher, the student before and after, its files. */
 typedef struct {
@@ -67,7 +71,9 @@ static int open_models(models *m) {
     status = add_file(m, "student", "student", "train", path);
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
         const kd_speech_quantize *how = &config->quantize[i];
-        snprintf(name, sizeof name, "student %s (%s)", how->format_name, how->qat ? "QAT" : "PTQ");
+        snprintf(name, sizeof name, "student %s (%s)",
+                 kd_quantize_title(&how->budget, how->format_name, how->name),
+                 how->qat ? "QAT" : "PTQ");
         status = kd_speech_run_file(run, how, path);
         if (status == KD_OK)
             status = add_file(m, name, how->qat ? "blob" : "ptq", how->qat ? how->stage : "", path);
@@ -134,12 +140,30 @@ static int report(const models *m, const kd_speech_result *result, bool written)
                                    .windows = run->train.windows,
                                    .utterances = &run->test.utterances,
                                    .leaked = run->leaked,
+                                   .budget = (const kd_budget *const *)run->budget,
                                    .count = m->count,
                                    .result = result};
     if (!run->quiet) kd_speech_report_print(&what);
     if (!written) return KD_OK;
     int status = kd_speech_report_write(&what);
     if (status == KD_OK && !run->quiet) kd_log("report: %s/report.html", run->folder);
+    return status;
+}
+
+/* Files with rounded numbers beside the student they were made from, on windows that no weight was
+ * learnt from, where there are any. */
+static int compare_with_float(const models *m, kd_speech_result *result) {
+    const kd_windows *windows = m->run->validation.windows;
+    int status = KD_OK;
+    for (int i = 0; i < m->count && status == KD_OK && windows && m->run->student; i++) {
+        const char *kind = m->subject[i].kind;
+        if (strcmp(kind, "ptq") != 0 && strcmp(kind, "blob") != 0) continue;
+        kd_fidelity f = {0};
+        status = kd_speech_fidelity(&f, m->subject[i].file->model, m->run->student->model, windows,
+                                    FIDELITY_WINDOWS);
+        result[i].fidelity = kd_fidelity_summarise(&f);
+        kd_fidelity_clear(&f);
+    }
     return status;
 }
 
@@ -150,6 +174,7 @@ static int measure(models *m, bool written) {
     if (status == KD_OK)
         status = kd_speech_evaluate(result, m->subject, m->count, &m->run->test.utterances, NULL,
                                     &options);
+    if (status == KD_OK && written) status = compare_with_float(m, result);
     if (status == KD_OK) status = report(m, result, written);
     for (int i = 0; i < m->count; i++) kd_speech_result_clear(&result[i]);
     return status;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/json_text.h"
 #include "base/log.h"
+#include "report/compression.h"
 #include "report/plot.h"
 #include "tasks/speech/metrics.h"
 
@@ -91,6 +92,7 @@ static void fill_model(kd_measured_table *table, const kd_speech_report *report,
     value[KD_HEARD_AUDIO].value = r->audio_seconds;
     value[KD_HEARD_SECONDS].value = r->seconds;
     value[KD_HEARD_REAL_TIME].value = kd_speech_real_time(r);
+    kd_fidelity_fill(&value[KD_HEARD_FIDELITY], &r->fidelity);
 }
 
 /* The place of each utterance's speaker in `name`; gives how many there are, 0 when any utterance
@@ -154,6 +156,7 @@ int kd_speech_report_measured(kd_measured_table *out, const kd_speech_report *re
         out->unit = letters ? "letters" : "words";
         out->group = "speaker";
         out->groups = "speakers";
+        out->speed = kd_speech_test[KD_HEARD_REAL_TIME].name;
         for (int k = 0; k < speakers; k++) out->group_name[k] = name[k];
         for (int i = 0; i < report->count; i++) fill_model(out, report, &report->result[i]);
         status = fill_speakers(out, report, speaker);
@@ -183,7 +186,10 @@ static void add_notes(kd_text *out, const kd_speech_report *report) {
 void kd_speech_report_print(const kd_speech_report *report) {
     kd_text out = {0};
     kd_measured_table table;
-    if (kd_speech_report_measured(&table, report) == KD_OK) kd_measured_add_text(&out, &table);
+    if (kd_speech_report_measured(&table, report) == KD_OK) {
+        kd_measured_add_text(&out, &table);
+        if (kd_compression_is_shown(&table)) kd_compression_add_text(&out, &table);
+    }
     add_notes(&out, report);
     if (kd_text_finish(&out, "the report") == KD_OK) fputs(out.text, stdout);
     free(out.text);
@@ -218,6 +224,8 @@ static int add_json(kd_text *out, const kd_speech_report *report) {
         kd_json_add_integer(out, "test_recordings_learnt_from", report->leaked);
     kd_text_add(out, ",\n  ");
     if (status == KD_OK) kd_measured_add_json(out, &table);
+    if (status == KD_OK)
+        status = kd_compression_save(&table, report->config->name, report->run_folder);
     kd_text_add(out, "\n}\n");
     kd_measured_clear(&table);
     return status;

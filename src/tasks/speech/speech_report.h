@@ -4,6 +4,7 @@
 #define KD_TASKS_SPEECH_SPEECH_REPORT_H
 
 #include "base/text.h"
+#include "distill/budget.h"
 #include "report/measured.h"
 #include "report/plot.h"
 #include "tasks/speech/speech_config.h"
@@ -18,6 +19,8 @@ typedef struct {
     const kd_windows *windows;       /* made of them; NULL: not told of                 */
     const kd_utterances *utterances; /* that the models were measured on                */
     int64_t leaked; /* of these, how many the student also learnt from; −1: not known */
+    const kd_budget *const *budget; /* (config->quantize_count) formats that were chosen; NULL where
+                                       none are; or NULL                           */
     int count;
     const kd_speech_result *result; /* (count)                                          */
 } kd_speech_report;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "report/compression.h"
 #include "report/page.h"
 #include "report/plot.h"
 #include "tasks/speech/metrics.h"
@@ -161,6 +162,25 @@ static void add_models(kd_text *out, const kd_speech_report *report) {
     kd_text_add(out, "</div>\n");
 }
 
+/* --- compression -------------------------------------------------------------------------------
+ */
+
+static void add_compression(kd_text *out, const kd_speech_report *report) {
+    kd_measured_table table;
+    if (kd_speech_report_measured(&table, report) < 0)
+        out->failed = true;
+    else if (kd_compression_is_shown(&table))
+        kd_compression_add_html(out, &table);
+    kd_measured_clear(&table);
+    for (int i = 0; report->budget && i < report->config->quantize_count; i++) {
+        if (!report->budget[i]) continue;
+        kd_text_add(out, "<div class=\"charts\">\n");
+        kd_budget_add_plot(out, report->budget[i], report->config->quantize[i].name,
+                           KD_PLOT_ON_PAGE);
+        kd_text_add(out, "</div>\n");
+    }
+}
+
 /* --- training ----------------------------------------------------------------------------------
  */
 
@@ -229,6 +249,7 @@ int kd_speech_report_add_html(kd_text *out, const kd_speech_report *report) {
     kd_report_add_settings(out, config->seed, config->precision, &config->hash);
     add_facts(out, report);
     add_models(out, report);
+    add_compression(out, report);
     int status = add_training(out, report);
     add_said(out, report);
     kd_report_end_page(out, report->config->resolved);

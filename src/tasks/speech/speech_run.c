@@ -57,7 +57,8 @@ static int read_list(kd_speech_list *out, const char *name, const kd_manifests *
 
 /* What --fresh removes. */
 static const char *const RESULTS[] = {"*.last.h5", "*.best.h5", "student*.bin", "student*.gguf",
-                                      "log.jsonl", "report.*",  "config.json",  NULL};
+                                      "log.jsonl", "report.*",  "pareto.svg",   "config.json",
+                                      "budget.*",  NULL};
 
 int kd_speech_run_look(kd_speech_run *run, const kd_speech_config *config) {
     *run = (kd_speech_run){.config = config, .lock = -1};
@@ -80,10 +81,12 @@ static int labels_path(const kd_speech_run *run, const kd_speech_list *list,
                        const kd_label_options *how, char out[KD_PATH_MAX]) {
     char name[64];
     const kd_hash part[] = {run->teacher_hash, list->content,
-                            kd_hash_bytes(&how->language, sizeof how->language)};
+                            kd_hash_bytes(&how->language, sizeof how->language),
+                            kd_hash_bytes(&how->precision, sizeof how->precision)};
+    const int parts = how->precision == KD_PRECISION_FLOAT32 ? 3 : 4;
     snprintf(name, sizeof name, "labels/%s", list->name);
     if (!run->shared[0]) return kd_path_join(out, run->folder, name);
-    snprintf(name, sizeof name, "labels/%s-%.12s", list->name, kd_hash_join(part, 3).hex);
+    snprintf(name, sizeof name, "labels/%s-%.12s", list->name, kd_hash_join(part, parts).hex);
     return kd_path_join(out, run->shared, name);
 }
 
@@ -222,6 +225,7 @@ static void clear_list(kd_speech_list *list) {
 }
 
 void kd_speech_run_close(kd_speech_run *run) {
+    for (int i = 0; i < KD_SPEECH_QUANTIZE_MAX; i++) kd_budget_free(run->budget[i]);
     clear_list(&run->train);
     clear_list(&run->validation);
     clear_list(&run->test);
@@ -322,12 +326,13 @@ static int fill_cache(const kd_speech_run *run, const kd_speech_list *list, cons
     const bool kept = keeps_encoder_cache(run);
     int status = encoder_hash(&encoder, model);
     if (status < 0) return status;
-    kd_speech_origin_encoded(&origin, list, &encoder);
+    kd_speech_origin_encoded(&origin, list, &encoder, run->precision);
     status = kd_origin_text(&text, &origin);
     if (status == KD_OK) key = kd_origin_key(text);
     if (status == KD_OK) status = encoder_cache_path(run, list, &key, path);
     if (status == KD_OK)
-        status = kd_encoder_cache_open(out, kept ? path : NULL, list->windows, model, key);
+        status = kd_encoder_cache_open(out, kept ? path : NULL, list->windows, model,
+                                       run->precision, key);
     if (status == KD_OK && kept) status = describe_cache(path, text);
     kd_origin_clear(&origin);
     free(text);
@@ -341,7 +346,7 @@ int kd_speech_run_language(const kd_speech_run *run, kd_label_options *out) {
     const kd_tokenizer *tokenizer = run->teacher->tokenizer;
     const kd_token_ids *ids = kd_tokenizer_ids(tokenizer);
     const char *language = run->config->data.language;
-    *out = (kd_label_options){.language = -1, .task = -1};
+    *out = (kd_label_options){.precision = run->precision, .language = -1, .task = -1};
     if (!ids->multilingual && strcasecmp(language, "en") && strcasecmp(language, "english"))
         return kd_fail(KD_ECONFIG, "data.language: the teacher hears English alone, not \"%s\"",
                        language);
@@ -423,13 +428,14 @@ static int make_store(kd_speech_run *run) {
     int status = kd_speech_store_path(run, path);
     if (status == KD_OK && !shared)
         status = kd_encoder_cache_open(&own, NULL, run->train.windows, run->teacher->model,
-                                       run->teacher_hash);
+                                       run->precision, run->teacher_hash);
     const kd_speech_teaching teaching = {.teacher = run->teacher,
                                          .hash = run->teacher_hash,
                                          .windows = run->train.windows,
                                          .encoder_cache = shared ? run->train.encoder_cache : own,
                                          .how = &run->config->teacher,
                                          .temperature = run->config->loss.temperature,
+                                         .precision = run->precision,
                                          .origin = &origin,
                                          .description = run->config->teacher.weights};
     if (status == KD_OK) status = kd_speech_teach(&run->store, &run->stored, path, &teaching);

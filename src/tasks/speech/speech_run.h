@@ -43,9 +43,11 @@ typedef struct {
     kd_whisper_file *student; /* NULL until then; its values are those of the stages done */
     kd_store *store;          /* NULL until taught */
     kd_hash stored;           /* of its content    */
-    bool trained;             /* the student has learnt what the stage "train" teaches */
-    int64_t leaked;           /* test recordings that are training recordings, too */
-    int lock;                 /* the folder's, −1 when not held */
+    kd_budget *budget[KD_SPEECH_QUANTIZE_MAX]; /* of each entry of "quantize" that has one, once
+                                                  it is chosen */
+    bool trained;   /* the student has learnt what the stage "train" teaches */
+    int64_t leaked; /* test recordings that are training recordings, too */
+    int lock;       /* the folder's, −1 when not held */
 } kd_speech_run;
 
 /* Reads the lists and the teacher, compares what earlier starts left with what this run would make,

@@ -31,6 +31,7 @@ static int teaching_init(teaching *t, const kd_speech_teaching *job) {
     if (!t->output || !t->values) return kd_fail_memory(values * sizeof *t->values, "logits");
     int status = kd_tape_create(&t->tape, 0);
     if (status < 0) return status;
+    t->tape->precision = job->precision;
     if (kd_tape_guard(t->tape)) return KD_EINTERNAL;
     const int64_t C = kd_channels(table);
     kd_real *row = kd_tape_take(t->tape, (size_t)C * sizeof *row);

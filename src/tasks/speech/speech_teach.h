@@ -16,6 +16,7 @@ typedef struct {
     kd_encoder_cache *encoder_cache; /* of `windows`, by the teacher's encoder     */
     const kd_speech_teacher *how;    /* kind, type and k of what is stored         */
     double temperature;              /* top-k: the tail is summed at it            */
+    kd_precision precision;          /* of the teacher's products                   */
     const char *description;         /* for people: where the teacher comes from   */
     const kd_origin *origin;         /* what the store is made from                */
 } kd_speech_teaching;

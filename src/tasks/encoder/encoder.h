@@ -1,0 +1,16 @@
+/* What the task's row of the registry (task.c) is made of, besides runs: functions of
+ * distill/task.h for configs of encoders. */
+#ifndef KD_TASKS_ENCODER_ENCODER_H
+#define KD_TASKS_ENCODER_ENCODER_H
+
+#include "base/text.h"
+#include "distill/plan.h"
+
+/* Texts, teacher, student and files of a config. */
+int kd_encoder_inspect(kd_text *out, const void *config);
+
+/* Prints the stages, what they take, and whether it fits. KD_ENOINPUT after saying which files are
+ * missing. */
+int kd_encoder_plan(const void *config, const kd_plan_request *request);
+
+#endif
