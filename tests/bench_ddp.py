@@ -5,8 +5,10 @@ usage: bench_ddp.py DISTILL [--rounds 5] [--batch 128] [--windows 4] [--skip-tor
                                                         (needs mpirun; PyTorch 2; see docs/cluster.md)
 
 Everybody takes turns, medians are compared. Weak scaling: two ranks of one thread, a batch each, beside
-one rank of one thread; 1 would be perfect. Strong scaling: the same two ranks beside one process of two
-threads with both batches. PyTorch: two processes of one thread, a batch each, both memory layouts; the
+one rank of one thread; 1 would be perfect, but what the machine gives is less where its cores share memory,
+cache and clock: that is what two processes of one thread reach that do not talk, each with its own model;
+"of it" is the weak scaling beside theirs, and what it lacks of 1 is the price of the ranks. Strong scaling:
+the same two ranks beside one process of two threads with both batches. PyTorch: two processes of one thread, a batch each, both memory layouts; the
 faster one counts. The same ResNet-8, optimizer and batch, data in memory, as in bench_torch.py.
 """
 import argparse
@@ -22,28 +24,33 @@ from bench_side import in_child
 STEPS = 24
 
 
-def distill(program, ranks, threads, words):
-    """What `distill bench` prints, of `ranks` processes of `threads` threads each."""
+def distill(program, processes, threads, words, apart=False):
+    """What `distill bench` prints, of processes of `threads` threads each: ranks of a job, whose first one
+    speaks, or each by itself at the same time."""
     command = [program, "bench", *map(str, words)]
-    if ranks > 1:
+    if processes > 1 and not apart:
         command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np",
-                   str(ranks), *command]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True,
-                          env={**os.environ, "OMP_NUM_THREADS": str(threads)})
-    return done.stdout
+                   str(processes), *command]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True,
+                                env={**os.environ, "OMP_NUM_THREADS": str(threads)})
+               for _ in range(processes if apart else 1)]
+    said = [process.communicate()[0] for process in started]
+    if any(process.returncode for process in started):
+        sys.exit("distill bench failed")
+    return said
 
 
-def resnet_rate(program, ranks, threads, batch):
-    text = distill(program, ranks, threads,
-                   ["--model", "resnet8", "--batch", batch, "--precision", "float32"])
-    return float(re.search(r"([\d.]+) samples/s", text).group(1))
+def resnet_rate(program, processes, threads, batch, apart=False):
+    said = distill(program, processes, threads,
+                   ["--model", "resnet8", "--batch", batch, "--precision", "float32"], apart)
+    return sum(float(re.search(r"([\d.]+) samples/s", text).group(1)) for text in said)
 
 
-def whisper_rate(program, ranks, threads, windows):
+def whisper_rate(program, processes, threads, windows, apart=False):
     """Seconds of sound per second of a step behind stored encoder outputs."""
-    text = distill(program, ranks, threads,
-                   ["--model", "whisper_base_en", "--batch", windows, "--precision", "float32"])
-    return float(re.search(r"stored encoder outputs ([\d.]+)", text).group(1))
+    said = distill(program, processes, threads,
+                   ["--model", "whisper_base_en", "--batch", windows, "--precision", "float32"], apart)
+    return sum(float(re.search(r"stored encoder outputs ([\d.]+)", text).group(1)) for text in said)
 
 
 def torch_child(rank, port, batch, layout):
@@ -88,15 +95,16 @@ def torch_pair(port, batch, layout):
 
 
 def scale(name, rate, args, size):
-    """Weak and strong scaling; the medians of two ranks."""
-    runs = {"one": (1, 1, size), "two": (2, 1, size), "threads": (1, 2, 2 * size)}
+    """Weak and strong scaling; the medians."""
+    runs = {"one": (1, 1, size), "two": (2, 1, size), "apart": (2, 1, size, True), "threads": (1, 2, 2 * size)}
     found = {key: [] for key in runs}
     for _ in range(args.rounds):
-        for key, (ranks, threads, batch) in runs.items():
-            found[key].append(rate(args.program, ranks, threads, batch))
-    one, two, threads = (statistics.median(found[key]) for key in runs)
-    print(f"{name:16s} 1 rank x 1 thread {one:.1f}, 2 ranks x 1 thread {two:.1f}, 1 rank x 2 threads "
-          f"{threads:.1f}   weak {two / (2 * one):.3f}   beside threads {two / threads:.3f}", flush=True)
+        for key, how in runs.items():
+            found[key].append(rate(args.program, *how))
+    one, two, apart, threads = (statistics.median(found[key]) for key in runs)
+    print(f"{name:16s} 1 rank x 1 thread {one:.1f}, 2 ranks x 1 thread {two:.1f}, two processes that do not "
+          f"talk {apart:.1f}, 1 rank x 2 threads {threads:.1f}   weak {two / (2 * one):.3f}, at most "
+          f"{apart / (2 * one):.3f}, of it {two / apart:.3f}   beside threads {two / threads:.3f}", flush=True)
 
 
 def beside_torch(args):

@@ -233,6 +233,20 @@ static void a_recogniser_is_the_same_on_any_ranks(void **state) {
     assert_same_report(folder, "one", "two", "tiny");
 }
 
+/* Gradients of blocks that run again on the way back leave while others are computed, too. */
+static void recomputing_ranks_learn_the_same(void **state) {
+    test_folder *folder = *state;
+    char again[sizeof MEASURED + 32];
+    need_mpi();
+    test_write(test_path(folder, "tiny.json"), MEASURED, strlen(MEASURED));
+    assert_int_equal(train(folder, "tiny.json", "one", 1, ""), 0);
+    const int length = snprintf(again, sizeof again, "%.*s, \"recompute\": true}}",
+                                (int)strlen(MEASURED) - 2, MEASURED);
+    test_write(test_path(folder, "tiny.json"), again, (size_t)length);
+    assert_int_equal(train(folder, "tiny.json", "two", 2, ""), 0);
+    assert_same(folder, "one", "two", "tiny/student.bin");
+}
+
 /* One window for each recording. */
 static const char APART[] =
     "{\"data\": {\"kind\": \"speech\", \"train\": [\"list.tsv\"], \"concatenate\": \"none\",\n"
@@ -290,6 +304,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(ranks_may_change_on_the_way, setup, test_teardown),
         cmocka_unit_test_setup_teardown(a_recogniser_is_the_same_on_any_ranks, setup,
                                         test_teardown),
+        cmocka_unit_test_setup_teardown(recomputing_ranks_learn_the_same, setup, test_teardown),
         cmocka_unit_test_setup_teardown(what_was_heard_is_made_once, setup, test_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

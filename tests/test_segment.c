@@ -121,6 +121,37 @@ static void test_the_same_bits_in_less_memory(void **state) {
     clear(&s);
 }
 
+/* Of every parameter it is known before the way back how many nodes will be told of that have it as
+ * an input, of those in segments, too. */
+static void take_off(void *told, const kd_node *node) {
+    *(int *)told += 1;
+    for (int i = 0; i < KD_MAX_INPUTS; i++)
+        if (node->in[i] && node->in[i]->param) node->in[i]->param->uses--;
+}
+
+static void test_uses_are_known(void **state) {
+    (void)state;
+    static scene s;
+    int told = 0, uses = 0;
+    create(&s);
+    kd_real *numbers =
+        malloc((size_t)(1 + 2 * ROWS * WIDTH + s.params->trained_size) * sizeof *numbers);
+    assert_non_null(numbers);
+    step(&s, true, numbers);
+    for (const kd_node *node = s.tape->last; node; node = node->previous) {
+        kd_param *const *inside;
+        const int count = kd_segment_params(&inside, node);
+        for (int i = 0; i < count; i++, uses++) inside[i]->uses++;
+    }
+    for (int p = 0; p < s.params->count; p++) assert_true(s.params->list[p]->uses > 0);
+    s.tape->after = (kd_tape_after){take_off, &told};
+    step(&s, true, numbers);
+    assert_true(told > uses);
+    for (int p = 0; p < s.params->count; p++) assert_int_equal(s.params->list[p]->uses, 0);
+    free(numbers);
+    clear(&s);
+}
+
 /* Without recording nothing is run twice; frozen inputs and parameters record nothing. */
 static void test_nothing_to_learn(void **state) {
     (void)state;
@@ -149,6 +180,7 @@ static void test_nothing_to_learn(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_same_bits_in_less_memory),
+        cmocka_unit_test(test_uses_are_known),
         cmocka_unit_test(test_nothing_to_learn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,8 +123,9 @@ static void a_script_goes_on_or_ends(void **state) {
         {75, "RUNNING None", 0, true, "0 0 stopped, exit code 75, on n1"},
         {137, "RUNNING None", 0, true, "1 1 killed by signal 9, on n1"},
         {74, "RUNNING None", 0, true, "2 2 exit code 74, on n1"},
-        {75, "COMPLETING None", 75, false, "0 2 stopped"}, /* scancel, scontrol requeue */
-        {143, "COMPLETING TimeLimit", 0, true, "1 3 killed by signal 15"},
+        {71, "RUNNING None", 0, true, "3 3 a rank hung, and was named, exit code 71, on n1"},
+        {75, "COMPLETING None", 75, false, "0 3 stopped"}, /* scancel, scontrol requeue */
+        {143, "COMPLETING TimeLimit", 0, true, "1 4 killed by signal 15"},
         {65, "RUNNING None", 65, false, NULL},
         {78, "RUNNING None", 78, false, NULL},
         {0, "RUNNING None", 0, false, NULL},

@@ -101,12 +101,12 @@ static int64_t place_step;
 
 enum { WORK_TAG, BEAT_TAG };
 
-static int *places; /* two of MPI's lists of lengths and places, 4 × ranks numbers */
+static int *places; /* MPI's lists of lengths and places, 2 × ranks numbers */
 
 /* Everybody's host and process. */
 static int meet(void) {
     const size_t ranks = (size_t)rank_count;
-    places = malloc(4 * ranks * sizeof *places);
+    places = malloc(2 * ranks * sizeof *places);
     who = calloc(ranks, sizeof *who);
     heard = calloc(ranks, sizeof *heard);
     if (!places || !who || !heard) return kd_fail_memory(ranks * sizeof *who, "the ranks");
@@ -170,7 +170,7 @@ static void look_for_the_silent(double now) {
             "from its last checkpoint when it is started again\n",
             hanging, rank_count, who[hanging].host, who[hanging].process, silence, own_rank, place,
             (long long)place_step);
-    MPI_Abort(MPI_COMM_WORLD, -KD_EAGAIN);
+    MPI_Abort(MPI_COMM_WORLD, KD_RANKS_HUNG);
 }
 
 void kd_ranks_pause(void) {
@@ -286,7 +286,7 @@ void kd_ranks_share(void *bytes, size_t length) {
 }
 
 /* MPI's lists of pieces that end where the next begins: lengths, then places. */
-static const int *pieces(int *list, const size_t *length, const size_t *at) {
+static int *pieces(int *list, const size_t *length, const size_t *at) {
     size_t end = 0;
     for (int r = 0; r < rank_count; r++) {
         const size_t n = length ? length[r] : at[r + 1] - at[r];
@@ -326,21 +326,11 @@ void kd_ranks_gather_parts(void *all, int64_t n, size_t bytes) {
     await(request);
 }
 
-void kd_ranks_exchange(void *receive, const size_t *receive_at, const void *send,
-                       const size_t *send_at) {
-    if (rank_count == 1) {
-        memcpy(receive, send, send_at[1]);
-        return;
-    }
-    kd_ranks_pending pending = {0};
-    kd_ranks_exchange_begin(&pending, receive, receive_at, send, send_at, places);
-    while (!kd_ranks_done(&pending)) kd_ranks_pause();
-}
-
 void kd_ranks_exchange_begin(kd_ranks_pending *pending, void *receive, const size_t *receive_at,
                              const void *send, const size_t *send_at, int *room) {
-    const int *in = pieces(room, NULL, receive_at);
-    const int *out = pieces(room + 2 * rank_count, NULL, send_at);
+    int *in = pieces(room, NULL, receive_at);
+    int *out = pieces(room + 2 * rank_count, NULL, send_at);
+    in[own_rank] = out[own_rank] = 0; /* stays where it is */
     MPI_Request request;
     MPI_Ialltoallv(send, out, out + rank_count, MPI_BYTE, receive, in, in + rank_count, MPI_BYTE,
                    MPI_COMM_WORLD, &request);
@@ -428,12 +418,6 @@ void kd_ranks_gather_parts(void *all, int64_t n, size_t bytes) {
     (void)bytes;
 }
 
-void kd_ranks_exchange(void *receive, const size_t *receive_at, const void *send,
-                       const size_t *send_at) {
-    (void)receive_at;
-    memcpy(receive, send, send_at[1]);
-}
-
 bool kd_ranks_done(kd_ranks_pending *pending) {
     return !pending->open;
 }
@@ -448,9 +432,12 @@ void kd_ranks_alive(const char *what, int64_t done) {
 
 void kd_ranks_exchange_begin(kd_ranks_pending *pending, void *receive, const size_t *receive_at,
                              const void *send, const size_t *send_at, int *room) {
+    (void)receive;
+    (void)receive_at;
+    (void)send;
+    (void)send_at;
     (void)room;
     pending->open = false;
-    kd_ranks_exchange(receive, receive_at, send, send_at);
 }
 
 void kd_ranks_gather_begin(kd_ranks_pending *pending, void *all, const size_t *at, int *room) {

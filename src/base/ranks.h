@@ -47,7 +47,8 @@ void kd_ranks_part(int rank, int64_t n, int64_t *first, int64_t *end);
 /* Says that this rank is at work: in `what` ("train"), at step `done` of it. Called in every long
  * loop (kd_progress_show does), since of ranks that others wait for, one that has said nothing for
  * ten minutes, or DISTILL_WATCHDOG seconds (0: never), is named as hanging and ends the job with
- * the code of KD_EAGAIN: started again, it goes on from the last checkpoint. */
+ * the exit code KD_RANKS_HUNG: started again, it goes on from the last checkpoint. */
+enum { KD_RANKS_HUNG = 71 };
 void kd_ranks_alive(const char *what, int64_t done);
 
 /* The host that a rank is on, and its process. */
@@ -63,12 +64,6 @@ void kd_ranks_gather(void *all, const void *own, const size_t *length);
 /* Of n things of `bytes` each, every rank has made its share (kd_ranks_part) in `all`; all get all.
  */
 void kd_ranks_gather_parts(void *all, int64_t n, size_t bytes);
-
-/* Rank r sends the bytes send[send_at[q]] … send[send_at[q + 1] − 1] to rank q, and gets those of q
- * at receive[receive_at[q]] …; both lists have one entry more than there are ranks, and what one
- * sends is what the other expects. Less than 2 GiB on each side. */
-void kd_ranks_exchange(void *receive, const size_t *receive_at, const void *send,
-                       const size_t *send_at);
 
 /* --- while others compute: begun here, and done some time later ------------------------------ */
 
@@ -90,8 +85,10 @@ void kd_ranks_send(kd_ranks_pending *pending, const void *bytes, size_t length, 
 bool kd_ranks_arrived(int from, size_t *length);
 void kd_ranks_receive(void *bytes, size_t length, int from); /* that message */
 
-/* kd_ranks_exchange, whose lists and bytes must stay until it is done; `places` is room for four
- * numbers for each rank. */
+/* Rank r sends the bytes send[send_at[q]] … send[send_at[q + 1] − 1] to every other rank q, and
+ * gets those of q at receive[receive_at[q]] …; both lists have one entry more than there are ranks,
+ * and what one sends is what the other expects. Less than 2 GiB on each side. Lists and bytes must
+ * stay until it is done; `places` is room for four numbers for each rank. */
 void kd_ranks_exchange_begin(kd_ranks_pending *pending, void *receive, const size_t *receive_at,
                              const void *send, const size_t *send_at, int *places);
 /* Rank r's bytes at[r] … at[r + 1] − 1 of `all` from it to all; two numbers for each rank. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/late_file.h"
 #include "base/order.h"
 #include "base/ranks.h"
 
@@ -71,6 +72,16 @@ int kd_shards_write(const kd_shards *shards, int64_t number, const void *bytes, 
     int status = kd_shards_path(shards, number, path);
     if (status == KD_OK) status = kd_file_make_folders(shards->folder);
     return status < 0 ? status : kd_file_replace(path, bytes, length);
+}
+
+int kd_shards_await(const kd_shards *shards, const int64_t *number, int64_t count) {
+    int status = KD_OK;
+    for (int64_t i = 0; i < count && status == KD_OK && kd_rank_count() > 1; i++) {
+        char path[KD_PATH_MAX];
+        status = kd_shards_path(shards, number[i], path);
+        if (status == KD_OK) status = kd_file_await(path, KD_FILE_LATE);
+    }
+    return kd_ranks_worst(status);
 }
 
 int kd_shards_remove_from(const kd_shards *shards, int64_t first) {

@@ -26,6 +26,10 @@ int kd_shards_list(const kd_shards *shards, int64_t **out, int64_t *count);
 /* Writes a shard whole, in place of the one that may be there; makes the folder. */
 int kd_shards_write(const kd_shards *shards, int64_t number, const void *bytes, size_t length);
 
+/* That all ranks see shards that some of them wrote, those with these numbers: waits for them
+ * (kd_file_await). Called by all; the smallest status. */
+int kd_shards_await(const kd_shards *shards, const int64_t *number, int64_t count);
+
 /* Removes the shards from `first` on, and what a killed program left half written. */
 int kd_shards_remove_from(const kd_shards *shards, int64_t first);
 

@@ -171,6 +171,7 @@ static const char ENDING[] =
     "    soon=0 how='stopped, exit code 75' ;;\n"
     "*)\n"
     "    how=\"exit code $code\" deaths=$((deaths + 1))\n"
+    "    [ $code -eq 71 ] && how='a rank hung, and was named, exit code 71'\n"
     "    [ $code -gt 128 ] && how=\"killed by signal $((code - 128))\"\n"
     "    if [ $(($(date +%s) - began)) -lt 300 ]; then soon=$((soon + 1)); else soon=0; fi ;;\n"
     "esac\n"

@@ -85,6 +85,8 @@ int kd_store_writer_append_run(kd_store_writer *writer, int64_t view, uint64_t i
 int kd_store_writer_close(kd_store_writer *writer);
 /* Frees without committing. */
 void kd_store_writer_abort(kd_store_writer *writer);
+/* That all ranks see a complete store's shards (kd_file_await); called by all. */
+int kd_store_await(const char *path);
 
 /* --- reading -------------------------------------------------------------------------------- */
 

@@ -292,6 +292,22 @@ int kd_store_writer_close(kd_store_writer *w) {
     return KD_OK;
 }
 
+int kd_store_await(const char *path) {
+    kd_shards shards;
+    int64_t *number = NULL, count = 0;
+    int status = kd_store_shards(&shards, path);
+    if (status == KD_OK && kd_rank_first()) status = kd_shards_list(&shards, &number, &count);
+    status = kd_ranks_worst(status);
+    kd_ranks_share(&count, sizeof count);
+    if (status == KD_OK && !number) number = malloc((size_t)(count + 1) * sizeof *number);
+    if (status == KD_OK && !number) status = kd_fail_memory((size_t)count, path);
+    for (int64_t i = 0; i < count && status == KD_OK; i++) number[i] = i;
+    status = kd_ranks_worst(status);
+    if (status == KD_OK) status = kd_shards_await(&shards, number, count);
+    free(number);
+    return status;
+}
+
 void kd_store_writer_abort(kd_store_writer *w) {
     if (!w) return;
     for (kd_column c = 0; c < KD_COLUMN_COUNT; c++) free(w->column[c]);

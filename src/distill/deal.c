@@ -14,10 +14,32 @@ static int64_t block_length(int64_t size) {
     return kd_larger(BLOCK_LEAST, kd_smaller(even, ROUND / ranks));
 }
 
+/* A round on its way. */
+typedef struct kd_deal_passage {
+    kd_ranks_pending pending;
+    size_t *at; /* (ranks + 1) */
+    int *room;  /* (2 · ranks) */
+} passage;
+
+static bool make_passages(kd_deal *deal) {
+    const size_t ranks = (size_t)kd_rank_count();
+    bool complete = true;
+    if (ranks == 1) return true;
+    deal->passage = calloc(AT_ONCE, sizeof *deal->passage);
+    for (int i = 0; i < AT_ONCE && deal->passage; i++) {
+        passage *p = &deal->passage[i];
+        p->at = malloc((ranks + 1) * sizeof *p->at);
+        p->room = malloc(2 * ranks * sizeof *p->room);
+        complete = complete && p->at && p->room;
+    }
+    return complete && deal->passage;
+}
+
 int kd_deal_init(kd_deal *out, int64_t size, const int64_t *cut, int64_t n) {
     const int64_t length = block_length(size), most = size / length + 2;
     *out = (kd_deal){.start = malloc((size_t)most * sizeof *out->start)};
-    if (!out->start) return kd_fail_memory((size_t)most * sizeof *out->start, "shares of ranks");
+    if (!out->start || !make_passages(out))
+        return kd_fail_memory((size_t)most * sizeof *out->start, "shares of ranks");
     for (int64_t at = 0, i = 0; at < size; out->count++) {
         out->start[out->count] = at;
         at += length;
@@ -31,6 +53,11 @@ int kd_deal_init(kd_deal *out, int64_t size, const int64_t *cut, int64_t n) {
 }
 
 void kd_deal_clear(kd_deal *deal) {
+    for (int i = 0; i < AT_ONCE && deal->passage; i++) {
+        free(deal->passage[i].at);
+        free(deal->passage[i].room);
+    }
+    free(deal->passage);
     free(deal->start);
     *deal = (kd_deal){0};
 }
@@ -58,13 +85,6 @@ int kd_deal_owner(const kd_deal *deal, int64_t at) {
     return (int)(low % kd_rank_count());
 }
 
-/* A round on its way. */
-typedef struct {
-    kd_ranks_pending pending;
-    size_t *at; /* (ranks + 1) */
-    int *room;  /* (2 · ranks) */
-} passage;
-
 static void wait_for(passage *p) {
     while (!kd_ranks_done(&p->pending)) kd_ranks_pause();
 }
@@ -76,25 +96,12 @@ static void begin(passage *p, const kd_deal *deal, int64_t round, kd_real *slab)
     kd_ranks_gather_begin(&p->pending, slab + first, p->at, p->room);
 }
 
-int kd_deal_gather(const kd_deal *deal, kd_real *slab) {
-    const size_t ranks = (size_t)kd_rank_count();
-    passage passages[AT_ONCE] = {0};
-    bool complete = true;
-    if (ranks == 1) return KD_OK;
-    for (int i = 0; i < AT_ONCE; i++) {
-        passages[i].at = malloc((ranks + 1) * sizeof *passages[i].at);
-        passages[i].room = malloc(2 * ranks * sizeof *passages[i].room);
-        complete = complete && passages[i].at && passages[i].room;
-    }
-    for (int64_t round = 0; round < deal->rounds && complete; round++) {
-        passage *p = &passages[round % AT_ONCE];
+void kd_deal_gather(const kd_deal *deal, kd_real *slab) {
+    if (kd_rank_count() == 1) return;
+    for (int64_t round = 0; round < deal->rounds; round++) {
+        passage *p = &deal->passage[round % AT_ONCE];
         wait_for(p);
         begin(p, deal, round, slab);
     }
-    for (int i = 0; i < AT_ONCE; i++) {
-        wait_for(&passages[i]);
-        free(passages[i].at);
-        free(passages[i].room);
-    }
-    return complete ? KD_OK : kd_fail_memory(ranks * sizeof(size_t), "what the ranks exchange");
+    for (int i = 0; i < AT_ONCE; i++) wait_for(&deal->passage[i]);
 }

@@ -15,6 +15,7 @@ typedef struct {
     int64_t count;  /* of blocks                                                        */
     int64_t *start; /* (count + 1) where each begins; the last is the size of the slab  */
     int64_t rounds; /* blocks R·i … R·i + R − 1 are round i                              */
+    struct kd_deal_passage *passage; /* of rounds that are gathered                        */
 } kd_deal;
 
 /* Cuts a slab of `size` numbers at some of the n places `cut`, which rise from 0; NULL: anywhere.
@@ -29,7 +30,7 @@ int64_t kd_deal_longest(const kd_deal *deal); /* of a block */
 /* The rank whose block holds a number. */
 int kd_deal_owner(const kd_deal *deal, int64_t at);
 
-/* Every rank has its blocks in `slab`; all get all. */
-int kd_deal_gather(const kd_deal *deal, kd_real *slab);
+/* Every rank has its blocks in `slab`; all get all. Takes no memory of its own. */
+void kd_deal_gather(const kd_deal *deal, kd_real *slab);
 
 #endif

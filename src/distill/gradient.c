@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "autograd/segment.h"
 #include "base/error.h"
 #include "base/ranks.h"
 
@@ -49,9 +50,13 @@ void kd_gradient_enter(kd_gradient *g) {
 /* How often the tape will still add to each parameter's gradient. */
 static void count_uses(kd_gradient *g, const kd_tape *tape) {
     for (int i = 0; i < g->params->count; i++) g->params->list[i]->uses = 0;
-    for (const kd_node *node = tape->last; node; node = node->previous)
+    for (const kd_node *node = tape->last; node; node = node->previous) {
         for (int i = 0; i < KD_MAX_INPUTS; i++)
             if (node->in[i] && node->in[i]->param) node->in[i]->param->uses++;
+        kd_param *const *inside;
+        const int count = kd_segment_params(&inside, node);
+        for (int i = 0; i < count; i++) inside[i]->uses++;
+    }
     g->waiting = g->params->count;
 }
 
@@ -93,11 +98,10 @@ void kd_gradient_exchange(kd_gradient *g, bool failed) {
     kd_reduction_finish(g->states, running(g));
 }
 
-int kd_gradient_finish(kd_gradient *g) {
+void kd_gradient_finish(kd_gradient *g) {
     kd_real *state = running(g);
-    int status = kd_deal_gather(&g->state_deal, state);
-    if (g->n == 1) return status;
+    kd_deal_gather(&g->state_deal, state);
+    if (g->n == 1) return;
     const kd_real part = 1 / (kd_real)g->n;
     for (int64_t i = 0; i < g->params->running_size; i++) state[i] *= part;
-    return status;
 }

@@ -37,6 +37,6 @@ void kd_gradient_begin(kd_gradient *gradient, int64_t n, int64_t *first, int64_t
 void kd_gradient_enter(kd_gradient *gradient);
 void kd_gradient_backward(kd_gradient *gradient, kd_tape *tape, kd_tensor *loss);
 void kd_gradient_exchange(kd_gradient *gradient, bool failed);
-int kd_gradient_finish(kd_gradient *gradient);
+void kd_gradient_finish(kd_gradient *gradient);
 
 #endif

@@ -213,14 +213,14 @@ static void bound_norms(kd_params *params, double bound) {
     }
 }
 
-int kd_optimizer_update(kd_optimizer *optimizer, double learning_rate, double *norm) {
+double kd_optimizer_update(kd_optimizer *optimizer, double learning_rate) {
     const kd_train_spec *spec = optimizer->spec;
-    double scale = 1;
+    double scale = 1, norm = 0;
     if (spec->clip > 0) {
 #pragma omp parallel for
         for (int s = 0; s < optimizer->segment_count; s++) square_sum(optimizer, s);
-        *norm = gradient_norm(optimizer);
-        scale = fmin(1, spec->clip / *norm);
+        norm = gradient_norm(optimizer);
+        scale = fmin(1, spec->clip / norm);
     }
     optimizer->step++;
 #pragma omp parallel for
@@ -233,11 +233,11 @@ int kd_optimizer_update(kd_optimizer *optimizer, double learning_rate, double *n
         else
             update_sgd(optimizer, segment, (kd_real)learning_rate, (kd_real)scale);
     }
-    if (spec->clip <= 0) *norm = gradient_norm(optimizer);
-    int status = kd_deal_gather(&optimizer->deal, optimizer->params->value);
+    if (spec->clip <= 0) norm = gradient_norm(optimizer);
+    kd_deal_gather(&optimizer->deal, optimizer->params->value);
     if (spec->max_norm > 0) bound_norms(optimizer->params, spec->max_norm);
     kd_params_touch(optimizer->params);
-    return status;
+    return norm;
 }
 
 double kd_schedule_rate(const kd_train_spec *spec, int64_t step, int64_t warmup, int64_t total) {

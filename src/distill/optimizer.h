@@ -46,9 +46,8 @@ void kd_optimizer_spread(kd_optimizer *optimizer, int m, const kd_real *whole);
  *   AdamW  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;
  *          w ← w − ηλw − η·(m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + ε)      (Loshchilov and Hutter 2019)
  *
- * λ applies to weights, not to biases and norms. *norm is the gradient's before clipping.
- * KD_EINTERNAL without memory. */
-int kd_optimizer_update(kd_optimizer *optimizer, double learning_rate, double *norm);
+ * λ applies to weights, not to biases and norms. → the gradient's norm before clipping. */
+double kd_optimizer_update(kd_optimizer *optimizer, double learning_rate);
 
 /* η of update `step`, counted from 0, of `total`:
  *

@@ -89,7 +89,7 @@ static kd_real *numbers(int64_t count, bool *complete) {
 static bool allocate_passage(passage *p, const kd_deal *deal, int nodes, int all) {
     const int64_t longest = kd_deal_longest(deal), ranks = kd_rank_count();
     bool complete = true;
-    p->out = numbers(ranks * longest * nodes, &complete);
+    p->out = numbers(nodes > 1 ? ranks * longest * nodes : 0, &complete);
     p->in = numbers(longest * all, &complete);
     p->out_at = malloc((size_t)(ranks + 1) * sizeof *p->out_at);
     p->in_at = malloc((size_t)(ranks + 1) * sizeof *p->in_at);
@@ -200,60 +200,84 @@ void kd_reduction_add(kd_reduction *r, kd_real *values) {
 /* --- a round -----------------------------------------------------------------------------------
  */
 
-/* S(a, b) of the nodes from *at on, which is moved behind them. The sum lies in its first node. */
-static kd_real *sum_of(node *nodes, int *at, int64_t a, int64_t b, int64_t n) {
+/* S(a, b) of the nodes from *at on, which is moved behind them. The sum lies in one of its nodes:
+ * in `wanted` where that is there, since x + y is y + x. */
+static kd_real *sum_of(node *nodes, int *at, int64_t a, int64_t b, int64_t n,
+                       const kd_real *wanted) {
     if (nodes[*at].start == a && nodes[*at].size == b - a) return nodes[(*at)++].values;
     int64_t half = 1;
     while (2 * half < b - a) half *= 2;
-    kd_real *left = sum_of(nodes, at, a, a + half, n);
-    add(left, sum_of(nodes, at, a + half, b, n), n);
-    return left;
+    kd_real *left = sum_of(nodes, at, a, a + half, n, wanted);
+    kd_real *right = sum_of(nodes, at, a + half, b, n, wanted);
+    kd_real *sum = right == wanted ? right : left;
+    add(sum, right == wanted ? left : right, n);
+    return sum;
 }
 
-/* Everybody's nodes, in order, `own` numbers each, → r->every; where each rank's begin → in_at. */
-static void list_nodes(kd_reduction *r, passage *p, int64_t own) {
+/* Node i of the `count` that this rank has in the numbers from `at` on. */
+static kd_real *own_node(const kd_reduction *r, kd_real *values, int i, int count, int64_t at) {
+    return (i + 1 < count ? r->stack[i].values : values) + at;
+}
+
+/* Everybody's nodes, in order, `length` numbers each, → r->every: those of others in p->in, from
+ * in_at on, this rank's where they are. */
+static void list_nodes(kd_reduction *r, passage *p, kd_real *values, int64_t length) {
+    const int64_t at = kd_deal_at(r->deal, p->round, kd_rank());
     int count = 0, most = 0;
-    p->in_at[0] = 0;
+    kd_real *in = p->in;
     for (int q = 0; q < kd_rank_count(); q++) {
         int64_t first, end;
         kd_ranks_part(q, r->n, &first, &end);
+        p->in_at[q] = (size_t)(in - p->in) * sizeof *in;
         const int of = nodes_of(r->every + count, first, end, &most);
-        for (int i = 0; i < of; i++) r->every[count + i].values = p->in + (count + i) * own;
-        count += of;
-        p->in_at[q + 1] = (size_t)(count * own) * sizeof(kd_real);
+        for (int i = 0; i < of; i++) {
+            const bool own = q == kd_rank();
+            r->every[count++].values = own ? own_node(r, values, i, of, at) : in;
+            in += own ? 0 : length;
+        }
     }
+    p->in_at[kd_rank_count()] = (size_t)(in - p->in) * sizeof *in;
 }
 
 static int64_t own_length(const kd_reduction *r, int64_t round) {
     return kd_deal_at(r->deal, round, kd_rank() + 1) - kd_deal_at(r->deal, round, kd_rank());
 }
 
-/* What this rank has of a round to all others. */
-static void send_round(kd_reduction *r, passage *p, kd_real *values, int64_t round) {
+/* Puts together what goes to others of several nodes → p->out. */
+static void pack_round(const kd_reduction *r, passage *p, kd_real *values) {
     kd_real *out = p->out;
     for (int q = 0; q < kd_rank_count(); q++) {
-        const int64_t at = kd_deal_at(r->deal, round, q),
-                      n = kd_deal_at(r->deal, round, q + 1) - at;
+        const int64_t at = kd_deal_at(r->deal, p->round, q),
+                      n = kd_deal_at(r->deal, p->round, q + 1) - at;
         p->out_at[q] = (size_t)(out - p->out) * sizeof *out;
-        for (int b = 0; b < r->sent; b++, out += n) {
-            const kd_real *from = b + 1 < r->sent ? r->stack[b].values : values;
-            if (!r->broken) memcpy(out, from + at, (size_t)n * sizeof *out);
-        }
+        for (int b = 0; b < r->sent && q != kd_rank(); b++, out += n)
+            if (!r->broken)
+                memcpy(out, own_node(r, values, b, r->sent, at), (size_t)n * sizeof *out);
     }
     p->out_at[kd_rank_count()] = (size_t)(out - p->out) * sizeof *out;
-    list_nodes(r, p, own_length(r, round));
+}
+
+/* What this rank has of a round to all others. One node leaves from where it is. */
+static void send_round(kd_reduction *r, passage *p, kd_real *values, int64_t round) {
+    const int64_t first = kd_deal_at(r->deal, round, 0);
+    const kd_real *out = r->sent > 1 ? p->out : values + first;
     p->round = round;
     p->open = true;
-    kd_ranks_exchange_begin(&p->pending, p->in, p->in_at, p->out, p->out_at, p->room);
+    if (r->sent > 1) pack_round(r, p, values);
+    for (int q = 0; q <= kd_rank_count() && r->sent <= 1; q++)
+        p->out_at[q] = (size_t)(r->sent * (kd_deal_at(r->deal, round, q) - first)) * sizeof *values;
+    list_nodes(r, p, values, own_length(r, round));
+    kd_ranks_exchange_begin(&p->pending, p->in, p->in_at, out, p->out_at, p->room);
 }
 
 /* The sum of a round that came in → this rank's block. */
 static void add_round(kd_reduction *r, passage *p, kd_real *values) {
-    const int64_t own = own_length(r, p->round);
+    const int64_t n = own_length(r, p->round);
+    kd_real *own = values + kd_deal_at(r->deal, p->round, kd_rank());
     int first = 0;
-    list_nodes(r, p, own);
-    const kd_real *sum = sum_of(r->every, &first, 0, r->n, own);
-    memcpy(values + kd_deal_at(r->deal, p->round, kd_rank()), sum, (size_t)own * sizeof *values);
+    list_nodes(r, p, values, n);
+    const kd_real *sum = sum_of(r->every, &first, 0, r->n, n, own);
+    if (sum != own) memcpy(own, sum, (size_t)n * sizeof *own);
     p->open = false;
 }
 

@@ -102,7 +102,8 @@ static int make_store(const kd_teaching *how, const kd_store_header *header, con
         status = kd_store_writer_close(t.writer);
     else
         kd_store_writer_abort(t.writer);
-    return kd_ranks_worst(status); /* and all shards are there */
+    status = kd_ranks_worst(status);
+    return status < 0 ? status : kd_store_await(path);
 }
 
 int kd_teach(kd_store **out, kd_hash *content, const char *path, const kd_teaching *how) {

@@ -281,8 +281,8 @@ static int find_gradient(trainer *t, int64_t *count) {
     }
     kd_gradient_exchange(&t->gradient, status < 0);
     status = kd_ranks_worst(status);
-    if (status == KD_OK) status = kd_gradient_finish(&t->gradient);
     if (status < 0) return status;
+    kd_gradient_finish(&t->gradient);
     add_losses(t, n);
     *count = n;
     return KD_OK;
@@ -293,9 +293,7 @@ static int update(trainer *t) {
     int status = find_gradient(t, &n);
     if (status < 0) return status;
     double rate = kd_schedule_rate(t->job->spec, t->state.step, t->warmup, t->total);
-    double norm;
-    status = kd_optimizer_update(&t->optimizer, rate, &norm);
-    if (status < 0) return status;
+    const double norm = kd_optimizer_update(&t->optimizer, rate);
     if (!isfinite(norm))
         return kd_fail(
             KD_EDATA,

@@ -119,6 +119,7 @@ def hang(c, w):
     job.wait_restarts(1)
     job.finish("one")
     need("hangs" in job.said(), f"nobody named the rank:\n{job.said()}")
+    need("a rank hung" in str(job.log()), "the log does not tell why the start before ended")
 
 
 def daemon(c, w):

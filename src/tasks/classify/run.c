@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/late_file.h"
 #include "base/log.h"
 #include "base/owner.h"
 #include "base/ranks.h"
@@ -328,6 +329,13 @@ static int write_blob(const kd_run *run, const kd_quantize_config *how, bool qat
     return status;
 }
 
+/* That this rank sees it. */
+static int await_blob(const kd_run *run, const kd_quantize_config *how, bool qat) {
+    char path[KD_PATH_MAX];
+    int status = kd_run_blob_path(run, how, qat, path);
+    return status < 0 ? status : kd_file_await(path, KD_FILE_LATE);
+}
+
 int kd_run_choose_bias(kd_run *run, const kd_learner *learner, kd_run_mode mode,
                        kd_class_bias *out) {
     *out = run->bias;
@@ -381,7 +389,8 @@ int kd_run_quantize(kd_run *run, const kd_learner *student, const kd_quantize_co
     if (status == KD_OK) status = kd_quantized_round((*out)->quantized);
     if (status == KD_OK) status = correct_bias(run, *out);
     if (status == KD_OK) status = write_blob(run, how, qat, *out);
-    status = kd_ranks_worst(status); /* and the file is there */
+    status = kd_ranks_worst(status);
+    if (status == KD_OK) status = kd_ranks_worst(await_blob(run, how, qat));
     if (status < 0) {
         kd_learner_free(*out);
         *out = NULL;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/late_file.h"
 #include "base/ranks.h"
 #include "distill/budget.h"
 #include "distill/results.h"
@@ -128,6 +129,18 @@ static int write_quantized(kd_language_run *run, const kd_language_quantize *how
     return status;
 }
 
+/* That this rank sees the files. */
+static int await_files(const kd_language_run *run) {
+    char path[KD_PATH_MAX];
+    int status = kd_language_run_file(run, NULL, false, path);
+    if (status == KD_OK) status = kd_file_await(path, KD_FILE_LATE);
+    for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++) {
+        status = kd_language_run_file(run, &run->config->quantize[i], false, path);
+        if (status == KD_OK) status = kd_file_await(path, KD_FILE_LATE);
+    }
+    return status;
+}
+
 int kd_language_run_export(kd_language_run *run) {
     char folder[KD_PATH_MAX];
     int status = kd_language_run_train(run);
@@ -136,7 +149,8 @@ int kd_language_run_export(kd_language_run *run) {
     if (status == KD_OK) status = kd_llama_folder_write(folder, run->student, &kd_format_f32);
     for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++)
         status = write_quantized(run, &run->config->quantize[i]);
-    return kd_ranks_worst(status); /* and the files are there */
+    status = kd_ranks_worst(status);
+    return status < 0 ? status : kd_ranks_worst(await_files(run));
 }
 
 static int print_file(const kd_language_run *run, const kd_language_quantize *how, bool ptq) {

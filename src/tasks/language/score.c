@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/ranks.h"
 #include "distill/loss.h"
 
 /* A context, and what the two make of it. */
@@ -70,36 +71,53 @@ static int score(kd_language_score *out, work *w, kd_tape *tape) {
 }
 
 /* Of the ratio Σ nats / Σ targets, contexts drawn independently. */
-static double standard_error(const kd_language_score *all, const double *nats,
-                             const double *targets, int64_t n) {
+static double standard_error(const kd_language_score *all, const kd_language_score *each,
+                             int64_t n) {
     const double mean = all->nats / all->targets;
     double squares = 0;
-    for (int64_t i = 0; i < n; i++) squares += pow(nats[i] - mean * targets[i], 2);
+    for (int64_t i = 0; i < n; i++) squares += pow(each[i].nats - mean * each[i].targets, 2);
     return n > 1 ? sqrt(squares * (double)n / (double)(n - 1)) / all->targets : NAN;
+}
+
+/* This rank's share of the contexts → its places in `each`. */
+static int score_share(kd_language_score *each, work *w, kd_contexts *contexts, kd_tape *tape) {
+    int64_t first, end;
+    int status = KD_OK;
+    kd_ranks_part(kd_rank(), kd_contexts_count(contexts), &first, &end);
+    for (int64_t i = first; i < end && status == KD_OK; i++) {
+        kd_ranks_alive("score", i - first);
+        if (kd_contexts_read(contexts, i, w->token, w->first, w->label, w->valid) > 0)
+            status = score(&each[i], w, tape);
+    }
+    return status;
 }
 
 int kd_language_score_of(kd_language_score *out, const kd_llama *model, const kd_llama *teacher,
                          kd_contexts *contexts, kd_tape *tape) {
-    work w;
-    const bool recording = tape->recording, training = tape->training;
     const int64_t count = kd_contexts_count(contexts);
-    double *nats = malloc(((size_t)count + 1) * 2 * sizeof *nats);
-    double *targets = nats + count + 1;
+    const size_t bytes = (size_t)count * sizeof *out;
+    const bool recording = tape->recording, training = tape->training;
+    work w;
     *out = (kd_language_score){0};
+    kd_language_score *each = calloc(1, bytes + 1);
     int status = work_init(&w, model, teacher, kd_contexts_length(contexts));
-    if (!nats) status = kd_fail_memory((size_t)count * 16, "scores of contexts");
+    if (!each) status = kd_fail_memory(bytes, "the scores of contexts");
     tape->recording = tape->training = false;
-    for (int64_t i = 0; i < count && status == KD_OK; i++) {
-        const kd_language_score before = *out;
-        if (kd_contexts_read(contexts, i, w.token, w.first, w.label, w.valid) > 0)
-            status = score(out, &w, tape);
-        nats[i] = out->nats - before.nats;
-        targets[i] = out->targets - before.targets;
-    }
-    if (status == KD_OK) out->error = standard_error(out, nats, targets, count);
+    if (status == KD_OK) status = score_share(each, &w, contexts, tape);
     tape->recording = recording;
     tape->training = training;
-    free(nats);
+    status = kd_ranks_worst(status);
+    if (status == KD_OK) kd_ranks_gather_parts(each, count, sizeof *each);
+    for (int64_t i = 0; i < count && status == KD_OK; i++) { /* in their order */
+        out->nats += each[i].nats;
+        out->divergence += each[i].divergence;
+        out->right += each[i].right;
+        out->agreed += each[i].agreed;
+        out->targets += each[i].targets;
+        out->seconds += each[i].seconds;
+    }
+    if (status == KD_OK) out->error = standard_error(out, each, count);
+    free(each);
     work_clear(&w);
     return status;
 }

@@ -22,7 +22,8 @@ typedef struct {
 int kd_language_fidelity(kd_fidelity *f, const kd_llama *model, const kd_llama *like,
                          kd_contexts *contexts, kd_tape *tape);
 
-/* Of all contexts; `teacher` NULL: none. `tape` is scratch, whose settings stay. */
+/* Of all contexts, which the ranks share: called by all of them. `teacher` NULL: none. `tape` is
+ * scratch, whose settings stay. */
 int kd_language_score_of(kd_language_score *out, const kd_llama *model, const kd_llama *teacher,
                          kd_contexts *contexts, kd_tape *tape);
 

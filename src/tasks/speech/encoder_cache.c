@@ -277,6 +277,7 @@ static int fill_missing(filling *f) {
     kd_progress_begin(&f->progress, "encode", "windows", 1, f->before, e->windows->count);
     int status = kd_flow_run(&flow, &done);
     kd_progress_end(&f->progress);
+    if (status == KD_OK) status = kd_shards_await(&e->cache, f->missing, f->count);
     if (status == KD_OK)
         for (int64_t i = 0; i < f->count; i++) e->there[f->missing[i]] = true;
     if (status != KD_EAGAIN) return status;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/late_file.h"
 #include "base/ranks.h"
 #include "distill/budget.h"
 #include "distill/checkpoint.h"
@@ -151,6 +152,18 @@ static int write_quantized(kd_speech_run *run, const kd_speech_quantize *how) {
     return status;
 }
 
+/* That this rank sees the files. */
+static int await_files(const kd_speech_run *run) {
+    char path[KD_PATH_MAX];
+    int status = kd_speech_run_file(run, NULL, path);
+    if (status == KD_OK) status = kd_file_await(path, KD_FILE_LATE);
+    for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++) {
+        status = kd_speech_run_file(run, &run->config->quantize[i], path);
+        if (status == KD_OK) status = kd_file_await(path, KD_FILE_LATE);
+    }
+    return status;
+}
+
 int kd_speech_run_export(kd_speech_run *run) {
     char folder[KD_PATH_MAX];
     int status = kd_speech_run_train(run);
@@ -159,7 +172,8 @@ int kd_speech_run_export(kd_speech_run *run) {
     if (status == KD_OK) status = kd_whisper_folder_write(folder, run->student, &kd_format_f32);
     for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++)
         status = write_quantized(run, &run->config->quantize[i]);
-    return kd_ranks_worst(status); /* and the files are there */
+    status = kd_ranks_worst(status);
+    return status < 0 ? status : kd_ranks_worst(await_files(run));
 }
 
 static int print_file(const kd_speech_run *run, const kd_speech_quantize *how, bool ptq) {
