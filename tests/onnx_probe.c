@@ -36,7 +36,7 @@ static void round_weights(kd_params *params, const kd_encoding *how) {
         unsigned char *bytes = malloc((size_t)kd_encoding_bytes(&how[i], p));
         for (int64_t k = 0; k < p->tensor.size; k++) values[k] = (float)p->tensor.value[k];
         check(kd_number_format_encode(bytes, how[i].format, values, NULL, 1, rows.count,
-                                      rows.length, p->name));
+                                      rows.length, how[i].scale, p->name));
         how[i].format->decode(values, bytes, p->tensor.size);
         for (int64_t k = 0; k < p->tensor.size; k++) p->tensor.value[k] = (kd_real)values[k];
         free(values);

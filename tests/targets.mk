@@ -17,6 +17,7 @@
 # make bench-onnx   int8 inference beside ONNX Runtime, in one run; BLOB= an exported file
 # make onnx-check  ONNX files beside onnx and ONNX Runtime; MODEL=, IMAGES=, LABELS= of a student and idx files
 # make text-parity TOKENIZERS="FOLDER|FILE.gguf …"  tokenizers beside those of PyPI, on a megabyte
+# make packed-parity MODEL=FOLDER TEXT=FILE  FP8, NVFP4 and other packed folders beside transformers and numpy
 # make parity     Whisper beside transformers and whisper.cpp, from PyPI   (PYTHON=…, PARTS=numbers …)
 # make parity-language MODEL=… TEXTS="…"  a decoder beside transformers and llama.cpp
 # make debug      build/debug/bin/distill, with address and undefined-behaviour sanitizers
@@ -173,6 +174,10 @@ build/release/onnx_probe: tests/onnx_probe.c build/release/libdistill.a
 build/release/text_probe: tests/text_probe.c build/release/libdistill.a
 	$(call quiet,program $@) $(CC) $(CFLAGS) $(CFLAGS_release) -o $@ $^ $(LDLIBS)
 
+# torch, transformers, compressed-tensors and ml_dtypes from PyPI; MODEL: a Hugging Face folder, TEXT: a file.
+packed-parity: build/distill
+	$(PYTHON) tests/packed_parity.py $< $(MODEL) $(TEXT) $(CASES)
+
 ARM_TESTS = int8 blob blob_graph qnet runner_input
 ARM_MAKE  = $(MAKE) CROSS=aarch64-linux-gnu- SYSROOT=$(CURDIR)/build/arm64-root
 arm-root:
@@ -186,7 +191,7 @@ arm-test: build/distill
 format:
 	clang-format -i include/*.h docs/example/*.c runtime/*.[ch] src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-ddp bench-whisper bench-language bench-generate bench-onnx bench-tflite parity parity-language text-parity format onnx-check
+.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-ddp bench-whisper bench-language bench-generate bench-onnx bench-tflite parity packed-parity parity-language text-parity format onnx-check
 
 # make bert-parity  BERT and DistilBERT beside transformers   (PYTHON=…, BERT_BASE= a folder with a masked head)
 bert-parity: build/release/bert_probe

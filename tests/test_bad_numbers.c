@@ -78,10 +78,11 @@ typedef struct {
     const kd_safetensors_entry *entry;
 } export;
 
-static void give_values(void *context, int64_t index, float *values) {
+static int give_values(void *context, int64_t index, void *values) {
     const export *e = context;
     const kd_tensor *t = &kd_params_find(e->learner->params, e->entry[index].name)->tensor;
-    for (int64_t i = 0; i < t->size; i++) values[i] = (float)t->value[i];
+    for (int64_t i = 0; i < t->size; i++) ((float *)values)[i] = (float)t->value[i];
+    return KD_OK;
 }
 
 static void save_safetensors(const kd_learner *learner, const char *path) {

@@ -36,9 +36,10 @@ enum { CUTS = 12, CHANGES = 40, SMALL_VOCABULARY = 512 + 8 + 99 + 1501 };
 /* --- operations ---------------------------------------------------------------------------------
  */
 
-static void put_numbers(void *context, int64_t index, float *values) {
+static int put_numbers(void *context, int64_t index, void *values) {
     (void)context;
-    for (int i = 0; i < 6; i++) values[i] = (float)(index + i);
+    for (int i = 0; i < 6; i++) ((float *)values)[i] = (float)(index + i);
+    return KD_OK;
 }
 
 static int write_safetensors(void) {

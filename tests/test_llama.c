@@ -355,7 +355,7 @@ static void test_refused(void **state) {
         {"\"bos_token_id\": 1", "\"bos_token_id\": 48", "a token of the vocabulary"},
         {"\"rms_norm_eps\": 1e-06", "\"rms_norm_eps\": 0", "epsilon"},
         {"\"use_cache\"", "\"quantization_config\": {}, \"use_cache\"",
-         "packed by another program"},
+         "packed in another way"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

@@ -53,6 +53,9 @@ static const struct {
     {"mxfp4", 39, -1, 4.25, 0.26, "q8_0"},
     {"nvfp4", 40, -1, 4.5, 0.34, "mxfp4"},
     {"int8", KD_NO_GGML_TYPE, -1, 8 + 32.0 / ODD_ROW, 0.5 / 127 + 1e-6, NULL},
+    {"f8_e4m3", KD_NO_GGML_TYPE, -1, 8 + 32.0 / ODD_ROW, 1.0 / 16, NULL},
+    {"f8_e4m3_tensor", KD_NO_GGML_TYPE, -1, 8, 1.0 / 16, NULL},
+    {"f8_e5m2", KD_NO_GGML_TYPE, -1, 8, 1.0 / 8, NULL},
     {"bf16", 30, -1, 16, 0, NULL},
     {"f64", 28, -1, 64, 0, NULL},
 };
@@ -146,6 +149,8 @@ static void numbers_come_back(void **state) {
                 if (fabs((double)x[b * n + j] - (double)y[j]) > error)
                     error = fabs((double)x[b * n + j] - (double)y[j]);
             }
+            if (f == &kd_format_f8_e4m3_tensor) /* below, steps are alike: its tensor is scaled */
+                largest = fmax(largest, 0x1p-6);
             if (error > rows[i].bound * largest)
                 fail_msg("%s, block %d: error %g of %g", rows[i].name, b, error, largest);
         }
@@ -381,20 +386,20 @@ static void what_does_not_fit_is_refused(void **state) {
     (void)state;
     float x[2 * 32] = {1, 2, 3};
     unsigned char bytes[2 * 4 * 32];
-    assert_ok(kd_number_format_encode(bytes, &kd_format_q4_0, x, NULL, 1, 2, 32, "w"));
+    assert_ok(kd_number_format_encode(bytes, &kd_format_q4_0, x, NULL, 1, 2, 32, 1, "w"));
     x[40] = NAN;
-    assert_refused(kd_number_format_encode(bytes, &kd_format_q4_0, x, NULL, 1, 2, 32, "w"),
+    assert_refused(kd_number_format_encode(bytes, &kd_format_q4_0, x, NULL, 1, 2, 32, 1, "w"),
                    KD_EDATA, "w: value 8 of row 1 is nan, which q4_0 cannot hold");
     x[40] = 1e6f;
-    assert_refused(kd_number_format_encode(bytes, &kd_format_q4_0, x, NULL, 1, 2, 32, "w"),
+    assert_refused(kd_number_format_encode(bytes, &kd_format_q4_0, x, NULL, 1, 2, 32, 1, "w"),
                    KD_EDATA, "row 1 is 1e+06, which q4_0 cannot hold");
-    assert_refused(kd_number_format_encode(bytes, &kd_format_f16, x, NULL, 1, 2, 32, "w"), KD_EDATA,
-                   "which f16 cannot hold");
+    assert_refused(kd_number_format_encode(bytes, &kd_format_f16, x, NULL, 1, 2, 32, 1, "w"),
+                   KD_EDATA, "which f16 cannot hold");
     x[40] = NAN;
     assert_ok(
-        kd_number_format_encode(bytes, &kd_format_f16, x, NULL, 1, 2, 32, "w")); /* as it is */
+        kd_number_format_encode(bytes, &kd_format_f16, x, NULL, 1, 2, 32, 1, "w")); /* as it is */
     x[40] = 1e6f;
-    assert_ok(kd_number_format_encode(bytes, &kd_format_int8, x, NULL, 1, 2, 32, "w"));
+    assert_ok(kd_number_format_encode(bytes, &kd_format_int8, x, NULL, 1, 2, 32, 1, "w"));
 }
 
 /* A type has one size and one name, wherever it is asked for. */

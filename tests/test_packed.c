@@ -48,7 +48,7 @@ static void matrix_init(matrix *m, const kd_number_format *format) {
     assert_true(x && w && m->bytes);
     fill(x, (int64_t)N * K, 7);
     for (int i = 0; i < N * K; i++) w[i] = i / K % 9 == 4 ? 0 : (float)x[i];
-    assert_ok(kd_number_format_encode(m->bytes, format, w, NULL, 1, N, K, "a matrix"));
+    assert_ok(kd_number_format_encode(m->bytes, format, w, NULL, 1, N, K, 1, "a matrix"));
     m->steps = (kd_constant_steps){format->steps->kind, row_of};
     m->constant.steps = &m->steps;
     free(x);

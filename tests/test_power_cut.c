@@ -92,9 +92,10 @@ static int write_store(int version) {
     return status;
 }
 
-static void number_it(void *context, int64_t index, float *values) {
+static int number_it(void *context, int64_t index, void *values) {
     (void)index;
-    for (int i = 0; i < 6; i++) values[i] = (float)(i * *(int *)context);
+    for (int i = 0; i < 6; i++) ((float *)values)[i] = (float)(i * *(int *)context);
+    return KD_OK;
 }
 
 static int write_safetensors(int version) {

@@ -112,7 +112,7 @@ static double output_error(problem *p, const kd_number_format *format) {
 static void encode_nearest(problem *p, const kd_number_format *format) {
     float *w = take((size_t)(p->rows * p->n) * sizeof *w);
     for (int64_t i = 0; i < p->rows * p->n; i++) w[i] = (float)p->w[i];
-    assert_ok(kd_number_format_encode(p->bytes, format, w, NULL, 0, p->rows, p->n, "a matrix"));
+    assert_ok(kd_number_format_encode(p->bytes, format, w, NULL, 0, p->rows, p->n, 1, "a matrix"));
     free(w);
 }
 

@@ -61,9 +61,10 @@ static void folders_come_back(void **state) {
     kd_whisper_file_free(file);
 }
 
-static void fetch_values(void *context, int64_t index, float *values) {
+static int fetch_values(void *context, int64_t index, void *values) {
     kd_param **list = context;
     values_in_files(values, list[index]);
+    return KD_OK;
 }
 
 /* Parameters first … first+n−1 as a shard of their own, by their names without "model.". */
@@ -197,15 +198,16 @@ typedef struct {
     bool other;
 } with_output;
 
-static void fetch_output(void *context, int64_t index, float *values) {
+static int fetch_output(void *context, int64_t index, void *values) {
     const with_output *from = context;
     const kd_params *params = from->model->params;
     if (index < params->count) {
         values_in_files(values, params->list[index]);
     } else {
         values_in_files(values, from->model->tokens.table);
-        if (from->other) values[7] += 1;
+        if (from->other) ((float *)values)[7] += 1;
     }
+    return KD_OK;
 }
 
 static void write_output(const char *folder, const kd_whisper *m, bool other) {

@@ -70,6 +70,25 @@ int kd_results_check_gguf(const char *path, const kd_origin *now) {
     return check(path, status, made, now);
 }
 
+static const char ORIGIN_FILE[] = "distill_origin.json";
+
+int kd_results_check_folder(const char *folder, const kd_origin *now) {
+    static const size_t LIMIT = (size_t)16 << 20;
+    char path[KD_PATH_MAX], *made = NULL;
+    size_t length;
+    int status = kd_path_join(path, folder, ORIGIN_FILE);
+    if (status < 0 || !kd_file_exists(path)) return status;
+    status = kd_file_read(&made, &length, path, LIMIT);
+    return check(path, status, made, now);
+}
+
+int kd_results_write_origin(const char *folder, const char *origin) {
+    char path[KD_PATH_MAX];
+    int status = kd_file_make_folders(folder);
+    if (status == KD_OK) status = kd_path_join(path, folder, ORIGIN_FILE);
+    return status == KD_OK ? kd_file_replace(path, origin, strlen(origin)) : status;
+}
+
 static int remove_results(const char *folder, const char *const *results) {
     static const char *const all[] = {"*", NULL};
     char store[KD_PATH_MAX];

@@ -26,6 +26,10 @@ int kd_results_check_stage(const char *folder, const char *stage, const kd_origi
 int kd_results_check_store(const char *path, const kd_origin *now);
 /* An exported GGUF; a damaged one passes with a warning, and is made again. */
 int kd_results_check_gguf(const char *path, const kd_origin *now);
+/* An exported folder, by the file that kd_results_write_origin left in it. */
+int kd_results_check_folder(const char *path, const kd_origin *now);
+/* Makes the folder, and in it distill_origin.json; before what it is the origin of. */
+int kd_results_write_origin(const char *folder, const char *origin);
 
 /* Makes the folder and owns it; *lock is −1, or of kd_folder_own_existing; with `fresh`
  * removes the files that match `results` and the store. */

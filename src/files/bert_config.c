@@ -60,7 +60,6 @@ int kd_bert_config_read(kd_bert_spec *spec, const char *folder) {
     const bool distilled = status == KD_OK && says(json, "distilbert");
     if (status == KD_OK && !kd_bert_config_is(json))
         status = kd_fail(KD_EDATA, "%s: \"model_type\" should be bert or distilbert", path);
-    if (status == KD_OK) status = kd_folder_check_packed(json);
     if (status == KD_OK)
         status = kd_folder_need_text(json, distilled ? "activation" : "hidden_act", "gelu");
     if (status == KD_OK) status = kd_folder_need_text(json, "position_embedding_type", "absolute");

@@ -40,9 +40,12 @@ static int read_weights(kd_bert_file *file, const char *folder, const kd_folder_
     const int n = m->params->count;
     kd_stored *list = calloc((size_t)n, sizeof *list);
     if (!list) return kd_fail_memory((size_t)n * sizeof *list, folder);
-    int status =
-        kd_folder_weights_list(list, shards, m->params, kd_bert_hugging(&m->spec, is_older(shards)),
-                               m->spec.head ? &output : NULL);
+    kd_packing packing;
+    int status = kd_packing_read(&packing, folder);
+    if (status == KD_OK)
+        status = kd_folder_weights_list(list, shards, m->params,
+                                        kd_bert_hugging(&m->spec, is_older(shards)),
+                                        m->spec.head ? &output : NULL, &packing);
     if (status == KD_OK) status = kd_bert_layout_blank(file->model);
     if (status == KD_OK) status = kd_stored_load(m->params, list, folder);
     free(list);

@@ -1,5 +1,6 @@
 #include "files/encoding.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,12 +22,29 @@ const kd_number_format *kd_encoding_format(const kd_params *params, int i, kd_fo
     return meant ? kd_number_format_fit(meant, kd_param_rows(params->list[i]).length) : NULL;
 }
 
+static double largest_of(const kd_tensor *t) {
+    double most = 0;
+    for (int64_t i = 0; i < t->size; i++) most = fmax(most, fabs((double)t->value[i]));
+    return most;
+}
+
+static float scale_of(const kd_encoding *list, const kd_params *params, int i) {
+    const kd_number_format *format = list[i].format;
+    double most = 0;
+    if (!format || !(format->largest > 0)) return 1;
+    for (int k = 0; k < params->count; k++)
+        if (list[k].format == format && kd_params_joined(params, i, k))
+            most = fmax(most, largest_of(&params->list[k]->tensor));
+    return kd_number_format_scale(format, most);
+}
+
 int kd_encodings_nearest(kd_encoding **out, const kd_params *params, kd_format_rule *rule,
                          const kd_number_format *matrices) {
     *out = calloc((size_t)params->count, sizeof **out);
     if (!*out) return kd_fail_memory((size_t)params->count * sizeof **out, "formats of weights");
     for (int i = 0; i < params->count; i++)
         (*out)[i].format = kd_encoding_format(params, i, rule, matrices);
+    for (int i = 0; i < params->count; i++) (*out)[i].scale = scale_of(*out, params, i);
     return KD_OK;
 }
 
@@ -35,17 +53,12 @@ uint64_t kd_encoding_bytes(const kd_encoding *how, const kd_param *param) {
     return (uint64_t)rows.count * kd_number_format_bytes(how->format, rows.length);
 }
 
-float kd_encoding_scale(const kd_encoding *how, const kd_param *param, const float *values) {
-    return how->bytes ? how->scale
-                      : kd_number_format_scale(how->format, values, param->tensor.size);
-}
-
 int kd_encoding_put(unsigned char *out, const kd_encoding *how, const kd_param *param,
                     kd_order order, const float *values) {
     const kd_rows_of rows = kd_param_rows(param);
     if (!how->bytes)
         return kd_number_format_encode(out, how->format, values, how->importance, how->groups,
-                                       rows.count, rows.length, param->name);
+                                       rows.count, rows.length, how->scale, param->name);
     const size_t bytes = (size_t)kd_number_format_bytes(how->format, rows.length);
     for (int64_t row = 0; row < rows.count; row++)
         memcpy(out + (size_t)kd_param_row_place(param, order, row) * bytes,

@@ -15,7 +15,7 @@ typedef struct {
      * (number_format.h), where there are no bytes; NULL: all alike. */
     const float *importance;
     int groups;
-    float scale; /* of the tensor, beside bytes of a format that has one (number_format.h) */
+    float scale; /* of the tensor, of a format that has one (number_format.h) */
 } kd_encoding;
 
 /* A model's rule: the format a parameter is meant to have when the matrices are asked for in
@@ -28,15 +28,13 @@ typedef const kd_number_format *kd_format_rule(const kd_param *param,
 const kd_number_format *kd_encoding_format(const kd_params *params, int i, kd_format_rule *rule,
                                            const kd_number_format *matrices);
 
-/* Of all parameters, the nearest numbers; the caller frees. */
+/* Of all parameters, which are laid out, the nearest numbers; the caller frees. Matrices that are
+ * joined (roles.h) have one scale of the tensor. */
 int kd_encodings_nearest(kd_encoding **out, const kd_params *params, kd_format_rule *rule,
                          const kd_number_format *matrices);
 
 /* Bytes of the whole parameter. */
 uint64_t kd_encoding_bytes(const kd_encoding *how, const kd_param *param);
-
-/* The tensor's scale of such a format; `values` as below. */
-float kd_encoding_scale(const kd_encoding *how, const kd_param *param, const float *values);
 
 /* Puts them into out in the order of the file, in which `values` are, too. Fails as
  * kd_number_format_encode. */

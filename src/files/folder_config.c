@@ -75,14 +75,6 @@ int kd_folder_need_text(const kd_json *json, const char *key, const char *wanted
     return kd_folder_refuse(json, item, key, text);
 }
 
-int kd_folder_check_packed(const kd_json *json) {
-    const cJSON *quantized = stated(kd_json_root(json), "quantization_config");
-    if (!quantized) return KD_OK;
-    return kd_folder_refuse(json, quantized, "quantization_config",
-                            "missing: weights packed by another program cannot be read; save them "
-                            "as float32, float16 or bfloat16");
-}
-
 int kd_folder_check_adapter(const char *folder) {
     char path[KD_PATH_MAX];
     int status = kd_path_join(path, folder, "adapter_config.json");

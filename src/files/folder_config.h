@@ -26,9 +26,7 @@ int kd_folder_bool_or(bool *out, const kd_json *json, const char *key, bool fall
 int kd_folder_need_bool(const kd_json *json, const char *key, bool wanted);
 int kd_folder_need_text(const kd_json *json, const char *key, const char *wanted);
 
-/* That its weights are as they were trained: neither packed by another program nor changed by an
- * adapter beside them. */
-int kd_folder_check_packed(const kd_json *json);
+/* That its weights are as they were trained: not changed by an adapter beside them. */
 int kd_folder_check_adapter(const char *folder);
 
 #endif

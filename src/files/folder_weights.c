@@ -1,5 +1,6 @@
 #include "files/folder_weights.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "files/safetensors_header.h"
 #include "files/safetensors_write.h"
 
 static const size_t INDEX_LIMIT = (size_t)64 << 20;
@@ -129,12 +131,119 @@ static bool shape_fits(const kd_named *named, const kd_safetensors_entry *e) {
            memcmp(named->shape, e->shape, (size_t)e->rank * sizeof *e->shape) == 0;
 }
 
-static int list_tensors(kd_stored *list, const kd_folder_weights *s, const kd_params *params,
-                        const kd_names *names) {
-    int status = KD_OK, which;
+/* A part of a matrix, beside its codes, whose file is `which`. */
+typedef struct {
+    const kd_folder_weights *weights;
+    const kd_names *names;
+    const char *layer; /* the matrix' name without ".weight" */
+    int64_t *have;     /* tensors that were found            */
+} packed_source;
+
+static const kd_safetensors_entry *find_part(const packed_source *from, const char *name,
+                                             int *which) {
+    char path[KD_FILE_NAME_MAX + 32];
+    snprintf(path, sizeof path, "%s.%s", from->layer, name);
+    return find(from->weights, path, from->names->optional, which);
+}
+
+static int refuse_part(const packed_source *from, const kd_part *part, const char *wanted) {
+    return kd_fail(KD_EDATA, "%s: tensor %s.%s should be %s", from->weights->folder, from->layer,
+                   part->name, wanted);
+}
+
+/* Numbers of one scale each, in any float; of bytes in just that. */
+static int read_scales(kd_stored *out, const packed_source *from, const kd_part *part,
+                       const kd_safetensors_entry *e, int which) {
+    const bool floats = part->dtype[0] == 'F' && part->dtype[1] != '8';
+    const kd_number_format *format = kd_safetensors_format(e->dtype);
+    char wanted[96];
+    int64_t count = part->shape[0];
+    for (int i = 1; i < part->rank; i++) count *= part->shape[i];
+    snprintf(wanted, sizeof wanted, "%lld numbers of %s", (long long)count,
+             floats ? "F32, F16 or BF16" : part->dtype);
+    if (e->count != count || (floats ? !format || format->bytes < 2 || format->bytes > 4
+                                     : strcmp(e->dtype, part->dtype) != 0))
+        return refuse_part(from, part, wanted);
+    if (floats) out->scale_format = format;
+    out->scales = kd_safetensors_bytes(from->weights->file[which], e);
+    return KD_OK;
+}
+
+static int read_single(float *out, const packed_source *from, const kd_part *part,
+                       const kd_safetensors_entry *e, int which) {
+    const kd_number_format *format = kd_safetensors_format(e->dtype);
+    if (e->count != 1 || !format || format->bytes < 2) return refuse_part(from, part, "one number");
+    format->decode(out, kd_safetensors_bytes(from->weights->file[which], e), 1);
+    return *out > 0 && isfinite(*out) ? KD_OK : refuse_part(from, part, "a number above 0");
+}
+
+static int read_shape(const packed_source *from, const kd_part *part, const kd_safetensors_entry *e,
+                      int which, kd_rows_of rows) {
+    const int64_t want[2] = {rows.count, rows.length};
+    if (strcmp(e->dtype, "I64") == 0 && e->count == 2 &&
+        memcmp(kd_safetensors_bytes(from->weights->file[which], e), want, sizeof want) == 0)
+        return KD_OK;
+    return refuse_part(from, part, "the shape that config.json makes, in I64");
+}
+
+static int read_part(kd_stored *out, const packed_source *from, const kd_part *part,
+                     kd_rows_of rows) {
+    int which;
+    float number;
+    const kd_safetensors_entry *e = find_part(from, part->name, &which);
+    const bool inputs = part->kind == KD_PART_INPUT_SCALE || part->kind == KD_PART_INPUT_DIVISOR;
+    if (!e) return inputs ? KD_OK : refuse_part(from, part, "there");
+    ++*from->have;
+    if (part->kind == KD_PART_SCALES) return read_scales(out, from, part, e, which);
+    if (part->kind == KD_PART_SHAPE) return read_shape(from, part, e, which, rows);
+    const int status = read_single(&number, from, part, e, which);
+    if (part->kind == KD_PART_TENSOR_SCALE) out->tensor_scale = number;
+    if (part->kind == KD_PART_TENSOR_DIVISOR) out->tensor_scale = 1 / number;
+    return status;
+}
+
+/* A matrix that is packed; *is tells whether it is. */
+static int list_packed(kd_stored *out, bool *is, const packed_source *from, const kd_param *param,
+                       const kd_packing *packing) {
+    const kd_rows_of rows = kd_param_rows(param);
+    kd_part part[KD_PARTS_MAX];
+    int which, status = KD_OK;
+    const int count = kd_packing_parts(part, packing, rows);
+    const kd_safetensors_entry *e = find_part(from, part[0].name, &which);
+    *is = e && strcmp(e->dtype, part[0].dtype) == 0;
+    if (!*is) return KD_OK;
+    if ((packing->group > 0 && rows.length % packing->group) || e->rank != 2 ||
+        e->shape[0] != part[0].shape[0] || e->shape[1] != part[0].shape[1])
+        return refuse_part(from, part, "packed rows of the shape that config.json makes");
+    *out = (kd_stored){.bytes = kd_safetensors_bytes(from->weights->file[which], e),
+                       .group = packing->group > 0 ? packing->group : rows.length};
+    kd_packing_numbers(out, packing);
+    ++*from->have;
+    for (int i = 1; i < count && status == KD_OK; i++)
+        status = read_part(out, from, &part[i], rows);
+    return status;
+}
+
+/* *have: tensors that were found. */
+static int list_tensors(kd_stored *list, int64_t *have, const kd_folder_weights *s,
+                        const kd_params *params, const kd_names *names, const kd_packing *packing) {
+    int status = KD_OK, which, count = 0;
     for (int i = 0; i < params->count && status == KD_OK; i++) {
         kd_named named;
+        bool packed = false;
         kd_names_find(&named, names, params->list[i]);
+        if (packing->layout != KD_LAYOUT_PLAIN && named.rank == 2 &&
+            kd_ends_with(named.name, ".weight")) {
+            named.name[strlen(named.name) - strlen(".weight")] = '\0';
+            const packed_source from = {s, names, named.name, have};
+            status = list_packed(&list[i], &packed, &from, params->list[i], packing);
+            if (packed || status < 0) {
+                count++;
+                continue;
+            }
+            kd_names_find(&named, names, params->list[i]);
+        }
+        ++*have;
         const kd_safetensors_entry *e = find(s, named.name, names->optional, &which);
         if (!e) return kd_fail(KD_EDATA, "%s: tensor %s is missing", s->folder, named.name);
         if (!shape_fits(&named, e))
@@ -143,6 +252,9 @@ static int list_tensors(kd_stored *list, const kd_folder_weights *s, const kd_pa
         status = kd_safetensors_stored(&list[i], s->file[which], e);
         list[i].order = named.order;
     }
+    if (status == KD_OK && packing->layout != KD_LAYOUT_PLAIN && count == 0)
+        return kd_fail(KD_EDATA, "%s: its config says that matrices are packed, as %s; none is",
+                       s->folder, packing->format->name);
     return status;
 }
 
@@ -197,13 +309,13 @@ static int64_t count_known(const kd_folder_weights *s, const kd_names *names,
 
 int kd_folder_weights_list(kd_stored *list, const kd_folder_weights *shards,
                            const kd_params *params, const kd_names *names,
-                           const kd_repeated *repeated) {
-    int64_t have = -count_known(shards, names, repeated);
-    int status = list_tensors(list, shards, params, names);
+                           const kd_repeated *repeated, const kd_packing *packing) {
+    int64_t have = -count_known(shards, names, repeated), wanted = 0;
+    int status = list_tensors(list, &wanted, shards, params, names, packing);
     for (int i = 0; i < shards->count; i++) have += kd_safetensors_count(shards->file[i]);
-    if (status == KD_OK && have != params->count)
-        status = kd_fail(KD_EDATA, "%s: %lld tensors; a model of this config.json has %d",
-                         shards->folder, (long long)have, params->count);
+    if (status == KD_OK && have != wanted)
+        status = kd_fail(KD_EDATA, "%s: %lld tensors; a model of this config.json has %lld",
+                         shards->folder, (long long)have, (long long)wanted);
     for (; repeated && status == KD_OK; repeated = repeated->next)
         status = check_repeated(list, shards, params, names, repeated);
     return status;
@@ -217,9 +329,15 @@ typedef struct {
     const kd_named *named;
 } written;
 
-static void fetch(void *context, int64_t index, float *values) {
+static int fetch(void *context, int64_t index, void *values) {
     const written *w = context;
     kd_param_get(values, w->params->list[index], w->named[index].order);
+    return KD_OK;
+}
+
+int kd_folder_weights_unpack(const char *folder) {
+    static const char *const stale[] = {"hf_quant_config.json", NULL};
+    return kd_file_remove_matching(folder, stale);
 }
 
 int kd_folder_weights_write(const char *folder, const kd_params *params, const kd_names *names,
@@ -232,8 +350,8 @@ int kd_folder_weights_write(const char *folder, const kd_params *params, const k
     if (status < 0) return status;
     written w = {params, named};
     kd_safetensors_entry *entry = calloc(n, sizeof *entry);
-    status = entry ? kd_path_join(path, folder, "model.safetensors")
-                   : kd_fail_memory(n * sizeof *entry, folder);
+    status = entry ? kd_folder_weights_unpack(folder) : kd_fail_memory(n * sizeof *entry, folder);
+    if (status == KD_OK) status = kd_path_join(path, folder, "model.safetensors");
     for (size_t i = 0; i < n && status == KD_OK; i++) {
         entry[i] = (kd_safetensors_entry){.name = named[i].name,
                                           .dtype = format == &kd_format_f16 ? "F16" : "F32",

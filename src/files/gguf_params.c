@@ -1,11 +1,13 @@
 #include "files/gguf_params.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/text.h"
+#include "files/formats/format_parts.h"
 
 /* The tensor of a matrix's scales, "<name>.scale"; of one scale for all of it, as llama.cpp has it,
  * "<layer>.scale" beside "<layer>.weight". */
@@ -28,7 +30,9 @@ static int find_scale(kd_stored *out, const kd_gguf *g, const kd_named *named, c
         scale->count != (uint64_t)named->shape[0])
         return kd_fail(KD_EDATA, "%s: tensor %s of i8 should have %lld scales of f32, %s", source,
                        named->name, (long long)named->shape[0], name);
-    out->scale = scale->data;
+    out->format = &kd_part_i8;
+    out->scale_format = &kd_format_f32;
+    out->scales = scale->data;
     return KD_OK;
 }
 
@@ -41,8 +45,10 @@ static int find_tensor_scale(kd_stored *out, const kd_gguf *g, const kd_named *n
     if (!scale) return KD_OK;
     if (scale->type != KD_GGUF_TENSOR_F32 || scale->count != 1)
         return kd_fail(KD_EDATA, "%s: tensor %s should be one number of f32", source, name);
-    out->tensor_scale = scale->data;
-    return KD_OK;
+    memcpy(&out->tensor_scale, scale->data, sizeof out->tensor_scale);
+    if (isfinite(out->tensor_scale) && out->tensor_scale != 0) return KD_OK;
+    return kd_fail(KD_EDATA, "%s: tensor %s is %g; should be a number, not 0", source, name,
+                   (double)out->tensor_scale);
 }
 
 static int find_stored(kd_stored *out, const kd_gguf *g, const kd_param *p, const kd_named *named,
@@ -55,6 +61,7 @@ static int find_stored(kd_stored *out, const kd_gguf *g, const kd_param *p, cons
     const bool steps = t->type == KD_GGUF_TENSOR_I8;
     *out = (kd_stored){.format = steps ? &kd_format_int8 : kd_number_format_typed(t->type),
                        .bytes = t->data,
+                       .group = kd_param_rows(p).length,
                        .order = named->order};
     char list[KD_FORMAT_LIST_MAX];
     if (!out->format)
@@ -79,7 +86,7 @@ int kd_gguf_list_params(kd_stored *list, const kd_gguf *gguf, const kd_params *p
         kd_named named;
         kd_names_find(&named, names, params->list[i]);
         status = find_stored(&list[i], gguf, params->list[i], &named, source);
-        known += list[i].scale || list[i].tensor_scale ? 2 : 1;
+        known += list[i].scale_format || list[i].tensor_scale != 0 ? 2 : 1;
     }
     if (status == KD_OK && known != gguf->tensor_count)
         status = kd_fail(KD_EDATA, "%s: %llu tensors; a model of these sizes has %llu", source,
@@ -162,8 +169,7 @@ static int fill(void *context, uint64_t index, void *out) {
     }
     kd_param_get(c->values, made->param, made->order);
     if (made->scales && made->how->format->largest > 0) {
-        const float scale = kd_encoding_scale(made->how, made->param, c->values);
-        memcpy(out, &scale, sizeof scale);
+        memcpy(out, &made->how->scale, sizeof made->how->scale);
         return KD_OK;
     }
     return made->how->format->block == 0

@@ -106,7 +106,6 @@ static int read_family(kd_llama_spec *spec, const kd_json *json, const char *pat
     spec->head_norms = family == QWEN3;
     spec->epsilon = 1e-6;
     int status = kd_folder_need_text(json, "hidden_act", "silu");
-    if (status == KD_OK) status = kd_folder_check_packed(json);
     if (status == KD_OK && family != QWEN2)
         status = kd_folder_need_bool(json, "attention_bias", false);
     if (status == KD_OK) status = kd_folder_need_bool(json, "mlp_bias", false);
@@ -222,7 +221,7 @@ static void add_rotary(kd_text *out, const kd_rotary_spec *r) {
 }
 
 int kd_llama_config_text(kd_text *out, const kd_llama_spec *s, const kd_llama_ends *ends,
-                         const char *dtype) {
+                         const char *packed, const char *dtype) {
     static const char *const architecture[] = {"LlamaForCausalLM", "Qwen2ForCausalLM",
                                                "Qwen3ForCausalLM"};
     const kd_llama_family family = kd_llama_family_of(s);
@@ -242,6 +241,7 @@ int kd_llama_config_text(kd_text *out, const kd_llama_spec *s, const kd_llama_en
                 s->hidden, s->layers, s->heads, s->key_heads, s->head_width, s->context);
     add_rotary(out, &s->rotary);
     add_ends(out, ends);
+    kd_text_add(out, "%s", packed);
     kd_text_add(out,
                 "  \"hidden_act\": \"silu\",\n  \"rms_norm_eps\": %.17g,\n"
                 "  \"attention_bias\": %s,\n  \"tie_word_embeddings\": %s,\n"

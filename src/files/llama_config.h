@@ -13,9 +13,10 @@ bool kd_llama_config_is(const kd_json *config);
  * KD_EDATA where it describes a decoder that layers/llama.h is not. */
 int kd_llama_config_read(kd_llama_spec *spec, kd_llama_ends *ends, const char *folder);
 
-/* The text of config.json. KD_EUSAGE where it has no word for the rotary positions. */
+/* The text of config.json, `packed` among it: members with a comma behind them, or "". KD_EUSAGE
+ * where it has no word for the rotary positions. */
 int kd_llama_config_text(kd_text *out, const kd_llama_spec *spec, const kd_llama_ends *ends,
-                         const char *dtype);
+                         const char *packed, const char *dtype);
 /* The text of generation_config.json. */
 void kd_llama_generation_text(kd_text *out, const kd_llama_ends *ends);
 

@@ -7,6 +7,7 @@
 #include "files/folder_weights.h"
 #include "files/llama_config.h"
 #include "files/llama_names.h"
+#include "files/roles.h"
 
 void kd_llama_file_free(kd_llama_file *file) {
     if (!file) return;
@@ -49,7 +50,11 @@ int kd_llama_file_open(kd_llama_file **out, const char *path, kd_llama_training 
 
 const kd_number_format *kd_llama_format_of(const kd_param *param,
                                            const kd_number_format *matrices) {
-    return param->tensor.rank == 1 ? &kd_format_f32 : matrices;
+    const kd_role role = kd_param_role(param);
+    if (param->tensor.rank == 1) return &kd_format_f32;
+    return matrices->largest > 0 && (role == KD_ROLE_EMBEDDING || role == KD_ROLE_OUTPUT)
+               ? &kd_format_q8_0
+               : matrices;
 }
 
 int kd_llama_file_need_tokenizer(const kd_llama_file *file, const char *path) {

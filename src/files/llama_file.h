@@ -10,6 +10,7 @@
 #include "data/text_tokenizer.h"
 #include "files/encoding.h"
 #include "files/gguf.h"
+#include "files/packing.h"
 #include "files/stored.h"
 #include "layers/llama.h"
 
@@ -51,6 +52,10 @@ int kd_llama_folder_read(kd_llama_file **out, const char *folder, kd_llama_train
 int kd_llama_folder_write(const char *folder, const kd_llama_file *file,
                           const kd_number_format *format);
 
+/* The same, with matrices packed (packing.h); file->encoding goes by kd_packed_format_of. */
+int kd_llama_folder_write_packed(const char *folder, const kd_llama_file *file,
+                                 const kd_packing *packing);
+
 /* A GGUF of architecture llama, qwen2 or qwen3. `bytes` are borrowed during the call or, with
  * KD_LLAMA_ONLY_READ, as long as *out; `name` is for messages. Our checksum is compared where the
  * file has one. */
@@ -65,7 +70,8 @@ int kd_llama_gguf_write(const char *path, const kd_llama_file *file,
                         const kd_number_format *format);
 
 /* The format in which a parameter lies in a GGUF whose matrices have this one: norms and biases are
- * f32. A kd_format_rule. */
+ * f32; of formats with a scale of the tensor, for which llama.cpp looks beside the layers' matrices
+ * only, embeddings and the output matrix are q8_0. A kd_format_rule. */
 const kd_number_format *kd_llama_format_of(const kd_param *param, const kd_number_format *matrices);
 
 /* KD_EDATA when the file has no tokenizer, or one of more tokens than the model; `path` is for the

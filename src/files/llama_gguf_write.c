@@ -54,7 +54,8 @@ static void add_rotary(kd_gguf_writer *w, const char *architecture, const kd_lla
 /* What other programs must do otherwise is refused. */
 static int check(const char *path, const kd_llama_spec *s, const kd_number_format *format) {
     if (!kd_number_format_in_gguf(format))
-        return kd_fail(KD_EUSAGE, "%s: GGUF has no %s", path, format->name);
+        return kd_fail(KD_EUSAGE, "%s: GGUF has no %s; a Hugging Face folder holds it", path,
+                       format->name);
     if (s->rotary.kind == KD_ROTARY_YARN && !s->rotary.whole_pairs)
         return kd_fail(KD_EUSAGE,
                        "%s: GGUF has no word for rotary positions with \"truncate\": false", path);

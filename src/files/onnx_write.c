@@ -179,7 +179,7 @@ static int encode(const unsigned char **out, unsigned char **own, const kd_encod
         values && *own ? KD_OK : kd_fail_memory(kd_encoding_bytes(how, param), param->name);
     if (status == KD_OK)
         status = kd_number_format_encode(*own, how->format, values, NULL, 1, rows.count,
-                                         rows.length, param->name);
+                                         rows.length, how->scale, param->name);
     free(values);
     return status;
 }

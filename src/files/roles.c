@@ -19,6 +19,10 @@ static kd_role role_of(const char *name) {
     return KD_ROLE_OTHER;
 }
 
+kd_role kd_param_role(const kd_param *param) {
+    return role_of(param->name);
+}
+
 /* The length of what stands in front of the number of a layer, and the number; −1 without. */
 static int layer_of(const char *name, size_t *stack) {
     for (const char *at = name; (at = strchr(at, '.')); at++) {
@@ -49,4 +53,32 @@ kd_place kd_param_place(const kd_params *params, int i) {
     }
     if (place.role == KD_ROLE_EMBEDDING && !has_output(params)) place.role = KD_ROLE_OUTPUT;
     return place;
+}
+
+/* The length of what stands in front of one of the names that are joined, and which; 0 of none. */
+static int joined_of(const char *name, size_t *front) {
+    static const struct {
+        const char *ending;
+        int with;
+    } JOINED[] = {{".attn.query.weight", 1},
+                  {".attn.key.weight", 1},
+                  {".attn.value.weight", 1},
+                  {".mlp.gate.weight", 2},
+                  {".mlp.up.weight", 2}};
+    const size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof JOINED / sizeof *JOINED; i++) {
+        const size_t n = strlen(JOINED[i].ending);
+        if (length < n || strcmp(name + length - n, JOINED[i].ending) != 0) continue;
+        *front = length - n;
+        return JOINED[i].with;
+    }
+    return 0;
+}
+
+bool kd_params_joined(const kd_params *params, int i, int k) {
+    const char *a = params->list[i]->name, *b = params->list[k]->name;
+    size_t front = 0, other = 0;
+    const int with = joined_of(a, &front);
+    return i == k || (with > 0 && with == joined_of(b, &other) && front == other &&
+                      strncmp(a, b, front) == 0);
 }

@@ -169,12 +169,18 @@ const kd_safetensors_entry *kd_safetensors_find(const kd_safetensors *file, cons
 /* --- values ------------------------------------------------------------------------------------
  */
 
+const unsigned char *kd_safetensors_bytes(const kd_safetensors *file,
+                                          const kd_safetensors_entry *entry) {
+    return file->bytes + file->data + entry->begin;
+}
+
 int kd_safetensors_stored(kd_stored *out, const kd_safetensors *file,
                           const kd_safetensors_entry *entry) {
     *out = (kd_stored){.format = kd_safetensors_format(entry->dtype),
-                       .bytes = file->bytes + file->data + entry->begin};
+                       .bytes = kd_safetensors_bytes(file, entry)};
     if (out->format) return KD_OK;
-    return kd_fail(KD_EDATA, "%s: tensor '%s' is %s; F32, F16, BF16 and F64 can be read",
+    return kd_fail(KD_EDATA,
+                   "%s: tensor '%s' is %s; F32, F16, BF16, F64, F8_E4M3 and F8_E5M2 can be read",
                    file->name, entry->name, entry->dtype);
 }
 

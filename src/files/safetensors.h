@@ -39,7 +39,11 @@ const kd_safetensors_entry *kd_safetensors_at(const kd_safetensors *file, int64_
 /* The tensor called `name`, or NULL. */
 const kd_safetensors_entry *kd_safetensors_find(const kd_safetensors *file, const char *name);
 
-/* Where the numbers of an F32, F16, BF16 or F64 tensor lie until the close, in KD_ORDER_OURS.
+/* Where a tensor's bytes lie until the close. */
+const unsigned char *kd_safetensors_bytes(const kd_safetensors *file,
+                                          const kd_safetensors_entry *entry);
+
+/* Where the numbers of an F32, F16, BF16, F64, F8_E4M3 or F8_E5M2 tensor lie, in KD_ORDER_OURS.
  * KD_EDATA for another dtype. */
 int kd_safetensors_stored(kd_stored *out, const kd_safetensors *file,
                           const kd_safetensors_entry *entry);

@@ -36,8 +36,8 @@ static const struct {
     {"U16", 2, NULL},
     {"U8", 1, NULL},
     {"BOOL", 1, NULL},
-    {"F8_E4M3", 1, NULL},
-    {"F8_E5M2", 1, NULL},
+    {"F8_E4M3", 1, &kd_format_f8_e4m3_tensor},
+    {"F8_E5M2", 1, &kd_format_f8_e5m2},
 };
 enum { DTYPES = sizeof DTYPE / sizeof *DTYPE };
 
@@ -45,6 +45,12 @@ const kd_number_format *kd_safetensors_format(const char *dtype) {
     for (int i = 0; i < DTYPES; i++)
         if (strcmp(DTYPE[i].dtype, dtype) == 0) return DTYPE[i].format;
     return NULL;
+}
+
+int kd_safetensors_width(const char *dtype) {
+    for (int i = 0; i < DTYPES; i++)
+        if (strcmp(DTYPE[i].dtype, dtype) == 0) return DTYPE[i].bytes;
+    return 0;
 }
 
 static int fail_at(const cursor *c, const char *expected) {
@@ -180,9 +186,8 @@ static int take_metadata(cursor *c) {
 /* That the bytes are what the shape and the dtype make. */
 static int check_entry(kd_safetensors_entry *e, const uint64_t *shape, const uint64_t *offsets,
                        const char *name) {
-    uint64_t count = 1, bytes = 0, width = 0;
-    for (int i = 0; i < DTYPES; i++)
-        if (strcmp(DTYPE[i].dtype, e->dtype) == 0) width = DTYPE[i].bytes;
+    const uint64_t width = (uint64_t)kd_safetensors_width(e->dtype);
+    uint64_t count = 1, bytes = 0;
     if (width == 0)
         return kd_fail(KD_EDATA, "%s: tensor '%s': unknown dtype '%s'", name, e->name, e->dtype);
     for (int i = 0; i < e->rank; i++) {

@@ -7,6 +7,9 @@
 /* NULL for a dtype whose numbers are not read. */
 const kd_number_format *kd_safetensors_format(const char *dtype);
 
+/* Bytes of a number; 0 of an unknown dtype. */
+int kd_safetensors_width(const char *dtype);
+
 /* Parses `text` (length bytes and a 0 behind), decoding its strings in place: the entries point
  * into it. Each entry's shape, dtype and bytes agree; whether they fill the file is not checked
  * here. The caller frees *entries, on errors too. `name` is of the file. */

@@ -12,11 +12,12 @@
 #include "base/ranks.h"
 #include "base/text.h"
 #include "data/half.h"
+#include "files/safetensors_header.h"
 
 static int64_t width_of(const kd_safetensors_entry *e) {
-    const bool half = strcmp(e->dtype, "F16") == 0;
-    KD_CONTRACT(half || strcmp(e->dtype, "F32") == 0, "%s: cannot write %s", e->name, e->dtype);
-    return half ? 2 : 4;
+    const int64_t width = kd_safetensors_width(e->dtype);
+    KD_CONTRACT(width > 0, "%s: cannot write %s", e->name, e->dtype);
+    return width;
 }
 
 /* {"__metadata__": …, "name": {"dtype": …, "shape": […], "data_offsets": [begin, end]}, …}, spaces
@@ -53,20 +54,20 @@ static int write_all(FILE *file, const char *path, int64_t n, const kd_safetenso
     int status = make_header(&header, n, entry);
     if (status < 0) return status;
     for (int64_t i = 0; i < n; i++) most = entry[i].count > most ? entry[i].count : most;
-    float *values = malloc((size_t)most * sizeof *values);
+    void *values = malloc((size_t)most * sizeof(double));
     uint16_t *halves = malloc((size_t)most * sizeof *halves);
-    if (!values || !halves) status = kd_fail_memory((size_t)most * sizeof *values, path);
+    if (!values || !halves) status = kd_fail_memory((size_t)most * sizeof(double), path);
     const uint64_t length = header.length;
     if (status == KD_OK) status = write_bytes(file, &length, sizeof length, path);
     if (status == KD_OK) status = write_bytes(file, header.text, header.length, path);
     for (int64_t i = 0; i < n && status == KD_OK; i++) {
         const size_t count = (size_t)entry[i].count;
-        source(context, i, values);
-        if (width_of(&entry[i]) == 2) {
+        status = source(context, i, values);
+        if (status == KD_OK && strcmp(entry[i].dtype, "F16") == 0) {
             kd_half_encode(halves, values, entry[i].count);
             status = write_bytes(file, halves, count * sizeof *halves, path);
-        } else {
-            status = write_bytes(file, values, count * sizeof *values, path);
+        } else if (status == KD_OK) {
+            status = write_bytes(file, values, count * (size_t)width_of(&entry[i]), path);
         }
     }
     free(header.text);

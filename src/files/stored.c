@@ -6,28 +6,21 @@
 #include "base/error.h"
 #include "layers/weights.h"
 
-/* int8 with its scales apart: a row is put together as number_format.h has it, in pieces. */
-static void decode_apart(float *out, const kd_stored *stored, int64_t row, int64_t n) {
-    unsigned char piece[sizeof(float) + 512];
-    const int64_t most = (int64_t)(sizeof piece - sizeof(float));
-    memcpy(piece, stored->scale + (size_t)row * sizeof(float), sizeof(float));
-    for (int64_t done = 0; done < n; done += most) {
-        const int64_t count = n - done < most ? n - done : most;
-        memcpy(piece + sizeof(float), stored->bytes + row * n + done, (size_t)count);
-        stored->format->decode(out + done, piece, count);
+static void scale_groups(float *out, const kd_stored *stored, int64_t row, int64_t n) {
+    const int64_t groups = n / stored->group;
+    const unsigned char *at = stored->scales + row * groups * stored->scale_format->bytes;
+    for (int64_t i = 0; i < groups; i++, at += stored->scale_format->bytes) {
+        float scale, *own = out + i * stored->group;
+        stored->scale_format->decode(&scale, at, 1);
+        for (int64_t j = 0; j < stored->group; j++) own[j] *= scale;
     }
 }
 
 void kd_stored_row(float *out, const kd_stored *stored, int64_t row, int64_t n) {
-    if (stored->scale)
-        decode_apart(out, stored, row, n);
-    else
-        stored->format->decode(
-            out, stored->bytes + (uint64_t)row * kd_number_format_bytes(stored->format, n), n);
-    if (!stored->tensor_scale) return;
-    float scale;
-    memcpy(&scale, stored->tensor_scale, sizeof scale);
-    for (int64_t i = 0; i < n; i++) out[i] *= scale;
+    stored->format->decode(
+        out, stored->bytes + (uint64_t)row * kd_number_format_bytes(stored->format, n), n);
+    if (stored->scale_format) scale_groups(out, stored, row, n);
+    for (int64_t i = 0; i < n && stored->tensor_scale != 0; i++) out[i] *= stored->tensor_scale;
 }
 
 #ifdef KD_DOUBLE

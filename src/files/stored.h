@@ -6,10 +6,12 @@
 #include "files/names.h"
 
 typedef struct {
-    const kd_number_format *format;
-    const unsigned char *bytes;        /* of all numbers, row after row; may be unaligned        */
-    const unsigned char *scale;        /* int8: the rows' floats, where they lie apart; else NULL */
-    const unsigned char *tensor_scale; /* a float that is of all; NULL: 1                  */
+    const kd_number_format *format;       /* or of format_parts.h                          */
+    const unsigned char *bytes;           /* of all numbers, row after row; may be unaligned */
+    const kd_number_format *scale_format; /* of scales that lie apart; NULL: none do          */
+    const unsigned char *scales;          /* row after row                                */
+    int64_t group;      /* so many neighbours in a row, which it divides, share one */
+    float tensor_scale; /* of all numbers; 0: none                      */
     kd_order order;
 } kd_stored;
 
@@ -17,9 +19,9 @@ typedef struct {
 void kd_stored_row(float *out, const kd_stored *stored, int64_t row, int64_t n);
 
 /* Matrices stay in the file: before the layout, those parameters that may be constants
- * (kd_param.by_rows) and lie there in our order, but for that of rows, become such, whose rows are decoded when they are
- * read. *out holds what that takes; the caller frees it, after the parameters and before the bytes
- * of the file. In double precision nothing stays. */
+ * (kd_param.by_rows) and lie there in our order, but for that of rows, become such, whose rows are
+ * decoded when they are read. *out holds what that takes; the caller frees it, after the parameters
+ * and before the bytes of the file. In double precision nothing stays. */
 int kd_stored_keep(void **out, kd_params *params, const kd_stored *list);
 
 /* Fills the values of all parameters, which are laid out, from list (count), but for constants;

@@ -90,7 +90,7 @@ int kd_weights_gguf_read(kd_params *params, const char *path) {
 
 /* Formats of single values have no bytes there (encoding.h), nor those whose scales lie apart. */
 static kd_encoding encoding_of(const kd_stored *stored) {
-    const bool whole = stored->format->grid && !stored->scale && !stored->tensor_scale;
+    const bool whole = stored->format->grid && !stored->scale_format && stored->tensor_scale == 0;
     return (kd_encoding){.format = stored->format, .bytes = whole ? stored->bytes : NULL};
 }
 

@@ -22,7 +22,6 @@ static int check_kind(const kd_json *json, const char *path) {
     if (!cJSON_IsString(type) || strcmp(type->valuestring, "whisper") != 0)
         return kd_fail(KD_EDATA, "%s: \"model_type\" is not \"whisper\"", path);
     int status = kd_folder_need_text(json, "activation_function", "gelu");
-    if (status == KD_OK) status = kd_folder_check_packed(json);
     if (status == KD_OK) status = kd_folder_need_bool(json, "scale_embedding", false);
     return status == KD_OK ? kd_folder_need_bool(json, "is_encoder_decoder", true) : status;
 }

@@ -11,6 +11,7 @@
 #include "data/tokenizer.h"
 #include "files/encoding.h"
 #include "files/gguf.h"
+#include "files/packing.h"
 #include "files/stored.h"
 #include "layers/whisper.h"
 
@@ -88,6 +89,9 @@ int kd_whisper_folder_read(kd_whisper_file **out, const char *folder, kd_whisper
  * stand for them, as OpenAI does it. */
 int kd_whisper_folder_write(const char *folder, const kd_whisper_file *file,
                             const kd_number_format *format);
+/* The same, with matrices packed (packing.h); file->encoding goes by kd_packed_format_of. */
+int kd_whisper_folder_write_packed(const char *folder, const kd_whisper_file *file,
+                                   const kd_packing *packing);
 
 /* The format in which a parameter lies in a `.bin` or GGUF file whose matrices have this one
  * (whisper_names.h): convolutions are f16 (f32 in an f32 file), norms, biases and positions f32. A

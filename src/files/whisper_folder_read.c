@@ -14,8 +14,10 @@ static int read_weights(kd_whisper_file *file, const char *folder, bool tied,
     const kd_params *params = file->model->params;
     const kd_repeated output = {OUTPUT_MATRIX, file->model->tokens.table,
                                 "the token embedding; Whisper's output matrix is", NULL};
-    kd_folder_weights *shards;
-    int status = kd_folder_weights_open(&shards, folder);
+    kd_folder_weights *shards = NULL;
+    kd_packing packing;
+    int status = kd_packing_read(&packing, folder);
+    if (status == KD_OK) status = kd_folder_weights_open(&shards, folder);
     if (status == KD_OK && !tied && !kd_folder_weights_have(shards, OUTPUT_MATRIX))
         status =
             kd_fail(KD_EDATA,
@@ -26,7 +28,8 @@ static int read_weights(kd_whisper_file *file, const char *folder, bool tied,
     if (!list && status == KD_OK)
         status = kd_fail_memory((size_t)params->count * sizeof *list, folder);
     if (status == KD_OK)
-        status = kd_folder_weights_list(list, shards, params, &kd_whisper_hugging, &output);
+        status =
+            kd_folder_weights_list(list, shards, params, &kd_whisper_hugging, &output, &packing);
     if (status == KD_OK) status = kd_whisper_file_load(file, list, training, folder);
     free(list);
     if (training == KD_WHISPER_ONLY_READ)

@@ -1,5 +1,6 @@
 /* The way back of whisper_folder_read.c. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -10,7 +11,8 @@
 #include "files/whisper_names.h"
 #include "files/whisper_suppressed.h"
 
-static void make_config(kd_text *out, const kd_whisper_file *file, const char *dtype) {
+static void make_config(kd_text *out, const kd_whisper_file *file, const char *packed,
+                        const char *dtype) {
     const kd_whisper_spec *s = &file->model->spec;
     const kd_token_ids *ids = kd_tokenizer_ids(file->tokenizer);
     kd_text_add(out,
@@ -32,6 +34,7 @@ static void make_config(kd_text *out, const kd_whisper_file *file, const char *d
                      "  \"init_std\": 0.02,\n  \"is_encoder_decoder\": true,\n"
                      "  \"scale_embedding\": false,\n  \"tie_word_embeddings\": true,\n"
                      "  \"use_cache\": true,\n");
+    kd_text_add(out, "%s", packed);
     kd_text_add(out,
                 "  \"bos_token_id\": %d,\n  \"eos_token_id\": %d,\n  \"pad_token_id\": %d,\n"
                 "  \"decoder_start_token_id\": %d,\n  \"torch_dtype\": \"%s\"\n}\n",
@@ -146,15 +149,13 @@ static int save(const char *folder, const char *name, kd_text *text, int status)
     return status;
 }
 
-int kd_whisper_folder_write(const char *folder, const kd_whisper_file *file,
-                            const kd_number_format *format) {
+/* All but the weights. */
+static int write_texts(const char *folder, const kd_whisper_file *file, const char *packed,
+                       const char *dtype) {
     kd_text text = {0};
-    if (format != &kd_format_f32 && format != &kd_format_f16)
-        return kd_fail(KD_EUSAGE, "%s: a Hugging Face folder is written in f32 or f16, not %s",
-                       folder, format->name);
     int status = kd_file_make_folders(folder);
     if (status < 0) return status;
-    make_config(&text, file, format == &kd_format_f16 ? "float16" : "float32");
+    make_config(&text, file, packed, dtype);
     status = save(folder, "config.json", &text, KD_OK);
     if (status == KD_OK)
         status = save(folder, "generation_config.json", &text, make_generation(&text, file));
@@ -162,8 +163,40 @@ int kd_whisper_folder_write(const char *folder, const kd_whisper_file *file,
         make_preprocessor(&text, &file->model->spec);
         status = save(folder, "preprocessor_config.json", &text, KD_OK);
     }
-    if (status == KD_OK) status = kd_tokenizer_write_folder(file->tokenizer, folder);
-    if (status == KD_OK)
-        status = kd_folder_weights_write(folder, file->model->params, &kd_whisper_hugging, format);
+    return status == KD_OK ? kd_tokenizer_write_folder(file->tokenizer, folder) : status;
+}
+
+int kd_whisper_folder_write(const char *folder, const kd_whisper_file *file,
+                            const kd_number_format *format) {
+    if (format == &kd_format_f8_e5m2)
+        return kd_whisper_folder_write_packed(folder, file, &(kd_packing){.format = format});
+    if (format != &kd_format_f32 && format != &kd_format_f16)
+        return kd_fail(KD_EUSAGE,
+                       "%s: a Hugging Face folder without a layout is written in f32 or f16, "
+                       "or f8_e5m2, not %s",
+                       folder, format->name);
+    const int status =
+        write_texts(folder, file, "", format == &kd_format_f16 ? "float16" : "float32");
+    return status == KD_OK
+               ? kd_folder_weights_write(folder, file->model->params, &kd_whisper_hugging, format)
+               : status;
+}
+
+int kd_whisper_folder_write_packed(const char *folder, const kd_whisper_file *file,
+                                   const kd_packing *packing) {
+    const kd_params *params = file->model->params;
+    const kd_packed_folder out = {.path = folder,
+                                  .params = params,
+                                  .names = &kd_whisper_hugging,
+                                  .repeated = "proj_out",
+                                  .packing = packing};
+    kd_encoding *own = NULL;
+    const kd_encoding *how = file->encoding;
+    kd_text config = {0};
+    int status = kd_packed_folder_begin(&own, &how, &config, &out);
+    if (status == KD_OK) status = write_texts(folder, file, config.text, "float16");
+    if (status == KD_OK) status = kd_packed_folder_end(&out, how);
+    free(config.text);
+    free(own);
     return status;
 }

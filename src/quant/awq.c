@@ -86,8 +86,7 @@ static float whole_scale(const search *k, const kd_tensor *w, const kd_number_fo
 #pragma omp parallel for schedule(static) reduction(max : most)
     for (int64_t i = 0; i < w->size; i++)
         most = fmax(most, fabs((double)w->value[i]) * k->s[i % k->n % k->channels]);
-    const float scale = (float)most / format->largest;
-    return scale > 0 && isfinite(scale) ? scale : 1;
+    return kd_number_format_scale(format, most);
 }
 
 /* Σ error·H·errorᵀ of the rows of one matrix. */

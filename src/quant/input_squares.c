@@ -1,5 +1,6 @@
 #include "quant/input_squares.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/error.h"
@@ -11,6 +12,7 @@ typedef struct {
     float *mean; /* the same, once finished             */
     int groups;
     double rows;
+    double largest; /* magnitude of an input */
 } entry;
 
 struct kd_input_squares {
@@ -87,6 +89,13 @@ static void add_windows(entry *e, const kd_tensor *x, const int *stride, const i
         add_place(e, x, (const int64_t[]){place / KW, place % KW}, stride, padding);
 }
 
+static double largest_of(const kd_tensor *x) {
+    double most = 0;
+#pragma omp parallel for schedule(static) reduction(max : most)
+    for (int64_t i = 0; i < x->size; i++) most = fmax(most, fabs((double)x->value[i]));
+    return most;
+}
+
 static void tell(void *context, const kd_tensor *weight, const kd_tensor *x, const int *stride,
                  const int *padding, int groups) {
     kd_input_squares *s = context;
@@ -101,6 +110,7 @@ static void tell(void *context, const kd_tensor *weight, const kd_tensor *x, con
         s->failed = true;
         return;
     }
+    e->largest = fmax(e->largest, largest_of(x));
     if (stride)
         add_windows(e, x, stride, padding);
     else
@@ -126,6 +136,10 @@ int kd_input_squares_finish(kd_input_squares *s) {
     return seen ? KD_OK
                 : kd_fail(KD_EDATA, "no input of any matrix was seen; calibrate with at least one "
                                     "batch");
+}
+
+float kd_input_squares_largest(const kd_input_squares *s, int param) {
+    return (float)s->entry[param].largest;
 }
 
 bool kd_input_squares_sum(kd_squares_sum *out, const kd_input_squares *s, int param) {

@@ -24,6 +24,9 @@ void kd_input_squares_watch(kd_input_squares *squares, kd_tape *tape);
 /* (groups, length of a row) of parameter `param`; NULL when nothing was multiplied by it. */
 const float *kd_input_squares_of(const kd_input_squares *squares, int param, int *groups);
 
+/* The largest magnitude of what was multiplied by it; 0 when nothing was. */
+float kd_input_squares_largest(const kd_input_squares *squares, int param);
+
 /* What was counted before it is means: sum (groups, length of a row), borrowed, of so many rows.
  * False when nothing was. */
 typedef struct {

@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "files/roles.h"
 
 enum { BOUNDARY = 64 };
 
@@ -14,6 +15,7 @@ typedef struct {
     int param;
     kd_real *own, *rounded;
     unsigned char *bytes; /* as the file will hold it                          */
+    int joined;           /* the first parameter with which it has a scale of the tensor */
     bool final;           /* rounded by what was seen; stays as it is          */
 } entry;
 
@@ -97,7 +99,9 @@ static extent list_entries(rounded *r) {
         const int64_t row = kd_param_rows(p).length;
         const kd_number_format *format = r->encoding[i].format;
         if (!format || format == &kd_format_f32) continue;
-        r->entry[r->count++] = (entry){.param = i, .own = p->tensor.value};
+        int joined = 0;
+        while (!kd_params_joined(params, i, joined)) joined++;
+        r->entry[r->count++] = (entry){.param = i, .own = p->tensor.value, .joined = joined};
         all.longest = row > all.longest ? row : all.longest;
         all.numbers += aligned(p->tensor.size);
         all.bytes += kd_encoding_bytes(&r->encoding[i], p);
@@ -194,15 +198,23 @@ static bool makes_scores(const rounded *r, const kd_param *param) {
     return false;
 }
 
-/* Where the format has a scale of the tensor: w/scale into e->rounded, which is free until the end.
- */
-static float scale_tensor(const entry *e, const kd_tensor *t, const kd_number_format *format) {
+static double largest_of(const kd_real *value, int64_t size) {
+    double most = 0;
+#pragma omp parallel for schedule(static) reduction(max : most)
+    for (int64_t i = 0; i < size; i++) most = fmax(most, fabs((double)value[i]));
+    return most;
+}
+
+/* Where the format has a scale of the tensor, and of those joined to it: w/scale into e->rounded,
+ * which is free until the end. */
+static float scale_tensor(const rounded *r, const entry *e, const kd_tensor *t,
+                          const kd_number_format *format) {
     double most = 0;
     if (!(format->largest > 0)) return 1;
-#pragma omp parallel for schedule(static) reduction(max : most)
-    for (int64_t i = 0; i < t->size; i++) most = fmax(most, fabs((double)e->own[i]));
-    float scale = (float)most / format->largest;
-    if (!(scale > 0) || !isfinite(scale)) scale = 1;
+    for (const entry *o = r->entry; o < r->entry + r->count; o++)
+        if (o->joined == e->joined && r->encoding[o->param].format == format)
+            most = fmax(most, largest_of(o->own, param_of(r, o)->tensor.size));
+    const float scale = kd_number_format_scale(format, most);
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < t->size; i++) e->rounded[i] = e->own[i] / (kd_real)scale;
     return scale;
@@ -222,7 +234,7 @@ static int round_entry(rounded *r, entry *e) {
                           .scratch = r->scratch,
                           .scores = makes_scores(r, param_of(r, e))};
     if (r->products) matrix.products = kd_input_products_of(r->products, e->param, &matrix.groups);
-    const float scale = scale_tensor(e, t, matrix.format);
+    const float scale = scale_tensor(r, e, t, matrix.format);
     if (matrix.format->largest > 0) matrix.w = e->rounded;
     const int status = r->base.how->round_matrix(&matrix);
     if (status < 0) return status;

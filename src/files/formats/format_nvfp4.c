@@ -3,9 +3,10 @@
 
 /* NVIDIA's NVFP4 as ggml lays it out: of 64 values four bytes, the scales of 16 values each in E4M3
  * without sign, then 32 bytes, byte 8·s + j with value j of 16 in its low and value j + 8 in its
- * high half; value = scale·E2M1, times the tensor's own scale, max|w|/(6·448), which lies apart. A
- * scale is max|x|/6 rounded, and the values are rounded with what it was rounded to; where all are
- * 0 it is 1. Weighted, it may be a step less or up to two more, whichever loses least. */
+ * high half; value = scale·E2M1, times the tensor's own scale, max|w|/(6·448) or the next power of
+ * two above it, which lies apart. A scale is max|x|/6 rounded, and the values are rounded with what
+ * it was rounded to; where all are 0 it is 1. Weighted, it may be a step less or up to two more,
+ * whichever loses least. */
 enum {
     BLOCK = 64,
     SUB = 16,

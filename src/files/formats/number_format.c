@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "files/formats/format_small.h"
 
 #define ADDRESS_OF(name) &kd_format_##name,
 static const kd_number_format *const FORMATS[] = {KD_NUMBER_FORMATS(ADDRESS_OF)};
@@ -31,11 +32,8 @@ const kd_number_format *kd_number_format_fit(const kd_number_format *format, int
     return format;
 }
 
-float kd_number_format_scale(const kd_number_format *format, const float *x, int64_t count) {
-    float most = 0;
-    for (int64_t i = 0; i < count && format->largest > 0; i++) most = fmaxf(most, fabsf(x[i]));
-    const float scale = format->largest > 0 ? most / format->largest : 0;
-    return scale > 0 && isfinite(scale) ? scale : 1;
+float kd_number_format_scale(const kd_number_format *format, double most) {
+    return format->largest > 0 ? kd_power_above((float)(most / (double)format->largest)) : 1;
 }
 
 /* Whether all are numbers of at most 2¹⁴: no scale of theirs, nor offset, passes what half
@@ -77,12 +75,11 @@ static int refuse_row(const kd_number_format *format, const float *x, int64_t n,
 
 int kd_number_format_encode(unsigned char *out, const kd_number_format *format, const float *x,
                             const float *importance, int groups, int64_t rows, int64_t n,
-                            const char *name) {
+                            float scale, const char *name) {
     const uint64_t bytes = kd_number_format_bytes(format, n);
     KD_CONTRACT(format->encode && bytes > 0, "%s: rows of %lld in %s", name, (long long)n,
                 format->name);
     const size_t scratch = 2 * (size_t)(WORKERS * n) * sizeof(float);
-    const float scale = kd_number_format_scale(format, x, rows * n);
     float *back = malloc(scratch);
     const int64_t group = importance ? rows / groups : 1;
     int64_t bad = rows;

@@ -14,9 +14,16 @@
  *   iq4_xs              136 bytes, d·s·level(q), a scale for each 32
  *   mxfp4  2^e·E2M1     17 bytes of 32 values
  *   nvfp4  s·E2M1       36 bytes of 64 values, a scale s in E4M3 for each 16, and a float for all
- * of a tensor, which lies apart int8  d·q           4 bytes and one of each value: a row of any
- * length is one block, d is a float. Not ggml's; a GGUF file holds it as two tensors
- * (whisper_file.h).
+ *                       of a tensor, which lies apart
+ *   int8  d·q           4 bytes and one of each value: a row of any length is one block, d is a
+ *                       float. Not ggml's; a GGUF file holds it as two tensors (whisper_file.h)
+ *   f8_e4m3  d·E4M3     likewise; GGUF has no float of eight bits (packing.h)
+ *   f8_e4m3_tensor      a byte of each value, and a float for all of a tensor, which lies apart
+ *   f8_e5m2             a byte, without a scale, as a half-precision number without its last 8 bits
+ *
+ * Scales of whole tensors, and of f8_e4m3's rows, are powers of two: E4M3 is as fine in every
+ * octave, and what is decoded is the same in every reader, in bfloat16 too, in whatever order it
+ * multiplies and whether it multiplies or divides.
  *
  * One file each: format_<name>.c. Encoders give the same bytes as ggml's reference encoders, with
  * importance and without; mxfp4's but where a number lies in the middle of two, nvfp4's differ
@@ -60,7 +67,7 @@ typedef struct kd_number_format {
     int block, bytes;   /* values in a block, and its bytes; block 0: a row is one block of a
                            float and one byte for each value, which GGUF holds as two tensors  */
     float largest; /* ≠ 0: a tensor's values are divided by a scale of its own, which makes its
-                      largest magnitude this, and lies apart (kd_number_format_scale)   */
+                      largest magnitude at most this, and lies apart (kd_number_format_scale) */
     const struct kd_number_format *fallback; /* for rows that cannot be cut into blocks; NULL
                                                 where every row can                            */
     /* Rows of n values, a multiple of `block`. With `importance` (n; NULL: none) they are one row,
@@ -85,7 +92,14 @@ typedef struct kd_number_format {
     X(q6_K)                                                                                        \
     X(q5_1)                                                                                        \
     X(q5_K)                                                                                        \
-    X(q5_0) X(q4_1) X(q4_K) X(q4_0) X(iq4_nl) X(iq4_xs) X(q3_K) X(q2_K) X(mxfp4) X(nvfp4) X(int8)
+    X(q5_0)                                                                                        \
+    X(q4_1)                                                                                        \
+    X(q4_K)                                                                                        \
+    X(q4_0)                                                                                        \
+    X(iq4_nl)                                                                                      \
+    X(iq4_xs)                                                                                      \
+    X(q3_K)                                                                                        \
+    X(q2_K) X(mxfp4) X(nvfp4) X(int8) X(f8_e4m3) X(f8_e4m3_tensor) X(f8_e5m2)
 
 /* What the matrices of a file may have together: mixture.c defines them. */
 #define KD_MIXTURES(X) X(q3_K_S) X(q3_K_M) X(q3_K_L) X(q4_K_S) X(q4_K_M) X(q5_K_S) X(q5_K_M)
@@ -99,7 +113,7 @@ KD_MIXTURES(KD_DECLARE_FORMAT)
 #define KD_FORMAT_CHOICE(name) "|" #name
 #define KD_FORMAT_CHOICES      "f32" KD_SMALL_FORMATS(KD_FORMAT_CHOICE) KD_MIXTURES(KD_FORMAT_CHOICE)
 
-enum { KD_FORMAT_NAME_MAX = 8 }; /* with the 0 */
+enum { KD_FORMAT_NAME_MAX = 16 }; /* with the 0 */
 
 /* Bytes of a row of n values; 0 when the row cannot be cut into blocks. */
 uint64_t kd_number_format_bytes(const kd_number_format *format, int64_t n);
@@ -109,18 +123,19 @@ const kd_number_format *kd_number_format_fit(const kd_number_format *format, int
 
 /* Whether a GGUF file can hold it: as a type of ggml's, or in two tensors. */
 static inline bool kd_number_format_in_gguf(const kd_number_format *format) {
-    return format->ggml_type != KD_NO_GGML_TYPE || format->block == 0;
+    return format->ggml_type != KD_NO_GGML_TYPE || format == &kd_format_int8;
 }
 
-/* The scale of a tensor of `count` values: 1 where the format has none of its own. */
-float kd_number_format_scale(const kd_number_format *format, const float *x, int64_t count);
+/* The scale of a tensor whose largest magnitude is `most`, a power of two: 1 where the format has
+ * none of its own. */
+float kd_number_format_scale(const kd_number_format *format, double most);
 
-/* Encodes `rows` rows of n values; importance (groups,n) of as many equal groups of rows, or NULL.
- * KD_EDATA, naming `name`, when a value would not come back as a
+/* Encodes `rows` rows of n values, divided by the tensor's scale; importance (groups,n) of as many
+ * equal groups of rows, or NULL. KD_EDATA, naming `name`, when a value would not come back as a
  * number: it is none, in a block, or its block's scale passes what half precision holds. */
 int kd_number_format_encode(unsigned char *out, const kd_number_format *format, const float *x,
                             const float *importance, int groups, int64_t rows, int64_t n,
-                            const char *name);
+                            float scale, const char *name);
 
 /* Bytes of `count` values of ggml's type in rows of `row`, also of types that are only stored and
  * not computed with (integers, k-quants …); 0 when the type is unknown, does not divide the row, or
@@ -137,7 +152,7 @@ static inline bool kd_number_format_written(const kd_number_format *format) {
 }
 
 /* "f32, f16, …" of what matrices can be written in, or of the types of ggml's; returns out. */
-enum { KD_FORMAT_LIST_MAX = 256 };
+enum { KD_FORMAT_LIST_MAX = 512 };
 char *kd_number_format_list_written(char out[KD_FORMAT_LIST_MAX]);
 char *kd_number_format_list_ggml(char out[KD_FORMAT_LIST_MAX]);
 

@@ -90,8 +90,8 @@ int kd_language_calibrate(kd_quantized *q, const kd_llama *model, kd_contexts *c
     return status;
 }
 
-int kd_language_see(kd_input_squares *seen, const kd_llama *model, kd_contexts *contexts,
-                    int64_t samples) {
+int kd_language_watch(kd_input_squares *seen, const kd_llama *model, kd_contexts *contexts,
+                      int64_t samples) {
     reading r = {.model = model, .contexts = contexts};
     int status = begin(&r);
     if (status == KD_OK) {

@@ -14,8 +14,8 @@ int kd_language_calibrate(kd_quantized *q, const kd_llama *model, kd_contexts *c
                           int64_t samples);
 
 /* The same for what the products of the model see, which then is known. */
-int kd_language_see(kd_input_squares *seen, const kd_llama *model, kd_contexts *contexts,
-                    int64_t samples);
+int kd_language_watch(kd_input_squares *seen, const kd_llama *model, kd_contexts *contexts,
+                      int64_t samples);
 
 /* A choice of formats (distill/budget.h) by the first spec->samples contexts of that shuffle; the
  * matrices of `model` are trained ones. The caller frees *out. */

@@ -123,11 +123,15 @@ static const kd_config_table QAT_TABLE = {.name = "qat", .key = QAT_KEYS, .count
 static const kd_config_key QUANTIZE_KEYS[] = {
     {"format", KD_KEY_CHOICE, FIELD(kd_language_quantize, format_name), .choices = KD_FORMAT_CHOICES,
      .doc = "of the matrices; q4_K_M and its like are llama.cpp's mixtures"},
+    {"layout", KD_KEY_CHOICE, FIELD(kd_language_quantize, layout), .choices = KD_LAYOUT_CHOICES,
+     .depends = "a GGUF", .doc = "the file is a Hugging Face folder, student.<name>, whose layers' matrices are packed so; embeddings and the output matrix are f16. compressed-tensors: f8_e4m3, f8_e4m3_tensor, nvfp4, mxfp4, q4_0, q8_0, int8; modelopt: f8_e4m3, f8_e4m3_tensor, nvfp4; plain: f8_e5m2"},
+    {"inputs", KD_KEY_SWITCH, FIELD(kd_language_quantize, inputs), .fallback = "false",
+     .doc = "of a layout: whoever runs the folder rounds the inputs of matrices, too; it states the largest that calibration_samples show"},
     BUDGET_KEY(kd_language_quantize),
     {"rounding", KD_KEY_CHOICE, FIELD(kd_language_quantize, rounding), .choices = KD_ROUNDING_CHOICES,
      .depends = "nearest", .doc = KD_ROUNDING_DOC},
     {"calibration_samples", KD_KEY_INTEGER, FIELD(kd_language_quantize, calibration_samples), RANGE(1, 1000000000),
-     .fallback = "32", .doc = "training contexts that are read first, of a fixed shuffle; of roundings that see samples"},
+     .fallback = "32", .doc = "training contexts that are read first, of a fixed shuffle; of roundings that see samples, and of inputs"},
     GPTQ_KEYS(kd_language_quantize),
     {"name", KD_KEY_TEXT, FIELD(kd_language_quantize, name), .depends = "the format, with -qat behind it when it is trained",
      .doc = "of the exported file, student.<name>.gguf"},
@@ -244,14 +248,30 @@ static void qat_finish(kd_config_reader *reader, const cJSON *object, const char
 static void quantize_defaults(kd_config_reader *reader, const cJSON *object, cJSON *out) {
     const cJSON *format = kd_json_get(object, "format");
     const kd_quantizer *rounding = kd_config_rounding(object);
-    if (rounding && rounding->sees == KD_SEES_NOTHING)
+    if (rounding && rounding->sees == KD_SEES_NOTHING &&
+        !cJSON_IsTrue(kd_json_get(object, "inputs")))
         kd_default_none(reader, out, "calibration_samples");
     kd_config_rounding_defaults(reader, object, out);
     char name[sizeof((kd_language_quantize *)0)->name];
     if (!cJSON_IsString(format) && !kd_json_get(object, "budget")) return;
-    snprintf(name, sizeof name, "%.8s%s", cJSON_IsString(format) ? format->valuestring : "budget",
+    snprintf(name, sizeof name, "%.15s%s", cJSON_IsString(format) ? format->valuestring : "budget",
              kd_json_get(object, "qat") ? "-qat" : "");
     kd_default_text(reader, out, "name", name);
+}
+
+static void check_layout(kd_config_reader *reader, const cJSON *object, const char *path,
+                         kd_language_quantize *quantize) {
+    if (!quantize->layout[0] && quantize->inputs)
+        kd_config_complain_key(reader, object, path, "inputs", "goes with a \"layout\" only");
+    if (!quantize->layout[0] && !kd_number_format_in_gguf(quantize->spec.format))
+        kd_config_complain_key(reader, object, path, "format",
+                               "GGUF files cannot hold it: say a \"layout\"");
+    if (quantize->layout[0] && quantize->budget.asked)
+        kd_config_complain_key(reader, object, path, "layout",
+                               "a budget chooses among the formats of a GGUF");
+    else if (quantize->layout[0] && kd_packing_choose(&quantize->packing, quantize->layout,
+                                                      quantize->spec.format, quantize->inputs) < 0)
+        kd_config_complain_key(reader, object, path, "layout", "%s", kd_error());
 }
 
 static void quantize_finish(kd_config_reader *reader, const cJSON *object, const char *path,
@@ -262,15 +282,15 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
     quantize->spec.how = kd_config_rounding(object);
     quantize->spec.format = kd_config_format(&quantize->budget, quantize->format_name);
     kd_config_check_rounding(reader, object, path);
-    if (quantize->spec.how && quantize->spec.how->sees == KD_SEES_NOTHING &&
+    if (quantize->spec.how && quantize->spec.how->sees == KD_SEES_NOTHING && !quantize->inputs &&
         kd_json_get(object, "calibration_samples"))
         kd_config_complain_key(reader, object, path, "calibration_samples",
-                               "goes with a \"rounding\" that sees samples only");
+                               "goes with a \"rounding\" that sees samples, or \"inputs\", only");
     kd_config_check_budget(reader, object, path, &quantize->budget, false);
     if (!quantize->spec.format)
         kd_config_complain(reader, object, false, path, "expected a \"format\" or a \"budget\"");
-    if (quantize->spec.format && !kd_number_format_in_gguf(quantize->spec.format))
-        kd_config_complain_key(reader, object, path, "format", "GGUF files cannot hold it");
+    else
+        check_layout(reader, object, path, quantize);
     snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);
     for (const kd_language_quantize *other = config->quantize; other < quantize; other++)
         if (strcmp(other->name, quantize->name) == 0)

@@ -8,6 +8,7 @@
 #include "config/reader.h"
 #include "data/store.h"
 #include "distill/train_spec.h"
+#include "files/packing.h"
 #include "quant/budget.h"
 
 enum { KD_TEXTS_MAX = 16, KD_LANGUAGE_LAYERS_MAX = 512, KD_LANGUAGE_QUANTIZE_MAX = 24 };
@@ -57,11 +58,14 @@ typedef struct {
 
 /* One file of the student. Several share the float student they start from. */
 typedef struct {
-    char name[16];  /* student.<name>.gguf                             */
-    char stage[24]; /* "qat.<name>": of its checkpoints and log lines  */
+    char name[24];  /* student.<name>.gguf, or the folder student.<name> */
+    char stage[32]; /* "qat.<name>": of its checkpoints and log lines  */
     kd_quantize_spec spec;
     kd_budget_spec budget; /* in place of a format */
     char format_name[KD_FORMAT_NAME_MAX];
+    char layout[24];    /* of a folder; "": a GGUF                                  */
+    kd_packing packing; /* of a layout                                              */
+    bool inputs;        /* the folder states the largest inputs of matrices         */
     char rounding[16];           /* "": nearest, or one that sees samples           */
     int64_t calibration_samples; /* contexts of the training texts, of one that sees */
     bool qat;                    /* false: the float student's numbers, rounded      */

@@ -26,8 +26,12 @@ typedef struct {
     kd_measured_table table;
 } measuring;
 
+/* Of a folder that of its weights. */
 static double size_of(const char *path) {
     struct stat info;
+    char weights[KD_PATH_MAX];
+    if (kd_file_is_folder(path) && kd_path_join(weights, path, "model.safetensors") == KD_OK)
+        path = weights;
     return stat(path, &info) == 0 && S_ISREG(info.st_mode) ? (double)info.st_size : NAN;
 }
 

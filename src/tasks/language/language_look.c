@@ -98,7 +98,8 @@ static int compare_file(const kd_language_run *run, const kd_language_quantize *
     int status = kd_language_run_file(run, how, ptq, path);
     if (status < 0) return status;
     kd_language_origin_file(&now, run, how, ptq);
-    status = kd_results_check_gguf(path, &now);
+    status = how && how->layout[0] ? kd_results_check_folder(path, &now)
+                                   : kd_results_check_gguf(path, &now);
     kd_origin_clear(&now);
     return status;
 }

@@ -71,7 +71,7 @@ static void keep_layer(kd_language_kept *out, const kd_llama *teacher, const kd_
 static int see(kd_input_squares **out, const kd_llama *teacher, kd_contexts *contexts,
                int64_t samples) {
     int status = kd_input_squares_create(out, teacher->params);
-    return status < 0 ? status : kd_language_see(*out, teacher, contexts, samples);
+    return status < 0 ? status : kd_language_watch(*out, teacher, contexts, samples);
 }
 
 static int allocate(kd_language_kept *out, int64_t layers) {
