@@ -277,7 +277,6 @@ static void what_is_not_known_is_refused(void **state) {
     };
     for (size_t i = 0; i < sizeof config / sizeof *config; i++)
         expect_refused(config[i].c, CONFIG, config[i].from, config[i].to, config[i].message);
-    assert_int_equal(unlink("build/test_packing.folder/hf_quant_config.json"), 0);
 }
 
 static void what_is_missing_is_refused(void **state) {

@@ -235,7 +235,7 @@ int kd_packed_folder_end(const kd_packed_folder *folder, const kd_encoding *how)
     }
     if (status == KD_OK) status = write_weights(folder, how);
     if (status == KD_OK)
-        kd_encoding_tell(folder->path, folder->params, kd_packed_format_of,
+        kd_encoding_tell(folder->path, folder->params, how, kd_packed_format_of,
                          folder->packing->format);
     return status;
 }
