@@ -95,6 +95,24 @@ zoo: build/distill zoo-lists
 	    cp runs/zoo_$$student/pareto.svg experiments/zoo/$$student.svg; done
 
 .PHONY: zoo zoo-lists
+# make smollm       14 of SmolLM2-135M's 30 layers taught over novels, and by labels alone  (two hours on two cores)
+# make smollm-ablations  KL against labels, divergences, kinds of targets, narrower students, three seeds  (a night)
+
+# SMOLLM2: HuggingFaceTB/SmolLM2-135M with its tokenizer.
+smollm_texts = runs/smollm_texts
+smollm = NOVELS=$(CURDIR)/$(smollm_texts) SMOLLM2=$(abspath $(or $(SMOLLM2),../models/SmolLM2-135M)) \
+    build/distill train configs/smollm_student.json
+smollm-texts:
+	sh experiments/smollm/texts.sh $(or $(DISTILL_DATA),../shared/data)/text/novels.tar.xz $(smollm_texts)
+smollm: build/distill smollm-texts
+	$(smollm)
+	$(smollm) --set 'name="smollm_labels"' --set 'loss={"kl":0,"hard":1}' --set 'quantize=[]'
+smollm-ablations: build/distill
+	sh experiments/smollm/texts.sh $(or $(DISTILL_DATA),../shared/data)/text/novels.tar.xz $(smollm_texts) 15000
+	sh experiments/smollm/ablations.sh "$(smollm)"
+
+.PHONY: smollm smollm-texts smollm-ablations
+
 # make distilbert   six layers from BERT-base over novels, then SST-2        (two hours on two cores)
 
 # NOVELS: a folder of AUTHOR_TITLE_YEAR.txt or a .tar.xz of them; SST2: a folder with train.tsv and dev.tsv

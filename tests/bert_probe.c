@@ -91,7 +91,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < params->count; i++) {
         kd_named named;
         kd_names_find(&named, kd_bert_hugging(&file->model->spec, false), params->list[i]);
-        puts(named.name);
+        printf("%s %lld\n", named.name, (long long)params->list[i]->tensor.size);
         put(out, params->list[i]->tensor.grad, params->list[i]->tensor.size);
     }
     return fclose(out) == 0 ? 0 : 74;

@@ -232,7 +232,8 @@ static void other_files_are_refused(void **state) {
     test_write(path, "hello", 5);
     assert_int_equal(DISTILL("inspect", path), 65);
     assert_says(complained,
-                "is not a config, checkpoint, teacher store, GGUF, safetensors or whisper");
+                "is not a config, checkpoint, teacher store, GGUF, safetensors, "
+                "whisper.cpp or .onnx file");
     test_write(path, "", 0);
     assert_int_equal(DISTILL("verify", path), 65);
     test_write(path, "GGUF", 4);

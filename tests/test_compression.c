@@ -87,7 +87,7 @@ static void test_shown(void **state) {
     assert_non_null(strstr(page.text, "0.01000")); /* the median */
     assert_non_null(strstr(page.text, "90.00 %"));
     int points = 0;
-    for (const char *at = page.text; (at = strstr(at, "<circle")); at++) points++;
+    for (const char *at = page.text; (at = strstr(at, " r=\"3\"")); at++) points++;
     assert_int_equal(points, 5); /* of all that are files */
     free(page.text);
     kd_measured_clear(&t);

@@ -169,8 +169,8 @@ static void test_everything(void **state) {
     kd_llama_file *initial;
     assert_ok(kd_tape_create(&tape, 0));
     assert_ok(kd_language_score_of(&score, run.student->model, run.teacher->model, run.test, tape));
-    assert_ok(
-        kd_language_student_create(&initial, run.teacher, &config->model, 1, KD_LLAMA_FROZEN));
+    assert_ok(kd_language_student_create(&initial, run.teacher, &config->model, NULL, 1,
+                                         KD_LLAMA_FROZEN));
     assert_ok(kd_language_score_of(&before, initial->model, run.teacher->model, run.test, tape));
     assert_true(score.nats < before.nats);
     assert_true(score.divergence < before.divergence);
@@ -238,14 +238,14 @@ static void test_layers(void **state) {
     kd_llama_file *teacher, *student;
     assert_ok(kd_llama_file_open(&teacher, test_path(*state, "teacher"), KD_LLAMA_FROZEN));
     const kd_language_model model = {.keep_count = 2, .keep = {1, 2}};
-    assert_ok(kd_language_student_create(&student, teacher, &model, 1, KD_LLAMA_TRAIN));
+    assert_ok(kd_language_student_create(&student, teacher, &model, NULL, 1, KD_LLAMA_TRAIN));
     const kd_tensor *a = &student->model->block[0].up.weight->tensor;
     const kd_tensor *b = &teacher->model->block[1].up.weight->tensor;
     assert_memory_equal(a->value, b->value, (size_t)a->size * sizeof *a->value);
     assert_int_equal(student->model->params->count, 2 + 2 * 9);
     kd_llama_file_free(student);
     const kd_language_model narrow = {.start = KD_START_RANDOM, .width = 8, .heads = 1};
-    assert_ok(kd_language_student_create(&student, teacher, &narrow, 1, KD_LLAMA_TRAIN));
+    assert_ok(kd_language_student_create(&student, teacher, &narrow, NULL, 1, KD_LLAMA_TRAIN));
     assert_int_equal(student->model->spec.width, 8);
     assert_int_equal(student->model->spec.layers, TINY_LAYERS);
     kd_llama_file_free(student);
@@ -331,6 +331,12 @@ static void test_tokenizes_once(void **state) {
     open_run(&run, folder, config, "runs");
     unsetenv("TMPDIR");
     assert_string_equal(kd_contexts_hash(run.train).hex, first.hex);
+    kd_language_run_close(&run);
+    setenv("TMPDIR", nowhere, 1); /* nor does what only looks */
+    assert_refused(kd_language_run_look(&run, config, NULL), KD_EIO, "temporary file");
+    kd_language_run_close(&run);
+    assert_ok(kd_language_run_look(&run, config, runs));
+    unsetenv("TMPDIR");
     kd_language_run_close(&run);
     kd_language_config_free(config);
 }
@@ -524,6 +530,21 @@ static void test_dry_run(void **state) {
     }
 }
 
+/* A prompt has all of its bytes, 0 too; a bad one is named, and not the model. */
+static void test_prompts(void **state) {
+    test_folder *folder = *state;
+    char model[KD_PATH_MAX], prompt[KD_PATH_MAX];
+    test_copy(model, sizeof model, test_path(folder, "teacher"));
+    test_copy(prompt, sizeof prompt, test_path(folder, "prompt"));
+    test_write(prompt, "a\0b\n", 4);
+    assert_non_null(freopen(prompt, "r", stdin));
+    if (DISTILL("generate", model, "-", "--tokens", "1") != 0) fail_msg("%s", complained);
+    assert_says(complained, "prompt: 3 tokens");
+    assert_int_equal(DISTILL("generate", model, "a\xff", "--tokens", "1"), 65);
+    assert_says(complained, "the prompt: ");
+    assert_null(strstr(complained, "teacher"));
+}
+
 int main(void) {
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, test_teardown)
     const struct CMUnitTest tests[] = {
@@ -534,6 +555,7 @@ int main(void) {
         WITH_FOLDER(test_tokenizes_once), WITH_FOLDER(test_imatrix),
         WITH_FOLDER(test_chat),           WITH_FOLDER(test_inspected),
         WITH_FOLDER(test_dry_run),        WITH_FOLDER(test_calibrated),
+        WITH_FOLDER(test_prompts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -228,7 +228,8 @@ static void test_there_and_back(void **state) {
         ASSERT_OK(kd_onnx_import_weights(m.import));
         if (!kd_net_same(c.net, m.net, difference, sizeof difference))
             fail_msg("%s: %s", ONNX_NETS[i].name, difference);
-        assert_same_logits(&c, &m, 0);
+        assert_same_logits(&c, &m,
+                           sizeof(kd_real) > sizeof(float) ? 1e-5 : 0); /* the file has floats */
         imported_free(&m);
         case_free(&c);
     }
@@ -302,7 +303,8 @@ static void test_foreign_forms(void **state) {
     const int64_t window[4] = {3, 2, 4, 4}, three = 3, ten = 10, matrix[2] = {3, 10};
     add_tensor(onnx, "w", 4, window, 1, -1);
     add_tensor(onnx, "b", 1, &three, 2, -1);
-    add_tensor(onnx, "gamma", 1, &three, 3, 0.5);
+    add_tensor(onnx, "stored", 1, &three, 3, 0.5);
+    kd_onnx_add(onnx, "Identity", "gamma", 1, (const char *[]){"stored"}, 0, NULL);
     add_tensor(onnx, "beta", 1, &three, 4, -1);
     add_tensor(onnx, "mean", 1, &three, 5, -1);
     add_tensor(onnx, "var", 1, &three, 6, 0.5);

@@ -1,8 +1,8 @@
 /* The program as its user runs it, on a small data set made here: every stage, the files it leaves,
  * the exit codes, and the same bits from another start and another thread count. */
 #include <cjson/cJSON.h>
-#include <omp.h>
 #include <math.h>
+#include <omp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -51,6 +51,9 @@ static int setup(void **state) {
                      " \"quantize\": [{\"weight_bits\": 4, \"method\": \"lsq\", \"qat\": "
                      "{\"epochs\": 1, \"learning_rate\": 0.001, \"delay_steps\": 5}}, "
                      "{\"name\": \"eight\"}]");
+    write_config("frugal", CNN TRAIN ",\n \"quantize\": [{\"format\": \"int8\"}, {\"budget\": "
+                                     "{\"bits_per_weight\": 14, \"sensitivity\": \"measured\", "
+                                     "\"samples\": 2}, \"qat\": {\"epochs\": 1}}]");
     return 0;
 }
 
@@ -303,16 +306,38 @@ static void exit_codes(void **state) {
     assert_int_equal(DISTILL("--version"), 0);
 }
 
+/* Formats of a classifier by a budget, by calibration and trained: measured as all others are, with
+ * their distance from the float student; compress is train of a config with "quantize". */
+static void keeps_a_budget(void **state) {
+    (void)state;
+    assert_int_equal(DISTILL("compress", "big.json"), 78);
+    assert_int_equal(DISTILL("compress", "frugal.json"), 0);
+    static const char *const written[] = {"pareto.svg", "report.html", "budget.budget.svg",
+                                          "budget.budget.json", "student.budget.ptq.gguf"};
+    for (size_t i = 0; i < sizeof written / sizeof *written; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "runs/frugal/%s", written[i]);
+        assert_true(kd_file_exists(path));
+    }
+    cJSON *choice = read_report("runs/frugal/budget.budget.json");
+    assert_true(number(choice, "bits_per_weight") <= 14);
+    cJSON_Delete(choice);
+    cJSON *report = read_report("runs/frugal/report.json");
+    const double kl = number(find_model(report, "ptq"), "kl_to_float");
+    assert_true(kl >= 0 && kl < 0.01); /* of int8 */
+    cJSON_Delete(report);
+    assert_int_equal(DISTILL("quantize", "frugal.json", "--runs", "tight", "--set",
+                             "quantize={\"budget\":{\"bits_per_weight\":2}}"),
+                     78);
+}
+
 int main(int argc, char **argv) {
     if (argc > 2 && strcmp(argv[1], "--as-distill") == 0) return kd_cli_main(argc - 1, argv + 1);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(kills_change_nothing),
-                                       cmocka_unit_test(whole_run),
-                                       cmocka_unit_test(same_bits_elsewhere),
-                                       cmocka_unit_test(hints_train),
-                                       cmocka_unit_test(ensemble_topk_lsq_4_bit),
-                                       cmocka_unit_test(store_from_python_trains),
-                                       cmocka_unit_test(a_changed_config_is_refused),
-                                       cmocka_unit_test(a_missing_class_is_found),
-                                       cmocka_unit_test(exit_codes)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kills_change_nothing),     cmocka_unit_test(whole_run),
+        cmocka_unit_test(same_bits_elsewhere),      cmocka_unit_test(hints_train),
+        cmocka_unit_test(ensemble_topk_lsq_4_bit),  cmocka_unit_test(keeps_a_budget),
+        cmocka_unit_test(store_from_python_trains), cmocka_unit_test(a_changed_config_is_refused),
+        cmocka_unit_test(a_missing_class_is_found), cmocka_unit_test(exit_codes)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -395,8 +395,8 @@ static void wide_products_are_symmetric(void **state) {
     bool again;
     int groups;
     assert_ok(kd_params_create(&params));
-    const kd_param *wide = kd_params_add(params, "wide", 2, (int64_t[]){2, COLUMNS},
-                                         KD_INIT_HE_NORMAL, 1, 1, KD_PARAM_TRAINED);
+    kd_param *wide = kd_params_add(params, "wide", 2, (int64_t[]){2, COLUMNS}, KD_INIT_HE_NORMAL, 1,
+                                   1, KD_PARAM_TRAINED);
     assert_ok(kd_params_layout(params, 1));
     assert_ok(kd_tape_create(&tape, 1));
     kd_tensor *x = kd_tape_input(tape, 2, (int64_t[]){ROWS, COLUMNS});

@@ -142,7 +142,7 @@ static void finds_each_mistake(void **state) {
          ", \"quantize\": [{\"format\": \"q8_0\", \"name\": \"..\"}]}",
          "$.quantize[0].name: files have this name"},
         {"{" DATA ", " MODEL ", " TEACH ", " TRAIN ", \"quantize\": [{\"name\": \"x\"}]}",
-         "$.quantize[0].format: missing"},
+         "$.quantize[0]: expected a \"format\" or a \"budget\""},
         {"{" DATA ", " MODEL ", " TEACH ", " TRAIN ", \"quantize\": [{\"format\": \"q6_0\"}]}",
          "found \"q6_0\""},
         {"{" DATA ", " MODEL ", " TRAIN "}", "$.teacher: missing"},

@@ -191,12 +191,17 @@ static void files_are_quantized(void **state) {
     test_folder *folder = *state;
     write_config(folder, ", \"quantize\": [{\"format\": \"q4_0\"},"
                          " {\"format\": \"q4_0\", \"qat\": {\"epochs\": 2}},"
-                         " {\"format\": \"int8\", \"qat\": {\"epochs\": 1}}]");
+                         " {\"format\": \"int8\", \"qat\": {\"epochs\": 1}},"
+                         " {\"budget\": {\"bits_per_weight\": 20, \"samples\": 1}}]");
     assert_carried_out(folder, "train", "runs", "data.test=[\"held.tsv\"]");
     assert_says(printed, "student before training");
     assert_says(printed, "student q4_0 (QAT)");
     assert_true(kd_file_exists(test_path(folder, "runs/tiny/report.html")));
     assert_says(printed, "student int8 (QAT)");
+    assert_says(printed, "student budget (PTQ)");
+    assert_true(kd_file_exists(test_path(folder, "runs/tiny/student.budget.gguf")));
+    assert_false(kd_file_exists(test_path(folder, "runs/tiny/student.budget.bin")));
+    assert_true(kd_file_exists(test_path(folder, "runs/tiny/budget.budget.svg")));
     static const char *const files[] = {
         "runs/tiny/student.q4_0.bin", "runs/tiny/student.q4_0-qat.bin",
         "runs/tiny/student.q4_0-qat.gguf", "runs/tiny/student.int8-qat.gguf"};

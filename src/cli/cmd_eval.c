@@ -48,7 +48,7 @@ int kd_cmd_eval(int argc, char **argv) {
     if (status == KD_OK)
         status = find_model(model, &arguments, config.task->run_name(config.config));
     if (status == KD_OK) {
-        kd_measurement what = {.model = model};
+        kd_measurement what = {.model = model, .runs = kd_stage_runs(&arguments)};
         what.bias_count = kd_arguments_all(&arguments, "bias", &what.bias);
         status = config.task->measure(config.config, &what);
     }

@@ -103,20 +103,16 @@ static int read_options(kd_generating *out, const kd_arguments *arguments) {
 }
 
 /* The prompt, or all of the standard input, without the newline at its end. The caller frees. */
-static int read_prompt(char **out, const char *argument) {
-    kd_text text = {0};
+static int read_prompt(kd_text *out, const char *argument) {
     char buffer[4096];
     size_t n;
-    if (strcmp(argument, "-") != 0) {
-        *out = strdup(argument);
-        return *out ? KD_OK : kd_fail_memory(strlen(argument), "the prompt");
-    }
-    while ((n = fread(buffer, 1, sizeof buffer, stdin)) > 0)
-        kd_text_add(&text, "%.*s", (int)n, buffer);
-    int status = kd_text_finish(&text, "the prompt");
-    if (status == KD_OK && text.length > 0 && text.text[text.length - 1] == '\n')
-        text.text[text.length - 1] = '\0';
-    *out = text.text;
+    const bool stream = strcmp(argument, "-") == 0;
+    if (!stream) kd_text_add(out, "%s", argument);
+    while (stream && (n = fread(buffer, 1, sizeof buffer, stdin)) > 0)
+        for (size_t i = 0; i < n; i++) kd_text_add(out, "%c", buffer[i]);
+    int status = kd_text_finish(out, "the prompt");
+    if (status == KD_OK && stream && out->length > 0 && out->text[out->length - 1] == '\n')
+        out->text[--out->length] = '\0';
     return status;
 }
 
@@ -148,15 +144,18 @@ static int end_answers(kd_llama_ends *ends, const kd_text_tokenizer *tokenizer, 
 
 /* A message to the assistant and the head of its answer, as the model's template has them. Of a
  * prompt no part is an answer, so that there is one. */
-static int encode_chat(int32_t **id, int64_t *n, kd_llama_file *file, const char *prompt) {
+static int encode_chat(int32_t **id, int64_t *n, kd_llama_file *file, const char *path,
+                       const kd_text *prompt) {
     const kd_text_tokenizer *t = file->tokenizer;
     const char *template = kd_text_tokenizer_template(t);
     const int32_t bos = kd_text_tokenizer_ids(t)->bos;
-    const kd_chat_message message = {"user", prompt};
+    const kd_chat_message message = {"user", prompt->text};
     char begin[256] = "";
     kd_chat chat;
     kd_chat_text text = {0};
-    if (!template) return kd_fail(KD_EDATA, "%s", "it has no chat template");
+    if (!template) return kd_fail(KD_EDATA, "%s: it has no chat template", path);
+    if (strlen(prompt->text) < prompt->length)
+        return kd_fail(KD_EDATA, "%s", "the prompt: byte 0, which no message has");
     if (bos >= 0) {
         const kd_token_bytes token = kd_text_tokenizer_token(t, bos);
         snprintf(begin, sizeof begin, "%.*s", (int)token.length, token.bytes);
@@ -164,26 +163,34 @@ static int encode_chat(int32_t **id, int64_t *n, kd_llama_file *file, const char
     int status = kd_chat_recognise(&chat, template);
     if (status == KD_OK) status = end_answers(&file->ends, t, chat.form);
     if (status == KD_OK) status = kd_chat_render(&text, &chat, &message, 1, begin, true);
-    if (status == KD_OK)
+    if (status < 0) kd_fail_in(status, "%s", path);
+    if (status == KD_OK) {
         status = kd_text_tokenizer_encode(id, n, t, text.text.text, text.text.length, false);
+        if (status < 0) kd_fail_in(status, "%s", "the prompt in the chat template");
+    }
     kd_chat_text_clear(&text);
     return status;
 }
 
-static int generate(kd_llama_file *file, const char *path, const char *prompt, bool chat,
+static int encode(int32_t **id, int64_t *n, const kd_text_tokenizer *tokenizer,
+                  const kd_text *prompt) {
+    const int status =
+        kd_text_tokenizer_encode(id, n, tokenizer, prompt->text, prompt->length, true);
+    return status < 0 ? kd_fail_in(status, "%s", "the prompt") : status;
+}
+
+static int generate(kd_llama_file *file, const char *path, const kd_text *prompt, bool chat,
                     const kd_generating *how) {
     int32_t *id = NULL;
     int64_t n = 0;
     kd_generated done;
     printer p = {.tokenizer = file->tokenizer};
     int status =
-        chat ? encode_chat(&id, &n, file, prompt)
-             : kd_text_tokenizer_encode(&id, &n, file->tokenizer, prompt, strlen(prompt), true);
-    if (status < 0) return kd_fail_in(status, "%s", path);
-    if (n == 0)
+        chat ? encode_chat(&id, &n, file, path, prompt) : encode(&id, &n, file->tokenizer, prompt);
+    if (status == KD_OK && n == 0)
         status = kd_fail(KD_EUSAGE, "%s", "the prompt is empty; there is nothing to go on with");
     if (status == KD_OK) {
-        if (!chat) fputs(prompt, stdout);
+        if (!chat) fwrite(prompt->text, 1, prompt->length, stdout);
         status = kd_generate(&done, file, id, n, how, print_token, &p);
     }
     if (status == KD_OK) {
@@ -206,7 +213,7 @@ int kd_cmd_generate(int argc, char **argv) {
     if (status != KD_OK) return status;
     kd_generating how = {0};
     kd_llama_file *file = NULL, *draft = NULL;
-    char *prompt = NULL;
+    kd_text prompt = {0};
     const char *path = arguments.positional[0], *other = kd_arguments_value(&arguments, "draft");
     status = read_options(&how, &arguments);
     if (status == KD_OK) status = read_prompt(&prompt, arguments.positional[1]);
@@ -215,8 +222,8 @@ int kd_cmd_generate(int argc, char **argv) {
     if (status == KD_OK && other) status = kd_generate_check_draft(file, path, draft, other);
     how.draft = draft;
     if (status == KD_OK)
-        status = generate(file, path, prompt, kd_arguments_has(&arguments, "chat"), &how);
-    free(prompt);
+        status = generate(file, path, &prompt, kd_arguments_has(&arguments, "chat"), &how);
+    free(prompt.text);
     kd_llama_file_free(file);
     kd_llama_file_free(draft);
     return status;

@@ -12,7 +12,7 @@ static const kd_config_key BUDGET_KEYS[] = {
     {"bits_per_weight", KD_KEY_REAL, FIELD(kd_budget_spec, bits_per_weight), .low = 0, .high = 32, .above = true,
      .doc = "of all parameters together, those that stay f32 too; the file keeps within it"},
     {"bytes", KD_KEY_TEXT, FIELD(kd_budget_spec, size),
-     .doc = "likewise the bytes of all tensors, as \"30 MB\": B, kB, MB, GB, KiB, MiB, GiB; what a file has besides, tokens for one, is not counted"},
+     .doc = "likewise their bytes in the file, as \"30 MB\": B, kB, MB, GB, KiB, MiB, GiB; what a file has besides, tokens and mel filters, is not counted"},
     {"sensitivity", KD_KEY_CHOICE, FIELD(kd_budget_spec, sensitivity), .choices = "gradient|measured",
      .fallback = "\"gradient\"",
      .doc = "what rounding a matrix costs: gradient, by one backward pass a sample for all matrices and formats; measured, each matrix is then rounded by itself, too, and the model asked once more"},

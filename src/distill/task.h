@@ -28,6 +28,7 @@ typedef enum {
 /* One model on a config's test set. */
 typedef struct {
     const char *model; /* its file or folder                                  */
+    const char *runs;  /* the folder of all runs                              */
     int bias_count;    /* "CLASSES=SHIFT" of --bias, for tasks with classes    */
     const char *const *bias;
 } kd_measurement;

@@ -380,6 +380,7 @@ static int add_shortcut(import *m, const kd_onnx_operator *op) {
 static int add_alias(import *m, const kd_onnx_operator *op) {
     const kd_onnx_tensor *shape = NULL;
     int64_t axis = 1;
+    if (kd_onnx_find(m->tables, op->out)) return KD_OK; /* another name of a tensor */
     int in = 0, status = input_of(m, op, 0, &in);
     if (status < 0) return status;
     const kd_extent e = m->net->node[in].out;

@@ -146,11 +146,17 @@ static int read_tensor(kd_onnx_tables *t, kd_onnx_tensor *out, kd_proto_rest res
     return KD_OK;
 }
 
+static const kd_onnx_tensor *find_stored(const kd_onnx_tables *tables, kd_onnx_text name) {
+    for (int i = 0; i < tables->tensors; i++)
+        if (kd_onnx_same(tables->tensor[i].name, name)) return &tables->tensor[i];
+    return NULL;
+}
+
 static int add_tensor(kd_onnx_tables *t, kd_proto_rest rest, const kd_onnx_text *name) {
     kd_onnx_tensor *tensor = &t->tensor[t->tensors];
     int status = read_tensor(t, tensor, rest);
     if (name) tensor->name = *name;
-    if (status == KD_OK && kd_onnx_find(t, tensor->name))
+    if (status == KD_OK && find_stored(t, tensor->name))
         status =
             kd_fail(KD_EDATA, "%s: two tensors are called \"%.*s\"", t->path,
                     (int)(tensor->name.length < 64 ? tensor->name.length : 64), tensor->name.at);
@@ -158,10 +164,15 @@ static int add_tensor(kd_onnx_tables *t, kd_proto_rest rest, const kd_onnx_text 
     return status;
 }
 
+/* PyTorch stores equal tensors once, with an Identity for each other name. */
 const kd_onnx_tensor *kd_onnx_find(const kd_onnx_tables *tables, kd_onnx_text name) {
-    for (int i = 0; i < tables->tensors; i++)
-        if (kd_onnx_same(tables->tensor[i].name, name)) return &tables->tensor[i];
-    return NULL;
+    const kd_onnx_tensor *found = find_stored(tables, name);
+    for (int i = 0; i < tables->operators && !found; i++) {
+        const kd_onnx_operator *op = &tables->operator[i];
+        if (op->inputs == 1 && kd_onnx_same(op->out, name) && kd_onnx_is(op->kind, "Identity"))
+            return find_stored(tables, op->in[0]);
+    }
+    return found;
 }
 
 /* --- operators ----------------------------------------------------------------------------------

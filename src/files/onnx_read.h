@@ -60,7 +60,7 @@ kd_onnx_text kd_onnx_fact(const kd_onnx_tables *tables, const char *key);
 bool kd_onnx_is(kd_onnx_text text, const char *word);
 bool kd_onnx_same(kd_onnx_text a, kd_onnx_text b);
 
-/* NULL when there is none of this name. */
+/* The tensor that is called so, or that an Identity calls so; NULL when there is none. */
 const kd_onnx_tensor *kd_onnx_find(const kd_onnx_tables *tables, kd_onnx_text name);
 
 /* The setting `name` of an operator: its first numbers, at most n, into out; how many it has, 0

@@ -53,11 +53,10 @@ static void tell(const char *out, const model *m) {
         if (!kd_onnx_keeps(m->how[i].format) && count++ == 0) first = i;
     }
     if (count > 0)
-        kd_log("%s: %d of %d matrices are float32: %s, of rows of %lld, is %s in the model, and "
-               "ONNX has blocks of q4_0 and q8_0 alone",
+        kd_log("%s: %d of %d matrices are float32, since only rows of whole blocks of q4_0 or q8_0 "
+               "stay small there; the first is %s, of rows of %lld",
                out, count, all, m->learner->params->list[first]->name,
-               (long long)kd_param_rows(m->learner->params->list[first]).length,
-               m->how[first].format->name);
+               (long long)kd_param_rows(m->learner->params->list[first]).length);
 }
 
 static int write_model(const char *path, const char *out, const kd_number_format *format) {

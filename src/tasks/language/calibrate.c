@@ -98,6 +98,7 @@ int kd_language_watch(kd_input_squares *seen, const kd_llama *model, kd_contexts
         kd_input_squares_watch(seen, r.tape);
         status = read_all(&r, samples);
     }
+    if (status == KD_OK) status = kd_input_squares_finish(seen);
     end(&r);
     return status;
 }

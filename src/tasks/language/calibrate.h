@@ -1,11 +1,11 @@
-/* What a quantizer sees of a language model before it rounds: training contexts on their way
- * through it.
- */
+/* What a quantizer sees of a language model before it rounds, and whoever makes it narrower:
+ * training contexts on their way through it. */
 #ifndef KD_TASKS_LANGUAGE_CALIBRATE_H
 #define KD_TASKS_LANGUAGE_CALIBRATE_H
 
 #include "layers/llama.h"
 #include "quant/budget.h"
+#include "quant/input_squares.h"
 #include "tasks/language/contexts.h"
 
 /* The first `samples` contexts of a fixed shuffle, or all; with progress on stderr. Then `q`, which
@@ -13,7 +13,7 @@
 int kd_language_calibrate(kd_quantized *q, const kd_llama *model, kd_contexts *contexts,
                           int64_t samples);
 
-/* The same contexts, for what looks at the inputs of matrices. */
+/* The same for what the products of the model see, which then is known. */
 int kd_language_watch(kd_input_squares *seen, const kd_llama *model, kd_contexts *contexts,
                       int64_t samples);
 

@@ -56,9 +56,11 @@ static const kd_config_key MODEL_KEYS[] = {
     {"start", KD_KEY_CHOICE, FIELD(kd_language_config, model.start), .choices = "teacher|random",
      .fallback = "\"teacher\"", .doc = "with the teacher's numbers, or with random ones"},
     SIZE(width, 1 << 14, "of the hidden states, where start is random"),
-    SIZE(heads, 1 << 10, "of attention, likewise"),
+    SIZE(heads, 1 << 10, "of attention; where start is teacher, the most important ones are kept, all that ask one key together"),
     SIZE(key_heads, 1 << 10, "of its keys and values, likewise"),
-    SIZE(hidden, 1 << 16, "units of the feed-forward layers, likewise"),
+    SIZE(hidden, 1 << 16, "units of the feed-forward layers; where start is teacher, the most important ones"),
+    {"calibration_samples", KD_KEY_INTEGER, FIELD(kd_language_config, model.calibration_samples), RANGE(1, 1000000000),
+     .fallback = "32", .doc = "training contexts the teacher reads to tell which heads and units are important, of a fixed shuffle; of narrower students"},
 };
 static const kd_config_table MODEL_TABLE = {.name = "model", .key = MODEL_KEYS,
     .count = COUNT(MODEL_KEYS), .finish = model_finish, .doc = "The student."};
@@ -189,17 +191,22 @@ static void root_finish(kd_config_reader *reader, const cJSON *object, const cha
 static void model_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                          void *base) {
     const kd_language_model *model = &((const kd_language_config *)base)->model;
-    static const char *const sizes[] = {"width", "heads", "key_heads", "hidden"};
     if (model->keep_count > 0 && (model->layers > 0 || model->start == KD_START_RANDOM))
         kd_config_complain_key(reader, object, path, "keep",
                                "says the layers by itself: without \"layers\" and random starts");
     for (int i = 1; i < model->keep_count; i++)
         if (model->keep[i] <= model->keep[i - 1])
             kd_config_complain_key(reader, object, path, "keep", "expected rising numbers");
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes && model->start != KD_START_RANDOM; i++)
-        if (kd_json_get(object, sizes[i]))
-            kd_config_complain_key(reader, object, path, sizes[i],
-                                   "goes with \"start\": \"random\" only");
+    const bool random = model->start == KD_START_RANDOM;
+    if (!random && kd_json_get(object, "width"))
+        kd_config_complain_key(reader, object, path, "width",
+                               "goes with \"start\": \"random\" only");
+    if (kd_json_get(object, "calibration_samples") &&
+        (random || (!model->heads && !model->key_heads && !model->hidden)))
+        kd_config_complain_key(
+            reader, object, path, "calibration_samples",
+            "goes with \"heads\", \"key_heads\" or \"hidden\" of a student of the "
+            "teacher's only");
 }
 
 static void teacher_finish(kd_config_reader *reader, const cJSON *object, const char *path,
@@ -247,8 +254,7 @@ static void quantize_defaults(kd_config_reader *reader, const cJSON *object, cJS
     kd_config_rounding_defaults(reader, object, out);
     char name[sizeof((kd_language_quantize *)0)->name];
     if (!cJSON_IsString(format) && !kd_json_get(object, "budget")) return;
-    snprintf(name, sizeof name, "%.15s%s",
-             cJSON_IsString(format) ? format->valuestring : "budget",
+    snprintf(name, sizeof name, "%.15s%s", cJSON_IsString(format) ? format->valuestring : "budget",
              kd_json_get(object, "qat") ? "-qat" : "");
     kd_default_text(reader, out, "name", name);
 }
@@ -264,7 +270,7 @@ static void check_layout(kd_config_reader *reader, const cJSON *object, const ch
         kd_config_complain_key(reader, object, path, "layout",
                                "a budget chooses among the formats of a GGUF");
     else if (quantize->layout[0] && kd_packing_choose(&quantize->packing, quantize->layout,
-                                                 quantize->spec.format, quantize->inputs) < 0)
+                                                      quantize->spec.format, quantize->inputs) < 0)
         kd_config_complain_key(reader, object, path, "layout", "%s", kd_error());
 }
 
@@ -282,8 +288,7 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
                                "goes with a \"rounding\" that sees samples, or \"inputs\", only");
     kd_config_check_budget(reader, object, path, &quantize->budget, false);
     if (!quantize->spec.format)
-        kd_config_complain(reader, object, false, path,
-                           "expected a \"format\" or a \"budget\"");
+        kd_config_complain(reader, object, false, path, "expected a \"format\" or a \"budget\"");
     else
         check_layout(reader, object, path, quantize);
     snprintf(quantize->stage, sizeof quantize->stage, "qat.%s", quantize->name);

@@ -33,8 +33,10 @@ typedef struct {
     int keep_count; /* layers of the teacher by number; none: evenly, the first and the last
                        among them                                                            */
     int keep[KD_LANGUAGE_LAYERS_MAX];
-    kd_language_start start;             /* random ones may be narrower                    */
-    int width, heads, key_heads, hidden; /* 0: the teacher's                                */
+    kd_language_start start;
+    int width, heads, key_heads, hidden; /* 0: the teacher's; of its numbers the most important
+                                            heads and units are kept, and all of the width  */
+    int64_t calibration_samples;         /* contexts that tell which those are              */
 } kd_language_model;
 
 /* Where the teacher's soft targets come from: it runs beside the student, or has written them down.

@@ -91,8 +91,8 @@ static int add_file(measuring *m, const char *name, const char *kind, const char
 static int add_initial(measuring *m) {
     const kd_language_config *config = m->run->config;
     kd_llama_file *initial;
-    int status = kd_language_student_create(&initial, m->run->teacher, &config->model, config->seed,
-                                            KD_LLAMA_FROZEN);
+    int status = kd_language_student_create(&initial, m->run->teacher, &config->model,
+                                            m->run->train, config->seed, KD_LLAMA_FROZEN);
     if (status == KD_OK)
         status = add(m, "student before training", "initial", "", initial->model, NAN, NULL);
     kd_llama_file_free(initial);

@@ -52,12 +52,12 @@ static kd_quantizable quantizable(const kd_llama_file *file) {
 }
 
 /* Formats for the student, where the entry has a budget; they are chosen once. */
-static int choose(kd_language_run *run, kd_llama_file *file, const kd_language_quantize *how) {
+static int choose(kd_language_run *run, const kd_language_quantize *how) {
     kd_budget **budget = &run->budget[how - run->config->quantize];
-    const kd_quantizable model = quantizable(file);
+    const kd_quantizable model = quantizable(run->student);
     if (!how->budget.asked || *budget) return KD_OK;
-    int status =
-        kd_language_budget(budget, &how->budget, &model, file->model, run->train, how->name);
+    int status = kd_language_budget(budget, &how->budget, &model, run->student->model, run->train,
+                                    how->name);
     return status < 0 ? status : kd_budget_save(*budget, run->folder, how->name);
 }
 
@@ -115,8 +115,9 @@ static int write_quantized(kd_language_run *run, const kd_language_quantize *how
     static const kd_language_model same = {.start = KD_START_TEACHER};
     kd_llama_file *copy = NULL;
     kd_quantized *quantized = NULL;
-    int status = kd_language_student_create(&copy, run->student, &same, 0, KD_LLAMA_TRAIN);
-    if (status == KD_OK) status = choose(run, copy, how);
+    int status = choose(run, how);
+    if (status == KD_OK)
+        status = kd_language_student_create(&copy, run->student, &same, NULL, 0, KD_LLAMA_TRAIN);
     if (status == KD_OK)
         status = quantize(&quantized, run, copy, how, run->budget[how - run->config->quantize]);
     if (status == KD_OK && how->qat)
@@ -150,7 +151,7 @@ int kd_language_run_quantize(kd_language_run *run) {
     for (int i = 0; i < run->config->quantize_count && status == KD_OK; i++) {
         const kd_language_quantize *how = &run->config->quantize[i];
         kd_quantized *quantized = NULL;
-        status = choose(run, run->student, how);
+        status = choose(run, how);
         if (status == KD_OK) status = quantize(&quantized, run, run->student, how, run->budget[i]);
         if (status == KD_OK) status = write_rounded(run, how, true, run->student, quantized);
         if (status == KD_OK) status = print_file(run, how, true);

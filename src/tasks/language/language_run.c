@@ -85,9 +85,11 @@ static int look(kd_language_run *run, const kd_language_config *config) {
     return status == KD_OK ? read_teacher(run) : status;
 }
 
-int kd_language_run_look(kd_language_run *run, const kd_language_config *config) {
+int kd_language_run_look(kd_language_run *run, const kd_language_config *config, const char *runs) {
+    char folder[KD_PATH_MAX];
     int status = look(run, config);
-    return status == KD_OK ? read_texts(run, NULL) : status;
+    if (status == KD_OK && runs) status = kd_path_join(folder, runs, config->name);
+    return status == KD_OK ? read_texts(run, runs ? folder : NULL) : status;
 }
 
 /* So that the next start need not tokenize the texts again. */
@@ -198,7 +200,7 @@ int kd_language_run_train(kd_language_run *run) {
     int status = kd_language_run_teach(run);
     if (status == KD_OK && !run->student)
         status = kd_language_student_create(&run->student, run->teacher, &run->config->model,
-                                            run->config->seed, KD_LLAMA_TRAIN);
+                                            run->train, run->config->seed, KD_LLAMA_TRAIN);
     if (status == KD_OK) status = train(run, run->student->model, NULL, NULL);
     run->trained = status == KD_OK;
     return status;

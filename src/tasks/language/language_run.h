@@ -41,8 +41,9 @@ typedef struct {
  * (distill/origin.h). The caller closes, also after an error. */
 int kd_language_run_open(kd_language_run *run, const kd_language_config *config, const char *runs,
                          bool fresh);
-/* The same without a folder, for what changes nothing. */
-int kd_language_run_look(kd_language_run *run, const kd_language_config *config);
+/* The same without a folder, for what changes nothing. Tokens that a run under `runs` (NULL: none)
+ * has kept are taken. */
+int kd_language_run_look(kd_language_run *run, const kd_language_config *config, const char *runs);
 void kd_language_run_close(kd_language_run *run);
 
 /* Each does what is missing of the stages before it. */

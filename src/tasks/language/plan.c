@@ -33,8 +33,8 @@ static int measure(costs *out, kd_language_run *run, const kd_train_spec *spec) 
         .loss = &loss,
         .train = run->train,
         .teacher = online ? run->teacher->model : NULL};
-    int status = kd_language_student_create(&student, run->teacher, &config->model, config->seed,
-                                            KD_LLAMA_TRAIN);
+    int status = kd_language_student_create(&student, run->teacher, &config->model, NULL,
+                                            config->seed, KD_LLAMA_TRAIN);
     if (status == KD_OK)
         status = kd_language_measure_step(student->model, &job, &out->update, &bytes);
     out->bytes = (double)bytes;
@@ -93,7 +93,7 @@ int kd_language_plan(const void *config, const kd_plan_request *request) {
     kd_language_run run;
     kd_plan_needs needs = {0};
     costs cost = {0};
-    int status = kd_language_run_look(&run, c);
+    int status = kd_language_run_look(&run, c, request->runs);
     if (status == KD_OK) status = measure(&cost, &run, &c->train);
     if (status == KD_OK) {
         printf("%s: %lld contexts of %lld tokens, a student of %.1f million parameters\n", c->name,

@@ -1,8 +1,10 @@
-/* Students of a language model: layers of the teacher, or a decoder of its own sizes. */
+/* Students of a language model: layers of the teacher, maybe narrower ones, or a decoder of its own
+ * sizes. */
 #ifndef KD_TASKS_LANGUAGE_STUDENT_H
 #define KD_TASKS_LANGUAGE_STUDENT_H
 
 #include "files/llama_file.h"
+#include "tasks/language/contexts.h"
 #include "tasks/language/language_config.h"
 
 /* Which layers of the teacher a student of n of them has: evenly, the first and the last among
@@ -15,9 +17,10 @@ int kd_language_student_spec(kd_llama_spec *out, const kd_language_model *model,
                              const kd_llama_spec *teacher);
 
 /* A student as a model says it, with the teacher's tokenizer and ends, which are borrowed and
- * copied. The caller frees. */
+ * copied. `contexts` tell which heads and units a narrower one keeps (narrow.h); NULL: the first
+ * ones. The caller frees. */
 int kd_language_student_create(kd_llama_file **out, const kd_llama_file *teacher,
-                               const kd_language_model *model, uint64_t seed,
+                               const kd_language_model *model, kd_contexts *contexts, uint64_t seed,
                                kd_llama_training training);
 
 #endif

@@ -29,7 +29,7 @@ static int measure(const void *config, const kd_measurement *what) {
     kd_language_run run;
     if (what->bias_count > 0)
         return kd_fail(KD_EUSAGE, "--bias is for models that answer with a class");
-    int status = kd_language_run_look(&run, config);
+    int status = kd_language_run_look(&run, config, what->runs);
     if (status == KD_OK) status = kd_language_run_measure(&run, what->model);
     kd_language_run_close(&run);
     return status;
