@@ -277,7 +277,6 @@ static void what_is_not_known_is_refused(void **state) {
     };
     for (size_t i = 0; i < sizeof config / sizeof *config; i++)
         expect_refused(config[i].c, CONFIG, config[i].from, config[i].to, config[i].message);
-    assert_int_equal(unlink("build/test_packing.folder/hf_quant_config.json"), 0);
 }
 
 static void what_is_missing_is_refused(void **state) {
@@ -312,7 +311,7 @@ static void what_is_missing_is_refused(void **state) {
 /* Every bit flipped somewhere, and files cut short: refused, or a model of finite numbers. */
 static void damage_does_no_more(void **state) {
     (void)state;
-    const int rounds = thoroughly() ? 2000 : 60;
+    const int rounds = thoroughly() ? 2000 : 20;
     kd_rng rng = kd_rng_init(5, 1);
     for (int c = 0; c < CASES; c += 3) {
         kd_llama_file *written = make_file(true), *back;
