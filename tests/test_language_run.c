@@ -376,7 +376,7 @@ static void test_config(void **state) {
         {"", "", ", \"quantize\": [{\"format\": \"q8_0\"}, {\"format\": \"q8_0\"}]",
          "two files with the name \"q8_0\""},
         {"", "", ", \"quantize\": {\"format\": \"q8_0\", \"calibration_samples\": 3}",
-         "that sees samples only"},
+         "that sees samples, or \"inputs\", only"},
     };
     test_folder *folder = *state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
