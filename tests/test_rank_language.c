@@ -37,6 +37,11 @@ static void a_language_model_is_the_same_on_any_ranks(void **state) {
             size_t length[2];
             read_file(&one, &length[0], folder, "one", files[f]);
             read_file(&many, &length[1], folder, i ? "three" : "two", files[f]);
+            if (f == 2) { /* times alone may differ */
+                drop_times(one, "\"tokens_per_second\":");
+                drop_times(many, "\"tokens_per_second\":");
+                length[0] = strlen(one), length[1] = strlen(many);
+            }
             if (length[0] != length[1] || memcmp(one, many, length[0]) != 0)
                 fail_msg("%s differs by %d ranks", files[f], ranks[i]);
             free(one);

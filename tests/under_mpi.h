@@ -32,4 +32,12 @@ static inline int run_ranks(char *out, size_t capacity, int ranks, const char *w
     return WEXITSTATUS(status);
 }
 
+/* Takes the values of a key that is a time out of a report. */
+static inline void drop_times(char *text, const char *key) {
+    const size_t length = strlen(key);
+    for (char *at = text; (at = strstr(at, key)); at += length)
+        memmove(at + length, at + length + strcspn(at + length, ",}"),
+                strlen(at + length + strcspn(at + length, ",}")) + 1);
+}
+
 #endif
