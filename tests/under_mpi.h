@@ -19,7 +19,7 @@ static inline void need_mpi(void) {
 
 /* What ranks that do `work` print, on both channels; the exit code is returned. */
 static inline int run_ranks(char *out, size_t capacity, int ranks, const char *work) {
-    char command[16384];
+    char command[7 * 4096];
     snprintf(command, sizeof command,
              "OMP_NUM_THREADS=1 ASAN_OPTIONS=detect_leaks=0 mpirun --allow-run-as-root "
              "--oversubscribe --bind-to none -np %d %s %s 2>&1",
