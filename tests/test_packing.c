@@ -20,9 +20,7 @@
 #include "files/safetensors.h"
 #include "quant/quantizer.h"
 
-static const char FOLDER[] = "build/test_packing.folder";
-static const char CONFIG[] = "build/test_packing.folder/config.json";
-static const char WEIGHTS[] = "build/test_packing.folder/model.safetensors";
+static char FOLDER[] = "/tmp/distill-test-XXXXXX", CONFIG[64], WEIGHTS[64];
 
 static const struct {
     const char *layout;
@@ -388,5 +386,11 @@ int main(void) {
                                        cmocka_unit_test(damage_does_no_more),
                                        cmocka_unit_test(layouts_have_what_their_readers_know),
                                        cmocka_unit_test(gguf_has_scales_beside_layers_alone)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    if (!mkdtemp(FOLDER)) return 1;
+    snprintf(CONFIG, sizeof CONFIG, "%s/config.json", FOLDER);
+    snprintf(WEIGHTS, sizeof WEIGHTS, "%s/model.safetensors", FOLDER);
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", FOLDER);
+    return system(command) == 0 ? failed : 1;
 }
