@@ -3,11 +3,11 @@
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "files/folder_config.h"
 #include "files/folder_weights.h"
 #include "files/llama_config.h"
 #include "files/llama_names.h"
 #include "files/roles.h"
+#include "files/text_model.h"
 
 void kd_llama_file_free(kd_llama_file *file) {
     if (!file) return;
@@ -19,28 +19,8 @@ void kd_llama_file_free(kd_llama_file *file) {
     free(file);
 }
 
-static bool is_folder_of_one(const char *folder) {
-    char path[KD_PATH_MAX];
-    kd_json *json;
-    const int status = kd_folder_json(&json, path, folder, "config.json");
-    const bool is = status == KD_OK && kd_llama_config_is(json);
-    kd_json_free(json);
-    return is;
-}
-
-static bool is_gguf_of_one(const char *path) {
-    kd_file_map map;
-    kd_gguf *gguf = NULL;
-    if (kd_file_map_open(&map, path) < 0) return false;
-    const bool is =
-        kd_gguf_parse(&gguf, map.bytes, map.length, path) == KD_OK && kd_gguf_is_llama(gguf);
-    kd_gguf_free(gguf);
-    kd_file_map_close(&map);
-    return is;
-}
-
 bool kd_llama_file_is(const char *path) {
-    return kd_file_is_folder(path) ? is_folder_of_one(path) : is_gguf_of_one(path);
+    return kd_text_model_is(path, kd_llama_config_is, kd_gguf_is_llama);
 }
 
 int kd_llama_file_open(kd_llama_file **out, const char *path, kd_llama_training training) {
@@ -58,13 +38,7 @@ const kd_number_format *kd_llama_format_of(const kd_param *param,
 }
 
 int kd_llama_file_need_tokenizer(const kd_llama_file *file, const char *path) {
-    const int V = file->model->spec.vocabulary;
-    if (!file->tokenizer) return kd_fail(KD_EDATA, "%s: has no tokenizer", path);
-    const int32_t tokens = kd_text_tokenizer_ids(file->tokenizer)->vocabulary;
-    if (tokens <= V) return KD_OK;
-    return kd_fail(KD_EDATA,
-                   "%s: its tokenizer has %d tokens, its embedding %d: they are of two models",
-                   path, (int)tokens, V);
+    return kd_text_model_need_tokenizer(file->tokenizer, file->model->spec.vocabulary, path);
 }
 
 int kd_llama_file_load(kd_llama_file *file, const kd_stored *list, kd_llama_training training,
