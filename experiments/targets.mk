@@ -100,16 +100,17 @@ zoo: build/distill zoo-lists
 
 # SMOLLM2: HuggingFaceTB/SmolLM2-135M with its tokenizer.
 smollm_texts = runs/smollm_texts
-smollm = NOVELS=$(CURDIR)/$(smollm_texts) SMOLLM2=$(abspath $(or $(SMOLLM2),../models/SmolLM2-135M)) \
-    build/distill train configs/smollm_student.json
+smollm_teacher = $(abspath $(or $(SMOLLM2),../models/SmolLM2-135M))
+smollm = NOVELS=$(CURDIR)/$(smollm_texts) SMOLLM2=$(smollm_teacher) build/distill train configs/smollm_student.json
 smollm-texts:
 	sh experiments/smollm/texts.sh $(or $(DISTILL_DATA),../shared/data)/text/novels.tar.xz $(smollm_texts)
 smollm: build/distill smollm-texts
 	$(smollm)
 	$(smollm) --set 'name="smollm_labels"' --set 'loss={"kl":0,"hard":1}' --set 'quantize=[]'
 smollm-ablations: build/distill
-	sh experiments/smollm/texts.sh $(or $(DISTILL_DATA),../shared/data)/text/novels.tar.xz $(smollm_texts) 15000
-	sh experiments/smollm/ablations.sh "$(smollm)"
+	sh experiments/smollm/texts.sh $(or $(DISTILL_DATA),../shared/data)/text/novels.tar.xz $(smollm_texts)_quarter 15000
+	NOVELS=$(CURDIR)/$(smollm_texts)_quarter SMOLLM2=$(smollm_teacher) \
+	    build/distill sweep experiments/smollm/ablations.json
 
 .PHONY: smollm smollm-texts smollm-ablations
 

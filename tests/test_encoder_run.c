@@ -6,6 +6,7 @@
 #include "asserts.h"
 #include "base/text.h"
 #include "distill/trainer.h"
+#include "run_cli.h"
 #include "tasks/encoder/encoder_run.h"
 #include "tasks/encoder/score.h"
 #include "tasks/encoder/student.h"
@@ -369,6 +370,37 @@ static void test_sentences_run(void **state) {
 /* --- refusals -----------------------------------------------------------------------------------
  */
 
+/* Two settings of each kind of run over two seeds: the figures are the runs' own. */
+static void test_sweep(void **state) {
+    static const char *const base[] = {"masked", "told"};
+    static const char form[] = "{\"base\": \"%s.json\", \"seeds\": [1, 2], \"variants\": "
+                               "[{\"name\": \"a\", \"set\": {%s}}, {\"name\": \"b\", \"set\": "
+                               "{\"train.epochs\": 1}}]}";
+    test_folder *folder = *state;
+    char file[KD_PATH_MAX], where[KD_PATH_MAX], text[512], name[64];
+    snprintf(file, sizeof file, "%s", test_path(folder, "sweep.json"));
+    snprintf(where, sizeof where, "%s", test_path(folder, "runs"));
+    for (int i = 0; i < 2; i++) {
+        snprintf(text, sizeof text, form, base[i], "\"data.test\": null");
+        test_write(file, text, strlen(text));
+        assert_int_equal(DISTILL("sweep", file, "--runs", where), -KD_ECONFIG);
+        assert_says(complained, "data.test names no texts");
+        snprintf(text, sizeof text, form, base[i], "\"train.learning_rate\": 0.002");
+        test_write(file, text, strlen(text));
+        if (DISTILL("sweep", file, "--runs", where, "--dry-run") != 0) fail_msg("%s", complained);
+        assert_says(printed, "b-s2");
+        if (DISTILL("sweep", file, "--runs", where, "--fresh") != 0) fail_msg("%s", complained);
+        assert_says(printed, "accuracy");
+        for (int run = 0; run < 4; run++) {
+            snprintf(name, sizeof name, "runs/sweep/%c-s%d/report.json", 'a' + run / 2,
+                     1 + run % 2);
+            assert_true(kd_file_exists(test_path(folder, name)));
+        }
+        if (DISTILL("sweep", file, "--runs", where) != 0) fail_msg("%s", complained);
+        assert_says(complained, "sweep: 4 of 4 runs are finished");
+    }
+}
+
 static void refuse_config(test_folder *folder, const char *name, const char *set) {
     kd_encoder_config *config;
     assert_int_equal(kd_encoder_config_load(&config, test_path(folder, name), 1, &set), KD_ECONFIG);
@@ -413,6 +445,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_losses, setup, test_teardown),
         cmocka_unit_test_setup_teardown(test_resumes, setup, test_teardown),
         cmocka_unit_test_setup_teardown(test_sentences_run, setup, test_teardown),
+        cmocka_unit_test_setup_teardown(test_sweep, setup, test_teardown),
         cmocka_unit_test_setup_teardown(test_refused, setup, test_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -93,6 +93,22 @@ static void test_resumes(void **state) {
     free(parts);
 }
 
+/* An update of one context that holds one token, which foretells nothing. */
+static void test_nothing_to_foretell(void **state) {
+    test_folder *folder = *state;
+    kd_language_config *config;
+    kd_language_run run;
+    static const char *const sets[] = {"train.batch=1", "train.accumulate=1",
+                                       "data.train=[\"b.txt\"]"};
+    test_write(test_path(folder, "b.txt"), "sixteen letters.", TINY_CONTEXT);
+    assert_ok(kd_language_config_load(&config, test_path(folder, "tiny.json"), 3, sets));
+    open_run(&run, folder, config, "short");
+    assert_int_equal(kd_contexts_count(run.train), 2);
+    assert_ok(kd_language_run_train(&run));
+    kd_language_run_close(&run);
+    kd_language_config_free(config);
+}
+
 /* Blocks that are run again on the way back give the bits of those that were kept. */
 static void test_recomputes(void **state) {
     test_folder *folder = *state;
@@ -555,7 +571,7 @@ int main(void) {
         WITH_FOLDER(test_tokenizes_once), WITH_FOLDER(test_imatrix),
         WITH_FOLDER(test_chat),           WITH_FOLDER(test_inspected),
         WITH_FOLDER(test_dry_run),        WITH_FOLDER(test_calibrated),
-        WITH_FOLDER(test_prompts),
+        WITH_FOLDER(test_prompts),        WITH_FOLDER(test_nothing_to_foretell),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,7 +4,7 @@
 #define KD_TASKS_ENCODER_ENCODER_H
 
 #include "base/text.h"
-#include "distill/plan.h"
+#include "distill/task.h"
 
 /* Texts, teacher, student and files of a config. */
 int kd_encoder_inspect(kd_text *out, const void *config);
@@ -12,5 +12,9 @@ int kd_encoder_inspect(kd_text *out, const void *config);
 /* Prints the stages, what they take, and whether it fits. KD_ENOINPUT after saying which files are
  * missing. */
 int kd_encoder_plan(const void *config, const kd_plan_request *request);
+/* The same for a sweep (distill/task.h). */
+int kd_encoder_needs(kd_plan_needs *own, kd_plan_needs *shared, const void *config);
+
+extern const kd_sweep_task kd_encoder_sweep;
 
 #endif

@@ -228,15 +228,14 @@ static void quantize_finish(kd_config_reader *reader, const cJSON *object, const
 
 /* --- loading --------------------------------------------------------------------------------- */
 
-int kd_encoder_config_load(kd_encoder_config **out, const char *path, int n,
-                           const char *const *sets) {
-    const kd_config_origin source = {.path = path, .set_count = n, .set = sets};
+static int parse(kd_encoder_config **out, const kd_config_origin *source) {
+    const char *path = source->path;
     *out = NULL;
     if (strlen(path) >= KD_PATH_MAX) return kd_fail(KD_EIO, "%s: path too long", path);
     kd_encoder_config *config = calloc(1, sizeof *config);
     if (!config) return kd_fail_memory(sizeof *config, path);
     memcpy(config->path, path, strlen(path) + 1);
-    const int status = kd_config_read(config, &kd_encoder_config_root, &source, "docs/encoder.md",
+    const int status = kd_config_read(config, &kd_encoder_config_root, source, "docs/encoder.md",
                                       &config->resolved, &config->hash);
     if (status < 0) {
         kd_encoder_config_free(config);
@@ -244,6 +243,16 @@ int kd_encoder_config_load(kd_encoder_config **out, const char *path, int n,
     }
     *out = config;
     return KD_OK;
+}
+
+int kd_encoder_config_load(kd_encoder_config **out, const char *path, int n,
+                           const char *const *sets) {
+    return parse(out, &(kd_config_origin){.path = path, .set_count = n, .set = sets});
+}
+
+int kd_encoder_config_load_changed(kd_encoder_config **out, const char *path, int n,
+                                   const kd_config_change *change) {
+    return parse(out, &(kd_config_origin){.path = path, .change_count = n, .change = change});
 }
 
 void kd_encoder_config_free(kd_encoder_config *config) {

@@ -86,6 +86,9 @@ extern const kd_config_table kd_encoder_config_root;
 /* As kd_config_load. The caller frees with kd_encoder_config_free. */
 int kd_encoder_config_load(kd_encoder_config **out, const char *path, int n,
                            const char *const *sets);
+/* The same with changes that stand in another file. */
+int kd_encoder_config_load_changed(kd_encoder_config **out, const char *path, int n,
+                                   const kd_config_change *change);
 void kd_encoder_config_free(kd_encoder_config *config);
 
 /* Whether a teacher is asked at all, or only lends layers. */

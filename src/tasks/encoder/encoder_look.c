@@ -23,10 +23,10 @@ static void add_samples(kd_origin *out, const char *key, const kd_encoder_sample
         kd_origin_add(out, key, "%s", kd_sentences_hash(&samples->sentences).hex);
 }
 
-void kd_encoder_origin_stage(kd_origin *out, const kd_encoder_run *run) {
+static void begin_training(kd_origin *out, const kd_encoder_run *run, const char *stage) {
     const kd_text_tokenizer *tokenizer = kd_encoder_run_start(run)->tokenizer;
     *out = (kd_origin){0};
-    kd_origin_begin(out, "encoder", ALGORITHM, "train");
+    kd_origin_begin(out, "encoder", ALGORITHM, stage);
     add_section(out, run, "seed", 0, NOTHING);
     kd_origin_add_products(out, run->precision);
     add_section(out, run, "data", 0, DATA_WITHOUT);
@@ -38,6 +38,16 @@ void kd_encoder_origin_stage(kd_origin *out, const kd_encoder_run *run) {
     add_section(out, run, "model", 0, MODEL_WITHOUT);
     add_section(out, run, "train", 0, DECIDES_NOTHING);
     add_section(out, run, "loss", 0, NOTHING);
+}
+
+void kd_encoder_origin_stage(kd_origin *out, const kd_encoder_run *run) {
+    begin_training(out, run, "train");
+}
+
+void kd_encoder_origin_whole(kd_origin *out, const kd_encoder_run *run) {
+    begin_training(out, run, "all");
+    add_samples(out, "samples.test", &run->test);
+    add_section(out, run, "quantize", KD_ORIGIN_ALL, NOTHING);
 }
 
 void kd_encoder_origin_file(kd_origin *out, const kd_encoder_run *run,

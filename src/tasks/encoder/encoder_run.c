@@ -43,14 +43,19 @@ static int check_inputs(const kd_encoder_config *config) {
                    teacher + texts, teacher + texts > 1 ? "are" : "is");
 }
 
-static int read_model(kd_bert_file **out, kd_hash *hash, const char *path, int64_t context) {
+static int read_model(kd_bert_file **out, kd_hash *hash, const char *path) {
     int status = kd_bert_file_open(out, path, true);
     if (status == KD_OK) status = kd_bert_file_need_tokenizer(*out, path);
-    if (status == KD_OK) status = kd_params_hash(hash, (*out)->model->params);
-    if (status == KD_OK && context > (*out)->model->spec.context)
-        return kd_fail(KD_ECONFIG, "data.context: %lld tokens, but %s has %d positions",
-                       (long long)context, path, (*out)->model->spec.context);
-    return status;
+    return status == KD_OK ? kd_params_hash(hash, (*out)->model->params) : status;
+}
+
+/* `file` NULL: there is none. */
+static int check_context(const kd_bert_file *file, const kd_encoder_config *config,
+                         const char *path) {
+    const int64_t context = config->data.context;
+    if (!file || context <= file->model->spec.context) return KD_OK;
+    return kd_fail(KD_ECONFIG, "data.context: %lld tokens, but %s has %d positions",
+                   (long long)context, path, file->model->spec.context);
 }
 
 /* That the teacher can say what it is asked. */
@@ -79,14 +84,29 @@ static int check_student(const kd_encoder_run *run) {
     return KD_OK;
 }
 
-static int read_models(kd_encoder_run *run) {
+/* The models of a run that has the same, until that is closed. */
+static bool borrow(kd_encoder_run *run, const kd_encoder_run *like) {
+    const kd_encoder_config *mine = run->config, *its = like ? like->config : NULL;
+    if (!its || strcmp(mine->teacher.weights, its->teacher.weights) != 0 ||
+        strcmp(mine->model.weights, its->model.weights) != 0)
+        return false;
+    run->teacher = like->teacher;
+    run->teacher_hash = like->teacher_hash;
+    run->start = like->start;
+    run->start_hash = like->start_hash;
+    return true;
+}
+
+static int read_models(kd_encoder_run *run, const kd_encoder_run *like) {
     const kd_encoder_config *config = run->config;
-    const int64_t context = config->data.context;
     int status = KD_OK;
-    if (config->teacher.weights[0])
-        status = read_model(&run->teacher, &run->teacher_hash, config->teacher.weights, context);
-    if (status == KD_OK && config->model.weights[0])
-        status = read_model(&run->start, &run->start_hash, config->model.weights, context);
+    run->borrowed = borrow(run, like);
+    if (config->teacher.weights[0] && !run->borrowed)
+        status = read_model(&run->teacher, &run->teacher_hash, config->teacher.weights);
+    if (status == KD_OK && config->model.weights[0] && !run->borrowed)
+        status = read_model(&run->start, &run->start_hash, config->model.weights);
+    if (status == KD_OK) status = check_context(run->teacher, config, config->teacher.weights);
+    if (status == KD_OK) status = check_context(run->start, config, config->model.weights);
     if (status == KD_OK && run->teacher && run->start) {
         const kd_hash a = kd_text_tokenizer_hash(run->teacher->tokenizer);
         const kd_hash b = kd_text_tokenizer_hash(run->start->tokenizer);
@@ -123,32 +143,36 @@ static int read_samples(kd_encoder_run *run, const char *cache) {
     return status;
 }
 
-static int look(kd_encoder_run *run, const kd_encoder_config *config, const char *cache) {
+static void begin(kd_encoder_run *run, const kd_encoder_config *config) {
+    *run = (kd_encoder_run){.config = config, .lock = -1};
+}
+
+static int look(kd_encoder_run *run, const kd_encoder_run *like, const char *cache) {
+    const kd_encoder_config *config = run->config;
     for (int i = 0; i < config->data.class_count; i++)
         run->class_name[i] = config->data.class_name[i];
     int status = kd_precision_parse(&run->precision, config->precision);
     if (status == KD_OK) status = check_inputs(config);
-    if (status == KD_OK) status = read_models(run);
+    if (status == KD_OK) status = read_models(run, like);
     return status == KD_OK ? read_samples(run, cache) : status;
 }
 
 int kd_encoder_run_look(kd_encoder_run *run, const kd_encoder_config *config) {
-    *run = (kd_encoder_run){.config = config, .lock = -1};
-    return look(run, config, NULL);
+    begin(run, config);
+    return look(run, NULL, NULL);
 }
 
 /* So that the next start need not tokenize the texts again. */
-static int keep_texts(const kd_encoder_run *run) {
-    int status = kd_masked_keep(run->train.masked, run->folder);
-    if (status == KD_OK) status = kd_masked_keep(run->validation.masked, run->folder);
-    return status == KD_OK ? kd_masked_keep(run->test.masked, run->folder) : status;
+static int keep_texts(const kd_encoder_run *run, const char *cache) {
+    int status = kd_masked_keep(run->train.masked, cache);
+    if (status == KD_OK) status = kd_masked_keep(run->validation.masked, cache);
+    return status == KD_OK ? kd_masked_keep(run->test.masked, cache) : status;
 }
 
 typedef struct {
     kd_encoder_run *run;
-    const kd_encoder_config *config;
-    const char *runs;
-    bool fresh;
+    const kd_part_options *how;
+    kd_part_depth depth;
 } opening;
 
 /* What --fresh removes. */
@@ -159,23 +183,38 @@ static int open_run(void *context) {
     static const char *const written[] = {"student*", NULL};
     const opening *o = context;
     kd_encoder_run *run = o->run;
-    const char *inputs[] = {o->config->teacher.weights, o->config->model.weights};
-    int status = kd_path_join(run->folder, o->runs, o->config->name);
-    if (status == KD_OK) status = look(run, o->config, run->folder);
+    const kd_encoder_config *config = run->config;
+    const char *inputs[] = {config->teacher.weights, config->model.weights};
+    const char *cache = run->swept ? o->how->runs : run->folder;
+    int status = kd_path_join(run->folder, o->how->runs, config->name);
+    if (status == KD_OK) status = look(run, o->how->like, cache);
     for (int i = 0; i < 2 && status == KD_OK; i++)
         if (inputs[i][0]) status = kd_results_check_input(inputs[i], run->folder, written);
-    if (status == KD_OK) status = kd_folder_own_existing(&run->lock, run->folder);
-    if (status == KD_OK && !o->fresh) status = kd_encoder_compare(run);
-    if (status == KD_OK)
-        status = kd_results_take_folder(&run->lock, run->folder, o->fresh, RESULTS);
-    if (status == KD_OK) status = keep_texts(run);
-    return status < 0 ? status : kd_results_write_config(run->folder, o->config->resolved);
+    if (status < 0 || o->depth == KD_PART_INPUTS) return status;
+    status = kd_folder_own_existing(&run->lock, run->folder);
+    if (status == KD_OK && !o->how->fresh) status = kd_encoder_compare(run);
+    if (status < 0 || o->depth == KD_PART_LOOK) return status;
+    status = kd_results_take_folder(&run->lock, run->folder, o->how->fresh, RESULTS);
+    if (status == KD_OK) status = keep_texts(run, cache);
+    return status < 0 ? status : kd_results_write_config(run->folder, config->resolved);
 }
 
 int kd_encoder_run_open(kd_encoder_run *run, const kd_encoder_config *config, const char *runs,
                         bool fresh) {
-    *run = (kd_encoder_run){.config = config, .lock = -1};
-    return kd_ranks_take_turns(open_run, &(opening){run, config, runs, fresh});
+    const kd_part_options how = {.runs = runs, .fresh = fresh};
+    begin(run, config);
+    return kd_ranks_take_turns(open_run, &(opening){run, &how, KD_PART_BEGIN});
+}
+
+int kd_encoder_run_open_part(kd_encoder_run *run, const kd_encoder_config *config,
+                             const kd_part_options *how, kd_part_depth depth) {
+    begin(run, config);
+    run->swept = true;
+    if (config->data.test.count == 0)
+        return kd_fail(KD_ECONFIG,
+                       "%s: data.test names no texts, on which the runs of a sweep are compared",
+                       config->path);
+    return kd_ranks_take_turns(open_run, &(opening){run, how, depth});
 }
 
 static void clear_samples(kd_encoder_samples *samples) {
@@ -188,8 +227,10 @@ void kd_encoder_run_close(kd_encoder_run *run) {
     clear_samples(&run->validation);
     clear_samples(&run->test);
     kd_bert_file_free(run->student); /* which borrows of the others */
-    kd_bert_file_free(run->start);
-    kd_bert_file_free(run->teacher);
+    if (!run->borrowed) {
+        kd_bert_file_free(run->start);
+        kd_bert_file_free(run->teacher);
+    }
     kd_folder_leave(&run->lock);
 }
 

@@ -11,7 +11,7 @@
 #ifndef KD_TASKS_ENCODER_ENCODER_RUN_H
 #define KD_TASKS_ENCODER_ENCODER_RUN_H
 
-#include "distill/origin.h"
+#include "distill/task.h"
 #include "files/bert_file.h"
 #include "tasks/encoder/encoder_task.h"
 
@@ -24,6 +24,8 @@ typedef struct {
 typedef struct {
     const kd_encoder_config *config; /* borrowed */
     char folder[KD_PATH_MAX];
+    bool swept;    /* a run of a sweep, which prints no table and keeps tokens beside it */
+    bool borrowed; /* the models are another run's                                       */
     kd_precision precision;
     kd_encoder_samples train, validation, test;
     kd_bert_file *teacher; /* NULL: there is none                                         */
@@ -42,6 +44,9 @@ typedef struct {
  * from that this run is not (distill/origin.h). The caller closes, also after an error. */
 int kd_encoder_run_open(kd_encoder_run *run, const kd_encoder_config *config, const char *runs,
                         bool fresh);
+/* A run of a sweep (distill/task.h). KD_ECONFIG when it has no test texts to be compared on. */
+int kd_encoder_run_open_part(kd_encoder_run *run, const kd_encoder_config *config,
+                             const kd_part_options *how, kd_part_depth depth);
 /* The same without a folder, for what changes nothing. */
 int kd_encoder_run_look(kd_encoder_run *run, const kd_encoder_config *config);
 void kd_encoder_run_close(kd_encoder_run *run);
@@ -69,10 +74,12 @@ int kd_encoder_run_measure(kd_encoder_run *run, const char *path);
 
 /* --- encoder_look.c: what results are made from ---------------------------------------------- */
 
-/* Of the stage "train"; of a file. The caller clears. */
+/* Of the stage "train"; of a file; of the whole run, which is known before anything is made. The
+ * caller clears. */
 void kd_encoder_origin_stage(kd_origin *out, const kd_encoder_run *run);
 void kd_encoder_origin_file(kd_origin *out, const kd_encoder_run *run,
                             const kd_encoder_quantize *how);
+void kd_encoder_origin_whole(kd_origin *out, const kd_encoder_run *run);
 /* That what lies in the folder has these origins. */
 int kd_encoder_compare(const kd_encoder_run *run);
 

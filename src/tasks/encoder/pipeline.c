@@ -165,7 +165,7 @@ static int write_report(const measuring *m) {
     kd_measured_add_json(&json, &m->table);
     kd_text_add(&json, "}\n");
     int status = kd_text_save(&json, run->folder, "report.json");
-    if (status == KD_OK) kd_log("report: %s/report.json", run->folder);
+    if (status == KD_OK && !run->swept) kd_log("report: %s/report.json", run->folder);
     return status;
 }
 
@@ -176,7 +176,7 @@ int kd_encoder_run_pipeline(kd_encoder_run *run) {
     status = begin(&m, run);
     if (status == KD_OK) status = add_initial(&m);
     if (status == KD_OK) status = add_files(&m);
-    if (status == KD_OK) status = print(&m);
+    if (status == KD_OK && !run->swept) status = print(&m);
     if (status == KD_OK) status = write_report(&m);
     end(&m);
     return status;

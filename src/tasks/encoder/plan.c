@@ -19,12 +19,11 @@ static int measure(double *update, double *bytes, double *parameters, kd_encoder
     return status;
 }
 
-int kd_encoder_plan(const void *config, const kd_plan_request *request) {
-    const kd_encoder_config *c = config;
+static int plan(kd_plan_needs *needs, const kd_encoder_config *c, bool quiet) {
     kd_encoder_run run;
-    kd_plan_needs needs = {0};
     double update = 0, bytes = 0, parameters = 0;
     char eta[32];
+    *needs = (kd_plan_needs){0};
     int status = kd_encoder_run_look(&run, c);
     if (status == KD_OK) status = measure(&update, &bytes, &parameters, &run);
     if (status == KD_OK) {
@@ -34,16 +33,28 @@ int kd_encoder_plan(const void *config, const kd_plan_request *request) {
         const double updates =
             (double)c->train.epochs * samples / (double)(c->train.batch * c->train.accumulate);
         const double numbers = parameters * sizeof(kd_real);
-        needs = (kd_plan_needs){
+        *needs = (kd_plan_needs){
             .seconds = update * updates, .disk = 6 * numbers, .memory = bytes + 4 * numbers};
         if (run.teacher)
-            needs.memory += (double)kd_bert_size(&run.teacher->model->spec) * sizeof(kd_real);
-        kd_format_duration(eta, sizeof eta, needs.seconds);
-        printf("%s: %.0f %s of at most %lld tokens, a student of %.1f million parameters\n",
-               c->name, samples, sentences ? "sentences" : "contexts", (long long)c->data.context,
-               parameters / 1e6);
-        printf("  %-14s %-14s %.0f updates of %.2f s\n", "train", eta, updates, update);
+            needs->memory += (double)kd_bert_size(&run.teacher->model->spec) * sizeof(kd_real);
+        kd_format_duration(eta, sizeof eta, needs->seconds);
+        if (!quiet)
+            printf("%s: %.0f %s of at most %lld tokens, a student of %.1f million parameters\n"
+                   "  %-14s %-14s %.0f updates of %.2f s\n",
+                   c->name, samples, sentences ? "sentences" : "contexts",
+                   (long long)c->data.context, parameters / 1e6, "train", eta, updates, update);
     }
     kd_encoder_run_close(&run);
+    return status;
+}
+
+int kd_encoder_plan(const void *config, const kd_plan_request *request) {
+    kd_plan_needs needs;
+    const int status = plan(&needs, config, false);
     return status == KD_OK ? kd_plan_conclude(request, &needs) : status;
+}
+
+int kd_encoder_needs(kd_plan_needs *own, kd_plan_needs *shared, const void *config) {
+    *shared = (kd_plan_needs){0};
+    return plan(own, config, true);
 }

@@ -78,4 +78,5 @@ const kd_task kd_task_encoder = {
     .open = open_run,
     .close = close_run,
     .knows_model = kd_bert_file_is,
-    .stage = {[KD_STAGE_QUANTIZE] = export, [KD_STAGE_EXPORT] = export, [KD_STAGE_ALL] = pipeline}};
+    .stage = {[KD_STAGE_QUANTIZE] = export, [KD_STAGE_EXPORT] = export, [KD_STAGE_ALL] = pipeline},
+    .sweep = &kd_encoder_sweep};

@@ -191,7 +191,7 @@ static int write_report(const measuring *m) {
     int status = kd_text_save(&json, run->folder, "report.json");
     if (status == KD_OK) status = kd_compression_save(&m->table, run->config->name, run->folder);
     if (status == KD_OK) status = write_page(m);
-    if (status == KD_OK) kd_log("report: %s/report.html", run->folder);
+    if (status == KD_OK && !run->quiet) kd_log("report: %s/report.html", run->folder);
     return status;
 }
 
@@ -203,7 +203,7 @@ int kd_language_run_everything(kd_language_run *run) {
     if (status == KD_OK) status = add_initial(&m);
     if (status == KD_OK) status = add_files(&m);
     if (status == KD_OK) fill_gaps(&m.table);
-    if (status == KD_OK) status = print(&m);
+    if (status == KD_OK && !run->quiet) status = print(&m);
     if (status == KD_OK) status = write_report(&m);
     end(&m);
     return status;

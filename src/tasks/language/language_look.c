@@ -37,16 +37,20 @@ static void add_teaching(kd_origin *out, const kd_language_run *run) {
     add_contexts(out, "contexts.train", run->train);
 }
 
-void kd_language_origin_stage(kd_origin *out, const kd_language_run *run,
-                              const kd_language_quantize *how) {
-    begin(out, how ? how->stage : "train");
+static void add_training(kd_origin *out, const kd_language_run *run) {
     add_section(out, run, "seed", 0, NOTHING);
     add_teaching(out, run);
     add_contexts(out, "contexts.validation", run->validation);
-    if (kd_language_has_store(run->config)) kd_origin_add_hash(out, "store.content", &run->stored);
     add_section(out, run, "model", 0, NOTHING);
     add_section(out, run, "train", 0, DECIDES_NOTHING);
     add_section(out, run, "loss", 0, NOTHING);
+}
+
+void kd_language_origin_stage(kd_origin *out, const kd_language_run *run,
+                              const kd_language_quantize *how) {
+    begin(out, how ? how->stage : "train");
+    add_training(out, run);
+    if (kd_language_has_store(run->config)) kd_origin_add_hash(out, "store.content", &run->stored);
     if (how) add_section(out, run, "quantize", (int)(how - run->config->quantize), DECIDES_NOTHING);
 }
 
@@ -69,6 +73,27 @@ void kd_language_origin_file(kd_origin *out, const kd_language_run *run,
     kd_origin_clear(&made);
 }
 
+void kd_language_origin_whole(kd_origin *out, const kd_language_run *run) {
+    begin(out, "all");
+    add_training(out, run);
+    add_contexts(out, "contexts.test", run->test);
+    add_section(out, run, "quantize", KD_ORIGIN_ALL, DECIDES_NOTHING);
+}
+
+/* One that several runs share is named by its origin. */
+int kd_language_store_path(const kd_language_run *run, char out[KD_PATH_MAX]) {
+    char name[32];
+    kd_hash key;
+    kd_origin origin;
+    if (!run->shared[0]) return kd_path_join(out, run->folder, "store");
+    kd_language_origin_store(&origin, run);
+    int status = kd_origin_hash(&key, &origin);
+    if (status == KD_OK) snprintf(name, sizeof name, "store-%.16s", key.hex);
+    if (status == KD_OK) status = kd_path_join(out, run->shared, name);
+    kd_origin_clear(&origin);
+    return status;
+}
+
 /* --- comparing ---------------------------------------------------------------------------------
  */
 
@@ -84,7 +109,7 @@ static int compare_store(const kd_language_run *run) {
     char path[KD_PATH_MAX];
     kd_origin now;
     if (!kd_language_has_store(run->config)) return KD_OK;
-    int status = kd_path_join(path, run->folder, "store");
+    int status = kd_language_store_path(run, path);
     if (status < 0) return status;
     kd_language_origin_store(&now, run);
     status = kd_results_check_store(path, &now);

@@ -1,5 +1,7 @@
 #include "tasks/language/language_run.h"
 
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -42,13 +44,16 @@ static const char *const RESULTS[] = {"*.last.h5", "*.best.h5",  "student*.gguf"
                                       "budget.*",  NULL};
 
 static int read_teacher(kd_language_run *run) {
-    const kd_language_config *config = run->config;
-    const char *path = config->teacher.weights;
-    kd_llama_spec student;
+    const char *path = run->config->teacher.weights;
     int status = kd_llama_file_open(&run->teacher, path, KD_LLAMA_FROZEN);
     if (status == KD_OK) status = kd_llama_file_need_tokenizer(run->teacher, path);
-    if (status == KD_OK) status = kd_params_hash(&run->teacher_hash, run->teacher->model->params);
-    if (status < 0) return status;
+    return status < 0 ? status : kd_params_hash(&run->teacher_hash, run->teacher->model->params);
+}
+
+/* That teacher and config fit. */
+static int check_teacher(const kd_language_run *run) {
+    const kd_language_config *config = run->config;
+    kd_llama_spec student;
     if (config->data.context > run->teacher->model->spec.context)
         return kd_fail(KD_ECONFIG, "data.context: %lld tokens, but the teacher has %d positions",
                        (long long)config->data.context, run->teacher->model->spec.context);
@@ -78,65 +83,112 @@ static int read_texts(kd_language_run *run, const char *cache) {
     return status;
 }
 
-static int look(kd_language_run *run, const kd_language_config *config) {
+/* Teacher and texts of a run that has the same, until that is closed. */
+static bool borrow(kd_language_run *run, const kd_language_run *like) {
+    const kd_language_config *mine = run->config, *its = like ? like->config : NULL;
+    if (!its || strcmp(mine->teacher.weights, its->teacher.weights) != 0 ||
+        memcmp(&mine->data, &its->data, sizeof mine->data) != 0)
+        return false;
+    run->teacher = like->teacher;
+    run->teacher_hash = like->teacher_hash;
+    run->train = like->train;
+    run->validation = like->validation;
+    run->test = like->test;
+    return true;
+}
+
+static void begin(kd_language_run *run, const kd_language_config *config) {
     *run = (kd_language_run){.config = config, .lock = -1};
-    int status = kd_precision_parse(&run->precision, config->precision);
-    if (status == KD_OK) status = check_inputs(config);
-    return status == KD_OK ? read_teacher(run) : status;
+}
+
+static int look(kd_language_run *run, const kd_language_run *like) {
+    int status = kd_precision_parse(&run->precision, run->config->precision);
+    if (status == KD_OK) status = check_inputs(run->config);
+    if (status == KD_OK) run->borrowed = borrow(run, like);
+    if (status == KD_OK && !run->borrowed) status = read_teacher(run);
+    return status == KD_OK ? check_teacher(run) : status;
 }
 
 int kd_language_run_look(kd_language_run *run, const kd_language_config *config, const char *runs) {
     char folder[KD_PATH_MAX];
-    int status = look(run, config);
+    begin(run, config);
+    int status = look(run, NULL);
     if (status == KD_OK && runs) status = kd_path_join(folder, runs, config->name);
     return status == KD_OK ? read_texts(run, runs ? folder : NULL) : status;
 }
 
-/* So that the next start need not tokenize the texts again. */
+/* Where tokens are kept, so that the next start need not tokenize the texts again. */
+static const char *cache_of(const kd_language_run *run) {
+    return run->shared[0] ? run->shared : run->folder;
+}
+
 static int keep_texts(const kd_language_run *run) {
-    int status = kd_contexts_keep(run->train, run->folder);
-    if (status == KD_OK) status = kd_contexts_keep(run->validation, run->folder);
-    return status == KD_OK ? kd_contexts_keep(run->test, run->folder) : status;
+    int status = kd_contexts_keep(run->train, cache_of(run));
+    if (status == KD_OK) status = kd_contexts_keep(run->validation, cache_of(run));
+    return status == KD_OK ? kd_contexts_keep(run->test, cache_of(run)) : status;
 }
 
 typedef struct {
     kd_language_run *run;
     bool fresh;
+    kd_part_depth depth;
 } opening;
 
 /* Looks at the folder and takes it. */
 static int open_folder(void *context) {
     const opening *o = context;
     kd_language_run *run = o->run;
-    int status = read_texts(run, run->folder);
-    if (status == KD_OK) status = kd_folder_own_existing(&run->lock, run->folder);
+    int status = run->borrowed ? KD_OK : read_texts(run, cache_of(run));
+    if (status < 0 || o->depth == KD_PART_INPUTS) return status;
+    status = kd_folder_own_existing(&run->lock, run->folder);
     if (status == KD_OK && !o->fresh) status = kd_language_compare(run);
-    if (status == KD_OK)
-        status = kd_results_take_folder(&run->lock, run->folder, o->fresh, RESULTS);
+    if (status < 0 || o->depth == KD_PART_LOOK) return status;
+    status = kd_results_take_folder(&run->lock, run->folder, o->fresh, RESULTS);
     if (status == KD_OK) status = keep_texts(run);
     return status < 0 ? status : kd_results_write_config(run->folder, run->config->resolved);
 }
 
 /* All ranks read the teacher at the same time; texts are tokenized by the first, once. */
-int kd_language_run_open(kd_language_run *run, const kd_language_config *config, const char *runs,
-                         bool fresh) {
+static int open_run(kd_language_run *run, const kd_part_options *how, kd_part_depth depth) {
     static const char *const written[] = {"student*", NULL};
-    int status = look(run, config);
-    if (status == KD_OK) status = kd_path_join(run->folder, runs, config->name);
+    const kd_language_config *config = run->config;
+    int status = look(run, how->like);
+    if (status == KD_OK) status = kd_path_join(run->folder, how->runs, config->name);
     if (status == KD_OK)
         status = kd_results_check_input(config->teacher.weights, run->folder, written);
     status = kd_ranks_worst(status);
-    return status < 0 ? status : kd_ranks_take_turns(open_folder, &(opening){run, fresh});
+    return status < 0 ? status
+                      : kd_ranks_take_turns(open_folder, &(opening){run, how->fresh, depth});
+}
+
+int kd_language_run_open(kd_language_run *run, const kd_language_config *config, const char *runs,
+                         bool fresh) {
+    begin(run, config);
+    return open_run(run, &(kd_part_options){.runs = runs, .fresh = fresh}, KD_PART_BEGIN);
+}
+
+int kd_language_run_open_part(kd_language_run *run, const kd_language_config *config,
+                              const kd_part_options *how, kd_part_depth depth) {
+    begin(run, config);
+    run->quiet = true;
+    snprintf(run->shared, sizeof run->shared, "%s", how->runs);
+    if (config->data.test.count == 0)
+        return kd_fail(KD_ECONFIG,
+                       "%s: data.test names no texts, on which the runs of a sweep are compared",
+                       config->path);
+    return open_run(run, how, depth);
 }
 
 void kd_language_run_close(kd_language_run *run) {
     for (int i = 0; i < KD_LANGUAGE_QUANTIZE_MAX; i++) kd_budget_free(run->budget[i]);
-    kd_contexts_close(run->train);
-    kd_contexts_close(run->validation);
-    kd_contexts_close(run->test);
     kd_store_free(run->store);
     kd_llama_file_free(run->student); /* which borrows of the teacher */
-    kd_llama_file_free(run->teacher);
+    if (!run->borrowed) {
+        kd_contexts_close(run->train);
+        kd_contexts_close(run->validation);
+        kd_contexts_close(run->test);
+        kd_llama_file_free(run->teacher);
+    }
     kd_folder_leave(&run->lock);
 }
 
@@ -148,7 +200,7 @@ int kd_language_run_teach(kd_language_run *run) {
     char path[KD_PATH_MAX];
     kd_origin origin;
     if (run->store || !kd_language_has_store(config)) return KD_OK;
-    int status = kd_path_join(path, run->folder, "store");
+    int status = kd_language_store_path(run, path);
     if (status < 0) return status;
     kd_language_origin_store(&origin, run);
     const kd_language_teaching teaching = {.teacher = run->teacher,

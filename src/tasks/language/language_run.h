@@ -21,6 +21,10 @@
 typedef struct {
     const kd_language_config *config; /* borrowed */
     char folder[KD_PATH_MAX];
+    char shared[KD_PATH_MAX]; /* of a run of a sweep: where tokens and stores lie, each under a key
+                                 of what decides it; else ""                          */
+    bool quiet;               /* no table on stdout                                   */
+    bool borrowed;            /* teacher and texts are another run's                  */
     kd_precision precision;
     kd_contexts *train, *validation, *test; /* NULL where the config names no such texts */
     kd_llama_file *teacher;
@@ -41,6 +45,9 @@ typedef struct {
  * (distill/origin.h). The caller closes, also after an error. */
 int kd_language_run_open(kd_language_run *run, const kd_language_config *config, const char *runs,
                          bool fresh);
+/* A run of a sweep (distill/task.h). KD_ECONFIG when it has no test texts to be compared on. */
+int kd_language_run_open_part(kd_language_run *run, const kd_language_config *config,
+                              const kd_part_options *how, kd_part_depth depth);
 /* The same without a folder, for what changes nothing. Tokens that a run under `runs` (NULL: none)
  * has kept are taken. */
 int kd_language_run_look(kd_language_run *run, const kd_language_config *config, const char *runs);
@@ -72,13 +79,16 @@ int kd_language_run_measure(kd_language_run *run, const char *path);
 
 /* --- language_look.c: what results are made from -------------------------------------------- */
 
-/* Of the stage "train" or, with `how`, of that of its own; of the store; of a file. The caller
- * clears. */
+/* Of the stage "train" or, with `how`, of that of its own; of the store; of a file; of the whole
+ * run, which is known before anything is made. The caller clears. */
 void kd_language_origin_stage(kd_origin *out, const kd_language_run *run,
                               const kd_language_quantize *how);
 void kd_language_origin_store(kd_origin *out, const kd_language_run *run);
 void kd_language_origin_file(kd_origin *out, const kd_language_run *run,
                              const kd_language_quantize *how, bool ptq);
+void kd_language_origin_whole(kd_origin *out, const kd_language_run *run);
+/* Where the store lies. */
+int kd_language_store_path(const kd_language_run *run, char out[KD_PATH_MAX]);
 /* That what lies in the folder has these origins. */
 int kd_language_compare(const kd_language_run *run);
 

@@ -23,7 +23,7 @@ const kd_metric kd_language_test[] = {
     [KD_TOLD_AGREEMENT]  = {.name = "agreement", .title = "top-1 agreement", .unit = KD_UNIT_SHARE,
                             .higher_is_better = true, .in_sweep = true, .most = 1},
     [KD_TOLD_GAP]        = {.name = "gap_closed", .title = "gap closed", .unit = KD_UNIT_SHARE,
-                            .higher_is_better = true},
+                            .higher_is_better = true, .in_sweep = true},
     [KD_TOLD_PARAMETERS] = {.name = "parameters", .title = "parameters", .unit = KD_UNIT_COUNT},
     [KD_TOLD_BYTES]      = {.name = "bytes", .title = "size", .unit = KD_UNIT_BYTES},
     [KD_TOLD_TOKENS]     = {.name = "tokens", .unit = KD_UNIT_COUNT},

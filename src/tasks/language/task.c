@@ -98,4 +98,5 @@ const kd_task kd_task_language = {.name = "language",
                                   .stage = {[KD_STAGE_TEACH] = teach,
                                             [KD_STAGE_QUANTIZE] = quantize,
                                             [KD_STAGE_EXPORT] = export,
-                                            [KD_STAGE_ALL] = everything}};
+                                            [KD_STAGE_ALL] = everything},
+                                  .sweep = &kd_language_sweep};
