@@ -88,7 +88,8 @@ static kd_tensor *call_golden_topk(kd_tape *tape, kd_tensor **leaf, const void *
 
 static kd_tensor *call_golden_mse(kd_tape *tape, kd_tensor **leaf, const void *args) {
     (void)args;
-    return kd_hint_mse(tape, leaf[0], golden_reals("hint_mse", "teacher", 0), KD_REAL(0.5), 3);
+    return kd_hint_mse(tape, leaf[0], golden_reals("hint_mse", "teacher", 0), NULL,
+                       KD_REAL(0.5), 3);
 }
 
 static kd_tensor *call_golden_cosine(kd_tape *tape, kd_tensor **leaf, const void *args) {

@@ -335,13 +335,13 @@ static const op_variant vocab_loss_variants[] = {
 OP_CASE(vocab_loss, vocab_loss_variants);
 
 static kd_tensor *call_hint_mse(kd_tape *tape, kd_tensor **leaf, const void *args) {
-    (void)args;
-    return kd_hint_mse(tape, leaf[0], make_teacher(leaf[0]->size), KD_REAL(0.7), 3);
+    return kd_hint_mse(tape, leaf[0], make_teacher(leaf[0]->size), args, KD_REAL(0.7), 3);
 }
 
 static const op_variant hint_mse_variants[] = {
     {.name = "rows", .call = call_hint_mse, .leaf = {LEAF(3, 7)}},
     {.name = "images", .call = call_hint_mse, .leaf = {LEAF(2, 3, 5, 7)}},
+    {.name = "masked", .call = call_hint_mse, .args = loss_valid, .leaf = {LEAF(5, 6)}},
     {.name = "large", .call = call_hint_mse, .tolerance = 1e-5, .leaf = {LEAF(33, LOSS_CLASSES)}},
 };
 OP_CASE(hint_mse, hint_mse_variants);
@@ -360,3 +360,79 @@ static const op_variant hint_cosine_variants[] = {
      .leaf = {LEAF(33, LOSS_CLASSES)}},
 };
 OP_CASE(hint_cosine, hint_cosine_variants);
+
+typedef struct {
+    int heads, head_width; /* of the teacher */
+    const int32_t *first;
+    const uint8_t *valid;
+} watching_args;
+
+static kd_tensor *call_hint_attention(kd_tape *tape, kd_tensor **leaf, const void *args) {
+    const watching_args *a = args;
+    const int64_t rows = kd_rows(leaf[0]);
+    const kd_real *taught = make_teacher(2 * rows * a->heads * a->head_width);
+    const kd_attention_hint hint = {taught, taught + rows * a->heads * a->head_width, a->heads,
+                                    a->head_width};
+    return kd_hint_attention(tape, leaf[0], leaf[1], &hint, a->first, a->valid, KD_REAL(0.7), 3);
+}
+
+/* The same distributions by the definition, a row at a time. */
+static double watched(const kd_real *q, const kd_real *k, int64_t D, int64_t from, int64_t t,
+                      int64_t ld_q, int64_t ld_k, double *p) {
+    double sum = 0;
+    for (int64_t j = from; j <= t; j++) {
+        double dot = 0;
+        for (int64_t d = 0; d < D; d++) dot += (double)q[t * ld_q + d] * (double)k[j * ld_k + d];
+        sum += p[j] = exp(dot / sqrt((double)D));
+    }
+    return sum;
+}
+
+static void check_hint_attention(kd_tensor *const *leaf, const kd_tensor *out, const void *args) {
+    const watching_args *a = args;
+    const int64_t B = leaf[0]->shape[0], T = leaf[0]->shape[1], H = a->heads, W = a->head_width;
+    const int64_t C = kd_channels(leaf[0]), D = C / H, CG = kd_channels(leaf[1]), G = CG / D;
+    const kd_real *taught = make_teacher(2 * B * T * H * W);
+    double p[256], r[256], total = 0;
+    for (int64_t i = 0; i < B * H * T; i++) {
+        const int64_t b = i / (H * T), h = i / T % H, t = i % T, g = h * G / H;
+        const int64_t from = a->first ? a->first[b * T + t] : 0;
+        if (a->valid && !a->valid[b * T + t]) continue;
+        const double own = watched(leaf[0]->value + b * T * C + h * D,
+                                   leaf[1]->value + b * T * CG + g * D, D, from, t, C, CG, p);
+        const double its =
+            watched(taught + b * T * H * W + h * W, taught + B * T * H * W + b * T * G * W + g * W,
+                    W, from, t, H * W, G * W, r);
+        for (int64_t j = from; j <= t; j++) total += r[j] / its * log((r[j] / its) / (p[j] / own));
+    }
+    const double expected = 0.7 * total / ((double)H * 3);
+    assert_true(fabs((double)out->value[0] - expected) < 1e-5 * (1 + fabs(expected)));
+}
+
+static const int32_t watched_first[10] = {0, 0, 0, 3, 3, 0, 1, 1, 1, 4};
+static const uint8_t watched_valid[10] = {0, 1, 1, 0, 1, 0, 0, 1, 1, 1};
+
+static const op_variant hint_attention_variants[] = {
+    {.name = "heads",
+     .call = call_hint_attention,
+     .check = check_hint_attention,
+     .args = &(watching_args){2, 3, NULL, NULL},
+     .leaf = {LEAF(2, 5, 6), LEAF(2, 5, 6)}},
+    {.name = "shared keys, documents, masked, a wider teacher",
+     .call = call_hint_attention,
+     .check = check_hint_attention,
+     .args = &(watching_args){4, 5, watched_first, watched_valid},
+     .leaf = {LEAF(2, 5, 12), LEAF(2, 5, 6)}},
+    {.name = "several tiles",
+     .call = call_hint_attention,
+     .check = check_hint_attention,
+     .tolerance = 1e-5,
+     .args = &(watching_args){2, 2, NULL, NULL},
+     .leaf = {LEAF(1, 131, 4), LEAF(1, 131, 2)}},
+    {.name = "constant keys",
+     .call = call_hint_attention,
+     .check = check_hint_attention,
+     .args = &(watching_args){2, 3, NULL, NULL},
+     .leaf = {LEAF(1, 5, 6), CONSTANT(1, 5, 6)}},
+};
+OP_CASE(hint_attention, hint_attention_variants);

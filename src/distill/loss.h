@@ -18,7 +18,7 @@ typedef struct {
     kd_divergence divergence; /* D of the soft part; 0: forward KL              */
     kd_real decoupled; /* β > 0: D is decoupled, KL(a ‖ b) + β·KL(p̂ ‖ q̂); 0: it is not   */
     bool standardize; /* the softmaxes see logits of mean 0 and deviation 1             */
-    kd_tensor *bias; /* of kd_vocab_loss: (V) added to z, an input of the op; or NULL       */
+    kd_tensor *bias;  /* of kd_vocab_loss: (V) added to z, an input of the op; or NULL       */
 } kd_loss_spec;
 
 /* What the soft targets are: dense logits, or the k largest and the rest's mass, or, of
@@ -80,14 +80,30 @@ kd_tensor *kd_vocab_loss(kd_tape *tape, kd_tensor *h, kd_tensor *E, const int32_
 
 /* L = weight · Σ_i mean (x[i,…] − target[i,…])² / normalizer: a row is a slice of the first axis,
  * its mean goes over all its numbers. x, target (N,…); target is constant and outlives the
- * backward. */
-kd_tensor *kd_hint_mse(kd_tape *tape, kd_tensor *x, const kd_real *target, kd_real weight,
-                       double normalizer);
+ * backward. valid (N) of 0/1, which outlives it, too, or NULL for all: a masked row adds nothing.
+ */
+kd_tensor *kd_hint_mse(kd_tape *tape, kd_tensor *x, const kd_real *target, const uint8_t *valid,
+                       kd_real weight, double normalizer);
 
 /* L = weight · Σ_rows (1 − cos(x_row, target_row)) / normalizer over the last axis. x (…,C), target
  * the same, constant, outlives the backward. A row of zeros has cosine 0 and gradient 0. valid
  * (rows) of 0/1, read now, or NULL for all: a masked row adds nothing. */
 kd_tensor *kd_hint_cosine(kd_tape *tape, kd_tensor *x, const kd_real *target, const uint8_t *valid,
                           kd_real weight, double normalizer);
+
+/* Queries and keys of a teacher, constant, read now and not kept. */
+typedef struct {
+    const kd_real *query, *key; /* (B,T,heads·head_width), (B,T,G·head_width) */
+    int heads, head_width;      /* of which the student has as many heads, of any width */
+} kd_attention_hint;
+
+/* L = weight · Σ_{b,t} 1/H · Σ_h KL(a_{b,h,t} ‖ p_{b,h,t}) / normalizer, where p =
+ * softmax(q_h·k_gᵀ/√D) says what query t looks at among the keys first[t] … t, and a is the
+ * teacher's: the transfer of attention distributions of MiniLM (Wang et al. 2020, arXiv 2002.10957,
+ * section 3.1). q (B,T,H·D), k (B,T,G·D), heads sharing keys as in kd_attention; first (B,T) or
+ * NULL: 0; valid (B,T) as above. Both are read now. */
+kd_tensor *kd_hint_attention(kd_tape *tape, kd_tensor *q, kd_tensor *k,
+                             const kd_attention_hint *hint, const int32_t *first,
+                             const uint8_t *valid, kd_real weight, double normalizer);
 
 #endif

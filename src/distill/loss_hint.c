@@ -13,6 +13,7 @@ static kd_real ordered_sum(const double *each, int64_t n, double scale) {
 
 typedef struct {
     const kd_real *target;
+    const uint8_t *valid;
     kd_real slope; /* 2·weight/(n·normalizer) */
 } mse_record;
 
@@ -20,14 +21,27 @@ typedef struct {
  * again, which is what writing and reading a difference would cost. */
 static void hint_mse_backward(kd_tape *tape, kd_node *node) {
     const mse_record *record = node->saved;
-    const kd_real *restrict x = node->in[0]->value, *restrict target = record->target;
-    const kd_real slope = record->slope * *node->out->grad;
-    KD_ADD_GRAD(tape, node->in[0], slope * (x[i] - target[i]));
+    kd_tensor *x = node->in[0];
+    const int64_t N = x->shape[0], n = x->size / N;
+    kd_real beta;
+    kd_real *dx = kd_tape_grad_beta(tape, x, &beta);
+    if (!dx) return;
+#pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
+    for (int64_t row = 0; row < N; row++) {
+        const bool counts = !record->valid || record->valid[row];
+        const kd_real slope = counts ? record->slope * *node->out->grad : 0;
+        const kd_real *restrict a = x->value + row * n, *restrict b = record->target + row * n;
+        kd_real *restrict out = dx + row * n;
+        if (beta == 0)
+            for (int64_t i = 0; i < n; i++) out[i] = slope * (a[i] - b[i]);
+        else
+            for (int64_t i = 0; i < n; i++) out[i] += slope * (a[i] - b[i]);
+    }
 }
 
 /* L = weight · Σ_rows mean (x − target)² / normalizer */
-kd_tensor *kd_hint_mse(kd_tape *tape, kd_tensor *x, const kd_real *target, kd_real weight,
-                       double normalizer) {
+kd_tensor *kd_hint_mse(kd_tape *tape, kd_tensor *x, const kd_real *target, const uint8_t *valid,
+                       kd_real weight, double normalizer) {
     KD_CONTRACT(normalizer > 0, "hint_mse: normalizer %g", normalizer);
     const int64_t N = x->shape[0], n = x->size / N;
     kd_tensor *loss = kd_tape_output(tape, 1, (int64_t[]){1});
@@ -43,13 +57,13 @@ kd_tensor *kd_hint_mse(kd_tape *tape, kd_tensor *x, const kd_real *target, kd_re
             for (int64_t i = begin; i < end; i++) part += (a[i] - b[i]) * (a[i] - b[i]);
             sum += (double)part;
         }
-        each[row] = sum;
+        each[row] = !valid || valid[row] ? sum : 0;
     }
     const double scale = (double)weight / ((double)n * normalizer);
     loss->value[0] = ordered_sum(each, N, scale);
     kd_tape_give(tape, each);
     mse_record *record = kd_tape_alloc(tape, sizeof *record);
-    *record = (mse_record){target, (kd_real)(2 * scale)};
+    *record = (mse_record){target, valid, (kd_real)(2 * scale)};
     kd_tape_record(tape, "hint_mse", hint_mse_backward, loss, record, 1, &x);
     return loss;
 }

@@ -5,7 +5,7 @@
 #include "autograd/param.h"
 #include "distill/divergence.h"
 
-enum { KD_HINTS_MAX = 4 };
+enum { KD_HINTS_MAX = 4, KD_HINT_LAYERS_MAX = 128 };
 
 typedef enum { KD_OPTIMIZER_SGD, KD_OPTIMIZER_ADAMW } kd_optimizer_kind;
 typedef enum { KD_SCHEDULE_CONSTANT, KD_SCHEDULE_LINEAR, KD_SCHEDULE_COSINE } kd_schedule_kind;
@@ -40,13 +40,27 @@ typedef struct {
     double weight;
 } kd_hint_spec;
 
+typedef enum { KD_LAYERS_MSE, KD_LAYERS_COSINE, KD_LAYERS_ATTENTION } kd_layer_hint_kind;
+
+/* A loss between layers of a student written as code and its teacher's, the mean over them. */
+typedef struct {
+    kd_layer_hint_kind kind;
+    int layer_count; /* 0: all of the student's                                      */
+    int layer[KD_HINT_LAYERS_MAX];
+    int teacher_count; /* 0: those that the student's began as; else one for each     */
+    int teacher[KD_HINT_LAYERS_MAX];
+    double weight;
+} kd_layer_hint;
+
 typedef struct {
     double temperature, kl, hard, label_smoothing;
     kd_divergence_kind divergence;
     double skew, decoupled; /* NAN and 0 where they are not said */
     bool standardize;
-    int hint_count;
+    int hint_count; /* of a network's nodes  */
     kd_hint_spec hint[KD_HINTS_MAX];
+    int layer_hint_count; /* of a decoder's layers */
+    kd_layer_hint layer_hint[KD_HINTS_MAX];
 } kd_loss_config;
 
 #endif

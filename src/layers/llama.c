@@ -218,16 +218,35 @@ static kd_tensor *run_block(kd_tape *tape, const void *context, kd_tensor *const
     return mlp(r->block, tape, attention(r->model, r->block, tape, in[0], &r->angles, r->first));
 }
 
-kd_tensor *kd_llama_hidden(const kd_llama *model, kd_tape *tape, const int32_t *id, int64_t B,
-                           int64_t T, const int32_t *first) {
+kd_tensor *kd_llama_states(const kd_llama *model, kd_tape *tape, const int32_t *id, int64_t B,
+                           int64_t T, const int32_t *first, kd_tensor **state) {
     kd_tensor *x = embed(model, tape, id, B, T);
     const kd_rotary_table angles = kd_llama_angles(model, tape, 0, T);
     block_run *run = kd_tape_alloc(tape, (size_t)model->spec.layers * sizeof *run);
     for (int i = 0; i < model->spec.layers; i++) {
+        if (state) state[i] = x;
         run[i] = (block_run){model, &model->block[i], angles, first};
         x = kd_segment(tape, run_block, &run[i], 1, &x);
     }
+    if (state) state[model->spec.layers] = x;
     return kd_rms_norm_layer_forward(&model->norm, tape, x);
+}
+
+kd_tensor *kd_llama_hidden(const kd_llama *model, kd_tape *tape, const int32_t *id, int64_t B,
+                           int64_t T, const int32_t *first) {
+    return kd_llama_states(model, tape, id, B, T, first, NULL);
+}
+
+/* A second time, so that blocks that are run again on the way back need not hand them out. */
+void kd_llama_watch(const kd_llama *model, kd_tape *tape, int layer, kd_tensor *x,
+                    kd_tensor **query, kd_tensor **key) {
+    const kd_llama_block *b = &model->block[layer];
+    const kd_rotary_table angles = kd_llama_angles(model, tape, 0, x->shape[1]);
+    kd_tensor *n = kd_rms_norm_layer_forward(&b->attn_norm, tape, x);
+    kd_tensor *q = kd_linear_layer_forward(&b->query, tape, n);
+    kd_tensor *k = kd_linear_layer_forward(&b->key, tape, n);
+    *query = kd_llama_turn(model, tape, &b->query_norm, q, &angles);
+    *key = kd_llama_turn(model, tape, &b->key_norm, k, &angles);
 }
 
 kd_tensor *kd_llama_logits(const kd_llama *model, kd_tape *tape, kd_tensor *hidden) {
@@ -248,8 +267,8 @@ static kd_tensor *half(const kd_llama *m, kd_tape *tape, int stage, kd_tensor *x
     return attention(m, b, tape, x, &angles, first);
 }
 
-int kd_llama_run(const kd_llama *m, kd_tape *scratch, kd_real *out, const int32_t *id, int64_t B,
-                 int64_t T, const int32_t *first) {
+int kd_llama_run_states(const kd_llama *m, kd_tape *scratch, kd_real *out, const int32_t *id,
+                        int64_t B, int64_t T, const int32_t *first, kd_real *const *state) {
     const int64_t width = m->spec.width;
     kd_tensor x = {.rank = 3, .shape = {B, T, width}, .size = B * T * width, .value = out};
     scratch->recording = false;
@@ -257,9 +276,16 @@ int kd_llama_run(const kd_llama *m, kd_tape *scratch, kd_real *out, const int32_
     for (int stage = -1; stage < 2 * m->spec.layers; stage++) {
         kd_tape_reset(scratch);
         kd_tensor *y = stage < 0 ? embed(m, scratch, id, B, T) : half(m, scratch, stage, &x, first);
+        kd_real *kept = state && stage % 2 ? state[(stage + 1) / 2] : NULL;
+        if (kept) memcpy(kept, y->value, (size_t)y->size * sizeof *kept);
         if (stage == 2 * m->spec.layers - 1) y = kd_rms_norm_layer_forward(&m->norm, scratch, y);
         memcpy(out, y->value, (size_t)y->size * sizeof *out);
     }
     kd_tape_reset(scratch);
     return KD_OK;
+}
+
+int kd_llama_run(const kd_llama *m, kd_tape *scratch, kd_real *out, const int32_t *id, int64_t B,
+                 int64_t T, const int32_t *first) {
+    return kd_llama_run_states(m, scratch, out, id, B, T, first, NULL);
 }

@@ -72,6 +72,16 @@ int64_t kd_llama_size(const kd_llama_spec *spec);
 kd_tensor *kd_llama_hidden(const kd_llama *model, kd_tape *tape, const int32_t *id, int64_t B,
                            int64_t T, const int32_t *first);
 
+/* The same, and the states between the blocks, (B,T,width): state[i] is what block i begins with,
+ * state[layers] what the last norm does. */
+kd_tensor *kd_llama_states(const kd_llama *model, kd_tape *tape, const int32_t *id, int64_t B,
+                           int64_t T, const int32_t *first, kd_tensor **state);
+
+/* Queries (B,T,heads·D) and keys (B,T,key_heads·D), turned, of a block that begins with x
+ * (B,T,width). */
+void kd_llama_watch(const kd_llama *model, kd_tape *tape, int layer, kd_tensor *x,
+                    kd_tensor **query, kd_tensor **key);
+
 /* hidden (…,width) → (rows,vocabulary) */
 kd_tensor *kd_llama_logits(const kd_llama *model, kd_tape *tape, kd_tensor *hidden);
 
@@ -79,6 +89,11 @@ kd_tensor *kd_llama_logits(const kd_llama *model, kd_tape *tape, kd_tensor *hidd
  * resets: takes the memory of one. → out (B,T,width) */
 int kd_llama_run(const kd_llama *model, kd_tape *scratch, kd_real *out, const int32_t *id,
                  int64_t B, int64_t T, const int32_t *first);
+
+/* The same; state[i] (B,T,width) of layers + 1 receives what block i begins with, unless it is
+ * NULL. */
+int kd_llama_run_states(const kd_llama *model, kd_tape *scratch, kd_real *out, const int32_t *id,
+                        int64_t B, int64_t T, const int32_t *first, kd_real *const *state);
 
 /* --- for llama_session.c ------------------------------------------------------------------- */
 

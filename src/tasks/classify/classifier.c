@@ -92,7 +92,7 @@ static kd_tensor *hint_loss(classifier *c, kd_tape *tape, int i, double normaliz
         x = kd_linear(tape, x, &c->learner->projection[i]->tensor, NULL, KD_ACT_NONE);
     kd_real weight = (kd_real)hint->weight;
     kd_tensor *loss = hint->kind == KD_HINT_MSE
-                          ? kd_hint_mse(tape, x, target->value, weight, normalizer)
+                          ? kd_hint_mse(tape, x, target->value, NULL, weight, normalizer)
                           : kd_hint_cosine(tape, x, target->value, NULL, weight, normalizer);
     *sum += (double)loss->value[0] * samples / (double)weight;
     return loss;

@@ -16,6 +16,8 @@ static void model_finish(kd_config_reader *reader, const cJSON *object, const ch
                          void *base);
 static void teacher_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                            void *base);
+static void hint_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                        void *base);
 static void loss_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                         void *base);
 static void qat_finish(kd_config_reader *reader, const cJSON *object, const char *path, void *base);
@@ -90,6 +92,19 @@ static const kd_config_table TEACHER_TABLE = {.name = "teacher", .key = TEACHER_
     .count = COUNT(TEACHER_KEYS), .finish = teacher_finish,
     .doc = "Who says how likely every token is."};
 
+static const kd_config_key HINT_KEYS[] = {
+    {"kind", KD_KEY_CHOICE, FIELD(kd_layer_hint, kind), .choices = "mse|cosine|attention", .required = true,
+     .doc = "of the states behind a layer: squared distance, or 1 − cosine; attention: KL of what its heads look at, in a student of as many heads"},
+    {"layers", KD_KEY_INTEGERS, LIST(kd_layer_hint, layer, layer_count),
+     RANGE(0, KD_LANGUAGE_LAYERS_MAX - 1), .fallback = "[]", .doc = "of the student, from 0; without, all"},
+    {"teacher", KD_KEY_INTEGERS, LIST(kd_layer_hint, teacher, teacher_count),
+     RANGE(0, KD_LANGUAGE_LAYERS_MAX - 1), .fallback = "[]",
+     .doc = "the teacher's, one for each; without, those that the student's began as, or evenly where start is random"},
+    {"weight", KD_KEY_REAL, FIELD(kd_layer_hint, weight), ABOVE_ZERO, .fallback = "1",
+     .doc = "of their mean in the sum of losses"},
+};
+static const kd_config_table HINT_TABLE = {.name = "hints", .key = HINT_KEYS,
+    .count = COUNT(HINT_KEYS), .finish = hint_finish, .doc = "A loss between layers of student and teacher."};
 static const kd_config_key LOSS_KEYS[] = {
     {"temperature", KD_KEY_REAL, FIELD(kd_loss_config, temperature), RANGE(0.001, 1000),
      .fallback = "1", .doc = "τ, softens both distributions"},
@@ -98,6 +113,8 @@ static const kd_config_key LOSS_KEYS[] = {
     DIVERGENCE_KEYS,
     {"hard", KD_KEY_REAL, FIELD(kd_loss_config, hard), RANGE(0, 1e6), .fallback = "0",
      .doc = "weight of the cross-entropy with the text"},
+    {"hints", KD_KEY_OBJECTS, LIST(kd_loss_config, layer_hint, layer_hint_count), .table = &HINT_TABLE,
+     .doc = "losses between layers, for which the teacher runs beside the student"},
 };
 static const kd_config_table LOSS_TABLE = {.name = "loss", .key = LOSS_KEYS,
     .count = COUNT(LOSS_KEYS), .defaults = kd_config_divergence_defaults, .finish = loss_finish, .doc = "What is minimised."};
@@ -186,6 +203,13 @@ static void root_finish(kd_config_reader *reader, const cJSON *object, const cha
     if (config->teacher.targets == KD_TEACHER_SAMPLED && config->loss.divergence != KD_FORWARD_KL)
         kd_config_complain_key(reader, object, path, "loss.divergence",
                                "of targets of kind \"sampled\" only forward_kl is without bias");
+    if (config->loss.layer_hint_count > 0 && config->teacher.targets != KD_TEACHER_ONLINE)
+        kd_config_complain_key(reader, object, path, "loss.hints",
+                               "go with teacher.targets of kind \"online\": layers are not stored");
+    for (int i = 0; i < config->quantize_count; i++)
+        if (config->loss.layer_hint_count > 0 && config->model.width > 0 && config->quantize[i].qat)
+            kd_config_complain_key(reader, object, path, "loss.hints",
+                                   "of a student of another width are not learnt by qat");
 }
 
 static void model_finish(kd_config_reader *reader, const cJSON *object, const char *path,
@@ -225,11 +249,19 @@ static void teacher_finish(kd_config_reader *reader, const cJSON *object, const 
                                "kind \"sampled\" stores no such numbers");
 }
 
+static void hint_finish(kd_config_reader *reader, const cJSON *object, const char *path,
+                        void *base) {
+    const kd_layer_hint *hint = base;
+    if (hint->teacher_count > 0 && hint->teacher_count != hint->layer_count)
+        kd_config_complain_key(reader, object, path, "teacher", "%d layers beside %d of \"layers\"",
+                               hint->teacher_count, hint->layer_count);
+}
+
 static void loss_finish(kd_config_reader *reader, const cJSON *object, const char *path,
                         void *base) {
     const kd_loss_config *loss = base;
     kd_config_check_divergence(reader, object, path);
-    if (loss->kl <= 0 && loss->hard <= 0)
+    if (loss->kl <= 0 && loss->hard <= 0 && loss->layer_hint_count == 0)
         kd_config_complain(reader, object, false, path,
                            "\"kl\" and \"hard\" are both 0: nothing is left to learn from");
 }

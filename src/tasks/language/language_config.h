@@ -63,9 +63,9 @@ typedef struct {
     kd_quantize_spec spec;
     kd_budget_spec budget; /* in place of a format */
     char format_name[KD_FORMAT_NAME_MAX];
-    char layout[24];    /* of a folder; "": a GGUF                                  */
-    kd_packing packing; /* of a layout                                              */
-    bool inputs;        /* the folder states the largest inputs of matrices         */
+    char layout[24];             /* of a folder; "": a GGUF                                  */
+    kd_packing packing;          /* of a layout                                              */
+    bool inputs;                 /* the folder states the largest inputs of matrices         */
     char rounding[16];           /* "": nearest, or one that sees samples           */
     int64_t calibration_samples; /* contexts of the training texts, of one that sees */
     bool qat;                    /* false: the float student's numbers, rounded      */
@@ -79,7 +79,7 @@ typedef struct {
     kd_language_data data;
     kd_language_model model;
     kd_language_teacher teacher;
-    kd_loss_config loss; /* no label smoothing, no hints */
+    kd_loss_config loss; /* no label smoothing */
     kd_train_spec train;
     int quantize_count;
     kd_language_quantize quantize[KD_LANGUAGE_QUANTIZE_MAX];
@@ -103,7 +103,7 @@ void kd_language_config_free(kd_language_config *config);
 
 /* Whether the loss asks for a teacher's targets at all. */
 static inline bool kd_language_is_taught(const kd_language_config *config) {
-    return config->loss.kl > 0;
+    return config->loss.kl > 0 || config->loss.layer_hint_count > 0;
 }
 /* Whether they are written down first. */
 static inline bool kd_language_has_store(const kd_language_config *config) {

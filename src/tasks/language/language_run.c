@@ -10,6 +10,7 @@
 #include "base/ranks.h"
 #include "distill/checkpoint.h"
 #include "distill/results.h"
+#include "tasks/language/hints.h"
 #include "tasks/language/language_task.h"
 #include "tasks/language/language_teach.h"
 #include "tasks/language/student.h"
@@ -63,7 +64,9 @@ static int check_teacher(const kd_language_run *run) {
         return kd_fail(KD_ECONFIG,
                        "teacher.targets.draws: %d, at most %d of %d tokens can be stored",
                        config->teacher.draws, KD_STORE_DRAWN_MAX / V, V);
-    return kd_language_student_spec(&student, &config->model, &run->teacher->model->spec);
+    const kd_llama_spec *teacher = &run->teacher->model->spec;
+    int status = kd_language_student_spec(&student, &config->model, teacher);
+    return status < 0 ? status : kd_language_hints_check(&config->loss, &student, teacher);
 }
 
 static int read_texts(kd_language_run *run, const char *cache) {
@@ -233,6 +236,7 @@ static int train(kd_language_run *run, kd_llama *student, const kd_language_quan
                                     .seed = config->seed,
                                     .config_json = config->resolved},
                            .loss = &config->loss,
+                           .model = &config->model,
                            .train = run->train,
                            .validation = run->validation,
                            .teacher = online ? run->teacher->model : NULL,
@@ -247,13 +251,27 @@ static int train(kd_language_run *run, kd_llama *student, const kd_language_quan
     return status;
 }
 
+/* The student alone: what hints have learnt besides is in no file. */
+static int drop_hints(kd_language_run *run) {
+    static const kd_language_model same = {.start = KD_START_TEACHER};
+    kd_llama_file *alone;
+    if (!kd_language_hints_learn(run->student->model)) return KD_OK;
+    int status = kd_language_student_create(&alone, run->student, &same, NULL, 0, KD_LLAMA_TRAIN);
+    if (status < 0) return status;
+    kd_llama_file_free(run->student);
+    run->student = alone;
+    return KD_OK;
+}
+
 int kd_language_run_train(kd_language_run *run) {
+    const kd_language_config *config = run->config;
     if (run->trained) return KD_OK;
     int status = kd_language_run_teach(run);
     if (status == KD_OK && !run->student)
-        status = kd_language_student_create(&run->student, run->teacher, &run->config->model,
-                                            run->train, run->config->seed, KD_LLAMA_TRAIN);
+        status = kd_language_student_create_hinted(&run->student, run->teacher, &config->model,
+                                                   &config->loss, run->train, config->seed);
     if (status == KD_OK) status = train(run, run->student->model, NULL, NULL);
+    if (status == KD_OK) status = drop_hints(run);
     run->trained = status == KD_OK;
     return status;
 }

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "distill/soft_runs.h"
+#include "tasks/language/hints.h"
 #include "tasks/language/metrics.h"
 #include "tasks/language/score.h"
 
@@ -19,6 +20,7 @@ typedef struct {
     kd_soft_runs soft;              /* of a store                                             */
     kd_tape *scratch;               /* of a teacher that runs beside                          */
     kd_real *taught;                /* (batch,length,width) its hidden states                 */
+    kd_language_hints hints;        /* between its layers and the student's                   */
 } language;
 
 /* --- one micro-batch ---------------------------------------------------------------------------
@@ -58,8 +60,8 @@ static int ask_teacher(language *l, int64_t B, kd_soft_targets *soft) {
     if (!teacher) return KD_OK;
     *soft = (kd_soft_targets){
         .hidden = l->taught, .output = teacher->output->tensor.value, .width = teacher->spec.width};
-    return kd_llama_run(teacher, l->scratch, l->taught, l->token, B,
-                        kd_contexts_length(l->job->train), l->first);
+    return kd_llama_run_states(teacher, l->scratch, l->taught, l->token, B,
+                               kd_contexts_length(l->job->train), l->first, l->hints.taught);
 }
 
 /* Lets the system fetch this rank's next batch while this one is learnt from. */
@@ -91,12 +93,17 @@ static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_tra
                                .normalizer = normalizer,
                                .divergence = {loss->divergence, (kd_real)loss->skew}};
     kd_loss_parts parts = {0};
-    kd_tensor *h = kd_llama_hidden(l->student, tape, l->token, B, T, l->first);
+    kd_tensor *h = kd_llama_states(l->student, tape, l->token, B, T, l->first, l->hints.state);
     *out = kd_vocab_loss(tape, h, &l->student->output->tensor, l->label, l->valid,
                          loss->kl > 0 ? &soft : NULL, spec, &parts);
     sums->term[KD_LANGUAGE_KL] += parts.kl;
     sums->term[KD_LANGUAGE_HARD] += parts.hard;
     sums->rows += parts.rows;
+    if (loss->layer_hint_count > 0)
+        *out = kd_add(tape, *out,
+                      kd_language_hints_loss(&l->hints, tape, l->scratch, l->first, l->valid,
+                                             normalizer, &sums->term[KD_LANGUAGE_HINT]),
+                      KD_ACT_NONE);
     return KD_OK;
 }
 
@@ -168,6 +175,9 @@ static int language_init(language *l, kd_llama *student, const kd_language_job *
     if (!l->order || !l->token || !l->first || !l->label || !l->valid)
         return kd_fail_memory(n * sizeof *l->token, "a batch of contexts");
     int status = take_teacher(l, rows);
+    if (status == KD_OK && job->loss->layer_hint_count > 0)
+        status =
+            kd_language_hints_init(&l->hints, job->loss, job->model, student, job->teacher, rows);
     if (status < 0 || !job->store) return status;
     status = kd_soft_runs_create(&l->soft, job->store, job->loss->temperature, rows, T);
     return status == KD_OK ? check_store(l) : status;
@@ -180,6 +190,7 @@ static void language_clear(language *l) {
     free(l->label);
     free(l->valid);
     free(l->taught);
+    kd_language_hints_clear(&l->hints);
     kd_tape_free(l->scratch);
     kd_soft_runs_clear(&l->soft);
 }
@@ -191,7 +202,8 @@ static kd_objective objective_of(language *l) {
                           .batches = (kd_contexts_count(l->job->train) + size - 1) / size,
                           .unit = "contexts",
                           .term = kd_language_terms,
-                          .term_count = KD_LANGUAGE_TERMS,
+                          .term_count = l->job->loss->layer_hint_count > 0 ? KD_LANGUAGE_TERMS
+                                                                           : KD_LANGUAGE_HINT,
                           .metric = kd_language_validation,
                           .metric_count = KD_LANGUAGE_VALIDATION,
                           .rows = task_rows,

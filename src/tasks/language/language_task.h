@@ -8,10 +8,12 @@
 #include "layers/llama.h"
 #include "quant/quantizer.h"
 #include "tasks/language/contexts.h"
+#include "tasks/language/language_config.h"
 
 typedef struct {
     kd_train_job loop; /* `seed` is also that of the order */
     const kd_loss_config *loss;
+    const kd_language_model *model;  /* which layers the student began as, for hints          */
     kd_contexts *train, *validation; /* validation NULL: the last weights are the result  */
     const kd_llama *teacher;         /* runs beside the student; NULL: see `store`        */
     const kd_store *store;           /* a row of each context; NULL: no soft targets      */

@@ -6,6 +6,7 @@
 const kd_metric kd_language_terms[] = {
     [KD_LANGUAGE_KL]   = {.name = "kl", .title = "τ²·divergence: teacher", .unit = KD_UNIT_NUMBER},
     [KD_LANGUAGE_HARD] = {.name = "hard", .title = "hard: text", .unit = KD_UNIT_NUMBER},
+    [KD_LANGUAGE_HINT] = {.name = "hint", .title = "hints", .unit = KD_UNIT_NUMBER},
 };
 
 const kd_metric kd_language_validation[] = {

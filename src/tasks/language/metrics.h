@@ -5,7 +5,8 @@
 
 #include "report/compression.h"
 
-enum { KD_LANGUAGE_KL, KD_LANGUAGE_HARD, KD_LANGUAGE_TERMS };
+/* The last only with hints. */
+enum { KD_LANGUAGE_KL, KD_LANGUAGE_HARD, KD_LANGUAGE_HINT, KD_LANGUAGE_TERMS };
 extern const kd_metric kd_language_terms[KD_LANGUAGE_TERMS];
 
 /* On the validation contexts; the first chooses. */

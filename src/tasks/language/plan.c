@@ -32,10 +32,11 @@ static int measure(costs *out, kd_language_run *run, const kd_train_spec *spec) 
     const kd_language_job job = {
         .loop = {.stage = "train", .spec = spec, .precision = run->precision, .seed = config->seed},
         .loss = &loss,
+        .model = &config->model,
         .train = run->train,
         .teacher = online ? run->teacher->model : NULL};
-    int status = kd_language_student_create(&student, run->teacher, &config->model, NULL,
-                                            config->seed, KD_LLAMA_TRAIN);
+    int status = kd_language_student_create_hinted(&student, run->teacher, &config->model,
+                                                   &config->loss, NULL, config->seed);
     if (status == KD_OK)
         status = kd_language_measure_step(student->model, &job, &out->update, &bytes);
     out->bytes = (double)bytes;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "tasks/language/hints.h"
 #include "tasks/language/narrow.h"
 
 void kd_language_layers(int *out, int n, int layers) {
@@ -119,15 +120,19 @@ static void copy_values(kd_llama *student, const kd_llama *teacher, const int *f
     kd_params_touch(student->params);
 }
 
+void kd_language_sources(int *out, const kd_language_model *model, int layers, int teacher_layers) {
+    if (model->keep_count > 0)
+        memcpy(out, model->keep, (size_t)model->keep_count * sizeof *out);
+    else
+        kd_language_layers(out, layers, teacher_layers);
+}
+
 /* The teacher's numbers into a student that is laid out. */
 static int take_values(kd_llama *student, const kd_llama *teacher, const kd_language_model *model,
                        kd_contexts *contexts) {
     int from[KD_LANGUAGE_LAYERS_MAX];
     kd_language_kept kept;
-    if (model->keep_count > 0)
-        memcpy(from, model->keep, (size_t)model->keep_count * sizeof *from);
-    else
-        kd_language_layers(from, student->spec.layers, teacher->spec.layers);
+    kd_language_sources(from, model, student->spec.layers, teacher->spec.layers);
     int status =
         kd_language_keep(&kept, teacher, &student->spec, contexts, model->calibration_samples);
     if (status == KD_OK) copy_values(student, teacher, from, &kept);
@@ -135,9 +140,10 @@ static int take_values(kd_llama *student, const kd_llama *teacher, const kd_lang
     return status;
 }
 
-int kd_language_student_create(kd_llama_file **out, const kd_llama_file *teacher,
-                               const kd_language_model *model, kd_contexts *contexts, uint64_t seed,
-                               kd_llama_training training) {
+/* `loss` NULL: without hints. */
+static int create(kd_llama_file **out, const kd_llama_file *teacher, const kd_language_model *model,
+                  const kd_loss_config *loss, kd_contexts *contexts, uint64_t seed,
+                  kd_llama_training training) {
     kd_llama_spec spec;
     *out = NULL;
     int status = kd_language_student_spec(&spec, model, &teacher->model->spec);
@@ -147,6 +153,8 @@ int kd_language_student_create(kd_llama_file **out, const kd_llama_file *teacher
     student->ends = teacher->ends;
     student->tokenizer = teacher->tokenizer;
     status = kd_llama_create(&student->model, &spec, training);
+    if (status == KD_OK && loss)
+        status = kd_language_hints_add(student->model->params, loss, &spec, &teacher->model->spec);
     if (status == KD_OK)
         status = model->start == KD_START_RANDOM ? kd_llama_layout(student->model, seed)
                                                  : kd_llama_layout_blank(student->model);
@@ -158,4 +166,16 @@ int kd_language_student_create(kd_llama_file **out, const kd_llama_file *teacher
     }
     *out = student;
     return KD_OK;
+}
+
+int kd_language_student_create(kd_llama_file **out, const kd_llama_file *teacher,
+                               const kd_language_model *model, kd_contexts *contexts, uint64_t seed,
+                               kd_llama_training training) {
+    return create(out, teacher, model, NULL, contexts, seed, training);
+}
+
+int kd_language_student_create_hinted(kd_llama_file **out, const kd_llama_file *teacher,
+                                      const kd_language_model *model, const kd_loss_config *loss,
+                                      kd_contexts *contexts, uint64_t seed) {
+    return create(out, teacher, model, loss, contexts, seed, KD_LLAMA_TRAIN);
 }
