@@ -164,7 +164,7 @@ build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 # torch, transformers and, for its part, llama-cpp-python from PyPI; MODEL a Hugging Face folder, BYTES of each
 # text (default: all).
 parity-language: build/distill
-	$(PYTHON) tests/language_parity.py build/distill $(MODEL) $(TEXTS) $(BYTES:%=--bytes=%)
+	$(PYTHON) tests/language_parity.py build/distill $(MODEL) $(TEXTS) $(BYTES:%=--bytes=%) $(PARTS:%=--parts=%)
 
 # tokenizers, sentencepiece and llama-cpp-python from PyPI; TOKENIZERS: folders and GGUF files.
 text-parity: build/release/text_probe
