@@ -44,6 +44,19 @@ static const char *const RESULTS[] = {"*.last.h5", "*.best.h5",  "student*.gguf"
                                       "report.*",  "pareto.svg", "config.json",   "text-*.tokens",
                                       "budget.*",  NULL};
 
+/* The student's sizes are those of a model without values. */
+static int check_budgets(const kd_language_config *config, const kd_llama_spec *student) {
+    kd_llama *model;
+    int status = kd_llama_create(&model, student, KD_LLAMA_FROZEN);
+    if (status < 0) return status;
+    const kd_quantizable sizes = {.params = model->params, .rule = kd_llama_format_of};
+    for (int i = 0; i < config->quantize_count && status == KD_OK; i++)
+        if (config->quantize[i].budget.asked)
+            status = kd_budget_check(&sizes, &config->quantize[i].budget);
+    kd_llama_free(model);
+    return status;
+}
+
 static int read_teacher(kd_language_run *run) {
     const char *path = run->config->teacher.weights;
     int status = kd_llama_file_open(&run->teacher, path, KD_LLAMA_FROZEN);
@@ -66,7 +79,8 @@ static int check_teacher(const kd_language_run *run) {
                        config->teacher.draws, KD_STORE_DRAWN_MAX / V, V);
     const kd_llama_spec *teacher = &run->teacher->model->spec;
     int status = kd_language_student_spec(&student, &config->model, teacher);
-    return status < 0 ? status : kd_language_hints_check(&config->loss, &student, teacher);
+    if (status == KD_OK) status = kd_language_hints_check(&config->loss, &student, teacher);
+    return status == KD_OK ? check_budgets(config, &student) : status;
 }
 
 static int read_texts(kd_language_run *run, const char *cache) {
