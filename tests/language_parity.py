@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A decoder beside transformers and llama.cpp.
 
-usage: language_parity.py DISTILL MODEL TEXT... [--parts perplexity,greedy,gguf] [--bytes N]
+usage: language_parity.py DISTILL MODEL TEXT... [--parts perplexity,greedy,gguf,types] [--bytes N]
                                                                        (see `make parity-language`)
 
 MODEL is a Hugging Face folder, a TEXT a file of UTF-8, of which the first N bytes are read (0: all).
@@ -10,6 +10,8 @@ MODEL is a Hugging Face folder, a TEXT a file of UTF-8, of which the first N byt
   greedy      `distill generate` and transformers' generate, 20 prompts of 48 tokens: the same text
   gguf        `distill convert` to a GGUF of type f16: llama.cpp reads the same ids from the text, and its logits
               are transformers' within what halves round
+  types       a GGUF of each of TYPES: llama.cpp reads it, and its perplexity of a context is `distill perplexity`'s
+              within 2 % (llama.cpp rounds what is multiplied to 8 bits)
 Prints a line for each; exits 1 when one is not so. Without llama-cpp-python its part is skipped, which is said.
 """
 import argparse
@@ -24,6 +26,7 @@ import torch
 import transformers
 
 CONTEXT, TOKENS = 512, 48
+TYPES = ["q8_0", "q6_K", "q5_K_M", "q5_1", "q5_0", "q4_K_M", "q4_1", "q4_0", "iq4_nl", "iq4_xs", "q3_K_M", "mxfp4", "nvfp4"]
 PROMPTS = ["The capital of France is", "Once upon a time", "Water boils at", "def fibonacci(n):", "The sun rises in",
            "She opened the door and", "In 1969, humans first", "To make bread, you need", "The opposite of hot is",
            "My favourite book is", "Photosynthesis is the process", "2 + 2 =", "A triangle has", "Dear Sir or Madam,",
@@ -111,12 +114,40 @@ def gguf(a, model, tokenizer, folder):
                 f"relative error {off:.2e}, the likeliest token the same at {100 * best:.1f} %")
 
 
+def types(a, model, tokenizer, folder):
+    try:
+        import llama_cpp
+        import numpy as np
+    except ImportError:
+        print("skipped: types, there is no llama-cpp-python")
+        return
+    text = start_of(a.texts[0], 16000)
+    ids = tokenizer(text)["input_ids"][:CONTEXT]
+    own = os.path.join(folder, "context.txt")
+    with open(own, "w", encoding="utf-8", newline="") as file:
+        file.write(tokenizer.decode(ids))
+    for kind in TYPES:
+        path = os.path.join(folder, f"model.{kind}.gguf")
+        subprocess.run([a.program, "convert", a.model, path, "--type", kind], check=True, stdout=subprocess.DEVNULL)
+        out = subprocess.run([a.program, "perplexity", path, own, "--context", str(CONTEXT)], check=True,
+                             stdout=subprocess.PIPE, text=True).stdout
+        ours = float(re.search(r"perplexity ([\d.]+)", out)[1])
+        llm = llama_cpp.Llama(path, n_ctx=CONTEXT, n_batch=CONTEXT, logits_all=True, verbose=False)
+        llm.eval(ids)
+        logits = torch.tensor(np.array(llm.scores[:len(ids) - 1])).double()
+        theirs = math.exp(torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:])).item())
+        llm.close()
+        verdict(abs(ours / theirs - 1) < 0.02, f"{kind} ({os.path.getsize(path) / 1e6:.1f} MB), perplexity of {len(ids)} "
+                f"tokens: distill {ours:.3f}, llama.cpp {theirs:.3f}")
+        os.unlink(path)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
     parser.add_argument("model")
     parser.add_argument("texts", nargs="+")
-    parser.add_argument("--parts", default="perplexity,greedy,gguf")
+    parser.add_argument("--parts", default="perplexity,greedy,gguf,types")
     parser.add_argument("--bytes", type=int, default=0)
     a = parser.parse_args()
     tokenizer = transformers.AutoTokenizer.from_pretrained(a.model)
@@ -124,7 +155,7 @@ def main():
     print(f"torch {torch.__version__}, transformers {transformers.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         for part in a.parts.split(","):
-            {"perplexity": perplexity, "greedy": greedy, "gguf": gguf}[part](a, model, tokenizer, folder)
+            {"perplexity": perplexity, "greedy": greedy, "gguf": gguf, "types": types}[part](a, model, tokenizer, folder)
     sys.exit(failed)
 
 

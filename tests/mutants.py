@@ -226,7 +226,7 @@ class Build:
     def counting_exit():
         """A header with which a child that ends by _exit, as ranks do, leaves its count of lines, too."""
         path = os.path.join(HOME, "counting_exit.h")
-        text = ("#include <unistd.h>\nvoid __gcov_dump(void);\n"
+        text = ("void __gcov_dump(void);\n_Noreturn void _exit(int);\n"
                 "static inline _Noreturn void counting_exit(int status) {\n    __gcov_dump();\n    _exit(status);\n}\n"
                 "#define _exit counting_exit\n")
         if not os.path.exists(path) or open(path).read() != text:

@@ -20,7 +20,7 @@
 # make text-parity TOKENIZERS="FOLDER|FILE.gguf …"  tokenizers beside those of PyPI, on a megabyte
 # make packed-parity MODEL=FOLDER TEXT=FILE  FP8, NVFP4 and other packed folders beside transformers and numpy
 # make parity     Whisper beside transformers and whisper.cpp, from PyPI   (PYTHON=…, PARTS=numbers …)
-# make parity-language MODEL=… TEXTS="…"  a decoder beside transformers and llama.cpp
+# make parity-language MODEL=… TEXTS="…"  a decoder beside transformers and llama.cpp   (ONLY=types …)
 # make debug      build/debug/bin/distill, with address and undefined-behaviour sanitizers
 # make double     build/double/bin/distill, double precision
 # make schema     configs/*.schema.json and the tables of docs, after a change of config keys
@@ -165,7 +165,7 @@ build/release/whisper_probe: tests/whisper_probe.c build/release/libdistill.a
 # torch, transformers and, for its part, llama-cpp-python from PyPI; MODEL a Hugging Face folder, BYTES of each
 # text (default: all).
 parity-language: build/distill
-	$(PYTHON) tests/language_parity.py build/distill $(MODEL) $(TEXTS) $(BYTES:%=--bytes=%)
+	$(PYTHON) tests/language_parity.py build/distill $(MODEL) $(TEXTS) $(BYTES:%=--bytes=%) $(ONLY:%=--parts=%)
 
 # tokenizers, sentencepiece and llama-cpp-python from PyPI; TOKENIZERS: folders and GGUF files.
 text-parity: build/release/text_probe

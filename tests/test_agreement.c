@@ -6,8 +6,8 @@
 #include "test_data.h"
 
 #include "distill/checkpoint.h"
-#include "tasks/classify/learner.h"
 #include "run_cli.h"
+#include "tasks/classify/learner.h"
 
 #include "agreement_set.h"
 
@@ -72,6 +72,16 @@ static void labels_of_the_test_set_are_classes(void **state) {
               MLP("8") ", " TRAIN_BRIEFLY);
     assert_int_equal(train(folder, "three.json"), 65);
     assert_says(complained, "label 3; with 3 classes");
+}
+
+static void a_budget_below_the_smallest_file_is_refused_before_training(void **state) {
+    test_folder *folder = *state;
+    write_sets(folder);
+    write_run(folder, "small", ABCD,
+              MLP("8") ", \"quantize\": [{\"budget\": {\"bytes\": \"100\"}}], " TRAIN_BRIEFLY);
+    assert_int_equal(train(folder, "small.json"), 78);
+    assert_says(complained, "budget: 100 bytes");
+    assert_no_run(folder, "small");
 }
 
 /* --- networks and their weights --------------------------------------------------------------- */
@@ -373,6 +383,7 @@ int main(void) {
         TEST(sizes_of_training_and_test_agree),
         TEST(a_teacher_of_another_size_is_refused_before_it_is_trained),
         TEST(labels_of_the_test_set_are_classes),
+        TEST(a_budget_below_the_smallest_file_is_refused_before_training),
         TEST(weights_of_another_network_are_refused),
         TEST(what_stands_beside_a_network_is_left_out),
         TEST(a_teacher_sees_its_own_numbers),

@@ -152,6 +152,10 @@ static void test_choice(void **state) {
         snprintf(words, sizeof words, "has %lld bytes of weights", (long long)least);
         assert_non_null(strstr(kd_error(), words));
         kd_budget_free(b);
+        assert_ok(kd_budget_check(&m.quantizable, &(kd_budget_spec){.bytes = least}));
+        assert_int_equal(kd_budget_check(&m.quantizable, &(kd_budget_spec){.bytes = least - 1}),
+                         KD_ECONFIG);
+        assert_non_null(strstr(kd_error(), words));
     }
     assert_true(at_optimum > tried / 2); /* and mostly nothing better exists */
     clear_model(&m);

@@ -43,19 +43,28 @@ static void wrong_usage_is_explained(void **state) {
     assert_says(complained, "argument 3 is empty");
 }
 
+static size_t longest_line(const char *text) {
+    size_t longest = 0;
+    for (; *text; text += strcspn(text, "\n"), text += *text == '\n')
+        if (strcspn(text, "\n") > longest) longest = strcspn(text, "\n");
+    return longest;
+}
+
 static void help_is_given(void **state) {
     (void)state;
     assert_int_equal(DISTILL("--help"), 0);
     assert_says(printed, "verify");
     assert_int_equal(DISTILL("--version"), 0);
     assert_int_equal(strncmp(printed, "distill ", 8), 0);
-    static const char *const commands[] = {"train", "teach",    "quantize", "export", "eval",
-                                           "run",   "bench",    "inspect",  "verify", "schema",
-                                           "sweep", "selftest", "slurm"};
+    static const char *const commands[] = {
+        "train", "teach",   "quantize", "export",   "eval",      "run",
+        "bench", "inspect", "verify",   "schema",   "sweep",     "selftest",
+        "slurm", "convert", "generate", "compress", "perplexity"};
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         assert_int_equal(DISTILL(commands[i], "--help"), 0);
         assert_says(printed, "usage: distill ");
         assert_says(printed, "--help  ");
+        assert_true(longest_line(printed) <= 101);
         assert_says(printed, "\nexample:\n  distill ");
         assert_string_equal(complained, "");
     }
@@ -231,9 +240,8 @@ static void other_files_are_refused(void **state) {
     const char *path = test_path(*state, "x");
     test_write(path, "hello", 5);
     assert_int_equal(DISTILL("inspect", path), 65);
-    assert_says(complained,
-                "is not a config, checkpoint, teacher store, GGUF, safetensors, "
-                "whisper.cpp or .onnx file");
+    assert_says(complained, "is not a config, checkpoint, teacher store, GGUF, safetensors, "
+                            "whisper.cpp or .onnx file");
     test_write(path, "", 0);
     assert_int_equal(DISTILL("verify", path), 65);
     test_write(path, "GGUF", 4);

@@ -262,6 +262,8 @@ static void test_refused(void **state) {
         {", \"keep\": [1, 3]", "", "model.keep: layer 3, but the teacher has 0 to 2", KD_ECONFIG},
         {", \"start\": \"random\", \"heads\": 3, \"key_heads\": 2", "", "must be a multiple",
          KD_ECONFIG},
+        {"", ", \"quantize\": [{\"budget\": {\"bytes\": \"100\"}}]", "budget: 100 bytes",
+         KD_ECONFIG},
     };
     test_folder *folder = *state;
     char runs[KD_PATH_MAX];

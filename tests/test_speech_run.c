@@ -507,6 +507,8 @@ static void a_refused_start_changes_nothing(void **state) {
          "quantize.format = q4_0, this config says int8",
          KD_EDATA, false},
         {"train", "model.decoder_layers=9", "the teacher has only", KD_ECONFIG, true},
+        {"train", "quantize={\"budget\":{\"bytes\":\"100\"}}", "budget: 100 bytes", KD_ECONFIG,
+         true},
         {"train", "teacher.weights=nowhere.bin", "nowhere.bin: the teacher is not there",
          KD_ENOINPUT, true},
         {"train", "data.train=[\"nowhere.tsv\"]", "nowhere.tsv", KD_ENOINPUT, true}};

@@ -20,6 +20,6 @@ awk -F'\t' -v OFS='\t' -v folder="$data/speech/speechocean762" -v out="$out" '
 cut_text() {
     awk -v most="$1" '{ sum += length($0) + 1; if (sum > most) exit; print }'
 }
-tar -xJOf "$data/text/novels.tar.xz" --wildcards '*Bennet_Helen_1910.txt' | cut_text 24000 > "$out/train.txt"
+tar -xJOf "$data/text/novels.tar.xz" --wildcards '*Bennet_Helen_1910.txt' | cut_text 60000 > "$out/train.txt"
 tar -xJOf "$data/text/novels.tar.xz" --wildcards '*Barclay_Postern_1911.txt' | cut_text 6000 > "$out/validation.txt"
 cut_text 12000 < "$data/text/wikitext2_valid.txt" > "$out/test.txt"

@@ -5,20 +5,45 @@
 #include "base/text.h"
 #include "cli/cli.h"
 
-static void add_option(kd_text *rows, const kd_option *option) {
-    kd_text_add(rows, "  --%s%s%s\t%s\n", option->name, option->argument ? " " : "",
-                option->argument ? option->argument : "", option->help);
+enum { HELP_WIDTH = 100 };
+
+/* Columns of "  --name ARGUMENT  ". */
+static int label_width(const kd_option *o) {
+    return (int)(strlen(o->name) + (o->argument ? strlen(o->argument) + 1 : 0)) + 6;
+}
+
+/* Words in lines from `column` on; a list of choices may be cut behind each of its bars. */
+static void print_wrapped(const char *text, int column) {
+    int at = column;
+    while (*text) {
+        const bool apart = *text == ' ' || *text == '\n';
+        text += apart;
+        int length = (int)strcspn(text, " \n|");
+        length += text[length] == '|';
+        if (at > column && at + apart + length > HELP_WIDTH)
+            at = printf("\n%*s", column, "") - 1;
+        else
+            at += printf("%s", apart ? " " : "");
+        at += printf("%.*s", length, text);
+        text += length;
+    }
+    printf("\n");
+}
+
+static void print_option(const kd_option *o, int column) {
+    const int used =
+        printf("  --%s%s%s", o->name, o->argument ? " " : "", o->argument ? o->argument : "");
+    printf("%*s", column - used, "");
+    print_wrapped(o->help, column);
 }
 
 static void print_options(const kd_usage *usage) {
     static const kd_option help = {"help", NULL, "print this"};
-    kd_text rows = {0}, text = {0};
-    for (const kd_option *o = usage->options; o && o->name; o++) add_option(&rows, o);
-    add_option(&rows, &help);
-    if (kd_text_finish(&rows, "the help") == KD_OK) kd_text_add_table(&text, "ll", rows.text);
-    if (kd_text_finish(&text, "the help") == KD_OK) fputs(text.text, stdout);
-    free(rows.text);
-    free(text.text);
+    int column = label_width(&help);
+    for (const kd_option *o = usage->options; o && o->name; o++)
+        if (label_width(o) > column) column = label_width(o);
+    for (const kd_option *o = usage->options; o && o->name; o++) print_option(o, column);
+    print_option(&help, column);
 }
 
 static void print_help(const kd_usage *usage) {

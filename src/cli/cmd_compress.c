@@ -10,6 +10,7 @@
 
 static const kd_option OPTIONS[] = {
     KD_STAGE_OPTIONS,
+    {"dry-run", NULL, "say what would be trained, how long it takes and whether it fits"},
     {"formats", "LIST",
      "in place of the config's \"quantize\": formats (q8_0), a rounding before one (gptq:q4_0),\n"
      "bits per weight of a budget (4.5), integers; separated by commas"},
@@ -30,6 +31,7 @@ static const kd_usage USAGE = {
         "are done stay as they are.",
     .options = OPTIONS,
     .example = "distill compress configs/smollm_student.json\n"
+               "distill compress configs/smollm_student.json --dry-run\n"
                "distill compress configs/whisper_base_en.json --formats q8_0,q4_0,gptq:q4_0,4.5"};
 
 /* An entry of "quantize" of one word; the file's name is short, and differs from the others'. */
@@ -79,7 +81,9 @@ int kd_cmd_compress(int argc, char **argv) {
     if (status != KD_OK) return status;
     const char *formats = kd_arguments_value(&arguments, "formats");
     if (formats) status = list_entries(&set, formats);
-    if (status == KD_OK)
+    if (status == KD_OK && kd_arguments_has(&arguments, "dry-run"))
+        status = kd_stage_plan(&arguments, 0, set.text);
+    else if (status == KD_OK)
         status = kd_stage_carry_out_of(&arguments, KD_STAGE_ALL, KD_STAGE_QUANTIZE, set.text);
     free(set.text);
     return status;

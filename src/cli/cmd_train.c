@@ -25,15 +25,9 @@ static const kd_usage USAGE = {
 
 static int plan(kd_arguments *arguments) {
     enum { GIGABITS_MAX = 100000 };
-    kd_stage_config config = {0};
     int64_t gigabits;
     int status = kd_arguments_integer(&gigabits, arguments, "network", 1, GIGABITS_MAX, 0);
-    const kd_plan_request request = {kd_stage_runs(arguments), (double)gigabits};
-    kd_plan_count_ranks();
-    if (status == KD_OK) status = kd_stage_config_load(&config, arguments);
-    if (status == KD_OK) status = config.task->plan(config.config, &request);
-    kd_stage_config_clear(&config);
-    return status;
+    return status == KD_OK ? kd_stage_plan(arguments, (double)gigabits, NULL) : status;
 }
 
 int kd_cmd_train(int argc, char **argv) {

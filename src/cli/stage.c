@@ -89,3 +89,14 @@ int kd_stage_carry_out_of(kd_arguments *arguments, kd_stage_kind stage, kd_stage
     kd_stage_config_clear(&config);
     return status;
 }
+
+int kd_stage_plan(kd_arguments *arguments, double gigabits, const char *set) {
+    kd_stage_config config = {0};
+    const kd_plan_request request = {kd_stage_runs(arguments), gigabits};
+    kd_plan_count_ranks();
+    int status = kd_task_of_config(&config.task, arguments->positional[0]);
+    if (status == KD_OK) status = load(&config, arguments, set);
+    if (status == KD_OK) status = config.task->plan(config.config, &request);
+    kd_stage_config_clear(&config);
+    return status;
+}

@@ -34,6 +34,10 @@ int kd_stage_carry_out(kd_arguments *arguments, kd_stage_kind stage);
 int kd_stage_carry_out_of(kd_arguments *arguments, kd_stage_kind stage, kd_stage_kind needs,
                           const char *set);
 
+/* What a start would do, how long it takes and whether it fits; on machines of a network of so many
+ * Gbit/s, too, where that is not 0. `set` as above. Changes nothing on disk. */
+int kd_stage_plan(kd_arguments *arguments, double gigabits, const char *set);
+
 /* From now on ^C, SIGTERM and SIGUSR1 save and stop; a second one of them ends the process. */
 void kd_stage_catch_signals(void);
 

@@ -161,6 +161,19 @@ static int refuse(const kd_budget *b, int64_t limit) {
                    8 * (double)b->bytes / (double)b->values);
 }
 
+int kd_budget_check(const kd_quantizable *model, const kd_budget_spec *spec) {
+    kd_budget *b;
+    int status = kd_budget_create(&b, model, spec);
+    if (status == KD_OK) {
+        const int64_t limit = kd_budget_limit(b, spec);
+        b->bytes = b->rest;
+        for (int t = 0; t < b->count; t++) b->bytes += b->matrix[t].option[0].bytes;
+        if (b->bytes > limit) status = refuse(b, limit);
+    }
+    kd_budget_free(b);
+    return status;
+}
+
 int kd_budget_choose(kd_budget *b, int64_t limit) {
     const size_t most = (size_t)b->count * KD_BUDGET_OPTIONS_MAX + 1;
     step *list = malloc(most * sizeof *list);

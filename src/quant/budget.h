@@ -73,6 +73,11 @@ void kd_budget_free(kd_budget *budget);
 /* The limit of a spec in bytes. */
 int64_t kd_budget_limit(const kd_budget *budget, const kd_budget_spec *spec);
 
+/* That a choice within the spec's limit is possible: KD_ECONFIG below the smallest file, which it
+ * names. Asks nothing of the model's values, which need not be there: to be refused before anything
+ * is trained. */
+int kd_budget_check(const kd_quantizable *model, const kd_budget_spec *spec);
+
 /* Chooses within `limit` bytes. KD_ECONFIG below the smallest, which it names. */
 int kd_budget_choose(kd_budget *budget, int64_t limit);
 

@@ -83,6 +83,15 @@ static kd_learner_spec spec_of(const kd_model_spec *model, const kd_dataset *dat
         .model = model, .input = {data->h, data->w, data->c}, .classes = data->classes};
 }
 
+static int check_budgets(const kd_config *config, const kd_learner *student) {
+    const kd_quantizable model = kd_learner_quantizable(student);
+    int status = KD_OK;
+    for (int i = 0; i < config->quantize_count && status == KD_OK; i++)
+        if (config->quantize[i].budget.asked)
+            status = kd_budget_check(&model, &config->quantize[i].budget);
+    return status;
+}
+
 /* The student as every stage will build it. */
 static int check_student(const kd_config *config, const kd_dataset *data, const kd_net *teacher) {
     kd_learner_spec spec = spec_of(&config->model, data);
@@ -92,6 +101,7 @@ static int check_student(const kd_config *config, const kd_dataset *data, const 
     const int64_t batch = config->train.batch < data->count ? config->train.batch : data->count;
     int status = kd_learner_outline(&learner, &spec);
     if (status == KD_OK) status = kd_net_check_batch(learner->net, batch);
+    if (status == KD_OK) status = check_budgets(config, learner);
     kd_learner_free(learner);
     for (int i = 0; i < config->quantize_count && status == KD_OK; i++) {
         spec.quantize = &config->quantize[i].spec;

@@ -41,6 +41,19 @@ static const char *const RESULTS[] = {"*.last.h5", "*.best.h5",  "student*.gguf"
                                       "report.*",  "pareto.svg", "config.json",   "text-*.tokens",
                                       "budget.*",  NULL};
 
+/* The student's sizes are those of a model without values. */
+static int check_budgets(const kd_language_config *config, const kd_llama_spec *student) {
+    kd_llama *model;
+    int status = kd_llama_create(&model, student, KD_LLAMA_FROZEN);
+    if (status < 0) return status;
+    const kd_quantizable sizes = {.params = model->params, .rule = kd_llama_format_of};
+    for (int i = 0; i < config->quantize_count && status == KD_OK; i++)
+        if (config->quantize[i].budget.asked)
+            status = kd_budget_check(&sizes, &config->quantize[i].budget);
+    kd_llama_free(model);
+    return status;
+}
+
 static int read_teacher(kd_language_run *run) {
     const kd_language_config *config = run->config;
     const char *path = config->teacher.weights;
@@ -58,7 +71,8 @@ static int read_teacher(kd_language_run *run) {
         return kd_fail(KD_ECONFIG,
                        "teacher.targets.draws: %d, at most %d of %d tokens can be stored",
                        config->teacher.draws, KD_STORE_DRAWN_MAX / V, V);
-    return kd_language_student_spec(&student, &config->model, &run->teacher->model->spec);
+    status = kd_language_student_spec(&student, &config->model, &run->teacher->model->spec);
+    return status == KD_OK ? check_budgets(config, &student) : status;
 }
 
 static int read_texts(kd_language_run *run, const char *cache) {

@@ -158,6 +158,22 @@ static int hash_lists(kd_speech_run *run, const kd_speech_run *like) {
     return status;
 }
 
+/* The student's sizes are those of a model without values. */
+static int check_budgets(const kd_speech_config *config, const kd_whisper_spec *teacher) {
+    kd_whisper_spec spec = *teacher;
+    if (config->encoder_layers > 0) spec.audio_layers = config->encoder_layers;
+    if (config->decoder_layers > 0) spec.text_layers = config->decoder_layers;
+    kd_whisper *model;
+    int status = kd_whisper_create(&model, &spec, KD_WHISPER_TRAIN_NOTHING);
+    if (status < 0) return status;
+    const kd_quantizable sizes = {.params = model->params, .rule = kd_whisper_format_of};
+    for (int i = 0; i < config->quantize_count && status == KD_OK; i++)
+        if (config->quantize[i].budget.asked)
+            status = kd_budget_check(&sizes, &config->quantize[i].budget);
+    kd_whisper_free(model);
+    return status;
+}
+
 /* All that is read before anything is compared; the teacher's weights, too. */
 static int read_inputs(kd_speech_run *run, const char *runs) {
     const kd_speech_config *config = run->config;
@@ -166,9 +182,9 @@ static int read_inputs(kd_speech_run *run, const char *runs) {
     if (status == KD_OK) status = check_own_inputs(run);
     if (status == KD_OK) status = kd_speech_run_need_teacher(run);
     if (status == KD_OK) status = kd_speech_run_language(run, &options);
-    return status < 0
-               ? status
-               : kd_student_check(run->teacher, config->encoder_layers, config->decoder_layers);
+    if (status == KD_OK)
+        status = kd_student_check(run->teacher, config->encoder_layers, config->decoder_layers);
+    return status == KD_OK ? check_budgets(config, &run->teacher->model->spec) : status;
 }
 
 static int look_at_folder(kd_speech_run *run, bool fresh) {
