@@ -51,15 +51,19 @@ static void print_sum(uint64_t sum, char line[18]) {
 #ifdef BLOBS
 #include BLOBS
 
+/* Semihosting's SYS_WRITE0. */
+static void say(const char *line) {
+    register int operation __asm__("r0") = 4;
+    register const char *text __asm__("r1") = line;
+    __asm__ volatile("bkpt 0xab" : "+r"(operation) : "r"(text) : "memory");
+}
+
 int main(void) {
     size_t i;
     char line[18];
     for (i = 0; i < sizeof blobs / sizeof *blobs; i++) {
-        register int operation __asm__("r0") = 4; /* semihosting's SYS_WRITE0 */
-        register const char *text __asm__("r1") = line;
         print_sum(sum_of(blobs[i].bytes, blobs[i].length), line);
-        operation = 4;
-        __asm__ volatile("bkpt 0xab" : "+r"(operation) : "r"(text) : "memory");
+        say(line);
     }
     return 0;
 }
