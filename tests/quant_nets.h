@@ -69,6 +69,16 @@ static inline void build_grouped(kd_net *net) {
     kd_net_global_avg_pool(net, "mean", x);
 }
 
+/* Kernels, strides and paddings that are not square: full, by channel, in groups. */
+static inline void build_oblong(kd_net *net) {
+    const kd_conv_spec tall = {{1, 2}, {2, 0}, 1}, each = {{2, 1}, {1, 2}, 10},
+                       parts = {{3, 2}, {0, 1}, 2};
+    int x = kd_net_conv(net, "tall", 0, 10, (int[]){5, 2}, tall, false, KD_ACT_RELU);
+    x = kd_net_conv(net, "each", x, 10, (int[]){2, 3}, each, true, KD_ACT_RELU);
+    x = kd_net_conv(net, "parts", x, 14, (int[]){1, 3}, parts, false, KD_ACT_NONE);
+    kd_net_linear(net, "fc", x, 10, KD_ACT_NONE);
+}
+
 /* Every smooth function, of grids with and without negative values. */
 static inline void build_smooth(kd_net *net) {
     int x = 0;

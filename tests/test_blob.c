@@ -78,10 +78,9 @@ typedef struct {
 } gate_net;
 
 static const gate_net NETS[] = {
-    {"cnn", build_cnn, {12, 10, 3}},
-    {"resnet", build_resnet, {9, 9, 3}},
-    {"grouped", build_grouped, {8, 7, 5}},
-    {"smooth", build_smooth, {7, 6, 4}},
+    {"cnn", build_cnn, {12, 10, 3}},       {"resnet", build_resnet, {9, 9, 3}},
+    {"grouped", build_grouped, {8, 7, 5}}, {"smooth", build_smooth, {7, 6, 4}},
+    {"oblong", build_oblong, {9, 12, 3}},
 };
 
 static void gate_with(kd_quant_spec spec, int64_t n) {

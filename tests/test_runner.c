@@ -127,7 +127,7 @@ static const struct {
 } NETS[] = {
     {"cnn", build_cnn, {12, 10, 3}},         {"resnet", build_resnet, {9, 9, 3}},
     {"grouped", build_grouped, {8, 7, 5}},   {"smooth", build_smooth, {7, 6, 4}},
-    {"large sums", build_wide, {20, 20, 4}},
+    {"large sums", build_wide, {20, 20, 4}}, {"oblong", build_oblong, {9, 12, 3}},
 };
 enum { NET_COUNT = sizeof NETS / sizeof *NETS };
 

@@ -121,6 +121,32 @@ static void test_the_same_bits_in_less_memory(void **state) {
     clear(&s);
 }
 
+static kd_tensor *add_all(kd_tape *tape, const void *what, kd_tensor *const *in) {
+    (void)what;
+    kd_tensor *sum = in[0];
+    for (int i = 1; i < KD_MAX_INPUTS; i++) sum = kd_add(tape, sum, in[i], KD_ACT_NONE);
+    return sum;
+}
+
+static void test_as_many_inputs_as_a_node_has(void **state) {
+    (void)state;
+    kd_tape *tape;
+    kd_tensor *in[KD_MAX_INPUTS];
+    assert_ok(kd_tape_create(&tape, 1));
+    if (kd_tape_guard(tape)) fail_msg("%s", kd_error());
+    tape->recompute = true;
+    for (int i = 0; i < KD_MAX_INPUTS; i++) {
+        in[i] = kd_tape_input(tape, 1, (const int64_t[]){1});
+        in[i]->value[0] = (kd_real)(1 << i);
+        in[i]->needs_grad = true;
+    }
+    kd_tensor *sum = kd_segment(tape, add_all, NULL, KD_MAX_INPUTS, in);
+    assert_true(sum->value[0] == (1 << KD_MAX_INPUTS) - 1);
+    kd_tape_backward(tape, kd_mean(tape, sum));
+    for (int i = 0; i < KD_MAX_INPUTS; i++) assert_true(in[i]->grad[0] == 1);
+    kd_tape_free(tape);
+}
+
 /* Of every parameter it is known before the way back how many nodes will be told of that have it as
  * an input, of those in segments, too. */
 static void take_off(void *told, const kd_node *node) {
@@ -180,6 +206,7 @@ static void test_nothing_to_learn(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_same_bits_in_less_memory),
+        cmocka_unit_test(test_as_many_inputs_as_a_node_has),
         cmocka_unit_test(test_uses_are_known),
         cmocka_unit_test(test_nothing_to_learn),
     };

@@ -377,6 +377,30 @@ static void test_model_says_which_tokens_end(void **state) {
     free(bytes);
 }
 
+/* What is no token costs the rarest one's score and 10 more, as in SentencePiece: three rare tokens
+ * (−16.5) are better than an unknown letter and a common rest (−6 − 10 − 1), of −17.5 worse. */
+static void test_unknown_letters_cost(void **state) {
+    test_folder *folder = *state;
+    for (int rare = 0; rare < 2; rare++) {
+        kd_text_tokenizer *t;
+        int32_t *id;
+        int64_t count;
+        char text[512];
+        snprintf(text, sizeof text,
+                 "{\"version\":\"1.0\",\"added_tokens\":[],\"model\":{\"type\":\"Unigram\","
+                 "\"unk_id\":0,\"vocab\":[[\"<unk>\",0.0],[\"ab\",-6.0],[\"cd\",-6.0],"
+                 "[\"ef\",%s],[\"bcdef\",-1.0]],\"byte_fallback\":false}}",
+                 rare ? "-5.5" : "-4.5");
+        write_text(folder, "tokenizer.json", text);
+        assert_ok(kd_text_tokenizer_read(&t, folder->path));
+        assert_ok(kd_text_tokenizer_encode(&id, &count, t, "abcdef", 6, true));
+        assert_int_equal(count, rare ? 2 : 3);
+        assert_int_equal(id[0], rare ? 0 : 1);
+        free(id);
+        kd_text_tokenizer_free(t);
+    }
+}
+
 static void test_bad_texts(void **state) {
     (void)state;
     kd_text_tokenizer *t = open_golden("smollm.json");
@@ -414,17 +438,12 @@ static void test_refused_gguf(void **state) {
 int main(void) {
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, test_setup, test_teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_goldens),
-        cmocka_unit_test(test_back_to_the_byte),
-        IN_FOLDER(test_written_folders),
-        cmocka_unit_test(test_written_gguf),
-        IN_FOLDER(test_small_files),
-        IN_FOLDER(test_bert_vocabulary),
-        IN_FOLDER(test_refused_files),
-        cmocka_unit_test(test_damaged_models),
-        cmocka_unit_test(test_model_says_which_tokens_end),
-        cmocka_unit_test(test_bad_texts),
-        cmocka_unit_test(test_refused_gguf),
+        cmocka_unit_test(test_goldens),        cmocka_unit_test(test_back_to_the_byte),
+        IN_FOLDER(test_written_folders),       IN_FOLDER(test_unknown_letters_cost),
+        cmocka_unit_test(test_written_gguf),   IN_FOLDER(test_small_files),
+        IN_FOLDER(test_bert_vocabulary),       IN_FOLDER(test_refused_files),
+        cmocka_unit_test(test_damaged_models), cmocka_unit_test(test_model_says_which_tokens_end),
+        cmocka_unit_test(test_bad_texts),      cmocka_unit_test(test_refused_gguf),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
