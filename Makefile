@@ -24,12 +24,14 @@ NM      = $(CROSS)nm
 OBJCOPY = $(CROSS)objcopy
 BUILD   = build$(CROSS:%-=/%)
 TARGET := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+# Debian's name of the folder with that processor's libraries.
+MULTIARCH = $(patsubst i686-%,i386-%,$(CROSS:%-=%))
 # What the compiler may use: on x86-64 every processor's (ISAS), elsewhere this one's, and for another
 # machine what all of its kind have.
 ARCH   ?= $(if $(filter x86_64,$(TARGET)),x86-64,$(if $(CROSS),,native))
 SYSROOT ?=
 PKG_CONFIG ?= $(if $(CROSS),PKG_CONFIG_SYSROOT_DIR=$(SYSROOT) \
-    PKG_CONFIG_LIBDIR=$(SYSROOT)/usr/lib/$(CROSS:%-=%)/pkgconfig:$(SYSROOT)/usr/share/pkgconfig) pkg-config
+    PKG_CONFIG_LIBDIR=$(SYSROOT)/usr/lib/$(MULTIARCH)/pkgconfig:$(SYSROOT)/usr/share/pkgconfig) pkg-config
 # One job for each core, unless the user or a make above says how many.
 ifeq ($(findstring -j,$(shell printenv MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc)
@@ -43,7 +45,10 @@ MODES    = release debug double
 
 # One short line for each file; make V=1 shows the commands.
 quiet = @$(if $(V),set -x,echo "$(1)");
-CFLAGS   = -std=c11 -D_GNU_SOURCE $(if $(filter arm i386 i686,$(TARGET)),-D_FILE_OFFSET_BITS=64) -Isrc -Iinclude -Iruntime -g $(SYSROOT:%=--sysroot=%) $(ARCH:%=-march=%) -fopenmp -fno-math-errno -MMD -MP \
+# On 32 bit: long files, years after 2037, and on x86 the arithmetic of 64-bit processors (the older kind rounds twice).
+WIDE     = $(if $(filter arm i386 i686,$(TARGET)),-D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64) \
+           $(if $(filter i386 i686,$(TARGET)),-msse2 -mfpmath=sse)
+CFLAGS   = -std=c11 -D_GNU_SOURCE $(WIDE) -Isrc -Iinclude -Iruntime -g $(SYSROOT:%=--sysroot=%) $(ARCH:%=-march=%) -fopenmp -fno-math-errno -MMD -MP \
            -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes \
            -Wmissing-prototypes -Wvla -Wno-psabi $(shell $(PKG_CONFIG) --cflags hdf5 sndfile samplerate \
            flac libmpg123 libcjson libpng liblzma openblas 2>/dev/null)
@@ -58,7 +63,7 @@ CFLAGS_double  = -O2 -DKD_DOUBLE
 
 # oneDNN is optional: without it products are float32 only. WITH_DNNL=0 leaves it out.
 WITH_DNNL = $(shell test -f $(SYSROOT)/usr/include/oneapi/dnnl/dnnl.h && \
-                { test -z "$(CROSS)" || test -f $(SYSROOT)/usr/lib/$(CROSS:%-=%)/libdnnl.so; } && \
+                { test -z "$(CROSS)" || test -f $(SYSROOT)/usr/lib/$(MULTIARCH)/libdnnl.so; } && \
                 echo 1 || echo 0)
 CFLAGS   += $(if $(filter 1,$(WITH_DNNL)),-DKD_HAVE_DNNL)
 LDLIBS   += $(if $(filter 1,$(WITH_DNNL)),-ldnnl)
@@ -140,7 +145,7 @@ $(BUILD)/$(1)/bin/distill: $(BUILD)/$(1)/main.o $(BUILD)/$(1)/libdistill.a
 	@mkdir -p $$(@D)
 	$$(call quiet,link $$@) $$(CC) $$(CFLAGS_$(1)) -fopenmp -o $$@ $$^ $$(LDLIBS)
 $(BUILD)/$(1)/test_%: tests/test_%.c $(BUILD)/$(1)/libdistill.a $(BUILD)/ops_list.h
-	$$(call quiet,test $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -fvisibility=default -Itests -Ibuild -o $$@ $$< $$(filter %.o %.a,$$^) \
+	$$(call quiet,test $$@) $$(CC) $$(CFLAGS) $$(CFLAGS_$(1)) -fvisibility=default -Itests -I$(BUILD) -o $$@ $$< $$(filter %.o %.a,$$^) \
 	    -lcmocka $$(LDLIBS)
 $(BUILD)/$(1)/test_int8: $(BUILD)/$(1)/gemmlowp_reference.o
 $(BUILD)/$(1)/gemmlowp_reference.o: tests/gemmlowp_reference.cc | $(DEPS)

@@ -52,14 +52,19 @@ static int read_normaliser(normaliser *how, const blob_of *b, uint32_t channels)
     return 1;
 }
 
+/* Each step is rounded to float, whatever the processor could fuse or keep in longer registers. */
 static float normalised(float raw, const normaliser *how, uint32_t k) {
-    volatile float x = raw * how->unit; /* rounded here, whatever the processor could fuse */
-    return how->scaled ? (x - how->mean[k]) / how->deviation[k] : x;
+    volatile float x = raw * how->unit;
+    if (!how->scaled) return x;
+    x -= how->mean[k];
+    x /= how->deviation[k];
+    return x;
 }
 
-static uint8_t stored(float x, const distill_run_grid *g) {
+static uint8_t stored(float value, const distill_run_grid *g) {
     const float low = (float)g->low, high = (float)g->high;
-    float steps = rintf(x * (1.0f / g->scale));
+    volatile float rate = 1.0f / g->scale, x = value * rate;
+    float steps = rintf(x);
     steps = steps < high ? steps : high;
     return (uint8_t)((int32_t)(steps > low ? steps : low) + g->zero);
 }

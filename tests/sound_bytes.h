@@ -101,8 +101,8 @@ static inline void assert_refused_bytes(file_bytes b, int rate, const char *why)
 
 /* Both decode to the same samples, at their own rate. */
 static inline void assert_same_sound(file_bytes a, file_bytes b, int rate) {
-    float *x, *y;
-    int64_t n, m;
+    float *x = NULL, *y = NULL;
+    int64_t n = 0, m = 0;
     if (decode(&x, &n, a, rate) < 0 || decode(&y, &m, b, rate) < 0) fail_msg("%s", kd_error());
     assert_int_equal(n, m);
     assert_memory_equal(x, y, (size_t)n * sizeof *x);

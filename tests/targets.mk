@@ -4,8 +4,9 @@
 # make cluster-test  jobs under a real Slurm that are killed in every way; KILLS=100 SEED=1 CASES=…   (half an hour)
 # make mutants    small faults in src/ that no test notices; SAMPLE=50 SEED=1 FILES=…         (an hour)
 # make fuzz       every parser under sanitizers; FUZZ_RUNS executions each           (an hour)
-# make arm-root   Debian's libraries for 64-bit Arm, in build/arm64-root
-# make arm-test   the runner on other processors, and tests of the program on Arm, under qemu     (minutes)
+# make arm-root i386-root  Debian's libraries for 64-bit Arm and 32-bit x86, in build/
+# make arm-test   the runner on other processors, and tests of the program on those two     (minutes)
+# make processor-deps  the compilers and emulators by which `make test` tries the runner on other processors
 # make bench      this machine's matrix-product peak and what training makes of it; build/bench.json
 # make bench-compare OLD=… [TOLERANCE=0.1]  that file beside an older one: no share of the peak fell
 # make bench-torch  training speed beside PyTorch, in one run
@@ -31,7 +32,7 @@ double: build/double/bin/distill
 test_binaries = $(foreach mode,$(MODES),$(TESTS:%=build/$(mode)/%))
 
 test: lint build/distill library build/experiments/temperature build/debug/bin/distill $(test_binaries)
-	sh tests/run.sh $(test_binaries)
+	sh tests/run.sh $(test_binaries) tests/processors.sh
 
 gradcheck: build/double/test_ops
 	build/double/test_ops
@@ -91,9 +92,10 @@ build/fuzz/seeds: tests/fuzz/seeds.c build/fuzz/libdistill.a
 build/fuzz/libdistill.a: $(SOURCES:src/%.c=build/fuzz/%.o) $(RUNTIME:%.c=build/fuzz/%.o)
 	@rm -f $@
 	$(call quiet,archive $@) ar rcs $@ $^
+# Watching comparisons took two thirds of the runner's time: without it three times as many executions.
 build/fuzz/runtime/%.o: runtime/%.c | fuzz-deps
 	@mkdir -p $(@D)
-	$(call quiet,compile $@) clang $(CFLAGS) $(CFLAGS_fuzz) -w -c -o $@ $<
+	$(call quiet,compile $@) clang $(CFLAGS) $(CFLAGS_fuzz) -O2 -fno-sanitize-coverage=trace-cmp -w -c -o $@ $<
 build/fuzz/%.o: src/%.c | fuzz-deps
 	@mkdir -p $(@D)
 	$(call quiet,compile $@) clang $(CFLAGS) $(CFLAGS_fuzz) -w -c -o $@ $<
@@ -178,20 +180,34 @@ build/release/text_probe: tests/text_probe.c build/release/libdistill.a
 packed-parity: build/distill
 	$(PYTHON) tests/packed_parity.py $< $(MODEL) $(TEXT) $(CASES)
 
-ARM_TESTS = int8 blob blob_graph qnet runner_input
-ARM_MAKE  = $(MAKE) CROSS=aarch64-linux-gnu- SYSROOT=$(CURDIR)/build/arm64-root
+# Tests of the program for processors of 64-bit Arm and of 32-bit x86, where their libraries are.
+ARM_TESTS  = int8 blob blob_graph qnet runner_input
+I386_TESTS = int8 blob blob_graph qnet runner runner_input ops gemm loss optimizer checkpoint store store_files store_header \
+             store_sequences dataset image h5 gguf safetensors number_format text_tokenizer tokenizer text_data \
+             model_files whisper_file whisper_gguf onnx imatrix packing sound_containers sound_streams limits file json
+ARM_MAKE   = $(MAKE) CROSS=aarch64-linux-gnu- SYSROOT=$(CURDIR)/build/arm64-root
+I386_MAKE  = $(MAKE) CROSS=i686-linux-gnu- SYSROOT=$(CURDIR)/build/i386-root
 arm-root:
-	sh tests/arm_root.sh build/arm64-root
-arm-test: build/distill
+	sh tests/foreign_root.sh arm64 build/arm64-root
+i386-root:
+	sh tests/foreign_root.sh i386 build/i386-root
+arm-test: build/distill build/release/test_runner
 	@if [ -f build/arm64-root/complete ]; then \
 	    $(ARM_MAKE) $(ARM_TESTS:%=build/aarch64-linux-gnu/release/test_%); fi
-	sh tests/arm_test.sh build/distill runs/fashion_mnist/student.int8.gguf \
-	    /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz
+	@if [ -f build/i386-root/complete ]; then \
+	    $(I386_MAKE) $(I386_TESTS:%=build/i686-linux-gnu/release/test_%); fi
+	sh tests/arm_test.sh runs/fashion_mnist/student.int8.gguf /usr/share/datasets/fashion-mnist/t10k-images-idx3-ubyte.gz
+
+# The compilers and machines of tests/processors.sh.
+processor-deps:
+	@$(MAKE) --no-print-directory deps PACKAGES="$(processor_packages)"
+processor_packages = musl-tools gcc-i686-linux-gnu gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf \
+    libc6-dev-armhf-cross gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-user qemu-system-arm
 
 format:
 	clang-format -i include/*.h docs/example/*.c runtime/*.[ch] src/*.c src/*/*.[ch] src/*/*/*.[ch] tests/*.[ch] tests/fuzz/*.c
 
-.PHONY: cluster-test arm-root arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-ddp bench-whisper bench-language bench-generate bench-onnx bench-tflite parity packed-parity parity-language text-parity format onnx-check
+.PHONY: cluster-test arm-root i386-root processor-deps arm-test schema test debug double gradcheck lint check sanitized-demo mutants fuzz fuzz-deps bench bench-compare bench-torch bench-ddp bench-whisper bench-language bench-generate bench-onnx bench-tflite parity packed-parity parity-language text-parity format onnx-check
 
 # make bert-parity  BERT and DistilBERT beside transformers   (PYTHON=…, BERT_BASE= a folder with a masked head)
 bert-parity: build/release/bert_probe

@@ -1,4 +1,5 @@
 /* What the environment asks for is refused before anything starts, or obeyed. */
+#include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -105,6 +106,20 @@ static void test_waiting(void **state) {
     assert_non_null(strstr(text, "left 77"));
 }
 
+/* Of two OpenMP runtimes each would start threads of its own. clang's has the entrances of gcc's,
+ * which OpenBLAS calls, and must be the first that the linker finds. */
+static void test_one_openmp(void **state) {
+    (void)state;
+    static const char *const entrance[] = {"omp_get_max_threads", "GOMP_parallel"};
+    Dl_info owner[2];
+    for (int i = 0; i < 2; i++) {
+        void *address = dlsym(RTLD_DEFAULT, entrance[i]);
+        assert_non_null(address);
+        assert_true(dladdr(address, &owner[i]) != 0);
+    }
+    assert_string_equal(owner[0].dli_fname, owner[1].dli_fname);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "settle") == 0) {
         kd_environment_settle(argv);
@@ -112,10 +127,9 @@ int main(int argc, char **argv) {
         return printf("left %s\n", left ? left : "(none)") < 0;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_stacks),
-        cmocka_unit_test(test_levels),
-        cmocka_unit_test(test_waiting),
+        cmocka_unit_test(test_threads),    cmocka_unit_test(test_stacks),
+        cmocka_unit_test(test_levels),     cmocka_unit_test(test_waiting),
+        cmocka_unit_test(test_one_openmp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

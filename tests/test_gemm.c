@@ -130,15 +130,16 @@ static void test_odd_sizes(void **state) {
     for (int t = 0; t < 4; t++)
         for (int m = 0; m < 5; m++)
             for (int n = 0; n < 5; n++)
-                for (int k = 0; k < 5; k++) check_gemm(t & 1, t >> 1, sizes[m], sizes[n], sizes[k]);
+                for (int k = 0; k < 5; k++)
+                    check_gemm((kd_trans)(t & 1), (kd_trans)(t >> 1), sizes[m], sizes[n], sizes[k]);
 }
 
 static void test_sizes_with_tiles(void **state) {
     (void)state;
     for (int t = 0; t < 4; t++) {
-        check_gemm(t & 1, t >> 1, 129, 127, 65);
-        check_gemm(t & 1, t >> 1, 1, 300, 129);
-        check_gemm(t & 1, t >> 1, 300, 1, 129);
+        check_gemm((kd_trans)(t & 1), (kd_trans)(t >> 1), 129, 127, 65);
+        check_gemm((kd_trans)(t & 1), (kd_trans)(t >> 1), 1, 300, 129);
+        check_gemm((kd_trans)(t & 1), (kd_trans)(t >> 1), 300, 1, 129);
     }
 }
 

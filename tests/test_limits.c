@@ -7,6 +7,7 @@
 
 #include "asserts.h"
 #include "base/json.h"
+#include "base/size.h"
 #include "data/audio.h"
 #include "data/dataset_source.h"
 #include "data/h5.h"
@@ -224,6 +225,20 @@ static void pictures(void **state) {
     assert_int_equal(kd_cifar_count(&count, KD_CIFAR_RECORD + 1, "c"), KD_EDATA);
 }
 
+/* An array is as long as its count says, or larger than any memory. */
+static void test_array_sizes(void **state) {
+    (void)state;
+    const int64_t most = (int64_t)(PTRDIFF_MAX / 8), wrong[] = {-1, INT64_MIN, INT64_MAX, most + 1};
+    assert_int_equal(kd_array_bytes(0, 8), 0);
+    assert_int_equal(kd_array_bytes(3, 8), 24);
+    assert_int_equal(kd_array_bytes(most, 8), (size_t)most * 8);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        volatile size_t bytes = kd_array_bytes(wrong[i], 8);
+        assert_null(malloc(bytes));
+        assert_null(malloc(bytes + 100));
+    }
+}
+
 /* A list of `count` classes, the label of the first made longer by `more` bytes. */
 static int read_classes(int count, int more) {
     char *text = malloc((size_t)count * 16 + 128), *at = text;
@@ -398,7 +413,8 @@ static void decoders(void **state) {
 
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_setup, test_teardown)
-    const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_behind_is_read),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_array_sizes),
+                                       cmocka_unit_test(nothing_behind_is_read),
                                        cmocka_unit_test(no_element_behind_is_read),
                                        cmocka_unit_test(sounds),
                                        cmocka_unit_test(pictures),

@@ -268,12 +268,12 @@ static void foreign_layouts_are_turned(void **state) {
                 for (int v = 0; v < 2; v++)
                     for (int c = 0; c < 3; c++)
                         assert_true(value_at(&b, "conv0.weight", ((o * 3 + u) * 2 + v) * 3 + c) ==
-                                    ((o * 3 + c) * 3 + u) * 2 + v);
+                                    (float)(((o * 3 + c) * 3 + u) * 2 + v));
         for (int k = 0; k < 7; k++)
             for (int p = 0; p < 20; p++)
                 for (int c = 0; c < 2; c++)
                     assert_true(value_at(&b, "classifier.weight", k * 40 + p * 2 + c) ==
-                                6000 + k * 40 + c * 20 + p);
+                                (float)(6000 + k * 40 + c * 20 + p));
         assert_true(value_at(&b, "conv0.bn.weight", 1) == 1001);
         assert_true(value_at(&b, "conv0.bn.bias", 1) == 2001);
         assert_true(value_at(&b, "conv0.bn.running_mean", 0) == 3000);

@@ -246,8 +246,8 @@ static void schedules_begin_and_end_where_they_should(void **state) {
         assert_true(kd_schedule_rate(&spec, 0, 4, 20) == 2); /* not 0: no update is for nothing */
         assert_true(kd_schedule_rate(&spec, 3, 4, 20) == 8);
         assert_true(kd_schedule_rate(&spec, 4, 4, 20) == 8);
-        assert_float_equal(kd_schedule_rate(&spec, 12, 4, 20), falls ? 5 : 8, 1e-12);
-        assert_float_equal(kd_schedule_rate(&spec, 20, 4, 20), falls ? 2 : 8, 1e-12);
+        assert_float_equal(kd_schedule_rate(&spec, 12, 4, 20), (falls ? 5 : 8), 1e-12);
+        assert_float_equal(kd_schedule_rate(&spec, 20, 4, 20), (falls ? 2 : 8), 1e-12);
         assert_true(kd_schedule_rate(&spec, 0, 0, 20) == 8);
         assert_true(kd_schedule_rate(&spec, 19, 20, 20) == 8); /* warm-up alone */
         assert_true(kd_schedule_rate(&spec, 20, 20, 20) == (falls ? 2 : 8));

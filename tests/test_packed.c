@@ -132,7 +132,7 @@ static void test_every_kernel(void **state) {
         W.kernel = kd_packed_kernel_of(KD_ISA_PORTABLE);
         multiply(right, &W, A, ROWS);
         for (int isa = 1; isa < KD_ISA_COUNT; isa++) {
-            W.kernel = kd_packed_kernel_of(isa);
+            W.kernel = kd_packed_kernel_of((kd_isa)isa);
             if (!W.kernel) continue;
             memset(found, 0x55, sizeof found);
             multiply(found, &W, A, ROWS);
@@ -161,7 +161,7 @@ static void test_largest_sums(void **state) {
     assert_ok(kd_packed_fill(&W, memory, &constant, N, K));
     for (int k = 0; k < 2 * K; k++) A[k] = k < K ? 127 : -127;
     for (int isa = 0; isa < KD_ISA_COUNT; isa++) {
-        W.kernel = kd_packed_kernel_of(isa);
+        W.kernel = kd_packed_kernel_of((kd_isa)isa);
         if (!W.kernel) continue;
         multiply(C, &W, A, 2);
         for (int n = 0; n < N; n++) {

@@ -1,6 +1,7 @@
 /* runtime/: the same bits as the program, the arena it states and not a byte more, and damaged
  * blobs. The arena and the blob are pieces of the heap as long as they say, so that the debug
- * build's sanitizers see every step outside. */
+ * build's sanitizers see every step outside. KD_KEEP_BLOBS=FOLDER leaves the blobs there, for other
+ * processors (arm_test.sh). */
 #include "quant_nets.h"
 
 #include <math.h>
@@ -33,6 +34,16 @@ static kd_blob *program_opens(const void *bytes, size_t length) {
     return status == KD_OK ? blob : NULL;
 }
 
+static void keep(const example *e) {
+    static int count;
+    const char *folder = getenv("KD_KEEP_BLOBS");
+    char name[32], path[KD_PATH_MAX];
+    if (!folder) return;
+    snprintf(name, sizeof name, "%03d.gguf", count++);
+    ASSERT_OK(kd_path_join(path, folder, name));
+    ASSERT_OK(kd_file_replace(path, e->bytes, e->length));
+}
+
 static example make_example(net_builder build, kd_extent in, kd_quant_spec spec, int64_t n) {
     quant_case c = case_create(build, in, &spec);
     const int64_t size = case_sample_size(&c);
@@ -42,6 +53,7 @@ static example make_example(net_builder build, kd_extent in, kd_quant_spec spec,
     ASSERT_OK(kd_file_read(&e.bytes, &e.length, temporary_path(), 1 << 30));
     remove(temporary_path());
     case_free(&c);
+    keep(&e);
     e.x = malloc((size_t)(n * size) * sizeof *e.x);
     e.logits = malloc((size_t)(n * 10) * sizeof *e.logits);
     fill_uniform(e.x, n * size, 5, -2, 2); /* wider than calibrated: clipping happens */

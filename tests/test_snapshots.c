@@ -7,10 +7,10 @@
 
 #include "asserts.h"
 #include "base/text.h"
-#include "report/plot.h"
-#include "tasks/classify/report_parts.h"
 #include "distill/sweep_parts.h"
+#include "report/plot.h"
 #include "tasks/classify/metrics.h"
+#include "tasks/classify/report_parts.h"
 #include "tasks/registry.h"
 #include "tasks/speech/speech_report.h"
 
@@ -65,8 +65,8 @@ static void plots_are_drawn_as_before(void **state) {
                     .y_format = "%.3f",
                     .line_count = 3,
                     .line = {{"first", "student", 5, x, y, from, to},
-                             {"second", NULL, 5, x, below, NULL, NULL, .dashed = true},
-                             {NULL, NULL, 4, x, y, NULL, NULL, .no_marks = true}}};
+                             {.name = "second", .n = 5, .x = x, .y = below, .dashed = true},
+                             {.n = 4, .x = x, .y = y, .no_marks = true}}};
     kd_text out = {0};
     kd_plot_add_lines(&out, &plot, KD_PLOT_AS_FILE);
     plot.log_x = true;

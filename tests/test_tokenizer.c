@@ -215,7 +215,7 @@ static void test_bytes(void **state) {
     kd_rng rng = kd_rng_init(5, 0);
     for (int round = 0; round < 300; round++) {
         char bytes[64], back[64];
-        size_t length = kd_rng_below(&rng, sizeof bytes), at = 0;
+        size_t length = (size_t)kd_rng_below(&rng, sizeof bytes), at = 0;
         for (size_t i = 0; i < length; i++) bytes[i] = (char)kd_rng_u32(&rng);
         int32_t *id;
         int64_t count;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "distill.h"
 #include "distill/loss.h"
 
@@ -93,7 +94,7 @@ static int check_rows(const loss_call *c, int64_t *valid) {
 }
 
 static const kd_real *to_real(kd_tape *tape, const float *values, int64_t n) {
-    kd_real *copy = kd_tape_alloc(tape, (size_t)n * sizeof *copy);
+    kd_real *copy = kd_tape_alloc(tape, kd_array_bytes(n, sizeof *copy));
     for (int64_t i = 0; i < n; i++) copy[i] = (kd_real)values[i];
     return copy;
 }

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "distill.h"
 #include "quant/blob_sample.h"
 
@@ -54,7 +55,7 @@ const char *distill_model_class(const distill_model *model, int64_t label) {
 
 /* Room for a batch of inputs, from the first call on. */
 static int make_room(distill_model *model) {
-    const size_t bytes = (size_t)(BATCH * sample_size(model)) * sizeof *model->x;
+    const size_t bytes = kd_array_bytes(BATCH * sample_size(model), sizeof *model->x);
     if (!model->x) model->x = malloc(bytes);
     return model->x ? KD_OK : kd_fail_memory(bytes, "inputs");
 }

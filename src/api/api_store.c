@@ -1,5 +1,6 @@
 /* The teacher store of distill.h. */
 #include "base/error.h"
+#include "base/size.h"
 #include "data/store.h"
 #include "distill.h"
 
@@ -66,7 +67,7 @@ static int logits_of_hidden(const distill_store *store, int64_t view, uint64_t i
                             float *logits) {
     const kd_store_header *h = kd_store_describe(store->store);
     const int64_t width = h->width, numbers = length * width;
-    float *hidden = malloc((size_t)numbers * sizeof *hidden);
+    float *hidden = malloc(kd_array_bytes(numbers, sizeof *hidden));
     if (!hidden) return kd_fail_memory((size_t)numbers * sizeof *hidden, "hidden states");
     int status = kd_store_read_hidden(store->store, view, id, length, hidden);
     for (int64_t t = 0; t < length && status == KD_OK; t++) {

@@ -11,6 +11,7 @@
  * sums of the softmax go down the keys, in the lanes of the queries. Blocks and panels depend on
  * the shapes alone. */
 #include "autograd/attention.h"
+#include "base/size.h"
 
 #include <omp.h>
 
@@ -223,7 +224,7 @@ void kd_attention_blocks(kd_tape *tape, const kd_attention_task *at) {
     const int64_t blocks = (at->T + QUERIES - 1) / QUERIES, jobs = at->B * at->H * blocks;
     const int64_t size = workspace_size(at->D);
     const size_t threads = (size_t)omp_get_max_threads();
-    kd_real *memory = kd_tape_take(tape, threads * (size_t)size * sizeof *memory);
+    kd_real *memory = kd_tape_take(tape, kd_array_bytes((int64_t)threads * size, sizeof *memory));
 #pragma omp parallel for schedule(dynamic, 1) if (kd_attention_threaded(at))
     for (int64_t n = 0; n < jobs; n++) {
         const job j = make_job(at, n / blocks, n % blocks * QUERIES);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/order.h"
+#include "base/size.h"
 
 /* Products smaller than this many multiply-adds are not worth waking the other threads for, nor a
  * library. */
@@ -121,7 +122,7 @@ static void tiles_of_constant(kd_tape *tape, const kd_matrix_product *p) {
     const tiling t = choose_tiling(p->M, p->N, p->K);
     const int64_t tiles = t.rows * t.columns, room = kd_smaller(t.column_step, p->N) * p->K;
     const int64_t lanes = tiles > 1 ? omp_get_max_threads() : 1;
-    kd_real *rows = kd_tape_take(tape, (size_t)(lanes * room) * sizeof *rows);
+    kd_real *rows = kd_tape_take(tape, kd_array_bytes(lanes * room, sizeof *rows));
 #pragma omp parallel for schedule(dynamic, 1) if (tiles > 1)
     for (int64_t n = 0; n < tiles; n++) {
         const int64_t j = n % t.columns * t.column_step;

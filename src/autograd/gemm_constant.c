@@ -1,5 +1,6 @@
 /* Products with a matrix whose rows are made when they are read. */
 #include "autograd/gemm_constant.h"
+#include "base/size.h"
 
 #include "autograd/gemm_panels.h"
 #include "autograd/op_common.h"
@@ -9,7 +10,7 @@ enum { PIECE = 16 };
 
 kd_real *kd_constant_rows(kd_tape *tape, const kd_constant *B, int64_t first, int64_t n,
                           int64_t K) {
-    kd_real *rows = kd_tape_take(tape, (size_t)(n * K) * sizeof *rows);
+    kd_real *rows = kd_tape_take(tape, kd_array_bytes(n * K, sizeof *rows));
 #pragma omp parallel for schedule(static) if (n * K >= KD_PARALLEL_SIZE)
     for (int64_t i = 0; i < n; i += PIECE)
         B->read(B, rows + i * K, first + i, i + PIECE < n ? PIECE : n - i);

@@ -11,6 +11,7 @@
  * the first cache while it meets the slab's tiles of KD_TILE rows, whose sums stay in registers.
  * Sums are added in an order that depends on the shape alone. */
 #include "autograd/gemm_panels.h"
+#include "base/size.h"
 
 /* Let a·b + c be one instruction; -std=c11 would forbid it. */
 #pragma GCC optimize("fp-contract=fast")
@@ -139,7 +140,7 @@ void kd_panels_run(kd_tape *tape, const kd_matrix_product *product) {
     const int64_t tiles = (p.rows + KD_TILE - 1) / KD_TILE,
                   least = (tiles * KD_TILE + SLAB - 1) / SLAB;
     const int64_t slabs = kd_smaller(tiles, (least + SHARES - 1) / SHARES * SHARES);
-    p.panels = kd_tape_take(tape, (size_t)(panels * p.elements * KD_PANEL) * sizeof *p.panels);
+    p.panels = kd_tape_take(tape, kd_array_bytes(panels * p.elements * KD_PANEL, sizeof *p.panels));
 #pragma omp parallel
     {
 #pragma omp for

@@ -19,6 +19,7 @@
 #include "autograd/attention.h"
 #include "autograd/gemm_few.h"
 #include "autograd/vector_math.h"
+#include "base/size.h"
 
 enum { TILE = 64 };
 
@@ -180,7 +181,8 @@ static void attention_backward(kd_tape *tape, kd_node *node) {
     for (int i = 0; i < 3; i++) grad[i] = kd_tape_grad(tape, node->in[i]);
     const int64_t tile_size = scratch_size(at);
     const size_t threads = (size_t)omp_get_max_threads();
-    kd_real *scratch = kd_tape_take(tape, threads * 2 * (size_t)tile_size * sizeof *scratch);
+    kd_real *scratch =
+        kd_tape_take(tape, kd_array_bytes((int64_t)threads * 2 * tile_size, sizeof *scratch));
 #pragma omp parallel for schedule(dynamic, 1) if (kd_attention_threaded(at))
     for (int64_t shared = 0; shared < at->B * at->G; shared++) {
         kd_real *p = scratch + omp_get_thread_num() * 2 * tile_size;
@@ -229,7 +231,8 @@ static void few_queries(kd_tape *tape, const kd_attention_task *at) {
     const int64_t heads = heads_together(at);
     const int64_t tile_size = heads * scratch_size(at);
     const size_t threads = (size_t)omp_get_max_threads();
-    kd_real *scratch = kd_tape_take(tape, threads * (size_t)tile_size * sizeof *scratch);
+    kd_real *scratch =
+        kd_tape_take(tape, kd_array_bytes((int64_t)threads * tile_size, sizeof *scratch));
 #pragma omp parallel for schedule(dynamic, 1) if (kd_attention_threaded(at))
     for (int64_t head = 0; head < at->B * at->H; head += heads)
         forward_few(at, head, heads, scratch + omp_get_thread_num() * tile_size);
@@ -256,7 +259,7 @@ kd_tensor *kd_attention(kd_tape *tape, kd_tensor *q, kd_tensor *k, kd_tensor *v,
     at->G = at->CG / at->D;
     at->precision = tape->precision;
     at->scale = 1 / kd_sqrt((kd_real)at->D);
-    at->log_sum = kd_tape_alloc(tape, (size_t)(at->B * at->H * at->T) * sizeof(kd_real));
+    at->log_sum = kd_tape_alloc(tape, kd_array_bytes(at->B * at->H * at->T, sizeof(kd_real)));
     if (at->T <= KD_FEW_ROWS)
         few_queries(tape, at);
     else

@@ -3,6 +3,7 @@
 
 #include "autograd/conv_kernels.h"
 #include "base/order.h"
+#include "base/size.h"
 
 /* Depthwise convolution: every channel has a filter of its own, so there is no product to make of
  * it and the channels of a pixel go side by side through the registers.
@@ -94,7 +95,7 @@ static void forward_row(const kd_conv_shape *s, const kd_real *x, const kd_real 
 void kd_conv_depthwise_forward(kd_tape *tape, const kd_conv_shape *s, const kd_real *x,
                                const kd_real *w, const kd_real *bias, kd_real *y) {
     kd_real *turned =
-        kd_tape_take(tape, (size_t)(s->C * s->kernel[0] * s->kernel[1]) * sizeof *turned);
+        kd_tape_take(tape, kd_array_bytes(s->C * s->kernel[0] * s->kernel[1], sizeof *turned));
     turn_weights(s, turned, w);
 #pragma omp parallel for
     for (int64_t row = 0; row < s->B * s->out[0]; row++)
@@ -235,9 +236,9 @@ void kd_conv_depthwise_backward(kd_tape *tape, const kd_conv_shape *s, const kd_
     const int64_t filter = s->kernel[0] * s->kernel[1], part_size = (filter + 1) * s->C;
     const int64_t parts = kd_smaller(PARTS, s->B), x_size = s->in[0] * s->in[1] * s->C;
     const int64_t y_size = s->out[0] * s->out[1] * s->C, threads = omp_get_max_threads();
-    kd_real *turned = kd_tape_take(tape, (size_t)(filter * s->C) * sizeof *turned);
-    kd_real *sums = kd_tape_take(tape, (size_t)(parts * part_size) * sizeof *sums);
-    kd_real *scratch = kd_tape_take(tape, (size_t)(y_size * threads) * sizeof *scratch);
+    kd_real *turned = kd_tape_take(tape, kd_array_bytes(filter * s->C, sizeof *turned));
+    kd_real *sums = kd_tape_take(tape, kd_array_bytes(parts * part_size, sizeof *sums));
+    kd_real *scratch = kd_tape_take(tape, kd_array_bytes(y_size * threads, sizeof *scratch));
     turn_weights(s, turned, w);
     const bool reversed = turns_around(s);
     const kd_conv_shape around = turned_around(s);

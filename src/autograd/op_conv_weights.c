@@ -14,6 +14,7 @@
 
 #include "autograd/conv_kernels.h"
 #include "base/order.h"
+#include "base/size.h"
 
 enum {
     PARTS = 16,
@@ -80,7 +81,7 @@ static void make_plan(kd_tape *tape, plan *p) {
     cut_tiles(p);
     p->direct = !s->rounded && s->groups == 1 && s->padding[0] == 0 && s->padding[1] == 0;
     int64_t segments = p->images * p->tile[0];
-    p->x_at = kd_tape_take(tape, (size_t)(2 * p->filter + segments) * sizeof *p->x_at);
+    p->x_at = kd_tape_take(tape, kd_array_bytes(2 * p->filter + segments, sizeof *p->x_at));
     p->w_at = p->x_at + p->filter;
     p->segment_at = p->w_at + p->filter;
     int64_t pitch = p->direct ? s->in[1] : p->span[1], rows = p->direct ? s->in[0] : p->span[0];
@@ -254,8 +255,8 @@ void kd_conv_backward_weights(kd_tape *tape, const kd_conv_shape *s, const kd_re
     int64_t size = p.images * (p.span[0] * p.span[1] * p.group_C +
                                p.tile[0] * p.tile[1] * p.panels * KD_PANEL);
     int64_t threads = omp_get_max_threads();
-    kd_real *scratch = kd_tape_take(tape, (size_t)(size * threads) * sizeof *scratch);
-    kd_real *parts = kd_tape_take(tape, (size_t)(p.parts * p.part_size) * sizeof *parts);
+    kd_real *scratch = kd_tape_take(tape, kd_array_bytes(size * threads, sizeof *scratch));
+    kd_real *parts = kd_tape_take(tape, kd_array_bytes(p.parts * p.part_size, sizeof *parts));
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t i = 0; i < p.parts; i++) {
         kd_real *mine = scratch + omp_get_thread_num() * size, *part = parts + i * p.part_size;

@@ -15,6 +15,7 @@
 
 #include "autograd/conv_kernels.h"
 #include "base/order.h"
+#include "base/size.h"
 
 /* Elements of a tile's source; and how many tiles there should be to share out. */
 enum { TILE_ELEMENTS = 48 << 10, TILE_TARGET = 16, TILE_SMALLEST = 256 };
@@ -169,10 +170,10 @@ static void make_phases(kd_tape *tape, plan *p, const kd_real *w, bool masked) {
     p->packed_group = panels * KD_PANEL * taps0 * taps1 * depth;
     int64_t positions =
         kd_smaller(rows->tile, rows->extent) * kd_smaller(columns->tile, columns->extent);
-    p->phase = kd_tape_take(tape, (size_t)phases * sizeof *p->phase);
-    p->packed = kd_tape_take(tape, (size_t)(p->groups * p->packed_group) * sizeof *p->packed);
+    p->phase = kd_tape_take(tape, kd_array_bytes(phases, sizeof *p->phase));
+    p->packed = kd_tape_take(tape, kd_array_bytes(p->groups * p->packed_group, sizeof *p->packed));
     int64_t entries = 2 * positions + taps0 * columns->lines;
-    p->offsets = kd_tape_take(tape, (size_t)entries * sizeof *p->offsets);
+    p->offsets = kd_tape_take(tape, kd_array_bytes(entries, sizeof *p->offsets));
     kd_real *packed = p->packed;
     int32_t *offsets = p->offsets;
     for (int64_t i = 0; i < phases; i++) {
@@ -266,7 +267,7 @@ static void run(kd_tape *tape, plan *p, kd_conv_source from, const kd_real *w,
     int64_t threads = omp_get_max_threads();
     /* A thread takes neighbouring tasks, so that it has looked ahead to the right one. */
     int64_t run_length = kd_smaller(kd_larger(p->tasks / (4 * threads), 1), 4);
-    kd_real *scratch = kd_tape_take(tape, (size_t)(span * threads) * sizeof *scratch);
+    kd_real *scratch = kd_tape_take(tape, kd_array_bytes(span * threads, sizeof *scratch));
 #pragma omp parallel for schedule(dynamic, run_length)
     for (int64_t i = 0; i < p->tasks; i++)
         run_task(p, i, from, scratch + omp_get_thread_num() * span, ending);
@@ -299,7 +300,7 @@ void kd_conv_backward_input(kd_tape *tape, const kd_conv_shape *s, const kd_real
                             kd_conv_source dy, const kd_conv_gradients *out) {
     int64_t group_C = s->C / s->groups, group_O = s->O / s->groups;
     int64_t filter = s->kernel[0] * s->kernel[1] * group_C;
-    line *lines = kd_tape_take(tape, (size_t)(s->stride[0] + s->stride[1]) * sizeof *lines);
+    line *lines = kd_tape_take(tape, kd_array_bytes(s->stride[0] + s->stride[1], sizeof *lines));
     plan p = {.axis = {backward_axis(s, 0, lines), backward_axis(s, 1, lines + s->stride[0])},
               .B = s->B,
               .groups = s->groups,

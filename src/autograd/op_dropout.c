@@ -1,5 +1,6 @@
 #include "autograd/op_common.h"
 #include "autograd/ops.h"
+#include "base/size.h"
 
 /* Element i takes word i mod 4 of the generator's block (first + i/4): a function of the element,
  * not of the thread that asks. The tape's counter moves on by the blocks used. */
@@ -25,7 +26,7 @@ kd_tensor *kd_dropout(kd_tape *tape, kd_tensor *x, kd_real p) {
     if (!tape->training || p == 0) return x;
     kd_tensor *y = kd_tape_output(tape, x->rank, x->shape);
     dropout_record *record = kd_tape_alloc(tape, sizeof *record);
-    *record = (dropout_record){1 / (1 - p), kd_tape_alloc(tape, (size_t)x->size)};
+    *record = (dropout_record){1 / (1 - p), kd_tape_alloc(tape, kd_array_bytes(x->size, 1))};
     const uint64_t key = tape->rng.key, first = tape->rng.counter;
     const uint32_t threshold = (uint32_t)((double)p * 0x1p32); /* a smaller word is dropped */
     const int64_t size = x->size, blocks = (size + 3) / 4;

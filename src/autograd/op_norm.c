@@ -4,6 +4,7 @@
 #include "autograd/ops.h"
 #include "autograd/vec.h"
 #include "base/order.h"
+#include "base/size.h"
 
 /* Let a·b + c be one instruction; -std=c11 would forbid it. */
 #pragma GCC optimize("fp-contract=fast")
@@ -88,7 +89,7 @@ static void layer_norm_backward(kd_tape *tape, kd_node *node) {
     const int64_t tiles = (N + step - 1) / step;
     kd_real beta;
     kd_real *dx = kd_tape_grad_beta(tape, x, &beta);
-    kd_real *sums = kd_tape_take(tape, (size_t)(tiles * 2 * C) * sizeof *sums);
+    kd_real *sums = kd_tape_take(tape, kd_array_bytes(tiles * 2 * C, sizeof *sums));
 #pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
     for (int64_t tile = 0; tile < tiles; tile++) {
         kd_real *sum = sums + tile * 2 * C;
@@ -97,7 +98,7 @@ static void layer_norm_backward(kd_tape *tape, kd_node *node) {
             layer_norm_row(dx ? dx + row * C : NULL, beta, sum, sum + C, x->value + row * C,
                            dy + row * C, gamma->value, moments[row], C);
     }
-    double *total = kd_tape_take(tape, (size_t)C * sizeof *total);
+    double *total = kd_tape_take(tape, kd_array_bytes(C, sizeof *total));
     add_tiles(total, sums, tiles, C, 2 * C);
     add_sums(tape, gamma, total, NULL);
     add_tiles(total, sums + C, tiles, C, 2 * C);
@@ -112,7 +113,7 @@ kd_tensor *kd_layer_norm(kd_tape *tape, kd_tensor *x, kd_tensor *gamma, kd_tenso
     KD_FIT(gamma->size == C, "layer_norm", x, gamma);
     KD_FIT(beta->size == C, "layer_norm", x, beta);
     kd_tensor *y = kd_tape_output(tape, x->rank, x->shape);
-    row_moments *moments = kd_tape_alloc(tape, (size_t)N * sizeof *moments);
+    row_moments *moments = kd_tape_alloc(tape, kd_array_bytes(N, sizeof *moments));
 #pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
     for (int64_t row = 0; row < N; row++) {
         const kd_real *restrict in = x->value + row * C;
@@ -158,14 +159,14 @@ static void rms_norm_backward(kd_tape *tape, kd_node *node) {
     const int64_t tiles = (N + step - 1) / step;
     kd_real beta;
     kd_real *dx = kd_tape_grad_beta(tape, x, &beta);
-    kd_real *sums = kd_tape_take(tape, (size_t)(tiles * C) * sizeof *sums);
+    kd_real *sums = kd_tape_take(tape, kd_array_bytes(tiles * C, sizeof *sums));
     memset(sums, 0, (size_t)(tiles * C) * sizeof *sums);
 #pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
     for (int64_t tile = 0; tile < tiles; tile++)
         for (int64_t row = tile * step; row < kd_smaller(N, (tile + 1) * step); row++)
             rms_norm_row(dx ? dx + row * C : NULL, beta, sums + tile * C, x->value + row * C,
                          dy + row * C, gamma->value, r[row], C);
-    double *total = kd_tape_take(tape, (size_t)C * sizeof *total);
+    double *total = kd_tape_take(tape, kd_array_bytes(C, sizeof *total));
     add_tiles(total, sums, tiles, C, C);
     add_sums(tape, gamma, total, NULL);
     kd_tape_give(tape, total);
@@ -176,7 +177,7 @@ kd_tensor *kd_rms_norm(kd_tape *tape, kd_tensor *x, kd_tensor *gamma, kd_real ep
     const int64_t N = kd_rows(x), C = kd_channels(x);
     KD_FIT(gamma->size == C, "rms_norm", x, gamma);
     kd_tensor *y = kd_tape_output(tape, x->rank, x->shape);
-    kd_real *saved = kd_tape_alloc(tape, (size_t)N * sizeof *saved);
+    kd_real *saved = kd_tape_alloc(tape, kd_array_bytes(N, sizeof *saved));
 #pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
     for (int64_t row = 0; row < N; row++) {
         const kd_real *restrict in = x->value + row * C;
@@ -273,8 +274,9 @@ static double batch_share(const kd_tape *tape, const kd_tensor *x) {
 static void batch_statistics(kd_tape *tape, const batch_norm *n, double m, kd_real epsilon,
                              kd_real *running_mean, kd_real *running_var) {
     const int64_t tiles = (n->N + n->step - 1) / n->step;
-    kd_real *sums = kd_tape_take(tape, (size_t)(tiles * 3 * n->C) * sizeof *sums);
-    double *mean = kd_tape_take(tape, (size_t)(2 * n->C) * sizeof *mean), *squares = mean + n->C;
+    kd_real *sums = kd_tape_take(tape, kd_array_bytes(tiles * 3 * n->C, sizeof *sums));
+    double *mean = kd_tape_take(tape, kd_array_bytes(2 * n->C, sizeof *mean)),
+           *squares = mean + n->C;
 #pragma omp parallel for if (n->N * n->C >= KD_PARALLEL_SIZE)
     for (int64_t tile = 0; tile < tiles; tile++)
         OVER_CHANNELS(n->C, tile_moments, n, sums + tile * 3 * n->C, tile * n->step,
@@ -370,9 +372,9 @@ static void batch_norm_backward(kd_tape *tape, kd_node *node) {
     const kd_real *dy = node->out->grad;
     const int64_t C = n->C, tiles = (n->N + n->step - 1) / n->step;
     const bool threads = n->N * C >= KD_PARALLEL_SIZE;
-    kd_real *sums = kd_tape_take(tape, (size_t)(tiles * 2 * C) * sizeof *sums);
-    kd_real *means = kd_tape_take(tape, (size_t)(2 * C) * sizeof *means);
-    double *total = kd_tape_take(tape, (size_t)(2 * C) * sizeof *total);
+    kd_real *sums = kd_tape_take(tape, kd_array_bytes(tiles * 2 * C, sizeof *sums));
+    kd_real *means = kd_tape_take(tape, kd_array_bytes(2 * C, sizeof *means));
+    double *total = kd_tape_take(tape, kd_array_bytes(2 * C, sizeof *total));
 #pragma omp parallel for if (threads)
     for (int64_t tile = 0; tile < tiles; tile++)
         OVER_CHANNELS(C, tile_backward_sums, n, dy, sums + tile * 2 * C, tile * n->step,
@@ -407,7 +409,7 @@ kd_tensor *kd_batch_norm(kd_tape *tape, kd_tensor *x, kd_tensor *gamma, kd_tenso
     KD_FIT(running_mean->size == C, "batch_norm", x, running_mean);
     KD_FIT(running_var->size == C, "batch_norm", x, running_var);
     kd_tensor *y = kd_tape_output(tape, x->rank, x->shape);
-    kd_real *saved = kd_tape_alloc(tape, (size_t)(3 * C) * sizeof *saved);
+    kd_real *saved = kd_tape_alloc(tape, kd_array_bytes(3 * C, sizeof *saved));
     batch_norm *n = kd_tape_alloc(tape, sizeof *n);
     *n = (batch_norm){.N = N,
                       .C = C,

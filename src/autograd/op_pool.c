@@ -4,6 +4,7 @@
 #include "autograd/ops.h"
 #include "autograd/vec.h"
 #include "base/order.h"
+#include "base/size.h"
 
 /* Max and average pooling go over one image at a time, so that backward may add into overlapping
  * windows without two threads meeting. */
@@ -138,7 +139,7 @@ kd_tensor *kd_max_pool2d(kd_tape *tape, kd_tensor *x, kd_pool_spec spec) {
     KD_CONTRACT(s->kernel[0] * s->kernel[1] <= INT32_MAX, "max_pool2d: a window of %lld x %lld",
                 (long long)s->kernel[0], (long long)s->kernel[1]);
     kd_tensor *y = kd_tape_output(tape, 4, (int64_t[]){s->B, s->out[0], s->out[1], s->C});
-    p->winner = kd_tape_alloc(tape, (size_t)y->size * sizeof *p->winner);
+    p->winner = kd_tape_alloc(tape, kd_array_bytes(y->size, sizeof *p->winner));
 #pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
     for (int64_t image = 0; image < s->B; image++) {
         const kd_real *from = x->value + image * s->in[0] * s->in[1] * s->C;

@@ -2,6 +2,7 @@
  * the tiles' order, so no bit depends on the number of threads. */
 #include "autograd/op_common.h"
 #include "autograd/ops.h"
+#include "base/size.h"
 
 enum { MEAN_TILE = 1 << 14, COLUMN_TILE = 256 };
 
@@ -19,7 +20,7 @@ static void mean_backward(kd_tape *tape, kd_node *node) {
 kd_tensor *kd_mean(kd_tape *tape, kd_tensor *x) {
     kd_tensor *y = kd_tape_output(tape, 1, (int64_t[]){1});
     const int64_t size = x->size, tiles = tile_count(size, MEAN_TILE);
-    double *part = kd_tape_take(tape, (size_t)tiles * sizeof *part);
+    double *part = kd_tape_take(tape, kd_array_bytes(tiles, sizeof *part));
 #pragma omp parallel for if (size >= KD_PARALLEL_SIZE)
     for (int64_t t = 0; t < tiles; t++) {
         int64_t begin = t * MEAN_TILE, n = size - begin < MEAN_TILE ? size - begin : MEAN_TILE;
@@ -40,7 +41,7 @@ void kd_add_column_sums(kd_tape *tape, kd_tensor *b, const kd_real *x, int64_t r
     kd_real *grad = kd_tape_grad_beta(tape, b, &beta);
     if (!grad) return;
     const int64_t C = b->size, tiles = tile_count(rows, COLUMN_TILE);
-    kd_real *part = kd_tape_take(tape, (size_t)(tiles * C) * sizeof *part);
+    kd_real *part = kd_tape_take(tape, kd_array_bytes(tiles * C, sizeof *part));
 #pragma omp parallel for if (rows * C >= KD_PARALLEL_SIZE)
     for (int64_t t = 0; t < tiles; t++) {
         int64_t end = (t + 1) * COLUMN_TILE < rows ? (t + 1) * COLUMN_TILE : rows;

@@ -111,7 +111,8 @@ const kd_packed_kernel *kd_packed_kernel_of(kd_isa isa) {
 
 static const kd_packed_kernel *choose(void) {
     for (int isa = KD_ISA_COUNT - 1; isa > KD_ISA_PORTABLE; isa--) {
-        const kd_packed_kernel *kernel = kd_isa_may_use(isa) ? kd_packed_kernel_of(isa) : NULL;
+        const kd_packed_kernel *kernel =
+            kd_isa_may_use((kd_isa)isa) ? kd_packed_kernel_of((kd_isa)isa) : NULL;
         if (kernel) return kernel;
     }
     return &portable;

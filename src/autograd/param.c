@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/hash.h"
+#include "base/size.h"
 
 int kd_params_create(kd_params **out) {
     *out = calloc(1, sizeof **out);
@@ -105,7 +106,7 @@ static int64_t assign_offsets(kd_params *params, int kind, int64_t offset) {
 }
 
 static kd_real *slab_create(int64_t size) {
-    const size_t bytes = (size_t)size * sizeof(kd_real);
+    const size_t bytes = kd_array_bytes(size, sizeof(kd_real));
     kd_real *slab = kd_large_alloc(bytes);
     if (slab)
         memset(slab, 0, bytes);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 
 /* A block of the pool; the memory it describes follows this 64-byte header. */
 typedef struct kd_pool_block {
@@ -120,7 +121,7 @@ static kd_tensor *tensor_create(kd_tape *tape, int rank, const int64_t *shape) {
         x->shape[i] = shape[i];
         x->size *= shape[i];
     }
-    x->value = kd_tape_alloc(tape, (size_t)x->size * sizeof(kd_real));
+    x->value = kd_tape_alloc(tape, kd_array_bytes(x->size, sizeof(kd_real)));
     return x;
 }
 
@@ -155,7 +156,8 @@ void kd_tape_push(kd_tape *tape, const char *op, void (*backward)(kd_tape *, kd_
 }
 
 void kd_tape_grad_room(kd_tape *tape, kd_tensor *x) {
-    if (x->needs_grad && !x->grad) x->grad = kd_tape_take(tape, (size_t)x->size * sizeof(kd_real));
+    if (x->needs_grad && !x->grad)
+        x->grad = kd_tape_take(tape, kd_array_bytes(x->size, sizeof(kd_real)));
 }
 
 kd_real *kd_tape_grad_beta(kd_tape *tape, kd_tensor *x, kd_real *beta) {

@@ -11,6 +11,7 @@
 #include "base/late_file.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/size.h"
 
 static const char HALF_WRITTEN[] = ".part"; /* of kd_file_replace */
 
@@ -54,7 +55,7 @@ int kd_shards_list(const kd_shards *shards, int64_t **out, int64_t *count) {
         bool half;
         const int64_t number = number_of(shards, entry->d_name, &half);
         if (number < 0 || half) continue;
-        int64_t *grown = realloc(*out, (size_t)(*count + 1) * sizeof *grown);
+        int64_t *grown = realloc(*out, kd_array_bytes(*count + 1, sizeof *grown));
         if (!grown) {
             status = kd_fail_memory((size_t)(*count + 1) * sizeof *grown, shards->folder);
             continue;

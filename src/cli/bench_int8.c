@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/order.h"
+#include "base/size.h"
 #include "quant/blob.h"
 #include "tasks/classify/evaluate.h"
 #include "tasks/classify/learner.h"
@@ -43,7 +44,7 @@ int kd_bench_export(const char *path) {
     const int64_t size = CALIBRATION * 32 * 32 * 3;
     kd_learner *learner = NULL;
     kd_tape *tape = NULL;
-    float *x = malloc((size_t)size * sizeof *x), logits[CALIBRATION * CLASSES];
+    float *x = malloc(kd_array_bytes(size, sizeof *x)), logits[CALIBRATION * CLASSES];
     int status = x ? KD_OK : kd_fail_memory((size_t)size * sizeof *x, "the bench");
     if (status == KD_OK) fill_noise(x, size);
     if (status == KD_OK) status = kd_learner_create(&learner, &spec);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "cli/bench_int8.h"
 #include "cli/bench_loss.h"
 #include "cli/cli.h"
@@ -129,7 +130,7 @@ static int measure_int8_peak(double *out) {
     const int64_t panel = kd_int8_panel_bytes(kernel, 1, n), bytes = panels * panel;
     const int64_t start = 0;
     int8_t *weight = calloc((size_t)(n * n), 1), *packed = malloc((size_t)bytes);
-    int16_t *activation = calloc((size_t)(n * n), sizeof *activation);
+    int16_t *activation = calloc(kd_array_bytes(n * n, 1), sizeof *activation);
     int status =
         weight && packed && activation ? KD_OK : kd_fail_memory((size_t)bytes, "the bench");
     double seconds[REPEATS];
@@ -160,8 +161,8 @@ static int make_dataset(kd_dataset *d, int64_t count, kd_extent extent) {
     *d = (kd_dataset){.count = count, .h = extent.h, .w = extent.w, .c = extent.c, .classes = 10};
     int64_t size = count * extent.h * extent.w * extent.c;
     d->bytes = malloc((size_t)size);
-    d->label = malloc((size_t)count * sizeof *d->label);
-    d->id = malloc((size_t)count * sizeof *d->id);
+    d->label = malloc(kd_array_bytes(count, sizeof *d->label));
+    d->id = malloc(kd_array_bytes(count, sizeof *d->id));
     if (!d->bytes || !d->label || !d->id) return kd_fail_memory((size_t)size, "the bench's data");
     d->normaliser.unit = 1 / 255.0f;
     kd_rng rng = kd_rng_init(1, 2);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/size.h"
 #include "base/text.h"
 #include "cli/cli.h"
 #include "data/chat.h"
@@ -57,7 +58,7 @@ static int print_token(void *context, int32_t id) {
     size_t length;
     if (p->count == p->capacity) {
         const int64_t capacity = p->capacity ? 2 * p->capacity : 256;
-        int32_t *grown = realloc(p->id, (size_t)capacity * sizeof *grown);
+        int32_t *grown = realloc(p->id, kd_array_bytes(capacity, sizeof *grown));
         if (!grown) return kd_fail_memory((size_t)capacity * sizeof *grown, "tokens");
         p->id = grown;
         p->capacity = capacity;

@@ -78,7 +78,7 @@ static int take_cifar(runner *r, const char *path, const uint8_t *bytes, size_t 
                       int64_t index) {
     int64_t count;
     int32_t label;
-    int status = kd_cifar_count(&count, length, path);
+    int status = kd_cifar_count(&count, (int64_t)length, path);
     if (status == KD_OK) status = check_index(path, index, count);
     if (status < 0) return status;
     return kd_cifar_decode(&label, r->raw, bytes + index * KD_CIFAR_RECORD, 1, path);

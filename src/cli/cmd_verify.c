@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/size.h"
 #include "cli/cli.h"
 #include "cli/file_kind.h"
 #include "data/h5.h"
@@ -139,7 +140,7 @@ static int check_entry(const kd_safetensors *file, const kd_safetensors_entry *e
                        const char *path) {
     const bool variance = kd_names_variance(entry->name);
     if (!strchr("FB", entry->dtype[0])) return KD_OK; /* whole numbers are finite */
-    float *values = malloc((size_t)entry->count * sizeof *values + 1);
+    float *values = malloc(kd_array_bytes(entry->count, sizeof *values) + 1);
     if (!values) return kd_fail_memory((size_t)entry->count * sizeof *values, path);
     int status = kd_safetensors_read(file, entry, values);
     const int64_t bad = status == KD_OK ? kd_find_bad_number(values, entry->count, variance) : -1;

@@ -16,6 +16,7 @@
 #include "base/isa.h"
 #include "base/log.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "base/text.h"
 
 /* Threads beyond the processors are allowed, but not so many that the system cannot make them; and
@@ -155,7 +156,7 @@ static int compare_ways(char (*way)[WAY_MAX]) {
 int kd_environment_agree(void) {
     const int64_t ranks = kd_rank_count();
     if (ranks == 1) return KD_OK;
-    char(*way)[WAY_MAX] = calloc((size_t)ranks, sizeof *way);
+    char(*way)[WAY_MAX] = calloc(kd_array_bytes(ranks, 1), sizeof *way);
     int status = kd_ranks_worst(way ? KD_OK : kd_fail_memory((size_t)ranks * sizeof *way, "ranks"));
     if (status == KD_OK) {
         describe_way(way[kd_rank()]);

@@ -146,7 +146,7 @@ static int add_graph(kd_text *out, const kd_gguf_key *key, const char *path) {
     const unsigned char *at = key->value;
     kd_gguf_string text = kd_gguf_next_string(&at);
     kd_json *json;
-    int status = kd_json_parse(&json, text.text, text.length, path);
+    int status = kd_json_parse(&json, text.text, (size_t)text.length, path);
     if (status < 0) return status;
     kd_text rows = {0};
     kd_text_add(&rows, "node\tkind\tfrom\toutput\tweight bits\tscale\tzero\tsteps\n");

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "data/sound.h"
 
 static const int64_t SAMPLES_LIMIT = (int64_t)1 << 30;
@@ -11,7 +12,7 @@ static const int64_t SAMPLES_LIMIT = (int64_t)1 << 30;
 static int read_all(float **out, int64_t *count, kd_sound *sound, const char *name) {
     int64_t capacity = 1 << 14, got = 0;
     for (;;) {
-        float *values = realloc(*out, (size_t)capacity * sizeof *values);
+        float *values = realloc(*out, kd_array_bytes(capacity, sizeof *values));
         if (!values) return kd_fail_memory((size_t)capacity * sizeof *values, name);
         *out = values;
         int status = kd_sound_read(sound, values + *count, capacity - *count, &got);

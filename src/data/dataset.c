@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/order.h"
+#include "base/size.h"
 #include "data/clip.h"
 #include "data/dataset_source.h"
 
@@ -117,12 +118,12 @@ static kd_hash hash_dataset(const kd_dataset *d) {
 /* Moves the chosen rows from the source into the data set; the source's buffers are reused. */
 static int take_rows(kd_dataset *d, kd_source *source, const kd_data_spec *spec, const int64_t *row,
                      int64_t n) {
-    size_t sample = (size_t)(source->h * source->w * source->c), values;
+    const size_t sample = (size_t)(source->h * source->w * source->c);
     d->count = n;
     d->h = source->h;
     d->w = source->w;
     d->c = source->c;
-    d->id = malloc((size_t)n * sizeof *d->id);
+    d->id = malloc(kd_array_bytes(n, sizeof *d->id));
     if (!d->id) return kd_fail_memory((size_t)n * sizeof *d->id, "sample ids");
     for (int64_t i = 0; i < n; i++) {
         d->id[i] = (uint64_t)row[i];
@@ -143,9 +144,9 @@ static int take_rows(kd_dataset *d, kd_source *source, const kd_data_spec *spec,
         source->bytes = NULL;
         return KD_OK;
     }
-    if (__builtin_mul_overflow(sample * sizeof(float), (size_t)n, &values) ||
-        !(d->features = malloc(values)))
-        return kd_fail_memory((size_t)n * sample * sizeof(float), "sound features");
+    const size_t bytes = kd_array_bytes(n * (int64_t)sample, sizeof *d->features);
+    d->features = malloc(bytes);
+    if (!d->features) return kd_fail_memory(bytes, "sound features");
     return kd_source_audio_features(d->features, source, &spec->audio, row, n);
 }
 
@@ -204,7 +205,7 @@ int kd_dataset_open(kd_dataset **out, const kd_data_spec *spec, kd_split split) 
     if (!d) return kd_fail_memory(sizeof *d, "a data set");
     int status = read_source(&source, spec, split, KD_SOURCE_ALL);
     if (status < 0) goto done;
-    row = malloc((size_t)source.count * sizeof *row);
+    row = malloc(kd_array_bytes(source.count, sizeof *row));
     if (!row) {
         status = kd_fail_memory((size_t)source.count * sizeof *row, "rows");
         goto done;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "data/audio.h"
 #include "data/clip.h"
 #include "data/dataset_source.h"
@@ -108,7 +109,7 @@ static int read_padded(float **out, int64_t *count, const char *path, const kd_a
     if (status < 0) return status;
     if (audio->trim <= 0 && *count > wanted) *count = wanted;
     if (*count >= wanted) return KD_OK;
-    float *longer = realloc(*out, (size_t)wanted * sizeof *longer);
+    float *longer = realloc(*out, kd_array_bytes(wanted, sizeof *longer));
     if (!longer) {
         free(*out);
         return kd_fail_memory((size_t)wanted * sizeof *longer, path);
@@ -127,7 +128,7 @@ static int make_features(float *out, const char *path, const kd_audio_spec *audi
     int status = read_padded(&samples, &count, path, audio);
     if (status < 0) return status;
     int64_t frames = kd_logmel_frames(logmel, count);
-    size_t bytes = (size_t)(frames * audio->mels) * sizeof(float);
+    size_t bytes = kd_array_bytes(frames * audio->mels, sizeof(float));
     float *all = malloc(bytes);
     status = all ? kd_logmel_compute(logmel, all, samples, count) : kd_fail_memory(bytes, path);
     if (status == KD_OK)

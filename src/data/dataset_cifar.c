@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "data/dataset_source.h"
 
 enum { CLASSES = 10, SIDE = 32, PLANE = SIDE * SIDE, OFFICIAL_RECORDS = 10000 };
@@ -16,13 +17,14 @@ enum { CLASSES = 10, SIDE = 32, PLANE = SIDE * SIDE, OFFICIAL_RECORDS = 10000 };
 static const char *const CLASS_NAME[CLASSES] = {"airplane", "automobile", "bird",  "cat",  "deer",
                                                 "dog",      "frog",       "horse", "ship", "truck"};
 
-int kd_cifar_count(int64_t *count, size_t length, const char *name) {
+int kd_cifar_count(int64_t *count, int64_t length, const char *name) {
     if (length == 0 || length % KD_CIFAR_RECORD != 0)
         return kd_fail(KD_EDATA,
-                       "%s: %zu bytes; CIFAR-10 binary files are whole records of %d bytes (the "
-                       "record at byte %zu is cut)",
-                       name, length, KD_CIFAR_RECORD, length - length % KD_CIFAR_RECORD);
-    *count = (int64_t)(length / KD_CIFAR_RECORD);
+                       "%s: %lld bytes; CIFAR-10 binary files are whole records of %d bytes (the "
+                       "record at byte %lld is cut)",
+                       name, (long long)length, KD_CIFAR_RECORD,
+                       (long long)(length - length % KD_CIFAR_RECORD));
+    *count = length / KD_CIFAR_RECORD;
     return KD_OK;
 }
 
@@ -46,7 +48,7 @@ static int add_count(kd_source *out, const char *path) {
     struct stat info;
     int64_t count = 0;
     if (stat(path, &info) != 0) return kd_fail(KD_EIO, "%s: %s", path, strerror(errno));
-    int status = kd_cifar_count(&count, (size_t)info.st_size, path);
+    int status = kd_cifar_count(&count, info.st_size, path);
     out->count += count;
     return status;
 }
@@ -66,18 +68,18 @@ static int append_file(kd_source *out, const char *folder, const char *name, kd_
                        path);
     if (part == KD_SOURCE_HEAD) return add_count(out, path);
     status = kd_file_read(&bytes, &length, path, INT_MAX);
-    if (status == KD_OK) status = kd_cifar_count(&count, length, path);
+    if (status == KD_OK) status = kd_cifar_count(&count, (int64_t)length, path);
     if (status < 0) goto done;
     if (count != OFFICIAL_RECORDS)
         kd_warn("%s: %lld records; the official file has %d", path, (long long)count,
                 OFFICIAL_RECORDS);
-    size_t total = (size_t)(out->count + count);
-    uint8_t *pixels = realloc(out->bytes, total * KD_CIFAR_PIXELS);
+    const int64_t total = out->count + count;
+    uint8_t *pixels = realloc(out->bytes, kd_array_bytes(total, KD_CIFAR_PIXELS));
     if (pixels) out->bytes = pixels;
-    int32_t *label = realloc(out->label, total * sizeof *label);
+    int32_t *label = realloc(out->label, kd_array_bytes(total, sizeof *label));
     if (label) out->label = label;
     if (!pixels || !label) {
-        status = kd_fail_memory(total * KD_CIFAR_PIXELS, path);
+        status = kd_fail_memory(kd_array_bytes(total, KD_CIFAR_PIXELS), path);
         goto done;
     }
     status = kd_cifar_decode(label + out->count, pixels + out->count * KD_CIFAR_PIXELS,

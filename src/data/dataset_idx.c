@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "data/dataset_source.h"
 
 enum { UNSIGNED_BYTES = 8, HEADER_MAX = 4 + 4 * KD_IDX_RANK_MAX };
@@ -226,7 +227,7 @@ static int take_labels(kd_source *out, const kd_idx *labels, const char *path) {
     if (labels->dim[0] != out->count)
         return kd_fail(KD_EDATA, "%s: %lld labels for %lld images", path, (long long)labels->dim[0],
                        (long long)out->count);
-    out->label = malloc((size_t)out->count * sizeof *out->label);
+    out->label = malloc(kd_array_bytes(out->count, sizeof *out->label));
     if (!out->label) return kd_fail_memory((size_t)out->count * sizeof *out->label, path);
     for (int64_t i = 0; i < out->count; i++) {
         if (labels->values[i] >= out->classes)

@@ -50,7 +50,7 @@ typedef struct {
 int kd_idx_decode(kd_idx *out, int rank, const uint8_t *bytes, size_t length, const char *name);
 
 /* `bytes` are whole CIFAR-10 records: *count of them. */
-int kd_cifar_count(int64_t *count, size_t length, const char *name);
+int kd_cifar_count(int64_t *count, int64_t length, const char *name);
 /* Into label (count) and pixels (count,32,32,3). */
 int kd_cifar_decode(int32_t *label, uint8_t *pixels, const uint8_t *bytes, int64_t count,
                     const char *name);

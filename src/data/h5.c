@@ -23,45 +23,45 @@ static const char HDF5_SIGNATURE[8] = {'\x89', 'H', 'D', 'F', '\r', '\n', '\x1a'
 
 /* The block is a function of what stands behind it, so checking it is one comparison, and no bit of
  * it is left over. */
-static void seal_make(char block[SEAL_BYTES], size_t length, unsigned long crc) {
+static void seal_make(char block[SEAL_BYTES], int64_t length, unsigned long crc) {
     memset(block, 0, SEAL_BYTES);
-    snprintf(block, SEAL_BYTES, "%slength %zu crc32 %08lx\n", SEAL_START, length, crc);
+    snprintf(block, SEAL_BYTES, "%slength %lld crc32 %08lx\n", SEAL_START, (long long)length, crc);
 }
 
 /* The CRC-32 of what stands behind the seal of a file of `length` bytes. */
-static int crc_behind(unsigned long *out, int fd, size_t length, const char *path) {
+static int crc_behind(unsigned long *out, int fd, int64_t length, const char *path) {
     Bytef *buffer = malloc(SEAL_BUFFER);
     if (!buffer) return kd_fail_memory(SEAL_BUFFER, path);
     int status = KD_OK;
     *out = crc32_z(0, NULL, 0);
-    for (size_t at = SEAL_BYTES; at < length && status == KD_OK;) {
-        const size_t n = length - at < SEAL_BUFFER ? length - at : SEAL_BUFFER;
-        status = kd_file_read_at(fd, path, buffer, n, (int64_t)at);
+    for (int64_t at = SEAL_BYTES; at < length && status == KD_OK;) {
+        const size_t n = (size_t)(length - at < SEAL_BUFFER ? length - at : SEAL_BUFFER);
+        status = kd_file_read_at(fd, path, buffer, n, at);
         if (status == KD_OK) *out = crc32_z(*out, buffer, n);
-        at += n;
+        at += (int64_t)n;
     }
     free(buffer);
     return status;
 }
 
 /* Of a file of `length` bytes: *from is where its HDF5 data begin. */
-static int seal_check(int64_t *from, int fd, size_t length, const char *path) {
+static int seal_check(int64_t *from, int fd, int64_t length, const char *path) {
     char found[SEAL_BYTES + 1] = {0}, right[SEAL_BYTES];
     unsigned long crc = 0;
-    size_t stated = 0;
-    int status =
-        kd_file_read_at(fd, path, found, length < SEAL_BYTES ? length : SEAL_BYTES, *from = 0);
+    long long stated = 0;
+    int status = kd_file_read_at(fd, path, found, length < SEAL_BYTES ? (size_t)length : SEAL_BYTES,
+                                 *from = 0);
     if (status < 0) return status;
-    if (length >= sizeof HDF5_SIGNATURE &&
+    if (length >= (int64_t)sizeof HDF5_SIGNATURE &&
         memcmp(found, HDF5_SIGNATURE, sizeof HDF5_SIGNATURE) == 0)
         return KD_OK;
     if (length == 0) return kd_fail(KD_EDATA, "%s: empty, not an HDF5 file", path);
     if (strncmp(found, SEAL_START, strlen(SEAL_START)) != 0)
         return kd_fail(KD_EDATA, "%s: not an HDF5 file, or its first bytes are damaged", path);
-    sscanf(found + strlen(SEAL_START), "length %zu", &stated);
-    if (length < SEAL_BYTES || stated > length - SEAL_BYTES)
-        return kd_fail(KD_EDATA, "%s: cut short: %zu of %zu bytes are there", path, length,
-                       stated + SEAL_BYTES);
+    sscanf(found + strlen(SEAL_START), "length %lld", &stated);
+    if (length < SEAL_BYTES || stated < 0 || stated > length - SEAL_BYTES)
+        return kd_fail(KD_EDATA, "%s: cut short: %lld of %lld bytes are there", path,
+                       (long long)length, stated + SEAL_BYTES);
     *from = SEAL_BYTES;
     status = crc_behind(&crc, fd, length, path);
     if (status < 0) return status;
@@ -210,7 +210,8 @@ int kd_h5_commit(hid_t file, const char *path) {
     if (status == KD_OK) {
         char *bytes = image_bytes(made);
         const size_t length = made->size - SEAL_BYTES;
-        seal_make(bytes, length, crc32_z(crc32_z(0, NULL, 0), (Bytef *)bytes + SEAL_BYTES, length));
+        seal_make(bytes, (int64_t)length,
+                  crc32_z(crc32_z(0, NULL, 0), (Bytef *)bytes + SEAL_BYTES, length));
         status = kd_file_replace(path, bytes, made->size);
     }
     free(made);
@@ -241,7 +242,7 @@ int kd_h5_open(hid_t *out, const char *path) {
     *out = H5I_INVALID_HID;
     int status = open_regular(&fd, &length, path);
     if (status < 0) return status;
-    status = seal_check(&from, fd, (size_t)length, path);
+    status = seal_check(&from, fd, length, path);
     if (status == KD_OK && !kd_h5_memory_is_left(OPENING_NEEDS)) status = KD_EINTERNAL;
     if (status < 0) {
         close(fd);

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/ranks.h"
+#include "base/size.h"
 
 enum { RING = 4 }; /* one in the caller's hands, the others ahead */
 
@@ -172,39 +173,37 @@ static int check_spec(const kd_dataset *d, const kd_loader_spec *spec) {
     return KD_OK;
 }
 
-static int allocate_soft(kd_loader *loader, size_t batch) {
+static int allocate_soft(kd_loader *loader, int64_t batch) {
     const kd_store_header *h = kd_store_describe(loader->spec.store);
-    const size_t numbers = batch * (size_t)soft_width(loader->spec.store);
+    const int64_t numbers = batch * soft_width(loader->spec.store);
     KD_CONTRACT(h->kind != KD_STORE_HIDDEN && !h->sequences, "a store without rows of logits");
     for (int i = 0; i < RING; i++) {
         batch_slot *slot = &loader->slot[i];
-        slot->soft = malloc(numbers * sizeof *slot->soft);
+        slot->soft = malloc(kd_array_bytes(numbers, sizeof *slot->soft));
         if (h->kind == KD_STORE_TOPK) {
-            slot->tail = malloc(batch * sizeof *slot->tail);
-            slot->soft_index = malloc(numbers * sizeof *slot->soft_index);
+            slot->tail = malloc(kd_array_bytes(batch, sizeof *slot->tail));
+            slot->soft_index = malloc(kd_array_bytes(numbers, sizeof *slot->soft_index));
         }
         if (!slot->soft || (h->kind == KD_STORE_TOPK && (!slot->tail || !slot->soft_index)))
-            return kd_fail_memory(numbers * sizeof *slot->soft, "soft targets");
+            return kd_fail_memory(kd_array_bytes(numbers, sizeof *slot->soft), "soft targets");
     }
     return KD_OK;
 }
 
 static int allocate(kd_loader *loader) {
-    size_t batch = (size_t)(loader->spec.batch < loader->dataset->count ? loader->spec.batch
-                                                                        : loader->dataset->count);
-    size_t values;
-    if (__builtin_mul_overflow((size_t)loader->sample * sizeof(float), batch, &values))
-        values = SIZE_MAX; /* which malloc refuses */
+    const int64_t count = loader->dataset->count;
+    const int64_t batch = loader->spec.batch < count ? loader->spec.batch : count;
+    const size_t values = kd_array_bytes(loader->sample * batch, sizeof(float));
     if (loader->spec.shuffle) {
-        size_t bytes = (size_t)loader->dataset->count * sizeof *loader->order;
+        size_t bytes = kd_array_bytes(count, sizeof *loader->order);
         loader->order = malloc(bytes);
         if (!loader->order) return kd_fail_memory(bytes, "the order of an epoch");
     }
     for (int i = 0; i < RING; i++) {
         batch_slot *slot = &loader->slot[i];
         slot->x = malloc(values);
-        slot->label = malloc(batch * sizeof *slot->label);
-        slot->id = malloc(batch * sizeof *slot->id);
+        slot->label = malloc(kd_array_bytes(batch, sizeof *slot->label));
+        slot->id = malloc(kd_array_bytes(batch, sizeof *slot->id));
         if (!slot->x || !slot->label || !slot->id) return kd_fail_memory(values, "batches");
     }
     return loader->spec.store ? allocate_soft(loader, batch) : KD_OK;

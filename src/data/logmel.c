@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "data/fft.h"
 
 enum { WINDOW_MAX = 16384, MELS_MAX = 512 };
@@ -222,7 +223,7 @@ int kd_logmel_compute(const kd_logmel *l, float *out, const float *samples, int6
     KD_CONTRACT(count > l->window / 2, "%lld samples with a window of %d", (long long)count,
                 l->window);
     int64_t before = l->window / 2, frames = count / l->hop;
-    size_t bytes = (size_t)(count + l->window) * sizeof(float);
+    size_t bytes = kd_array_bytes(count + l->window, sizeof(float));
     float *mirrored = malloc(bytes);
     if (!mirrored) return kd_fail_memory(bytes, "log-mel");
     memcpy(mirrored + before, samples, (size_t)count * sizeof *samples);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "base/text.h"
 
 static const size_t TEXT_LIMIT = (size_t)256 << 20;
@@ -22,7 +23,7 @@ void kd_manifest_free(kd_manifest *manifest) {
 static int append(kd_manifest *m, const char *path, const char *label, int64_t line) {
     if (m->count == m->capacity) {
         int64_t capacity = m->capacity ? 2 * m->capacity : 256;
-        kd_manifest_entry *entry = realloc(m->entry, (size_t)capacity * sizeof *entry);
+        kd_manifest_entry *entry = realloc(m->entry, kd_array_bytes(capacity, sizeof *entry));
         if (!entry) return kd_fail_memory((size_t)capacity * sizeof *entry, "a manifest");
         m->entry = entry;
         m->capacity = capacity;

@@ -163,8 +163,8 @@ static int64_t give(kd_sound *s, float *out, int64_t count) {
     }
     SRC_DATA job = {.data_in = s->mono + s->from,
                     .data_out = out,
-                    .input_frames = waiting,
-                    .output_frames = count,
+                    .input_frames = (long)waiting,
+                    .output_frames = (long)count,
                     .end_of_input = s->ended,
                     .src_ratio = (double)s->rate / s->from_rate};
     int error = src_process(s->resampler, &job);

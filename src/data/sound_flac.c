@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "data/sound_decoder.h"
 
 typedef struct {
@@ -47,7 +48,7 @@ static FLAC__StreamDecoderWriteStatus on_frame(const FLAC__StreamDecoder *flac,
     s->status = kd_sound_check_format(s->part.file->name, channels, frame->header.sample_rate);
     if (s->status == KD_OK && n > s->capacity) {
         free(s->block);
-        s->block = malloc((size_t)n * sizeof *s->block);
+        s->block = malloc(kd_array_bytes(n, sizeof *s->block));
         s->capacity = s->block ? n : 0;
         if (!s->block) s->status = kd_fail_memory((size_t)n * sizeof *s->block, s->part.file->name);
     }

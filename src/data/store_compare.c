@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "data/store.h"
 
 /* log Σ e^{x/τ} over the classes */
@@ -40,12 +41,13 @@ static int restore(const kd_store *s, int64_t view, uint64_t id, int64_t length,
     const kd_store_header *h = kd_store_describe(s);
     if (h->kind == KD_STORE_DENSE) return kd_store_read_run(s, view, id, length, out);
     const int64_t width = h->kind == KD_STORE_TOPK ? h->k : h->width;
-    const size_t numbers = (size_t)(length * width);
-    float *values = malloc(numbers * sizeof *values), *tail = malloc((size_t)length * sizeof *tail);
-    int32_t *index = malloc(numbers * sizeof *index);
+    const int64_t numbers = length * width;
+    float *values = malloc(kd_array_bytes(numbers, sizeof *values)),
+          *tail = malloc(kd_array_bytes(length, sizeof *tail));
+    int32_t *index = malloc(kd_array_bytes(numbers, sizeof *index));
     int status = KD_OK;
     if (!values || !tail || !index)
-        status = kd_fail_memory(numbers * sizeof *values, "a stored row");
+        status = kd_fail_memory(kd_array_bytes(numbers, sizeof *values), "a stored row");
     else if (h->kind == KD_STORE_TOPK)
         status = kd_store_read_topk_run(
             s, view, id, length, kd_store_temperature_index(h, temperature), index, values, tail);
@@ -66,11 +68,12 @@ static int draws_divergence(double *out, const kd_store *s, int64_t view, uint64
                             int64_t length, const float *logits) {
     const kd_store_header *h = kd_store_describe(s);
     const double rate = 1 / h->temperature[0];
-    const size_t numbers = (size_t)(length * h->draws);
-    int32_t *index = malloc(numbers * sizeof *index);
-    float *share = malloc(numbers * sizeof *share);
-    int status = index && share ? kd_store_read_sampled(s, view, id, length, index, share)
-                                : kd_fail_memory(numbers * sizeof *index, "a stored row");
+    const int64_t numbers = length * h->draws;
+    int32_t *index = malloc(kd_array_bytes(numbers, sizeof *index));
+    float *share = malloc(kd_array_bytes(numbers, sizeof *share));
+    int status = index && share
+                     ? kd_store_read_sampled(s, view, id, length, index, share)
+                     : kd_fail_memory(kd_array_bytes(numbers, sizeof *index), "a stored row");
     *out = 0;
     for (int64_t t = 0; t < length && status == KD_OK; t++) {
         const float *p = logits + t * h->classes;
@@ -90,7 +93,7 @@ int kd_store_divergence(double *out, const kd_store *s, int64_t view, uint64_t i
     if (kd_store_describe(s)->kind == KD_STORE_SAMPLED)
         return draws_divergence(out, s, view, id, length, logits);
     const double rate = 1 / temperature;
-    const size_t bytes = (size_t)(length * V) * sizeof(float);
+    const size_t bytes = kd_array_bytes(length * V, sizeof(float));
     float *stored = malloc(bytes);
     if (!stored) return kd_fail_memory(bytes, "a stored row");
     int status = restore(s, view, id, length, temperature, stored);

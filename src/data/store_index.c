@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "data/store_inside.h"
 
 /* The finaliser of splitmix64 (Steele, Lea, Flood, OOPSLA 2014). */
@@ -34,7 +35,7 @@ int kd_store_index(kd_store *s) {
         return kd_fail(KD_EDATA, "%s: %lld rows, more than the %lld that can be told apart",
                        s->path, (long long)s->rows, (long long)KD_STORE_FREE - 1);
     while (size < 2 * (uint64_t)s->rows) size *= 2;
-    s->slot = malloc(size * sizeof *s->slot);
+    s->slot = malloc(kd_array_bytes((int64_t)size, sizeof *s->slot));
     if (!s->slot) return kd_fail_memory(size * sizeof *s->slot, "the index of the teacher store");
     for (uint64_t i = 0; i < size; i++) s->slot[i] = KD_STORE_FREE;
     s->mask = size - 1;

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/size.h"
 #include "data/store_inside.h"
 
 /* A store on its way in. */
@@ -19,7 +20,7 @@ typedef struct {
 
 /* An array that now has room for `count`, or NULL with a message; then it is as it was. */
 static void *grow(void *array, int64_t count, size_t bytes, const char *path) {
-    void *grown = realloc(array, (size_t)count * bytes);
+    void *grown = realloc(array, kd_array_bytes(count, bytes));
     if (!grown) kd_fail_memory((unsigned long long)count * bytes, path);
     return grown;
 }

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/order.h"
 #include "base/rng.h"
+#include "base/size.h"
 #include "data/half.h"
 #include "data/store_format.h"
 
@@ -155,7 +156,7 @@ static size_t pack_draws(unsigned char *out, const kd_store_header *h, uint64_t 
 static int pack_sampled(unsigned char *out, const kd_store_header *h, int64_t n, uint64_t id,
                         const float *logits) {
     const size_t most = kd_column_bytes(h, KD_COLUMN_DRAWN);
-    size_t *bytes = malloc((size_t)n * sizeof *bytes), used = 0;
+    size_t *bytes = malloc(kd_array_bytes(n, sizeof *bytes)), used = 0;
     if (!bytes) return kd_fail_memory((size_t)n * sizeof *bytes, "the draws of a sample");
 #pragma omp parallel for
     for (int64_t i = 0; i < n; i++)

@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "data/store_inside.h"
 
 enum { BLOCK_BYTES = 1 << 20 };
@@ -130,7 +131,7 @@ uint32_t kd_store_add_to_sum(uint32_t sum, const void *raw, int64_t positions, i
 
 /* The block's positions to the sums of their rows. */
 static void add_to_sums(passage *p) {
-    const size_t bytes = (size_t)p->width * p->rows->element;
+    const size_t bytes = kd_array_bytes(p->width, p->rows->element);
     uint32_t *sum = p->store->sum + p->store->rows;
     for (int64_t done = 0; done < p->n;) {
         if (p->left == 0) p->left = p->length ? p->length[p->row] : 1;

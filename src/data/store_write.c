@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "data/half.h"
 #include "data/store_format.h"
 
@@ -198,7 +199,7 @@ static int write_column(hid_t file, const kd_store_writer *w, kd_column c) {
     const kd_store_header *h = &w->head.header;
     int64_t shape[2];
     int rank = kd_column_shape(&w->head, c, shape);
-    size_t bytes = (size_t)(shape[0] * shape[1]) * kd_column_element(h, c);
+    size_t bytes = kd_array_bytes((int64_t)(shape[0] * shape[1]), kd_column_element(h, c));
     hid_t type = kd_column_type(h, c);
     int status =
         kd_store_write_set(file, kd_column_name(c), rank, shape, type, w->column[c], bytes);
@@ -299,7 +300,7 @@ int kd_store_await(const char *path) {
     if (status == KD_OK && kd_rank_first()) status = kd_shards_list(&shards, &number, &count);
     status = kd_ranks_worst(status);
     kd_ranks_share(&count, sizeof count);
-    if (status == KD_OK && !number) number = malloc((size_t)(count + 1) * sizeof *number);
+    if (status == KD_OK && !number) number = malloc(kd_array_bytes(count + 1, sizeof *number));
     if (status == KD_OK && !number) status = kd_fail_memory((size_t)count, path);
     for (int64_t i = 0; i < count && status == KD_OK; i++) number[i] = i;
     status = kd_ranks_worst(status);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/order.h"
 #include "base/rng.h"
+#include "base/size.h"
 
 /* Streams of Philox for what is drawn here. */
 static const uint64_t SPLIT_STREAM = UINT64_C(0x7465787453706C74);
@@ -22,7 +23,7 @@ struct kd_text_contexts {
 
 /* Marks the documents for validation. */
 static int choose(uint8_t *chosen, const kd_text_packing *packing, int64_t D) {
-    int64_t *order = malloc((size_t)D * sizeof *order);
+    int64_t *order = malloc(kd_array_bytes(D, sizeof *order));
     if (!order) return kd_fail_memory((size_t)D * sizeof *order, "documents");
     kd_rng rng = kd_rng_init(packing->seed, SPLIT_STREAM);
     kd_rng_permutation(&rng, order, D);
@@ -35,8 +36,8 @@ static int choose(uint8_t *chosen, const kd_text_packing *packing, int64_t D) {
 /* The set's documents and their places. */
 static int list_documents(kd_text_contexts *c, const uint8_t *chosen, const char *name) {
     const int64_t D = kd_text_tokens_documents(c->tokens);
-    c->document = malloc((size_t)D * sizeof *c->document);
-    c->place = malloc(((size_t)D + 1) * sizeof *c->place);
+    c->document = malloc(kd_array_bytes(D, sizeof *c->document));
+    c->place = malloc(kd_array_bytes(D + 1, sizeof *c->place));
     if (!c->document || !c->place) return kd_fail_memory((size_t)D * sizeof *c->place, name);
     c->place[0] = 0;
     for (int64_t d = 0; d < D; d++) {
@@ -58,7 +59,7 @@ int kd_text_contexts_open(kd_text_contexts **out, const kd_text_tokens *tokens,
     *out = NULL;
     KD_CONTRACT(packing->length > 0 && packing->share >= 0 && packing->share < 1, "a packing");
     kd_text_contexts *c = calloc(1, sizeof *c);
-    uint8_t *chosen = calloc((size_t)kd_text_tokens_documents(tokens), 1);
+    uint8_t *chosen = calloc(kd_array_bytes(kd_text_tokens_documents(tokens), 1), 1);
     int status = c && chosen ? KD_OK : kd_fail_memory(sizeof *c, name);
     if (status == KD_OK) {
         c->tokens = tokens;

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "data/text_stream.h"
 
 /* --- files ------------------------------------------------------------------------------------ */
@@ -110,7 +111,7 @@ static int hand_on(document_reader *r, const kd_chat_text *document) {
 static int add_messages(document_reader *r, kd_chat_message **list, int64_t *count,
                         const cJSON *item, const char *role) {
     const int64_t more = cJSON_IsArray(item) ? cJSON_GetArraySize(item) : 1;
-    kd_chat_message *grown = realloc(*list, (size_t)(*count + more + 1) * sizeof *grown);
+    kd_chat_message *grown = realloc(*list, kd_array_bytes(*count + more + 1, sizeof *grown));
     if (!grown) return kd_fail_memory((size_t)more * sizeof *grown, r->path);
     *list = grown;
     if (cJSON_IsString(item)) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "base/text.h"
 #include "base/unicode.h"
 #include "data/text_tokenizer_inside.h"
@@ -13,7 +14,7 @@ enum { MARK_LENGTH = 3 };
 int kd_text_encoder_put(kd_text_encoder *e, int32_t id) {
     if (e->count == e->capacity) {
         const int64_t capacity = e->capacity ? 2 * e->capacity : 256;
-        int32_t *more = realloc(e->id, (size_t)capacity * sizeof *more);
+        int32_t *more = realloc(e->id, kd_array_bytes(capacity, sizeof *more));
         if (!more) return kd_fail_memory((size_t)capacity * sizeof *more, "tokens");
         e->id = more;
         e->capacity = capacity;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "data/text_tokenizer_inside.h"
 
 int kd_text_tokenizer_start(kd_text_tokenizer **out, const kd_token_bytes *token, int64_t count,
@@ -127,7 +128,7 @@ static int32_t made_by(const kd_text_tokenizer *t, int64_t rank) {
 static int index_merges(kd_text_tokenizer *t, const char *name) {
     t->slots = 1;
     while (t->slots < 2 * t->merges + 2) t->slots *= 2;
-    t->slot = malloc((size_t)t->slots * sizeof *t->slot);
+    t->slot = malloc(kd_array_bytes(t->slots, sizeof *t->slot));
     if (!t->slot) return kd_fail_memory((size_t)t->slots * sizeof *t->slot, name);
     memset(t->slot, 0xFF, (size_t)t->slots * sizeof *t->slot); /* KD_NO_MERGE */
     for (int64_t rank = 0; rank < t->merges; rank++) {

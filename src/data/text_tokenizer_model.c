@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "base/text.h"
 #include "data/text_tokenizer_json.h"
 
@@ -152,8 +153,8 @@ static int read_message(model_reader *r, span whole) {
     if (pieces < 1 || pieces > KD_TEXT_VOCABULARY_MAX)
         return kd_fail(KD_EDATA, "%s: no model of SentencePiece: %lld pieces", r->name,
                        (long long)pieces);
-    r->token = malloc((size_t)pieces * sizeof *r->token);
-    r->score = malloc((size_t)pieces * sizeof *r->score);
+    r->token = malloc(kd_array_bytes(pieces, sizeof *r->token));
+    r->score = malloc(kd_array_bytes(pieces, sizeof *r->score));
     r->kind = malloc((size_t)pieces);
     if (!r->token || !r->score || !r->kind)
         return kd_fail_memory((size_t)pieces * sizeof *r->token, r->name);

@@ -109,6 +109,9 @@ static int map_file(kd_text_tokens **out, int fd, const char *path, const char *
     struct stat info;
     *out = NULL;
     if (fstat(fd, &info) < 0) return kd_fail(KD_EIO, "%s: %s", path, strerror(errno));
+    if ((unsigned long long)info.st_size != (size_t)info.st_size)
+        return kd_fail(KD_EDATA, "%s: %lld bytes, more than 32-bit addresses reach", path,
+                       (long long)info.st_size);
     kd_text_tokens *t = calloc(1, sizeof *t);
     if (!t) return kd_fail_memory(sizeof *t, path);
     t->bytes = (size_t)info.st_size;

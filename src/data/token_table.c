@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 
 /* The high bits are folded in: tokens are a few bytes long. */
 static uint32_t fold(uint64_t hash) {
@@ -59,7 +60,7 @@ int kd_token_table_fill(kd_token_table *t, const kd_token_bytes *token, int64_t 
     }
     while (t->slots < 2 * (uint32_t)count + 2) t->slots *= 2;
     t->bytes = malloc(total + 1);
-    t->start = malloc(((size_t)count + 1) * sizeof *t->start);
+    t->start = malloc(kd_array_bytes(count + 1, sizeof *t->start));
     t->slot = malloc(t->slots * sizeof *t->slot);
     if (!t->bytes || !t->start || !t->slot)
         return kd_fail_memory(total + t->slots * sizeof *t->slot, name);

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "base/text.h"
 #include "data/token_letters.h"
 #include "data/tokenizer_internal.h"
@@ -339,7 +340,7 @@ static int list_beyond(hf_folder *f) {
     const int64_t beyond = f->vocabulary - (f->no_timestamps + 1 + KD_TIMESTAMPS);
     if (languages < 1 || languages > KD_LANGUAGES_MAX || beyond < 1 || beyond > BEYOND_MAX)
         return KD_OK;
-    f->beyond = calloc((size_t)beyond, sizeof *f->beyond);
+    f->beyond = calloc(kd_array_bytes(beyond, 1), sizeof *f->beyond);
     if (!f->beyond) return kd_fail_memory((size_t)beyond * sizeof *f->beyond, f->path);
     f->beyond_count = beyond;
     status = visit_specials(f, NULL, keep_beyond);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/size.h"
 #include "base/text.h"
 
 static const size_t TEXT_LIMIT = (size_t)1 << 30;
@@ -97,7 +98,7 @@ static int append(list *l, const char *audio, const char *text, char *speaker) {
         return fail(l, "a path of %d bytes, at most %d", needed, KD_PATH_MAX);
     if (u->count == u->capacity) {
         const int64_t capacity = u->capacity ? 2 * u->capacity : 256;
-        kd_utterance *item = realloc(u->item, (size_t)capacity * sizeof *item);
+        kd_utterance *item = realloc(u->item, kd_array_bytes(capacity, sizeof *item));
         if (!item) return kd_fail_memory((size_t)capacity * sizeof *item, "a list of utterances");
         u->item = item;
         u->capacity = capacity;

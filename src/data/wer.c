@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/order.h"
 #include "base/rng.h"
+#include "base/size.h"
 
 typedef struct {
     const char *at;
@@ -66,7 +67,7 @@ int kd_wer_count(kd_wer *out, const char *reference, const char *hypothesis) {
     int status = split(&a, &n, reference);
     if (status == KD_OK) status = split(&b, &m, hypothesis);
     if (status < 0) goto done;
-    row = malloc((size_t)(m + 1) * sizeof *row);
+    row = malloc(kd_array_bytes(m + 1, sizeof *row));
     if (!row) {
         status = kd_fail_memory((size_t)(m + 1) * sizeof *row, "words");
         goto done;

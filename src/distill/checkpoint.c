@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "base/text.h"
 #include "data/h5.h"
 #include "layers/weights.h"
@@ -84,7 +85,7 @@ static int read_state(hid_t file, int64_t version, kd_progress_state *state) {
 /* The values of a constant, row by row. */
 static int hash_constant(kd_hash *out, const kd_tensor *t) {
     const int64_t rows = kd_rows(t), C = kd_channels(t);
-    kd_real *row = malloc((size_t)C * sizeof *row);
+    kd_real *row = malloc(kd_array_bytes(C, sizeof *row));
     kd_hasher *hasher = NULL;
     int status = row ? kd_hasher_create(&hasher) : kd_fail_memory((size_t)C * sizeof *row, "a row");
     for (int64_t i = 0; i < rows && status == KD_OK; i++) {
@@ -338,7 +339,7 @@ static void restore(const kd_params *params, int slab, kd_real *to, const kd_rea
 }
 
 static int stage_create(kd_real **out, int64_t size) {
-    size_t bytes = (size_t)size * sizeof **out;
+    size_t bytes = kd_array_bytes(size, sizeof **out);
     *out = malloc(bytes ? bytes : 1);
     return *out ? KD_OK : kd_fail_memory(bytes, "reading a checkpoint");
 }

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/size.h"
 
 /* Numbers of a round, and of a block, about; and rounds that are gathered at a time. */
 enum { ROUND = 1 << 19, BLOCK_LEAST = 1 << 12, AT_ONCE = 4 };
@@ -37,7 +38,7 @@ static bool make_passages(kd_deal *deal) {
 
 int kd_deal_init(kd_deal *out, int64_t size, const int64_t *cut, int64_t n) {
     const int64_t length = block_length(size), most = size / length + 2;
-    *out = (kd_deal){.start = malloc((size_t)most * sizeof *out->start)};
+    *out = (kd_deal){.start = malloc(kd_array_bytes(most, sizeof *out->start))};
     if (!out->start || !make_passages(out))
         return kd_fail_memory((size_t)most * sizeof *out->start, "shares of ranks");
     for (int64_t at = 0, i = 0; at < size; out->count++) {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/order.h"
+#include "base/size.h"
 
 void kd_fidelity_log_softmax(float *out, const kd_real *z, int64_t V) {
     double most = (double)z[0], sum = 0;
@@ -32,7 +33,7 @@ static double divergence(bool *same, const float *p, const kd_real *z, int64_t V
 static int make_room(kd_fidelity *f, int64_t rows) {
     if (f->rows + rows <= f->capacity) return KD_OK;
     const int64_t capacity = 2 * (f->rows + rows);
-    double *more = realloc(f->divergence, (size_t)capacity * sizeof *more);
+    double *more = realloc(f->divergence, kd_array_bytes(capacity, sizeof *more));
     if (!more) return kd_fail_memory((size_t)capacity * sizeof *more, "divergences");
     f->divergence = more;
     f->capacity = capacity;
@@ -57,9 +58,9 @@ int kd_fidelity_add(kd_fidelity *f, const float *p, const kd_real *z, int64_t ro
 
 int kd_fidelity_add_logits(kd_fidelity *f, const float *reference, const float *logits,
                            int64_t rows, int64_t V) {
-    const size_t bytes = (size_t)V * (sizeof(float) + 2 * sizeof(kd_real));
-    float *p = malloc((size_t)V * sizeof *p);
-    kd_real *a = malloc((size_t)V * sizeof *a), *b = malloc((size_t)V * sizeof *b);
+    const size_t bytes = kd_array_bytes(V, sizeof(float) + 2 * sizeof(kd_real));
+    float *p = malloc(kd_array_bytes(V, sizeof *p));
+    kd_real *a = malloc(kd_array_bytes(V, sizeof *a)), *b = malloc(kd_array_bytes(V, sizeof *b));
     int status = p && a && b ? KD_OK : kd_fail_memory(bytes, "divergences");
     for (int64_t row = 0; row < rows && status == KD_OK; row++) {
         for (int64_t v = 0; v < V; v++) a[v] = (kd_real)reference[row * V + v];

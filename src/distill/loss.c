@@ -8,6 +8,7 @@
  *
  * Reproducibility. A row is one thread's; the rows' losses are added in order, in double. */
 #include "distill/loss.h"
+#include "base/size.h"
 
 #include <omp.h>
 #include <string.h>
@@ -70,7 +71,8 @@ static void all_rows(kd_tape *tape, const kd_tensor *z, const loss_terms *terms,
     const bool needed = kd_soft_scratch(terms->soft, &terms->spec);
     const size_t threads = (size_t)omp_get_max_threads();
     kd_real *scratch =
-        needed ? kd_tape_take(tape, threads * (size_t)stride * sizeof *scratch) : NULL;
+        needed ? kd_tape_take(tape, kd_array_bytes((int64_t)threads * stride, sizeof *scratch))
+               : NULL;
 #pragma omp parallel for schedule(static) if (z->size >= KD_PARALLEL_SIZE / 4)
     for (int64_t i = 0; i < N; i++) {
         kd_loss_row row = {.z = z->value + i * V, .V = V};
@@ -146,8 +148,9 @@ kd_tensor *kd_distill_loss(kd_tape *tape, kd_tensor *z, const int32_t *label, co
     const loss_terms terms = {label, spec.kl_weight != 0 ? soft : NULL, spec};
     kd_tensor *loss = kd_tape_output(tape, 1, (int64_t[]){1});
     kd_real *grad = NULL;
-    if (tape->recording && z->needs_grad) grad = kd_tape_take(tape, (size_t)z->size * sizeof *grad);
-    double *each = kd_tape_take(tape, 2 * (size_t)N * sizeof *each);
+    if (tape->recording && z->needs_grad)
+        grad = kd_tape_take(tape, kd_array_bytes(z->size, sizeof *grad));
+    double *each = kd_tape_take(tape, kd_array_bytes(2 * N, sizeof *each));
     all_rows(tape, z, &terms, valid, grad, each);
     kd_loss_parts sum = {0};
     for (int64_t i = 0; i < N; i++) {

@@ -1,5 +1,6 @@
 /* Hints: losses between hidden layers of student and teacher. */
 #include "autograd/op_common.h"
+#include "base/size.h"
 #include "distill/loss.h"
 
 /* A row is one thread's; the rows' losses are added in order, in double. */
@@ -45,7 +46,7 @@ kd_tensor *kd_hint_mse(kd_tape *tape, kd_tensor *x, const kd_real *target, const
     KD_CONTRACT(normalizer > 0, "hint_mse: normalizer %g", normalizer);
     const int64_t N = x->shape[0], n = x->size / N;
     kd_tensor *loss = kd_tape_output(tape, 1, (int64_t[]){1});
-    double *each = kd_tape_take(tape, (size_t)N * sizeof *each);
+    double *each = kd_tape_take(tape, kd_array_bytes(N, sizeof *each));
 #pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
     for (int64_t row = 0; row < N; row++) {
         const kd_real *restrict a = x->value + row * n, *restrict b = target + row * n;
@@ -106,9 +107,9 @@ kd_tensor *kd_hint_cosine(kd_tape *tape, kd_tensor *x, const kd_real *target, co
     kd_tensor *loss = kd_tape_output(tape, 1, (int64_t[]){1});
     cosine_record *record = kd_tape_alloc(tape, sizeof *record);
     *record = (cosine_record){.target = target, .scale = (kd_real)((double)weight / normalizer)};
-    record->across = kd_tape_alloc(tape, (size_t)N * sizeof *record->across);
-    record->along = kd_tape_alloc(tape, (size_t)N * sizeof *record->along);
-    double *each = kd_tape_take(tape, (size_t)N * sizeof *each);
+    record->across = kd_tape_alloc(tape, kd_array_bytes(N, sizeof *record->across));
+    record->along = kd_tape_alloc(tape, kd_array_bytes(N, sizeof *record->along));
+    double *each = kd_tape_take(tape, kd_array_bytes(N, sizeof *each));
 #pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
     for (int64_t row = 0; row < N; row++) {
         const kd_real *a = x->value + row * C, *b = target + row * C;

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "base/order.h"
+#include "base/size.h"
 
 enum { ROWS_LEAST = 16, ROWS_MOST = 448 };
 static const int64_t PANEL = 3 << 23; /* logits */
@@ -161,12 +162,12 @@ static void all_panels(kd_tape *tape, kd_vocab *c, const int64_t *row, int64_t n
 /* Where the gradients will lie, for n valid rows of h; ∂h of the others is 0. */
 static void take_gradients(kd_tape *tape, vocab_record *record, const kd_tensor *h, int64_t n) {
     kd_vocab *c = &record->c;
-    if (c->wants_dh) record->dh = kd_tape_take(tape, (size_t)h->size * sizeof *record->dh);
+    if (c->wants_dh) record->dh = kd_tape_take(tape, kd_array_bytes(h->size, sizeof *record->dh));
     if (c->wants_dh && n < kd_rows(h)) memset(record->dh, 0, (size_t)h->size * sizeof *record->dh);
     if (c->wants_dE && n > c->most)
-        c->dE = kd_tape_take(tape, (size_t)(c->V * c->C) * sizeof *c->dE);
+        c->dE = kd_tape_take(tape, kd_array_bytes(c->V * c->C, sizeof *c->dE));
     if (c->spec.bias && tape->recording && c->spec.bias->needs_grad) {
-        c->dbias = kd_tape_take(tape, (size_t)c->V * sizeof *c->dbias);
+        c->dbias = kd_tape_take(tape, kd_array_bytes(c->V, sizeof *c->dbias));
         if (n == 0) memset(c->dbias, 0, (size_t)c->V * sizeof *c->dbias);
     }
     record->kept = kd_tape_take(tape, lay_out_kept(c, NULL));
@@ -196,7 +197,7 @@ kd_tensor *kd_vocab_loss(kd_tape *tape, kd_tensor *h, kd_tensor *E, const int32_
     }
     c->tiles = (c->V + KD_VOCAB_TILE - 1) / KD_VOCAB_TILE;
     c->groups = kd_smaller(KD_VOCAB_GROUPS, c->tiles);
-    int64_t *row = kd_tape_take(tape, (size_t)kd_rows(h) * sizeof *row);
+    int64_t *row = kd_tape_take(tape, kd_array_bytes(kd_rows(h), sizeof *row));
     const int64_t n = valid_rows(row, kd_rows(h), c->V, label, valid);
     kd_loss_parts sum = {.rows = (double)n};
     c->most = panel_rows(n, c->V);

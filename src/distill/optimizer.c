@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/ranks.h"
+#include "base/size.h"
 
 enum { SEGMENT = 16384 };
 
@@ -64,7 +65,7 @@ static void place_moments(kd_optimizer *o) {
 }
 
 static int make_moments(kd_optimizer *o) {
-    const size_t bytes = (size_t)o->kept * sizeof(kd_real);
+    const size_t bytes = kd_array_bytes(o->kept, sizeof(kd_real));
     for (int m = 0; m < o->moment_count; m++) {
         o->moment[m] = kd_large_alloc(bytes + 1);
         if (!o->moment[m]) return kd_fail_memory(bytes, "the optimizer's moments");

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/size.h"
 
 enum {
     BLOCKS_MAX = 128,   /* a share is cut into fewer: two of each power of two */
@@ -77,7 +78,7 @@ static void raise_sizes(int64_t n, int *buffers, int *nodes, int *all) {
 }
 
 static kd_real *numbers(int64_t count, bool *complete) {
-    const size_t bytes = (size_t)(count + 1) * sizeof(kd_real); /* never none */
+    const size_t bytes = kd_array_bytes(count + 1, sizeof(kd_real)); /* never none */
     kd_real *array = kd_large_alloc(bytes);
     if (array)
         memset(array, 0, bytes);
@@ -91,9 +92,9 @@ static bool allocate_passage(passage *p, const kd_deal *deal, int nodes, int all
     bool complete = true;
     p->out = numbers(nodes > 1 ? ranks * longest * nodes : 0, &complete);
     p->in = numbers(longest * all, &complete);
-    p->out_at = malloc((size_t)(ranks + 1) * sizeof *p->out_at);
-    p->in_at = malloc((size_t)(ranks + 1) * sizeof *p->in_at);
-    p->room = malloc((size_t)(4 * ranks) * sizeof *p->room);
+    p->out_at = malloc(kd_array_bytes(ranks + 1, sizeof *p->out_at));
+    p->in_at = malloc(kd_array_bytes(ranks + 1, sizeof *p->in_at));
+    p->room = malloc(kd_array_bytes(4 * ranks, sizeof *p->room));
     return complete && p->out_at && p->in_at && p->room;
 }
 

@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "distill/fidelity.h"
 #include "distill/loss.h"
 #include "distill/trainer.h"
@@ -50,7 +51,7 @@ static int differentiate(int64_t *rows, const kd_answers *model, kd_tape *tape, 
     const int status = model->answer(&z, model->context, tape, i);
     if (status < 0) return status;
     const int64_t V = z->shape[z->rank - 1], n = z->size / V;
-    int32_t *label = kd_tape_alloc(tape, (size_t)n * sizeof *label);
+    int32_t *label = kd_tape_alloc(tape, kd_array_bytes(n, sizeof *label));
     draw_labels(label, z, V, i);
     z = kd_reshape(tape, z, 2, (const int64_t[]){n, V});
     const kd_loss_spec spec = {.hard_weight = 1, .temperature = 1, .normalizer = 1};
@@ -157,7 +158,7 @@ static int fill_costs(kd_budget *b, const kd_params *params, const kd_real *fish
 }
 
 int kd_sensitivity_by_gradient(kd_budget *budget, const kd_answers *model) {
-    const size_t bytes = (size_t)model->params->trained_size * sizeof(kd_real);
+    const size_t bytes = kd_array_bytes(model->params->trained_size, sizeof(kd_real));
     kd_real *fisher = kd_large_alloc(bytes);
     kd_tape *tape = NULL;
     int status = fisher ? kd_tape_create(&tape, 0) : kd_fail_memory(bytes, "sensitivities");
@@ -200,7 +201,7 @@ static int keep(comparison *c, int64_t i) {
         c->stride = (int64_t)(all / REFERENCE_MAX) + 1;
     }
     const int64_t kept = (n + c->stride - 1) / c->stride;
-    const size_t bytes = (size_t)((c->rows + kept) * c->V) * sizeof(float);
+    const size_t bytes = kd_array_bytes((c->rows + kept) * c->V, sizeof(float));
     float *more = realloc(c->reference, bytes);
     if (!more) return kd_fail_memory(bytes, "the float model's answers");
     c->reference = more;
@@ -291,7 +292,7 @@ static int64_t largest(const kd_budget *b) {
 }
 
 int kd_sensitivity_by_measuring(kd_budget *b, const kd_answers *model) {
-    const size_t bytes = (size_t)largest(b) * sizeof(kd_real);
+    const size_t bytes = kd_array_bytes(largest(b), sizeof(kd_real));
     kd_real *buffer = kd_large_alloc(bytes);
     lane lanes[LANES] = {{0}};
     comparison c;
@@ -335,7 +336,7 @@ static int compare_rounded(kd_budget *b, const comparison *c, const lane *lanes,
 int kd_sensitivity_together(kd_budget *b, const kd_answers *model) {
     int64_t all = 1;
     for (int t = 0; t < b->count; t++) all += b->matrix[t].values;
-    kd_real *kept = kd_large_alloc((size_t)all * sizeof *kept);
+    kd_real *kept = kd_large_alloc(kd_array_bytes(all, sizeof *kept));
     lane lanes[LANES] = {{0}};
     comparison c;
     int status = begin(&c, model);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 
 static kd_store_kind kind_of(const kd_soft_runs *r) {
     return kd_store_describe(r->store)->kind;
@@ -40,16 +41,17 @@ int kd_soft_runs_create(kd_soft_runs *out, const kd_store *store, double tempera
     *out = (kd_soft_runs){.store = store,
                           .temperature =
                               kd_store_temperature_index(kd_store_describe(store), temperature)};
-    const size_t n = (size_t)rows, width = (size_t)width_of(out), run = (size_t)longest;
+    const int64_t width = width_of(out);
     const bool topk = kind_of(out) == KD_STORE_TOPK, named = kind_of(out) != KD_STORE_HIDDEN;
-    out->stored = malloc(run * width * sizeof *out->stored);
-    out->soft = malloc(n * width * sizeof *out->soft);
-    if (topk) out->tail = malloc(run * sizeof *out->tail);
-    if (topk) out->soft_tail = malloc(n * sizeof *out->soft_tail);
-    if (named) out->index = malloc(n * width * sizeof *out->index);
+    out->stored = malloc(kd_array_bytes(longest * width, sizeof *out->stored));
+    out->soft = malloc(kd_array_bytes(rows * width, sizeof *out->soft));
+    if (topk) out->tail = malloc(kd_array_bytes(longest, sizeof *out->tail));
+    if (topk) out->soft_tail = malloc(kd_array_bytes(rows, sizeof *out->soft_tail));
+    if (named) out->index = malloc(kd_array_bytes(rows * width, sizeof *out->index));
     if (!out->stored || !out->soft || (named && !out->index) ||
         (topk && !(out->tail && out->soft_tail)))
-        return kd_fail_memory(n * width * sizeof *out->soft, "batches of soft targets");
+        return kd_fail_memory(kd_array_bytes(rows * width, sizeof *out->soft),
+                              "batches of soft targets");
     return take_output(out);
 }
 

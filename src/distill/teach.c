@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "distill/trainer.h"
 
 /* Batches that a rank may be ahead of another. */
@@ -27,7 +28,7 @@ static int find_batches(teaching *t, int64_t done) {
     for (int64_t row = done;; t->batches++) {
         if (t->batches == capacity) {
             capacity = capacity ? 2 * capacity : 256;
-            int64_t *grown = realloc(t->start, (size_t)capacity * sizeof *grown);
+            int64_t *grown = realloc(t->start, kd_array_bytes(capacity, sizeof *grown));
             if (!grown) return kd_fail_memory((size_t)capacity * sizeof *grown, "teach");
             t->start = grown;
         }

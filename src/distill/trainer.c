@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "base/slurm.h"
 #include "distill/checkpoint.h"
 #include "distill/gradient.h"
@@ -93,7 +94,7 @@ static int make_leaves(trainer *t) {
     int status = kd_gradient_init(&t->gradient, t->task->params, &t->optimizer.deal, full,
                                   rest ? rest : full);
     if (status < 0) return status;
-    t->leaf = malloc((size_t)full * sizeof *t->leaf);
+    t->leaf = malloc(kd_array_bytes(full, sizeof *t->leaf));
     if (t->leaf) return KD_OK;
     return kd_fail_memory((size_t)full * sizeof *t->leaf, "the losses of an update");
 }
@@ -137,7 +138,7 @@ static kd_checkpoint describe_checkpoint(trainer *t) {
 
 /* Room for the moments of all ranks on the first; alone, they are there. */
 static int make_whole(trainer *t) {
-    const size_t bytes = (size_t)t->task->params->trained_size * sizeof(kd_real);
+    const size_t bytes = kd_array_bytes(t->task->params->trained_size, sizeof(kd_real));
     int status = KD_OK;
     for (int m = 0; m < t->optimizer.moment_count && status == KD_OK; m++) {
         if (kd_rank_count() == 1) t->whole[m] = t->optimizer.moment[m];

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "files/roles.h"
 
 static const kd_number_format *meant_for(const kd_params *params, int i, kd_format_rule *rule,
@@ -59,7 +60,8 @@ int kd_encoding_put(unsigned char *out, const kd_encoding *how, const kd_param *
     if (!how->bytes)
         return kd_number_format_encode(out, how->format, values, how->importance, how->groups,
                                        rows.count, rows.length, how->scale, param->name);
-    const size_t bytes = (size_t)kd_number_format_bytes(how->format, rows.length);
+    const size_t bytes =
+        kd_array_bytes((int64_t)kd_number_format_bytes(how->format, rows.length), 1);
     for (int64_t row = 0; row < rows.count; row++)
         memcpy(out + (size_t)kd_param_row_place(param, order, row) * bytes,
                how->bytes + (size_t)row * bytes, bytes);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/size.h"
 #include "files/safetensors_header.h"
 #include "files/safetensors_write.h"
 
@@ -260,7 +261,7 @@ static int list_tensors(kd_stored *list, int64_t *have, const kd_folder_weights 
 
 /* Whether two tensors of the same shape have the same numbers. */
 static int compare(bool *same, const kd_stored *a, const kd_stored *b, kd_rows_of rows) {
-    float *x = malloc(2 * (size_t)rows.length * sizeof *x);
+    float *x = malloc(kd_array_bytes(2 * rows.length, sizeof *x));
     if (!x) return kd_fail_memory(2 * (size_t)rows.length * sizeof *x, "a row of weights");
     float *y = x + rows.length;
     *same = true;

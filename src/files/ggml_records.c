@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 
 /* --- reading -----------------------------------------------------------------------------------
  */
@@ -14,7 +15,7 @@ int kd_ggml_take(kd_ggml_source *s, void *out, uint64_t n, const char *what) {
         return kd_fail(KD_EDATA, "%s: at byte %llu: %llu bytes for %s; the file ends at %llu",
                        s->name, (unsigned long long)s->at, (unsigned long long)n, what,
                        (unsigned long long)s->length);
-    if (n > 0) memcpy(out, s->bytes + s->at, n);
+    if (n > 0) memcpy(out, s->bytes + s->at, (size_t)n);
     s->at += n;
     return KD_OK;
 }
@@ -111,10 +112,10 @@ void kd_ggml_put_int(kd_ggml_sink *s, int64_t value) {
 static void write_record(kd_ggml_sink *s, const kd_param *p, const kd_named *named,
                          const kd_encoding *how) {
     const int64_t size = p->tensor.size;
-    const size_t bytes = (size_t)kd_encoding_bytes(how, p);
+    const size_t bytes = kd_array_bytes((int64_t)kd_encoding_bytes(how, p), 1);
     int64_t ne[4];
     const int rank = kd_ggml_sizes(ne, named, how->format);
-    float *values = malloc((size_t)size * sizeof *values);
+    float *values = malloc(kd_array_bytes(size, sizeof *values));
     unsigned char *encoded = malloc(bytes);
     if (values && encoded) {
         kd_param_get(values, p, named->order);

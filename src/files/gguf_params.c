@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "base/text.h"
 #include "files/formats/format_parts.h"
 
@@ -179,18 +180,19 @@ static int fill(void *context, uint64_t index, void *out) {
 
 /* Room for all tensors, and for making one. */
 static int content_create(content *c, const kd_params *params) {
-    size_t most = 0, rows = 0;
+    int64_t most = 0, rows = 0;
     for (int i = 0; i < params->count; i++) {
-        const size_t size = (size_t)params->list[i]->tensor.size;
-        const size_t count = (size_t)kd_param_rows(params->list[i]).count;
+        const int64_t size = params->list[i]->tensor.size;
+        const int64_t count = kd_param_rows(params->list[i]).count;
         most = size > most ? size : most;
         rows = count > rows ? count : rows;
     }
     c->piece = calloc(2 * (size_t)params->count + 1, sizeof *c->piece);
-    c->values = malloc(most * sizeof *c->values);
-    c->bytes = malloc(most + rows * sizeof(float));
-    return c->piece && c->values && c->bytes ? KD_OK
-                                             : kd_fail_memory(most * sizeof *c->values, "GGUF");
+    c->values = malloc(kd_array_bytes(most, sizeof *c->values));
+    c->bytes = malloc(kd_array_bytes(most + 4 * rows, 1));
+    return c->piece && c->values && c->bytes
+               ? KD_OK
+               : kd_fail_memory(kd_array_bytes(most, sizeof *c->values), "GGUF");
 }
 
 int kd_gguf_write_params(const char *path, kd_gguf_writer *writer, const kd_gguf_array *first,

@@ -99,7 +99,8 @@ static int finish_tensor(kd_onnx_tables *t, kd_onnx_tensor *out, const parts *p)
             return torn(t, "a tensor's shape");
         out->count *= out->shape[i];
     }
-    const size_t count = (size_t)out->count, raw = kd_proto_length(&p->raw);
+    const uint64_t count = (uint64_t)out->count;
+    const size_t raw = kd_proto_length(&p->raw);
     out->whole = p->type == INT64;
     if (p->place != 0)
         out->fault = "is kept in another file";

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/json_text.h"
+#include "base/size.h"
 #include "files/onnx_file.h"
 #include "layers/node.h"
 
@@ -88,7 +89,7 @@ typedef struct {
 } writer;
 
 static float *floats_of(const kd_tensor *tensor) {
-    float *out = malloc((size_t)tensor->size * sizeof *out);
+    float *out = malloc(kd_array_bytes(tensor->size, sizeof *out));
     if (!out) kd_fail_memory((size_t)tensor->size * sizeof *out, "a tensor");
     for (int64_t i = 0; i < tensor->size && out; i++) out[i] = (float)tensor->value[i];
     return out;
@@ -125,7 +126,8 @@ static weight_layout layout_of(const kd_net *net, const kd_net_node *node) {
 static int add_float_weight(writer *w, const char *name, const kd_net_node *node,
                             const weight_layout *l) {
     const kd_tensor *tensor = &node->weight->tensor;
-    float *values = floats_of(tensor), *turned = malloc((size_t)tensor->size * sizeof *turned);
+    float *values = floats_of(tensor),
+          *turned = malloc(kd_array_bytes(tensor->size, sizeof *turned));
     int status = values && turned ? KD_OK : kd_fail_memory((size_t)tensor->size * 4, name);
     if (status == KD_OK) {
         kd_onnx_turn(turned, values, l->rows, l->positions, l->channels, sizeof *turned);
@@ -174,7 +176,7 @@ static int encode(const unsigned char **out, unsigned char **own, const kd_encod
     if (how->bytes) return KD_OK;
     const kd_rows_of rows = kd_param_rows(param);
     float *values = floats_of(&param->tensor);
-    *out = *own = malloc((size_t)kd_encoding_bytes(how, param));
+    *out = *own = malloc(kd_array_bytes((int64_t)kd_encoding_bytes(how, param), 1));
     int status =
         values && *own ? KD_OK : kd_fail_memory(kd_encoding_bytes(how, param), param->name);
     if (status == KD_OK)
@@ -189,9 +191,9 @@ static int add_blocks(writer *w, const char *name, const kd_net_node *node, cons
     const kd_rows_of rows = kd_param_rows(node->weight);
     const int64_t n = rows.length, blocks = n / how->format->block;
     const size_t row_bytes = (size_t)kd_number_format_bytes(how->format, n);
-    int8_t *steps = malloc((size_t)(rows.count * n));
-    float *scale = malloc((size_t)(rows.count * blocks) * sizeof *scale);
-    float *work = malloc((size_t)(3 * n) * sizeof *work);
+    int8_t *steps = malloc(kd_array_bytes(rows.count * n, 1));
+    float *scale = malloc(kd_array_bytes(rows.count * blocks, sizeof *scale));
+    float *work = malloc(kd_array_bytes(3 * n, sizeof *work));
     int status = steps && scale && work ? KD_OK : kd_fail_memory((size_t)(rows.count * n), name);
     for (int64_t i = 0; i < rows.count && status == KD_OK; i++)
         split_row(steps + i * n, scale + i * blocks, how->format, bytes + (size_t)i * row_bytes, n,

@@ -80,11 +80,11 @@ static int read_header(kd_safetensors *f) {
                        f->name, (unsigned long long)size, (unsigned long long)HEADER_LIMIT,
                        (unsigned long long)f->length);
     f->data = PREFIX + size;
-    f->text = malloc(size + 1);
+    f->text = malloc((size_t)size + 1);
     if (!f->text) return kd_fail_memory(size + 1, f->name);
-    memcpy(f->text, f->bytes + PREFIX, size);
+    memcpy(f->text, f->bytes + PREFIX, (size_t)size);
     f->text[size] = '\0';
-    int status = kd_safetensors_parse(&f->entry, &f->count, f->text, size, f->name);
+    int status = kd_safetensors_parse(&f->entry, &f->count, f->text, (size_t)size, f->name);
     if (status < 0) return status;
     if (f->count > 0) qsort(f->entry, (size_t)f->count, sizeof *f->entry, by_place);
     status = check_names(f);

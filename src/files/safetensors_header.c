@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 
 typedef struct {
     char *text;
@@ -247,7 +248,7 @@ static int append(kd_safetensors_entry **entries, int64_t *count, int64_t *capac
                   const kd_safetensors_entry *entry) {
     if (*count == *capacity) {
         int64_t larger = *capacity ? 2 * *capacity : 64;
-        kd_safetensors_entry *grown = realloc(*entries, (size_t)larger * sizeof *grown);
+        kd_safetensors_entry *grown = realloc(*entries, kd_array_bytes(larger, sizeof *grown));
         if (!grown) return kd_fail_memory((size_t)larger * sizeof *grown, "a safetensors header");
         *entries = grown;
         *capacity = larger;

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "base/text.h"
 #include "data/half.h"
 #include "files/safetensors_header.h"
@@ -54,8 +55,8 @@ static int write_all(FILE *file, const char *path, int64_t n, const kd_safetenso
     int status = make_header(&header, n, entry);
     if (status < 0) return status;
     for (int64_t i = 0; i < n; i++) most = entry[i].count > most ? entry[i].count : most;
-    void *values = malloc((size_t)most * sizeof(double));
-    uint16_t *halves = malloc((size_t)most * sizeof *halves);
+    void *values = malloc(kd_array_bytes(most, sizeof(double)));
+    uint16_t *halves = malloc(kd_array_bytes(most, sizeof *halves));
     if (!values || !halves) status = kd_fail_memory((size_t)most * sizeof(double), path);
     const uint64_t length = header.length;
     if (status == KD_OK) status = write_bytes(file, &length, sizeof length, path);

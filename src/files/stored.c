@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "layers/weights.h"
 
 static void scale_groups(float *out, const kd_stored *stored, int64_t row, int64_t n) {
@@ -87,7 +88,7 @@ int kd_stored_load(kd_params *params, const kd_stored *list, const char *source)
         const int64_t n = kd_param_rows(params->list[i]).length;
         longest = n > longest ? n : longest;
     }
-    float *values = malloc((size_t)longest * sizeof *values);
+    float *values = malloc(kd_array_bytes(longest, sizeof *values));
     if (!values) return kd_fail_memory((size_t)longest * sizeof *values, "a row of weights");
     for (int i = 0; i < params->count; i++) {
         kd_param *p = params->list[i];

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "data/text_tokenizer_inside.h"
 #include "data/token_letters.h"
 #include "files/text_tokenizer_gguf.h"
@@ -114,7 +115,7 @@ static int gather(gguf_reader *r, kd_token_model model, bool letters) {
     if (status < 0) return status;
     const unsigned char *at = r->tokens->value;
     for (int64_t i = 0; i < r->count; i++) room += (size_t)kd_gguf_next_string(&at).length + 2;
-    r->token = malloc((size_t)r->count * sizeof *r->token);
+    r->token = malloc(kd_array_bytes(r->count, sizeof *r->token));
     r->bytes = malloc(room);
     if (!r->token || !r->bytes) return kd_fail_memory(room, r->name);
     at = r->tokens->value;
@@ -147,7 +148,7 @@ static int read_scores(gguf_reader *r) {
     int status = find_list(&k, r, "scores", KD_GGUF_F32, r->count);
     if (status == KD_OK && !k) status = fail(r, "scores", "there: this model goes by them");
     if (status < 0) return status;
-    r->t->score = malloc((size_t)r->count * sizeof *r->t->score);
+    r->t->score = malloc(kd_array_bytes(r->count, sizeof *r->t->score));
     if (!r->t->score) return kd_fail_memory((size_t)r->count * sizeof *r->t->score, r->name);
     for (int64_t i = 0; i < r->count; i++) {
         float score;

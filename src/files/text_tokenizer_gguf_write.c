@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "data/text_tokenizer_inside.h"
 #include "data/token_letters.h"
 #include "files/text_tokenizer_gguf.h"
@@ -52,7 +53,7 @@ static size_t spell(char *out, const kd_text_tokenizer *t, int32_t id) {
 static int add_tokens(kd_gguf_writer *w, const kd_text_tokenizer *t, int64_t rows) {
     const int64_t V = t->ids.vocabulary;
     texts list;
-    int32_t *type = malloc((size_t)rows * sizeof *type);
+    int32_t *type = malloc(kd_array_bytes(rows, sizeof *type));
     int status = texts_create(&list, (size_t)rows, 2 * t->table.start[V] + 24 * (size_t)rows);
     if (!type && status == KD_OK) status = kd_fail_memory((size_t)rows * sizeof *type, "tokens");
     for (int64_t id = 0; id < rows && status == KD_OK; id++) {
@@ -98,7 +99,7 @@ static int add_merges(kd_gguf_writer *w, const kd_text_tokenizer *t) {
 /* A model that goes by merges has scores in their order; where there are merges to one token by
  * several ways, the first counts, as llama.cpp joins by tokens. */
 static int add_scores(kd_gguf_writer *w, const kd_text_tokenizer *t, int64_t rows) {
-    float *score = calloc((size_t)rows, sizeof *score);
+    float *score = calloc(kd_array_bytes(rows, 1), sizeof *score);
     if (!score) return kd_fail_memory((size_t)rows * sizeof *score, "scores");
     for (int64_t id = 0; id < t->ids.vocabulary && t->score; id++) score[id] = (float)t->score[id];
     for (int64_t i = 0; i < t->slots && !t->score; i++) {

@@ -69,7 +69,7 @@ static int read_filters(kd_ggml_source *s, kd_whisper_file *file, int mels) {
         return kd_fail(KD_EDATA, "%s: mel filters of %llu bytes; the file ends before", s->name,
                        (unsigned long long)bytes);
     file->bins = size[1];
-    file->filters = malloc(bytes);
+    file->filters = malloc((size_t)bytes);
     if (!file->filters) return kd_fail_memory(bytes, "mel filters");
     return kd_ggml_take(s, file->filters, bytes, "the mel filters");
 }
@@ -103,7 +103,7 @@ static int read_tokens(kd_ggml_source *s, kd_whisper_file *file, int vocabulary)
                        vocabulary);
     const uint64_t left = s->length - s->at, room = left < TOKEN_BYTES ? left : TOKEN_BYTES;
     kd_token_bytes *token = malloc((size_t)count * sizeof *token);
-    char *bytes = malloc(room + 1);
+    char *bytes = malloc((size_t)room + 1);
     status = token && bytes ? read_token_list(s, token, count, bytes, room)
                             : kd_fail_memory(room, "tokens");
     if (status == KD_OK)

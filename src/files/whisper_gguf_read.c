@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/size.h"
 #include "data/token_letters.h"
 #include "files/gguf_params.h"
 #include "files/gguf_values.h"
@@ -47,7 +48,7 @@ static int read_heads(kd_whisper_file *file, const kd_gguf *g, const char *name)
         return kd_fail(KD_EDATA, "%s: %s should be a list of pairs of i32", name,
                        KD_WHISPER_GGUF_HEADS);
     if (k->count == 0) return KD_OK;
-    file->head = calloc(k->count / 2, sizeof *file->head);
+    file->head = calloc((size_t)k->count / 2, sizeof *file->head);
     if (!file->head) return kd_fail_memory(k->count * sizeof *file->head, name);
     file->head_count = (int)(k->count / 2);
     for (int i = 0; i < file->head_count; i++) {
@@ -105,7 +106,7 @@ static int check_specials(const kd_tokenizer *t, const kd_gguf_key *k, const cha
         const kd_gguf_string text = kd_gguf_next_string(&at);
         char copy[32];
         if (id < ids->end || text.length >= sizeof copy || text.length < 4) continue;
-        memcpy(copy, text.text, text.length);
+        memcpy(copy, text.text, (size_t)text.length);
         copy[text.length] = '\0';
         const int32_t ours = kd_tokenizer_special(t, copy);
         if (ours >= 0 && ours != id)
@@ -120,8 +121,8 @@ static int read_tokens(kd_whisper_file *file, const kd_gguf *g, const char *name
     const unsigned char *at = k->value;
     for (uint64_t i = 0; i < k->count; i++) kd_gguf_next_string(&at);
     const size_t room = (size_t)(at - k->value) + 1;
-    kd_token_bytes *token = malloc((size_t)(k->count + 1) * sizeof *token);
-    kd_token_bytes *beyond = malloc((size_t)(k->count + 1) * sizeof *beyond);
+    kd_token_bytes *token = malloc(kd_array_bytes((int64_t)k->count + 1, sizeof *token));
+    kd_token_bytes *beyond = malloc(kd_array_bytes((int64_t)k->count + 1, sizeof *beyond));
     char *bytes = malloc(room);
     const int64_t count = token && beyond && bytes ? list_tokens(token, bytes, k, name)
                                                    : kd_fail_memory(room, "tokens");
@@ -148,7 +149,8 @@ static int read_list(kd_token_list *out, const kd_gguf *g, const char *key, int3
     if (k->kind != KD_GGUF_ARRAY || k->element != KD_GGUF_I32 || k->count > VOCABULARY_MAX)
         return kd_fail(KD_EDATA, "%s: %s should be a list of i32", name, key);
     int status = kd_token_list_set(out, NULL, 0);
-    int32_t *id = status == KD_OK ? malloc((size_t)(k->count + 1) * sizeof *id) : NULL;
+    int32_t *id =
+        status == KD_OK ? malloc(kd_array_bytes((int64_t)k->count + 1, sizeof *id)) : NULL;
     if (!id) return kd_fail_memory(k->count * sizeof *id, name);
     memcpy(id, k->value, (size_t)k->count * sizeof *id);
     for (uint64_t i = 0; i < k->count && status == KD_OK; i++)

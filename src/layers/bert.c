@@ -6,6 +6,7 @@
 
 #include "autograd/segment.h"
 #include "base/error.h"
+#include "base/size.h"
 
 /* --- the parameters ----------------------------------------------------------------------------
  */
@@ -154,8 +155,8 @@ int kd_bert_layout_blank(kd_bert *model) {
 
 static kd_tensor *embed(const kd_bert *m, kd_tape *tape, const kd_bert_input *in) {
     const int64_t n = in->B * in->T, shape[3] = {in->B, in->T, m->spec.width};
-    int32_t *place = kd_tape_alloc(tape, (size_t)n * sizeof *place);
-    int32_t *type = kd_tape_alloc(tape, (size_t)n * sizeof *type);
+    int32_t *place = kd_tape_alloc(tape, kd_array_bytes(n, sizeof *place));
+    int32_t *type = kd_tape_alloc(tape, kd_array_bytes(n, sizeof *type));
     for (int64_t i = 0; i < n; i++) {
         place[i] = (int32_t)(i % in->T) - (in->first ? in->first[i] : 0);
         KD_CONTRACT(place[i] < m->spec.context, "position %d of %d", (int)place[i],

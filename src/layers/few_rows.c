@@ -6,6 +6,7 @@
 #include "autograd/gemm_few.h"
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/size.h"
 
 /* --- matrices ----------------------------------------------------------------------------------
  */
@@ -34,7 +35,7 @@ static int pack(kd_few_rows *few, kd_products products) {
     int64_t bytes = 0;
     for (int i = 0; i < few->count; i++) bytes += packed_bytes(few->matrix[i].param, products);
     if (bytes == 0) return KD_OK;
-    unsigned char *at = few->memory = kd_large_alloc((size_t)bytes);
+    unsigned char *at = few->memory = kd_large_alloc(kd_array_bytes(bytes, 1));
     if (!at) return kd_fail_memory((size_t)bytes, "the matrices");
     for (int i = 0; i < few->count; i++) {
         const kd_tensor *W = &few->matrix[i].param->tensor;

@@ -6,6 +6,7 @@
 
 #include "autograd/segment.h"
 #include "base/error.h"
+#include "base/size.h"
 
 /* --- the parameters ----------------------------------------------------------------------------
  */
@@ -164,7 +165,7 @@ kd_rotary_table kd_llama_angles(const kd_llama *m, kd_tape *tape, int64_t first,
     const int pairs = m->spec.head_width / 2;
     KD_CONTRACT(first >= 0 && first + T <= m->spec.context, "positions %lld to %lld of %d",
                 (long long)first, (long long)(first + T), m->spec.context);
-    kd_real *angles = kd_tape_alloc(tape, 2 * (size_t)(T * pairs) * sizeof *angles);
+    kd_real *angles = kd_tape_alloc(tape, kd_array_bytes(2 * T * pairs, sizeof *angles));
     kd_rotary_fill(angles, angles + T * pairs, &m->spec.rotary, first, T, pairs);
     return (kd_rotary_table){pairs, angles, angles + T * pairs};
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 
 /* Tokens that go through the blocks together. */
 enum { PIECE = 256, LAST = KD_LLAMA_SESSION_LAST };
@@ -33,7 +34,7 @@ int kd_llama_session_create(kd_llama_session **out, const kd_llama *model, int64
     if (!s) return kd_fail_memory(sizeof *s, "decoding");
     s->model = model;
     s->most = most;
-    const size_t bytes = (size_t)(model->spec.layers * most * key_width(s)) * sizeof(kd_real);
+    const size_t bytes = kd_array_bytes(model->spec.layers * most * key_width(s), sizeof(kd_real));
     int status = kd_tape_create(&s->tape, 0);
     for (int i = 0; i < 2; i++) s->cache[i] = malloc(bytes);
     s->x = malloc((size_t)(PIECE * model->spec.width) * sizeof *s->x);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 
 bool kd_names_variance(const char *name) {
     static const char end[] = "running_var";
@@ -44,7 +45,7 @@ int kd_param_check(const kd_param *p, const kd_real *values, const char *source)
 
 static int check_constant(const kd_param *p, const char *source) {
     const int64_t rows = kd_rows(&p->tensor), C = kd_channels(&p->tensor);
-    kd_real *row = malloc((size_t)C * sizeof *row);
+    kd_real *row = malloc(kd_array_bytes(C, sizeof *row));
     int status = row ? KD_OK : kd_fail_memory((size_t)C * sizeof *row, "a row of weights");
     for (int64_t i = 0; i < rows && status == KD_OK; i++) {
         kd_tensor_read(&p->tensor, row, i, 1);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "layers/few_rows.h"
 
 struct kd_whisper_session {
@@ -30,7 +31,7 @@ struct kd_whisper_session {
  */
 
 static int take(kd_real **out, int64_t a, int64_t b, int64_t c, int64_t d) {
-    const size_t bytes = (size_t)(a * b * c * d) * sizeof **out;
+    const size_t bytes = kd_array_bytes(a * b * c * d, sizeof **out);
     *out = malloc(bytes);
     return *out ? KD_OK : kd_fail_memory(bytes, "decoding with Whisper");
 }
@@ -47,7 +48,7 @@ int kd_whisper_session_create(kd_whisper_session **out, const kd_whisper *model,
     s->samples = s->samples_most = samples;
     s->most = width_most;
     int status = kd_tape_create(&s->tape, 0);
-    s->visible = malloc((size_t)rows * sizeof *s->visible);
+    s->visible = malloc(kd_array_bytes(rows, sizeof *s->visible));
     if (!s->visible && status == KD_OK)
         status = kd_fail_memory((size_t)rows * sizeof *s->visible, "decoding with Whisper");
     if (status == KD_OK) status = take(&s->memory, 1, 1, spec->audio_context, spec->width);
@@ -56,7 +57,8 @@ int kd_whisper_session_create(kd_whisper_session **out, const kd_whisper *model,
         if (status == KD_OK)
             status = take(&s->own[i], spec->text_layers, rows, spec->text_context, spec->width);
     }
-    if (status == KD_OK) status = kd_few_rows_create(&s->few, model->params, "decoder.", KD_PRODUCTS_EXACT);
+    if (status == KD_OK)
+        status = kd_few_rows_create(&s->few, model->params, "decoder.", KD_PRODUCTS_EXACT);
     if (status == KD_OK) status = take(&s->spare, 1, rows, spec->text_context, spec->width);
     if (status < 0) {
         kd_whisper_session_free(s);

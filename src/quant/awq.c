@@ -6,6 +6,7 @@
 
 #include "autograd/gemm.h"
 #include "base/error.h"
+#include "base/size.h"
 #include "files/names.h"
 #include "quant/rounded_weights.h"
 
@@ -41,8 +42,8 @@ static void free_search(search *k) {
 
 static int allocate(search *k) {
     const size_t n = (size_t)k->n, strip = STRIP * n;
-    k->s = malloc((size_t)k->channels * sizeof *k->s);
-    k->best = malloc((size_t)k->channels * sizeof *k->best);
+    k->s = malloc(kd_array_bytes(k->channels, sizeof *k->s));
+    k->best = malloc(kd_array_bytes(k->channels, sizeof *k->best));
     k->row = malloc(2 * strip * sizeof *k->row);
     k->error = malloc(strip * sizeof *k->error);
     k->Hx = malloc(strip * sizeof *k->Hx);

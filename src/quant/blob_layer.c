@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "quant/node.h"
 
 /* --- written ---------------------------------------------------------------------------------- */
@@ -12,7 +13,7 @@
 /* int8, or with 4 bits and fewer two to a byte, the first in the low half. */
 static void add_weight(kd_blob_writer *w, const kd_net_node *node, const kd_tensor *steps,
                        int bits) {
-    int8_t *bytes = kd_tape_take(w->tape, (size_t)steps->size);
+    int8_t *bytes = kd_tape_take(w->tape, kd_array_bytes(steps->size, 1));
     if (bits > 4) {
         uint64_t ne[KD_GGUF_RANK_MAX];
         for (int i = 0; i < steps->rank; i++) ne[i] = (uint64_t)steps->shape[steps->rank - 1 - i];
@@ -80,7 +81,7 @@ static int take_weight(kd_blob_reader *r, kd_blob_node *node, int64_t n, int64_t
         node->weight = bytes;
         return status;
     }
-    node->weight = malloc((size_t)n);
+    node->weight = malloc(kd_array_bytes(n, 1));
     if (!node->weight) status = kd_fail_memory((unsigned long long)n, node->name);
     for (int64_t i = 0; i < n && status == KD_OK; i++) {
         int nibble = ((const uint8_t *)bytes)[i / 2] >> (i % 2 * 4) & 15;

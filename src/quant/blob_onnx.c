@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "files/onnx_file.h"
 #include "quant/node.h"
 
@@ -39,7 +40,7 @@ static const char *add_integers(writer *w, const char *const name[4], kd_onnx_ty
                                 const int64_t *shape, const void *steps, const float *scale) {
     const int64_t channels = shape[0];
     const char *real = name[0];
-    int32_t *zeros = calloc((size_t)channels, sizeof *zeros);
+    int32_t *zeros = calloc(kd_array_bytes(channels, 1), sizeof *zeros);
     if (!zeros) return NULL;
     const char *const in[] = {
         kd_onnx_constant(w->onnx, name[1], type, rank, shape, steps),
@@ -64,7 +65,7 @@ static const char *add_weight(writer *w, const kd_blob_node *node) {
     const int64_t window[4] = {o, inner, spec->kernel[0], spec->kernel[1]}, rows[2] = {o, node->K};
     const char *const names[] = {name_of(w, node, "weight"), name_of(w, node, "weight_steps"),
                                  name_of(w, node, "weight_scale"), name_of(w, node, "weight_zero")};
-    int8_t *turned = malloc((size_t)(o * node->K));
+    int8_t *turned = malloc(kd_array_bytes(o * node->K, 1));
     if (!turned) return NULL;
     kd_onnx_turn(turned, node->weight, o, positions, inner, sizeof *turned);
     const char *real = add_integers(w, names, KD_ONNX_INT8, places ? 4 : 2, places ? window : rows,
@@ -80,7 +81,7 @@ static const char *add_bias(writer *w, const kd_blob_node *node) {
     const char *const names[] = {name_of(w, node, "bias"), name_of(w, node, "bias_steps"),
                                  name_of(w, node, "bias_scale"), name_of(w, node, "bias_zero")};
     const char *real = NULL;
-    float *value = malloc((size_t)o * sizeof *value);
+    float *value = malloc(kd_array_bytes(o, sizeof *value));
     if (!value) return NULL;
     for (int64_t c = 0; c < o; c++)
         value[c] = w->symmetric ? kd_accumulator_value(node->bias[c], scale_in, node->scale[c])

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/size.h"
 #include "files/weights_gguf.h"
 #include "quant/blob_internal.h"
 
@@ -67,7 +68,8 @@ static int read_classes(reader *r) {
         return kd_fail(KD_EDATA, "%s: names %llu classes for %lld outputs", r->name,
                        (unsigned long long)key->count, (long long)(out.h * out.w * out.c));
     r->blob->classes = (int)key->count;
-    r->blob->class_name = calloc((size_t)key->count, sizeof *r->blob->class_name);
+    r->blob->class_name =
+        calloc(kd_array_bytes((int64_t)key->count, 1), sizeof *r->blob->class_name);
     if (!r->blob->class_name) return kd_fail_memory(key->count * KD_CLASS_NAME_MAX, r->name);
     const unsigned char *at = key->value;
     for (int i = 0; i < r->blob->classes; i++) {
@@ -131,7 +133,8 @@ static int read_word(const reader *r, const char *name, const char *const *words
     const kd_gguf_string text = kd_gguf_next_string(&at);
     for (*out = 0; *out < count; ++*out) {
         const char *word = words[*out];
-        if (text.length == strlen(word) && memcmp(text.text, word, text.length) == 0) return KD_OK;
+        if (text.length == strlen(word) && memcmp(text.text, word, (size_t)text.length) == 0)
+            return KD_OK;
         if (used < sizeof list)
             used += (size_t)snprintf(list + used, sizeof list - used, "%s\"%s\"",
                                      *out ? " or " : "", word);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "data/clip.h"
 #include "data/dataset_source.h"
 #include "data/image.h"
@@ -25,7 +26,7 @@ static int read_sound(const kd_blob *blob, const char *path, float *x) {
 
 static int read_picture(const kd_blob *blob, const char *path, float *x) {
     const kd_extent in = kd_blob_input(blob);
-    const size_t bytes = (size_t)(in.h * in.w * in.c);
+    const size_t bytes = kd_array_bytes(in.h * in.w * in.c, 1);
     uint8_t *raw = malloc(bytes);
     if (!raw) return kd_fail_memory(bytes, "a picture");
     int status = kd_image_read(raw, path, in.h, in.w, in.c);

@@ -1,5 +1,6 @@
 /* Numbers onto grids: kd_quantize, and accumulators back to real numbers: kd_dequantize. */
 #include "quant/fake_quant.h"
+#include "base/size.h"
 
 #include "autograd/op_common.h"
 #include "quant/fake_quant_common.h"
@@ -71,7 +72,7 @@ static void quantize_scale_backward(kd_tape *tape, const kd_node *node) {
     if (!ds) return;
     const kd_tensor *x = node->in[0];
     const int64_t n = x->size / saved->slices, parts = parts_of(n), step = (n + parts - 1) / parts;
-    double *sum = kd_tape_take(tape, (size_t)(saved->slices * parts) * sizeof *sum);
+    double *sum = kd_tape_take(tape, kd_array_bytes(saved->slices * parts, sizeof *sum));
 #pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
     for (int64_t tile = 0; tile < saved->slices * parts; tile++) {
         int64_t slice = tile / parts, begin = tile % parts * step;

@@ -7,6 +7,7 @@
 #include "autograd/cholesky.h"
 #include "autograd/gemm.h"
 #include "base/error.h"
+#include "base/size.h"
 #include "quant/quantizer.h"
 
 /* Columns whose errors are carried to the rest together, and rows that are rounded together. */
@@ -70,7 +71,7 @@ static int compare_places(const void *a, const void *b) {
 }
 
 static int order_columns(work *k, const kd_real *H, bool by_activation) {
-    place *list = malloc((size_t)k->n * sizeof *list);
+    place *list = malloc(kd_array_bytes(k->n, sizeof *list));
     if (!list) return kd_fail_memory((size_t)k->n * sizeof *list, "GPTQ");
     for (int64_t j = 0; j < k->n; j++) {
         list[j] = (place){H[j * k->n + j], (int32_t)j};

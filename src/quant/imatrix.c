@@ -125,7 +125,7 @@ static bool says(const kd_gguf_key *key, const char *text) {
     uint64_t length;
     if (key->kind != KD_GGUF_STRING) return false;
     memcpy(&length, key->value, sizeof length);
-    return length == strlen(text) && memcmp(key->value + sizeof length, text, length) == 0;
+    return length == strlen(text) && memcmp(key->value + sizeof length, text, (size_t)length) == 0;
 }
 
 /* That it is one, and this model's, as far as it says. */

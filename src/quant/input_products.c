@@ -6,6 +6,7 @@
 
 #include "autograd/gemm.h"
 #include "base/error.h"
+#include "base/size.h"
 #include "files/names.h"
 
 typedef struct {
@@ -121,7 +122,7 @@ static void copy_window(kd_real *out, const windows *w, int64_t g, int64_t at) {
 static bool reserve(kd_input_products *p, int64_t size) {
     if (size <= p->windows_size) return true;
     free(p->windows);
-    p->windows = malloc((size_t)size * sizeof *p->windows);
+    p->windows = malloc(kd_array_bytes(size, sizeof *p->windows));
     p->windows_size = p->windows ? size : 0;
     p->failed = p->failed || !p->windows;
     return p->windows != NULL;
@@ -150,8 +151,8 @@ static bool begin(kd_input_products *p, entry *e, int groups) {
     const int64_t n = length_of(e), bytes = groups * n * n * (int64_t)sizeof(kd_real);
     p->full = p->full || (p->bytes > 0 && p->bytes + bytes > p->most_bytes);
     if (p->full) return false;
-    e->sum = calloc((size_t)(groups * n * n), sizeof *e->sum);
-    e->size = calloc((size_t)(groups * n), sizeof *e->size);
+    e->sum = calloc(kd_array_bytes(groups * n * n, 1), sizeof *e->sum);
+    e->size = calloc(kd_array_bytes(groups * n, 1), sizeof *e->size);
     e->groups = groups;
     p->bytes += bytes;
     p->failed = p->failed || !e->sum || !e->size;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "files/names.h"
 
 typedef struct {
@@ -105,7 +106,7 @@ static void tell(void *context, const kd_tensor *weight, const kd_tensor *x, con
     entry *e = &s->entry[i];
     const int64_t n = kd_param_rows(e->param).length;
     e->groups = groups;
-    if (!e->sum) e->sum = calloc((size_t)(groups * n), sizeof *e->sum);
+    if (!e->sum) e->sum = calloc(kd_array_bytes(groups * n, 1), sizeof *e->sum);
     if (!e->sum) {
         s->failed = true;
         return;
@@ -127,7 +128,7 @@ int kd_input_squares_finish(kd_input_squares *s) {
         entry *e = &s->entry[i];
         if (!e->sum) continue;
         const int64_t size = e->groups * kd_param_rows(e->param).length;
-        if (!e->mean) e->mean = malloc((size_t)size * sizeof *e->mean);
+        if (!e->mean) e->mean = malloc(kd_array_bytes(size, sizeof *e->mean));
         s->failed = !e->mean;
         for (int64_t k = 0; k < size && e->mean; k++) e->mean[k] = (float)(e->sum[k] / e->rows);
         seen++;
@@ -154,7 +155,7 @@ int kd_input_squares_set(kd_input_squares *s, int param, int groups, const float
     const int64_t length = kd_param_rows(e->param).length, size = groups * length;
     free(e->mean);
     e->groups = groups;
-    e->mean = malloc((size_t)size * sizeof *e->mean);
+    e->mean = malloc(kd_array_bytes(size, sizeof *e->mean));
     if (!e->mean) return kd_fail_memory((size_t)size * sizeof *e->mean, "squares of inputs");
     for (int64_t i = 0; i < size; i++)
         e->mean[i] = counts[i / length] > 0 ? sums[i] / counts[i / length] : 1;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "quant/qnet_internal.h"
 
 /* Biases are kept below 2^28 accumulator steps, so that accumulator + bias fits an int32: a channel
@@ -77,7 +78,7 @@ static float channel_scale(const kd_real *weight, int64_t n, double learned, dou
     if (!(scale >= least)) scale = largest_magnitude(weight, n) / qmax;
     if (!(scale >= least)) scale = 1.0 / qmax;
     const double for_bias = fabs(bias) / (scale_in * BIAS_STEPS_MAX);
-    const double for_sums = n * qmax > WEIGHT_STEPS_MAX ? scale_for_sums(weight, n) : 0;
+    const double for_sums = (double)n * qmax > WEIGHT_STEPS_MAX ? scale_for_sums(weight, n) : 0;
     return (float)fmax(scale, fmax(for_bias, for_sums));
 }
 
@@ -87,8 +88,8 @@ kd_qlayer kd_qnet_layer(const kd_qnet *qnet, kd_tape *tape, int index, float sca
     const int64_t O = folded.weight->shape[0], n = folded.weight->size / O;
     const int32_t qmax = (1 << (q->weight_bits - 1)) - 1;
     kd_qlayer layer = {.real_bias = folded.bias, .channels = O};
-    layer.scale = kd_tape_alloc(tape, (size_t)O * sizeof *layer.scale);
-    layer.bias = kd_tape_alloc(tape, (size_t)O * sizeof *layer.bias);
+    layer.scale = kd_tape_alloc(tape, kd_array_bytes(O, sizeof *layer.scale));
+    layer.bias = kd_tape_alloc(tape, kd_array_bytes(O, sizeof *layer.bias));
     for (int64_t c = 0; c < O; c++) {
         double bias = folded.bias ? (double)folded.bias->value[c] : 0;
         double learned = q->weight_scale ? (double)q->weight_scale->tensor.value[c] : 0;
@@ -155,8 +156,8 @@ static kd_accumulator accumulate(const kd_net_node *node, kd_tape *tape, kd_tens
 static kd_rescale rescale_create(kd_tape *tape, int64_t C, const double *ratio,
                                  const kd_grid *out) {
     kd_rescale how = {.channels = C, .ratio = ratio, .unit = 1, .grid = *out};
-    int32_t *factor = kd_tape_alloc(tape, (size_t)C * sizeof *factor);
-    int32_t *shift = kd_tape_alloc(tape, (size_t)C * sizeof *shift);
+    int32_t *factor = kd_tape_alloc(tape, kd_array_bytes(C, sizeof *factor));
+    int32_t *shift = kd_tape_alloc(tape, kd_array_bytes(C, sizeof *shift));
     for (int64_t c = 0; c < C; c++) {
         kd_multiplier m = kd_multiplier_from(ratio[c]);
         factor[c] = m.factor;
@@ -169,7 +170,7 @@ static kd_rescale rescale_create(kd_tape *tape, int64_t C, const double *ratio,
 
 kd_rescale kd_qlayer_rescale(kd_tape *tape, const kd_qlayer *layer, float scale_in,
                              const kd_grid *out, kd_act act) {
-    double *ratio = kd_tape_alloc(tape, (size_t)layer->channels * sizeof *ratio);
+    double *ratio = kd_tape_alloc(tape, kd_array_bytes(layer->channels, sizeof *ratio));
     for (int64_t c = 0; c < layer->channels; c++)
         ratio[c] = (double)scale_in * (double)layer->scale[c] / (double)out->scale;
     kd_rescale how = rescale_create(tape, layer->channels, ratio, out);
@@ -181,8 +182,8 @@ kd_rescale kd_qlayer_rescale(kd_tape *tape, const kd_qlayer *layer, float scale_
 
 kd_rescale kd_mean_rescale(kd_tape *tape, int64_t C, int64_t window, float scale_in,
                            const kd_grid *out) {
-    double *ratio = kd_tape_alloc(tape, (size_t)C * sizeof *ratio);
-    int32_t *bias = kd_tape_alloc(tape, (size_t)C * sizeof *bias);
+    double *ratio = kd_tape_alloc(tape, kd_array_bytes(C, sizeof *ratio));
+    int32_t *bias = kd_tape_alloc(tape, kd_array_bytes(C, sizeof *bias));
     for (int64_t c = 0; c < C; c++)
         ratio[c] = (double)scale_in / ((double)window * (double)out->scale);
     memset(bias, 0, (size_t)C * sizeof *bias);

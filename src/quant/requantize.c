@@ -3,6 +3,7 @@
 
 #include "autograd/op_common.h"
 #include "base/order.h"
+#include "base/size.h"
 #include "quant/fake_quant_common.h"
 
 /* The steps between which an output may lie. */
@@ -42,7 +43,7 @@ typedef struct {
 /* A (n) repeated to (wide). */
 static void *repeat(kd_tape *tape, const void *array, size_t each, int64_t n, int64_t wide) {
     if (wide == n) return (void *)(uintptr_t)array;
-    char *to = kd_tape_alloc(tape, (size_t)wide * each);
+    char *to = kd_tape_alloc(tape, kd_array_bytes(wide, each));
     for (int64_t at = 0; at < wide; at += n)
         memcpy(to + (size_t)at * each, array, (size_t)n * each);
     return to;
@@ -106,7 +107,7 @@ static void requantize_backward_piece(const requantize_saved *saved, piece p,
 #pragma omp simd
     for (int64_t c = 0; c < p.n; c++) {
         const int32_t r = rounded[c];
-        through[c] = (steps[c] > above) & (r >= in.low) & (r <= in.high) ? g[c] : 0;
+        through[c] = ((steps[c] > above) & (r >= in.low) & (r <= in.high)) ? g[c] : 0;
         bias[c] += through[c];
     }
     if (da) {
@@ -153,8 +154,8 @@ static void requantize_backward(kd_tape *tape, kd_node *node) {
     const int64_t step = tile_rows(rows), tiles = (rows + step - 1) / step;
     kd_real beta;
     kd_real *da = kd_tape_grad_beta(tape, node->in[0], &beta);
-    kd_real *bias = kd_tape_take(tape, (size_t)(tiles * wide) * sizeof *bias);
-    double *scale = kd_tape_take(tape, (size_t)tiles * sizeof *scale);
+    kd_real *bias = kd_tape_take(tape, kd_array_bytes(tiles * wide, sizeof *bias));
+    double *scale = kd_tape_take(tape, kd_array_bytes(tiles, sizeof *scale));
     memset(bias, 0, (size_t)(tiles * wide) * sizeof *bias);
 #pragma omp parallel for if (size >= KD_PARALLEL_SIZE)
     for (int64_t tile = 0; tile < tiles; tile++) {
@@ -323,7 +324,7 @@ kd_tensor *kd_add_quantized(kd_tape *tape, kd_tensor *a, const kd_grid *grid_a, 
 void kd_channel_extrema(kd_tape *tape, const kd_tensor *x, kd_real *min, kd_real *max) {
     const int64_t C = kd_channels(x), rows = kd_rows(x), step = tile_rows(rows);
     const int64_t tiles = (rows + step - 1) / step;
-    kd_real *part = kd_tape_take(tape, (size_t)(2 * tiles * C) * sizeof *part);
+    kd_real *part = kd_tape_take(tape, kd_array_bytes(2 * tiles * C, sizeof *part));
 #pragma omp parallel for if (x->size >= KD_PARALLEL_SIZE)
     for (int64_t tile = 0; tile < tiles; tile++) {
         kd_real *restrict low = part + 2 * tile * C, *restrict high = low + C;

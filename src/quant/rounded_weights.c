@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/size.h"
 #include "files/roles.h"
 
 enum { BOUNDARY = 64 };
@@ -110,10 +111,10 @@ static extent list_entries(rounded *r) {
 }
 
 static int take_memory(rounded *r, const extent *all) {
-    const size_t bytes = (size_t)(all->numbers + 1) * sizeof *r->slab; /* never none */
+    const size_t bytes = kd_array_bytes(all->numbers + 1, sizeof *r->slab); /* never none */
     r->slab = kd_large_alloc(bytes);
-    r->bytes = malloc((size_t)all->bytes + 1);
-    r->scratch = malloc((size_t)(KD_ROUNDING_LANES * (all->longest + 1)) * sizeof *r->scratch);
+    r->bytes = malloc(kd_array_bytes((int64_t)all->bytes + 1, 1));
+    r->scratch = malloc(kd_array_bytes(KD_ROUNDING_LANES * (all->longest + 1), sizeof *r->scratch));
     if (!r->slab || !r->bytes || !r->scratch) return kd_fail_memory(bytes, "rounded weights");
     kd_real *number = r->slab;
     unsigned char *byte = r->bytes;
@@ -281,7 +282,7 @@ static const kd_number_format *format_of(const void *context, int param) {
 
 static int scale_columns(rounded *r) {
     const kd_quantizable *model = &r->base.model;
-    const size_t bytes = (size_t)model->params->slab_size * sizeof *r->original;
+    const size_t bytes = kd_array_bytes(model->params->slab_size, sizeof *r->original);
     bool *final = calloc((size_t)model->params->count, sizeof *final);
     if (!r->original) {
         r->original = kd_large_alloc(bytes);

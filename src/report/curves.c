@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "report/page.h"
 #include "report/plot.h"
 
@@ -173,7 +174,7 @@ void kd_report_add_curves(kd_text *out, const kd_runlog_curves *log, const kd_re
     const char *qat = how->qat;
     int64_t longest = log->step_count > log->eval_count ? log->step_count : log->eval_count;
     pool p = {.length = longest + 1};
-    p.memory = malloc((size_t)(p.length * SERIES_MAX) * sizeof *p.memory);
+    p.memory = malloc(kd_array_bytes(p.length * SERIES_MAX, sizeof *p.memory));
     if (!p.memory) {
         out->failed = true;
         return;

@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/size.h"
 
 enum { LINE_MAX_BYTES = 2048 };
 static const size_t LOG_LIMIT = (size_t)1 << 31;
@@ -166,7 +167,7 @@ static void text_of(char *out, size_t capacity, const cJSON *object, const char 
 /* Room for one more element behind `count`, doubling at powers of two. */
 static void *grow(void *array, int64_t count, size_t size) {
     if (count > 0 && (count & (count - 1))) return array;
-    size_t bytes = (size_t)(count > 0 ? 2 * count : 1) * size;
+    size_t bytes = kd_array_bytes(count > 0 ? 2 * count : 1, size);
     void *grown = realloc(array, bytes);
     if (!grown) kd_fail_memory(bytes, "the run's log");
     return grown;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 
 void kd_class_bias_add(const kd_class_bias *bias, int64_t n, int classes, float *logits) {
     for (int64_t i = 0; i < n; i++)
@@ -73,7 +74,7 @@ int kd_class_bias_choose(kd_class_bias *bias, int64_t n, int classes, const floa
                          const int32_t *label) {
     KD_CONTRACT(bias->count >= 1 && bias->count < classes, "%d of %d classes", bias->count,
                 classes);
-    change *list = malloc((size_t)n * sizeof *list + 1);
+    change *list = malloc(kd_array_bytes(n, sizeof *list) + 1);
     if (!list) return kd_fail_memory((unsigned long long)n * sizeof *list, "a bias to choose");
     int64_t count = find_changes(bias, n, classes, logits, label, list);
     bias->shift = count > 0 ? best_shift(list, count) : 0;

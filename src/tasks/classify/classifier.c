@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "distill/loss.h"
 #include "tasks/classify/evaluate.h"
 #include "tasks/classify/metrics.h"
@@ -70,10 +71,10 @@ static kd_soft_targets soft_targets(const classifier *c, kd_tape *tape, const kd
     const kd_store_header *header = kd_store_describe(c->job->store);
     const bool dense = header->kind == KD_STORE_DENSE;
     const int64_t width = dense ? header->classes : header->k;
-    kd_real *logits = kd_tape_alloc(tape, (size_t)(batch->n * width) * sizeof *logits);
+    kd_real *logits = kd_tape_alloc(tape, kd_array_bytes(batch->n * width, sizeof *logits));
     for (int64_t i = 0; i < batch->n * width; i++) logits[i] = (kd_real)batch->soft[i];
     if (dense) return (kd_soft_targets){.logits = logits};
-    kd_real *tail = kd_tape_alloc(tape, (size_t)batch->n * sizeof *tail);
+    kd_real *tail = kd_tape_alloc(tape, kd_array_bytes(batch->n, sizeof *tail));
     for (int64_t i = 0; i < batch->n; i++) tail[i] = (kd_real)batch->tail[i];
     return (kd_soft_targets){
         .k = header->k, .index = batch->soft_index, .kept = logits, .tail = tail};

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/size.h"
 
 enum { EVALUATION_BATCH = 100 };
 
@@ -23,7 +24,7 @@ static int begin_result(kd_result *out, const kd_dataset *dataset) {
     out->disagreements = -1;
     out->class_samples = calloc((size_t)dataset->classes, sizeof *out->class_samples);
     out->class_correct = calloc((size_t)dataset->classes, sizeof *out->class_correct);
-    out->answer = calloc((size_t)dataset->count + 1, sizeof *out->answer);
+    out->answer = calloc(kd_array_bytes(dataset->count + 1, 1), sizeof *out->answer);
     if (out->class_samples && out->class_correct && out->answer) return KD_OK;
     kd_result_free_counts(out);
     return kd_fail_memory((unsigned long long)dataset->classes * 16, "per-class counts");
@@ -102,7 +103,7 @@ int kd_learner_logits(const kd_learner *learner, kd_run_mode mode, kd_tape *tape
 
 static float *sample_buffer(const kd_dataset *dataset) {
     size_t bytes =
-        (size_t)(EVALUATION_BATCH * dataset->h * dataset->w * dataset->c) * sizeof(float);
+        kd_array_bytes(EVALUATION_BATCH * dataset->h * dataset->w * dataset->c, sizeof(float));
     float *x = malloc(bytes);
     if (!x) kd_fail_memory(bytes, "an evaluation batch");
     return x;
@@ -160,8 +161,9 @@ int kd_evaluate_with(kd_result *out, kd_logits_function run, void *context,
                     .dataset = dataset,
                     .classes = dataset->classes,
                     .x = sample_buffer(dataset),
-                    .logits = malloc((size_t)(round * dataset->classes) * sizeof *e.logits),
-                    .seconds = malloc((size_t)(dataset->count / round + 1) * sizeof *e.seconds)};
+                    .logits = malloc(kd_array_bytes(round * dataset->classes, sizeof *e.logits)),
+                    .seconds =
+                        malloc(kd_array_bytes(dataset->count / round + 1, sizeof *e.seconds))};
     if (!e.x || !e.logits || !e.seconds) status = kd_fail_memory(4096, "an evaluation batch");
     status = kd_ranks_worst(status);
     for (int64_t first = 0; first < dataset->count && status == KD_OK; first += round)
@@ -229,7 +231,7 @@ static void compare_logits(kd_result *out, int64_t rows, const float *a, const f
 static int evaluate_beside(kd_result *out, kd_logits_function run, void *context,
                            const kd_dataset *dataset, const float *reference) {
     const int64_t size = dataset->count * dataset->classes;
-    float *logits = malloc((size_t)size * sizeof *logits);
+    float *logits = malloc(kd_array_bytes(size, sizeof *logits));
     if (!logits) return kd_fail_memory((unsigned long long)size * sizeof *logits, "logits");
     int status = kd_evaluate_with(out, run, context, dataset, logits);
     if (status == KD_OK) compare_logits(out, dataset->count, logits, reference);

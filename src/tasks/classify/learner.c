@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "base/text.h"
 #include "distill/checkpoint.h"
 #include "files/onnx_file.h"
@@ -140,7 +141,7 @@ static int read_array(kd_foreign_array *out, const kd_safetensors *file,
     *out = (kd_foreign_array){.name = entry->name, .rank = entry->rank ? entry->rank : 1};
     out->shape[0] = 1;
     for (int i = 0; i < entry->rank; i++) out->shape[i] = entry->shape[i];
-    float *values = malloc((size_t)entry->count * sizeof *values + 1);
+    float *values = malloc(kd_array_bytes(entry->count, sizeof *values) + 1);
     if (!values) return kd_fail_memory((size_t)entry->count * sizeof *values, path);
     out->values = values;
     return kd_safetensors_read(file, entry, values);
@@ -297,7 +298,7 @@ void kd_learner_adapt(kd_learner *learner, const kd_normaliser *own, const kd_no
 int kd_learner_hash(kd_hash *out, const kd_learner *learner) {
     kd_hash part[4];
     int status = kd_params_hash(&part[0], learner->params), parts = 1;
-    const size_t bytes = (size_t)learner->net->node[0].out.c * sizeof(double);
+    const size_t bytes = kd_array_bytes(learner->net->node[0].out.c, sizeof(double));
     if (status < 0) return status;
     if (learner->adapts) {
         part[parts++] = kd_hash_bytes(learner->factor, bytes);

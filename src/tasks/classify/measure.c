@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "base/text.h"
 #include "tasks/classify/bias_option.h"
 #include "tasks/classify/classify.h"
@@ -106,7 +107,7 @@ static int measure(kd_result *out, model *m, const kd_dataset *data, float *logi
 }
 
 static float *allocate_logits(const kd_dataset *data) {
-    size_t bytes = (size_t)(data->count * data->classes) * sizeof(float);
+    size_t bytes = kd_array_bytes(data->count * data->classes, sizeof(float));
     float *logits = malloc(bytes);
     if (!logits) kd_fail_memory(bytes, "logits");
     return logits;

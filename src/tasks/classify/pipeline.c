@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "tasks/classify/run.h"
 
 /* The models of a run as they become ready. */
@@ -53,7 +54,7 @@ static int measure_float(pipeline *p, const kd_learner *learner, const char *nam
 
 static int measure_student(pipeline *p) {
     const kd_dataset *test = p->run->test;
-    const size_t bytes = (size_t)(test->count * test->classes) * sizeof *p->logits;
+    const size_t bytes = kd_array_bytes(test->count * test->classes, sizeof *p->logits);
     p->logits = malloc(bytes + 1);
     if (!p->logits) return kd_fail_memory(bytes, "the student's logits");
     return measure_float(p, p->student, "student float", "student", "train", p->logits);
@@ -67,7 +68,7 @@ static int measure_corrected(pipeline *p) {
     if (status < 0 || bias.count == 0) return status;
     kd_result r;
     kd_result plain = {0};
-    size_t bytes = (size_t)(test->count * test->classes) * sizeof(float);
+    size_t bytes = kd_array_bytes(test->count * test->classes, sizeof(float));
     float *logits = malloc(bytes);
     if (!logits) return kd_fail_memory(bytes, "logits");
     status = kd_evaluate(&plain, p->student, KD_RUN_FLOAT, p->run->tape, test, logits);
@@ -114,7 +115,7 @@ static int measure_blob(pipeline *p, const kd_learner *quantized,
                                    .seed = p->run->config->seed};
     char path[KD_PATH_MAX], name[KD_RESULT_NAME_MAX];
     kd_result fake = {0}, r = {0};
-    size_t bytes = (size_t)(test->count * test->classes) * sizeof(float);
+    size_t bytes = kd_array_bytes(test->count * test->classes, sizeof(float));
     float *reference = malloc(bytes);
     int status = reference ? KD_OK : kd_fail_memory(bytes, "the fake-quant model's logits");
     if (status == KD_OK)

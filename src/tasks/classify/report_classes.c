@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/size.h"
 #include "report/statistics.h"
 #include "tasks/classify/report_parts.h"
 
@@ -169,7 +170,7 @@ static void add_pair_plot(kd_text *out, const kd_report *report) {
     char name[PAIRS_SHOWN_MAX][2 * KD_CLASS_NAME_MAX + 16];
     if (!last->answer || !report->label || last->samples == 0) return;
     if (teacher && (teacher == last || !teacher->answer)) teacher = NULL;
-    confused *pair = malloc((size_t)last->samples * sizeof *pair);
+    confused *pair = malloc(kd_array_bytes(last->samples, sizeof *pair));
     add_empty_on_failure(out, pair);
     if (!pair) return;
     const int64_t pairs = count_pairs(pair, last, report->label);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/owner.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "distill/results.h"
 #include "tasks/classify/preflight.h"
 #include "tasks/classify/run_look.h"
@@ -263,10 +264,10 @@ static int calibrate(kd_run *run, kd_learner *learner, int64_t total) {
     const kd_dataset *d = run->train;
     const int64_t size = d->h * d->w * d->c;
     if (total > d->count) total = d->count;
-    size_t bytes = (size_t)(CALIBRATION_BATCH * size) * sizeof(float);
+    size_t bytes = kd_array_bytes(CALIBRATION_BATCH * size, sizeof(float));
     float *x = malloc(bytes);
     float *logits = malloc((size_t)(CALIBRATION_BATCH * d->classes) * sizeof *logits);
-    int64_t *row = malloc((size_t)d->count * sizeof *row);
+    int64_t *row = malloc(kd_array_bytes(d->count, sizeof *row));
     int status = x && logits && row ? KD_OK : kd_fail_memory(bytes, "calibration samples");
     if (status == KD_OK) kd_run_calibration_order(row, d->count);
     do {
@@ -342,7 +343,7 @@ int kd_run_choose_bias(kd_run *run, const kd_learner *learner, kd_run_mode mode,
     if (out->count == 0) return KD_OK;
     const kd_dataset *held = run->validation;
     kd_result result = {0};
-    size_t bytes = (size_t)(held->count * held->classes) * sizeof(float);
+    size_t bytes = kd_array_bytes(held->count * held->classes, sizeof(float));
     float *logits = malloc(bytes);
     int status = logits ? kd_evaluate(&result, learner, mode, run->tape, held, logits)
                         : kd_fail_memory(bytes, "logits");

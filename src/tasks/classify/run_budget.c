@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/order.h"
+#include "base/size.h"
 #include "tasks/classify/run.h"
 
 /* A sample of the choice is a batch; batches follow one another in the shuffle of calibration. */
@@ -40,10 +41,10 @@ int kd_run_choose_formats(kd_run *run, const kd_learner *student, const kd_quant
     kd_budget **budget = &run->budget[how - run->config->quantize];
     const kd_dataset *d = run->train;
     if (!how->budget.asked || *budget) return KD_OK;
-    const size_t bytes = (size_t)(BATCH * d->h * d->w * d->c) * sizeof(float);
+    const size_t bytes = kd_array_bytes(BATCH * d->h * d->w * d->c, sizeof(float));
     answering a = {.student = student,
                    .data = d,
-                   .row = malloc((size_t)d->count * sizeof *a.row),
+                   .row = malloc(kd_array_bytes(d->count, sizeof *a.row)),
                    .x = malloc(bytes)};
     int status = a.row && a.x ? KD_OK : kd_fail_memory(bytes, "calibration samples");
     if (status == KD_OK) kd_run_calibration_order(a.row, d->count);

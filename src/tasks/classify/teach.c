@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/order.h"
+#include "base/size.h"
 #include "distill/teach.h"
 
 enum { TEACH_BATCH = 200 };
@@ -32,7 +33,7 @@ int kd_ensemble_logits(void *context, int64_t n, const float *x, float *logits) 
         return kd_learner_logits(ensemble->member[0], KD_RUN_FLOAT, ensemble->tape, n, x, logits);
     kd_extent out = ensemble->member[0]->net->node[ensemble->member[0]->net->count - 1].out;
     const int64_t numbers = n * out.h * out.w * out.c;
-    double *sum = calloc((size_t)numbers, sizeof *sum);
+    double *sum = calloc(kd_array_bytes(numbers, 1), sizeof *sum);
     if (!sum) return kd_fail_memory((unsigned long long)numbers * 8, "an ensemble's mean");
     int status = KD_OK;
     for (int m = 0; m < ensemble->count && status == KD_OK; m++) {
@@ -194,7 +195,7 @@ static int append_batch(void *context, kd_store_writer *writer, int64_t row, int
 /* Makes the run's own store, or what is missing of it, and opens it. */
 static int make_and_open(kd_run *run) {
     const kd_dataset *d = run->train;
-    const size_t bytes = (size_t)(TEACH_BATCH * d->h * d->w * d->c) * sizeof(float);
+    const size_t bytes = kd_array_bytes(TEACH_BATCH * d->h * d->w * d->c, sizeof(float));
     teaching t = {run, malloc(bytes), malloc((size_t)(TEACH_BATCH * d->classes) * sizeof(float))};
     int status = t.x && t.logits ? KD_OK : kd_fail_memory(bytes, "the teacher's batch");
     char path[KD_PATH_MAX];

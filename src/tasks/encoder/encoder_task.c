@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "tasks/encoder/metrics.h"
 
 static const uint64_t ORDER_STREAM = 0x656e636f646572; /* "encoder" */
@@ -49,7 +50,7 @@ static int begin(kd_encoder_work **out, const kd_encoder_objective *kind, kd_ber
     if (!w) return kd_fail_memory(kind->size, "an objective");
     *w = (kd_encoder_work){.student = student, .job = job, .order_epoch = -1};
     w->count = job->train ? kd_masked_count(job->train) : job->taught->count;
-    w->order = malloc((size_t)w->count * sizeof *w->order);
+    w->order = malloc(kd_array_bytes(w->count, sizeof *w->order));
     if (!w->order) return kd_fail_memory((size_t)w->count * sizeof *w->order, "an order");
     int status = take_teacher(w);
     return status == KD_OK ? kind->init(w) : status;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 
 enum { ENDS = 2 }; /* [CLS] and [SEP] */
 
@@ -83,18 +84,18 @@ kd_hash kd_masked_hash(const kd_masked *masked) {
  */
 
 int kd_masked_rows_init(kd_masked_rows *out, int64_t B, int64_t length) {
-    const size_t n = (size_t)(B * length);
-    *out = (kd_masked_rows){.token = malloc(n * sizeof *out->token),
-                            .first = malloc(n * sizeof *out->first),
-                            .end = malloc(n * sizeof *out->end),
-                            .label = malloc(n * sizeof *out->label),
-                            .chosen = malloc(n),
-                            .real = malloc(n),
-                            .scratch = malloc((size_t)length)};
+    const int64_t n = B * length;
+    *out = (kd_masked_rows){.token = malloc(kd_array_bytes(n, sizeof *out->token)),
+                            .first = malloc(kd_array_bytes(n, sizeof *out->first)),
+                            .end = malloc(kd_array_bytes(n, sizeof *out->end)),
+                            .label = malloc(kd_array_bytes(n, sizeof *out->label)),
+                            .chosen = malloc(kd_array_bytes(n, 1)),
+                            .real = malloc(kd_array_bytes(n, 1)),
+                            .scratch = malloc(kd_array_bytes(length, 1))};
     return out->token && out->first && out->end && out->label && out->chosen && out->real &&
                    out->scratch
                ? KD_OK
-               : kd_fail_memory(n * sizeof *out->token, "a batch of contexts");
+               : kd_fail_memory(kd_array_bytes(n, sizeof *out->token), "a batch of contexts");
 }
 
 void kd_masked_rows_clear(kd_masked_rows *rows) {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/order.h"
+#include "base/size.h"
 
 enum { CONTEXTS = 4, SENTENCES = 32 }; /* that are read together */
 
@@ -51,8 +52,8 @@ int kd_encoder_score_masked(kd_encoder_score *out, const kd_bert *model, const k
     kd_masked_rows rows;
     *out = (kd_encoder_score){0};
     int status = kd_masked_rows_init(&rows, CONTEXTS, N);
-    kd_real *states = malloc((size_t)(most * model->spec.width) * sizeof *states);
-    int32_t *place = malloc((size_t)most * sizeof *place);
+    kd_real *states = malloc(kd_array_bytes(most * model->spec.width, sizeof *states));
+    int32_t *place = malloc(kd_array_bytes(most, sizeof *place));
     if (status == KD_OK && (!states || !place))
         status = kd_fail_memory((size_t)(most * model->spec.width) * sizeof *states, "contexts");
     tape->recording = tape->training = false;

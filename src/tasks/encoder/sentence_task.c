@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "distill/loss.h"
 #include "tasks/encoder/encoder_task.h"
 #include "tasks/encoder/metrics.h"
@@ -18,8 +19,8 @@ static int init(void *task) {
     sentences *s = task;
     const kd_encoder_job *job = s->work.job;
     const int64_t n = job->loop.spec->batch, classes = s->work.student->spec.classes;
-    s->which = malloc((size_t)n * sizeof *s->which);
-    s->told = malloc((size_t)(n * classes) * sizeof *s->told);
+    s->which = malloc(kd_array_bytes(n, sizeof *s->which));
+    s->told = malloc(kd_array_bytes(n * classes, sizeof *s->told));
     if (!s->which || !s->told)
         return kd_fail_memory((size_t)(n * classes) * sizeof *s->told, "a batch of sentences");
     return kd_sentence_row_init(&s->row, n, job->length);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "data/text_stream.h"
 
 static const size_t TABLE_LIMIT = (size_t)1 << 30;
@@ -97,7 +98,7 @@ static int read_label(int32_t *out, const table *t, const char *at, size_t lengt
 static int grow(void **memory, int64_t *room, int64_t needed, size_t size) {
     if (needed <= *room) return KD_OK;
     const int64_t more = needed * 2;
-    void *grown = realloc(*memory, (size_t)more * size);
+    void *grown = realloc(*memory, kd_array_bytes(more, size));
     if (!grown) return kd_fail_memory((size_t)more * size, "sentences");
     *memory = grown;
     *room = more;
@@ -195,8 +196,8 @@ int kd_sentence_row_init(kd_sentence_row *out, int64_t n, int64_t length) {
     *out = (kd_sentence_row){.token = malloc(tokens * sizeof *out->token),
                              .first = malloc(tokens * sizeof *out->first),
                              .end = malloc(tokens * sizeof *out->end),
-                             .start = malloc((size_t)n * sizeof *out->start),
-                             .label = malloc((size_t)n * sizeof *out->label)};
+                             .start = malloc(kd_array_bytes(n, sizeof *out->start)),
+                             .label = malloc(kd_array_bytes(n, sizeof *out->label))};
     return out->token && out->first && out->end && out->start && out->label
                ? KD_OK
                : kd_fail_memory(tokens * sizeof *out->token, "a batch of sentences");

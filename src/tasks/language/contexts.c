@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 
 static int open_tokens(kd_contexts *c, const kd_text_paths *paths, const char *name,
                        const kd_text_tokenizer *tokenizer, const char *cache) {
@@ -23,7 +24,7 @@ int kd_contexts_open(kd_contexts **out, const kd_text_paths *paths, const char *
     kd_contexts *c = calloc(1, sizeof *c);
     if (!c) return kd_fail_memory(sizeof *c, "contexts");
     snprintf(key, sizeof key, "data.%s", name);
-    c->learnt = malloc((size_t)length);
+    c->learnt = malloc(kd_array_bytes(length, 1));
     int status = c->learnt ? KD_OK : kd_fail_memory((size_t)length, "contexts");
     if (status == KD_OK) status = open_tokens(c, paths, key, tokenizer, cache);
     const kd_text_packing packing = {.length = length};

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "layers/llama_session.h"
 
 enum { DRAFT_MOST = KD_LLAMA_SESSION_LAST - 1 };
@@ -28,7 +29,7 @@ static int work_init(work *w, const kd_llama *model, const int32_t *prompt, int6
                      const kd_generating *how) {
     const size_t V = (size_t)model->spec.vocabulary, rows = how->draft ? DRAFT_MOST : 0;
     *w = (work){.V = model->spec.vocabulary, .how = how, .rng = kd_rng_init(how->seed, 0)};
-    w->text = malloc((size_t)room * sizeof *w->text);
+    w->text = malloc(kd_array_bytes(room, sizeof *w->text));
     w->logits = malloc((rows + 1) * V * sizeof *w->logits);
     w->scratch = malloc(V * sizeof *w->scratch);
     w->p = malloc((rows + 1) * V * sizeof *w->p);

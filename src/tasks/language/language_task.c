@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "distill/soft_runs.h"
 #include "tasks/language/hints.h"
 #include "tasks/language/metrics.h"
@@ -154,10 +155,11 @@ static int check_store(language *l) {
 
 static int take_teacher(language *l, int64_t rows) {
     const kd_llama *teacher = l->job->teacher;
-    const size_t size = (size_t)(rows * (teacher ? teacher->spec.width : 0));
+    const int64_t size = rows * (teacher ? teacher->spec.width : 0);
     if (!teacher) return KD_OK;
-    l->taught = malloc(size * sizeof *l->taught);
-    if (!l->taught) return kd_fail_memory(size * sizeof *l->taught, "the teacher's answers");
+    l->taught = malloc(kd_array_bytes(size, sizeof *l->taught));
+    if (!l->taught)
+        return kd_fail_memory(kd_array_bytes(size, sizeof *l->taught), "the teacher's answers");
     int status = kd_tape_create(&l->scratch, 0);
     if (status == KD_OK) l->scratch->precision = l->job->loop.precision;
     return status;
@@ -167,7 +169,7 @@ static int language_init(language *l, kd_llama *student, const kd_language_job *
     const int64_t T = kd_contexts_length(job->train), rows = T * job->loop.spec->batch;
     const size_t n = (size_t)rows;
     *l = (language){.student = student, .job = job, .order_epoch = -1, .rounded_step = -1};
-    l->order = malloc((size_t)kd_contexts_count(job->train) * sizeof *l->order);
+    l->order = malloc(kd_array_bytes(kd_contexts_count(job->train), sizeof *l->order));
     l->token = malloc(n * sizeof *l->token);
     l->first = malloc(n * sizeof *l->first);
     l->label = malloc(n * sizeof *l->label);

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "distill/teach.h"
 
 /* Contexts that are compared with the teacher once more. */
@@ -31,19 +32,19 @@ static int64_t positions(const teaching *t) {
 static int teaching_init(teaching *t, const kd_language_teaching *job) {
     *t = (teaching){.job = job};
     const kd_tensor *output = &model_of(t)->output->tensor;
-    const size_t V = (size_t)output->shape[0], width = (size_t)output->shape[1];
-    const size_t n = (size_t)kd_contexts_length(job->contexts);
-    const size_t size = n * V; /* logits, which are wider, also for the comparison */
-    t->token = malloc(n * sizeof *t->token);
-    t->first = malloc(n * sizeof *t->first);
-    t->label = malloc(n * sizeof *t->label);
-    t->valid = malloc(n);
-    t->hidden = malloc(n * width * sizeof *t->hidden);
-    t->values = malloc(size * sizeof *t->values);
-    t->output = malloc(V * width * sizeof *t->output);
+    const int64_t V = output->shape[0], width = output->shape[1];
+    const int64_t n = kd_contexts_length(job->contexts);
+    const int64_t size = n * V; /* logits, which are wider, also for the comparison */
+    t->token = malloc(kd_array_bytes(n, sizeof *t->token));
+    t->first = malloc(kd_array_bytes(n, sizeof *t->first));
+    t->label = malloc(kd_array_bytes(n, sizeof *t->label));
+    t->valid = malloc(kd_array_bytes(n, 1));
+    t->hidden = malloc(kd_array_bytes(n * width, sizeof *t->hidden));
+    t->values = malloc(kd_array_bytes(size, sizeof *t->values));
+    t->output = malloc(kd_array_bytes(V * width, sizeof *t->output));
     if (!t->token || !t->first || !t->label || !t->valid || !t->hidden || !t->values || !t->output)
-        return kd_fail_memory(size * sizeof *t->values, "logits");
-    for (size_t i = 0; i < V * width; i++) t->output[i] = (float)output->value[i];
+        return kd_fail_memory(kd_array_bytes(size, sizeof *t->values), "logits");
+    for (int64_t i = 0; i < V * width; i++) t->output[i] = (float)output->value[i];
     int status = kd_tape_create(&t->tape, 0);
     if (status == KD_OK) t->tape->precision = job->precision;
     return status;

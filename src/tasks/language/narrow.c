@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "tasks/language/calibrate.h"
 
 /* Something that is kept or not. */
@@ -76,9 +77,9 @@ static int see(kd_input_squares **out, const kd_llama *teacher, kd_contexts *con
 
 static int allocate(kd_language_kept *out, int64_t layers) {
     const size_t size = sizeof(int64_t) * (size_t)layers;
-    out->query = malloc((size_t)out->queries * size);
-    out->key = malloc((size_t)out->keys * size);
-    out->unit = malloc((size_t)out->hidden * size);
+    out->query = malloc(kd_array_bytes(out->queries, size));
+    out->key = malloc(kd_array_bytes(out->keys, size));
+    out->unit = malloc(kd_array_bytes(out->hidden, size));
     return out->query && out->key && out->unit
                ? KD_OK
                : kd_fail_memory((size_t)out->hidden * size, "the units of a student");

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "distill/loss.h"
 
 /* A context, and what the two make of it. */
@@ -18,18 +19,17 @@ typedef struct {
 } work;
 
 static int work_init(work *w, const kd_llama *model, const kd_llama *teacher, int64_t length) {
-    const size_t n = (size_t)length, width = (size_t)model->spec.width;
-    const size_t wide = teacher ? (size_t)teacher->spec.width : 1;
+    const int64_t width = model->spec.width, wide = teacher ? teacher->spec.width : 1;
     *w = (work){.model = model, .teacher = teacher, .length = length};
-    w->token = malloc(n * sizeof *w->token);
-    w->first = malloc(n * sizeof *w->first);
-    w->label = malloc(n * sizeof *w->label);
-    w->valid = malloc(n);
-    w->hidden = malloc(n * width * sizeof *w->hidden);
-    w->taught = malloc(n * wide * sizeof *w->taught);
+    w->token = malloc(kd_array_bytes(length, sizeof *w->token));
+    w->first = malloc(kd_array_bytes(length, sizeof *w->first));
+    w->label = malloc(kd_array_bytes(length, sizeof *w->label));
+    w->valid = malloc(kd_array_bytes(length, 1));
+    w->hidden = malloc(kd_array_bytes(length * width, sizeof *w->hidden));
+    w->taught = malloc(kd_array_bytes(length * wide, sizeof *w->taught));
     return w->token && w->first && w->label && w->valid && w->hidden && w->taught
                ? KD_OK
-               : kd_fail_memory(n * width * sizeof *w->hidden, "a context");
+               : kd_fail_memory(kd_array_bytes(length * width, sizeof *w->hidden), "a context");
 }
 
 static void work_clear(work *w) {
@@ -95,7 +95,7 @@ static int score_share(kd_language_score *each, work *w, kd_contexts *contexts, 
 int kd_language_score_of(kd_language_score *out, const kd_llama *model, const kd_llama *teacher,
                          kd_contexts *contexts, kd_tape *tape) {
     const int64_t count = kd_contexts_count(contexts);
-    const size_t bytes = (size_t)count * sizeof *out;
+    const size_t bytes = kd_array_bytes(count, sizeof *out);
     const bool recording = tape->recording, training = tape->training;
     work w;
     *out = (kd_language_score){0};
@@ -150,7 +150,7 @@ int kd_language_fidelity(kd_fidelity *f, const kd_llama *model, const kd_llama *
     work w;
     const bool recording = tape->recording, training = tape->training;
     const size_t bytes =
-        (size_t)(kd_contexts_length(contexts) * model->spec.vocabulary) * sizeof(float);
+        kd_array_bytes(kd_contexts_length(contexts) * model->spec.vocabulary, sizeof(float));
     float *p = malloc(bytes);
     int status = work_init(&w, model, like, kd_contexts_length(contexts));
     if (!p) status = kd_fail_memory(bytes, "a context's answers");

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "base/text.h"
 #include "distill/gradient.h"
 #include "distill/loss.h"
@@ -43,7 +44,7 @@ typedef struct {
 } bench;
 
 static int fill_noise(kd_real **out, int64_t n, double scale) {
-    const size_t bytes = (size_t)n * sizeof **out;
+    const size_t bytes = kd_array_bytes(n, sizeof **out);
     *out = kd_large_alloc(bytes);
     if (!*out) return kd_fail_memory(bytes, "the bench");
     kd_rng rng = kd_rng_init(1, (uint64_t)n);
@@ -52,7 +53,7 @@ static int fill_noise(kd_real **out, int64_t n, double scale) {
 }
 
 static int fill_tokens(int32_t **out, int64_t n, int vocabulary) {
-    *out = malloc((size_t)n * sizeof **out);
+    *out = malloc(kd_array_bytes(n, sizeof **out));
     if (!*out) return kd_fail_memory((size_t)n * sizeof **out, "the bench");
     kd_rng rng = kd_rng_init(2, (uint64_t)n);
     for (int64_t i = 0; i < n; i++) (*out)[i] = (int32_t)(kd_rng_u32(&rng) % (uint32_t)vocabulary);

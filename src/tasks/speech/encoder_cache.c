@@ -14,6 +14,7 @@
 #include "base/open_files.h"
 #include "base/ranks.h"
 #include "base/shards.h"
+#include "base/size.h"
 #include "distill/trainer.h"
 
 enum { AHEAD = 8 }; /* windows that a rank may be ahead of another */
@@ -141,12 +142,12 @@ static int find_shard(kd_encoder_cache *e, int64_t shard) {
  */
 
 static int allocate(kd_encoder_cache *e) {
-    const size_t bytes = (size_t)e->values * sizeof *e->made;
+    const size_t bytes = kd_array_bytes(e->values, sizeof *e->made);
     e->shards = shards_of(e->windows);
-    e->there = calloc((size_t)e->shards, sizeof *e->there);
-    e->mel = malloc((size_t)e->windows->features.values * sizeof *e->mel);
+    e->there = calloc(kd_array_bytes(e->shards, 1), sizeof *e->there);
+    e->mel = malloc(kd_array_bytes(e->windows->features.values, sizeof *e->mel));
     e->made = malloc(bytes);
-    e->record = malloc((size_t)record_bytes(e->values));
+    e->record = malloc(kd_array_bytes(record_bytes(e->values), 1));
     if (!e->there || !e->mel || !e->made || !e->record)
         return kd_fail_memory(bytes, "an encoder's outputs");
     int status = kd_open_files_create(&e->files);
@@ -233,7 +234,7 @@ static int64_t shard_of(const filling *f, int64_t piece) {
 static int make_window(void *context, int64_t piece, kd_flow_bytes *out) {
     const filling *f = context;
     kd_encoder_cache *e = f->e;
-    const size_t bytes = (size_t)record_bytes(e->values);
+    const size_t bytes = kd_array_bytes(record_bytes(e->values), 1);
     const int64_t first = shard_of(f, piece) * KD_ENCODER_CACHE_IN_SHARD;
     char *record = kd_flow_room(out, bytes);
     int status = record ? make_record(e, first + piece % KD_ENCODER_CACHE_IN_SHARD) : KD_EINTERNAL;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "data/sound.h"
 
 int kd_features_init(kd_features *out, const kd_whisper_spec *spec) {
@@ -32,7 +33,7 @@ int kd_features_read(float *out, int64_t most, int64_t *count, const char *path)
 }
 
 int kd_features_mel(const kd_features *features, kd_real *out, float *samples, int64_t count) {
-    const size_t bytes = (size_t)features->values * sizeof(float);
+    const size_t bytes = kd_array_bytes(features->values, sizeof(float));
     KD_CONTRACT(count >= 0 && count <= features->samples, "%lld samples", (long long)count);
     memset(samples + count, 0, (size_t)(features->samples - count) * sizeof *samples);
     float *mel = malloc(bytes);
@@ -45,7 +46,7 @@ int kd_features_mel(const kd_features *features, kd_real *out, float *samples, i
 
 static int file_features(const kd_features *features, kd_real *mel, int64_t *count,
                          const char *path) {
-    const size_t bytes = (size_t)features->samples * sizeof(float);
+    const size_t bytes = kd_array_bytes(features->samples, sizeof(float));
     float *samples = malloc(bytes);
     if (!samples) return kd_fail_memory(bytes, "a window of sound");
     int status = kd_features_read(samples, features->samples, count, path);
@@ -68,6 +69,6 @@ int kd_features_files(const kd_features *features, kd_real *mel, int64_t *sample
         if (found < 0) samples[i] = 0;
         failed = failed || (found < 0 && !fault[i]);
     }
-    const size_t bytes = (size_t)(features->samples + features->values) * sizeof(float);
+    const size_t bytes = kd_array_bytes(features->samples + features->values, sizeof(float));
     return failed ? kd_fail_memory(bytes, "windows of sound") : KD_OK;
 }

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "distill/trainer.h"
 #include "tasks/speech/features.h"
 #include "tasks/speech/greedy.h"
@@ -192,7 +193,7 @@ static const int64_t *batch_of(const job *j, int64_t batch, int *n) {
 
 /* The labels of n utterances as text → *out. */
 static int write_text(kd_text *out, const job *j, const int64_t *which, int64_t n) {
-    const kd_label **label = malloc((size_t)(n + 1) * sizeof *label);
+    const kd_label **label = malloc(kd_array_bytes(n + 1, sizeof *label));
     if (!label) return kd_fail_memory((size_t)n * sizeof *label, "labels");
     for (int64_t i = 0; i < n; i++) label[i] = &j->out->item[which[i]];
     const int status = kd_label_files_text(out, j->files, label, (int)n);
@@ -285,7 +286,7 @@ static int prepare(job *j) {
     if (status == KD_OK) status = kd_features_init(&j->features, &model->spec);
     if (status < 0) return status;
     kd_greedy_hear_in(j->greedy, j->options.precision);
-    const size_t bytes = (size_t)(KD_GREEDY_MOST * j->features.values) * sizeof *j->mel;
+    const size_t bytes = kd_array_bytes(KD_GREEDY_MOST * j->features.values, sizeof *j->mel);
     j->mel = malloc(bytes);
     return j->mel ? KD_OK : kd_fail_memory(bytes, "what the teacher hears");
 }
@@ -303,8 +304,8 @@ static int by_size(const void *a, const void *b) {
 /* The utterances to be heard, each sound once, as the first rank sees them. The largest files come
  * first: those of a batch are alike, and so are the batches that ranks hear at the same time. */
 static int find_missing(job *j) {
-    const size_t bytes = (size_t)j->out->count * sizeof *j->missing;
-    unheard *list = malloc((size_t)j->out->count * sizeof *list);
+    const size_t bytes = kd_array_bytes(j->out->count, sizeof *j->missing);
+    unheard *list = malloc(kd_array_bytes(j->out->count, sizeof *list));
     int64_t n = 0;
     j->missing = malloc(bytes);
     int status = kd_ranks_worst(list && j->missing ? KD_OK : kd_fail_memory(bytes, "labels"));
@@ -380,11 +381,11 @@ static int hear_missing(job *j) {
 /* One empty label for each utterance. */
 static int begin(job *j) {
     const kd_utterances *u = j->utterances;
-    const size_t bytes = (size_t)u->count * sizeof *j->out->item;
+    const size_t bytes = kd_array_bytes(u->count, sizeof *j->out->item);
     int status = kd_recordings_look(&j->recordings, u);
     if (status < 0) return status;
     j->out->item = calloc(1, bytes);
-    j->first = malloc((size_t)u->count * sizeof *j->first);
+    j->first = malloc(kd_array_bytes(u->count, sizeof *j->first));
     if (!j->out->item || !j->first) return kd_fail_memory(bytes, "labels");
     j->out->count = u->count;
     for (int64_t i = 0; i < u->count && status == KD_OK; i++) {

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/json_text.h"
 #include "base/shards.h"
+#include "base/size.h"
 #include "base/text.h"
 
 static const size_t FILE_LIMIT = (size_t)1 << 28;
@@ -207,7 +208,8 @@ static int check_header(const line *l, const kd_label_key *key) {
 
 static kd_label *new_label(kd_labels *labels) {
     if ((labels->count & (labels->count - 1)) == 0) { /* 0 or a power of two: full */
-        const size_t bytes = (size_t)(labels->count ? 2 * labels->count : 1) * sizeof(kd_label);
+        const size_t bytes =
+            kd_array_bytes(labels->count ? 2 * labels->count : 1, sizeof(kd_label));
         kd_label *item = realloc(labels->item, bytes);
         if (!item) {
             kd_fail_memory(bytes, "labels");

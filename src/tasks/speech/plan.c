@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "distill/plan.h"
 #include "tasks/speech/bench_whisper.h"
 #include "tasks/speech/speech.h"
@@ -25,7 +26,7 @@ static int estimate_seconds(double *out, const kd_utterances *list, const kd_whi
     double samples = 0;
     int64_t faults = 0;
     int status = kd_features_init(&features, spec);
-    float *sound = status == KD_OK ? malloc((size_t)features.samples * sizeof *sound) : NULL;
+    float *sound = status == KD_OK ? malloc(kd_array_bytes(features.samples, sizeof *sound)) : NULL;
     if (status == KD_OK && !sound) status = kd_fail_memory((size_t)features.samples * 4, "a sound");
     for (int64_t k = 0; k < sampled && status == KD_OK; k++) {
         int64_t count;

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "data/sound.h"
 #include "distill/trainer.h"
 #include "tasks/speech/features.h"
@@ -209,7 +210,7 @@ static int each(kd_recordings *r, const char *what, int (*work)(kd_recording *, 
 }
 
 int kd_recordings_look(kd_recordings *out, const kd_utterances *utterances) {
-    const size_t bytes = (size_t)utterances->count * sizeof *out->item;
+    const size_t bytes = kd_array_bytes(utterances->count, sizeof *out->item);
     *out = (kd_recordings){.utterances = utterances, .item = calloc(1, bytes + 1)};
     if (!out->item) return kd_fail_memory(bytes, "a list of recordings");
     out->count = utterances->count;
@@ -264,7 +265,7 @@ static int by_sound(const void *a, const void *b) {
 }
 
 int kd_recordings_match(int64_t *out, const kd_recordings *of, const kd_recordings *among) {
-    const size_t bytes = (size_t)(among->count + 1) * sizeof(entry);
+    const size_t bytes = kd_array_bytes(among->count + 1, sizeof(entry));
     entry *sorted = malloc(bytes);
     if (!sorted) return kd_fail_memory(bytes, "a list of recordings");
     for (int64_t i = 0; i < among->count; i++) sorted[i] = (entry){&among->item[i].sound, i};
@@ -306,7 +307,7 @@ static int look_at_sizes(kd_recordings *among, const int64_t *size, int64_t coun
 
 int kd_recordings_find(int64_t *out, const kd_recordings *of, const kd_utterances *among) {
     kd_recordings other = {.utterances = among};
-    int64_t *size = malloc((size_t)(of->count + 1) * sizeof *size);
+    int64_t *size = malloc(kd_array_bytes(of->count + 1, sizeof *size));
     other.item = calloc((size_t)among->count + 1, sizeof *other.item);
     other.count = other.item ? among->count : 0;
     int status = size && other.item ? KD_OK : kd_fail_memory((size_t)of->count, "recordings");

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/order.h"
 #include "base/rng.h"
+#include "base/size.h"
 #include "distill/budget.h"
 #include "distill/trainer.h"
 
@@ -26,8 +27,8 @@ typedef struct {
 static int begin(hearing *h) {
     const kd_whisper_spec *spec = &h->model->spec;
     const size_t values = (size_t)spec->audio_context * (size_t)spec->width;
-    h->order = malloc((size_t)h->windows->count * sizeof *h->order);
-    h->mel = malloc((size_t)h->windows->features.values * sizeof *h->mel);
+    h->order = malloc(kd_array_bytes(h->windows->count, sizeof *h->order));
+    h->mel = malloc(kd_array_bytes(h->windows->features.values, sizeof *h->mel));
     h->memory = malloc(values * sizeof *h->memory);
     if (!h->order || !h->mel || !h->memory)
         return kd_fail_memory(values * sizeof *h->memory, "calibration windows");
@@ -144,7 +145,7 @@ static int compare(kd_fidelity *f, const kd_whisper *model, const kd_whisper *li
     kd_tensor *z;
     int status = hear_by(&z, like, tape, windows, i);
     const int64_t rows = status == KD_OK ? z->size / V : 0;
-    float *p = malloc((size_t)(rows * V + 1) * sizeof *p);
+    float *p = malloc(kd_array_bytes(rows * V + 1, sizeof *p));
     if (!p) status = kd_fail_memory((size_t)(rows * V) * sizeof *p, "a window's answers");
 #pragma omp parallel for schedule(static) if (status == KD_OK)
     for (int64_t row = 0; row < (status == KD_OK ? rows : 0); row++)

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "distill/trainer.h"
 #include "tasks/speech/fallback.h"
 #include "tasks/speech/features.h"
@@ -66,7 +67,7 @@ double kd_speech_gap_closed(const kd_speech_result *initial, const kd_speech_res
 /* Of tensors of one size; a constant is compared row by row. Without memory for that, no. */
 static bool same_values(const kd_tensor *x, const kd_tensor *y) {
     const int64_t rows = kd_rows(x), C = kd_channels(x);
-    const size_t bytes = (size_t)C * sizeof(kd_real);
+    const size_t bytes = kd_array_bytes(C, sizeof(kd_real));
     if (!x->constant && !y->constant)
         return memcmp(x->value, y->value, (size_t)x->size * sizeof *x->value) == 0;
     kd_real *row = malloc(2 * bytes);
@@ -265,7 +266,7 @@ static void join_counts(job *j) {
 
 static int share_all(job *j) {
     const int64_t total = j->utterances->count;
-    const size_t bytes = (size_t)total * sizeof(int64_t);
+    const size_t bytes = kd_array_bytes(total, sizeof(int64_t));
     int64_t *which = malloc(bytes);
     int status = kd_ranks_worst(which ? KD_OK : kd_fail_memory(bytes, "transcripts"));
     for (int64_t i = 0; i < total && status == KD_OK; i++) which[i] = i;
@@ -361,7 +362,7 @@ static int hear_bad(job *j, int m) {
         .language = j->options->language, .task = j->options->task, .beam = 1};
     kd_speech_result *out = &j->out[m];
     const kd_whisper_file *file = j->subject[m].file;
-    const size_t bytes = (size_t)out->count * sizeof *j->bad;
+    const size_t bytes = kd_array_bytes(out->count, sizeof *j->bad);
     out->again = -1;
     if (strcmp(out->kind, "initial") == 0) return KD_OK;
     j->again = m;
@@ -386,7 +387,7 @@ static int hear_bad(job *j, int m) {
  */
 
 int kd_speech_rate_of(kd_speech_rate *out, const kd_wer *wer, int64_t count, const bool *mine) {
-    kd_wer *chosen = malloc(((size_t)count + 1) * sizeof *chosen);
+    kd_wer *chosen = malloc(kd_array_bytes(count + 1, sizeof *chosen));
     int64_t words = 0, n = 0;
     *out = (kd_speech_rate){NAN, NAN, NAN};
     if (!chosen) return kd_fail_memory((size_t)count * sizeof *chosen, "word error rates");
@@ -485,8 +486,8 @@ static int begin(job *j) {
     }
     if (status < 0) return status;
     const int64_t values = KD_GREEDY_MOST * spec->audio_context * widest;
-    j->mel = malloc((size_t)(KD_GREEDY_MOST * j->features.values) * sizeof *j->mel);
-    j->memory = malloc((size_t)values * sizeof *j->memory);
+    j->mel = malloc(kd_array_bytes(KD_GREEDY_MOST * j->features.values, sizeof *j->mel));
+    j->memory = malloc(kd_array_bytes(values, sizeof *j->memory));
     if (!j->mel || !j->memory)
         return kd_fail_memory((size_t)values * sizeof *j->memory, "what the models hear");
     find_leaders(j);

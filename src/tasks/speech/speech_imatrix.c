@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "data/utterances.h"
 #include "distill/checkpoint.h"
 #include "distill/trainer.h"
@@ -58,7 +59,7 @@ static int open_all(gathering *g, const char *model, const char *language) {
     if (status == KD_OK) status = kd_hasher_create(&g->hasher);
     if (status < 0) return status;
     g->prompt_count = kd_decode_prompt(g->prompt, g->file->tokenizer, id, task, false);
-    g->mel = malloc((size_t)g->features.values * sizeof *g->mel);
+    g->mel = malloc(kd_array_bytes(g->features.values, sizeof *g->mel));
     g->memory = malloc(values * sizeof *g->memory);
     g->token = malloc((size_t)(m->spec.text_context + 1) * sizeof *g->token);
     if (g->mel && g->memory && g->token) return KD_OK;

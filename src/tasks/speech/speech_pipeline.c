@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "distill/quantize_keys.h"
 #include "tasks/speech/recordings.h"
 #include "tasks/speech/speech_calibrate.h"
@@ -90,7 +91,7 @@ static int count_leaks(int64_t *leaks, const kd_recordings *held, const char *he
     char here[KD_PATH_MAX + 32], there[KD_PATH_MAX + 32];
     const int64_t count = held->count;
     int64_t first = -1;
-    int64_t *place = malloc((size_t)(count + 1) * sizeof *place);
+    int64_t *place = malloc(kd_array_bytes(count + 1, sizeof *place));
     *leaks = 0;
     if (!place) return kd_fail_memory((size_t)(count + 1) * sizeof *place, "recordings");
     int status = kd_recordings_find(place, held, &other->utterances);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/json_text.h"
 #include "base/log.h"
+#include "base/size.h"
 #include "report/compression.h"
 #include "report/plot.h"
 #include "tasks/speech/metrics.h"
@@ -130,7 +131,7 @@ static int fill_speaker(kd_measured_table *table, const kd_speech_report *report
 static int fill_speakers(kd_measured_table *table, const kd_speech_report *report,
                          const int *speaker) {
     const int64_t n = report->utterances->count;
-    bool *mine = malloc((size_t)n * sizeof *mine);
+    bool *mine = malloc(kd_array_bytes(n, sizeof *mine));
     if (!mine) return kd_fail_memory((size_t)n * sizeof *mine, "speakers");
     int status = KD_OK;
     for (int k = 0; k < table->group_count && status == KD_OK; k++) {

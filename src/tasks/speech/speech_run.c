@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/owner.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "distill/checkpoint.h"
 #include "distill/results.h"
 #include "files/whisper_suppressed.h"
@@ -128,7 +129,7 @@ static int remove_labels(const kd_speech_run *run) {
 static int hash_list(kd_speech_list *list) {
     const kd_utterances *all = &list->utterances;
     kd_recordings recordings;
-    kd_hash *part = malloc((size_t)(3 * all->count + 1) * sizeof *part);
+    kd_hash *part = malloc(kd_array_bytes(3 * all->count + 1, sizeof *part));
     int n = 0, status = kd_recordings_look(&recordings, all);
     if (!part && status == KD_OK) status = kd_fail_memory((size_t)all->count, "recordings");
     for (int64_t i = 0; i < all->count && status == KD_OK; i++) {

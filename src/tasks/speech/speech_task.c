@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/order.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "distill/soft_runs.h"
 #include "tasks/speech/metrics.h"
 
@@ -235,19 +236,18 @@ static int check_store(const speech *s) {
 /* All there is to allocate besides the tape. */
 static int allocate(speech *s) {
     const kd_speech_job *job = s->job;
-    const size_t rows = (size_t)(job->train->longest * job->loop.spec->batch);
-    const size_t scored =
-        (size_t)(job->validation ? job->validation->longest : 1) * (size_t)kd_rank_count();
-    s->order = malloc((size_t)job->train->count * sizeof *s->order);
-    s->token = malloc(rows * sizeof *s->token);
-    s->label = malloc(rows * sizeof *s->label);
-    s->valid = malloc(rows * sizeof *s->valid);
-    s->row_loss = malloc(scored * sizeof *s->row_loss);
-    s->row_right = malloc(scored * sizeof *s->row_right);
+    const int64_t rows = job->train->longest * job->loop.spec->batch;
+    const int64_t scored = (job->validation ? job->validation->longest : 1) * kd_rank_count();
+    s->order = malloc(kd_array_bytes(job->train->count, sizeof *s->order));
+    s->token = malloc(kd_array_bytes(rows, sizeof *s->token));
+    s->label = malloc(kd_array_bytes(rows, sizeof *s->label));
+    s->valid = malloc(kd_array_bytes(rows, sizeof *s->valid));
+    s->row_loss = malloc(kd_array_bytes(scored, sizeof *s->row_loss));
+    s->row_right = malloc(kd_array_bytes(scored, sizeof *s->row_right));
     if (!(s->order && s->token && s->label && s->valid && s->row_loss && s->row_right))
-        return kd_fail_memory(rows * sizeof *s->token, "batches of tokens");
+        return kd_fail_memory(kd_array_bytes(rows, sizeof *s->token), "batches of tokens");
     return job->loss->kl > 0 ? kd_soft_runs_create(&s->soft, job->store, job->loss->temperature,
-                                                   (int64_t)rows, job->train->longest)
+                                                   rows, job->train->longest)
                              : KD_OK;
 }
 

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/ranks.h"
+#include "base/size.h"
 #include "distill/teach.h"
 
 /* Windows that are compared with the teacher once more. */
@@ -26,7 +27,7 @@ static int teaching_init(teaching *t, const kd_speech_teaching *job) {
     *t = (teaching){.job = job};
     const kd_tensor *table = &job->teacher->model->tokens.table->tensor;
     const size_t values = (size_t)(job->windows->longest * table->shape[0]);
-    t->output = malloc((size_t)table->size * sizeof *t->output);
+    t->output = malloc(kd_array_bytes(table->size, sizeof *t->output));
     t->values = malloc(values * sizeof *t->values);
     if (!t->output || !t->values) return kd_fail_memory(values * sizeof *t->values, "logits");
     int status = kd_tape_create(&t->tape, 0);
@@ -34,7 +35,7 @@ static int teaching_init(teaching *t, const kd_speech_teaching *job) {
     t->tape->precision = job->precision;
     if (kd_tape_guard(t->tape)) return KD_EINTERNAL;
     const int64_t C = kd_channels(table);
-    kd_real *row = kd_tape_take(t->tape, (size_t)C * sizeof *row);
+    kd_real *row = kd_tape_take(t->tape, kd_array_bytes(C, sizeof *row));
     for (int64_t i = 0; i < table->shape[0]; i++) {
         kd_tensor_read(table, row, i, 1);
         for (int64_t k = 0; k < C; k++) t->output[i * C + k] = (float)row[k];

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/size.h"
 #include "tasks/speech/fallback.h"
 
 static const double FRAME_SECONDS = 0.01, PROMPT_TEMPERATURE_MOST = 0.5;
@@ -36,7 +37,7 @@ int kd_transcript_words(char **out, const kd_transcript *transcript,
                         const kd_tokenizer *tokenizer) {
     int64_t total = 0, at = 0;
     for (int i = 0; i < transcript->count; i++) total += transcript->segment[i].count;
-    int32_t *token = malloc(((size_t)total + 1) * sizeof *token);
+    int32_t *token = malloc(kd_array_bytes(total + 1, sizeof *token));
     *out = NULL;
     if (!token) return kd_fail_memory(((size_t)total + 1) * sizeof *token, "a transcript");
     for (int i = 0; i < transcript->count; i++) {

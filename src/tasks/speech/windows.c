@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/order.h"
 #include "base/rng.h"
+#include "base/size.h"
 #include "tasks/speech/decode_rules.h"
 
 static const uint64_t LENGTH_STREAM = 0x6c656e677468; /* "length" */
@@ -53,7 +54,7 @@ static int refuse_all(const job *j) {
     const kd_labels *labels = j->out->labels;
     const char *name = kd_label_rate_name(j->tokenizer, j->options->language);
     int64_t rated = 0;
-    double *rate = malloc((size_t)labels->count * sizeof *rate);
+    double *rate = malloc(kd_array_bytes(labels->count, sizeof *rate));
     if (!rate) return kd_fail_memory((size_t)labels->count * sizeof *rate, "windows");
     for (int64_t i = 0; i < labels->count; i++)
         if (labels->item[i].wer.words > 0) rate[rated++] = kd_wer_rate(&labels->item[i].wer, 1);
@@ -78,9 +79,9 @@ static int refuse_all(const job *j) {
 static int choose_parts(const job *j) {
     kd_windows *w = j->out;
     const kd_labels *labels = w->labels;
-    const size_t bytes = (size_t)labels->count * sizeof(place);
+    const size_t bytes = kd_array_bytes(labels->count, sizeof(place));
     place *kept = malloc(bytes);
-    w->part = malloc((size_t)labels->count * sizeof *w->part);
+    w->part = malloc(kd_array_bytes(labels->count, sizeof *w->part));
     if (!kept || !w->part) {
         free(kept);
         return kd_fail_memory(bytes, "windows");
@@ -184,9 +185,9 @@ static void join(job *j) {
 /* Which time a list has each label's sound: 0, 1 … in its own order. */
 static int count_times(job *j) {
     const kd_labels *labels = j->out->labels;
-    const size_t bytes = (size_t)labels->count * sizeof(place);
+    const size_t bytes = kd_array_bytes(labels->count, sizeof(place));
     place *sorted = malloc(bytes);
-    j->time = calloc((size_t)labels->count, sizeof *j->time);
+    j->time = calloc(kd_array_bytes(labels->count, 1), sizeof *j->time);
     if (!sorted || !j->time) {
         free(sorted);
         return kd_fail_memory(bytes, "windows");
@@ -203,15 +204,15 @@ static int count_times(job *j) {
 /* Room for as many windows as parts, each with a prompt and an end. */
 static int allocate(job *j) {
     kd_windows *w = j->out;
-    const size_t parts = (size_t)w->parts;
-    size_t tokens = parts * (size_t)(j->prompt_count + 1);
-    for (int64_t i = 0; i < w->parts; i++) tokens += (size_t)w->labels->item[w->part[i]].count;
-    w->item = calloc(parts, sizeof *w->item);
-    w->tokens = malloc(tokens * sizeof *w->tokens);
-    j->hash = malloc((parts + 1) * sizeof *j->hash);
-    j->sound = malloc(parts * sizeof *j->sound);
+    const int64_t parts = w->parts;
+    int64_t tokens = parts * (j->prompt_count + 1);
+    for (int64_t i = 0; i < w->parts; i++) tokens += w->labels->item[w->part[i]].count;
+    w->item = calloc(kd_array_bytes(parts, 1), sizeof *w->item);
+    w->tokens = malloc(kd_array_bytes(tokens, sizeof *w->tokens));
+    j->hash = malloc(kd_array_bytes(parts + 1, sizeof *j->hash));
+    j->sound = malloc(kd_array_bytes(parts, sizeof *j->sound));
     if (w->item && w->tokens && j->hash && j->sound) return count_times(j);
-    return kd_fail_memory(tokens * sizeof *w->tokens, "windows");
+    return kd_fail_memory(kd_array_bytes(tokens, sizeof *w->tokens), "windows");
 }
 
 static void hash_windows(job *j) {
@@ -274,7 +275,7 @@ int kd_windows_mel(const kd_windows *windows, int64_t i, kd_real *out) {
     const kd_features *h = &windows->features;
     const kd_window *window = &windows->item[i];
     int64_t at = 0, count;
-    float *samples = malloc((size_t)h->samples * sizeof *samples);
+    float *samples = malloc(kd_array_bytes(h->samples, sizeof *samples));
     if (!samples) return kd_fail_memory((size_t)h->samples * sizeof *samples, "a window of sound");
     int status = KD_OK;
     for (int64_t p = 0; p < window->count && status == KD_OK; p++) {
