@@ -43,6 +43,19 @@ static int read_folder(void) {
     return open_model("hf");
 }
 
+/* All three lists are there, in the copy or in neither. */
+static int copy_generation(void) {
+    static const int32_t id[] = {3, 1, 2};
+    kd_whisper_generation from = {0}, copy = {0};
+    int status = kd_token_list_set(&from.suppress, id, 3);
+    if (status == KD_OK) status = kd_token_list_set(&from.begin_suppress, id, 2);
+    if (status == KD_OK) status = kd_token_list_set(&from.languages, id, 1);
+    if (status == KD_OK) status = kd_whisper_generation_copy(&copy, &from);
+    kd_whisper_generation_clear(&copy);
+    kd_whisper_generation_clear(&from);
+    return status;
+}
+
 static int write_bin(void) {
     return kd_whisper_bin_write(in("w.bin"), whisper, &kd_format_q8_0);
 }
@@ -205,7 +218,7 @@ static const operation OPERATIONS[] = {
     {"labels", read_labels, NULL, 0},        {"windows", join_windows, NULL, 0},
     {"encoder", encode, NULL, PACKED},       {"greedy", decode_greedily, NULL, PACKED},
     {"QAT", round_weights, NULL, 0},         {"optimizer", prepare_updates, NULL, 0},
-    {"origin", state_origin, NULL, 0}};
+    {"origin", state_origin, NULL, 0},       {"generation", copy_generation, NULL, 0}};
 
 static void every_allocation_may_be_refused(void **state) {
     (void)state;

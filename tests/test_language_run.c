@@ -328,6 +328,43 @@ static void test_another_origin(void **state) {
     assert_int_equal(count_texts(folder), 2); /* nothing of the first */
 }
 
+/* A file of tokens that became longer, shorter or another is made again. */
+static void test_damaged_tokens_are_made_again(void **state) {
+    test_folder *folder = *state;
+    char path[KD_PATH_MAX] = "";
+    struct dirent **entry;
+    int count;
+    size_t size, length;
+    char *bytes, *again;
+    free(trained(folder, "runs", &size));
+    assert_ok(kd_file_list_folder(&entry, &count, test_path(folder, "runs/tiny")));
+    for (int i = 0; i < count; i++) {
+        if (kd_ends_with(entry[i]->d_name, ".tokens"))
+            assert_ok(kd_path_join(path, test_path(folder, "runs/tiny"), entry[i]->d_name));
+        free(entry[i]);
+    }
+    free(entry);
+    assert_ok(kd_file_read(&bytes, &size, path, 1 << 20));
+    for (int damage = 0; damage < 3; damage++) {
+        kd_language_run run;
+        char *changed = calloc(size + 4, 1);
+        assert_non_null(changed);
+        memcpy(changed, bytes, size);
+        if (damage == 2) changed[size - 9] ^= 1;
+        test_write(path, changed, damage == 0 ? size + 4 : damage == 1 ? size - 4 : size);
+        free(changed);
+        kd_language_config *config = load(folder);
+        open_run(&run, folder, config, "runs");
+        kd_language_run_close(&run);
+        kd_language_config_free(config);
+        assert_ok(kd_file_read(&again, &length, path, 1 << 20));
+        assert_int_equal(length, size);
+        assert_memory_equal(again, bytes, size);
+        free(again);
+    }
+    free(bytes);
+}
+
 /* The next start takes the tokens of the first: it makes no temporary file for others. */
 static void test_tokenizes_once(void **state) {
     test_folder *folder = *state;
@@ -566,14 +603,23 @@ static void test_prompts(void **state) {
 int main(void) {
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup, test_teardown)
     const struct CMUnitTest tests[] = {
-        WITH_FOLDER(test_targets_agree),  WITH_FOLDER(test_resumes),
-        WITH_FOLDER(test_recomputes),     WITH_FOLDER(test_everything),
-        WITH_FOLDER(test_layers),         WITH_FOLDER(test_refused),
-        WITH_FOLDER(test_another_origin), WITH_FOLDER(test_config),
-        WITH_FOLDER(test_tokenizes_once), WITH_FOLDER(test_imatrix),
-        WITH_FOLDER(test_chat),           WITH_FOLDER(test_inspected),
-        WITH_FOLDER(test_dry_run),        WITH_FOLDER(test_calibrated),
-        WITH_FOLDER(test_prompts),        WITH_FOLDER(test_nothing_to_foretell),
+        WITH_FOLDER(test_targets_agree),
+        WITH_FOLDER(test_resumes),
+        WITH_FOLDER(test_recomputes),
+        WITH_FOLDER(test_everything),
+        WITH_FOLDER(test_layers),
+        WITH_FOLDER(test_refused),
+        WITH_FOLDER(test_another_origin),
+        WITH_FOLDER(test_config),
+        WITH_FOLDER(test_tokenizes_once),
+        WITH_FOLDER(test_damaged_tokens_are_made_again),
+        WITH_FOLDER(test_imatrix),
+        WITH_FOLDER(test_chat),
+        WITH_FOLDER(test_inspected),
+        WITH_FOLDER(test_dry_run),
+        WITH_FOLDER(test_calibrated),
+        WITH_FOLDER(test_prompts),
+        WITH_FOLDER(test_nothing_to_foretell),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

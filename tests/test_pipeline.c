@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "distill/trainer.h"
 #include "report/runlog.h"
 #include "tiny_run.h"
 
@@ -311,6 +312,8 @@ static void exit_codes(void **state) {
 static void keeps_a_budget(void **state) {
     (void)state;
     assert_int_equal(DISTILL("compress", "big.json"), 78);
+    kd_train_request_stop();
+    assert_int_equal(DISTILL("quantize", "frugal.json"), 75);
     assert_int_equal(DISTILL("compress", "frugal.json"), 0);
     static const char *const written[] = {"pareto.svg", "report.html", "budget.budget.svg",
                                           "budget.budget.json", "student.budget.ptq.gguf"};
