@@ -103,7 +103,7 @@ smollm_texts = runs/smollm_texts
 smollm_teacher = $(abspath $(or $(SMOLLM2),../models/SmolLM2-135M))
 smollm = NOVELS=$(CURDIR)/$(smollm_texts) SMOLLM2=$(smollm_teacher) build/distill train configs/smollm_student.json
 smollm-texts:
-	sh experiments/smollm/texts.sh $(or $(DISTILL_DATA),../shared/data)/text/novels.tar.xz $(smollm_texts)
+	sh experiments/smollm/texts.sh $(or $(DISTILL_DATA),../shared/data)/text/novels.tar.xz $(smollm_texts) $(TRAIN)
 smollm: build/distill smollm-texts
 	$(smollm)
 	$(smollm) --set 'name="smollm_labels"' --set 'loss={"kl":0,"hard":1}' --set 'quantize=[]'

@@ -49,7 +49,7 @@ SWAPS = {"+": "-", "-": "+", "*": "/", "/": "*", "%": "*", "+=": "-=", "-=": "+=
          "<<": ">>", ">>": "<<", "&": "|", "|": "&", "|=": "&=", "&=": "|=", "++": "--", "--": "++",
          "true": "false", "false": "true", "fmin": "fmax", "fmax": "fmin", "floor": "ceil", "ceil": "floor",
          "break": "", "continue": ""}
-SYMMETRIC = ("calloc", "fmin", "fmax", "fminf", "fmaxf", "memcmp", "kd_store_same_temperature")  # any order of arguments will do
+SYMMETRIC = ("calloc", "fmin", "fmax", "fminf", "fmaxf", "memcmp", "kd_store_same_temperature", "same_text")  # any order of arguments will do
 OPPOSITES = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 TOKEN = re.compile(r"->|<<=|>>=|\+\+|--|[-+*/%&|<>=!]=|<<|>>|&&|\|\||[-+*/%&|<>!]"
                    r"|(?<![\w.])(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)[uUlLfF]*"

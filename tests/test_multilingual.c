@@ -2,6 +2,7 @@
  * prompts, labels, windows and rates. */
 #include "speech_tiny.h"
 
+#include "report/runlog.h"
 #include "run_cli.h"
 #include "tasks/speech/label.h"
 #include "tasks/speech/transcribe.h"
@@ -179,6 +180,26 @@ static void write_run(test_folder *folder) {
     test_write(test_path(folder, "tiny.json"), config, sizeof config - 1);
 }
 
+/* Behind a prompt of several tokens every row of a batch has its own targets: a student that
+ * is its teacher has nothing to learn from them. */
+static void rows_have_their_own_targets(void **state) {
+    test_folder *folder = *state;
+    char config[KD_PATH_MAX], runs[KD_PATH_MAX];
+    kd_runlog_curves curves;
+    write_run(folder);
+    test_copy(config, sizeof config, test_path(folder, "tiny.json"));
+    test_copy(runs, sizeof runs, test_path(folder, "runs"));
+    if (DISTILL("train", config, "--runs", runs, "--set", "data.language=zh", "--set",
+                "data.concatenate=none", "--set", "model={\"type\": \"whisper\"}", "--set",
+                "teacher.targets={\"kind\": \"hidden\", \"dtype\": \"float32\"}") != 0)
+        fail_msg("%s", complained);
+    assert_ok(kd_runlog_read(&curves, test_path(folder, "runs/tiny/log.jsonl")));
+    assert_true(curves.step_count > 0);
+    const double kl = kd_runlog_value(&curves, &curves.step[0], "kl");
+    if (!(fabs(kl) < 1e-7)) fail_msg("KL is %g", kl);
+    kd_runlog_free(&curves);
+}
+
 static void a_student_keeps_its_language(void **state) {
     test_folder *folder = *state;
     char config[KD_PATH_MAX], runs[KD_PATH_MAX], model[KD_PATH_MAX], *first;
@@ -217,7 +238,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_transcript_has_its_language), TEST(languages_are_compared),
         TEST(labels_are_of_one_language),    TEST(texts_are_compared_as_their_language_is),
-        TEST(a_student_keeps_its_language),
+        TEST(a_student_keeps_its_language),  TEST(rows_have_their_own_targets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

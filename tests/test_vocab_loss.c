@@ -190,7 +190,7 @@ static void compare_with_dense(const scene *s, kd_loss_spec spec) {
 
 static void test_equals_the_dense_form(void **state) {
     (void)state;
-    scene s = make_scene(600, 1100, 6, 9);
+    scene s = make_scene(601, 1100, 6, 9);
     compare_with_dense(&s, make_spec(0.8, 1, 0));
     compare_with_dense(&s, make_spec(0.8, 1, 0.1));
     compare_with_dense(&s, make_spec(0, 1, 0));
