@@ -182,7 +182,7 @@ packed-parity: build/distill
 
 # Tests of the program for processors of 64-bit Arm and of 32-bit x86, where their libraries are.
 ARM_TESTS  = int8 blob blob_graph qnet runner_input
-I386_TESTS = int8 blob blob_graph qnet runner runner_input ops gemm loss optimizer checkpoint store store_files store_header \
+I386_TESTS = int8 blob blob_graph qnet runner runner_input ops loss optimizer checkpoint store store_files store_header \
              store_sequences dataset image h5 gguf safetensors number_format text_tokenizer tokenizer text_data \
              model_files whisper_file whisper_gguf onnx imatrix packing sound_containers sound_streams limits file json
 ARM_MAKE   = $(MAKE) CROSS=aarch64-linux-gnu- SYSROOT=$(CURDIR)/build/arm64-root
