@@ -314,6 +314,9 @@ static void keeps_a_budget(void **state) {
     assert_int_equal(DISTILL("compress", "big.json"), 78);
     kd_train_request_stop();
     assert_int_equal(DISTILL("quantize", "frugal.json"), 75);
+    assert_int_equal(DISTILL("compress", "frugal.json", "--dry-run", "--formats",
+                             "awq:q8_0,awq_gptq:q8_0,gptq:q8_0,importance:q8_0,q8_0,integers"),
+                     0);
     assert_int_equal(DISTILL("compress", "frugal.json"), 0);
     static const char *const written[] = {"pareto.svg", "report.html", "budget.budget.svg",
                                           "budget.budget.json", "student.budget.ptq.gguf"};

@@ -51,8 +51,8 @@ static int add_entry(kd_text *out, const char *word) {
         kd_text_add(out, "{");
         kd_json_add_string(out, "format", format);
         if (colon)
-            kd_text_add(out, ", \"rounding\": \"%.*s\", \"name\": \"%s-%.4s\"", (int)(colon - word),
-                        word, format, word);
+            kd_text_add(out, ", \"rounding\": \"%.*s\", \"name\": \"%s-%.*s\"", (int)(colon - word),
+                        word, format, (int)(colon - word), word);
         kd_text_add(out, "}");
     }
     return KD_OK;
