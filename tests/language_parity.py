@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 
+import numpy as np
 import torch
 import transformers
 
@@ -89,13 +90,20 @@ def greedy(a, model, tokenizer, folder):
     verdict(same == len(PROMPTS), f"greedy text of {same} of {len(PROMPTS)} prompts")
 
 
-@torch.no_grad()
-def gguf(a, model, tokenizer, folder):
+def llama_library(part):
+    """llama-cpp-python, or None: then it is said that a part is skipped."""
     try:
         import llama_cpp
-        import numpy as np
+        return llama_cpp
     except ImportError:
-        print("skipped: gguf, there is no llama-cpp-python")
+        print(f"skipped: {part}, there is no llama-cpp-python")
+        return None
+
+
+@torch.no_grad()
+def gguf(a, model, tokenizer, folder):
+    llama_cpp = llama_library("gguf")
+    if not llama_cpp:
         return
     path = os.path.join(folder, "model.f16.gguf")
     subprocess.run([a.program, "convert", a.model, path, "--type", "f16"], check=True, stdout=subprocess.DEVNULL)
@@ -115,11 +123,8 @@ def gguf(a, model, tokenizer, folder):
 
 
 def types(a, model, tokenizer, folder):
-    try:
-        import llama_cpp
-        import numpy as np
-    except ImportError:
-        print("skipped: types, there is no llama-cpp-python")
+    llama_cpp = llama_library("types")
+    if not llama_cpp:
         return
     text = start_of(a.texts[0], 16000)
     ids = tokenizer(text)["input_ids"][:CONTEXT]

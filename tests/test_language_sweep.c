@@ -2,12 +2,9 @@
  * interrupted anywhere. */
 #include "language_folder.h"
 
-#include <dirent.h>
-#include <math.h>
-
-#include "base/json.h"
 #include "distill/trainer.h"
 #include "run_cli.h"
+#include "sweep_results.h"
 
 static const char SWEEP[] =
     "{\"base\": \"tiny.json\", \"name\": \"kinds\", \"seeds\": [1, 2],\n \"variants\": [\n"
@@ -23,44 +20,6 @@ static int sweep(test_folder *folder, const char *runs, const char *option) {
     snprintf(where, sizeof where, "%s", test_path(folder, runs));
     test_write(file, SWEEP, strlen(SWEEP));
     return DISTILL("sweep", file, "--runs", where, option);
-}
-
-/* How many entries of a folder begin so; −1: there is no folder. */
-static int count_of(test_folder *folder, const char *name, const char *front) {
-    DIR *all = opendir(test_path(folder, name));
-    int n = 0;
-    if (!all) return -1;
-    for (struct dirent *e; (e = readdir(all));) n += strncmp(e->d_name, front, strlen(front)) == 0;
-    closedir(all);
-    return n;
-}
-
-static kd_json *results(test_folder *folder, const char *name) {
-    kd_json *json;
-    assert_ok(kd_json_read(&json, test_path(folder, name), 1 << 24));
-    return json;
-}
-
-static double number(const cJSON *object, const char *key) {
-    const cJSON *item = kd_json_get(object, key);
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
-}
-
-/* The student in a run's report. */
-static const cJSON *student_of(const kd_json *report) {
-    const cJSON *models = kd_json_get(kd_json_root(report), "models");
-    for (const cJSON *m = models->child; m; m = m->next)
-        if (strcmp(kd_json_get(m, "kind")->valuestring, "student") == 0) return m;
-    fail_msg("no student");
-    return NULL;
-}
-
-static void assert_same_rows(const kd_json *a, const kd_json *b) {
-    char *x = kd_json_print(kd_json_get(kd_json_root(a), "rows"), true);
-    char *y = kd_json_print(kd_json_get(kd_json_root(b), "rows"), true);
-    assert_string_equal(x, y);
-    cJSON_free(x);
-    cJSON_free(y);
 }
 
 /* Tokens of three lists, two of which are the same; hidden states once, draws for each seed. */

@@ -1,12 +1,10 @@
 /* A sweep of a speech recogniser: its runs share labels, what the encoder heard and the store, and
  * may be interrupted anywhere. */
-#include <dirent.h>
-
 #include "speech_folder.h"
 
-#include "base/json.h"
 #include "distill/trainer.h"
 #include "run_cli.h"
+#include "sweep_results.h"
 
 static const char SWEEP[] =
     "{\"base\": \"tiny.json\", \"name\": \"rates\", \"seeds\": [1, 2],\n"
@@ -24,34 +22,8 @@ static int sweep(test_folder *folder, const char *runs, const char *option) {
     return DISTILL("sweep", file, "--runs", where, option);
 }
 
-/* How many entries of a folder begin so. */
-static int count_of(test_folder *folder, const char *name, const char *front) {
-    DIR *all = opendir(test_path(folder, name));
-    int n = 0;
-    if (!all) return -1;
-    for (struct dirent *e; (e = readdir(all));) n += strncmp(e->d_name, front, strlen(front)) == 0;
-    closedir(all);
-    return n;
-}
-
-static kd_json *results(test_folder *folder, const char *name) {
-    kd_json *json;
-    assert_ok(kd_json_read(&json, test_path(folder, name), 1 << 24));
-    return json;
-}
-
 static double statistic(const cJSON *row, const char *metric, const char *which) {
-    const cJSON *item = kd_json_get(kd_json_get(row, metric), which);
-    return cJSON_IsNumber(item) ? item->valuedouble : NAN;
-}
-
-static void assert_same_rows(const kd_json *a, const kd_json *b) {
-    char *x = kd_json_print(kd_json_get(kd_json_root(a), "rows"), true);
-    char *y = kd_json_print(kd_json_get(kd_json_root(b), "rows"), true);
-    assert_non_null(x);
-    assert_string_equal(x, y);
-    cJSON_free(x);
-    cJSON_free(y);
+    return number(kd_json_get(row, metric), which);
 }
 
 static void runs_share_what_they_need(void **state) {
@@ -85,10 +57,7 @@ static void runs_share_what_they_need(void **state) {
     assert_true(statistic(fast, "against_first", "mean") == 0);
     /* The figures are those of the runs' reports. */
     kd_json *report = results(folder, "runs/rates/slow-s2/report.json");
-    const cJSON *models = kd_json_get(kd_json_root(report), "models"), *student = NULL;
-    for (const cJSON *m = models->child; m; m = m->next)
-        if (strcmp(kd_json_get(m, "kind")->valuestring, "student") == 0) student = m;
-    assert_non_null(student);
+    const cJSON *student = student_of(report);
     const cJSON *run = cJSON_GetArrayItem(kd_json_get(kd_json_root(json), "runs"), 3);
     assert_string_equal(kd_json_get(run, "folder")->valuestring, "slow-s2");
     const cJSON *kept = cJSON_GetArrayItem(kd_json_get(run, "models"), 2);

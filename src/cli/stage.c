@@ -35,10 +35,14 @@ static int load(kd_stage_config *c, kd_arguments *arguments, const char *last) {
     return status;
 }
 
-int kd_stage_config_load(kd_stage_config *out, kd_arguments *arguments) {
+static int find_and_load(kd_stage_config *out, kd_arguments *arguments, const char *last) {
     *out = (kd_stage_config){0};
     int status = kd_task_of_config(&out->task, arguments->positional[0]);
-    return status < 0 ? status : load(out, arguments, NULL);
+    return status < 0 ? status : load(out, arguments, last);
+}
+
+int kd_stage_config_load(kd_stage_config *out, kd_arguments *arguments) {
+    return find_and_load(out, arguments, NULL);
 }
 
 void kd_stage_config_clear(kd_stage_config *config) {
@@ -91,11 +95,10 @@ int kd_stage_carry_out_of(kd_arguments *arguments, kd_stage_kind stage, kd_stage
 }
 
 int kd_stage_plan(kd_arguments *arguments, double gigabits, const char *set) {
-    kd_stage_config config = {0};
+    kd_stage_config config;
     const kd_plan_request request = {kd_stage_runs(arguments), gigabits};
     kd_plan_count_ranks();
-    int status = kd_task_of_config(&config.task, arguments->positional[0]);
-    if (status == KD_OK) status = load(&config, arguments, set);
+    int status = find_and_load(&config, arguments, set);
     if (status == KD_OK) status = config.task->plan(config.config, &request);
     kd_stage_config_clear(&config);
     return status;

@@ -272,7 +272,7 @@ static int find_gradient(trainer *t, int64_t *count) {
     kd_train_place at = {t->state.epoch, t->state.batch, t->state.step, -1};
     const int64_t begin = at.batch, n = batches_of_update(t, begin);
     int64_t first, end;
-    const double normalizer = task->rows(task->context, &at, n);
+    const double rows = task->rows(task->context, &at, n), normalizer = rows > 0 ? rows : 1;
     int status = KD_OK;
     kd_gradient_begin(&t->gradient, n, &first, &end);
     for (int64_t i = first; i < end && status == KD_OK; i++) {

@@ -37,7 +37,8 @@ typedef struct {
     int metric_count; /* what `evaluate` measures; the first chooses the best weights         */
     const kd_metric *metric;
 
-    /* Rows of n micro-batches from `at` on: what their losses are divided by. */
+    /* Rows of n micro-batches from `at` on: what their losses are divided by; of none, whose loss
+     * is 0, by 1. */
     double (*rows)(void *context, const kd_train_place *at, int64_t n);
     /* Records the loss of the micro-batch at `at` on an empty, guarded tape → *out (1); adds to
      * *sums. A negative status ends the training. */

@@ -112,7 +112,7 @@ static int task_loss(kd_tensor **out, void *context, kd_tape *tape, const kd_tra
  */
 
 /* Rows of the loss: read as the batch is, since borders of documents lie anywhere. Contexts may
- * foretell nothing, as the last does that holds one token; the loss is 0 then, and divided by 1. */
+ * foretell nothing, as the last does that holds one token. */
 static double task_rows(void *context, const kd_train_place *at, int64_t n) {
     language *l = context;
     double rows = 0;
@@ -123,7 +123,7 @@ static double task_rows(void *context, const kd_train_place *at, int64_t n) {
             rows += (double)kd_contexts_read(l->job->train, context_at(l, at->epoch, first + b),
                                              l->token, l->first, l->label, l->valid);
     }
-    return rows > 0 ? rows : 1;
+    return rows;
 }
 
 static int task_evaluate(kd_estimate *out, void *context, kd_tape *tape) {
