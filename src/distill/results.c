@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/owner.h"
 #include "data/store.h"
@@ -57,6 +56,15 @@ int kd_results_check_store(const char *path, const kd_origin *now) {
     int status = kd_store_origin(&made, path);
     if (status == KD_ENOINPUT || status == KD_EDATA) return KD_OK; /* made, or made again */
     return check(path, status, made, now);
+}
+
+int kd_results_shared_store(char out[KD_PATH_MAX], const char *shared, const kd_origin *origin) {
+    char name[32];
+    kd_hash key;
+    int status = kd_origin_hash(&key, origin);
+    if (status < 0) return status;
+    snprintf(name, sizeof name, "store-%.16s", key.hex);
+    return kd_path_join(out, shared, name);
 }
 
 int kd_results_check_gguf(const char *path, const kd_origin *now) {

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "base/file.h"
 #include "distill/origin.h"
 
 /* That the file or folder `path` is not one that the run itself writes or removes, those right in
@@ -30,6 +31,9 @@ int kd_results_check_gguf(const char *path, const kd_origin *now);
 int kd_results_check_folder(const char *path, const kd_origin *now);
 /* Makes the folder, and in it distill_origin.json; before what it is the origin of. */
 int kd_results_write_origin(const char *folder, const char *origin);
+
+/* Where runs of a sweep share a store in the folder `shared`: named by its origin, whole. */
+int kd_results_shared_store(char out[KD_PATH_MAX], const char *shared, const kd_origin *origin);
 
 /* Makes the folder and owns it; *lock is −1, or of kd_folder_own_existing; with `fresh`
  * removes the files that match `results` and the store. */

@@ -23,14 +23,10 @@ int kd_teach_class_list(kd_hash *out, const kd_dataset *dataset) {
 }
 
 int kd_teach_path(const kd_run *run, char out[KD_PATH_MAX]) {
-    char name[32];
-    kd_hash key;
     kd_origin origin;
     if (!run->shared_store) return kd_path_join(out, run->folder, "store");
     kd_run_origin_store(&origin, run);
-    int status = kd_origin_hash(&key, &origin);
-    if (status == KD_OK) snprintf(name, sizeof name, "store-%.16s", key.hex);
-    if (status == KD_OK) status = kd_path_join(out, run->runs, name);
+    int status = kd_results_shared_store(out, run->runs, &origin);
     kd_origin_clear(&origin);
     return status;
 }

@@ -1,5 +1,3 @@
-#include <stdio.h>
-
 #include "base/error.h"
 #include "distill/results.h"
 #include "tasks/language/language_run.h"
@@ -82,14 +80,10 @@ void kd_language_origin_whole(kd_origin *out, const kd_language_run *run) {
 
 /* One that several runs share is named by its origin. */
 int kd_language_store_path(const kd_language_run *run, char out[KD_PATH_MAX]) {
-    char name[32];
-    kd_hash key;
     kd_origin origin;
     if (!run->shared[0]) return kd_path_join(out, run->folder, "store");
     kd_language_origin_store(&origin, run);
-    int status = kd_origin_hash(&key, &origin);
-    if (status == KD_OK) snprintf(name, sizeof name, "store-%.16s", key.hex);
-    if (status == KD_OK) status = kd_path_join(out, run->shared, name);
+    int status = kd_results_shared_store(out, run->shared, &origin);
     kd_origin_clear(&origin);
     return status;
 }

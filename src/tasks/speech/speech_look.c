@@ -119,14 +119,10 @@ void kd_speech_origin_whole(kd_origin *out, const kd_speech_run *run) {
 }
 
 int kd_speech_store_path(const kd_speech_run *run, char out[KD_PATH_MAX]) {
-    char name[32];
-    kd_hash key;
     kd_origin origin;
     if (!run->shared[0]) return kd_path_join(out, run->folder, "store");
     kd_speech_origin_store(&origin, run);
-    int status = kd_origin_hash(&key, &origin);
-    if (status == KD_OK) snprintf(name, sizeof name, "store-%.16s", key.hex);
-    if (status == KD_OK) status = kd_path_join(out, run->shared, name);
+    int status = kd_results_shared_store(out, run->shared, &origin);
     kd_origin_clear(&origin);
     return status;
 }
